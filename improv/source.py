@@ -1,0 +1,193 @@
+"""Reads a YAML text as plain data together with the place of every value in it.
+
+Scalars follow the YAML 1.2 core schema, so `yes, and`, `no` and `12:30` stay text. The text is
+composed by PyYAML and walked here, which is what lets an error name line and column, finds
+duplicate keys, and stops an alias bomb before it unfolds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from improv.errors import Problem, StudyError
+
+MAX_BYTES = 1_000_000
+MAX_VALUES = 50_000
+MAX_DEPTH = 40
+
+Path = tuple[str | int, ...]
+
+# The core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema).
+_NULL = {"", "~", "null", "Null", "NULL"}
+_BOOL = {
+    "true": True, "True": True, "TRUE": True,
+    "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCT = re.compile(r"0o[0-7]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INF = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_NAN = {".nan", ".NaN", ".NAN"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file's data, and where each value of it stands.
+
+    `places` maps the path of a value to its (line, column), and `keys` the path of a mapping's
+    entry to that of its key; both 1-based.
+    """
+
+    file: str
+    data: Any
+    places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def problem(self, path: Path, what: str, *, at_key: bool = False) -> Problem:
+        """Describe what is wrong with the value at `path`, or with the nearest that exists."""
+        known: Path = path
+        table = self.keys if at_key else self.places
+        while known and known not in table:
+            known, table = known[:-1], self.places
+        line, column = table.get(known, (1, 1))
+        return Problem(self.file, line, column, ".".join(map(str, path)), what)
+
+
+def read(text: str, file: str) -> Source:
+    """Read one YAML document. Raises StudyError with every problem of the text itself."""
+    if len(text.encode()) > MAX_BYTES:
+        size = len(text.encode()) / 1e6
+        raise _error(
+            file, 1, 1, f"{size:.1f} MB is too large: a scene or study may have {MAX_BYTES // 1000} kB"
+        )
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        what = e.problem or "cannot be read as YAML"
+        if "'\\t'" in what:
+            what = "a tab indents this line; YAML allows only spaces there"
+        raise _error(file, *_place(mark), what) from None
+    except yaml.reader.ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        raise _error(
+            file, line, 1, f"a character that YAML does not allow (#x{_code(e):04x})"
+        ) from None
+    except RecursionError:
+        raise _error(file, 1, 1, f"nested more than {MAX_DEPTH} deep") from None
+    if node is None:
+        raise _error(file, 1, 1, "the file is empty; a scene needs at least a title and a cast")
+    walk = _Walk(file)
+    data = walk.value(node, (), 0)
+    if walk.problems:
+        raise StudyError(walk.problems)
+    return Source(file, data, walk.places, walk.keys)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's composer with no implicit types: scalars are read here, by the core schema."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+class _Walk:
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.places: dict[Path, tuple[int, int]] = {}
+        self.keys: dict[Path, tuple[int, int]] = {}
+        self.problems: list[Problem] = []
+        self.open: set[int] = set()
+        self.seen = 0
+
+    def value(self, node: yaml.Node, path: Path, depth: int) -> Any:
+        place = _place(node.start_mark)
+        self.places[path] = place
+        self.seen += 1
+        if self.seen > MAX_VALUES:
+            raise _error(
+                self.file, *place, f"more than {MAX_VALUES} values; do aliases unfold into each other?"
+            )
+        if depth > MAX_DEPTH:
+            raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if id(node) in self.open:
+            raise _error(self.file, *place, "an alias to something it is itself inside of")
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(v, (*path, i), depth + 1) for i, v in enumerate(node.value)]
+            return self._mapping(node, path, depth)
+        finally:
+            self.open.discard(id(node))
+
+    def _mapping(self, node: yaml.Node, path: Path, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = _place(key_node.start_mark)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._wrong(place, path, "a key must be plain text")
+                continue
+            key = key_node.value
+            here = (*path, key)
+            if key == "<<" and key_node.style is None:
+                self._wrong(place, path, "merge keys (<<) are not part of YAML 1.2; use an alias")
+                continue
+            if key in found:
+                first = self.keys[here]
+                self._wrong(place, here, f"given twice; the first is on line {first[0]}")
+                continue
+            self.keys[here] = place
+            found[key] = self.value(value_node, here, depth + 1)
+        return found
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text: str = node.value
+        tag = node.tag or ""
+        if tag.startswith("!") or (
+            tag.startswith("tag:yaml.org") and not tag.endswith((":str", ":null", ":int", ":float", ":bool"))
+        ):
+            self._wrong(_place(node.start_mark), path, f"the tag {tag} is not known here")
+            return text
+        return core_scalar(text) if node.style is None else text
+
+    def _wrong(self, place: tuple[int, int], path: Path, what: str) -> None:
+        self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
+
+
+def core_scalar(text: str) -> Any:
+    """Read a plain scalar by the YAML 1.2 core schema: null, bool, int, float, or the text."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if _INT.fullmatch(text):
+        # CPython refuses integers of more than 4,300 digits; such a value is text to us.
+        return int(text) if len(text) < 400 else text
+    if _OCT.fullmatch(text):
+        return int(text, 8)
+    if _HEX.fullmatch(text):
+        return int(text, 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INF.fullmatch(text):
+        return float(text.replace(".", "").lower())
+    return float("nan") if text in _NAN else text
+
+
+def _place(mark: Any) -> tuple[int, int]:
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def _code(error: yaml.reader.ReaderError) -> int:
+    c = error.character
+    return c if isinstance(c, int) else ord(c)
+
+
+def _error(file: str, line: int, column: int, what: str) -> StudyError:
+    return StudyError([Problem(file, line, column, "", what)])
