@@ -16,7 +16,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint format lock bench clean
+.PHONY: help setup dev demo test lint format lock bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -45,6 +45,10 @@ lock: $(DEV_READY) ## write the locks anew (ARGS=--upgrade for the newest of eve
 
 bench: $(DEV_READY) ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+wheel: $(DEV_READY) ## build the wheel and put the locks beside it, in dist/
+	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel
+	@cp requirements.txt requirements-weights.txt dist
 
 clean: ## remove the environment and what tools left behind; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -7,6 +7,7 @@ is made of stands in scene; how YAML is read, in source; what a study unfolds in
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import types
 import typing
@@ -94,6 +95,11 @@ def load(path: str | Path, patch: Patch | None = None) -> Study:
 def load_scene(path: str | Path) -> Scene:
     """Read one scene file. Raises StudyError."""
     return _scene(_source(find(path)), [])
+
+
+def with_replicates(study: Study, replicates: int) -> Study:
+    """Return the study played so many times."""
+    return dataclasses.replace(study, replicates=replicates)
 
 
 def find(path: str | Path) -> Path:

@@ -1,0 +1,255 @@
+"""The command: parse, call one function, print. What it prints is drawn in terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+
+from improv import __version__, terminal
+from improv.errors import ImprovError, StudyError
+
+app = typer.Typer(
+    name="improv",
+    help="Language models on an improv stage: does author-level context keep characters consistent?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Runs = Annotated[
+    str,
+    typer.Option("--runs", envvar="IMPROV_RUNS", help="The runs folder: a path, or s3://… and such."),
+]
+RayAt = Annotated[
+    str, typer.Option("--ray", help='"local", "off" (in process), or the address of a cluster.')
+]
+Hosts = Annotated[int | None, typer.Option(min=1, max=10_000, help="Host processes.")]
+Stages = Annotated[int | None, typer.Option(min=1, max=10_000, help="Scenes at once in each host.")]
+Connections = Annotated[
+    int, typer.Option("--max-connections", min=1, max=10_000, help="Calls in flight to an endpoint.")
+]
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Turn errors made for a person into a message and the exit code they carry."""
+    try:
+        yield
+    except ImprovError as e:
+        terminal.complain(str(e))
+        raise typer.Exit(e.exit_code) from None
+    except BrokenPipeError:
+        # `improv list | head` is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"improv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Language models on an improv stage."""
+
+
+@app.command("run")
+def run_command(
+    study: Annotated[str, typer.Argument(help="A study or scene: a file, or the name of a shipped one.")],
+    runs: Runs = "runs",
+    model: Annotated[
+        str | None, typer.Option(help='"embedded", "puppet", a GGUF file, or a name the endpoint knows.')
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible address.")] = None,
+    mode: Annotated[str | None, typer.Option(help='"chat" or "script".')] = None,
+    turns: Annotated[int | None, typer.Option(min=1, help="Improvised turns a scene.")] = None,
+    replicates: Annotated[int | None, typer.Option(min=1, help="Times each condition is played.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Play only the first so many trials.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's id, instead of one made for it.")] = None,
+    ray: RayAt = "local",
+    hosts: Hosts = None,
+    stages: Stages = None,
+    connections: Connections = 64,
+) -> None:
+    """Play a study, or a scene, into a new run."""
+    with _telling():
+        from improv.launch import Setup, run
+        from improv.study import load, with_replicates
+
+        told = {"model": model, "base_url": base_url, "mode": mode}
+        asked: dict[str, Any] = {k: v for k, v in told.items() if v is not None}
+        patch: dict[str, Any] = {"model": asked} if asked else {}
+        if turns is not None:
+            patch["turns"] = turns
+        loaded = load(study, patch)
+        if replicates is not None:
+            loaded = with_replicates(loaded, replicates)
+        setup = Setup(ray, hosts, stages, connections, limit)
+        with terminal.progress() as watch:
+            result = run(loaded, runs=runs, name=name, setup=setup, watch=watch)
+        terminal.result(result)
+    _leave(result)
+
+
+@app.command("resume")
+def resume_command(
+    run: Annotated[str, typer.Argument(help='A run\'s id, its beginning, or "last".')] = "last",
+    runs: Runs = "runs",
+    ray: RayAt = "local",
+    hosts: Hosts = None,
+    stages: Stages = None,
+    connections: Connections = 64,
+) -> None:
+    """Play what a run still owes; calls that its journal holds are not made again."""
+    with _telling():
+        from improv.launch import Setup, resume
+        from improv.store import open_run
+
+        folder = open_run(runs, run)
+        with terminal.progress() as watch:
+            result = resume(folder, setup=Setup(ray, hosts, stages, connections), watch=watch)
+        terminal.result(result)
+    _leave(result)
+
+
+def _leave(result: Any) -> NoReturn:
+    raise typer.Exit(1 if result.failed or result.owed else 0)
+
+
+@app.command("list")
+def list_command(runs: Runs = "runs") -> None:
+    """List the runs, newest first."""
+    with _telling():
+        from improv.store import list_runs
+
+        terminal.runs(list_runs(runs), runs)
+
+
+@app.command("show")
+def show_command(
+    what: Annotated[str, typer.Argument(metavar="RUN[/TRIAL]", help='"last" is the newest run.')] = "last",
+    runs: Runs = "runs",
+    notes: Annotated[bool, typer.Option("--notes/--no-notes", help="Show what the author did.")] = False,
+    prompts: Annotated[bool, typer.Option("--prompts", help="Show what each call was shown.")] = False,
+) -> None:
+    """Show a run's trials, or replay one trial in the terminal."""
+    with _telling():
+        from improv.store import open_run
+
+        run, _, trial = what.partition("/")
+        folder = open_run(runs, run)
+        if trial:
+            terminal.replay(folder, folder.trial(trial), notes=notes, prompts=prompts)
+        else:
+            terminal.trials(folder)
+
+
+@app.command("validate")
+def validate_command(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scenes and studies.")],
+) -> None:
+    """Check scene and study files; print everything that is wrong with them and exit 2."""
+    from improv.study import load
+    from improv.trial import plan
+
+    wrong = 0
+    for file in files:
+        try:
+            study = load(file)
+        except StudyError as e:
+            wrong += len(e.problems)
+            terminal.plain_error(str(e))
+        else:
+            count = len(plan(study))
+            terminal.say(f"{file}: good ({count} trial{'s' if count != 1 else ''})")
+    if wrong:
+        terminal.plain_error(f"{wrong} problem{'s' if wrong != 1 else ''} found")
+        raise typer.Exit(2)
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of scene and study files, for editors."""
+    from improv.study import schema
+
+    print(orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command("view")
+def view_command(
+    what: Annotated[str, typer.Argument(metavar="[RUN[/TRIAL]]", help="What to open.")] = "",
+    runs: Runs = "runs",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+) -> None:
+    """Open the viewer in a browser, on this machine only."""
+    with _telling():
+        from improv.viewer import view
+
+        raise typer.Exit(view(runs, what, port=port, browser=browser))
+
+
+@app.command("doctor")
+def doctor_command(runs: Runs = "runs", ray: RayAt = "local") -> None:
+    """Say what is installed, which model would play, and whether everything answers."""
+    with _telling():
+        from improv.doctor import examine
+
+        good = True
+        for finding in examine(runs, ray):
+            terminal.finding(finding)
+            good = good and finding.good
+    raise typer.Exit(0 if good else 3)
+
+
+@app.command("demo")
+def demo_command(
+    runs: Runs = "runs",
+    ray: RayAt = "local",
+) -> None:
+    """Play the demonstration: a small study with the embedded model, and one scene to read."""
+    with _telling():
+        from improv.launch import Setup, run
+        from improv.study import load
+
+        terminal.say("Four scenes, with a live author and without, played by a model of 135M parameters.")
+        with terminal.progress() as watch:
+            result = run(load("demo"), runs=runs, setup=Setup(ray), watch=watch)
+        terminal.demonstration(result)
+    _leave(result)
+
+
+@app.command("puppet")
+def puppet_command(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds before each reply.")] = 0.0,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="P(a character breaks) at a line.")] = 0.1,
+    beta: Annotated[float, typer.Option(min=0, max=1, help="P(it recovers) at a line.")] = 0.3,
+) -> None:
+    """Serve a puppet, a fake model with a declared process, at an OpenAI-compatible address."""
+    from improv.puppet_server import serve
+    from improv.scene import Puppet
+
+    serve(Puppet(latency=latency, alpha=alpha, beta=beta), port)
+
+
+def main() -> None:
+    """The entry point of the `improv` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
+

@@ -1,0 +1,159 @@
+"""The host: plays many stages at once in one process, and writes what they give.
+
+A host is an ordinary class; run makes it a Ray actor, or uses it in process. A scene crosses Ray
+once to come here and once, as a small outcome, to go back: its tables go straight to the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+import traceback
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from improv import local
+from improv.errors import ModelError
+from improv.measure.marker import habits
+from improv.model import Ask, Models
+from improv.record import MAIN, Call, Failure, Outcome, Transcript
+from improv.stage import Stage
+from improv.store import Journal, RunFolder, Shards, open_run, trial_row
+from improv.trial import Trial
+
+FLUSH_EVERY = 1.0
+"""Seconds between writes to stable storage, and so the most that a power cut can take."""
+FLUSH_TRIALS = 200
+
+STOPS_THE_RUN = frozenset({"key", "quota", "model"})
+"""Failures that every further call would share."""
+
+
+class Host:
+    """Plays the scenes that it is given, as many at once as it is asked to."""
+
+    def __init__(self, root: str, run: str, connections: int, node: bool = False) -> None:
+        self.name = uuid.uuid4().hex[:12]
+        self._folder: RunFolder = open_run(root, run)
+        self._journal = Journal(self._folder, self.name)
+        self._shards = Shards(self._folder, self.name)
+        self._models = Models(_node_url if node else _process_url, connections)
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def play(self, trial: Trial, drawn: Sequence[Call] = ()) -> Outcome:
+        """Play one trial to its end and return what came of it.
+
+        `drawn` are calls that the journal holds already: they are not made again.
+        """
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush_regularly())
+        stage = Stage(trial)
+        known = {call.draw: call for call in drawn if not call.error}
+        calls: list[Call] = []
+        shown = 0
+
+        async def draw(ask: Ask) -> Call:
+            nonlocal shown
+            call = known.get(ask.draw)
+            if call is None:
+                call = await self._models.complete(ask)
+                fresh = list(itertools.islice(stage.book.values(), shown, None))
+                shown += len(fresh)
+                self._journal.append(call, fresh)
+            calls.append(call)
+            if call.error:
+                kind, _, why = call.error.partition(": ")
+                raise ModelError(f"{ask.draw.role}: {why}", kind=kind)
+            return call
+
+        failure = None
+        began = time.perf_counter()
+        try:
+            while stage.running:
+                stage.step()
+                await stage.act(draw)
+        except ModelError as e:
+            failure = Failure(e.kind, stage.turn, str(e))
+        except Exception:
+            # A fault of ours in one scene must not take the thousand others along.
+            failure = Failure("internal", stage.turn, traceback.format_exc(limit=-3))
+        if failure is None or failure.kind not in STOPS_THE_RUN:
+            self._keep(stage, calls, failure, time.perf_counter() - began)
+        return Outcome(
+            trial=trial.id,
+            branch=MAIN,
+            condition=trial.condition,
+            turns=stage.turn,
+            calls=len(calls),
+            prompt_tokens=sum(c.prompt_tokens or 0 for c in calls),
+            completion_tokens=sum(c.completion_tokens or 0 for c in calls),
+            failure=failure,
+        )
+
+    async def close(self) -> str:
+        """Write everything that is held, and let go of the endpoints."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            self._flusher = None
+        self._shards.flush()
+        self._journal.close()
+        await self._models.close()
+        return self.name
+
+    async def where(self) -> tuple[str, int]:
+        """Return the node and the process that this host lives in."""
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+        return node, os.getpid()
+
+    def _keep(
+        self, stage: Stage, calls: list[Call], failure: Failure | None, seconds: float
+    ) -> None:
+        why = (failure.kind, failure.turn, failure.message) if failure else None
+        row = trial_row(stage.trial, stage.branch, stage.turns, calls, why, seconds)
+        transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.turns))
+        scores = habits(transcript, stage.scene)
+        self._shards.add(row, stage.turns, calls, stage.book.values(), scores)
+        if len(self._shards) >= FLUSH_TRIALS:
+            self._shards.flush()
+
+    async def _flush_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            # In threads: a slow disk must not hold up a thousand scenes.
+            await asyncio.to_thread(self._journal.sync)
+            await asyncio.to_thread(self._shards.flush)
+
+
+class NodeModel:
+    """The Ray actor that serves one embedded model to every host of its node."""
+
+    def __init__(self, model: str) -> None:
+        self._served = local.serve(model)
+
+    def url(self) -> str:
+        return self._served.url
+
+
+async def _process_url(model: str) -> str:
+    served = await asyncio.to_thread(local.serve, model)
+    return served.url
+
+
+async def _node_url(model: str) -> str:
+    """Return the address of this node's server of `model`, starting it where there is none."""
+    node = ray.get_runtime_context().get_node_id()
+    actor: Any = ray.remote(NodeModel)
+    handle = actor.options(
+        name=f"improv-model-{node}-{model}",
+        get_if_exists=True,
+        num_cpus=0,
+        scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            node, soft=False
+        ),
+    ).remote(model)
+    return str(await handle.url.remote())

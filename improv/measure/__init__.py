@@ -1,0 +1,1 @@
+"""Measures: a transcript in, scores out. Never the prompts, never the condition."""
