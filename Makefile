@@ -37,7 +37,7 @@ lint: $(DEV_READY) ## ruff and strict mypy
 	@$(BIN)/mypy
 
 format: $(DEV_READY) ## let ruff rewrite what it can
-	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
 lock: $(DEV_READY) ## write the locks anew (ARGS=--upgrade for the newest of everything)

@@ -8,7 +8,7 @@ nothing, because model text never steers the program.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mesa
@@ -18,7 +18,8 @@ from improv.line import plain
 from improv.model import Ask, Drawer
 from improv.record import Act, Block, Draw, Json
 
-MAX_NOTE = 300
+MAX_NOTE = 240
+ROOM = 200
 NOBODY = "nobody"
 ANYBODY = "anybody"
 NONE = "none"
@@ -30,17 +31,23 @@ class Author(mesa.Agent):  # type: ignore[misc]
     def __init__(self, stage: mesa.Model, whole: scene.Scene, book: dict[str, Block]) -> None:
         super().__init__(stage)
         self.settings = whole.author
-        self.plays = whole.model_of("author")
+        given = whole.model_of("author")
+        # A note and its JSON need more room than a line of dialogue.
+        self.plays = given.model_copy(update={"max_tokens": max(given.max_tokens, ROOM)})
         self.turns = whole.turns
         self.names = [c.name for c in whole.cast]
         self.made: set[str] = set()
         self.mode = self.plays.plays_in
         self.thread = prompt.Thread.begin(self.mode, prompt.author_head(whole), book)
-        self.schema = reply_schema(self.settings, self.names)
 
     def due(self, turn: int) -> bool:
         """Whether the author acts before `turn` (its first chance is the first turn)."""
         return (turn - 1) % self.settings.every == 0
+
+    def powers(self, turn: int) -> tuple[scene.Power, ...]:
+        """Return what the author may do before `turn`: to end a scene, not in its first half."""
+        early = 2 * turn <= self.turns
+        return tuple(p for p in self.settings.may if not (p == "end" and early))
 
     def hears(self, aside: bool) -> bool:
         """Whether the author's settings let it hear a line."""
@@ -49,25 +56,29 @@ class Author(mesa.Agent):  # type: ignore[misc]
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
         """Ask what the author does before a turn. Raises ModelError."""
         cue = prompt.author_cue(self.mode, identity.turn, self.turns)
-        shown = self.thread.ask(cue, ("\n",) if self.mode == "script" else ())
-        call = await draw(Ask(identity, self.plays, shown, self.schema))
-        acts = read_acts(call.reply, self.settings, self.names, self.made)
+        shown = self.thread.ask(cue)
+        powers = self.powers(identity.turn)
+        schema = reply_schema(powers, self.names, tuple(self.settings.moves))
+        call = await draw(Ask(identity, self.plays, shown, schema))
+        acts = read_acts(call.reply, powers, self.names, self.settings.moves, self.made)
         self.made.update(a.to for a in acts if a.kind == "move")
         self.thread.said(prompt.author_said(self.mode, call.reply.strip()[:2000]), call.reply)
         return acts
 
 
-def reply_schema(author: scene.Author, names: Sequence[str]) -> Json:
+def reply_schema(
+    powers: Sequence[scene.Power], names: Sequence[str], moves: Sequence[str]
+) -> Json:
     """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
     fields: dict[str, Any] = {}
-    if "note" in author.may:
+    if "note" in powers:
         fields["note_to"] = {"type": "string", "enum": [*names, NOBODY]}
         fields["note"] = {"type": "string", "maxLength": MAX_NOTE}
-    if "cue" in author.may:
+    if "cue" in powers:
         fields["next"] = {"type": "string", "enum": [*names, ANYBODY]}
-    if "move" in author.may:
-        fields["move"] = {"type": "string", "enum": [*author.moves, NONE]}
-    if "end" in author.may:
+    if "move" in powers:
+        fields["move"] = {"type": "string", "enum": [*moves, NONE]}
+    if "end" in powers:
         fields["end"] = {"type": "boolean"}
     return {
         "type": "object",
@@ -78,7 +89,11 @@ def reply_schema(author: scene.Author, names: Sequence[str]) -> Json:
 
 
 def read_acts(
-    reply: str, author: scene.Author, names: Sequence[str], made: set[str]
+    reply: str,
+    powers: Sequence[scene.Power],
+    names: Sequence[str],
+    moves: Mapping[str, str],
+    made: set[str],
 ) -> tuple[Act, ...]:
     """Read what the author does from its reply; one `unread` act where it cannot be read.
 
@@ -89,22 +104,22 @@ def read_acts(
         return (Act("unread", text=plain(reply)[:500]),)
     acts: list[Act] = []
     try:
-        if "note" in author.may:
+        if "note" in powers:
             to, text = _word(found, "note_to"), plain(_word(found, "note"))[:MAX_NOTE].strip()
             _one_of(to, [*names, NOBODY])
             if to != NOBODY and text:
                 acts.append(Act("note", to, text))
-        if "cue" in author.may:
+        if "cue" in powers:
             following = _word(found, "next")
             _one_of(following, [*names, ANYBODY])
             if following != ANYBODY:
                 acts.append(Act("cue", following))
-        if "move" in author.may:
+        if "move" in powers:
             move = _word(found, "move")
-            _one_of(move, [*author.moves, NONE])
+            _one_of(move, [*moves, NONE])
             if move != NONE and move not in made:
-                acts.append(Act("move", move, author.moves[move]))
-        if "end" in author.may:
+                acts.append(Act("move", move, moves[move]))
+        if "end" in powers:
             end = found.get("end", False)
             if not isinstance(end, bool):
                 raise ValueError

@@ -218,7 +218,7 @@ class _Pool:
 
     async def open(self) -> None:
         if not self._off:
-            self._began_ray = _start_ray(self._setup.ray)
+            self._began_ray = start_ray(self._setup.ray)
         count = self._wanted or (1 if self._off else self._natural_count())
         arguments = (self._folder.root, self._folder.id, self._setup.connections)
         if self._off:
@@ -272,7 +272,7 @@ class _Pool:
         return max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
 
 
-def _start_ray(address: str) -> bool:
+def start_ray(address: str) -> bool:
     """Start or join Ray; return whether it was this call that did."""
     if ray.is_initialized():
         return False

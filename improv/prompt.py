@@ -129,7 +129,7 @@ def line_cue(mode: Mode, name: str) -> Block:
 
 def character_head(scene: Scene, character: Character, mode: Mode) -> list[Block]:
     """Return what a character is shown before the scene: shared blocks first, its own card last."""
-    shared = [*_frame(scene), _world(scene), _cast(scene)]
+    shared = [_title(scene), _world(scene), _cast(scene), *_frame(scene)]
     if mode == "script":
         card = _script_card(character)
         return [*shared, *card, Block.of("task", "* * *")]
@@ -139,7 +139,7 @@ def character_head(scene: Scene, character: Character, mode: Mode) -> list[Block
 def author_head(scene: Scene) -> list[Block]:
     """Return what a live author is shown before the scene, as far as its settings grant it."""
     author = scene.author
-    shared = [_world(scene), _cast(scene)]
+    shared = [_title(scene), _world(scene), _cast(scene)]
     known = []
     for c in scene.cast:
         facts = _facts(c, card="cards" in author.knows, secret="secrets" in author.knows)
@@ -166,12 +166,17 @@ def author_head(scene: Scene) -> list[Block]:
     return blocks
 
 
+def _title(scene: Scene) -> Block:
+    return Block.of("world", f"{scene.title.upper()}\n{scene.form}")
+
+
 def _frame(scene: Scene) -> list[Block]:
-    by = f"\nby {scene.author.name}" if scene.author.name and scene.author.frame else ""
-    title = Block.of("world", f"{scene.title.upper()}\n{scene.form}{by}")
-    if not scene.author.frame:
-        return [title]
-    return [title, Block.of("frame", scene.author.frame.strip())]
+    """Return the author-level context. It stands after what all conditions share."""
+    author = scene.author
+    if not author.frame:
+        return []
+    about = f"About the author, {author.name}" if author.name else "About the author"
+    return [Block.of("frame", f"{about}\n{author.frame.strip()}")]
 
 
 def _world(scene: Scene) -> Block:

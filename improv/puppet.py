@@ -276,13 +276,21 @@ def _others(lines: list[str], me: str, upper: bool) -> list[str]:
     for line in lines[: -SHORT - 1 : -1]:
         if line == "* * *" or len(found) == 4:
             break
-        cue = _CUE.match(line)
-        if cue is None or cue[1].casefold() == mine or (upper and not cue[1].isupper()):
-            continue
-        words = cue[1].split()
-        if words[0].casefold() not in HEADINGS and all(w[0].isupper() for w in words):
-            found[cue[1].title() if cue[1].isupper() else cue[1]] = None
+        name = _speaker(line)
+        if name and name.casefold() != mine and (name.isupper() or not upper):
+            found[name.title() if name.isupper() else name] = None
     return list(found)
+
+
+@lru_cache(maxsize=16_384)
+def _speaker(line: str) -> str:
+    """Return whose line this is, "" if it does not look like anybody's."""
+    cue = _CUE.match(line)
+    if cue is None:
+        return ""
+    words = cue[1].split()
+    named = words[0].casefold() not in HEADINGS and all(w[0].isupper() for w in words)
+    return cue[1] if named else ""
 
 
 def _any_of(sentences: Sequence[str], line: str) -> bool:

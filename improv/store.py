@@ -275,7 +275,8 @@ class RunFolder:
         whole = pa.concat_tables(parts) if parts else schema.empty_table()
         if name == "blocks":
             whole = _first_of_each(whole, "id")
-        return whole.sort_by([(c, "ascending") for c in _SORT[name] if c in schema.names])
+        order = [(c, "ascending") for c in _SORT[name] if c in schema.names]
+        return whole.sort_by(order) if order else whole
 
     def transcript(self, trial: str, branch: str = MAIN) -> Transcript:
         """Return the turns of one trial, in order."""

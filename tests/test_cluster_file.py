@@ -120,9 +120,7 @@ def test_what_is_sent_exists_or_is_built(prepared: dict[str, Any]) -> None:
 def test_a_node_could_start_with_these_options(prepared: dict[str, Any]) -> None:
     """Ray's own command knows every option that the file gives it."""
     for command in (start(prepared, "head"), start(prepared, "worker")):
-        options = [
-            word.split("=")[0] for word in shlex.split(command) if word.startswith("--")
-        ]
+        options = [word.split("=")[0] for word in shlex.split(command) if word.startswith("--")]
         shown = subprocess.run(
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--help"],
             check=True,

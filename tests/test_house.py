@@ -1,35 +1,224 @@
-"""The rules of the house: imports point one way, heavy packages have doors, names are pinned."""
+"""The rules of the house: imports point one way, packages have doors, names are pinned."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 TOP = Path(__file__).resolve().parent.parent
 
-# The stair. A module may import from rows above its own, not from its own row or below. A module
-# whose row says which others it may import (`only`) is a reader beside the stair.
-RANKS: list[set[str]] = [
-    {"errors", "record", "paths"},
-    {"source", "scene", "line"},
-    {"study", "hearing"},
-    {"trial", "branch"},
-    {"prompt"},
-    {"puppet"},
-    {"model", "puppet_server", "local"},
-    {"character", "author"},
-    {"stage"},
-    {"store"},
-    {"limiter"},
-    {"host"},
-    {"run"},
-    {"doctor", "demo"},
-    {"show", "terminal"},
-    {"cli"},
-    {"ui"},
+# The stair. A module imports from rows above its own, never from its row or below. A folder is one
+# name (measure, stats, ui); its files may import each other. A new module gets a place here.
+STAIR = [
+    "errors record paths",
+    "source scene scrub",
+    "line hearing",
+    "study",
+    "trial branch",
+    "prompt",
+    "puppet local",
+    "puppet_server model",
+    "character author",
+    "stage",
+    "measure stats",
+    "graph",
+    "report",
+    "store limiter",
+    "host",
+    "launch run",
+    "doctor viewer",
+    "terminal",
+    "cli",
+    "ui",
 ]
+
+# Those that only read: what each may import, whatever the stair allows.
+READERS = {
+    "measure": "errors record scene line hearing",
+    "stats": "errors record",
+    "graph": "errors record stats",
+    "report": "errors record measure stats graph",
+    "ui": "errors paths record scene study trial store measure stats graph",
+}
+
+# Nobody imports these, though they may import almost anything.
+ROOF = {"cli", "ui"}
+
+# The doors: which modules may import a package that is not Python's own. "*" is any.
+DOORS = {
+    "aiohttp": "puppet_server",
+    "httpx2": "model",
+    "mesa": "stage character author",
+    "networkx": "graph",
+    "numpy": "measure stats graph ui",
+    "openai": "model",
+    "orjson": "*",
+    "pandas": "stats ui",
+    "altair": "ui",
+    "pyarrow": "store",
+    "pydantic": "scene study",
+    "ray": "host limiter launch run doctor",
+    "rich": "cli terminal",
+    "scipy": "stats",
+    "streamlit": "ui",
+    "typer": "cli",
+    "xllamacpp": "local",
+    "yaml": "source",
+}
+
+# Everything that `from improv import ...` promises. Adding a name is a decision; so is losing one.
+PUBLIC: list[str] = [
+    "ImprovError",
+    "Result",
+    "Scene",
+    "Setup",
+    "StudyError",
+    "Transcript",
+    "Turn",
+    "list_runs",
+    "load_study",
+    "open_run",
+    "resume",
+    "run",
+]
+
+# What takes a second and more to import, and so waits until it is needed.
+HEAVY = ["mesa", "numpy", "openai", "pyarrow", "ray", "rich", "scipy", "streamlit", "xllamacpp"]
+
+RANK = {name: rank for rank, row in enumerate(STAIR) for name in row.split()}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: the module it stands in, the line, and the dotted name it reaches for."""
+
+    room: str
+    file: Path
+    line: int
+    name: str
+
+    @property
+    def package(self) -> str:
+        return self.name.split(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(TOP)}:{self.line}: {self.name}"
+
+
+def rooms() -> dict[Path, str]:
+    """Every source file of the package and the viewer, and the name it has in the tables."""
+    found = {}
+    for file in sorted((TOP / "improv").rglob("*.py")):
+        first = file.relative_to(TOP / "improv").parts[0]
+        found[file] = first.removesuffix(".py")
+    for file in sorted((TOP / "ui").rglob("*.py")):
+        found[file] = "ui"
+    return found
+
+
+def imports(file: Path, room: str) -> list[Import]:
+    """All imports of a file, those inside functions too, but for its `__main__` block."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not is_main_block(node)]
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [Import(room, file, node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            assert node.module
+            for alias in node.names:
+                # `from improv import prompt` reaches a module, `from improv import run` a name.
+                whole = f"{node.module}.{alias.name}"
+                names_room = node.module == "improv" and alias.name in RANK
+                name = whole if names_room else node.module
+                found.append(Import(room, file, node.lineno, name))
+    return found
+
+
+def is_main_block(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+ROOMS = rooms()
+IMPORTS = [found for file, room in ROOMS.items() for found in imports(file, room)]
+INSIDE = [
+    (found, found.name.split(".")[1])
+    for found in IMPORTS
+    # `improv` itself only opens doors: its names load on first use.
+    if found.package == "improv" and "." in found.name and found.room != "__init__"
+]
+
+
+def test_every_module_has_a_place_on_the_stair() -> None:
+    homeless = {room for room in ROOMS.values() if room not in RANK and room[:2] != "__"}
+    assert not homeless, f"add to STAIR in {Path(__file__).name}: {sorted(homeless)}"
+    twice = [name for name in RANK if sum(name in row.split() for row in STAIR) > 1]
+    assert not twice
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{found} (row {RANK[target]}, and {found.room} is row {RANK[found.room]})"
+        for found, target in INSIDE
+        if found.room != target and RANK[target] >= RANK[found.room]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_readers_read_only_records_and_tables() -> None:
+    wrong = [
+        str(found)
+        for found, target in INSIDE
+        if found.room in READERS and target not in {found.room, *READERS[found.room].split()}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_imports_the_roof() -> None:
+    wrong = [str(found) for found, target in INSIDE if target in ROOF and found.room != target]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_packages_enter_by_their_doors() -> None:
+    neighbours = {file.stem for file in (TOP / "ui").rglob("*.py")} | {"ui"}
+    wrong = []
+    for found in IMPORTS:
+        known = found.package in sys.stdlib_module_names or found.package == "improv"
+        if known or (found.room == "ui" and found.package in neighbours):
+            continue
+        doors = DOORS.get(found.package, "").split()
+        if doors != ["*"] and found.room not in doors:
+            wrong.append(f"{found} (its doors: {', '.join(doors) or 'none'})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_public_names_are_pinned() -> None:
+    improv = importlib.import_module("improv")
+    assert sorted(improv.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        value = getattr(improv, name)
+        assert not isinstance(value, type(improv)), f"improv.{name} is a module"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        improv.no_such_name  # noqa: B018
+
+
+def test_a_module_never_hides_a_public_name() -> None:
+    # After `import improv.run` the attribute `run` of the package would be the module.
+    assert not set(PUBLIC) & set(ROOMS.values())
+
+
+@pytest.mark.parametrize("module", ["improv", "improv.cli", "improv.study", "improv.puppet"])
+def test_importing_is_light(module: str) -> None:
+    allowed = {"rich"} if module == "improv.cli" else set()  # typer brings it
+    code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP
+    )
+    assert set(done.stdout.split()) <= allowed

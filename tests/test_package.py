@@ -22,12 +22,13 @@ PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built offline with the hatchling of this environment."""
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder],
         cwd=TOP,
-        check=True,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
     (built,) = folder.glob("*.whl")
     return built
 
@@ -57,7 +58,8 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = home / "bin" / "improv"
     module, function = PROJECT["scripts"]["improv"].split(":")
     command.write_text(
-        f"#!{home}/bin/python\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        f"#!{home}/bin/python\nimport sys\n"
+        f"from {module} import {function}\nsys.exit({function}())\n"
     )
     command.chmod(0o755)
     return home
@@ -92,7 +94,7 @@ def test_the_wheel_holds_nothing_else(names: set[str]) -> None:
     info = f"improv_theatre-{PROJECT['version']}.dist-info"
     assert {name.split("/")[0] for name in names} == {"improv", info}
     assert f"{info}/licenses/LICENSE" in names
-    assert not [name for name in names if "__pycache__" in name or "/test" in name]
+    assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
     runs = {name.split("/")[2] for name in names if name.startswith("improv/runs/")}
     assert runs <= {"sample", "README.md"}
 
@@ -121,9 +123,7 @@ def test_the_command_runs_from_any_folder(elsewhere: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_installed_scenes_are_the_wheels_and_are_valid(
-    elsewhere: Path, tmp_path: Path
-) -> None:
+def test_the_installed_scenes_are_the_wheels_and_are_valid(elsewhere: Path, tmp_path: Path) -> None:
     code = "import improv.paths as paths; print(paths.__file__); print(paths.shipped('scenes'))"
     done = run(elsewhere, "python", "-c", code, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,113 @@
+"""Examines this machine: what is installed, which model would play, whether everything answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+from improv.errors import ImprovError
+from improv.record import Draw
+from improv.scene import Model
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at, whether it is good, and the remedy where it is not."""
+
+    what: str
+    good: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(runs: str, ray_at: str) -> Iterator[Finding]:
+    """Look at everything a run needs, cheapest first."""
+    yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
+    for name in ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "networkx", "streamlit"):
+        try:
+            yield Finding(name, True, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, False, "not installed", "python -m pip install improv-theatre")
+    yield _endpoint()
+    yield _embedded()
+    yield _writable(runs)
+    if ray_at != "off":
+        yield _ray(ray_at)
+
+
+def _endpoint() -> Finding:
+    url = os.environ.get("OPENAI_BASE_URL")
+    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set"
+    where = "set" if url else "not set (OpenAI itself would be asked)"
+    return Finding("endpoint", True, f"OPENAI_BASE_URL {where}, OPENAI_API_KEY {key}")
+
+
+def _embedded() -> Finding:
+    """Play one line with the model that a scene uses when it names none."""
+    from improv import local
+    from improv.model import Ask, Models
+    from improv.prompt import Prompt
+
+    async def ask() -> str:
+        async def url(model: str) -> str:
+            return local.serve(model).url
+
+        models = Models(url)
+        prompt = Prompt("script", (), text="TWO CLOWNS\n\nANA: Knock, knock.\nBO:", stop=("\n",))
+        try:
+            model = Model(max_tokens=24)
+            call = await models.complete(Ask(Draw("doctor", "main", 1, "Bo", "line"), model, prompt))
+        finally:
+            await models.close()
+        if call.error:
+            raise ImprovError(call.error)
+        return call.reply.strip()
+
+    began = time.perf_counter()
+    try:
+        path = local.weights("embedded")
+        reply = asyncio.run(ask())
+    except ImprovError as e:
+        text, _, remedy = str(e).partition("; run: ")
+        return Finding("embedded model", False, text, remedy)
+    seconds = time.perf_counter() - began
+    return Finding("embedded model", True, f"{path.stem} answers in {seconds:.1f} s: “{reply}”")
+
+
+def _writable(runs: str) -> Finding:
+    from improv.store import place
+
+    try:
+        fs, path = place(runs)
+        probe = f"{path}/.doctor"
+        fs.create_dir(path)
+        with fs.open_output_stream(probe) as sink:
+            sink.write(b"improv")
+        fs.delete_file(probe)
+    except (OSError, ImprovError) as e:
+        return Finding("runs folder", False, f"{runs}: {e}", "choose another with --runs")
+    return Finding("runs folder", True, f"{path} can be written")
+
+
+def _ray(address: str) -> Finding:
+    import ray
+
+    from improv.launch import start_ray
+
+    began = time.perf_counter()
+    try:
+        ours = start_ray(address)
+        nodes = len(ray.nodes())
+        cpus = ray.cluster_resources().get("CPU", 0)
+        if ours:
+            ray.shutdown()
+    except ImprovError as e:
+        return Finding("ray", False, str(e), "play with --ray off meanwhile")
+    seconds = time.perf_counter() - began
+    return Finding("ray", True, f"{nodes} node(s), {cpus:g} CPUs, started in {seconds:.1f} s")

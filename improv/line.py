@@ -1,0 +1,398 @@
+"""What a model wrote, reduced to what its character says. Pure: text in, text out.
+
+Each rule is small and has a name, which a turn keeps in its `cuts`. Rules only take away (a cue,
+a quotation mark, another character's line); none adds or repairs a word, and a reply that holds
+nothing said becomes silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from improv import scrub
+
+LONGEST = 2000
+"""Characters a line may have; a longer one ends with the last sentence that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is said. `cuts` names the rules that applied, in order of their first use.
+
+    An aside is heard by `aside_to` alone, a name of the cast, or where that is "" by nobody
+    on the stage.
+    """
+
+    text: str
+    cuts: tuple[str, ...] = ()
+    aside: bool = False
+    aside_to: str = ""
+
+
+def clean(raw: str, speaker: str, cast: Sequence[str]) -> Line:
+    """Return what `speaker` says in `raw`. Cleaning the text again changes nothing."""
+    text = raw.strip()
+    if len(text) <= LONGEST and _HONEST.fullmatch(text) and not _SUSPECT.search(text):
+        return Line(text)
+    names = _names(speaker, tuple(cast))
+    found = _Found()
+    # One rule can lay bare what another is for. Every pass that changes anything makes the text
+    # shorter or plainer, so this ends.
+    while (once := _pass(text, names, found)) != text:
+        text = once
+    return Line(text, tuple(found.cuts), found.aside, found.aside_to)
+
+
+def plain(text: str) -> str:
+    """Return `text` on one line, without control, bidi and zero-width characters or escapes."""
+    return " ".join(scrub.visible(text).split())
+
+
+# What a plain line is made of. Most replies are one, and need no further look.
+_HONEST = re.compile(r"[^\W_](?:[^\W_]|[,.!?'’…—–-]| (?! ))*")
+_SUSPECT = re.compile(r"\b(?:AI|language model|[Ss]cene|THE END|FADE|CURTAIN|[Aa]side)\b")
+
+
+@dataclass(slots=True)
+class _Found:
+    cuts: dict[str, None] = field(default_factory=dict)
+    aside: bool = False
+    aside_to: str = ""
+
+    def rule(self, name: str, before: str, after: str) -> str:
+        if before != after:
+            self.cuts[name] = None
+        return after
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The patterns of one speaker in one cast."""
+
+    speaker: str
+    forms: frozenset[str]
+    others: dict[str, str]
+    own: re.Pattern[str]
+    own_later: re.Pattern[str]
+    any_cue: re.Pattern[str]
+    other_first: re.Pattern[str]
+    inline: re.Pattern[str]
+    echo: re.Pattern[str]
+    mine: re.Pattern[str]
+
+
+_DECO = r"[\s>#*_\[“\"]{0,12}"
+_HOW2 = r"(?:[\s*_]{0,4}[(\[][^()\[\]\n]{0,200}[)\]])?"
+_HOW = r"(?:[\s*_]{0,4}[(\[](?P<how>[^()\[\]\n]{0,200})[)\]])?"
+_COLON = r"[\]*_”\"\s]{0,8}[:：][*_]{0,4}\s{0,8}"
+
+
+def _forms(name: str) -> list[str]:
+    """The names a model writes for `name`: in full, without its title or article, or its last."""
+    words = name.split()
+    short = [" ".join(words[1:]), words[-1]] if len(words) > 1 else []
+    return [name, *(s for s in short if len(s) > 2)]
+
+
+@lru_cache(maxsize=4096)
+def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
+    others = {f.casefold(): n for n in cast if n != speaker for f in reversed(_forms(n))}
+    others = {f: n for f, n in others.items() if f != speaker.casefold()}
+    mine = [f for f in _forms(speaker) if f.casefold() not in others]
+
+    def either(forms: Sequence[str]) -> str:
+        longest = sorted({*forms, *(f.upper() for f in forms)}, key=len, reverse=True)
+        return "|".join(re.escape(f) for f in longest) or r"(?!)"
+
+    me, they = either(mine), either(list(others))
+    exact = either([n for n in cast if n != speaker] + mine)
+    they_caps = "|".join(re.escape(f.upper()) for f in others if f.upper() != f.lower()) or r"(?!)"
+    shouted = either([n.upper() for n in cast if n.upper() not in (n, n.lower())])
+    i = re.IGNORECASE
+    own_cue = rf"{_DECO}(?:{me}){_HOW}{_COLON}"
+    return _Names(
+        speaker,
+        frozenset(f.casefold() for f in mine),
+        others,
+        # NAME:, NAME (smiling), NAME, "...
+        own=re.compile(
+            rf"{own_cue}|{_DECO}(?:{me})[*_]{{0,3}} \((?P<how2>[^()\n]{{0,200}})\)\s{{0,8}}"
+            rf"|(?:{me}),? (?=[\"“])",
+            i,
+        ),
+        own_later=re.compile(rf"{own_cue}|(?:{me})[,*_]{{0,3}} \([^()\n]{{0,200}}\)", i),
+        any_cue=re.compile(
+            rf"{_DECO}\(?(?:{me}|{they}){_HOW}{_COLON}|(?:{me}),? (?:\(|[\"“])"
+            rf"|(?-i:(?:{they_caps})\s*$)",
+            i,
+        ),
+        # "Bo: the best dog" may be said by Mara; "Bo: The best dog." and "BO: ..." are Bo's.
+        other_first=re.compile(
+            rf"(?i:{_DECO})(?:(?:{they_caps})(?i:{_HOW}{_COLON})"
+            rf"|(?i:(?:{they}){_HOW2}{_COLON})(?!\s*[a-zß-öø-ÿ]))"
+        ),
+        inline=re.compile(
+            rf"(?<=[.!?…\"”')\]*_])\s{{0,4}}(?<!\w)[*_\[]{{0,3}}(?:{exact}){_HOW}[\]*_]{{0,3}}"
+            rf"[:：](?=\s{{0,8}}[^\sa-z])|(?<=\s)[*_\[]{{0,3}}(?:{shouted}){_HOW2}[\]*_]{{0,3}}[:：]"
+        ),
+        echo=re.compile(rf"\((?:{me}|{they}), (?:your|his|her|their|the) [^()\n]{{0,30}}\)", i),
+        mine=re.compile(
+            rf"{_DECO}(?:{me})['’]s (?:next )?(?:line|turn|response|reply)(?: (?:is|would be))?"
+            rf"\s?[:：]?\s*(?=[\"“\n]|(?-i:[A-Z]))",
+            i,
+        ),
+    )
+
+
+def _pass(text: str, names: _Names, found: _Found) -> str:
+    text = found.rule("control", text, scrub.visible(text))
+    text = found.rule("reasoning", text, scrub.spoken_part(text))
+    text = found.rule("long", text, text[: scrub.READ])
+    text = found.rule("tokens", text, scrub.untokened(text)).strip()
+    text = found.rule("boilerplate", text, scrub.unprefaced(text, names.mine))
+    text = found.rule("markup", text, scrub.unmarked(text))
+    text = _own_line(text, names, found)
+    text = _inline(text, names, found)
+    text = found.rule("direction", text, scrub.directions(text))
+    text = found.rule("markup", text, scrub.unstarred(text))
+    text = " ".join(text.split())
+    text = _asides(text, names, found)
+    if not _SAYS.search(text):
+        return found.rule("empty", text, "")
+    return found.rule("long", text, _fitting(text))
+
+
+_SAYS = re.compile(r"[^\s\-*_#:\"'“”()\[\]<>|~=,;/\\`]")
+
+# --- whose line it is
+
+_RULE = re.compile(r"\s*(?:[*\-_=~#•·—]\s*){3,}$")
+_ENDING = re.compile(
+    r"[\[(*_]{0,3}(?:Note:|(?:The )?[Ee]nd (?:of )?(?:the )?[Ss]cene|END OF SCENE|THE END\b"
+    r"|The scene (?:ends|continues)|[Cc]ontinue the scene|FADE (?:OUT|IN|TO)\b|Fade (?:out|to)\b"
+    r"|(?:CURTAIN|Curtain|BLACKOUT|Blackout)\.?[\])*_]{0,3}$"
+    r"|(?:SCENE|ACT|Scene|Act) (?:[IVX\d]{1,4}|[Oo]ne|ONE|[Tt]wo|TWO)\b)"
+)
+# ROLE: or ROLE (doing something): or a cast list's ROLE, who ...
+_INVENTED = re.compile(
+    r"(?:The )?[A-Z][A-Z'’.-]{1,60}(?: [A-Z0-9][A-Z0-9'’.-]{0,30}){0,4}(?: ?\([^()\n]{0,80}\)?)?"
+    r"\s{0,2}(?:[:：]|,\s(?:who|whose|an?|the|his|her|\d))|(?:The )?[A-Z][A-Z'’.-]{3,60} \("
+    r"|[A-Z]: "
+)
+_ROLES = re.compile(r"(?:user|human|system|assistant|narrator|director|author|audience) ?:", re.I)
+_MARKER = re.compile(
+    r"\s{0,9}[\[(*]{1,3}(?:the )?(?:end of (?:the )?scene|end scene|scene ends?|the end|curtain"
+    r"|fade (?:out|to black)|to be continued)\.?[\])*]{1,3}",
+    re.I,
+)
+_ALL_DIRECTION = re.compile(r"\s*(?:\([^()\n]{1,600}\)|\*[^*\n]{1,600}\*|\[[^\[\]\n]{1,600}\])\s*$")
+
+
+def _own_line(text: str, names: _Names, found: _Found) -> str:
+    """Find the speaker's own line among all that may have been written, and put it on one line."""
+    lines = text.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    lines = lines[first:]
+    if not lines:
+        return ""
+    lines, script = _from_own_cue(lines, names, found)
+    if script and not lines:
+        return ""
+    if len(lines) > 1 and lines[0].strip().casefold() in names.forms and lines[1].strip():
+        lines = lines[1:]  # a screenplay: the name stands alone above the line
+        found.cuts["cue"] = None
+    lines[0] = _uncued(lines[0], names, found)
+    kept: list[str] = []
+    spoke = False
+    for i, line in enumerate(lines):
+        if i and _ends_before(line, names, spoke):
+            found.cuts["others"] = None
+            break
+        if not line.strip():
+            if spoke:
+                if any(rest.strip() for rest in lines[i:]):
+                    found.cuts["after"] = None
+                break
+            continue
+        kept.append(line)
+        spoke = spoke or not _ALL_DIRECTION.match(line)
+    if len(kept) > 1:
+        found.cuts["joined"] = None
+    return " ".join(kept)
+
+
+def _from_own_cue(lines: list[str], names: _Names, found: _Found) -> tuple[list[str], bool]:
+    """Where a reply begins as a script (another's line, a rule, a bare direction), skip to the
+    speaker's first cue in it. True where it was a script; there may be no line of the speaker."""
+    head = lines[0]
+    if names.own.match(head):
+        return lines, False
+    ruled = _RULE.match(head) is not None
+    foreign = names.other_first.match(head) is not None or _ROLES.match(head) is not None
+    direction = _ALL_DIRECTION.match(head) is not None
+    invented = _INVENTED.match(head) is not None
+    title = head.isupper() and len(lines) > 1 and head.rstrip()[-1].isalnum() and len(head) > 3
+    if not (ruled or foreign or direction or invented or title or _is_end(head)):
+        return lines, False
+    for i, line in enumerate(lines):
+        if names.own_later.match(line) or _misspelt(line, names):
+            if i:
+                found.cuts["others"] = None
+            return lines[i:], True
+        if i and direction and not _ALL_DIRECTION.match(line) and line.strip():
+            if not _INVENTED.match(line) and not names.other_first.match(line):
+                return lines, False
+            direction = False
+            foreign = True
+    if invented and not foreign:
+        return lines, False  # "WARNING: the bridge is out" is as good a line as any.
+    if direction and not foreign:
+        return lines, False
+    if ruled and "*" not in head:  # "* * *" is how our own scripts begin; "---" is only a rule.
+        found.cuts["markup"] = None
+        return _from_own_cue(lines[1:], names, found) if lines[1:] else ([], True)
+    found.cuts["others"] = None
+    return [], True
+
+
+def _misspelt(line: str, names: _Names) -> bool:
+    """Whether `line` begins with a cue that is the speaker's name but for a letter."""
+    cue, colon, _ = line[:60].partition(":")
+    if not colon or not cue.isupper() or names.any_cue.match(line):
+        return False
+    return SequenceMatcher(None, cue.strip(), names.speaker.upper()).ratio() > 0.85
+
+
+def _uncued(line: str, names: _Names, found: _Found) -> str:
+    """Drop the speaker's own cue, however often; an aside marked in it stays marked."""
+    before, how = line, ""
+    while cue := names.own.match(line):
+        how = cue.groupdict().get("how") or cue.groupdict().get("how2") or ""
+        line = line[cue.end() :]
+        if how and _private(how, names) is not None:
+            line = f"({how}) {line}"
+            break
+    if line == before and _misspelt(line, names):
+        line = line.partition(":")[2]
+    return found.rule("cue", before, line)
+
+
+def _ends_before(line: str, names: _Names, spoke: bool) -> bool:
+    """Whether the speaker's line is over when `line` begins."""
+    if names.any_cue.match(line) or _RULE.match(line) or _ENDING.match(line):
+        return True
+    if _INVENTED.match(line) or _ROLES.match(line) or names.echo.match(line):
+        return True
+    bare = line.strip()
+    if spoke and _ALL_DIRECTION.match(line) and bare[1:2].isupper():
+        return True
+    return len(bare) > 3 and bare.isupper() and bare[-1].isalnum()
+
+
+def _is_end(text: str) -> bool:
+    """Whether a reply begins with the end of the scene. A character may begin with "Note:"."""
+    return len(text) < 40 and _ENDING.match(text) is not None and not text.startswith("Note:")
+
+
+def _inline(text: str, names: _Names, found: _Found) -> str:
+    """Cut where another line, an echo of our cue, or an end marker begins within the line."""
+    before = text
+    if cue := names.inline.search(text):
+        text = text[: cue.start()]
+    if (echo := names.echo.search(text)) is not None:
+        text = text[: echo.start()] if echo.start() else text[echo.end() :]
+    if marker := _MARKER.search(text):
+        text = text[: marker.start()]
+    if _is_end(text):
+        text = ""
+    return found.rule("others", before, text)
+
+
+# --- asides and quotation marks
+
+_PAREN = re.compile(r"\(([^()]{1,600})\)\s?[:：]?\s*")
+_LABEL = re.compile(r"(?:aside)(?: to (?P<to>[^:.!?,]{1,40}))?[:：]\s*", re.IGNORECASE)
+_ASIDE = re.compile(r"(?:^|[,;] ?)(?:in an? |as an )?(?:\w{1,20}ly )?aside\b(?! from)", re.I)
+_ALONE = re.compile(
+    r"\bto (?:(?:him|her|them|my|your|one)sel(?:f|ves)|self|(?:the )?audience)\b", re.I
+)
+_HUSHED = re.compile(
+    r"\b(?:whisper\w{0,3}|quietly|privately|in private|secretly|confidentially|sotto voce|"
+    r"under \w{1,8} breath|in an? (?:low|hushed) (?:voice|tone))\b", re.I,
+)  # fmt: skip
+_TO = re.compile(r"\b(?:to|in|into)\s+((?:\w|[.'’ -]){1,60})", re.I)
+
+
+def _private(how: str, names: _Names) -> str | None:
+    """Whom alone a parenthetical makes the line for ("" for nobody), or None for everybody.
+
+    "(aside)" is private, and so is a hushed word to somebody; "(to Bo)" only says who is meant,
+    and a whisper to nobody named is a manner of speaking.
+    """
+    to = ""
+    for m in _TO.finditer(how):
+        words = re.split(r"['’]s?\b|\band\b", m[1])[0].split()
+        ends = range(len(words), 0, -1)
+        spans = [" ".join(words[a:b]).casefold() for a in range(min(2, len(words))) for b in ends]
+        to = to or next((names.others[s] for s in spans if s in names.others), "")
+    if _ASIDE.search(how) or _ALONE.search(how):
+        return to
+    return to if to and _HUSHED.search(how) else None
+
+
+def _asides(text: str, names: _Names, found: _Found) -> str:
+    """Take a leading aside out; keep other leading directions, and unquote what follows them."""
+    kept: list[str] = []
+    rest = text
+    while m := _PAREN.match(rest):
+        to = _private(m[1], names)
+        if to is None:
+            kept.append(found.rule("cue", m[0].rstrip(), f"({m[1]})"))
+        else:
+            found.cuts["aside"] = None
+            found.aside, found.aside_to = True, found.aside_to or to
+        rest = rest[m.end() :]
+    if label := _LABEL.match(rest):
+        found.cuts["aside"] = None
+        found.aside = True
+        found.aside_to = found.aside_to or _private(f"aside to {label['to']}", names) or ""
+        rest = rest[label.end() :]
+    rest = found.rule("quotes", rest, _unquoted(rest))
+    return " ".join([*kept, rest] if rest else kept)
+
+
+_MARKS = '"“”„«»「」『』‟'
+_QUOTES = re.compile(f"[{_MARKS}]")
+_OPENING, _CLOSING = '"“„«»「『‟', '"”“»«」』'
+
+
+def _unquoted(text: str) -> str:
+    """Take the marks off a line that is quoted as a whole, or whose one mark stands at an end."""
+    marks = _QUOTES.findall(text) if text else []
+    if len(marks) == 2 and text[0] in _OPENING and text[-1] in _CLOSING:
+        return text[1:-1].strip()
+    if len(marks) == 1:
+        if text[0] in _OPENING:
+            return text[1:].strip()
+        if text[-1] in _CLOSING and not text[-2:-1].isdigit():  # 6'2" is a height
+            return text[:-1].strip()
+    # A single mark is also an apostrophe: only one after a sentence's end closes a quotation.
+    single = len(text) > 3 and text[0] in "'‘" and text[-1] in "'’" and text[-2] in ".!?…,—"
+    if single and not re.search(r"(?<!\w)['‘’]|['’](?!\w)", text[1:-1]):
+        return text[1:-1].strip()
+    return text
+
+
+def _fitting(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    head = text[:LONGEST]
+    end = max(head.rfind(mark) for mark in (". ", "! ", "? ", "… ", "。", "！", "？"))
+    if end > 0:
+        return head[: end + 1]
+    space = head.rfind(" ")
+    return head[:space] if space > 0 else head

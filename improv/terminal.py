@@ -1,0 +1,248 @@
+"""What the command prints: progress, tables, a scene replayed. Model text is made harmless here.
+
+Colour and bars appear when the output is a terminal; plain lines when it is not.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from improv.line import plain
+from improv.record import Act, Block, Call, Json, Turn
+
+if TYPE_CHECKING:
+    from improv.doctor import Finding
+    from improv.launch import Progress as Standing
+    from improv.launch import Result, Watch
+    from improv.store import RunFolder
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+PLAIN_EVERY = 5.0
+"""Seconds between progress lines where the output is no terminal."""
+
+# Okabe and Ito's colours, of which every pair can be told apart by the colour-blind.
+_VOICES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
+
+
+def say(text: str) -> None:
+    _out.print(Text(plain(text)))
+
+
+def complain(text: str) -> None:
+    """Print an error for a person, in red where there are colours."""
+    for line in text.splitlines():
+        _err.print(Text(plain(line), style="red"), soft_wrap=True)
+
+
+def plain_error(text: str) -> None:
+    """Print problems one a line, unwrapped, as editors and scripts read them."""
+    for line in text.splitlines():
+        print(plain(line), file=sys.stderr)
+
+
+@contextmanager
+def progress() -> Iterator[Watch]:
+    """Show how a run stands: a bar a condition, or a plain line every few seconds."""
+    if not _err.is_terminal:
+        last = 0.0
+
+        def tell(standing: Standing) -> None:
+            nonlocal last
+            total = sum(standing.planned.values())
+            if standing.over == total or time.monotonic() - last > PLAIN_EVERY:
+                last = time.monotonic()
+                print(_standing(standing, total), file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True) as bars:
+        rows: dict[str, Any] = {}
+
+        def draw(standing: Standing) -> None:
+            for condition, planned in standing.planned.items():
+                if condition not in rows:
+                    rows[condition] = bars.add_task(plain(condition), total=planned, speed="")
+                over = standing.done.get(condition, 0) + standing.failed.get(condition, 0)
+                speed = f"{standing.tokens / standing.seconds:,.0f} tokens/s"
+                bars.update(rows[condition], completed=over, speed=speed)
+
+        yield draw
+
+
+def _standing(standing: Standing, total: int) -> str:
+    left = (total - standing.over) * standing.seconds / max(standing.over, 1)
+    parts = [
+        f"{standing.over}/{total} trials",
+        f"{sum(standing.failed.values())} failed",
+        f"{standing.turns / standing.seconds:.1f} turns/s",
+        f"{standing.tokens / standing.seconds:.0f} tokens/s",
+        f"{left:.0f} s left",
+    ]
+    return " · ".join(parts)
+
+
+def result(found: Result) -> None:
+    """Say what came of a run and what to do next."""
+    folder = found.folder
+    style = "green" if not found.failed and not found.owed else "yellow"
+    head = f"{found.done} trials done, {found.failed} failed"
+    head += f", {found.owed} still owed" if found.owed else ""
+    _out.print(Text(head, style=style), Text(f"in {folder.path}"), soft_wrap=True)
+    if found.stopped:
+        complain(f"stopped: {found.stopped}")
+    if found.owed:
+        say(f"go on with:  improv resume {folder.id}{_at(folder)}")
+    if found.failed:
+        say(f"see why:     improv show {folder.id}{_at(folder)}")
+    say(f"read it:     improv show {folder.id}/0 --notes{_at(folder)}")
+    say(f"replay it:   improv view {folder.id}{_at(folder)}")
+
+
+def demonstration(found: Result) -> None:
+    """Show one scene of the demonstration, then what to do next."""
+    rows = found.folder.table("trials").to_pylist()
+    shown = next((r for r in rows if r["status"] == "done" and "live" in r["condition"]), None)
+    if shown is not None:
+        replay(found.folder, shown, notes=True, prompts=False)
+        _out.print()
+        say("(Played by SmolLM2 with 135M parameters: it shows that everything works. It is no scientist.)")
+    _out.print()
+    result(found)
+
+
+def runs(folders: Sequence[RunFolder], where: str) -> None:
+    """List runs as a table."""
+    if not folders:
+        say(f"no runs in {where} yet; begin with:  improv run cold-pass")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "study", "model", "status", "trials", "failed", "created"):
+        table.add_column(name, overflow="fold" if name == "run" else "ellipsis")
+    for folder in folders:
+        meta = folder.meta()
+        cells = [
+            folder.id, meta.get("study"), ", ".join(meta.get("models", [])), meta.get("status"),
+            f"{meta.get('done', '…')}/{meta.get('trials')}", meta.get("failed", ""),
+            str(meta.get("created", ""))[:16].replace("T", " "),
+        ]  # fmt: skip
+        table.add_row(*(Text(plain(str(c if c is not None else ""))) for c in cells))
+    _out.print(table)
+
+
+def trials(folder: RunFolder) -> None:
+    """List a run's finished trials as a table."""
+    meta = folder.meta()
+    rows = folder.table("trials").to_pylist()
+    say(f"{folder.id} · {meta.get('study')} · {meta.get('status')} · {len(rows)} of {meta.get('trials')} trials")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("#", "trial", "scene", "condition", "turns", "calls", "tokens", "status"):
+        table.add_column(name)
+    for row in rows:
+        status = "done" if row["status"] == "done" else f"failed: {row['failure'].splitlines()[-1]}"
+        cells = [
+            row["index"], row["trial"], row["scene"], row["condition"], row["turns"],
+            row["calls"], row["prompt_tokens"] + row["completion_tokens"], status,
+        ]  # fmt: skip
+        table.add_row(*(Text(plain(str(c))) for c in cells))
+    _out.print(table)
+    if rows:
+        say(f"read one:  improv show {folder.id}/{rows[0]['index']} --notes{_at(folder)}")
+
+
+def replay(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
+    """Replay a trial as a play; with `notes` what the author did, with `prompts` what was shown."""
+    transcript = folder.transcript(row["trial"], row["branch"])
+    speakers = list(dict.fromkeys(t.speaker for t in transcript.turns if t.speaker))
+    colours = {s: _VOICES[i % len(_VOICES)] for i, s in enumerate(speakers)}
+    calls: dict[int, list[Call]] = {}
+    blocks: dict[str, Block] = {}
+    if prompts:
+        found = folder.calls(row["trial"], row["branch"])
+        blocks = folder.blocks(b for c in found for b in c.blocks)
+        for call in found:
+            calls.setdefault(call.draw.turn, []).append(call)
+    _out.print()
+    _out.print(Text(plain(row["title"]), style="bold"), Text(f"  {plain(row['condition'])}", style="dim"))
+    _out.print()
+    for turn in transcript.turns:
+        for call in calls.pop(turn.turn, []):
+            _prompt(call, blocks)
+        if notes:
+            for act in turn.acts:
+                _act(act)
+        _turn(turn, colours)
+    if row["status"] == "failed":
+        _out.print(Text(f"\nfailed at turn {row['failure_turn']}: {plain(row['failure'])}", style="red"))
+
+
+def _turn(turn: Turn, colours: dict[str, str]) -> None:
+    if turn.kind == "direction":
+        _out.print(Padding(Text(f"({plain(turn.text)})", style="italic dim"), (0, 0, 0, 4)))
+        return
+    text = Text()
+    text.append(f"{plain(turn.speaker).upper()}", style=f"bold {colours.get(turn.speaker, '')}")
+    if turn.aside:
+        to = ", ".join(turn.heard_by) or "the audience"
+        text.append(f"  (aside to {plain(to)})", style="italic dim")
+    if turn.kind == "silence":
+        text.append("  (says nothing)", style="italic dim")
+    else:
+        text.append(f"  {plain(turn.text)}", style="dim" if turn.kind == "written" else "")
+    _out.print(text)
+
+
+def _act(act: Act) -> None:
+    what = {
+        "note": f"to {act.to}: {act.text}",
+        "cue": f"cues {act.to}",
+        "move": f"makes a move: {act.to}",
+        "end": "ends the scene",
+        "unread": f"wrote something that cannot be read: {act.text[:80]}",
+    }.get(act.kind)
+    if what is not None:
+        _out.print(Padding(Text(f"✎ author {plain(what)}", style="magenta"), (0, 0, 0, 8)))
+
+
+def _prompt(call: Call, blocks: dict[str, Block]) -> None:
+    _out.print(Text(f"── shown to {plain(call.draw.role)} ({call.mode}, {plain(call.model)})", style="dim"))
+    for id in call.blocks:
+        block = blocks.get(id)
+        if block is not None:
+            shown = Text(f"[{block.kind}] ", style="dim cyan")
+            shown.append("\n".join(map(plain, block.text.splitlines())), style="dim")
+            _out.print(Padding(shown, (0, 0, 0, 4)))
+
+
+def finding(found: Finding) -> None:
+    """Print one finding of the doctor."""
+    mark = Text("✓ " if found.good else "✗ ", style="green" if found.good else "red")
+    _out.print(mark + Text(plain(f"{found.what}: {found.found}")), soft_wrap=True)
+    if found.remedy:
+        _out.print(Text(f"    → {plain(found.remedy)}"), soft_wrap=True)
+
+
+def _at(folder: RunFolder) -> str:
+    """Return the option that names the runs folder, where it is not the one by default."""
+    from improv.store import place
+
+    return "" if folder.root in ("runs", place("runs")[1]) else f" --runs {folder.root}"
+
