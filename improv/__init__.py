@@ -16,12 +16,12 @@ except metadata.PackageNotFoundError:  # a checkout that was never installed
 if TYPE_CHECKING:
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
-    from improv.record import Transcript as Transcript
-    from improv.record import Turn as Turn
     from improv.launch import Result as Result
     from improv.launch import Setup as Setup
     from improv.launch import resume as resume
     from improv.launch import run as run
+    from improv.record import Transcript as Transcript
+    from improv.record import Turn as Turn
     from improv.scene import Scene as Scene
     from improv.store import list_runs as list_runs
     from improv.store import open_run as open_run
@@ -42,7 +42,7 @@ _HOMES = {
     "run": ("improv.launch", "run"),
 }
 
-__all__ = [  # noqa: PLE0604  pinned by tests/test_house.py
+__all__ = [
     "ImprovError", "Result", "Scene", "Setup", "StudyError", "Transcript", "Turn",
     "list_runs", "load_study", "open_run", "resume", "run",
 ]  # fmt: skip

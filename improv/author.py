@@ -18,7 +18,7 @@ from improv.line import plain
 from improv.model import Ask, Drawer
 from improv.record import Act, Block, Draw, Json
 
-MAX_NOTE = 240
+MAX_NOTE = 160
 ROOM = 200
 NOBODY = "nobody"
 ANYBODY = "anybody"
@@ -39,10 +39,19 @@ class Author(mesa.Agent):  # type: ignore[misc]
         self.made: set[str] = set()
         self.mode = self.plays.plays_in
         self.thread = prompt.Thread.begin(self.mode, prompt.author_head(whole), book)
+        for sample in self.settings.samples if "note" in self.settings.may else ():
+            self.thread.show(prompt.author_said("script", self._as_reply(sample)))
 
     def due(self, turn: int) -> bool:
         """Whether the author acts before `turn` (its first chance is the first turn)."""
         return (turn - 1) % self.settings.every == 0
+
+    def _as_reply(self, sample: scene.NoteSample) -> str:
+        """Return a sample note as the reply it would have been."""
+        found: Json = {"note_to": sample.to, "note": sample.note}
+        idle = {"cue": ("next", ANYBODY), "move": ("move", NONE), "end": ("end", False)}
+        found |= dict(idle[p] for p in self.powers(1) if p in idle)
+        return json.dumps(found, ensure_ascii=False)
 
     def powers(self, turn: int) -> tuple[scene.Power, ...]:
         """Return what the author may do before `turn`: to end a scene, not in its first half."""
@@ -51,7 +60,9 @@ class Author(mesa.Agent):  # type: ignore[misc]
 
     def hears(self, aside: bool) -> bool:
         """Whether the author's settings let it hear a line."""
-        return "transcript" in self.settings.knows and (not aside or "asides" in self.settings.knows)
+        return "transcript" in self.settings.knows and (
+            not aside or "asides" in self.settings.knows
+        )
 
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
         """Ask what the author does before a turn. Raises ModelError."""
@@ -66,9 +77,7 @@ class Author(mesa.Agent):  # type: ignore[misc]
         return acts
 
 
-def reply_schema(
-    powers: Sequence[scene.Power], names: Sequence[str], moves: Sequence[str]
-) -> Json:
+def reply_schema(powers: Sequence[scene.Power], names: Sequence[str], moves: Sequence[str]) -> Json:
     """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
     fields: dict[str, Any] = {}
     if "note" in powers:

@@ -16,7 +16,7 @@ from improv.errors import ImprovError, StudyError
 
 app = typer.Typer(
     name="improv",
-    help="Language models on an improv stage: does author-level context keep characters consistent?",
+    help="Language models on an improv stage: does author-level context keep them true?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -24,7 +24,9 @@ app = typer.Typer(
 
 Runs = Annotated[
     str,
-    typer.Option("--runs", envvar="IMPROV_RUNS", help="The runs folder: a path, or s3://… and such."),
+    typer.Option(
+        "--runs", envvar="IMPROV_RUNS", help="The runs folder: a path, or s3://… and such."
+    ),
 ]
 RayAt = Annotated[
     str, typer.Option("--ray", help='"local", "off" (in process), or the address of a cluster.')
@@ -32,7 +34,8 @@ RayAt = Annotated[
 Hosts = Annotated[int | None, typer.Option(min=1, max=10_000, help="Host processes.")]
 Stages = Annotated[int | None, typer.Option(min=1, max=10_000, help="Scenes at once in each host.")]
 Connections = Annotated[
-    int, typer.Option("--max-connections", min=1, max=10_000, help="Calls in flight to an endpoint.")
+    int,
+    typer.Option("--max-connections", min=1, max=10_000, help="Calls in flight to an endpoint."),
 ]
 
 
@@ -67,17 +70,26 @@ def main_options(
 
 @app.command("run")
 def run_command(
-    study: Annotated[str, typer.Argument(help="A study or scene: a file, or the name of a shipped one.")],
+    study: Annotated[
+        str, typer.Argument(help="A study or scene: a file, or the name of a shipped one.")
+    ],
     runs: Runs = "runs",
     model: Annotated[
-        str | None, typer.Option(help='"embedded", "puppet", a GGUF file, or a name the endpoint knows.')
+        str | None,
+        typer.Option(help='"embedded", "puppet", a GGUF file, or a name the endpoint knows.'),
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible address.")] = None,
     mode: Annotated[str | None, typer.Option(help='"chat" or "script".')] = None,
     turns: Annotated[int | None, typer.Option(min=1, help="Improvised turns a scene.")] = None,
-    replicates: Annotated[int | None, typer.Option(min=1, help="Times each condition is played.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Play only the first so many trials.")] = None,
-    name: Annotated[str | None, typer.Option(help="The run's id, instead of one made for it.")] = None,
+    replicates: Annotated[
+        int | None, typer.Option(min=1, help="Times each condition is played.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Play only the first so many trials.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The run's id, instead of one made for it.")
+    ] = None,
     ray: RayAt = "local",
     hosts: Hosts = None,
     stages: Stages = None,
@@ -139,10 +151,16 @@ def list_command(runs: Runs = "runs") -> None:
 
 @app.command("show")
 def show_command(
-    what: Annotated[str, typer.Argument(metavar="RUN[/TRIAL]", help='"last" is the newest run.')] = "last",
+    what: Annotated[
+        str, typer.Argument(metavar="RUN[/TRIAL]", help='"last" is the newest run.')
+    ] = "last",
     runs: Runs = "runs",
-    notes: Annotated[bool, typer.Option("--notes/--no-notes", help="Show what the author did.")] = False,
-    prompts: Annotated[bool, typer.Option("--prompts", help="Show what each call was shown.")] = False,
+    notes: Annotated[
+        bool, typer.Option("--notes/--no-notes", help="Show what the author did.")
+    ] = False,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Show what each call was shown.")
+    ] = False,
 ) -> None:
     """Show a run's trials, or replay one trial in the terminal."""
     with _telling():
@@ -224,7 +242,9 @@ def demo_command(
         from improv.launch import Setup, run
         from improv.study import load
 
-        terminal.say("Four scenes, with a live author and without, played by a model of 135M parameters.")
+        terminal.say(
+            "Two scenes, with their author and without, played by a model of 135M parameters."
+        )
         with terminal.progress() as watch:
             result = run(load("demo"), runs=runs, setup=Setup(ray), watch=watch)
         terminal.demonstration(result)
@@ -235,7 +255,9 @@ def demo_command(
 def puppet_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     latency: Annotated[float, typer.Option(min=0, help="Seconds before each reply.")] = 0.0,
-    alpha: Annotated[float, typer.Option(min=0, max=1, help="P(a character breaks) at a line.")] = 0.1,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="P(a character breaks) at a line.")
+    ] = 0.1,
     beta: Annotated[float, typer.Option(min=0, max=1, help="P(it recovers) at a line.")] = 0.3,
 ) -> None:
     """Serve a puppet, a fake model with a declared process, at an OpenAI-compatible address."""
@@ -252,4 +274,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

@@ -62,7 +62,9 @@ def _embedded() -> Finding:
         prompt = Prompt("script", (), text="TWO CLOWNS\n\nANA: Knock, knock.\nBO:", stop=("\n",))
         try:
             model = Model(max_tokens=24)
-            call = await models.complete(Ask(Draw("doctor", "main", 1, "Bo", "line"), model, prompt))
+            call = await models.complete(
+                Ask(Draw("doctor", "main", 1, "Bo", "line"), model, prompt)
+            )
         finally:
             await models.close()
         if call.error:

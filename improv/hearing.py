@@ -1,2 +1,252 @@
-def addressed(text, speaker, cast, previous, present):
-    return ("", "none")
+"""Whom a line speaks to, read from its words. Pure: a line and who is there in, a name out.
+
+It decides nothing: the stage records the answer, and may let it choose who speaks next. Saying it
+outright, "(to Bo)", beats calling by name, which beats being spoken about; the order of turns is
+the last resort, and a line to everybody is to nobody in particular.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from improv.record import Hearing
+
+Cast = tuple[tuple[str, tuple[str, ...]], ...]
+_NOBODY: tuple[str, Hearing] = ("", "none")
+
+
+def addressed(
+    text: str,
+    speaker: str,
+    cast: Sequence[tuple[str, Sequence[str]]],
+    previous: str,
+    present: Sequence[str],
+) -> tuple[str, Hearing]:
+    """Return who `text` speaks to, and how that is known: ("", "none") for nobody in particular.
+
+    `cast` pairs each name with its aliases, `previous` is who spoke last ("" for nobody), and only
+    those `present` can be spoken to.
+    """
+    others = [name for name in present if name != speaker]
+    if not others or not text:
+        return _NOBODY
+    known = _known(_hashable(cast), speaker)
+    if "(" in text and (said := known.said(text)):
+        return _there(said[-1], others, "said")
+    at, calls, mentions = known.calls(text)
+    words = set(_WORD.findall(text.lower()))
+    last_to_all = -1
+    if not words.isdisjoint(_MANY):
+        last_to_all = max((m.start() for m in _ALL.finditer(text)), default=-1)
+    if calls and at > last_to_all:
+        return _there(calls[0], others, "name") if len(calls) == 1 else _NOBODY
+    if last_to_all >= 0:
+        return _NOBODY
+    to_you = not words.isdisjoint(_YOU)
+    if len(mentions) == 1 and mentions[0] in others and not to_you:
+        return mentions[0], "name"
+    if len(others) == 1:
+        return others[0], "order"
+    if previous in others and (to_you or _answers(text, about_somebody=bool(mentions))):
+        return previous, "order"
+    return _NOBODY
+
+
+def _there(names: str, others: list[str], by: Hearing) -> tuple[str, Hearing]:
+    return (names, by) if names in others else _NOBODY
+
+
+def _hashable(cast: Sequence[tuple[str, Sequence[str]]]) -> Cast:
+    try:
+        hash(cast)
+    except TypeError:
+        return tuple((name, tuple(aliases)) for name, aliases in cast)
+    return cast  # type: ignore[return-value]
+
+
+# --- everybody, somebody, and answers
+
+_WORD = re.compile(r"[^\W\d_]+")
+# No line speaks to all without one of these; looking for a word is cheaper than for a pattern.
+_MANY = frozenset(
+    _WORD.findall(
+        "all both everyone everybody anyone anybody someone somebody nobody no each some any none "
+        "one which either neither who ladies gentlemen friends folks comrades people guys boys "
+        "girls pair lot two three four"
+    )
+)
+_YOU = frozenset(_WORD.findall("you your yours yourself thou thee thy ye ya"))
+_ALL = re.compile(
+    r"\b(?:all of you|you all|you both|both of you|you (?:two|three|four|lot|people|guys)|y['’]all"
+    r"|(?:each|some|any|none|one|which|either|neither|who) of you|ladies and gentlemen"
+    r"|the (?:pair|lot|two|three) of you|who (?:here|among)|friends|folks|gentlemen|ladies"
+    r"|comrades)\b"
+    r"|(?:^|[.!?…—,;:]\s)(?:(?:hello|hi|hey|evening|morning|listen|attention|quiet|thank you|thanks"
+    r"|well|all right|welcome|so|now),? )?(?:everyone|everybody|people|guys|boys|girls)"
+    r"(?=[,.!?…:—]|$| (?:out|down|in|into|to|off|under|up|back|be|get|come|stay|sit|stand|listen"
+    r"|run|keep|take|look|hold|on)\b)"
+    r"|\b(?:does|do|did|has|have|is|are|can|could|will|would|was|may) (?:anyone|anybody|someone"
+    r"|somebody|no one|nobody)\b|\b(?:good (?:evening|morning|night)|hello|welcome|thank you"
+    r"|listen|attention|goodbye),? (?:all|everyone|everybody)\b"
+    r"|^(?:any(?:one|body)|some(?:one|body))\b"
+    r"|\b(?:let['’]s|shall we) (?:all|everyone|everybody)\b",
+    re.IGNORECASE,
+)
+_OPENING = r"[\W_]{0,9}(?:\([^()]{0,200}\)\W{0,9})?"
+_ANSWER = re.compile(
+    _OPENING + r"(?:yes|yeah|yep|aye|no|nope|nah|maybe|perhaps|because|never|of course|certainly|"
+    r"sure|okay|ok|fine|right|true|exactly|agreed|impossible|nonsense|absolutely|indeed|really|"
+    r"thanks|thank|sorry|forgive|excuse|not|why|what|how|then|so|"
+    # and what is asked of whoever is being talked to
+    r"tell|ask|give|take|get|go|come|put|let me|leave|stop|wait|look|listen|sit|stand|stay|hold|"
+    r"keep|bring|show|help|run|don['’]t|pour|shut|open|close|say|speak|remember|forget|try|turn|"
+    r"hide|hurry|watch|swear|promise|trust|believe|if [^,.]{1,60}, \w+ (?:the|it|him|her|them|me))"
+    r"\b(?!-)",
+    re.IGNORECASE,
+)
+_PERHAPS = re.compile(
+    _OPENING + r"(?:i (?:do|did|didn['’]t|don['’]t|am|wasn['’]t|was|have|haven['’]t|can['’]t|"
+    r"couldn['’]t|won['’]t|will|know|see|think|thought|suppose|heard|agree)|i['’](?:m|ve|ll|d)|"
+    r"nothing|nobody|neither|where|when|and|but|or|oh|ah|well|hm+|what['’]s|that['’]s|it['’]s|"
+    r"it was)\b",
+    re.IGNORECASE,
+)
+
+
+def _answers(text: str, *, about_somebody: bool) -> bool:
+    """Whether `text` reads as said to whoever spoke last. What is about somebody who is there may
+    as well be said to all."""
+    if _ANSWER.match(text):
+        return True
+    return not about_somebody and (text.count(" ") < 4 or _PERHAPS.match(text) is not None)
+
+
+# --- names
+
+# What may stand right before a name that is called, without a comma.
+_BEFORE = re.compile(
+    r"(?:^|[\W_])(?:oh|o|hey|ah|hi|hello|dear|my dear|poor|good|sweet|thank you|thanks|sorry|"
+    r"please|bye|goodbye|good (?:night|morning|evening|day)|goodnight|welcome|come on|cheers|bravo|"
+    r"well done|damn you|and you|but you|you|yes|no|now|well|so|look|listen|wait|stop|psst|"
+    r"down|up|out|here|there|going|back|again|away|tonight|doing|wrong|much|mean|saying)$",
+    re.IGNORECASE,
+)
+_STARTS = re.compile(r"(?:^|[.!?…;:—–\"“”»)*\n。！？¿¡-])\s*$")
+_STOPS = re.compile(r"\s*(?:[,.!?…;:—–\"”»，。！？、]|-|$)")
+_RELATIVE = re.compile(
+    r",\s(?:who|whom|whose|which|too|also|at least|of course|then|for one|like|meanwhile|"
+    r"(?:the|an?|our|his|her|their)\s[^,.!?]{1,40},\s[a-z]|and\s(?:the|his|her|my|our)\s)"
+)
+_BETWEEN = re.compile(r"\s*(?:,|,?\s*(?:and|or|&)|、|和)\s*(?:you,?\s*)?$")
+_SUBJECT = re.compile(
+    r"\s(?:will|can|should|must|has|is|knows?|goes|stays?|takes?|holds?|gets?|comes?|leads?|first"
+    r"|next|and I|could|would|had|did|does|was)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The names that can be spoken to in one cast by one speaker."""
+
+    owner: dict[str, str]
+    name: re.Pattern[str]
+    toward: re.Pattern[str]
+
+    def said(self, text: str) -> list[str]:
+        """Find whom parentheses name: "(to Bo)", "(turning to Bo, low)", "(glares at Bo)"."""
+        return [self.owner[m[1].casefold()] for m in self.toward.finditer(text)]
+
+    def calls(self, text: str) -> tuple[int, list[str], list[str]]:
+        """Return where the last call by name is and whom it calls, more than one if together; and
+        whom the line is about ("" for somebody who is only mentioned on the way)."""
+        calls: list[str] = []
+        mentions: list[str] = []
+        at, end, called = -1, -1, False
+        if '"' in text or "“" in text:
+            text = _QUOTED.sub(lambda m: " " * len(m[0]), text)  # what others said calls nobody
+        for m in self.name.finditer(text):
+            who = self.owner[m[0].casefold()]
+            start, before = m.start(), called
+            joint = _BETWEEN.match(text[end:start]) if end >= 0 else None
+            called = _is_called(text, start, m.end(), joint[0] if joint else "", before)
+            if called:
+                calls = [*calls, who] if joint and before else [who]
+                at = start
+            elif m[0][0].isupper() or not m[0].isascii() or " " in m[0]:
+                mentions.append(who if _is_subject(text, start, m.end()) else "")
+            end = m.end()
+        return at, list(dict.fromkeys(calls)), list(dict.fromkeys(mentions))
+
+
+def _is_called(text: str, start: int, end: int, joint: str, before_called: bool) -> bool:
+    """Whether the name at text[start:end] calls somebody: "Bo, listen", "listen, Bo", "oh Bo!".
+
+    `joint` is what joins it to a name right before, which was called itself or was not.
+    """
+    before, after = text[max(0, start - 24) : start].rstrip(), text[end : end + 60]
+    if not _STOPS.match(after) and not _AND.match(after):
+        return False
+    if joint and before_called:
+        return True
+    if joint.strip() not in ("", ",") or _RELATIVE.match(after):
+        return False
+    if _STARTS.search(before):
+        return True
+    if _AND.match(after):
+        return False
+    return before.endswith((",", "，", "、")) or _BEFORE.search(before) is not None
+
+
+_AND = re.compile(r",? (?:and|&) [^\Wa-z](?:\w|[.'’-]){0,30}(?:[,!.]|$)")
+_QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”")
+
+
+def _is_subject(text: str, start: int, end: int) -> bool:
+    """Whether a sentence is about the name and begins with it: "Bo will hold the rope"."""
+    if not _STARTS.search(text[max(0, start - 8) : start]):
+        return False
+    return _SUBJECT.match(text[end : end + 20]) is not None
+
+
+@lru_cache(maxsize=1024)
+def _known(cast: Cast, speaker: str) -> _Known:
+    owner: dict[str, str] = {}
+    own = {f.casefold() for name, aliases in cast if name == speaker for f in (name, *aliases)}
+    for name, aliases in cast:
+        if name != speaker:
+            for form in (name, *aliases):
+                owner.setdefault(form.casefold(), name)
+    for name, _ in cast:
+        words = name.split()
+        # "Dr. Okafor" is also Okafor, and "The Porter" Porter, unless that is somebody else too.
+        if len(words) > 1 and name != speaker and len(words[-1]) > 2:
+            last = words[-1].casefold()
+            taken = sum(n.split()[-1].casefold() == last for n, _ in cast) > 1 or last in own
+            if not taken:
+                owner.setdefault(last, name)
+    forms = set()
+    for name, aliases in cast:
+        titles = [*aliases, *([name, name.split()[-1]] if name.startswith("The ") else [])]
+        forms |= {name, name.split()[-1], *titles, *(t.lower() for t in titles)}
+    forms = {f for f in forms if f.casefold() in owner}
+    forms |= {f.upper() for f in forms} | {f[0].upper() + f[1:] for f in forms if " " in f}
+    longest = sorted(forms, key=len, reverse=True)
+    either = "|".join(map(re.escape, longest)) or r"(?!)"
+    # Scripts without spaces between words (李明你来) have no boundary to look for.
+    spaced = "|".join(re.escape(f) for f in longest if not _UNSPACED.search(f)) or r"(?!)"
+    packed = "|".join(re.escape(f) for f in longest if _UNSPACED.search(f)) or r"(?!)"
+    return _Known(
+        owner,
+        re.compile(rf"(?<!\w)(?:{spaced})(?!\w|['’](?:s|d|ll|ve)\b|['’] \w)|{packed}"),
+        re.compile(
+            r"\((?:[^()]{0,60}?(?<!next )(?<!close )\b)?(?:to|towards?|(?:look|glanc|glar|star|smil"
+            rf"|nod|wink|wav|shout|yell)\w{{0,4}} at)\s+(?:the\s+)?({either})(?!\w|['’]s)",
+            re.IGNORECASE,
+        ),
+    )
+
+
+_UNSPACED = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")

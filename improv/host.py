@@ -139,21 +139,28 @@ class NodeModel:
         return self._served.url
 
 
+def node_model(node: str, model: str) -> Any:
+    """Return the actor that serves `model` on a node, started where there is none.
+
+    Whoever asks first owns it, and it ends with its owner: so that is the driver, which asks
+    before it gives a host of that node anything to play.
+    """
+    actor: Any = ray.remote(NodeModel)
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    return actor.options(
+        name=f"improv-model-{node}-{model}",
+        get_if_exists=True,
+        num_cpus=0,
+        scheduling_strategy=affinity,
+    ).remote(model)
+
+
 async def _process_url(model: str) -> str:
     served = await asyncio.to_thread(local.serve, model)
     return served.url
 
 
 async def _node_url(model: str) -> str:
-    """Return the address of this node's server of `model`, starting it where there is none."""
+    """Return the address of this node's server of `model`."""
     node = ray.get_runtime_context().get_node_id()
-    actor: Any = ray.remote(NodeModel)
-    handle = actor.options(
-        name=f"improv-model-{node}-{model}",
-        get_if_exists=True,
-        num_cpus=0,
-        scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            node, soft=False
-        ),
-    ).remote(model)
-    return str(await handle.url.remote())
+    return str(await node_model(node, model).url.remote())

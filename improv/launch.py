@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import os
 import platform
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 import ray
 
 from improv.errors import MachineError, RunError
-from improv.host import STOPS_THE_RUN, Host
+from improv.host import STOPS_THE_RUN, Host, node_model
 from improv.record import Call, Outcome
 from improv.scene import Model
 from improv.store import RunFolder, new_run_id, place
@@ -28,6 +30,10 @@ from improv.trial import Trial, plan, plan_hash
 
 LIVES = 3
 """How often a trial may lose its host before it is given up for this run."""
+
+
+EMBEDDED_STAGES = 2
+"""Scenes at once on the embedded model, whose slots hold the threads of about so many."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,9 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     meta = folder.meta()
     trials = plan(folder.study())[: meta["trials"]]
     if plan_hash(trials) != meta["plan"]:
-        raise RunError(f"{folder.id}: this version of improv would play other trials than were planned")
+        raise RunError(
+            f"{folder.id}: this version of improv would play other trials than were planned"
+        )
     over = set(folder.table("trials", columns=["trial"])["trial"].to_pylist())
     owed = [t for t in trials if t.id not in over]
     if not owed:
@@ -168,15 +176,16 @@ async def _drive(
     lives = dict.fromkeys((t.id for t in trials), LIVES)
     playing: dict[asyncio.Task[Outcome], tuple[Trial, int]] = {}
     stopped = ""
-    await pool.open()
     try:
+        await pool.open()
         while (waiting and not stopped) or playing:
             while waiting and not stopped and (seat := pool.seat()) is not None:
                 trial = waiting.pop()
                 task = asyncio.ensure_future(pool.play(seat, trial, drawn.pop(trial.id, [])))
                 playing[task] = (trial, seat)
-            ready, _ = await asyncio.wait(playing, return_when=asyncio.FIRST_COMPLETED)
-            for task in ready:
+            arrivals = pool.arriving if waiting and not stopped else set()
+            await asyncio.wait({*playing, *arrivals}, return_when=asyncio.FIRST_COMPLETED)
+            for task in [t for t in playing if t.done()]:
                 trial, seat = playing.pop(task)
                 pool.leave(seat)
                 try:
@@ -186,8 +195,8 @@ async def _drive(
                     if lives[trial.id] > 0:
                         drawn[trial.id] = pool.journaled(trial)
                         waiting.append(trial)
-                        continue
-                    stopped = stopped or f"the hosts of trial {trial.id} keep dying: {e}"
+                    else:
+                        stopped = stopped or f"the hosts of trial {trial.id} keep dying: {e}"
                     continue
                 if outcome.failure and outcome.failure.kind in STOPS_THE_RUN:
                     stopped = stopped or outcome.failure.message
@@ -201,43 +210,63 @@ async def _drive(
 
 
 class _Pool:
-    """The hosts of one run: Ray actors, or with Ray off the same class in this process."""
+    """The hosts of one run: Ray actors, or with Ray off the same class in this process.
+
+    On a cluster hosts may outnumber the processors of the moment: those that wait for one make
+    the cluster grow, and are given scenes when they have arrived.
+    """
 
     def __init__(self, folder: RunFolder, trials: Sequence[Trial], setup: Setup) -> None:
         self._folder = folder
         self._setup = setup
         self._off = setup.ray == "off"
-        embedded = any(m.embedded for m in _models(trials))
+        self._embedded = sorted({m.model for m in _models(trials) if m.embedded})
+        self._served: dict[tuple[str, str], Any] = {}
         # Beyond a few scenes at once the embedded model only trades one scene's cached prompt
         # for another's; a distant one is kept busy by hundreds.
-        self._stages = setup.stages or (4 if embedded else 128)
+        self._stages = setup.stages or (EMBEDDED_STAGES if self._embedded else 128)
+        self._enough = math.ceil(len(trials) / self._stages)
         self._hosts: list[Any] = []
-        self._taken: list[int] = []
-        self._wanted = setup.hosts
+        self._taken: dict[int, int] = {}
         self._began_ray = False
+        self.arriving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
+        """Start the hosts; return when the first of them is there. Raises MachineError."""
         if not self._off:
             self._began_ray = start_ray(self._setup.ray)
-        count = self._wanted or (1 if self._off else self._natural_count())
+        count = self._setup.hosts or self._natural_count()
         arguments = (self._folder.root, self._folder.id, self._setup.connections)
         if self._off:
             self._hosts = [Host(*arguments) for _ in range(count)]
-        else:
-            actor: Any = ray.remote(Host).options(
-                num_cpus=0 if self._setup.ray == "local" else 1,
-                # Ray counts `where` and `close` as calls too.
-                max_concurrency=self._stages + 2,
-                max_restarts=-1,
-                max_task_retries=0,
-                scheduling_strategy="SPREAD",
-            )
-            self._hosts = [actor.remote(*arguments, True) for _ in range(count)]
-        self._taken = [0] * count
+            self._taken = dict.fromkeys(range(count), 0)
+            return
+        actor: Any = ray.remote(Host).options(
+            num_cpus=0 if self._setup.ray == "local" else 1,
+            # Ray counts `where` and `close` as calls too.
+            max_concurrency=self._stages + 2,
+            max_restarts=-1,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        self._hosts = [actor.remote(*arguments, True) for _ in range(count)]
+        self.arriving = {asyncio.create_task(self._arrive(i)) for i in range(count)}
+        done, _ = await asyncio.wait(self.arriving, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _arrive(self, seat: int) -> None:
+        node, _ = await self._hosts[seat].where.remote()
+        for model in self._embedded:
+            served = node_model(node, model)
+            self._served[node, model] = served
+            await served.url.remote()
+        self._taken[seat] = 0
+        self.arriving = {t for t in self.arriving if t is not asyncio.current_task()}
 
     def seat(self) -> int | None:
         """Take a free place in the emptiest host, or return None where all are full."""
-        seat = min(range(len(self._taken)), key=self._taken.__getitem__)
+        seat = min(self._taken, key=self._taken.__getitem__)
         if self._taken[seat] >= self._stages:
             return None
         self._taken[seat] += 1
@@ -249,27 +278,36 @@ class _Pool:
     async def play(self, seat: int, trial: Trial, drawn: list[Call]) -> Outcome:
         host = self._hosts[seat]
         if self._off:
-            return await host.play(trial, drawn)  # type: ignore[no-any-return]
-        return await host.play.remote(trial, drawn)  # type: ignore[no-any-return]
+            outcome: Outcome = await host.play(trial, drawn)
+        else:
+            outcome = await host.play.remote(trial, drawn)
+        return outcome
 
     def journaled(self, trial: Trial) -> list[Call]:
         found = self._folder.journaled()
         return [e for e in found if isinstance(e, Call) and e.draw.trial == trial.id]
 
     async def close(self) -> None:
-        for host in self._hosts:
+        """Let every host write what it holds, and end them."""
+        for task in self.arriving:
+            task.cancel()
+        for seat, host in enumerate(self._hosts):
             with contextlib.suppress(ray.exceptions.RayError):
-                await (host.close() if self._off else host.close.remote())
+                if self._off:
+                    await host.close()
+                elif seat in self._taken:
+                    await host.close.remote()
         if not self._off:
-            for host in self._hosts:
-                ray.kill(host)
+            for actor in (*self._hosts, *self._served.values()):
+                ray.kill(actor)
             if self._began_ray:
                 ray.shutdown()
 
     def _natural_count(self) -> int:
-        if self._setup.ray == "local":
+        if self._setup.ray in ("local", "off"):
             return 1
-        return max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        return max(1, min(self._enough, cpus))
 
 
 def start_ray(address: str) -> bool:
@@ -283,13 +321,15 @@ def start_ray(address: str) -> bool:
         ray.init(
             address=address,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             include_dashboard=False if address == "local" else None,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as e:
         first = str(e).strip().splitlines()[0]
-        raise MachineError(f"Ray did not start ({address}): {first}; --ray off plays without it") from None
+        raise MachineError(
+            f"Ray did not start ({address}): {first}; --ray off plays without it"
+        ) from None
     return True
 
 

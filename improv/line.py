@@ -149,9 +149,9 @@ def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
 
 
 def _pass(text: str, names: _Names, found: _Found) -> str:
-    text = found.rule("control", text, scrub.visible(text))
     text = found.rule("reasoning", text, scrub.spoken_part(text))
     text = found.rule("long", text, text[: scrub.READ])
+    text = found.rule("control", text, scrub.visible(text))
     text = found.rule("tokens", text, scrub.untokened(text)).strip()
     text = found.rule("boilerplate", text, scrub.unprefaced(text, names.mine))
     text = found.rule("markup", text, scrub.unmarked(text))

@@ -34,6 +34,10 @@ EMBEDDED_SAMPLING: Json = {
 }  # fmt: skip
 """What a small model needs to stay alive in a long scene; a scene's own settings go over it."""
 
+STRUCTURED_SAMPLING: Json = {"temperature": 0.7, "min_p": 0.1}
+"""The same for a reply by schema. A penalty on repetition would garble names and JSON's own
+punctuation, which every reply repeats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -113,7 +117,9 @@ class Models:
     async def address(self, model: Model) -> str:
         """Return the URL where `model` is served. Raises MachineError if none is known."""
         if not model.embedded:
-            return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+            return (
+                model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+            )
         if model.model not in self._urls:
             if self._embedded_url is None:
                 raise MachineError("the embedded model is not being served here")
@@ -147,7 +153,9 @@ class Models:
             what = f"{_public(url)} answered {kind} that is not JSON: {start!r}"
             raise ModelError(what, kind="unreadable", retries=retries) from None
         if not isinstance(found, dict):
-            raise ModelError(f"{_public(url)} answered no object", kind="unreadable", retries=retries)
+            raise ModelError(
+                f"{_public(url)} answered no object", kind="unreadable", retries=retries
+            )
         return found, retries
 
     def _client(self, url: str, model: Model) -> openai.AsyncOpenAI:
@@ -183,7 +191,7 @@ def request_body(ask: Ask) -> Json:
     model, prompt = ask.model, ask.prompt
     body: Json = {"model": model.model}
     if model.embedded:
-        body |= EMBEDDED_SAMPLING | {"cache_prompt": True}
+        body |= EMBEDDED_SAMPLING if ask.schema is None else STRUCTURED_SAMPLING
     if prompt.mode == "chat":
         body["messages"] = prompt.messages
     else:
@@ -237,7 +245,9 @@ def _reply(found: Json) -> tuple[str, str]:
         choice = found["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
     except (KeyError, IndexError, TypeError):
-        what = "the reply has no choices" + (f": {str(found['error'])[:200]}" if "error" in found else "")
+        what = "the reply has no choices" + (
+            f": {str(found['error'])[:200]}" if "error" in found else ""
+        )
         raise ModelError(what, kind="unreadable") from None
     if text is not None and not isinstance(text, str):
         raise ModelError("the reply's text is not text", kind="unreadable")
@@ -248,20 +258,33 @@ def _failure(error: Exception, url: str, model: Model) -> ModelError:
     where = _public(url)
     request = getattr(error, "request", None) if isinstance(error, openai.APIError) else None
     retries = int(request.headers.get("x-stainless-retry-count", 0)) if request is not None else 0
+    if _dropped(error):
+        return ModelError(f"{where} broke the connection", kind="connection", retries=retries)
     if isinstance(error, openai.APITimeoutError | TimeoutError | httpx2.TimeoutException):
-        return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout", retries=retries)
+        return ModelError(
+            f"{where} did not answer within {model.timeout:g} s", kind="timeout", retries=retries
+        )
     if isinstance(error, openai.APIStatusError):
         status, code = error.status_code, str(getattr(error, "code", "") or "")
         what = f"{where} answered {status}" + (f" ({code})" if code else "")
         if code == "insufficient_quota":
-            return EndpointError(f"{what}: the account has no credit left", kind="quota", retries=retries)
+            return EndpointError(
+                f"{what}: the account has no credit left", kind="quota", retries=retries
+            )
         if status in (401, 403):
             return EndpointError(f"{what}: check {model.api_key_env}", kind="key", retries=retries)
         if status == 404:
-            return EndpointError(f"{what}: is '{model.model}' served there?", kind="model", retries=retries)
+            return EndpointError(
+                f"{what}: is '{model.model}' served there?", kind="model", retries=retries
+            )
         detail = _detail(error)
         return ModelError(f"{what}{detail}", kind=f"status {status}", retries=retries)
     return ModelError(f"{where} broke the connection", kind="connection", retries=retries)
+
+
+def _dropped(error: Exception) -> bool:
+    """Whether a connection was closed on us: the aiohttp transport calls that a timeout too."""
+    return "disconnected" in str(error.__cause__ or "").lower()
 
 
 def _detail(error: openai.APIStatusError) -> str:
@@ -279,7 +302,9 @@ def _public(url: str) -> str:
 
 def _params(body: Json) -> str:
     """Return the request without its prompt, as JSON: what a draw was sampled with."""
-    shown = {k: v for k, v in body.items() if k not in ("messages", "prompt", "user", "json_schema")}
+    shown = {
+        k: v for k, v in body.items() if k not in ("messages", "prompt", "user", "json_schema")
+    }
     if isinstance(shown.get("response_format"), dict):
         shown["response_format"] = "json_schema"
     return orjson.dumps(shown, option=orjson.OPT_SORT_KEYS).decode()

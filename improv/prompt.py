@@ -147,7 +147,9 @@ def author_head(scene: Scene) -> list[Block]:
             known.append(f"{c.name.upper()}\n{facts}")
     blocks = [*shared]
     if known:
-        blocks.append(Block.of("author", "What only the author knows of them\n\n" + "\n\n".join(known)))
+        blocks.append(
+            Block.of("author", "What only the author knows of them\n\n" + "\n\n".join(known))
+        )
     if author.bible:
         blocks.append(Block.of("author", f"Notes on the work\n\n{author.bible.strip()}"))
     who = f"You are {author.called}" + (f", {author.name}" if author.name else "")
@@ -162,7 +164,11 @@ def author_head(scene: Scene) -> list[Block]:
         "end": "end the scene",
     }
     may = "; ".join(powers[p] for p in author.may)
-    blocks.append(Block.of("author", f"{brief}\n\nBefore some turns you are asked what you do. You may {may}."))
+    blocks.append(
+        Block.of(
+            "author", f"{brief}\n\nBefore some turns you are asked what you do. You may {may}."
+        )
+    )
     return blocks
 
 
@@ -191,7 +197,9 @@ def _world(scene: Scene) -> Block:
 
 
 def _cast(scene: Scene) -> Block:
-    return Block.of("cast", "The cast\n" + "\n".join(f"{c.name.upper()}, {c.role}" for c in scene.cast))
+    return Block.of(
+        "cast", "The cast\n" + "\n".join(f"{c.name.upper()}, {c.role}" for c in scene.cast)
+    )
 
 
 def _facts(c: Character, *, card: bool = True, secret: bool = True) -> str:
@@ -199,8 +207,10 @@ def _facts(c: Character, *, card: bool = True, secret: bool = True) -> str:
     if card:
         parts += [c.card.strip(), c.goal and f"Wants: {c.goal}"]
         if c.traits:
-            parts.append("Always " + ", ".join(f"{t.pole}, never {t.opposite}" for t in c.traits) + ".")
-        parts.append(c.habit and f"Manner of speaking: {c.habit.says}")
+            parts.append(
+                "Always " + ", ".join(f"{t.pole}, never {t.opposite}" for t in c.traits) + "."
+            )
+        parts.append(f"Manner of speaking: {c.habit.says}" if c.habit else "")
     if secret and c.secret:
         parts.append(f"Secret: {c.secret}")
     return "\n".join(p for p in parts if p)

@@ -13,6 +13,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from types import TracebackType
@@ -184,7 +185,7 @@ class PuppetServer:
         except (ValueError, TypeError, KeyError) as error:
             self.failed["400"] += 1
             return _error(400, f"unreadable request: {error}", None)
-        if self._bucket and (wait := self._bucket.take()):
+        if self._bucket and (wait := self._bucket.take(time.monotonic())):
             self.failed["rate"] += 1
             return _rate_limited(wait)
         self._seen[shown.key] += 1
@@ -244,9 +245,8 @@ class Bucket:
         self.left = self.size = max(1.0, rate)
         self.at = -math.inf
 
-    def take(self) -> float:
-        """Take one, and return 0; or return the seconds until there is one."""
-        now = asyncio.get_running_loop().time()
+    def take(self, now: float) -> float:
+        """Take one at `now`, and return 0; or return the seconds until there is one."""
         self.left = min(self.size, self.left + (now - self.at) * self.rate)
         self.at = now
         if self.left < 1:

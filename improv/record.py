@@ -48,9 +48,7 @@ class Draw:
 
     @property
     def key(self) -> str:
-        return (
-            f"{self.trial}/{self.branch}/{self.turn}/{self.purpose}/{self.attempt}/{self.role}"
-        )
+        return f"{self.trial}/{self.branch}/{self.turn}/{self.purpose}/{self.attempt}/{self.role}"
 
     @property
     def seed(self) -> int:

@@ -103,9 +103,7 @@ class Model(Strict):
     @property
     def embedded(self) -> bool:
         """Whether this machine serves the model itself."""
-        return self.base_url is None and (
-            self.model == "embedded" or self.model.endswith(".gguf")
-        )
+        return self.base_url is None and (self.model == "embedded" or self.model.endswith(".gguf"))
 
     @property
     def in_process(self) -> bool:
@@ -215,6 +213,13 @@ class Event(Strict):
         return self
 
 
+class NoteSample(Strict):
+    """A note as the author would write it."""
+
+    to: str
+    note: str = Field(min_length=1, max_length=240)
+
+
 class Author(Strict):
     """The agent that holds what an author knows: as text in the frame, as a live agent, or both."""
 
@@ -236,6 +241,8 @@ class Author(Strict):
     """What the live author may do."""
     moves: dict[str, str] = {}
     """Name of a move → the stage direction that is played when the author makes it."""
+    samples: list[NoteSample] = []
+    """Notes in this author's manner; a small model imitates them where it obeys nothing."""
     every: int = Field(default=2, ge=1)
     """The live author acts before every so many turns."""
     when: Literal["before", "during"] = "before"
@@ -313,7 +320,9 @@ def name_problems(scene: Scene) -> list[tuple[tuple[str | int, ...], str]]:
             if folded in RESERVED:
                 found.append((path, f"'{name}' is a word of the stage; choose another name"))
             elif folded in seen:
-                found.append((path, f"'{name}' is also a name of {seen[folded]}; names must differ"))
+                found.append(
+                    (path, f"'{name}' is also a name of {seen[folded]}; names must differ")
+                )
             else:
                 seen[folded] = c.name
     names = {c.name for c in scene.cast}
@@ -321,7 +330,11 @@ def name_problems(scene: Scene) -> list[tuple[tuple[str | int, ...], str]]:
     def known(path: tuple[str | int, ...], name: str) -> None:
         if name not in names:
             close = _closest(name, names)
-            hint = f" (did you mean '{close}'?)" if close else f"; the cast is {', '.join(sorted(names))}"
+            hint = (
+                f" (did you mean '{close}'?)"
+                if close
+                else f"; the cast is {', '.join(sorted(names))}"
+            )
             found.append((path, f"nobody is called '{name}'{hint}"))
 
     for i, o in enumerate(scene.opening):
@@ -333,6 +346,8 @@ def name_problems(scene: Scene) -> list[tuple[tuple[str | int, ...], str]]:
         for field, members in (("enter", e.enter), ("exit", e.exit)):
             for k, name in enumerate(members):
                 known(("events", i, field, k), name)
+    for i, sample in enumerate(scene.author.samples):
+        known(("author", "samples", i, "to"), sample.to)
     if all(c.offstage for c in scene.cast):
         found.append((("cast",), "everybody is offstage; somebody must begin"))
     return found

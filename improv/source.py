@@ -66,7 +66,10 @@ def read(text: str, file: str, *, own: bool = False) -> Source:
     if not own and len(text.encode()) > MAX_BYTES:
         size = len(text.encode()) / 1e6
         raise _error(
-            file, 1, 1, f"{size:.1f} MB is too large: a scene or study may have {MAX_BYTES // 1000} kB"
+            file,
+            1,
+            1,
+            f"{size:.1f} MB is too large: a scene or study may have {MAX_BYTES // 1000} kB",
         )
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -114,7 +117,9 @@ class _Walk:
         self.seen += 1
         if self.most is not None and self.seen > self.most:
             raise _error(
-                self.file, *place, f"more than {self.most} values; do aliases unfold into each other?"
+                self.file,
+                *place,
+                f"more than {self.most} values; do aliases unfold into each other?",
             )
         if depth > MAX_DEPTH:
             raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
@@ -154,7 +159,8 @@ class _Walk:
         text: str = node.value
         tag = node.tag or ""
         if tag.startswith("!") or (
-            tag.startswith("tag:yaml.org") and not tag.endswith((":str", ":null", ":int", ":float", ":bool"))
+            tag.startswith("tag:yaml.org")
+            and not tag.endswith((":str", ":null", ":int", ":float", ":bool"))
         ):
             self._wrong(_place(node.start_mark), path, f"the tag {tag} is not known here")
             return text

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import mesa
 
@@ -27,6 +28,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def __init__(self, trial: Trial, branch: str = MAIN) -> None:
         super().__init__(seed=seed_of("stage", trial.id, branch))
+        self.running: bool = True
         self.trial = trial
         self.branch = branch
         self.scene = trial.scene
@@ -202,14 +204,14 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
 
 async def _together(
-    author: "asyncio._CoroutineLike[tuple[Act, ...]]", speaker: "asyncio._CoroutineLike[Call]"
+    author: Coroutine[Any, Any, tuple[Act, ...]], speaker: Coroutine[Any, Any, Call]
 ) -> tuple[tuple[Act, ...], Call]:
     """Await both; when one fails the other is still waited for, so that its call is journaled."""
     thought, call = await asyncio.gather(author, speaker, return_exceptions=True)
     for result in (thought, call):
         if isinstance(result, BaseException):
             raise result
-    return thought, call  # type: ignore[return-value]
+    return thought, call
 
 
 def _round_robin(stage: Stage, present: mesa.agent.AgentSet) -> Character:
@@ -249,7 +251,8 @@ def _by_silence(stage: Stage, present: mesa.agent.AgentSet) -> Character:
     silent = present.map(lambda c: max(len(stage.turns) - 1 - c.last_spoke, 0))
     if not sum(silent):
         return next(iter(present))  # type: ignore[no-any-return]
-    return stage.dice("speaker").choices(list(present), weights=silent)[0]
+    chosen: Character = stage.dice("speaker").choices(list(present), weights=silent)[0]
+    return chosen
 
 
 _ORDERS = {

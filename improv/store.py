@@ -21,7 +21,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -121,7 +120,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 """The columns of each table. Times are in seconds, `started` since the epoch."""
 
 CLOCKED = {"trials": ("seconds", "retries"), "calls": ("started", "latency", "retries", "endpoint")}
-"""Columns that tell of the machine and the moment; all others depend on trials and replies alone."""
+"""Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
 
 _SORT = {
     "trials": ["index", "branch"],
@@ -309,7 +308,8 @@ class RunFolder:
         if len(near) != 1:
             why = "means several trials" if near else "is not a finished trial"
             raise RunError(f"{name}: {why} of {self.id}; `improv show {self.id}` lists them")
-        return near[0]
+        row: Json = near[0]
+        return row
 
     def journaled(self) -> Iterator[Call | Block]:
         """Yield what the hosts' journals hold; a torn last line is passed over."""
@@ -327,7 +327,9 @@ class RunFolder:
         """Return the stems of the shards that count: those whose trials have been written."""
         selector = pafs.FileSelector(f"{self.path}/shards", allow_not_found=True)
         names = [info.path for info in self.fs.get_file_info(selector)]
-        return sorted(n.removesuffix(".trials.parquet") for n in names if n.endswith(".trials.parquet"))
+        return sorted(
+            n.removesuffix(".trials.parquet") for n in names if n.endswith(".trials.parquet")
+        )
 
     def _files(self, name: str) -> list[str]:
         whole = f"{self.path}/{name}.parquet"

@@ -42,7 +42,7 @@ class StudyFile(Strict):
     factors: dict[str, dict[str, Patch]] = {}
     """Factor → level → a patch of the scene; conditions are their product."""
     cells: list[dict[str, str]] | None = None
-    """The conditions to play, each a level for every factor, where the whole product is not meant."""
+    """The conditions to play, a level for every factor each, where the product is not meant."""
     replicates: int = Field(default=1, ge=1, le=100_000)
     """How often each scene is played under each condition."""
     seed: int = 0
@@ -115,7 +115,9 @@ def find(path: str | Path) -> Path:
     names = sorted(p.stem for p in shipped("scenes").rglob("*.yaml"))
     near = difflib.get_close_matches(given.stem, names, n=1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
-    raise StudyError([Problem(str(path), 1, 1, "", f"there is no such file or shipped scene{hint}")])
+    raise StudyError(
+        [Problem(str(path), 1, 1, "", f"there is no such file or shipped scene{hint}")]
+    )
 
 
 def merge(base: Any, patch: Any) -> Any:
@@ -200,7 +202,9 @@ def _source(file: Path) -> Source:
         raise StudyError([Problem(name, 1, 1, "", what)])
     source = read(text, name)
     if not isinstance(source.data, dict):
-        what = "a scene is a mapping that begins with 'title:', a study one that begins with 'study:'"
+        what = (
+            "a scene is a mapping that begins with 'title:', a study one that begins with 'study:'"
+        )
         raise StudyError([Problem(name, 1, 1, "", what)])
     return source
 
@@ -234,7 +238,7 @@ def _study(source: Source, file: Path, over: Patch) -> Study:
                 problems += fresh
             else:
                 cells.append((scene_file.stem, condition, scene))
-    slugs = [find_slug for find_slug in dict.fromkeys(slug for slug, _, _ in cells)]
+    slugs = list(dict.fromkeys(slug for slug, _, _ in cells))
     if not problems and len(slugs) < len(written.scenes):
         problems.append(source.problem(("scenes",), "two scene files have the same name"))
     if problems:
@@ -257,7 +261,9 @@ def _conditions(written: StudyFile, source: Source, problems: list[Problem]) -> 
     else:
         rows = []
         for i, cell in enumerate(written.cells):
-            wrong = [(f, f"'{f}' is not a factor{_hint(f, factors)}") for f in cell if f not in factors]
+            wrong = [
+                (f, f"'{f}' is not a factor{_hint(f, factors)}") for f in cell if f not in factors
+            ]
             wrong += [
                 (f, f"'{lv}' is not a level of '{f}'{_hint(lv, factors[f])}")
                 for f, lv in cell.items()
@@ -269,9 +275,7 @@ def _conditions(written: StudyFile, source: Source, problems: list[Problem]) -> 
             ]
             if not wrong:
                 rows.append({f: cell[f] for f in factors})
-    return [
-        Condition(" · ".join(row.values()) or "as written", tuple(row.items())) for row in rows
-    ]
+    return [Condition(" · ".join(row.values()) or "as written", tuple(row.items())) for row in rows]
 
 
 def _scene(
@@ -322,10 +326,10 @@ def _blame(
 def _holds(patch: Any, path: Place) -> bool:
     """Whether `patch` itself gives the value at `path`, or a whole that contains it."""
     at = patch
-    for i, step in enumerate(path):
+    for step in path:
         if isinstance(at, dict):
             if step not in at:
-                return i > 0 and not isinstance(at, dict)
+                return False
             at = at[step]
         elif isinstance(at, list):
             return isinstance(step, int)
@@ -368,8 +372,9 @@ def _fields_at(model: Any, path: Place) -> list[str]:
     """Return the field names of the class that stands at `path` inside `model`."""
     at = model
     for step in path:
-        if isinstance(at, type) and issubclass(at, BaseModel) and step in at.model_fields:
-            at = at.model_fields[str(step)].annotation
+        fields = at.model_fields if isinstance(at, type) and issubclass(at, BaseModel) else {}
+        if step in fields:
+            at = fields[str(step)].annotation
         at = _class_in(at)
     at = _class_in(at)
     return list(at.model_fields) if isinstance(at, type) and issubclass(at, BaseModel) else []

@@ -124,7 +124,7 @@ def demonstration(found: Result) -> None:
     if shown is not None:
         replay(found.folder, shown, notes=True, prompts=False)
         _out.print()
-        say("(Played by SmolLM2 with 135M parameters: it shows that everything works. It is no scientist.)")
+        say("(Played by SmolLM2, 135M parameters: it shows that all this works, no more.)")
     _out.print()
     result(found)
 
@@ -152,7 +152,10 @@ def trials(folder: RunFolder) -> None:
     """List a run's finished trials as a table."""
     meta = folder.meta()
     rows = folder.table("trials").to_pylist()
-    say(f"{folder.id} · {meta.get('study')} · {meta.get('status')} · {len(rows)} of {meta.get('trials')} trials")
+    say(
+        f"{folder.id} · {meta.get('study')} · {meta.get('status')} · "
+        f"{len(rows)} of {meta.get('trials')} trials"
+    )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("#", "trial", "scene", "condition", "turns", "calls", "tokens", "status"):
         table.add_column(name)
@@ -181,7 +184,9 @@ def replay(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
         for call in found:
             calls.setdefault(call.draw.turn, []).append(call)
     _out.print()
-    _out.print(Text(plain(row["title"]), style="bold"), Text(f"  {plain(row['condition'])}", style="dim"))
+    _out.print(
+        Text(plain(row["title"]), style="bold"), Text(f"  {plain(row['condition'])}", style="dim")
+    )
     _out.print()
     for turn in transcript.turns:
         for call in calls.pop(turn.turn, []):
@@ -191,7 +196,9 @@ def replay(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
                 _act(act)
         _turn(turn, colours)
     if row["status"] == "failed":
-        _out.print(Text(f"\nfailed at turn {row['failure_turn']}: {plain(row['failure'])}", style="red"))
+        _out.print(
+            Text(f"\nfailed at turn {row['failure_turn']}: {plain(row['failure'])}", style="red")
+        )
 
 
 def _turn(turn: Turn, colours: dict[str, str]) -> None:
@@ -223,7 +230,9 @@ def _act(act: Act) -> None:
 
 
 def _prompt(call: Call, blocks: dict[str, Block]) -> None:
-    _out.print(Text(f"── shown to {plain(call.draw.role)} ({call.mode}, {plain(call.model)})", style="dim"))
+    _out.print(
+        Text(f"── shown to {plain(call.draw.role)} ({call.mode}, {plain(call.model)})", style="dim")
+    )
     for id in call.blocks:
         block = blocks.get(id)
         if block is not None:
@@ -245,4 +254,3 @@ def _at(folder: RunFolder) -> str:
     from improv.store import place
 
     return "" if folder.root in ("runs", place("runs")[1]) else f" --runs {folder.root}"
-

@@ -1,0 +1,140 @@
+"""Turns a second of the embedded model by threads, scenes at once, and whether the machine is busy.
+
+Each scene has two characters, whose prompts share a beginning, differ in a private block, and then
+only grow, for 8 turns. A cell is given some seconds at most, so that all of it ends in 90. Run it on an idle machine:
+`python benchmarks/threads.py`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from improv.local import Local
+
+SECONDS = {1: 3.0, 2: 4.0, 4: 5.0, 8: 8.0}
+"""How long so many scenes at once are given. First prompts are read in that time as well."""
+TURNS = 8
+
+SHARED = "THE LAST FERRY\nScene {}\n\nA harbour office at night. A storm.\n"
+PRIVATE = {"MARA": "(Mara has sold the boat.)\n\n", "BO": "(Bo wants to leave tonight.)\n\n"}
+OPENING = "MARA: You've got water in your boots.\n"
+number = count(1)
+
+
+@dataclass
+class Tally:
+    turns: int = 0
+    prompt: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+
+
+def play(address: str, scene: int, deadline: float) -> Tally:
+    """Play one scene until its turns or the time are over."""
+    tally = Tally()
+    threads = {who: SHARED.format(scene) + text + OPENING for who, text in PRIVATE.items()}
+    for turn in range(TURNS):
+        who = "BO" if turn % 2 == 0 else "MARA"
+        body = {
+            "prompt": f"{threads[who]}{who}:",
+            "max_tokens": 12,
+            "stop": ["\n"],
+            "seed": scene * 100 + turn,
+            "temperature": 0.8,
+            "min_p": 0.05,
+        }
+        left = deadline - time.perf_counter()
+        if left <= 0 or (reply := ask(address, body, left)) is None:
+            break
+        tally.turns += 1
+        tally.prompt += reply["usage"]["prompt_tokens"]
+        tally.cached += reply["usage"]["prompt_tokens_details"]["cached_tokens"]
+        said = reply["choices"][0]["text"].strip()
+        threads = {name: f"{text}{who}: {said}\n" for name, text in threads.items()}
+    return tally
+
+
+def ask(address: str, body: dict[str, object], seconds: float) -> Any:
+    """Return the reply, or None where it takes too long; the server then drops the request."""
+    line = http.client.HTTPConnection(address, timeout=seconds)
+    try:
+        line.request(
+            "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
+        )
+        return json.loads(line.getresponse().read())
+    except TimeoutError:
+        return None
+    finally:
+        line.close()
+
+
+def measure(local: Local, scenes: int) -> Tally:
+    """Play `scenes` at once, none of which the server has seen, and add up."""
+    start = time.perf_counter()
+    address = local.url.removeprefix("http://").removesuffix("/v1")
+    with ThreadPoolExecutor(scenes) as pool:
+        done = list(
+            pool.map(
+                lambda n: play(address, n, start + SECONDS[scenes]),
+                [next(number) for _ in range(scenes)],
+            )
+        )
+    seconds = min(time.perf_counter() - start, SECONDS[scenes])
+    return Tally(
+        sum(t.turns for t in done),
+        sum(t.prompt for t in done),
+        sum(t.cached for t in done),
+        seconds,
+    )
+
+
+@contextmanager
+def neighbour(wanted: bool) -> Iterator[None]:
+    """Keep another Python process busy, if one is wanted."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if wanted else None
+    try:
+        yield
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    rows: list[str] = []
+    rates: dict[tuple[bool, int], list[float]] = {}
+    for n_threads in (1, 2):
+        local = Local(n_threads=n_threads)
+        measure(local, 1)  # the first request also warms it up
+        for busy in (False, True):
+            with neighbour(busy):
+                for scenes in SECONDS:
+                    tally = measure(local, scenes)
+                    rate = tally.turns / tally.seconds
+                    rates.setdefault((busy, n_threads), []).append(rate)
+                    share = tally.cached / max(1, tally.prompt)
+                    rows.append(
+                        f"{'busy' if busy else 'idle':>7} {n_threads:>7} {scenes:>6} "
+                        f"{rate:>8.2f} {share:>7.0%} {tally.turns:>6}"
+                    )
+        local.close()
+    one, two = sum(rates[True, 1]), sum(rates[True, 2])
+    print(f"ratio {one / two:.2f}" if two else "ratio inf")
+    print(f"(turns/s of one thread over two, beside a busy process; {os.cpu_count()} cores)\n")
+    print(f"{'machine':>7} {'threads':>7} {'scenes':>6} {'turns/s':>8} {'cached':>7} {'turns':>6}")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the viewer's tests look at: runs made by the store, by a real puppet, and by a vandal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from improv.launch import Setup, run
+from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
+from improv.store import RunFolder, Shards, place, trial_row
+from improv.study import Study, load
+from improv.trial import Trial, plan
+
+HOSTILE = (
+    "<script>document.title='owned'</script>"
+    "<img src=http://198.51.100.7/x.png onerror=\"document.title='owned'\">"
+    "# not a heading ![p](http://198.51.100.7/p.png) :material/home: $x^2$ "
+    "</p></li></ol></div><style>*{display:none}</style>\u202egnirts\u2066 \x1b[31mred\x07"
+)
+"""A line that tries everything that a page could fall for."""
+
+LONG = "word " * 220_000
+"""A line of more than a megabyte."""
+
+
+def puppet_run(runs: Path, name: str = "puppet") -> RunFolder:
+    """Play two conditions of one scene with the puppet, by the path that every run takes."""
+    patch = {"model": {"model": "puppet", "puppet": {"alpha": 0.4, "mute": 0.15}}, "turns": 10}
+    study = load(Path(__file__).parent.parent / "scenes" / "studies" / "demo.yaml", patch)
+    return run(study, runs=runs, name=name, setup=Setup(ray="off", limit=4)).folder
+
+
+def bare_run(runs: Path, name: str, *, status: str = "done", trials: int = 1) -> RunFolder:
+    """Make a run's folder with nothing played in it yet."""
+    fs, base = place(runs)
+    folder = RunFolder(fs, f"{base}/{name}", base)
+    study = the_study()
+    meta = {"study": study.name, "models": ["puppet"], "trials": trials, "status": status}
+    folder.create(study, meta | {"created": f"2026-01-01T00:00:00Z {name}"})
+    return folder
+
+
+def the_study() -> Study:
+    return load("cold-pass", {"model": "puppet", "author": {"live": True, "may": ["note", "cue"]}})
+
+
+def keep(
+    folder: RunFolder,
+    turns: list[Turn],
+    *,
+    calls: list[Call] = [],  # noqa: B006
+    blocks: list[Block] = [],  # noqa: B006
+    scores: list[Score] = [],  # noqa: B006
+    failure: tuple[str, int, str] | None = None,
+    host: str = "host",
+) -> Trial:
+    """Write one finished trial of a bare run, as a host does."""
+    trial = plan(the_study())[0]
+    shards = Shards(folder, host)
+    shards.add(trial_row(trial, MAIN, turns, calls, failure, 1.0), turns, calls, blocks, scores)
+    shards.flush()
+    return trial
+
+
+def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
+    """A trial in which everything that can be odd is: hostile and endless lines, asides, silences,
+    an unread author, a reply that was cut, a habit broken and one missing; then it fails."""
+    folder = bare_run(runs, name)
+    trial = plan(the_study())[0].id
+
+    def turn(number: int, kind: str, who: str, text: str, **more: object) -> Turn:
+        return Turn(trial, MAIN, number, 0, kind, who, text, **more)  # type: ignore[arg-type]
+
+    turns = [
+        turn(0, "direction", "", "Wind. The door bursts open."),
+        Turn(trial, MAIN, 0, 1, "written", "Eliseo", "Is this the railway?"),
+        turn(
+            1, "line", "Rufina", HOSTILE, raw="RUFINA: " + HOSTILE, cuts=("cue", "quotes"),
+            addressed="Eliseo", by="name", heard_by=("Eliseo",),
+            acts=(Act("note", "Rufina", HOSTILE), Act("cue", "Eliseo")),
+        ),
+        turn(2, "silence", "Eliseo", "", acts=(Act("unread", text="{oops" + HOSTILE),)),
+        turn(
+            3, "line", "Rufina", "Nobody may hear this.", aside=True, raw="(aside) Nobody...",
+            acts=(Act("nothing"),),
+        ),
+        turn(4, "line", "Eliseo", "Only you.", aside=True, heard_by=("Rufina",), addressed="Rufina"),
+        turn(5, "line", "Rufina", LONG, raw=LONG, acts=(Act("move", "redemption", "Light."),)),
+    ]  # fmt: skip
+    blocks = [
+        Block.of("world", "FAIR, TURNING FINER"), Block.of("card", HOSTILE),
+        Block.of("transcript", "ELISEO: Is this the railway?"), Block.of("cue", "(Rufina.)"),
+        Block.of("transcript", "RUFINA: " + HOSTILE), Block.of("note", LONG), Block.of("cue", "(Now.)"),
+    ]  # fmt: skip
+    ids = [b.id for b in blocks]
+
+    def call(number: int, shown: list[str], reply: str, error: str = "", who: str = "Rufina") -> Call:
+        return Call(
+            Draw(trial, MAIN, number, who, "author" if who == "author" else "line"),
+            "gpt-puppet", "http://127.0.0.1:1/v1", "chat",
+            '{"max_tokens":80,"model":"gpt-puppet","seed":42,"temperature":0.8}', tuple(shown),
+            reply, "stop", 812, 31, 640, 0.0, 1.25, 2, error,
+        )  # fmt: skip
+
+    calls = [
+        call(1, ids[:2], '{"note_to": "Rufina"}', who="author"),
+        call(1, ids[:4], "RUFINA: " + HOSTILE),
+        call(5, ids, LONG),
+        call(6, ids, "", "timeout: no answer in 120 s", who="Eliseo"),
+    ]
+    scores = [
+        Score(trial, MAIN, 1, "Rufina", "habit:never_asks", "marker-1", 0.0, HOSTILE),
+        Score(trial, MAIN, 3, "Rufina", "habit:never_asks", "marker-1", None, ""),
+    ]
+    failure = ("timeout", 6, "Eliseo: no answer in 120 s " + HOSTILE)
+    keep(folder, turns, calls=calls, blocks=blocks, scores=scores, failure=failure)
+    return folder
+
+
+def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
+    """A scene of so many turns."""
+    folder = bare_run(runs, name)
+    trial = plan(the_study())[0].id
+    said = "I have buried two mules and a station master, and I talk to the lamp. Drink the soup."
+    lines = [
+        Turn(
+            trial, MAIN, n, 0, "line", ("Rufina", "Eliseo")[n % 2], f"{n}. {said}", said,
+            acts=(Act("note", "Rufina", "Let objects carry the feeling."),) if n % 2 else (),
+        )
+        for n in range(1, turns + 1)
+    ]  # fmt: skip
+    keep(folder, lines)
+    return folder

@@ -1,0 +1,36 @@
+"""The viewer's front door: the page's frame, its look, and which rooms there are.
+
+Run by `improv view`, which passes the runs folder as IMPROV_RUNS. What is in a room stands in
+`pages/`; what rooms are made of, in `parts/`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+SIDEBAR = 350  # pixels: wide enough for a scene's title and its condition
+
+HERE = Path(__file__).resolve().parent
+if str(HERE.parent) not in sys.path:
+    # Streamlit puts this folder on the path, not the one above it, where `ui` is found both in a
+    # checkout and in an installed wheel. Last, so that nothing there can hide another package.
+    sys.path.append(str(HERE.parent))
+
+
+def main() -> None:
+    """Draw whichever room the address names."""
+    st.set_page_config(
+        page_title="improv",
+        page_icon=str(HERE / "icon.png"),
+        layout="wide",
+        initial_sidebar_state=SIDEBAR,
+    )
+    st.html(HERE / "theme.css")
+    rooms = [st.Page("pages/scene.py", title="Scene", url_path="scene", default=True)]
+    st.navigation(rooms, position="hidden").run()
+
+
+main()

@@ -1,0 +1,217 @@
+"""Choosing what to read: the run, the trial in it, and the scene's siblings under other conditions.
+
+What is chosen is kept in the address. A thousand trials are too many for one list, so the list
+is a window around the one that is open, and the filters and a number lead anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from improv.errors import RunError
+from improv.record import Json
+from ui.parts import data, link, notices
+from ui.parts.text import label, one_line, safe
+
+WINDOW = 200
+"""Trials that the list offers on either side of the one that is open."""
+SIDE_BY_SIDE = 4
+"""Conditions of a block that are offered as buttons; more become a list."""
+
+_ALL = "all"
+
+
+def choose_run(runs: Sequence[data.Run]) -> data.Run:
+    """Let the reader choose a run; the address names it, or the newest is taken."""
+    by_id = {run.id: run for run in runs}
+    wanted = link.get("run")
+    if wanted and wanted not in by_id:
+        try:
+            wanted = data.run(wanted).id
+        except RunError:
+            notices.no_such_run(wanted)
+            link.put(trial="", turn="", behind="")
+            wanted = ""
+    chosen = by_id.get(wanted, runs[0])
+    link.put(run=chosen.id)
+    st.session_state["run"] = chosen.id
+    st.sidebar.html('<p class="wordmark">improv</p>')
+    st.sidebar.selectbox(
+        "Run", list(by_id), key="run", on_change=_run_chosen,
+        format_func=lambda name: _run_name(by_id[name]),
+    )  # fmt: skip
+    return chosen
+
+
+def choose_trial(run: data.Run, rows: Sequence[Json]) -> Json:
+    """Let the reader choose a trial, filtered by scene and condition if there are several."""
+    wanted = link.get("trial")
+    chosen = next((r for r in rows if r["trial"] == wanted), None)
+    if wanted and chosen is None:
+        try:
+            chosen = data.find(run, wanted)
+        except RunError:
+            notices.no_such_trial(run, wanted)
+            link.put(turn="", behind="")
+    scene = _filter("Scene", "scene", [r["scene"] for r in rows], _titles(rows))
+    condition = _filter("Condition", "condition", [r["condition"] for r in rows], {})
+    fitting = [
+        r for r in rows if scene in (_ALL, r["scene"]) and condition in (_ALL, r["condition"])
+    ]
+    if chosen is None:
+        chosen = (fitting or rows)[0]
+    link.put(trial=chosen["trial"])
+    _trial_list(chosen, fitting or [chosen])
+    return chosen
+
+
+def about(run: data.Run, rows: Sequence[Json]) -> None:
+    """Draw what there is to know of the run, at the foot of the sidebar."""
+    asks = data.question(run)
+    failed = sum(r["status"] == "failed" for r in rows)
+    facts = [
+        ("Played by", _players(run)),
+        ("Trials", f"{len(rows)} of {run.planned}" if len(rows) < run.planned else f"{len(rows)}"),
+        ("Failed", str(failed)),
+        ("Begun", str(run.meta.get("created", "")).replace("T", " ").removesuffix("Z")),
+    ]
+    shown = "".join(
+        f"<div><dt>{k}</dt><dd>{safe(one_line(v, 120))}</dd></div>"
+        for k, v in facts
+        if v and v != "0"
+    )
+    small = ""
+    if "embedded" in run.models:
+        small = (
+            '<p class="quiet">The embedded model has 135 million parameters. It shows that '
+            "everything works; what it does is no evidence.</p>"
+        )
+    with st.sidebar.container(key="about"):
+        st.html(f'<p class="asks">{safe(asks)}</p><dl class="facts">{shown}</dl>{small}')
+
+
+def strip(run: data.Run, rows: Sequence[Json], play: data.Play) -> None:
+    """Draw the strip over a scene: what it is in its study, the way to its siblings, the margin."""
+    row = play.row
+    siblings = [r for r in rows if r["block"] == row["block"]]
+    status = "failed" if row["status"] == "failed" else row["status"]
+    facts = [
+        ("Condition", row["condition"]),
+        ("Block", row["block"]),
+        ("Played by", _players(run)),
+        ("Status", f"{status}, {row['turns']} turns"),
+    ]
+    if len(siblings) > 1:
+        facts = facts[1:]
+    shown = "".join(f"<div><dt>{k}</dt><dd>{safe(one_line(v))}</dd></div>" for k, v in facts)
+    with st.container(horizontal=True, vertical_alignment="center", key="strip"):
+        if len(siblings) > 1:
+            names = {r["trial"]: r["condition"] for r in siblings}
+            st.session_state["sibling"] = row["trial"]
+            if len(siblings) <= SIDE_BY_SIDE:
+                st.segmented_control(
+                    "The same block under", list(names), key="sibling", required=True,
+                    on_change=_sibling_chosen, format_func=lambda t: label(names[t]),
+                )  # fmt: skip
+            else:
+                st.selectbox(
+                    "The same block under", list(names), key="sibling",
+                    on_change=_sibling_chosen, format_func=lambda t: one_line(names[t]),
+                )  # fmt: skip
+        st.html(f'<dl class="strip">{shown}</dl>')
+        if _has_margin(play):
+            st.session_state["margin"] = not link.get("audience")
+            st.toggle("Author’s margin", key="margin", on_change=_margin_turned)
+
+
+def _has_margin(play: data.Play) -> bool:
+    """Whether there is anything that an audience would not see."""
+    author = play.scene.author if play.scene is not None else None
+    acted = any(t.acts for t in play.transcript.turns)
+    broken = any(s["value"] is not None and s["value"] < 1 for s in play.scores)
+    return acted or broken or (author is not None and bool(author.live or author.frame))
+
+
+def _run_name(run: data.Run) -> str:
+    study = one_line(str(run.meta.get("study", "")), 40)
+    playing = " (playing)" if run.playing else ""
+    return f"{study} · {one_line(run.id, 60)}{playing}" if study else run.id
+
+
+def _players(run: data.Run) -> str:
+    names = ["SmolLM2 135M (embedded)" if m == "embedded" else m for m in run.models]
+    return ", ".join(names) or "unknown"
+
+
+def _titles(rows: Sequence[Json]) -> dict[str, str]:
+    return {r["scene"]: r["title"] for r in rows}
+
+
+def _filter(name: str, key: str, values: Sequence[str], titles: dict[str, str]) -> str:
+    """Offer a filter where there is something to filter, and return what it lets through."""
+    distinct: list[str] = list(dict.fromkeys(values))
+    if len(distinct) < 2:
+        return _ALL
+    picked = st.sidebar.selectbox(
+        name, [_ALL, *distinct], key=f"filter-{key}", on_change=_filtered,
+        format_func=lambda v: f"Every {key}" if v == _ALL else one_line(titles.get(v) or v),
+    )  # fmt: skip
+    return str(picked)
+
+
+def _trial_list(chosen: Json, fitting: Sequence[Json]) -> None:
+    at = next((i for i, r in enumerate(fitting) if r["trial"] == chosen["trial"]), 0)
+    shown = list(fitting[max(0, at - WINDOW) : at + WINDOW + 1])
+    if chosen not in shown:
+        shown.insert(0, chosen)
+    by_id = {r["trial"]: r for r in shown}
+    st.session_state["trial"] = chosen["trial"]
+    st.sidebar.selectbox(
+        f"Trial ({len(fitting)})" if len(fitting) > 1 else "Trial", list(by_id), key="trial",
+        on_change=_trial_chosen, format_func=lambda t: _trial_name(by_id[t]),
+    )  # fmt: skip
+    if len(fitting) > len(shown):
+        st.sidebar.number_input(
+            "Trial by its number", 0, value=int(chosen["index"]), key=f"number-{chosen['trial']}",
+            on_change=_number_typed, args=(f"number-{chosen['trial']}",),
+        )  # fmt: skip
+
+
+def _trial_name(row: Json) -> str:
+    again = f" · {row['replicate'] + 1}" if row["replicate"] else ""
+    failed = " · failed" if row["status"] == "failed" else ""
+    title = one_line(row["title"] or row["scene"], 40)
+    return f"{row['index']}  {title} · {one_line(row['condition'], 40)}{again}{failed}"
+
+
+def _run_chosen() -> None:
+    st.session_state["playing"] = False
+    link.go(run=st.session_state["run"], trial="", turn=0, heard=False, behind=False)
+
+
+def _trial_chosen() -> None:
+    st.session_state["playing"] = False
+    link.go(trial=st.session_state["trial"], turn=0, heard=False)
+
+
+def _filtered() -> None:
+    st.session_state["playing"] = False
+    link.go(trial="", turn=0, heard=False)
+
+
+def _number_typed(key: str) -> None:
+    st.session_state["playing"] = False
+    link.go(trial=str(st.session_state[key]), turn=0, heard=False)
+
+
+def _sibling_chosen() -> None:
+    """Go to the same turn of the sibling: that is what one wants to compare."""
+    if st.session_state["sibling"]:
+        st.session_state["playing"] = False
+        link.go(trial=st.session_state["sibling"])
+
+
+def _margin_turned() -> None:
+    link.go(audience=not st.session_state["margin"])
