@@ -66,8 +66,12 @@ class Author(mesa.Agent):  # type: ignore[misc]
 
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
         """Ask what the author does before a turn. Raises ModelError."""
-        cue = prompt.author_cue(self.mode, identity.turn, self.turns)
-        shown = self.thread.ask(cue)
+        asked = prompt.author_asked(identity.turn, self.turns)
+        if self.mode == "script":
+            self.thread.show(asked)
+            shown = self.thread.ask(prompt.author_cue())
+        else:
+            shown = self.thread.ask(asked)
         powers = self.powers(identity.turn)
         schema = reply_schema(powers, self.names, tuple(self.settings.moves))
         call = await draw(Ask(identity, self.plays, shown, schema))

@@ -158,7 +158,7 @@ def _play(
     folder.update(
         {
             "status": status, "done": done, "failed": failed, "stopped": stopped,
-            "ended": _now(), "seconds": round(progress.seconds, 3),
+            "hosts": list(pool.played.values()), "ended": _now(), "seconds": round(progress.seconds, 3),
         }
     )  # fmt: skip
     return Result(folder, done, failed, owed, stopped)
@@ -230,6 +230,8 @@ class _Pool:
         self._taken: dict[int, int] = {}
         self._began_ray = False
         self.arriving: set[asyncio.Task[None]] = set()
+        self.played: dict[int, dict[str, Any]] = {}
+        """Where each host lives and how many trials it played, for run.json."""
 
     async def open(self) -> None:
         """Start the hosts; return when the first of them is there. Raises MachineError."""
@@ -240,6 +242,8 @@ class _Pool:
         if self._off:
             self._hosts = [Host(*arguments) for _ in range(count)]
             self._taken = dict.fromkeys(range(count), 0)
+            here = {"node": "", "process": os.getpid(), "trials": 0}
+            self.played = {seat: dict(here) for seat in self._taken}
             return
         actor: Any = ray.remote(Host).options(
             num_cpus=0 if self._setup.ray == "local" else 1,
@@ -256,7 +260,8 @@ class _Pool:
             task.result()
 
     async def _arrive(self, seat: int) -> None:
-        node, _ = await self._hosts[seat].where.remote()
+        node, process = await self._hosts[seat].where.remote()
+        self.played[seat] = {"node": node, "process": process, "trials": 0}
         for model in self._embedded:
             served = node_model(node, model)
             self._served[node, model] = served
@@ -281,6 +286,7 @@ class _Pool:
             outcome: Outcome = await host.play(trial, drawn)
         else:
             outcome = await host.play.remote(trial, drawn)
+        self.played[seat]["trials"] += 1
         return outcome
 
     def journaled(self, trial: Trial) -> list[Call]:

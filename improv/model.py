@@ -27,6 +27,8 @@ from improv.scene import Model, Puppet
 
 MAX_REPLY_BYTES = 4_000_000
 RETRIES = 4
+LONGEST_PAUSE = 125.0
+"""Seconds: the client waits at most two minutes where a Retry-After asks it to."""
 
 EMBEDDED_SAMPLING: Json = {
     "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
@@ -93,8 +95,6 @@ class Models:
             reply, finish = _reply(found)
         except ModelError as e:
             reply, finish, error, retries = "", "error", f"{e.kind}: {e}", e.retries
-            if isinstance(e, EndpointError):
-                error = f"endpoint {error}"
         usage = found.get("usage") or {}
         return Call(
             draw=ask.draw,
@@ -135,9 +135,9 @@ class Models:
         path = "/chat/completions" if "messages" in body else "/completions"
         client = self._client(url, model)
         try:
-            # The client's timeout bounds each wait; this one bounds the whole, so that a server
-            # that drips bytes for ever is given up too.
-            async with asyncio.timeout(model.timeout * (RETRIES + 2)):
+            # The client's timeout bounds each wait; this one bounds them all, pauses between
+            # retries included, so that a server that drips headers for ever is given up too.
+            async with asyncio.timeout((RETRIES + 1) * model.timeout + RETRIES * LONGEST_PAUSE):
                 response = await client.post(
                     path, content=orjson.dumps(body), cast_to=httpx2.Response, options=_RAW
                 )
@@ -282,9 +282,14 @@ def _failure(error: Exception, url: str, model: Model) -> ModelError:
     return ModelError(f"{where} broke the connection", kind="connection", retries=retries)
 
 
-def _dropped(error: Exception) -> bool:
-    """Whether a connection was closed on us: the aiohttp transport calls that a timeout too."""
-    return "disconnected" in str(error.__cause__ or "").lower()
+def _dropped(error: BaseException | None) -> bool:
+    """Whether nobody listened, or a connection was closed on us: aiohttp's transport reports
+    both as timeouts, and only the cause of the cause tells."""
+    while error is not None:
+        if isinstance(error, ConnectionError) or type(error).__name__ == "ServerDisconnectedError":
+            return True
+        error = error.__cause__
+    return False
 
 
 def _detail(error: openai.APIStatusError) -> str:

@@ -111,10 +111,14 @@ def note(author: Author, name: str, text: str) -> Block:
     return Block.of("note", f"(A note from {author.called} to {name}: {text})")
 
 
-def author_cue(mode: Mode, turn: int, turns: int) -> Block:
+def author_asked(turn: int, turns: int) -> Block:
     """Return the question a live author is asked before a turn."""
-    asked = f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)"
-    return Block.of("cue", asked if mode == "chat" else f"{asked}\nAUTHOR: ")
+    return Block.of("cue", f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)")
+
+
+def author_cue() -> Block:
+    """Return the beginning of the author's answer in a script."""
+    return Block.of("cue", "AUTHOR: ")
 
 
 def author_said(mode: Mode, reply: str) -> Block:

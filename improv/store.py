@@ -119,7 +119,10 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 """The columns of each table. Times are in seconds, `started` since the epoch."""
 
-CLOCKED = {"trials": ("seconds", "retries"), "calls": ("started", "latency", "retries", "endpoint")}
+CLOCKED = {
+    "trials": ("seconds", "retries", "cached_tokens"),
+    "calls": ("started", "latency", "retries", "endpoint", "cached_tokens"),
+}
 """Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
 
 _SORT = {
@@ -295,15 +298,14 @@ class RunFolder:
         return {row["id"]: Block(**row) for row in rows}
 
     def trial(self, name: str) -> Json:
-        """Return the row of a trial by id, a unique beginning of it, or its number in the plan.
+        """Return the row of a trial by id, its number in the plan, or a unique beginning of the id.
 
         Raises RunError where there is none or several.
         """
         rows = self.table("trials").to_pylist()
         exact = [r for r in rows if r["trial"] == name]
-        near = exact or [r for r in rows if r["trial"].startswith(name)]
-        if not near and name.isdecimal():
-            near = [r for r in rows if r["index"] == int(name)]
+        numbered = [r for r in rows if name == str(r["index"])]
+        near = exact or numbered or [r for r in rows if r["trial"].startswith(name)]
         near = [r for r in near if r["branch"] == MAIN] or near
         if len(near) != 1:
             why = "means several trials" if near else "is not a finished trial"

@@ -39,7 +39,10 @@ def view(runs: str, what: str, *, port: int, browser: bool) -> int:
     if port and at != port:
         _say(f"port {port} is taken; this is {at}")
     url = f"http://{ADDRESS}:{at}/{query}"
-    server = subprocess.Popen(_command(at), env=os.environ | {"IMPROV_RUNS": root})
+    # Streamlit would greet with an address of its own; what goes wrong it says on standard error.
+    server = subprocess.Popen(
+        _command(at), env=os.environ | {"IMPROV_RUNS": root}, stdout=subprocess.DEVNULL
+    )
     # Ctrl-C reaches the server too; this process waits for it to end rather than leave it behind.
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:

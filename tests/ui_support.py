@@ -83,17 +83,20 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
             3, "line", "Rufina", "Nobody may hear this.", aside=True, raw="(aside) Nobody...",
             acts=(Act("nothing"),),
         ),
-        turn(4, "line", "Eliseo", "Only you.", aside=True, heard_by=("Rufina",), addressed="Rufina"),
+        turn(4, "line", "Eliseo", "Only you.", aside=True, heard_by=("Rufina",)),
         turn(5, "line", "Rufina", LONG, raw=LONG, acts=(Act("move", "redemption", "Light."),)),
     ]  # fmt: skip
     blocks = [
         Block.of("world", "FAIR, TURNING FINER"), Block.of("card", HOSTILE),
         Block.of("transcript", "ELISEO: Is this the railway?"), Block.of("cue", "(Rufina.)"),
-        Block.of("transcript", "RUFINA: " + HOSTILE), Block.of("note", LONG), Block.of("cue", "(Now.)"),
+        Block.of("transcript", "RUFINA: " + HOSTILE), Block.of("note", LONG),
+        Block.of("cue", "(Now.)"),
     ]  # fmt: skip
     ids = [b.id for b in blocks]
 
-    def call(number: int, shown: list[str], reply: str, error: str = "", who: str = "Rufina") -> Call:
+    def call(
+        number: int, shown: list[str], reply: str, error: str = "", who: str = "Rufina"
+    ) -> Call:
         return Call(
             Draw(trial, MAIN, number, who, "author" if who == "author" else "line"),
             "gpt-puppet", "http://127.0.0.1:1/v1", "chat",

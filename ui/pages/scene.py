@@ -31,7 +31,7 @@ def room() -> None:
         row = library.choose_trial(run, rows)
         library.about(run, rows)
         play = data.play(run, row)
-    except (ImprovError, OSError) as e:
+    except ImprovError as e:
         notices.unreadable(e)
         return
     _scene(run, rows, play)
@@ -65,7 +65,7 @@ def _scene(run: data.Run, rows: list[Json], play: data.Play) -> None:
             behind.panel(run, play, turn, margin=margin)
     with st.bottom:
         player.bar(play, last)
-    player.follow(row["trial"], turn, heard)
+    player.follow(row["trial"], turn)
 
 
 room()

@@ -55,8 +55,8 @@ def panel(run: data.Run, play: data.Play, turn: int, *, margin: bool) -> None:
         '<div class="behind">'
         + _reply(call, spoken if is_line else None)
         + _scores(scores)
-        + _draw(call)
         + _prompt(call, before, blocks, seen)
+        + _draw(call)
         + "</div>"
     )
     _whole("The whole prompt as text", "\n\n".join(b.text for b in blocks), "prompt")
@@ -118,8 +118,7 @@ def _reply(call: Json, spoken: Turn | None) -> str:
         parts.append(f'<pre class="raw">{clipped(raw, LONG) or "(empty)"}</pre>')
     elif inert(raw).strip() == spoken.text:
         parts.append(
-            '<p class="cap">spoken as it was written</p>'
-            f'<p class="as-said">{clipped(raw, LONG)}</p>'
+            f'<p class="cap">spoken as it came</p><p class="as-said">{clipped(raw, LONG)}</p>'
         )
     else:
         said = clipped(spoken.text, LONG) or "<em>says nothing</em>"
@@ -224,18 +223,23 @@ def _prompt(call: Json, before: Json | None, blocks: Sequence[Block], seen: int)
         since = f"{len(blocks)} blocks, {fresh} of them new since turn {before['turn']}"
     head = next((i for i, b in enumerate(blocks) if b.kind in _HEARD), len(blocks))
     shown = [
-        _block(call, b, i < head, i >= seen and before is not None) for i, b in enumerate(blocks)
+        _block(call, block, i < head, i >= seen and before is not None)
+        for i, block in enumerate(blocks)
     ]
-    old = ""
-    if seen:
-        old = (
-            f'<details class="old"><summary>{seen} blocks seen before</summary>'
-            f"{''.join(shown[:seen])}</details>"
-        )
+    heard = max(head, seen)
     return (
-        f"<section><h3>What {safe(who)} could see</h3>"
-        f'<p class="cap">{safe(since)}</p>{old}{"".join(shown[seen:])}</section>'
+        f'<section><h3>What {safe(who)} could see</h3><p class="cap">{safe(since)}</p>'
+        + _folded(shown[:head], "before the scene begins")
+        + _folded(shown[head:heard], "heard or read before")
+        + f"{''.join(shown[heard:])}</section>"
     )
+
+
+def _folded(shown: Sequence[str], what: str) -> str:
+    if not shown:
+        return ""
+    count = f"{len(shown)} block{'' if len(shown) == 1 else 's'}"
+    return f'<details class="old"><summary>{count} {what}</summary>{"".join(shown)}</details>'
 
 
 def _block(call: Json, block: Block, in_head: bool, new: bool) -> str:

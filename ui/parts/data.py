@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
-from improv.errors import ImprovError
+from improv.errors import ImprovError, RunError
 from improv.record import MAIN, Block, Json, Transcript
 from improv.scene import Scene
 from improv.store import RunFolder, list_runs, open_run
 
 REFRESH = 2.0
 """Seconds after which a run that is being played is read again."""
+TRIES = 3
+
+Found = TypeVar("Found")
 
 
 def root() -> str:
@@ -75,17 +79,24 @@ def run(name: str) -> Run:
 
 def trials(run: Run) -> list[Json]:
     """Return the rows of the trials that are finished, in the order of the plan."""
-    return _trials(root(), run.id, run.stamp)
+    return _patiently(lambda: _trials(root(), run.id, run.stamp))
 
 
 def find(run: Run, name: str) -> Json:
-    """Return a trial's row by id, a unique beginning of it, or its number. Raises RunError."""
-    return open_run(root(), run.id).trial(name)
+    """Return a trial's row by its number, its id, or a unique beginning of that. Raises RunError.
+
+    A number comes first: "2" is the beginning of some id as often as not.
+    """
+    if name.isascii() and name.isdecimal():
+        for row in trials(run):
+            if row["index"] == int(name[:9]):
+                return row
+    return _patiently(lambda: open_run(root(), run.id).trial(name))
 
 
 def play(run: Run, row: Json) -> Play:
     """Return a finished trial to read. Raises RunError where its tables cannot be read."""
-    return _play(root(), run.id, run.stamp, row["trial"], row["branch"])
+    return _patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
 
 
 def question(run: Run) -> str:
@@ -96,7 +107,9 @@ def question(run: Run) -> str:
 def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
     """Return the calls made for a turn, the author's first, each with the one before it by the
     same role (None for a role's first)."""
-    table, places = _calls(root(), run.id, run.stamp, row["trial"], row["branch"])
+    table, places = _patiently(
+        lambda: _calls(root(), run.id, run.stamp, row["trial"], row["branch"])
+    )
     found = []
     for place, (at, role) in enumerate(places):
         if at == turn:
@@ -108,7 +121,7 @@ def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
 def blocks(run: Run, call: Json) -> list[Block]:
     """Return the blocks that a call showed, in order."""
     ids = tuple(call["blocks"] or ())
-    known = _blocks(root(), run.id, run.stamp, ids)
+    known = _patiently(lambda: _blocks(root(), run.id, run.stamp, ids))
     lost = Block("", "task", "(this block is not in the run's tables)")
     return [known.get(i, lost) for i in ids]
 
@@ -121,6 +134,20 @@ def _known(folder: RunFolder) -> Run:
     return Run(folder.id, meta, stamp)
 
 
+def _patiently(read: Callable[[], Found]) -> Found:
+    """Read, and read again: a run that is being compacted moves its files under one's feet.
+
+    Raises RunError where it stays unreadable. A broken Parquet file is a ValueError to pyarrow.
+    """
+    for _ in range(TRIES):
+        try:
+            return read()
+        except (OSError, ValueError) as e:
+            why = e
+            time.sleep(0.1)
+    raise RunError(f"a table of this run is not readable: {why}")
+
+
 def _at(table: Any, place: int) -> Json:
     row: Json = table.slice(place, 1).to_pylist()[0]
     return row
@@ -129,7 +156,8 @@ def _at(table: Any, place: int) -> Json:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _trials(root: str, run: str, stamp: str) -> list[Json]:
     rows: list[Json] = open_run(root, run).table("trials").to_pylist()
-    return [row for row in rows if row["branch"] == MAIN]
+    # While a run is compacted its rows are for a moment both in the shards and in the table.
+    return list({row["trial"]: row for row in rows if row["branch"] == MAIN}.values())
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -20,6 +20,7 @@ PAUSE = 1.0
 PER_CHARACTER = 0.045
 """Seconds more for each character of the line: about 250 words a minute."""
 LONGEST = 8.0
+SO_FAR, ALL = "So far", "All"
 
 _PROMPTER = (Path(__file__).parent / "prompter.js").read_text(encoding="utf-8")
 
@@ -50,9 +51,9 @@ def bar(play: data.Play, last: int) -> None:
                 "Turn", 0, last, key="slider", on_change=_slid,
                 format="turn %d", label_visibility="collapsed",
             )  # fmt: skip
-        st.session_state["shown"] = "So far" if heard else "Whole scene"
+        st.session_state["shown"] = SO_FAR if heard else ALL
         st.segmented_control(
-            "How much is shown", ["So far", "Whole scene"], key="shown", on_change=_shown,
+            "How much is shown", [SO_FAR, ALL], key="shown", on_change=_shown,
             required=True, label_visibility="collapsed",
         )  # fmt: skip
     if playing:
@@ -61,11 +62,16 @@ def bar(play: data.Play, last: int) -> None:
         st.session_state["playing"] = False
 
 
-def follow(trial: str, turn: int, heard: bool) -> None:
+def follow(trial: str, turn: int) -> None:
     """Mount the script that makes turns clickable and scrolls to the one that is looked at."""
     _prompter()(
         key="prompter",
-        data={"trial": trial, "turn": turn, "heard": heard},
+        data={
+            "trial": trial,
+            "turn": turn,
+            "heard": link.get("heard"),
+            "behind": link.get("behind"),
+        },
         on_chosen_change=_chosen,
     )
 
@@ -98,7 +104,7 @@ def _slid() -> None:
 
 
 def _shown() -> None:
-    link.go(heard=st.session_state["shown"] == "So far")
+    link.go(heard=st.session_state["shown"] == SO_FAR)
 
 
 def _chosen() -> None:

@@ -11,12 +11,12 @@ export default function ({ data, setTriggerValue, parentElement }) {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     if (!event.target.closest("a") && String(getSelection())) return; // somebody selects text
     event.preventDefault();
-    memory.improvClicked = Number(number);
     setTriggerValue("chosen", Number(number));
   };
   document.addEventListener("click", onClick);
+  document.documentElement.dataset.prompter = data.trial; // from here on a click is heard
 
-  const seen = `${data.trial}/${data.turn}/${data.heard}`;
+  const seen = `${data.trial}/${data.turn}/${data.heard}/${data.behind}`;
   let waiting = 0;
   if (memory.improvSeen !== seen) {
     const first = memory.improvSeen === undefined || !memory.improvSeen.startsWith(`${data.trial}/`);
@@ -32,10 +32,7 @@ export default function ({ data, setTriggerValue, parentElement }) {
       document.querySelectorAll(".play [aria-current]").forEach((e) => e.removeAttribute("aria-current"));
       if (data.turn === 0 && first) return;
       now.querySelector("a.no")?.setAttribute("aria-current", "true");
-      if (memory.improvClicked !== data.turn) {
-        now.scrollIntoView({ block: first ? "center" : "nearest", behavior: first || still ? "auto" : "smooth" });
-      }
-      memory.improvClicked = undefined;
+      now.scrollIntoView({ block: first ? "center" : "nearest", behavior: first || still ? "auto" : "smooth" });
     };
     waiting = setTimeout(reach, 30);
   }

@@ -57,7 +57,7 @@ def title_page(row: Json, scene: Scene | None, colours: Mapping[str, int]) -> st
         '<details class="programme" open><summary>Programme</summary><div class="leaves">'
         f"<div><h2>How things stand</h2><p>{safe(scene.premise)}</p></div>"
         f"<div><h2>The cast</h2><dl>{cast}</dl></div></div>"
-        f"{rules}{_papers(scene)}</details></header>"
+        f'<div class="folds">{rules}{_papers(scene)}</div></details></header>'
     )
     return "".join(parts)
 

@@ -13,6 +13,9 @@ SHOWN = 2_400
 PIECE = 20_000
 """Characters of a long text that are shown at once where all of it can be read."""
 
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]|\x1b[\]PX^_][^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)"
+)
 _BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _UNSEEN = re.compile(
     # Controls and surrogates; marks that turn the direction of writing; invisible operators and
@@ -34,7 +37,7 @@ def inert(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return _PILED.sub(r"\1", _UNSEEN.sub("", _BREAKS.sub("\n", text)))
+    return _PILED.sub(r"\1", _UNSEEN.sub("", _BREAKS.sub("\n", _ESCAPES.sub("", text))))
 
 
 def safe(text: str) -> str:

@@ -1,0 +1,134 @@
+"""What the tests share: a scene that is small and whole, puppets, and one Ray for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from improv.launch import Setup, run, start_ray
+from improv.puppet_server import PuppetServer
+from improv.scene import Puppet, Scene
+from improv.store import RunFolder
+from improv.study import load
+
+KETTLE = """\
+title: The Kettle
+form: a kitchen play
+premise: Ana and Bo wait for a kettle. Yes, and it never boils.
+place: A kitchen
+time: 12:30
+world:
+  - The kettle must never be opened.
+cast:
+  - name: Ana
+    role: who waits
+    card: Ana has all the time in the world.
+    secret: She has unplugged it.
+    traits: [{pole: honest, opposite: deceitful, kind: moral}]
+    habit: {says: Never asks a question., marker: never_asks}
+  - name: Bo
+    role: who hurries
+    card: Bo has a train to catch.
+    aliases: [Robert]
+  - name: Cy
+    role: who lives upstairs
+    offstage: true
+opening:
+  - {direction: The kettle hums.}
+  - {who: Bo, line: "Ana, does it boil?"}
+  - {who: Ana, line: "Bo, it hums.", aside_to: Bo}
+turns: 6
+events:
+  - {turn: 3, direction: A knock., enter: [Cy]}
+  - {turn: 5, exit: [Bo]}
+author:
+  name: Ines Okafor
+  frame: Ines Okafor never lets a character turn.
+  live: true
+  may: [note, cue]
+  bible: The kettle is unplugged.
+model: puppet
+"""
+
+
+@pytest.fixture
+def kettle(tmp_path: Path) -> Path:
+    """A scene file with a bit of everything."""
+    path = tmp_path / "kettle.yaml"
+    path.write_text(KETTLE)
+    return path
+
+
+@pytest.fixture
+def scene(kettle: Path) -> Scene:
+    return load(kettle).cells[0][2]
+
+
+STUDY = """\
+study: kettles
+question: Does the author matter to a kettle?
+scenes: [kettle.yaml]
+factors:
+  author:
+    none: {author: {live: false, frame: ""}}
+    live: {author: {live: true}}
+  order:
+    round: {order: round-robin}
+    silence: {order: by-silence}
+replicates: 3
+"""
+
+
+@pytest.fixture
+def study_file(kettle: Path) -> Path:
+    path = kettle.with_name("kettles.yaml")
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def played(study_file: Path, tmp_path: Path) -> RunFolder:
+    """A finished puppet run of twelve trials."""
+    return run(load(study_file), runs=tmp_path / "runs", setup=Setup(ray="off")).folder
+
+
+@pytest.fixture
+def puppet_server() -> Iterator[Callable[..., PuppetServer]]:
+    """Start puppets on loopback; they end with the test."""
+    servers: list[PuppetServer] = []
+
+    def start(**spec: object) -> PuppetServer:
+        rate = spec.pop("requests_per_second", None)
+        server = PuppetServer(Puppet.model_validate(spec), requests_per_second=rate)  # type: ignore[arg-type]
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One local Ray for the tests that need one; runs join it instead of starting their own."""
+    import ray
+
+    began = start_ray("local")
+    yield
+    if began:
+        ray.shutdown()
+
+
+@pytest.fixture
+def browser_path() -> str:
+    """The Chromium that `make test` found; CI must have one."""
+    path = os.environ.get("IMPROV_BROWSER", "")
+    if not path and os.environ.get("CI") == "true":
+        pytest.fail("no browser: tools/browser.sh found and installed none")
+    if not path:
+        pytest.skip("no browser: IMPROV_BROWSER is not set (make test sets it)")
+    return path

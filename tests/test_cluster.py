@@ -1,0 +1,49 @@
+"""A cluster of one head and two workers on this machine plays a batch, and every node plays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from improv.launch import Setup, run
+from improv.study import load, with_replicates
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    if ray.is_initialized():
+        ray.shutdown()
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    found = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    try:
+        for _ in range(2):
+            found.add_node(num_cpus=1)
+        found.wait_for_nodes()
+        yield found
+    finally:
+        ray.shutdown()
+        found.shutdown()
+        del os.environ["RAY_AUTH_MODE"]
+
+
+@pytest.mark.ray
+def test_trials_are_played_on_every_node(
+    cluster: Cluster, study_file: Path, tmp_path: Path
+) -> None:
+    # Latency, so that the first host to arrive does not play everything before the others do.
+    slow = {"model": {"model": "puppet", "puppet": {"latency": 0.25}}}
+    study = with_replicates(load(study_file, slow), 15)
+    result = run(study, runs=tmp_path, setup=Setup(ray=cluster.address, hosts=3, stages=4))
+    assert (result.done, result.failed, result.owed) == (60, 0, 0)
+    hosts = result.folder.meta()["hosts"]
+    assert len(hosts) == 3 and len({h["node"] for h in hosts}) == 3
+    assert all(h["trials"] for h in hosts) and sum(h["trials"] for h in hosts) == 60
+    journals = [p for p in Path(result.folder.path, "journal").iterdir() if p.stat().st_size]
+    assert len(journals) == 3

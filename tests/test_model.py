@@ -1,0 +1,147 @@
+"""The client: what it sends, what it reads, and what it makes of an endpoint's bad days."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from improv.model import Ask, Models, request_body
+from improv.prompt import Prompt
+from improv.puppet_server import PuppetServer
+from improv.record import Call, Draw
+from improv.scene import Model, Puppet
+
+Serve = Callable[..., PuppetServer]
+CHAT = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))
+SCRIPT = Prompt("script", ("b1",), text="ANA: Hello, Bo.\nBO:", stop=("\n",))
+
+
+def ask(model: Model, prompt: Prompt = CHAT, turn: int = 1, attempt: int = 0) -> Ask:
+    return Ask(Draw("t", "main", turn, "Bo", "line", attempt), model, prompt)
+
+
+def complete(*asks: Ask) -> list[Call]:
+    async def go() -> list[Call]:
+        models = Models()
+        try:
+            return list(await asyncio.gather(*map(models.complete, asks)))
+        finally:
+            await models.close()
+
+    return asyncio.run(go())
+
+
+def test_a_reply_is_read_with_its_usage(puppet_server: Serve) -> None:
+    server = puppet_server()
+    for prompt in (CHAT, SCRIPT):
+        (call,) = complete(ask(Model(model="puppet", base_url=server.url), prompt))
+        assert call.reply and not call.error
+        assert call.prompt_tokens and call.completion_tokens and call.finish_reason == "stop"
+        assert call.blocks == ("b1",) and call.mode == prompt.mode
+        assert json.loads(call.params)["seed"] == call.draw.seed
+
+
+def test_in_process_and_on_loopback_a_puppet_says_the_same(puppet_server: Serve) -> None:
+    server = puppet_server()
+    near, far = complete(
+        ask(Model(model="puppet")), ask(Model(model="puppet", base_url=server.url))
+    )
+    assert near.reply == far.reply
+    again, other = complete(ask(Model(model="puppet")), ask(Model(model="puppet"), attempt=1))
+    assert again.reply == near.reply and again.draw.seed != other.draw.seed
+
+
+def test_retries_are_the_clients_and_are_counted(puppet_server: Serve) -> None:
+    server = puppet_server(errors={"429": 0.5})
+    model = Model(model="puppet", base_url=server.url, timeout=20)
+    calls = complete(*(ask(model, turn=i) for i in range(12)))
+    answered = [c for c in calls if not c.error]
+    assert len(answered) >= 10 and sum(c.retries for c in calls) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("500", "status 500"), ("drop", "connection"), ("html", "unreadable"),
+     ("broken", "unreadable"), ("empty", "unreadable"), ("hang", "timeout"),
+     ("endless", "endless"), ("401", "key"), ("quota", "quota"),
+     ("404", "model")],
+)  # fmt: skip
+def test_bad_days_end_in_an_error_that_says_so(puppet_server: Serve, kind: str, error: str) -> None:
+    server = puppet_server(errors={kind: 1.0})
+    # Half a second stands for the two minutes of a real timeout.
+    (call,) = complete(ask(Model(model="puppet", base_url=server.url, timeout=0.5)))
+    assert call.reply == "" and call.finish_reason == "error"
+    expected = (error,) if kind != "endless" else ("endless", "timeout")
+    assert call.error.startswith(expected), call.error
+
+
+def test_nobody_there() -> None:
+    (call,) = complete(ask(Model(model="m", base_url="http://127.0.0.1:9/v1", timeout=1)))
+    assert call.error.startswith("connection: http://127.0.0.1:9/v1 broke the connection")
+
+
+def test_no_key_for_openai_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    (call,) = complete(ask(Model(model="gpt-4.1-mini")))
+    assert call.error.startswith("key: no key: set OPENAI_API_KEY")
+
+
+def test_keys_reach_the_endpoint_and_nothing_else(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANTED_KEY", "sk-planted-0123456789")
+    httpserver.expect_request(
+        "/v1/chat/completions", headers={"Authorization": "Bearer sk-planted-0123456789"}
+    ).respond_with_json({"error": {"message": "bad key sk-…"}}, status=401)
+    model = Model(model="m", base_url=httpserver.url_for("/v1"), api_key_env="PLANTED_KEY")
+    (call,) = complete(ask(model))
+    assert call.error.startswith("key:") and "sk-planted" not in repr(call)
+    assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [{}, {"choices": []}, {"choices": [{"message": {}}]}, {"choices": [{"text": 3}]},
+     {"error": {"message": "overloaded"}}, [], "text"],
+)  # fmt: skip
+def test_a_reply_of_another_shape_is_unreadable(httpserver: HTTPServer, reply: object) -> None:
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    (call,) = complete(ask(Model(model="m", base_url=httpserver.url_for("/v1"))))
+    assert call.error.startswith("unreadable:"), call
+
+
+def test_the_body_is_what_the_endpoint_knows() -> None:
+    model = Model(model="m", base_url="http://h/v1", temperature=0.5, extra={"top_k": 5})
+    body = request_body(ask(model, SCRIPT))
+    assert body["prompt"].endswith("BO:") and body["stop"] == ("\n",) and body["top_k"] == 5
+    assert "user" not in body and "messages" not in body
+    unseeded = model.model_copy(update={"seeded": False})
+    assert "seed" not in request_body(ask(unseeded))
+    schema = {"type": "object"}
+    structured = Ask(Draw("t", "main", 1, "author", "author"), model, CHAT, schema)
+    assert request_body(structured)["response_format"]["json_schema"]["schema"] == schema
+
+
+def test_latency_is_waited_for_together(puppet_server: Serve) -> None:
+    server = puppet_server(latency=0.3)
+    model = Model(model="puppet", base_url=server.url)
+    calls = complete(*(ask(model, turn=i) for i in range(30)))
+    assert all(c.latency >= 0.3 for c in calls)
+    assert max(c.started for c in calls) - min(c.started for c in calls) < 0.3 * 10
+
+
+def test_a_draw_is_its_identity() -> None:
+    one = Draw("t", "main", 1, "Bo", "line")
+    assert one.seed == Draw("t", "main", 1, "Bo", "line").seed
+    others = [
+        Draw("u", "main", 1, "Bo", "line"), Draw("t", "b", 1, "Bo", "line"),
+        Draw("t", "main", 2, "Bo", "line"), Draw("t", "main", 1, "Ana", "line"),
+        Draw("t", "main", 1, "Bo", "author"), Draw("t", "main", 1, "Bo", "line", 1),
+    ]  # fmt: skip
+    assert len({d.seed for d in [one, *others]}) == 7
+    assert Puppet().alpha == 0.1 and 0 <= one.seed < 2**31

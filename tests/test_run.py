@@ -1,0 +1,203 @@
+"""A run: from a study to tables, the same tables however it was hosted, and on from its journal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from improv.errors import RunError
+from improv.launch import Setup, resume, run
+from improv.puppet_server import PuppetServer
+from improv.record import Call
+from improv.store import CLOCKED, SCHEMAS, RunFolder, list_runs, open_run
+from improv.study import load, with_replicates
+from improv.trial import plan
+
+
+def tables(folder: RunFolder) -> dict[str, pa.Table]:
+    """Every table but for what tells of the machine and the moment."""
+    return {n: folder.table(n).drop_columns(list(CLOCKED.get(n, ()))) for n in SCHEMAS}
+
+
+@pytest.mark.ray
+def test_the_same_tables_however_it_is_hosted(
+    study_file: Path, tmp_path: Path, local_ray: None
+) -> None:
+    study = load(study_file)
+    setups = [Setup(ray="off"), Setup(ray="off", stages=1), Setup(ray="off", hosts=5, stages=64)]
+    setups += [Setup(hosts=h, stages=s) for h, s in ((1, 64), (2, 1), (5, 64))]
+    found = [run(study, runs=tmp_path / str(i), setup=s) for i, s in enumerate(setups)]
+    assert [(r.done, r.failed, r.owed) for r in found] == [(12, 0, 0)] * len(setups)
+    first = tables(found[0].folder)
+    assert all(len(t) for t in first.values())
+    for result in found[1:]:
+        for name, table in tables(result.folder).items():
+            assert table.equals(first[name]), (name, result.folder.path)
+
+
+def test_every_planned_trial_is_there_once_with_its_turns(played: RunFolder) -> None:
+    trials = played.table("trials").to_pylist()
+    assert [t["trial"] for t in trials] == [t.id for t in plan(played.study())]
+    turns = Counter(
+        t["trial"] for t in played.table("turns").to_pylist() if t["turn"] and t["speaker"]
+    )
+    assert set(turns.values()) == {6} and len(turns) == 12
+    meta = played.meta()
+    assert (meta["status"], meta["done"], meta["failed"]) == ("done", 12, 0)
+    assert meta["versions"]["mesa"] and meta["plan"]
+
+
+def test_calls_list_their_blocks_and_blocks_are_stored_once(played: RunFolder) -> None:
+    calls = played.table("calls").to_pylist()
+    ids = played.table("blocks")["id"].to_pylist()
+    assert len(ids) == len(set(ids))
+    assert {b for c in calls for b in c["blocks"]} <= set(ids)
+    none = {t["trial"] for t in played.table("trials").to_pylist() if "none" in t["condition"]}
+    frames = {
+        b["id"] for b in played.table("blocks").to_pylist() if b["kind"] in ("frame", "author")
+    }
+    assert frames and not any(frames & set(c["blocks"]) for c in calls if c["trial"] in none)
+
+
+def test_scores_say_missing_where_there_is_no_line(study_file: Path, tmp_path: Path) -> None:
+    patch = {"model": {"model": "puppet", "puppet": {"mute": 1.0}}, "author": {"live": False}}
+    folder = run(load(study_file, patch), runs=tmp_path / "r", setup=Setup(ray="off")).folder
+    values = folder.table("scores")["value"].to_pylist()
+    assert values and set(values) == {None}
+    assert set(folder.table("turns")["kind"].to_pylist()) == {"written", "direction", "silence"}
+
+
+def test_a_failed_trial_is_a_row_with_its_reason(
+    study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
+) -> None:
+    server = puppet_server(errors={"html": 0.1})
+    study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
+    result = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
+    assert result.failed and result.done and result.done + result.failed == 12
+    rows = [r for r in result.folder.table("trials").to_pylist() if r["status"] == "failed"]
+    assert all("is not JSON" in r["failure"] and r["failure_turn"] >= 1 for r in rows)
+    assert all(r["failure_kind"] == "unreadable" for r in rows)
+
+
+def test_a_refused_key_stops_the_run_and_owes_the_trials(
+    study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
+) -> None:
+    server = puppet_server(errors={"401": 1.0})
+    study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
+    result = run(study, runs=tmp_path / "r", setup=Setup(ray="off", stages=2))
+    assert result.owed == 12 and "401" in result.stopped
+    server.spec = server.spec.model_copy(update={"errors": {}})
+    again = resume(result.folder, setup=Setup(ray="off"))
+    assert (again.done, again.failed, again.owed) == (12, 0, 0)
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(
+    study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
+) -> None:
+    server = puppet_server(latency=0.05)
+    study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
+    whole = run(study, runs=tmp_path / "whole", setup=Setup(ray="off")).folder
+    server.asked.clear()
+    root = tmp_path / "killed"
+    command = [sys.executable, "-m", "improv.cli", "run", str(study_file), "--model", "puppet"]
+    command += ["--base-url", server.url, "--ray", "off", "--runs", str(root), "--stages", "3"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as child:
+        while server.answered < 60 + sum(1 for _ in whole.table("calls").to_pylist()):
+            assert child.poll() is None
+        os.kill(child.pid, signal.SIGKILL)
+    folder = open_run(root, "last")
+    assert folder.meta()["status"] == "playing"
+    before = {e.draw.key for e in folder.journaled() if isinstance(e, Call)}
+    asked = Counter(server.asked)
+    assert len(before) >= 50
+    result = resume(folder, setup=Setup(ray="off"))
+    assert (result.done, result.failed, result.owed) == (12, 0, 0)
+    for name, table in tables(whole).items():
+        assert table.equals(tables(folder)[name]), name
+    assert all(server.asked[key] == asked[key] for key in before)
+
+
+def test_resuming_a_finished_run_does_nothing(played: RunFolder) -> None:
+    before = tables(played)
+    result = resume(played, setup=Setup(ray="off"))
+    assert (result.done, result.owed) == (12, 0)
+    assert all(before[n].equals(t) for n, t in tables(played).items())
+
+
+def test_a_torn_journal_line_is_owed_again(played: RunFolder) -> None:
+    file = next(Path(played.path, "journal").glob("*.jsonl"))
+    whole = len(list(played.journaled()))
+    file.write_bytes(file.read_bytes()[:-10])
+    assert len(list(played.journaled())) == whole - 1
+
+
+def test_folders_are_private_and_names_cannot_leave(played: RunFolder) -> None:
+    assert stat.S_IMODE(Path(played.path).stat().st_mode) == 0o700
+    for name in ("../x", "/etc", "a/b", "", ".hidden", "x" * 200):
+        with pytest.raises(RunError):
+            open_run(played.root, name)
+
+
+def test_runs_are_found_by_id_beginning_and_last(study_file: Path, tmp_path: Path) -> None:
+    for name in ("one-a", "two-b"):
+        run(load(study_file), runs=tmp_path / "r", name=name, setup=Setup(ray="off", limit=1))
+    root = tmp_path / "r"
+    assert {f.id for f in list_runs(root)} == {"one-a", "two-b"}
+    assert open_run(root, "one").id == "one-a"
+    with pytest.raises(RunError, match="is not a run in"):
+        open_run(root, "three")
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+def test_any_pyarrow_filesystem_can_be_read(played: RunFolder) -> None:
+    uri = Path(played.root).as_uri()
+    assert open_run(uri, played.id).table("turns").equals(played.table("turns"))
+
+
+def test_tables_are_what_other_readers_want(played: RunFolder) -> None:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(Path(played.path, "turns.parquet"))
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert not any(
+        pa.types.is_dictionary(f.type) or pa.types.is_map(f.type) for f in file.schema_arrow
+    )
+    rows = file.read(columns=["trial", "turn"]).to_pylist()
+    assert rows == sorted(rows, key=lambda r: (r["trial"], r["turn"]))
+    meta = orjson.loads(Path(played.path, "run.json").read_bytes())
+    assert meta["trials"] == 12 and not list(Path(played.path, "shards").iterdir())
+
+
+def test_one_trial_is_read_alone(played: RunFolder) -> None:
+    row = played.trial("3")
+    transcript = played.transcript(row["trial"])
+    assert {t.trial for t in transcript.turns} == {row["trial"]}
+    assert [t.turn for t in transcript.lines()] == [1, 2, 3, 4, 5, 6]
+    assert played.trial(row["trial"][:6])["index"] == 3
+    with pytest.raises(RunError):
+        played.trial("nope")
+
+
+@pytest.mark.weights
+def test_the_real_weights_play_a_scene(tmp_path: Path) -> None:
+    study = with_replicates(
+        load("cold-pass", {"turns": 2, "author": {"live": True, "may": ["note"]}}), 1
+    )
+    result = run(study, runs=tmp_path, setup=Setup(ray="off"))
+    assert result.done == 1, result.folder.table("trials")["failure"]
+    calls = result.folder.table("calls").to_pylist()
+    assert [c["role"] for c in calls] == ["author", "Rufina", "Eliseo"]
+    assert all(c["model"] == "embedded" and c["prompt_tokens"] > 100 for c in calls)
+    lines = [t for t in result.folder.table("turns").to_pylist() if t["turn"] and t["speaker"]]
+    assert all(t["text"] and "\n" not in t["text"] for t in lines)
+    assert orjson.loads(calls[0]["reply"])["note_to"] in ("Rufina", "Eliseo", "nobody")

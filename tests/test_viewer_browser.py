@@ -1,0 +1,307 @@
+"""The viewer as a person meets it: a real `improv view`, a real Chromium, every key and click.
+
+Any console error, any request that leaves this machine, and any serious finding of axe fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from improv.errors import RunError
+from improv.store import open_run
+from improv.viewer import view
+from tests.ui_support import long_run, puppet_run, vandal_run
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+START = 60
+"""Seconds that a cold server may take on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    puppet_run(folder)
+    vandal_run(folder)
+    long_run(folder, 1000)
+    return folder
+
+
+def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str], str, str]:
+    """Start `improv view` and return it, its URL, and what it said until then."""
+    command = [sys.executable, "-m", "improv.cli", "view", *what, "--no-browser"]
+    server = subprocess.Popen(
+        [*command, "--runs", str(runs), "--port", str(port)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    said = ""
+    assert server.stdout is not None
+    for line in server.stdout:
+        said += line
+        if found := re.search(r"The viewer is at (\S+)", line):
+            return server, found[1], said
+    raise AssertionError(said)
+
+
+@pytest.fixture(scope="module")
+def url(runs: Path) -> Iterator[str]:
+    """The address of a running viewer, without a query."""
+    server, address, _ = start(runs)
+    yield address.partition("?")[0]
+    server.send_signal(signal.SIGINT)
+    assert server.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def browser(runs: Path) -> Iterator[Browser]:
+    """A Chromium of this machine, else playwright's own.
+
+    After the runs: while playwright is open this thread has an event loop, and a play needs its own.
+    """
+    names = [os.environ.get("IMPROV_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
+    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        if path is None and not Path(playwright.chromium.executable_path).is_file():
+            if os.environ.get("CI"):
+                pytest.fail("no Chromium to open the viewer with")
+            pytest.skip("no Chromium to open the viewer with")
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Reader:
+    """A page, and everything that went wrong on it."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, query: str = "") -> Page:
+        page = self.page
+        page.on("console", lambda m: self._note(m.type in ("error", "warning"), m.text))
+        page.on("pageerror", lambda e: self._note(True, str(e)))
+        page.on("request", lambda r: self._note(not self._here(r.url), f"request to {r.url}"))
+        page.goto(self.url + query)
+        page.wait_for_selector("html[data-prompter] .play", timeout=START * 1000)
+        return page
+
+    def address(self) -> dict[str, str]:
+        return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def check(self) -> None:
+        """Fail on what was noted so far, and on what axe finds now."""
+        assert not self.wrong
+        found = Axe().run(self.page).response["violations"]
+        grave = [
+            f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert not grave, "\n".join(grave)
+
+    def _note(self, wrong: bool, what: str) -> None:
+        if wrong:
+            self.wrong.append(what)
+
+    @staticmethod
+    def _here(address: str) -> bool:
+        return address.startswith(("data:", "blob:")) or (
+            urlsplit(address).hostname in ("127.0.0.1", "localhost")
+        )
+
+
+@pytest.fixture
+def reader(browser: Browser, url: str) -> Iterator[Reader]:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield Reader(page, url)
+    context.close()
+
+
+def turn_is(page: Page, number: int) -> None:
+    expect(page).to_have_url(re.compile(rf"[?&]turn={number}(&|$)"))
+    expect(page.locator(f"#turn-{number} .no")).to_have_attribute("aria-current", "true")
+
+
+def test_a_reader_opens_a_link_and_reads_on(reader: Reader, runs: Path) -> None:
+    trial = open_run(runs, "puppet").trial("0")
+    page = reader.open(f"?run=puppet&trial={trial['trial']}&turn=4")
+    expect(page.get_by_role("heading", level=1)).to_have_text(trial["title"])
+    turn_is(page, 4)
+    expect(page.locator("#turn-4")).to_be_in_viewport()
+
+    page.keyboard.press("ArrowRight")
+    turn_is(page, 5)
+    page.get_by_role("button", name="Next").click()
+    turn_is(page, 6)
+    page.keyboard.press("ArrowLeft")
+    turn_is(page, 5)
+    reader.check()
+
+    page.go_back()
+    turn_is(page, 6)
+
+
+def test_so_far_and_play(reader: Reader) -> None:
+    page = reader.open("?run=puppet&turn=2")
+    page.get_by_text("So far", exact=True).click()
+    expect(page.locator("#turn-3")).to_be_hidden()
+    expect(page.locator("#turn-2")).to_be_visible()
+    page.keyboard.press("p")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    turn_is(page, 3)
+    expect(page.locator("#turn-3")).to_be_visible()
+    page.keyboard.press("p")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_text("All", exact=True).click()
+    expect(page.locator("#turn-10")).to_be_visible()
+    reader.check()
+
+
+def test_a_click_on_a_line_shows_what_its_character_could_see(reader: Reader, runs: Path) -> None:
+    page = reader.open("?run=puppet&trial=0")
+    page.locator("#turn-3 .said").click()
+    turn_is(page, 3)
+    expect(page.get_by_role("heading", name="Behind turn 3")).to_be_visible()
+    folder = open_run(runs, "puppet")
+    calls = folder.calls(folder.trial(reader.address()["trial"])["trial"])
+    call = next(c for c in calls if c.draw.turn == 3 and c.draw.purpose == "line")
+    expect(page.locator(".behind .block")).to_have_count(len(call.blocks))
+    cue = folder.blocks(call.blocks)[call.blocks[-1]].text
+    expect(page.locator(".behind .block").last).to_contain_text(cue)
+    expect(page.locator(".behind .block").last).to_contain_text("new")
+    page.get_by_text("heard or read before").click()
+    expect(page.locator(".behind .old .block").last).to_be_visible()
+    page.get_by_text("The whole prompt as text").click()
+    expect(page.locator(".stExpander code").first).to_contain_text(cue)
+    page.get_by_text("The author’s call", exact=True).click()
+    expect(page.get_by_role("heading", name="What The author could see")).to_be_visible()
+    reader.check()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Behind turn 3")).to_be_hidden()
+    assert "behind" not in reader.address()
+
+
+def test_the_margin_opens_and_closes(reader: Reader) -> None:
+    page = reader.open("?run=vandal")
+    expect(page.get_by_text("Note to Rufina")).to_be_visible()
+    page.get_by_text("Author’s margin").click()
+    expect(page.get_by_text("Note to Rufina")).to_be_hidden()
+    expect(page).to_have_url(re.compile("audience=1"))
+    page.get_by_text("Author’s margin").click()
+    expect(page.get_by_text("Note to Rufina")).to_be_visible()
+
+
+def test_what_a_model_wrote_is_text(reader: Reader) -> None:
+    page = reader.open("?run=vandal&turn=1&behind=1")
+    said = page.locator("#turn-1 .said")
+    expect(said).to_contain_text("<script>document.title='owned'</script>")
+    expect(said).to_contain_text("# not a heading ![p](http://198.51.100.7/p.png)")
+    assert "\u202e" not in page.content()
+    assert page.title() == "improv"
+    assert page.locator(".stMain img, .stMain .play script, .play h1").count() == 0
+    page.locator("#turn-5 .no").click()
+    expect(page.get_by_role("heading", name="Behind turn 5")).to_be_visible()
+    expect(page.locator("#turn-5 .more")).to_contain_text("more characters")
+    reader.check()
+    assert page.title() == "improv"
+
+
+def test_every_link_that_is_wrong_is_told(reader: Reader) -> None:
+    page = reader.open("?run=..%2F..%2Fetc&trial=x")
+    expect(page.locator(".notice")).to_contain_text("There is no run “../../etc”")
+    page.goto(reader.url + "?run=puppet&turn=99")
+    expect(page.locator(".notice")).to_contain_text("There is no turn “99”")
+    expect(page.locator(".stException")).to_have_count(0)
+    reader.check()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_on_a_phone(browser: Browser, url: str, scheme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844},
+        color_scheme=scheme,
+        has_touch=True,  # type: ignore[arg-type]
+    )
+    reader = Reader(context.new_page(), url)
+    page = reader.open("?run=vandal&turn=2")
+    expect(page.locator("#turn-2")).to_be_in_viewport()
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390
+    reader.check()
+    page.locator("#turn-3 .said").click()
+    expect(page.get_by_role("heading", name="Behind turn 3")).to_be_in_viewport()
+    reader.check()
+    context.close()
+
+
+def test_a_thousand_turns_are_there_at_once(reader: Reader) -> None:
+    page = reader.open("?run=puppet&turn=1")
+    turn_is(page, 1)
+    page.goto(reader.url + "?run=long&turn=700")
+    turn_is(page, 700)
+    expect(page.locator("#turn-700")).to_be_in_viewport()
+    took = page.evaluate(
+        """async () => {
+          const began = performance.now();
+          document.querySelector(".st-key-next button").click();
+          while (!document.querySelector("#turn-701 .no[aria-current]"))
+            await new Promise(requestAnimationFrame);
+          return performance.now() - began;
+        }"""
+    )
+    assert took < 1000
+    assert not reader.wrong
+
+
+def test_the_viewer_serves_this_machine_only(runs: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server, address, said = start(runs, "puppet/0", port=port)
+    try:
+        assert f"port {port} is taken" in said
+        at = urlsplit(address)
+        assert at.hostname == "127.0.0.1"
+        assert at.port != port
+        assert re.fullmatch(r"run=puppet&trial=[0-9a-f]{12}", at.query)
+        assert said.count("http://") == 1, "one URL is printed"
+        with urllib.request.urlopen(f"http://127.0.0.1:{at.port}/_stcore/health") as answer:
+            assert answer.status == 200
+        with socket.socket() as outside, pytest.raises(OSError):
+            # Every address of 127/8 is this machine's; bound to one alone, the others refuse.
+            outside.connect(("127.0.0.2", at.port))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    with socket.socket() as after, pytest.raises(OSError):
+        after.connect(("127.0.0.1", at.port))
+
+
+@pytest.mark.parametrize("what", ["nowhere", "../etc", "puppet/zzz"])
+def test_what_is_not_there_is_said_before_anything_starts(runs: Path, what: str) -> None:
+    with pytest.raises(RunError):
+        view(str(runs), what, port=0, browser=False)
