@@ -125,9 +125,10 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     over = set(folder.table("trials", columns=["trial"])["trial"].to_pylist())
     owed = [t for t in trials if t.id not in over]
     if not owed:
-        folder.compact()
-        folder.update({"status": "done"})
-        return Result(folder, len(trials), 0, 0)
+        folder.compact(finished=True)
+        failed = folder.table("trials", columns=["status"])["status"].to_pylist().count("failed")
+        folder.update({"status": "done", "done": len(trials) - failed, "failed": failed})
+        return Result(folder, len(trials) - failed, failed, 0)
     drawn: dict[str, list[Call]] = {t.id: [] for t in owed}
     for entry in folder.journaled():
         if isinstance(entry, Call) and entry.draw.trial in drawn:
@@ -149,16 +150,17 @@ def _play(
     progress = Progress(planned)
     pool = _Pool(folder, trials, setup)
     stopped = asyncio.run(_drive(pool, trials, drawn, progress, watch))
-    folder.compact()
+    owed = len(trials) - progress.over
+    folder.compact(finished=not owed)
     table = folder.table("trials", columns=["status"])
     done = sum(s == "done" for s in table["status"].to_pylist())
     failed = len(table) - done
-    owed = len(trials) - progress.over
     status = "stopped" if owed else "done"
     folder.update(
         {
             "status": status, "done": done, "failed": failed, "stopped": stopped,
-            "hosts": list(pool.played.values()), "ended": _now(), "seconds": round(progress.seconds, 3),
+            "hosts": list(pool.played.values()),
+            "ended": _now(), "seconds": round(progress.seconds, 3),
         }
     )  # fmt: skip
     return Result(folder, done, failed, owed, stopped)

@@ -218,13 +218,17 @@ class RunFolder:
         meta = (self.meta() if self.exists() else {}) | changes
         self._put("run.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2))
 
-    def compact(self) -> None:
-        """Merge the shards into the five tables, sorted, and remove them."""
-        if not self._shards():
-            return
-        for name in ("turns", "calls", "blocks", "scores", "trials"):
-            self.write_table(name, self.table(name))
-        self.fs.delete_dir_contents(f"{self.path}/shards", missing_dir_ok=True)
+    def compact(self, *, finished: bool) -> None:
+        """Merge the shards into the five tables, sorted, and remove them.
+
+        With the run `finished`, the tables hold all that the journals did, which go too.
+        """
+        if self._shards():
+            for name in ("turns", "calls", "blocks", "scores", "trials"):
+                self.write_table(name, self.table(name))
+            self.fs.delete_dir_contents(f"{self.path}/shards", missing_dir_ok=True)
+        if finished:
+            self.fs.delete_dir_contents(f"{self.path}/journal", missing_dir_ok=True)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write one whole table, sorted and compressed, under a temporary name first."""

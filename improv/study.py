@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from improv.errors import Problem, StudyError
 from improv.paths import shipped
@@ -370,14 +371,15 @@ def _problems(
 
 def _fields_at(model: Any, path: Place) -> list[str]:
     """Return the field names of the class that stands at `path` inside `model`."""
-    at = model
+    at: Any = model
     for step in path:
-        fields = at.model_fields if isinstance(at, type) and issubclass(at, BaseModel) else {}
-        if step in fields:
-            at = fields[str(step)].annotation
-        at = _class_in(at)
-    at = _class_in(at)
-    return list(at.model_fields) if isinstance(at, type) and issubclass(at, BaseModel) else []
+        field = _fields_of(at).get(str(step))
+        at = _class_in(field.annotation if field is not None else at)
+    return list(_fields_of(_class_in(at)))
+
+
+def _fields_of(kind: object) -> dict[str, FieldInfo]:
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
 
 
 def _class_in(annotation: Any) -> Any:
@@ -388,7 +390,7 @@ def _class_in(annotation: Any) -> Any:
     if isinstance(annotation, types.UnionType) or args:
         for arg in args:
             inner = _class_in(arg)
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if _fields_of(inner):
                 return inner
     return annotation
 

@@ -45,5 +45,3 @@ def test_trials_are_played_on_every_node(
     hosts = result.folder.meta()["hosts"]
     assert len(hosts) == 3 and len({h["node"] for h in hosts}) == 3
     assert all(h["trials"] for h in hosts) and sum(h["trials"] for h in hosts) == 60
-    journals = [p for p in Path(result.folder.path, "journal").iterdir() if p.stat().st_size]
-    assert len(journals) == 3

@@ -19,7 +19,7 @@ from improv.errors import RunError
 from improv.launch import Setup, resume, run
 from improv.puppet_server import PuppetServer
 from improv.record import Call
-from improv.store import CLOCKED, SCHEMAS, RunFolder, list_runs, open_run
+from improv.store import CLOCKED, SCHEMAS, Journal, RunFolder, list_runs, open_run
 from improv.study import load, with_replicates
 from improv.trial import plan
 
@@ -135,10 +135,15 @@ def test_resuming_a_finished_run_does_nothing(played: RunFolder) -> None:
 
 
 def test_a_torn_journal_line_is_owed_again(played: RunFolder) -> None:
-    file = next(Path(played.path, "journal").glob("*.jsonl"))
-    whole = len(list(played.journaled()))
+    call = played.calls(played.trial("0")["trial"])[0]
+    journal = Journal(played, "host")
+    for _ in range(3):
+        journal.append(call, [])
+    journal.close()
+    assert list(played.journaled()) == [call] * 3
+    file = Path(played.path, "journal", "host.jsonl")
     file.write_bytes(file.read_bytes()[:-10])
-    assert len(list(played.journaled())) == whole - 1
+    assert list(played.journaled()) == [call] * 2
 
 
 def test_folders_are_private_and_names_cannot_leave(played: RunFolder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_shuffled_gives_everybody_one_turn_a_round_and_nobody_two_in_a_row(scene
     rounds = [said[i : i + 3] for i in range(0, 30, 3)]
     assert all(sorted(r) == ["Ana", "Bo", "Cy"] for r in rounds)
     assert len({tuple(r) for r in rounds}) > 1
-    assert all(a != b for a, b in zip(said, said[1:], strict=False))
+    assert all(a != b for a, b in pairwise(said))
 
 
 def test_whoever_is_addressed_answers(scene: Scene) -> None:
@@ -194,7 +195,7 @@ def test_prompts_only_grow(scene: Scene) -> None:
         for role in ("Ana", "Cy", "author"):
             mine = [a.prompt for a in asks if a.draw.role == role]
             assert len(mine) > 1
-            for a, b in zip(mine, mine[1:], strict=False):
+            for a, b in pairwise(mine):
                 if mode == "script":
                     assert b.text.startswith(a.text)
                 else:

@@ -98,7 +98,8 @@ def test_a_patch_is_blamed_in_the_study(kettle: Path, tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(
         "study: s\nscenes: [kettle.yaml, kettel.yaml]\nset: {turns: 0}\nfactors:\n  author:\n"
-        "    a: {author: {fram: x}}\n    b: {cast: {Anna: {goal: y}}}\n    c: {cast: {Bo: {gol: y}}}\n"
+        "    a: {author: {fram: x}}\n    b: {cast: {Anna: {goal: y}}}\n"
+        "    c: {cast: {Bo: {gol: y}}}\n"
     )
     with pytest.raises(StudyError) as caught:
         load(file)

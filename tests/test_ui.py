@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import html
 import re
 import time
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from improv.paths import shipped
-from improv.record import MAIN, Act, Block, Turn
+from improv.record import MAIN, Act, Turn
+from improv.store import open_run
 from improv.trial import plan
 from tests.ui_support import (
-    HOSTILE,
     LONG,
+    address,
     bare_run,
+    contrast,
     keep,
     long_run,
+    page,
     puppet_run,
+    read,
+    shown,
+    style,
     the_study,
     vandal_run,
-)
+    well,
+)  # fmt: skip
 from ui.parts import script
 from ui.parts.text import clipped, inert, label, one_line, pieces, safe
 
@@ -38,35 +43,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def page(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    """Open the viewer at an address and draw it once."""
-    monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=30)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return well(app.run())
-
-
-def well(app: AppTest) -> AppTest:
-    assert not app.exception, app.exception
-    return app
-
-
-def shown(app: AppTest) -> str:
-    """Everything that the page draws as HTML of its own."""
-    return "\n".join(str(element.proto.body) for element in app.html)
-
-
-def read(app: AppTest) -> str:
-    """The page's text as a person reads it."""
-    return html.unescape(re.sub(r"<[^>]+>", " ", shown(app)))
-
-
-def address(app: AppTest) -> dict[str, str]:
-    found = dict(app.query_params).items()
-    return {name: value if isinstance(value, str) else value[0] for name, value in found}
-
-
 # --- reading a scene
 
 
@@ -80,16 +56,10 @@ def test_a_real_run_is_read_from_its_newest_trial(
     assert "from here on, improvised" in text
     assert text.index("Is it soup in that pot, or is it paint?") < text.index("improvised")
     assert "end of the scene" in text
+    assert shown(app).count('<ol class="turns">') == 1, "one element, however long"
+    assert shown(app).count('<li class="turn"') == 10
     assert address(app)["run"] == "puppet"
     assert len(address(app)["trial"]) == 12, "a link to what is shown"
-
-
-def test_the_transcript_is_one_element_however_long(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = page(runs, monkeypatch, run="puppet")
-    assert shown(app).count('<ol class="turns">') == 1
-    assert shown(app).count('<li class="turn"') == 10
 
 
 def test_stepping_moves_the_mark_and_the_address(
@@ -122,10 +92,6 @@ def test_so_far_hides_what_the_audience_has_not_heard(
     well(app.run())
     assert "display:none" not in style(app)
     assert "heard" not in address(app)
-
-
-def style(app: AppTest) -> str:
-    return next(b for b in (str(e.proto.body) for e in app.html) if b.startswith("<style>.play"))
 
 
 def test_play_turns_the_page_by_itself(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +134,7 @@ def test_asides_silences_and_moves_are_told(runs: Path, monkeypatch: pytest.Monk
 def test_behind_a_line_stands_the_exact_prompt(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = page(runs, monkeypatch, run="puppet", turn="3", behind="1")
     text = read(app)
-    folder = shipped_run(runs)
+    folder = open_run(runs, "puppet")
     row = folder.trial(address(app)["trial"])
     call = next(
         c for c in folder.calls(row["trial"]) if c.draw.turn == 3 and c.draw.purpose == "line"
@@ -185,12 +151,6 @@ def test_behind_a_line_stands_the_exact_prompt(runs: Path, monkeypatch: pytest.M
     assert str(call.draw.seed) in text
     assert "max_tokens" in text
     assert f"{call.prompt_tokens:,} read" in text
-
-
-def shipped_run(runs: Path):  # type: ignore[no-untyped-def]
-    from improv.store import open_run
-
-    return open_run(runs, "puppet")
 
 
 def test_raw_reply_cuts_scores_and_cost_are_told(
@@ -214,7 +174,7 @@ def test_the_authors_call_is_there_only_with_its_margin(
     app = page(runs, monkeypatch, run="vandal", turn="1", behind="1")
     (choice,) = [c for c in app.segmented_control if c.label == "Which call"]
     choice.set_value(0)
-    assert "What The author could see" in read(well(app.run()))
+    assert "What the author could see" in read(well(app.run()))
     app = page(runs, monkeypatch, run="vandal", turn="1", behind="1", audience="1")
     assert not [c for c in app.segmented_control if c.label == "Which call"]
 
@@ -224,8 +184,10 @@ def test_a_megabyte_is_offered_in_pieces(runs: Path, monkeypatch: pytest.MonkeyP
     assert "more characters" in read(app)
     assert len(shown(app)) < 200_000
     assert max(len(c.value) for c in app.code) <= 20_000
-    (pages,) = [p for p in app.get("pagination") if p.proto.id.endswith("pages-reply")] or [None]
-    assert pages is None or pages.proto.num_pages == len(pieces(LONG))
+    (pages,) = [p for p in app.pagination if p.key == "pages-reply"]
+    pages.set_value(len(pieces(LONG)))
+    well(app.run())
+    assert pieces(LONG)[-1].strip() in {c.value.strip() for c in app.code}
 
 
 # --- choosing, and links
@@ -235,7 +197,7 @@ def test_a_sibling_opens_at_the_same_turn(runs: Path, monkeypatch: pytest.Monkey
     app = page(runs, monkeypatch, run="puppet", turn="4")
     here = address(app)["trial"]
     control = app.segmented_control(key="sibling")
-    folder = shipped_run(runs)
+    folder = open_run(runs, "puppet")
     block = folder.trial(here)["block"]
     others = [
         r["trial"]
@@ -251,10 +213,10 @@ def test_the_filters_lead_to_what_fits(runs: Path, monkeypatch: pytest.MonkeyPat
     app = page(runs, monkeypatch, run="puppet")
     app.selectbox(key="filter-condition").set_value("no author")
     well(app.run())
-    assert shipped_run(runs).trial(address(app)["trial"])["condition"] == "no author"
+    assert open_run(runs, "puppet").trial(address(app)["trial"])["condition"] == "no author"
     app.selectbox(key="filter-scene").set_value("wedding-cake")
     well(app.run())
-    row = shipped_run(runs).trial(address(app)["trial"])
+    row = open_run(runs, "puppet").trial(address(app)["trial"])
     assert (row["scene"], row["condition"]) == ("wedding-cake", "no author")
 
 
@@ -268,7 +230,7 @@ def test_choosing_a_run_opens_its_first_scene(runs: Path, monkeypatch: pytest.Mo
 
 def test_a_trial_can_be_linked_by_its_number(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = page(runs, monkeypatch, run="puppet", trial="2")
-    assert shipped_run(runs).trial(address(app)["trial"])["index"] == 2
+    assert open_run(runs, "puppet").trial(address(app)["trial"])["index"] == 2
 
 
 @pytest.mark.parametrize(
@@ -304,7 +266,9 @@ def test_an_empty_house_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_an_empty_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare_run(tmp_path, "empty")
-    assert "Nothing was played to the end" in read(page(tmp_path, monkeypatch))
+    app = page(tmp_path, monkeypatch)
+    assert "Nothing was played to the end" in read(app)
+    assert address(app) == {"run": "empty"}
 
 
 def test_a_run_that_is_being_played_fills_by_itself(
@@ -404,24 +368,12 @@ def test_every_colour_can_be_read_on_every_ground() -> None:
                 assert contrast(colour[name][theme], ground) >= 4.5, (name, theme, ground)
 
 
-def contrast(one: str, other: str) -> float:
-    """The contrast ratio of WCAG 2."""
-
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
 def test_a_name_says_who_speaks_whatever_the_colour() -> None:
     turns = [Turn("t", MAIN, n, 0, "line", f"Voice {n}", "Hm.") for n in range(1, 13)]
     colours = script.voices(turns, None)
     assert set(colours.values()) == set(range(script.VOICES))
     row = {"status": "done", "failure_turn": None}
-    drawn = script.transcript(turns, row, colours, [], "?run=x&trial=t")
+    drawn = script.transcript(turns, row, colours, [], "?run=x&trial=t", {})
     assert all(f">Voice {n}</span>" in drawn for n in range(1, 13))
     assert 'href="?run=x&amp;trial=t&amp;turn=3&amp;behind=1"' in drawn
 
@@ -441,7 +393,6 @@ def test_a_thousand_turns_are_set_in_no_time(
 def test_every_act_of_an_author_has_its_words() -> None:
     acts = tuple(Act(k, "Rufina", "x") for k in ("note", "cue", "move", "end", "nothing", "unread"))
     turns = [Turn("t", MAIN, 1, 0, "line", "Rufina", "Hm.", acts=acts)]
-    drawn = script.transcript(turns, {"status": "done"}, {}, [], "?")
+    drawn = script.transcript(turns, {"status": "done"}, {}, [], "?", {})
     assert drawn.count('class="act ') == len(acts)
     assert 'class="play noted"' in drawn
-    assert Block.of("note", HOSTILE).text == HOSTILE

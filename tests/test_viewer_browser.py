@@ -75,7 +75,7 @@ def url(runs: Path) -> Iterator[str]:
 def browser(runs: Path) -> Iterator[Browser]:
     """A Chromium of this machine, else playwright's own.
 
-    After the runs: while playwright is open this thread has an event loop, and a play needs its own.
+    After the runs: a play needs an event loop of its own, and playwright's is this thread's.
     """
     names = [os.environ.get("IMPROV_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
     path = next((found for name in names if name and (found := shutil.which(name))), None)
@@ -197,7 +197,7 @@ def test_a_click_on_a_line_shows_what_its_character_could_see(reader: Reader, ru
     page.get_by_text("The whole prompt as text").click()
     expect(page.locator(".stExpander code").first).to_contain_text(cue)
     page.get_by_text("The author’s call", exact=True).click()
-    expect(page.get_by_role("heading", name="What The author could see")).to_be_visible()
+    expect(page.get_by_role("heading", name="What the author could see")).to_be_visible()
     reader.check()
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="Behind turn 3")).to_be_hidden()

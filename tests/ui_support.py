@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
+import pytest
+from streamlit.testing.v1 import AppTest
+
 from improv.launch import Setup, run
+from improv.paths import shipped
 from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
 from improv.store import RunFolder, Shards, place, trial_row
 from improv.study import Study, load
@@ -133,3 +139,48 @@ def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
     ]  # fmt: skip
     keep(folder, lines)
     return folder
+
+
+def page(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    """Open the viewer at an address and draw it once."""
+    monkeypatch.setenv("IMPROV_RUNS", str(runs))
+    app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=30)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return well(app.run())
+
+
+def well(app: AppTest) -> AppTest:
+    assert not app.exception, app.exception
+    return app
+
+
+def shown(app: AppTest) -> str:
+    """Everything that the page draws as HTML of its own."""
+    return "\n".join(str(element.proto.body) for element in app.html)
+
+
+def read(app: AppTest) -> str:
+    """The page's text as a person reads it."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", shown(app)))
+
+
+def address(app: AppTest) -> dict[str, str]:
+    found = dict(app.query_params).items()
+    return {name: value if isinstance(value, str) else value[0] for name, value in found}
+
+
+def style(app: AppTest) -> str:
+    return next(b for b in (str(e.proto.body) for e in app.html) if b.startswith("<style>.play"))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -27,12 +27,15 @@ def room() -> None:
             notices.being_played(run, len(rows))
         if not rows:
             notices.no_trials(run)
+            link.put(trial="", turn="", behind="")
+            link.settle()
             return
         row = library.choose_trial(run, rows)
         library.about(run, rows)
         play = data.play(run, row)
     except ImprovError as e:
         notices.unreadable(e)
+        link.settle()
         return
     _scene(run, rows, play)
     link.settle()
@@ -58,7 +61,8 @@ def _scene(run: data.Run, rows: list[Json], play: data.Play) -> None:
         if row["status"] == "failed":
             notices.failed(row)
         address = link.address(run=run.id, trial=row["trial"])
-        st.html(script.transcript(turns, row, colours, play.scores, address))
+        told = script.habits(play.scene)
+        st.html(script.transcript(turns, row, colours, play.scores, address, told))
     st.html(script.view_style(turn, heard=heard, margin=margin))
     if wing is not None:
         with wing, st.container(key="behind"):

@@ -6,14 +6,14 @@ was new since it was asked last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 import streamlit as st
 
 from improv.record import Block, Draw, Json, Turn
-from ui.parts import data, link
+from ui.parts import data, link, script
 from ui.parts.text import PIECE, clipped, cut, inert, pieces, safe
 
 LONG = 4_000
@@ -54,7 +54,7 @@ def panel(run: data.Run, play: data.Play, turn: int, *, margin: bool) -> None:
     st.html(
         '<div class="behind">'
         + _reply(call, spoken if is_line else None)
-        + _scores(scores)
+        + _scores(scores, script.habits(play.scene))
         + _prompt(call, before, blocks, seen)
         + _draw(call)
         + "</div>"
@@ -141,7 +141,7 @@ def _reply(call: Json, spoken: Turn | None) -> str:
     return "".join(parts)
 
 
-def _scores(scores: Sequence[Json]) -> str:
+def _scores(scores: Sequence[Json], told: Mapping[str, str]) -> str:
     if not scores:
         return ""
     rows = []
@@ -154,8 +154,8 @@ def _scores(scores: Sequence[Json]) -> str:
         else:
             verdict, mark = f"{s['value']:g}", "·"
         rows.append(
-            f'<div class="score"><p><strong>{mark} {safe(name)}: {safe(verdict)}</strong>'
-            f' <span class="cap">{safe(s["character"])}, {safe(s["version"])}</span></p>'
+            f'<div class="score"><p><strong>{mark} {safe(name)}: {safe(verdict)}</strong></p>'
+            f'<p class="cap">{safe(told.get(s["character"], ""))} ({safe(s["version"])})</p>'
             f"<blockquote>{clipped(s['evidence'], 600) or '(nothing was said)'}</blockquote></div>"
         )
     return f"<section><h3>Scores</h3>{''.join(rows)}</section>"
@@ -215,7 +215,7 @@ def _retries(count: int) -> str:
 
 
 def _prompt(call: Json, before: Json | None, blocks: Sequence[Block], seen: int) -> str:
-    who = "The author" if call["role"] == "author" else call["role"]
+    who = "the author" if call["role"] == "author" else call["role"]
     fresh = len(blocks) - seen
     if before is None:
         since = f"{len(blocks)} blocks, all new: {who} had not been asked before"

@@ -66,12 +66,7 @@ def follow(trial: str, turn: int) -> None:
     """Mount the script that makes turns clickable and scrolls to the one that is looked at."""
     _prompter()(
         key="prompter",
-        data={
-            "trial": trial,
-            "turn": turn,
-            "heard": link.get("heard"),
-            "behind": link.get("behind"),
-        },
+        data={"trial": trial, "turn": turn} | {n: link.get(n) for n in ("heard", "behind")},
         on_chosen_change=_chosen,
     )
 

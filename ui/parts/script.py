@@ -28,6 +28,12 @@ def voices(turns: Sequence[Turn], scene: Scene | None) -> dict[str, int]:
     return {name: i % VOICES for i, name in enumerate(names)}
 
 
+def habits(scene: Scene | None) -> dict[str, str]:
+    """Return each character's habit in the words that it is told in."""
+    cast = scene.cast if scene is not None else []
+    return {c.name: c.habit.says for c in cast if c.habit is not None}
+
+
 def title_page(row: Json, scene: Scene | None, colours: Mapping[str, int]) -> str:
     """Return the title page: title, form, place and time, and a programme that folds.
 
@@ -68,13 +74,15 @@ def transcript(
     colours: Mapping[str, int],
     scores: Sequence[Json],
     link: str,
+    told: Mapping[str, str],
 ) -> str:
-    """Return the whole transcript. `link` is the address of the trial, to which a turn is added."""
+    """Return the whole transcript. `link` is the address of the trial, to which a turn is added;
+    `told` has each character's habit in words."""
     marks: dict[int, list[Json]] = {}
     for score in scores:
         if score["turn"] is not None:
             marks.setdefault(score["turn"], []).append(score)
-    noted = any(t.acts for t in turns) or any(map(_mark, scores))
+    noted = any(t.acts for t in turns) or any(_mark(s, told) for s in scores)
     parts = [f'<div class="play{" noted" if noted else ""}"><ol class="turns">']
     improvised = False
     for number, rows in groupby(turns, key=lambda t: t.turn):
@@ -84,7 +92,8 @@ def transcript(
                 parts.append(
                     '<li class="seam" id="seam"><span>from here on, improvised</span></li>'
                 )
-        parts.append(_turn(number, list(rows), colours, marks.get(number, []), link))
+        drawn = "".join(_mark(s, told) for s in marks.get(number, []))
+        parts.append(_turn(number, list(rows), colours, drawn, link))
     parts.append(_ending(row, turns, link))
     parts.append("</ol></div>")
     return "".join(parts)
@@ -122,11 +131,11 @@ def _papers(scene: Scene) -> str:
 
 
 def _turn(
-    number: int, rows: Sequence[Turn], colours: Mapping[str, int], marks: Sequence[Json], link: str
+    number: int, rows: Sequence[Turn], colours: Mapping[str, int], marks: str, link: str
 ) -> str:
     speaker = next((t.speaker for t in rows if t.speaker), "")
     margin = "".join(_act(act) for t in rows for act in t.acts)
-    margin += "".join(_mark(score) for score in marks)
+    margin += marks
     parts = [f'<li class="turn{"" if number else " written"}" id="turn-{number}">']
     if number:
         name = f"Turn {number}" + (f", {speaker}" if speaker else "")
@@ -186,12 +195,12 @@ def _scribble(kind: str, head: str, text: str) -> str:
     return f'<div class="act {kind}"><p class="act-head">{safe(head)}</p>{body}</div>'
 
 
-def _mark(score: Json) -> str:
+def _mark(score: Json, told: Mapping[str, str]) -> str:
     """Return the margin's mark for a broken habit; kept ones are for the panel."""
     if score["value"] is None or score["value"] >= _BROKEN:
         return ""
     what = f"{score['character']} breaks a habit"
-    name = str(score["measure"]).removeprefix("habit:").replace("_", " ")
+    name = told.get(score["character"]) or str(score["measure"]).replace("_", " ")
     return f'<div class="act break"><p class="act-head">{safe(what)}</p><p>{safe(name)}</p></div>'
 
 
