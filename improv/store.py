@@ -154,15 +154,15 @@ def new_run_id(name: str) -> str:
 
 
 def list_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
-    """Return the runs in a folder, newest first. A folder that is no run is passed over."""
+    """Return the runs in a folder, newest first. What is no run, or a torn one, is passed over."""
     fs, base = place(root)
     found = []
     for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
         if info.type == pafs.FileType.Directory and RUN_ID.fullmatch(info.base_name):
             folder = RunFolder(fs, f"{base}/{info.base_name}", os.fspath(root))
-            if folder.exists():
-                found.append(folder)
-    return sorted(found, key=lambda f: str(f.meta().get("created", "")), reverse=True)
+            with contextlib.suppress(RunError):
+                found.append((str(folder.meta().get("created", "")), folder))
+    return [folder for _, folder in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
 def open_run(root: str | os.PathLike[str], run: str) -> RunFolder:

@@ -359,7 +359,7 @@ def _problems(
             what = "this field is required"
         elif e["type"] == "string_pattern_mismatch":
             what = f"{_shown(e['input'])} does not have the form {e['ctx']['pattern']}"
-        elif "input" in e and not isinstance(e["input"], dict | list):
+        elif not isinstance(e["input"], dict | list):
             what = f"{what[0].lower()}{what[1:]}, not {_shown(e['input'])}"
         else:
             what = f"{what[0].lower()}{what[1:]}"
