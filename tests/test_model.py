@@ -6,6 +6,9 @@ import asyncio
 import json
 from collections.abc import Callable
 
+import httpx2
+import openai
+import orjson
 import pytest
 from pytest_httpserver import HTTPServer
 
@@ -145,3 +148,38 @@ def test_a_draw_is_its_identity() -> None:
     ]  # fmt: skip
     assert len({d.seed for d in [one, *others]}) == 7
     assert Puppet().alpha == 0.1 and 0 <= one.seed < 2**31
+
+
+def test_what_is_sent_is_what_the_openai_client_would_send(httpserver: HTTPServer) -> None:
+    """Requests are built from a template; but for the order of headers nothing may differ."""
+    reply = {"choices": [{"message": {"content": "x"}}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    url = httpserver.url_for("/v1")
+    one, two = ask(Model(model="m", base_url=url)), ask(Model(model="m", base_url=url), turn=2)
+    complete(one, two)
+
+    async def plainly() -> None:
+        http = openai.DefaultAioHttpClient()
+        timeout = httpx2.Timeout(120.0, connect=10.0)
+        async with openai.AsyncOpenAI(
+            api_key="none", base_url=url, http_client=http, timeout=timeout
+        ) as client:
+            await client.post(
+                "/chat/completions",
+                content=orjson.dumps(request_body(two)),
+                cast_to=httpx2.Response,
+                options={
+                    "headers": {
+                        "x-stainless-raw-response": "stream",
+                        "content-type": "application/json",
+                    }
+                },
+            )
+
+    asyncio.run(plainly())
+    sent = [request for request, _ in httpserver.log]
+    ours = next(r for r in sent[:2] if r.json == json.loads(orjson.dumps(request_body(two))))
+    assert ours.json == sent[2].json
+    # The client signs with the name of its class, which is ours.
+    told = [{k: v for k, v in r.headers.items() if k != "User-Agent"} for r in (ours, sent[2])]
+    assert told[0] == told[1]
