@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 
+from improv import local
 from improv.errors import MachineError, RunError
 from improv.host import STOPS_THE_RUN, Host, node_model
 from improv.record import Call, Outcome
@@ -106,6 +107,7 @@ def run(
     """
     setup = setup or Setup()
     trials = plan(study)[: setup.limit]
+    _look_for_weights(trials)
     fs, base = place(runs)
     root = os.fspath(runs) if "://" in os.fspath(runs) else base
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
@@ -129,6 +131,7 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         failed = folder.table("trials", columns=["status"])["status"].to_pylist().count("failed")
         folder.update({"status": "done", "done": len(trials) - failed, "failed": failed})
         return Result(folder, len(trials) - failed, failed, 0)
+    _look_for_weights(owed)
     drawn: dict[str, list[Call]] = {t.id: [] for t in owed}
     for entry in folder.journaled():
         if isinstance(entry, Call) and entry.draw.trial in drawn:
@@ -349,6 +352,12 @@ def _models(trials: Sequence[Trial]) -> list[Model]:
         if scene.author.live:
             found.append(scene.model_of("author"))
     return found
+
+
+def _look_for_weights(trials: Sequence[Trial]) -> None:
+    """Raise MachineError before anything is played if an embedded model has no weights here."""
+    for model in {m.model for m in _models(trials) if m.embedded}:
+        local.weights(model)
 
 
 def _meta(study: Study, trials: Sequence[Trial], setup: Setup) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 import orjson
+from openai._models import FinalRequestOptions
 
 from improv.errors import EndpointError, MachineError, ModelError
 from improv.prompt import Prompt
@@ -67,7 +68,7 @@ class Models:
     ) -> None:
         self._embedded_url = embedded_url
         self._connections = connections
-        self._clients: dict[tuple[str, str, float], openai.AsyncOpenAI] = {}
+        self._clients: dict[tuple[str, str, float], _Client] = {}
         self._gates: dict[str, asyncio.Semaphore] = {}
         self._urls: dict[str, str] = {}
 
@@ -138,9 +139,7 @@ class Models:
             # The client's timeout bounds each wait; this one bounds them all, pauses between
             # retries included, so that a server that drips headers for ever is given up too.
             async with asyncio.timeout((RETRIES + 1) * model.timeout + RETRIES * LONGEST_PAUSE):
-                response = await client.post(
-                    path, content=orjson.dumps(body), cast_to=httpx2.Response, options=_RAW
-                )
+                response = await client.send_json(path, orjson.dumps(body))
                 retries = int(response.request.headers.get("x-stainless-retry-count", 0))
                 content = await _read(response, model.timeout)
         except (openai.APIError, TimeoutError, httpx2.HTTPError) as e:
@@ -158,7 +157,7 @@ class Models:
             )
         return found, retries
 
-    def _client(self, url: str, model: Model) -> openai.AsyncOpenAI:
+    def _client(self, url: str, model: Model) -> _Client:
         key = (url, model.api_key_env, model.timeout)
         if key not in self._clients:
             secret = os.environ.get(model.api_key_env, "")
@@ -197,6 +196,17 @@ class _Client(openai.AsyncOpenAI):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._templates: dict[str, tuple[httpx2.Request, list[tuple[bytes, bytes]]]] = {}
+        self._options: dict[str, FinalRequestOptions] = {}
+
+    async def send_json(self, path: str, content: bytes) -> httpx2.Response:
+        """Do what `post` does with a body of our own, its options built once for each path."""
+        if path not in self._options:
+            self._options[path] = FinalRequestOptions.construct(
+                method="post", url=path, headers=_HEADERS
+            )
+        options = self._options[path].model_copy()
+        options.content = content
+        return await self.request(httpx2.Response, options)
 
     def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
         if options.url not in self._templates:
@@ -250,7 +260,8 @@ def request_body(ask: Ask) -> Json:
     return body | model.extra
 
 
-_RAW: Any = {"headers": {"x-stainless-raw-response": "stream", "content-type": "application/json"}}
+_HEADERS = {"x-stainless-raw-response": "stream", "content-type": "application/json"}
+"""The first tells the client to leave the body unread: we read it, up to a limit."""
 
 
 async def _read(response: httpx2.Response, timeout: float) -> bytes:

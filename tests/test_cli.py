@@ -1,0 +1,118 @@
+"""The command, used as a person would: a scene through the whole house to terminal and page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from improv.paths import shipped
+from improv.record import Act, Turn
+from improv.store import Shards, open_run, trial_row
+from improv.trial import plan
+
+
+def improv(*words: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "improv.cli", *words]
+    env = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
+    env.pop("IMPROV_RUNS", None)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.ray
+def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
+    kettle: Path, tmp_path: Path
+) -> None:
+    told = improv("run", str(kettle), "--name", "one", cwd=tmp_path)
+    assert "1 trials done, 0 failed" in told.stdout
+    assert "1/1 trials · 0 failed" in told.stderr
+    folder = open_run(tmp_path / "runs", "one")
+    assert folder.meta()["hosts"][0]["process"] != os.getpid()
+    lines = [t.text for t in folder.transcript(folder.trial("0")["trial"]).lines()]
+    assert len(lines) == 6
+    shown = improv("show", "one/0", "--notes", cwd=tmp_path).stdout
+    folded = " ".join(shown.split())
+    assert all(" ".join(line.split()) in folded for line in lines)
+    assert "(A knock.)" in shown and "✎ author" in shown
+    assert "as written" in improv("show", "one", cwd=tmp_path).stdout
+    assert "one" in improv("list", cwd=tmp_path).stdout
+    asked = improv("show", "one/0", "--prompts", cwd=tmp_path).stdout
+    assert "[card]" in asked and "── shown to Bo" in asked
+    os.environ["IMPROV_RUNS"] = str(tmp_path / "runs")
+    try:
+        page = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=60).run()
+    finally:
+        del os.environ["IMPROV_RUNS"]
+    assert not page.exception
+    assert any(lines[0].split()[0] in str(e.proto) for e in page.get("html"))
+
+
+def test_validate_says_everything_and_exits_2(kettle: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("title: T\nprmise: p\ncast: [{name: Ana}]\n")
+    done = improv("validate", str(kettle), "bad.yaml", cwd=tmp_path, code=2)
+    assert f"{kettle}: good (1 trial)" in done.stdout.replace("\n", "")
+    assert "bad.yaml:2:1: prmise: not a field (did you mean 'premise'?)" in done.stderr
+    assert "bad.yaml:3:8: cast.0.role: this field is required" in done.stderr
+
+
+def test_schema_is_json(tmp_path: Path) -> None:
+    found = orjson.loads(improv("schema", cwd=tmp_path).stdout)
+    assert found["$defs"]["Character"]["properties"]["secret"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "nothing.yaml"), "no such file or shipped scene"),
+        (("show", "../etc"), "is not the name of a run"),
+        (("show", "last"), "is not a run"),
+        (("resume", "last"), "is not a run"),
+        (("run", "parlour", "--mode", "opera"), "model.mode"),
+        (("list", "--runs", "gopher://x"), "not an address that holds runs"),
+    ],
+)
+def test_a_wrong_word_gets_an_answer_not_a_traceback(
+    tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    assert says in improv(*words, cwd=tmp_path, code=2).stderr
+
+
+def test_missing_weights_say_the_command(kettle: Path, tmp_path: Path) -> None:
+    words = ("run", str(kettle), "--model", "gone.gguf", "--ray", "off")
+    done = improv(*words, cwd=tmp_path, code=3)
+    assert "gone.gguf: no such file" in done.stderr
+
+
+def test_doctor_looks_at_everything(tmp_path: Path) -> None:
+    told = improv("doctor", "--ray", "off", cwd=tmp_path).stdout
+    for what in ("python", "ray", "mesa", "embedded model", "answers in", "runs folder"):
+        assert what in told
+
+
+def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Path) -> None:
+    improv("run", str(kettle), "--name", "one", "--ray", "off", cwd=tmp_path)
+    folder = open_run(tmp_path / "runs", "one")
+    trial = plan(folder.study())[0]
+    bad = "\x1b[31mred\x1b]0;title\x07 \u202egnirts\u0000 [bold]x[/bold]"
+    act = Act("note", "Ana", bad)
+    turn = Turn(trial.id, "planted", 1, 0, "line", "Bo", bad, bad, acts=(act,))
+    shards = Shards(folder, "planted")
+    shards.add(trial_row(trial, "planted", [turn], [], None, 1.0), [turn], [], [])
+    shards.flush()
+    from improv import terminal
+
+    row = next(r for r in folder.table("trials").to_pylist() if r["branch"] == "planted")
+    with terminal._out.capture() as caught:
+        terminal.replay(folder, row, notes=True, prompts=False)
+    text = caught.get()
+    assert "[bold]x[/bold]" in text
+    assert not any(c in text for c in "\x07\u202e\x00") and "\x1b]0" not in text
