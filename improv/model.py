@@ -269,7 +269,8 @@ async def _read(response: httpx2.Response, timeout: float) -> bytes:
     size = 0
     try:
         async with asyncio.timeout(timeout):
-            async for chunk in response.aiter_bytes():
+            plain = "content-encoding" not in response.headers
+            async for chunk in response.aiter_raw() if plain else response.aiter_bytes():
                 size += len(chunk)
                 if size > MAX_REPLY_BYTES:
                     what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
