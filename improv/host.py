@@ -7,6 +7,7 @@ once to come here and once, as a small outcome, to go back: its tables go straig
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import itertools
 import os
@@ -47,6 +48,7 @@ class Host:
         self._journal = Journal(self._folder, self.name)
         self._shards = Shards(self._folder, self.name)
         self._models = Models(_node_url if node else _process_url, connections)
+        self._turnstile = Turnstile()
         self._flusher: asyncio.Task[None] | None = None
 
     async def play(self, trial: Trial, drawn: Sequence[Call] = ()) -> Outcome:
@@ -66,6 +68,7 @@ class Host:
             call = known.get(ask.draw)
             if call is None:
                 call = await self._models.complete(ask)
+                await self._turnstile.go_through()
                 fresh = list(itertools.islice(stage.book.values(), shown, None))
                 shown += len(fresh)
                 self._journal.append(call, fresh)
@@ -131,6 +134,37 @@ class Host:
             # In threads: a slow disk must not hold up a thousand scenes.
             await asyncio.to_thread(self._journal.sync)
             await asyncio.to_thread(self._shards.flush)
+
+
+class Turnstile:
+    """Lets one scene at a time go on with its reply, and then the event loop turn once.
+
+    Replies that arrive together would otherwise be worked off together, and what the scenes ask
+    next be sent only when all of them are done: clumps that never part, and wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._turning = False
+
+    async def go_through(self) -> None:
+        """Wait for this scene's moment."""
+        loop = asyncio.get_running_loop()
+        moment = loop.create_future()
+        self._waiting.append(moment)
+        if not self._turning:
+            self._turning = True
+            loop.call_soon(self._turn)
+        await moment
+
+    def _turn(self) -> None:
+        while self._waiting:
+            moment = self._waiting.popleft()
+            if not moment.done():
+                moment.set_result(None)
+                asyncio.get_running_loop().call_soon(self._turn)
+                return
+        self._turning = False
 
 
 class NodeModel:

@@ -8,9 +8,10 @@ client's `post` with a body of our own and the reply is read as JSON, because th
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,10 +139,12 @@ class Models:
         try:
             # The client's timeout bounds each wait; this one bounds them all, pauses between
             # retries included, so that a server that drips headers for ever is given up too.
-            async with asyncio.timeout((RETRIES + 1) * model.timeout + RETRIES * LONGEST_PAUSE):
+            longest = (RETRIES + 1) * model.timeout + RETRIES * LONGEST_PAUSE
+            async with asyncio.timeout(longest) as patience:
                 response = await client.send_json(path, orjson.dumps(body))
                 retries = int(response.request.headers.get("x-stainless-retry-count", 0))
-                content = await _read(response, model.timeout)
+                patience.reschedule(asyncio.get_running_loop().time() + model.timeout)
+                content = await _read(response)
         except (openai.APIError, TimeoutError, httpx2.HTTPError) as e:
             raise _failure(e, url, model) from None
         try:
@@ -195,14 +198,18 @@ class _Client(openai.AsyncOpenAI):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._templates: dict[str, tuple[httpx2.Request, list[tuple[bytes, bytes]]]] = {}
+        self._templates: dict[str, tuple[httpx2.Request, httpx2.Headers]] = {}
         self._options: dict[str, FinalRequestOptions] = {}
 
     async def send_json(self, path: str, content: bytes) -> httpx2.Response:
         """Do what `post` does with a body of our own, its options built once for each path."""
         if path not in self._options:
             self._options[path] = FinalRequestOptions.construct(
-                method="post", url=path, headers=_HEADERS
+                method="post",
+                url=path,
+                headers=_HEADERS,
+                # Never sent to this vendor, yet the client draws a new one for each call.
+                idempotency_key="",
             )
         options = self._options[path].model_copy()
         options.content = content
@@ -211,16 +218,21 @@ class _Client(openai.AsyncOpenAI):
     def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
         if options.url not in self._templates:
             whole = super()._build_request(options, retries_taken=retries_taken)
-            fixed = [(k, v) for k, v in whole.headers.raw if not _left_out(k.lower())]
-            self._templates[options.url] = (whole, fixed)
+            kept = [(k, v) for k, v in whole.headers.raw if not _left_out(k.lower())]
+            self._templates[options.url] = (whole, httpx2.Headers(kept))
         whole, fixed = self._templates[options.url]
-        return httpx2.Request(
+        request = httpx2.Request(
             whole.method,
             whole.url,
-            headers=[*fixed, (b"x-stainless-retry-count", b"%d" % retries_taken)],
-            content=options.content,
+            headers=fixed,
+            # A stream, because for `content` the client works out its headers once more.
+            stream=httpx2.ByteStream(options.content),
             extensions=whole.extensions,
         )
+        request.headers.encoding = fixed.encoding
+        request.headers["x-stainless-retry-count"] = str(retries_taken)
+        request.read()
+        return request
 
 
 def _left_out(header: bytes) -> bool:
@@ -268,18 +280,21 @@ _HEADERS = {"x-stainless-raw-response": "stream", "content-type": "application/j
 """The first tells the client to leave the body unread: we read it, up to a limit."""
 
 
-async def _read(response: httpx2.Response, timeout: float) -> bytes:
+async def _read(response: httpx2.Response) -> bytes:
+    """Read a reply's body, up to a limit."""
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(timeout):
-            plain = "content-encoding" not in response.headers
-            async for chunk in response.aiter_raw() if plain else response.aiter_bytes():
-                size += len(chunk)
-                if size > MAX_REPLY_BYTES:
-                    what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
-                    raise ModelError(what, kind="endless")
-                chunks.append(chunk)
+        # Below httpx2's own iterators, which cost more than all else that is done to a reply.
+        plain = "content-encoding" not in response.headers
+        body = response.stream if plain else response.aiter_bytes()
+        assert isinstance(body, AsyncIterable)
+        async for chunk in body:
+            size += len(chunk)
+            if size > MAX_REPLY_BYTES:
+                what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
+                raise ModelError(what, kind="endless")
+            chunks.append(chunk)
     finally:
         await response.aclose()
     return b"".join(chunks)
@@ -344,6 +359,7 @@ def _detail(error: openai.APIStatusError) -> str:
     return f": {str(message)[:300]}" if message else ""
 
 
+@functools.lru_cache(maxsize=256)
 def _public(url: str) -> str:
     """Return an address that may be shown: never its user, password or query."""
     parts = urlsplit(url)

@@ -174,6 +174,7 @@ class PuppetServer:
             self.in_flight -= 1
 
     async def _reply(self, request: web.BaseRequest, needs: str) -> web.StreamResponse:
+        arrived = time.monotonic()
         try:
             body = orjson.loads(await request.read())
             if not isinstance(body, dict) or body.get(needs) is None:
@@ -197,7 +198,8 @@ class PuppetServer:
             if failed is not None:
                 return failed
         if self.spec.latency:
-            await asyncio.sleep(self.spec.latency)
+            # From its arrival on: our own work on a reply is no part of the declared latency.
+            await asyncio.sleep(arrived + self.spec.latency - time.monotonic())
         usage = reply["usage"]
         cached = self._cache.seen(shown, usage["prompt_tokens"])
         usage["prompt_tokens_details"]["cached_tokens"] = cached
