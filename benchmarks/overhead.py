@@ -22,7 +22,7 @@ from pathlib import Path
 
 import openai
 
-from improv.host import Host
+from improv.host import Host, Terms
 from improv.launch import Setup
 from improv.model import Ask, request_body
 from improv.record import Call
@@ -76,12 +76,12 @@ def cpu() -> float:
 
 async def program(trials: list[Trial], folder: RunFolder, at_once: int) -> tuple[float, float, int]:
     """Play the trials in one host; return CPU seconds, wall seconds and calls."""
-    host = Host(folder.root, folder.id, connections=at_once)
+    host = Host(folder.root, folder.id, Terms(connections=at_once))
     gate = asyncio.Semaphore(at_once)
 
     async def one(trial: Trial) -> int:
         async with gate:
-            outcome = await host.play(trial)
+            (outcome,) = await host.play(trial)
             assert outcome.failure is None, outcome.failure
             return outcome.calls
 

@@ -64,6 +64,18 @@ class Author(mesa.Agent):  # type: ignore[misc]
             not aside or "asides" in self.settings.knows
         )
 
+    def recall(self, turn: int, reply: str) -> None:
+        """Take in again what was asked and answered before a turn that is not played anew."""
+        self.thread.show(prompt.author_asked(turn, self.turns))
+        self.thread.said(prompt.author_said(self.mode, reply.strip()[:2000]), reply)
+
+    def read(self, turn: int, reply: str) -> tuple[Act, ...]:
+        """Read what the author does before a turn from its reply."""
+        powers = self.powers(turn)
+        acts = read_acts(reply, powers, self.names, self.settings.moves, self.made)
+        self.made.update(a.to for a in acts if a.kind == "move")
+        return acts
+
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
         """Ask what the author does before a turn. Raises ModelError."""
         asked = prompt.author_asked(identity.turn, self.turns)
@@ -75,8 +87,7 @@ class Author(mesa.Agent):  # type: ignore[misc]
         powers = self.powers(identity.turn)
         schema = reply_schema(powers, self.names, tuple(self.settings.moves))
         call = await draw(Ask(identity, self.plays, shown, schema))
-        acts = read_acts(call.reply, powers, self.names, self.settings.moves, self.made)
-        self.made.update(a.to for a in acts if a.kind == "move")
+        acts = self.read(identity.turn, call.reply)
         self.thread.said(prompt.author_said(self.mode, call.reply.strip()[:2000]), call.reply)
         return acts
 

@@ -25,12 +25,30 @@ class Character(mesa.Agent):  # type: ignore[misc]
         self.plays = whole.model_of(who.name)
         self.present = not who.offstage
         self.last_spoke = -1
-        mode = self.plays.plays_in
-        self.thread = prompt.Thread.begin(mode, prompt.character_head(whole, who, mode), book)
+        self.mode = self.plays.plays_in
+        self._head = prompt.character_head(whole, who, self.mode)
+        self._book = book
+        self.thread = prompt.Thread.begin(self.mode, self._head, book)
+
+    def recall(self, block: Block, reply: str) -> None:
+        """Take in again a line that was this character's own."""
+        if self.mode == "chat":
+            self.thread.show(prompt.line_cue(self.mode, self.name))
+        self.thread.said(block, reply)
+
+    def wake(self, memory: str) -> None:
+        """Forget the scene so far, and remember `memory` instead."""
+        self.thread = prompt.Thread.begin(self.mode, self._head, self._book)
+        if memory.strip():
+            self.thread.show(prompt.memory(self.name, memory))
 
     async def act(self, draw: Drawer, identity: Draw) -> Call:
         """Ask the model for this character's next line. Raises ModelError."""
-        mode = self.plays.plays_in
-        stop = ("\n",) if mode == "script" else ()
-        shown = self.thread.ask(prompt.line_cue(mode, self.name), stop)
+        stop = ("\n",) if self.mode == "script" else ()
+        shown = self.thread.ask(prompt.line_cue(self.mode, self.name), stop)
         return await draw(Ask(identity, self.plays, shown))
+
+    async def answer(self, question: str, draw: Drawer, identity: Draw) -> Call:
+        """Ask the model what this character answers off the record. Raises ModelError."""
+        self.thread.show(prompt.probe(self.name, question))
+        return await self.act(draw, identity)

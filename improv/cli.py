@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from improv import __version__, terminal
-from improv.errors import ImprovError, StudyError
+from improv.errors import ImprovError, RunError, StudyError
 
 app = typer.Typer(
     name="improv",
@@ -36,6 +36,22 @@ Stages = Annotated[int | None, typer.Option(min=1, max=10_000, help="Scenes at o
 Connections = Annotated[
     int,
     typer.Option("--max-connections", min=1, max=10_000, help="Calls in flight to an endpoint."),
+]
+
+
+MaxCalls = Annotated[int | None, typer.Option(min=1, help="Stop after so many calls.")]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens.")]
+MaxCost = Annotated[float | None, typer.Option(min=0, help="Stop after so many dollars.")]
+FailOnError = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Stop when a larger share of the trials fails."),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="A host that the study may have the key and the prompts sent to."),
+]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Go on though study, program or model have changed.")
 ]
 
 
@@ -94,9 +110,18 @@ def run_command(
     hosts: Hosts = None,
     stages: Stages = None,
     connections: Connections = 64,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    fail_on_error: FailOnError = None,
+    trust: Trust = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, and play nothing.")
+    ] = False,
 ) -> None:
     """Play a study, or a scene, into a new run."""
     with _telling():
+        from improv.budget import Budget
         from improv.launch import Setup, run
         from improv.study import load, with_replicates
 
@@ -108,9 +133,28 @@ def run_command(
         loaded = load(study, patch)
         if replicates is not None:
             loaded = with_replicates(loaded, replicates)
-        setup = Setup(ray, hosts, stages, connections, limit)
+        if dry_run:
+            from improv.branch import planned
+            from improv.estimate import estimate
+            from improv.trial import plan
+
+            trials = plan(loaded)[:limit]
+            terminal.dry_run(estimate(trials, branches=lambda trial: planned(loaded, trial)))
+            raise typer.Exit(0)
+        setup = Setup(
+            ray,
+            hosts,
+            stages,
+            connections,
+            limit,
+            Budget(max_calls, max_tokens, max_cost),
+            fail_on_error,
+            # Whoever types an address vouches for it.
+            (*(trust or ()), *([base_url] if base_url else ())),
+        )
+        source = {"file": study, "patch": patch, "replicates": replicates}
         with terminal.progress() as watch:
-            result = run(loaded, runs=runs, name=name, setup=setup, watch=watch)
+            result = run(loaded, runs=runs, name=name, setup=setup, watch=watch, source=source)
         terminal.result(result)
     _leave(result)
 
@@ -123,21 +167,110 @@ def resume_command(
     hosts: Hosts = None,
     stages: Stages = None,
     connections: Connections = 64,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    fail_on_error: FailOnError = None,
+    trust: Trust = None,
+    anyway: Anyway = False,
 ) -> None:
-    """Play what a run still owes; calls that its journal holds are not made again."""
+    """Play what a run still owes; calls that its journal holds are not made again.
+
+    Budgets count what the run spent in all its sessions.
+    """
     with _telling():
+        from improv.budget import Budget
         from improv.launch import Setup, resume
         from improv.store import open_run
 
         folder = open_run(runs, run)
+        budget = Budget(max_calls, max_tokens, max_cost)
+        setup = Setup(
+            ray, hosts, stages, connections, None, budget, fail_on_error, tuple(trust or ()), anyway
+        )
         with terminal.progress() as watch:
-            result = resume(folder, setup=Setup(ray, hosts, stages, connections), watch=watch)
+            result = resume(folder, setup=setup, watch=watch)
         terminal.result(result)
     _leave(result)
 
 
+@app.command("branch")
+def branch_command(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN/TRIAL[~BRANCH]@TURN", help="Where to branch.")
+    ],
+    number: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many.")] = 1,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is changed: line=TEXT, move=TEXT, memory.NAME=TEXT, author.frame=TEXT, "
+            "cast.NAME.card=TEXT, model=NAME, any other field of the scene, or a YAML file."
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--regenerate", help="Draw that single turn again instead.")
+    ] = False,
+    runs: Runs = "runs",
+    ray: RayAt = "off",
+    connections: Connections = 64,
+    trust: Trust = None,
+    anyway: Anyway = False,
+) -> None:
+    """Enter a played scene again: share its turns up to TURN, and play on from there.
+
+    Everything up to that turn is the parent's own and is not drawn again. The branches land in
+    the same run and can be branched in turn.
+    """
+    with _telling():
+        from improv.launch import Setup, branch
+        from improv.store import open_run
+        from improv.study import read_edit
+
+        run, trial, turn = _place(what)
+        folder = open_run(runs, run)
+        setup = Setup(ray, connections=connections, trusted=tuple(trust or ()), anyway=anyway)
+        result = branch(
+            folder,
+            trial,
+            turn,
+            edit=read_edit(edit or []),
+            draws=number,
+            again=again,
+            setup=setup,
+        )
+        terminal.branches(result, trial)
+    _leave(result)
+
+
+@app.command("replay")
+def replay_command(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="What to check.")
+    ] = "last",
+    runs: Runs = "runs",
+) -> None:
+    """Step a recorded scene again from its calls, and say whether the same turns come of it."""
+    with _telling():
+        from improv.replay import replay
+        from improv.store import open_run
+
+        run, _, trial = what.partition("/")
+        folder = open_run(runs, run)
+        same = terminal.replayed(replay(folder, trial))
+    raise typer.Exit(0 if same else 1)
+
+
+def _place(what: str) -> tuple[str, str, int]:
+    """Read RUN/TRIAL[~BRANCH]@TURN."""
+    rest, at, turn = what.rpartition("@")
+    run, slash, trial = rest.partition("/")
+    if not at or not slash or not trial or not turn.isascii() or not turn.isdecimal():
+        raise RunError(f"{what!r}: not a place; write RUN/TRIAL@TURN, such as last/0@4")
+    return run, trial, int(turn)
+
+
 def _leave(result: Any) -> NoReturn:
-    raise typer.Exit(1 if result.failed or result.owed else 0)
+    raise typer.Exit(result.exit_code)
 
 
 @app.command("list")

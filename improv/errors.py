@@ -60,10 +60,9 @@ class ModelError(ImprovError):
     `kind` is one word for tables (timeout, connection, status, unreadable, ...).
     """
 
-    def __init__(self, message: str, *, kind: str, retries: int = 0) -> None:
+    def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
-        self.retries = retries
 
 
 class EndpointError(ModelError):

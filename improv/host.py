@@ -1,13 +1,14 @@
 """The host: plays many stages at once in one process, and writes what they give.
 
-A host is an ordinary class; run makes it a Ray actor, or uses it in process. A scene crosses Ray
-once to come here and once, as a small outcome, to go back: its tables go straight to the store.
+A host is an ordinary class; launch makes it a Ray actor, or uses it in process. A trial crosses
+Ray once to come here and once, as small outcomes, to go back: its tables go straight to the store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import gc
 import itertools
 import os
@@ -15,125 +16,288 @@ import time
 import traceback
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 
-from improv import local
-from improv.errors import ModelError
+from improv import limiter, local
+from improv.branch import Branch, Past, branched, past
+from improv.budget import Allowance, PurseKeeper, spent_by
+from improv.errors import ImprovError, ModelError
+from improv.journal import Journal, calls_of
 from improv.measure.marker import habits
 from improv.model import Ask, Models
 from improv.record import MAIN, Call, Failure, Outcome, Transcript
 from improv.stage import Stage
-from improv.store import Journal, RunFolder, Shards, open_run, trial_row
+from improv.store import RunFolder, Shards, open_run
+from improv.tables import trial_row
 from improv.trial import Trial
 
 FLUSH_EVERY = 1.0
 """Seconds between writes to stable storage, and so the most that a power cut can take."""
+SHARD_EVERY = 3.0
+"""Seconds between shards; a crash costs no more than to play again from the journal."""
 FLUSH_TRIALS = 200
+BRANCHES_AT_ONCE = 8
 
-STOPS_THE_RUN = frozenset({"key", "quota", "model"})
-"""Failures that every further call would share."""
+STOPS_THE_RUN = frozenset({"key", "quota", "model", "budget", "disk", "halted", "changed"})
+"""Failures that every further call would share. Their trials are owed, not failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a host is told of the session it plays in.
+
+    `on_ray` has it use its node's one model server and the cluster's limiters; elsewhere all
+    hosts of a process share `limiters`. `purse` is what it leases calls from.
+    """
+
+    session: int = 0
+    connections: int = 64
+    on_ray: bool = False
+    limiters: dict[str, limiter.LiveLimiter] = field(default_factory=dict)
+    purse: Any = None
 
 
 class Host:
     """Plays the scenes that it is given, as many at once as it is asked to."""
 
-    def __init__(self, root: str, run: str, connections: int, node: bool = False) -> None:
-        self.name = uuid.uuid4().hex[:12]
+    def __init__(self, root: str, run: str, terms: Terms | None = None) -> None:
+        terms = terms or Terms()
+        self.name = f"{terms.session:03d}-{uuid.uuid4().hex[:12]}"
         # A thousand scenes are a million long-lived objects; looking through them for garbage
         # as often as Python does by default costs a tenth of all CPU.
         gc.set_threshold(50_000, 20, 100)
+        self._terms = terms
         self._folder: RunFolder = open_run(root, run)
-        self._journal = Journal(self._folder, self.name)
+        self._journal = Journal(self._folder.local / "journal" / f"{self.name}.jsonl")
         self._shards = Shards(self._folder, self.name)
-        self._models = Models(_node_url if node else _process_url, connections)
+        url = _node_url if terms.on_ray else _process_url
+        self._models = Models(url, terms.connections, self._new_gate)
+        self._allowance: Allowance | None = None
+        if terms.purse is not None:
+            self._allowance = Allowance(self.name, _lease(terms.purse))
         self._turnstile = Turnstile()
-        self._flusher: asyncio.Task[None] | None = None
+        self._rehearsal = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._halted: ModelError | None = None
 
-    async def play(self, trial: Trial, drawn: Sequence[Call] = ()) -> Outcome:
-        """Play one trial to its end and return what came of it.
+    async def play(
+        self,
+        trial: Trial,
+        drawn: Sequence[bytes] = (),
+        branches: Sequence[Branch] = (),
+        main: bool = True,
+    ) -> list[Outcome]:
+        """Play one trial to its end, and then its branches; return what came of each.
 
-        `drawn` are calls that the journal holds already: they are not made again.
+        `drawn` are lines of the journal: what they hold is not asked again. Without `main` the
+        trial was played before, and only its branches are.
         """
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush_regularly())
-        stage = Stage(trial)
-        known = {call.draw: call for call in drawn if not call.error}
-        calls: list[Call] = []
-        shown = 0
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._flush_regularly()))
+        known = {call.draw: call for call in calls_of(drawn) if not call.error}
+        outcomes = []
+        parents: dict[str, tuple[Transcript, Sequence[Call]]] = {}
+        if main:
+            stage, calls, outcome = await self._play(trial, known, None)
+            outcomes.append(outcome)
+            if outcome.failure is not None and outcome.failure.kind in STOPS_THE_RUN:
+                return outcomes
+            parents[MAIN] = (Transcript(trial.id, MAIN, tuple(stage.turns)), calls)
+        room = asyncio.Semaphore(BRANCHES_AT_ONCE)
 
-        async def draw(ask: Ask) -> Call:
-            nonlocal shown
-            call = known.get(ask.draw)
-            if call is None:
-                call = await self._models.complete(ask)
-                await self._turnstile.go_through()
-                fresh = list(itertools.islice(stage.book.values(), shown, None))
-                shown += len(fresh)
-                self._journal.append(call, fresh)
-            calls.append(call)
-            if call.error:
-                kind, _, why = call.error.partition(": ")
-                raise ModelError(f"{ask.draw.role}: {why}", kind=kind)
-            return call
+        async def one(branch: Branch) -> Outcome:
+            async with room:
+                return await self._play_branch(trial, branch, known, parents)
 
-        failure = None
-        began = time.perf_counter()
+        return outcomes + list(await asyncio.gather(*map(one, branches)))
+
+    async def _play_branch(
+        self,
+        trial: Trial,
+        branch: Branch,
+        known: dict[Any, Call],
+        parents: dict[str, tuple[Transcript, Sequence[Call]]],
+    ) -> Outcome:
         try:
-            while stage.running:
-                stage.step()
-                await stage.act(draw)
-        except ModelError as e:
-            failure = Failure(e.kind, stage.turn, str(e))
-        except Exception:
-            # A fault of ours in one scene must not take the thousand others along.
-            failure = Failure("internal", stage.turn, traceback.format_exc(limit=-3))
+            if branch.parent not in parents:
+                parents[branch.parent] = await asyncio.to_thread(self._parent, branch)
+            transcript, calls = parents[branch.parent]
+            before = past(branch, transcript.turns, calls)
+            changed = branched(trial, branch)
+        except ImprovError as e:
+            outcome = Outcome(
+                trial.id, branch.id, trial.condition, 0, 0, 0, 0,
+                Failure("unreached", branch.fork, str(e)), branch.origin,
+            )  # fmt: skip
+            row = trial_row(trial, branch.id, (), (), ("unreached", branch.fork, str(e)), 0.0)
+            self._shards.add(row | branch.row(), (), (), ())
+            return outcome
+        return (await self._play(changed, known, before))[2]
+
+    def _parent(self, branch: Branch) -> tuple[Transcript, Sequence[Call]]:
+        return (
+            self._folder.transcript(branch.trial, branch.parent),
+            self._folder.calls(branch.trial, branch.parent),
+        )
+
+    async def _play(
+        self, trial: Trial, known: dict[Any, Call], before: Past | None
+    ) -> tuple[Stage, list[Call], Outcome]:
+        """Play a trial, or a branch of it, and keep what it gives."""
+        async with contextlib.AsyncExitStack() as rehearsal:
+            if known:
+                # One scene at a time goes through what was drawn before, so that the first has
+                # asked something new long before the last has.
+                await rehearsal.enter_async_context(self._rehearsal)
+            stage = Stage(trial, before)
+            calls: list[Call] = []
+            shown = 0
+
+            async def draw(ask: Ask) -> Call:
+                nonlocal shown
+                call = known.get(ask.draw)
+                if call is None:
+                    await rehearsal.aclose()
+                    call = await self._ask(ask)
+                    fresh = list(itertools.islice(stage.book.values(), shown, None))
+                    shown += len(fresh)
+                    self._write_down(call, fresh)
+                    await self._turnstile.go_through()
+                elif call.blocks != ask.prompt.blocks:
+                    raise ModelError(
+                        f"{ask.draw.key}: the journal's call was shown something else than this "
+                        "version of improv would show",
+                        kind="changed",
+                    )
+                calls.append(call)
+                if call.error:
+                    kind, _, why = call.error.partition(": ")
+                    raise ModelError(f"{ask.draw.role}: {why}", kind=kind)
+                return call
+
+            failure = None
+            began = time.perf_counter()
+            try:
+                await stage.play(draw)
+            except ModelError as e:
+                failure = Failure(e.kind, stage.turn, str(e))
+            except Exception:
+                # A fault of ours in one scene must not take the thousand others along.
+                failure = Failure("internal", stage.turn, traceback.format_exc(limit=-3))
         if failure is None or failure.kind not in STOPS_THE_RUN:
-            self._keep(stage, calls, failure, time.perf_counter() - began)
-        return Outcome(
+            self._keep(stage, calls, failure, before, time.perf_counter() - began)
+        return stage, calls, Outcome(
             trial=trial.id,
-            branch=MAIN,
+            branch=stage.branch,
             condition=trial.condition,
-            turns=stage.turn,
+            turns=sum(t.kind in ("line", "silence") for t in stage.own),
             calls=len(calls),
             prompt_tokens=sum(c.prompt_tokens or 0 for c in calls),
             completion_tokens=sum(c.completion_tokens or 0 for c in calls),
             failure=failure,
-        )
+            origin=before.branch.origin if before is not None else "main",
+        )  # fmt: skip
+
+    async def halt(self) -> None:
+        """Ask nothing more: scenes end where they stand, once what is in flight has come."""
+        self._halted = self._halted or ModelError("the run was interrupted", kind="halted")
 
     async def close(self) -> str:
-        """Write everything that is held, and let go of the endpoints."""
-        if self._flusher is not None:
-            self._flusher.cancel()
-            self._flusher = None
-        self._shards.flush()
-        self._journal.close()
+        """Write everything that is held, and let go of the endpoints. Returns what went wrong."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        trouble = ""
+        try:
+            self._shards.flush()
+        except OSError as e:
+            trouble = _disk(e)
+        with contextlib.suppress(OSError):
+            self._journal.close()
         await self._models.close()
-        return self.name
+        return trouble
 
     async def where(self) -> tuple[str, int]:
         """Return the node and the process that this host lives in."""
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         return node, os.getpid()
 
+    async def _ask(self, ask: Ask) -> Call:
+        if self._allowance is not None and self._halted is None:
+            await self._allowance.take()
+        if self._halted is not None:
+            raise self._halted
+        call = await self._models.complete(ask)
+        if self._allowance is not None:
+            if call.error:
+                self._allowance.give_back()
+            else:
+                self._allowance.spend(spent_by(call, ask.model.price))
+        return call
+
+    def _write_down(self, call: Call, blocks: Sequence[Any]) -> None:
+        try:
+            self._journal.append(call, blocks)
+        except OSError as e:
+            self._halted = ModelError(_disk(e), kind="disk")
+            raise self._halted from None
+
     def _keep(
-        self, stage: Stage, calls: list[Call], failure: Failure | None, seconds: float
+        self,
+        stage: Stage,
+        calls: list[Call],
+        failure: Failure | None,
+        before: Past | None,
+        seconds: float,
     ) -> None:
         why = (failure.kind, failure.turn, failure.message) if failure else None
         row = trial_row(stage.trial, stage.branch, stage.turns, calls, why, seconds)
-        transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.turns))
+        if before is not None:
+            row |= before.branch.row()
+            if before.branch.origin == "regeneration":
+                # Kept with the branch that it made, though it is another draw of its parent's.
+                calls = [replace(c, draw=replace(c.draw, branch=stage.branch)) for c in calls]
+        transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.own))
         scores = habits(transcript, stage.scene)
-        self._shards.add(row, stage.turns, calls, stage.book.values(), scores)
-        if len(self._shards) >= FLUSH_TRIALS:
-            self._shards.flush()
+        self._shards.add(row, stage.own, calls, stage.book.values(), scores)
 
     async def _flush_regularly(self) -> None:
+        """Bring journal and shards to the disk, in threads: a slow one must not hold up scenes."""
+        flushed = time.monotonic()
         while True:
             await asyncio.sleep(FLUSH_EVERY)
-            # In threads: a slow disk must not hold up a thousand scenes.
-            await asyncio.to_thread(self._journal.sync)
-            await asyncio.to_thread(self._shards.flush)
+            try:
+                await asyncio.to_thread(self._journal.sync)
+                late = time.monotonic() - flushed > SHARD_EVERY
+                if late or len(self._shards) >= FLUSH_TRIALS:
+                    flushed = time.monotonic()
+                    await asyncio.to_thread(self._shards.flush)
+            except OSError as e:
+                self._halted = self._halted or ModelError(_disk(e), kind="disk")
+            if self._allowance is not None:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    await self._allowance.report()
+
+    def _new_gate(self, endpoint: str) -> limiter.Gate:
+        """Return the gate of an endpoint, kept as wide as its limiter allows."""
+        gate, most = limiter.Gate(), self._terms.connections
+
+        async def report_on_ray() -> None:
+            async def renew() -> limiter.Report:
+                return await limiter.report_to_actor(endpoint, most)
+
+            await limiter.keep_reporting(gate, await renew(), self.name, renew)
+
+        if self._terms.on_ray:
+            reporting = report_on_ray()
+        else:
+            live = self._terms.limiters.setdefault(endpoint, limiter.LiveLimiter(most))
+            reporting = limiter.keep_reporting(gate, live.report, self.name)
+        self._tasks.append(asyncio.create_task(reporting))
+        return gate
 
 
 class Turnstile:
@@ -191,6 +355,26 @@ def node_model(node: str, model: str) -> Any:
         num_cpus=0,
         scheduling_strategy=affinity,
     ).remote(model)
+
+
+def purse_actor(*arguments: Any) -> Any:
+    """Return a new actor that keeps the purse of a run."""
+    actor: Any = ray.remote(PurseKeeper)
+    return actor.options(num_cpus=0).remote(*arguments)
+
+
+def _lease(purse: Any) -> Any:
+    if isinstance(purse, PurseKeeper):
+        return purse.lease
+
+    async def lease(*arguments: Any) -> Any:
+        return await purse.lease.remote(*arguments)
+
+    return lease
+
+
+def _disk(error: OSError) -> str:
+    return f"the run's folder cannot be written: {error.strerror or error}"
 
 
 async def _process_url(model: str) -> str:

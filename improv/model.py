@@ -1,8 +1,9 @@
 """One client for every model: a backend is a URL that speaks the OpenAI API, or a puppet.
 
 Retries are the openai client's own and are only counted here. The request goes through the
-client's `post` with a body of our own and the reply is read as JSON, because the typed
+client with a body of our own and the reply is read as JSON, because the typed
 `chat.completions.create` walks the types of every message: three times the CPU of a whole turn.
+Each attempt passes the endpoint's gate, so that one that waits to be repeated is in nobody's way.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import functools
 import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +24,7 @@ import orjson
 from openai._models import FinalRequestOptions
 
 from improv.errors import EndpointError, MachineError, ModelError
+from improv.limiter import Gate, Kind
 from improv.prompt import Prompt
 from improv.puppet import answer
 from improv.record import Call, Draw, Json
@@ -29,8 +32,6 @@ from improv.scene import Model, Puppet
 
 MAX_REPLY_BYTES = 4_000_000
 RETRIES = 4
-LONGEST_PAUSE = 125.0
-"""Seconds: the client waits at most two minutes where a Retry-After asks it to."""
 
 EMBEDDED_SAMPLING: Json = {
     "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
@@ -61,16 +62,21 @@ class Models:
     """Makes calls to every endpoint that a batch of scenes needs, with one client for each.
 
     `embedded_url` gives the address of the model that this machine serves, by its name or path.
-    `connections` bounds the calls in flight to one endpoint.
+    `new_gate` makes the gate of an endpoint at its first call; where there is none, `connections`
+    attempts may be in flight to each.
     """
 
     def __init__(
-        self, embedded_url: Callable[[str], Awaitable[str]] | None = None, connections: int = 64
+        self,
+        embedded_url: Callable[[str], Awaitable[str]] | None = None,
+        connections: int = 64,
+        new_gate: Callable[[str], Gate] | None = None,
     ) -> None:
         self._embedded_url = embedded_url
         self._connections = connections
+        self._new_gate = new_gate
         self._clients: dict[tuple[str, str, float], _Client] = {}
-        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._gates: dict[str, Gate] = {}
         self._urls: dict[str, str] = {}
 
     async def complete(self, ask: Ask) -> Call:
@@ -78,7 +84,7 @@ class Models:
         body = request_body(ask)
         started = time.time()
         clock = time.perf_counter()
-        retries = 0
+        trip = _Trip()
         found: Json = {}
         error = ""
         endpoint = "puppet"
@@ -90,14 +96,13 @@ class Models:
                 found = answer(body, spec)
             else:
                 url = await self.address(ask.model)
-                endpoint = _public(url)
-                async with self._gate(url):
-                    clock = time.perf_counter()
-                    found, retries = await self._post(url, ask.model, body)
+                endpoint = public(url)
+                found = await self._post(url, ask.model, body, trip)
             reply, finish = _reply(found)
         except ModelError as e:
-            reply, finish, error, retries = "", "error", f"{e.kind}: {e}", e.retries
-        usage = found.get("usage") or {}
+            reply, finish, error = "", "error", f"{e.kind}: {e}"
+        usage = found.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         return Call(
             draw=ask.draw,
             model=ask.model.model,
@@ -111,17 +116,18 @@ class Models:
             completion_tokens=_count(usage.get("completion_tokens")),
             cached_tokens=_cached(usage, found),
             started=started,
-            latency=time.perf_counter() - clock,
-            retries=retries,
+            latency=time.perf_counter() - clock - trip.waited,
+            retries=len(trip.retried),
             error=error,
+            waited=trip.waited,
+            retried=trip.retried,
+            served=_served(found),
         )
 
     async def address(self, model: Model) -> str:
         """Return the URL where `model` is served. Raises MachineError if none is known."""
         if not model.embedded:
-            return (
-                model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-            )
+            return remote_address(model)
         if model.model not in self._urls:
             if self._embedded_url is None:
                 raise MachineError("the embedded model is not being served here")
@@ -133,32 +139,17 @@ class Models:
             await client.close()
         self._clients.clear()
 
-    async def _post(self, url: str, model: Model, body: Json) -> tuple[Json, int]:
+    async def _post(self, url: str, model: Model, body: Json, trip: _Trip) -> Json:
         path = "/chat/completions" if "messages" in body else "/completions"
         client = self._client(url, model)
+        _TRIP.set(trip)
         try:
-            # The client's timeout bounds each wait; this one bounds them all, pauses between
-            # retries included, so that a server that drips headers for ever is given up too.
-            longest = (RETRIES + 1) * model.timeout + RETRIES * LONGEST_PAUSE
-            async with asyncio.timeout(longest) as patience:
-                response = await client.send_json(path, orjson.dumps(body))
-                retries = int(response.request.headers.get("x-stainless-retry-count", 0))
-                patience.reschedule(asyncio.get_running_loop().time() + model.timeout)
-                content = await _read(response)
-        except (openai.APIError, TimeoutError, httpx2.HTTPError) as e:
+            return await client.send_json(path, orjson.dumps(body))
+        except (openai.APIError, httpx2.HTTPError) as e:
+            if model.embedded and _dropped(e):
+                # Its server may have been started anew elsewhere since.
+                self._urls.pop(model.model, None)
             raise _failure(e, url, model) from None
-        try:
-            found = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            kind = response.headers.get("content-type", "no content type")
-            start = content[:80].decode("utf-8", "replace")
-            what = f"{_public(url)} answered {kind} that is not JSON: {start!r}"
-            raise ModelError(what, kind="unreadable", retries=retries) from None
-        if not isinstance(found, dict):
-            raise ModelError(
-                f"{_public(url)} answered no object", kind="unreadable", retries=retries
-            )
-        return found, retries
 
     def _client(self, url: str, model: Model) -> _Client:
         key = (url, model.api_key_env, model.timeout)
@@ -173,19 +164,91 @@ class Models:
             limits = httpx2.Limits(
                 max_connections=self._connections, max_keepalive_connections=self._connections
             )
+            wire = _Wire(self._gate(url, model), secret, model.timeout, limits=limits)
             self._clients[key] = _Client(
                 api_key=secret,
                 base_url=url,
                 timeout=httpx2.Timeout(model.timeout, connect=min(10.0, model.timeout)),
                 max_retries=RETRIES,
-                http_client=openai.DefaultAioHttpClient(limits=limits),
+                http_client=wire,
             )
         return self._clients[key]
 
-    def _gate(self, url: str) -> asyncio.Semaphore:
-        if url not in self._gates:
-            self._gates[url] = asyncio.Semaphore(self._connections)
-        return self._gates[url]
+    def _gate(self, url: str, model: Model) -> Gate:
+        endpoint = public(url)
+        if endpoint not in self._gates:
+            if self._new_gate is None or model.embedded:
+                # What this machine serves has slots of its own, and refuses nobody.
+                gate = Gate()
+                gate.allow(self._connections)
+                self._gates[endpoint] = gate
+            else:
+                self._gates[endpoint] = self._new_gate(endpoint)
+        return self._gates[endpoint]
+
+
+@dataclass(slots=True)
+class _Trip:
+    """What became of the attempts of one call: how each ended, and the seconds at the gate."""
+
+    ends: list[str] = field(default_factory=list)
+    waited: float = 0.0
+
+    @property
+    def retried(self) -> tuple[str, ...]:
+        return tuple(self.ends[:-1])
+
+
+_TRIP: ContextVar[_Trip] = ContextVar("trip")
+_FOUND = "improv"
+
+
+class _Wire(openai.DefaultAioHttpClient):
+    """The openai client's own HTTP client, with the endpoint's gate before each attempt.
+
+    A reply is read whole and understood here, inside an attempt: one that breaks off, takes too
+    long or is no JSON is an attempt that failed, which the openai client then repeats as it
+    repeats all others.
+    """
+
+    def __init__(self, gate: Gate, secret: str, timeout: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._gate_in = gate
+        self._secret = secret.encode()
+        self._patience = timeout
+
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **options: Any
+    ) -> httpx2.Response:
+        trip, gate, clock = _TRIP.get(), self._gate_in, time.perf_counter()
+        async with gate:
+            trip.waited += time.perf_counter() - clock
+            end = "connection"
+            kind: Kind = "error"
+            try:
+                async with asyncio.timeout(self._patience):
+                    response = await super().send(request, stream=True, **options)
+                    content = await _read(response)
+                if len(self._secret) > _TELLING and self._secret in content:
+                    content = content.replace(self._secret, b"[key]")
+                end, kind = str(response.status_code), _weather(response.status_code)
+                if not response.is_success:
+                    return _told(response, content, request)
+                end = "unreadable"
+                response.extensions[_FOUND] = _understood(response, content, request)
+                end, kind = "ok", "ok"
+                return response
+            except (TimeoutError, httpx2.TimeoutException) as e:
+                end = "connection" if _dropped(e) else "timeout"
+                if isinstance(e, httpx2.TimeoutException):
+                    raise
+                raise httpx2.ReadTimeout("no whole reply", request=request) from None
+            except ModelError as e:
+                end = e.kind
+                raise
+            finally:
+                trip.ends.append(end)
+                gate.note(kind)
 
 
 class _Client(openai.AsyncOpenAI):
@@ -201,7 +264,7 @@ class _Client(openai.AsyncOpenAI):
         self._templates: dict[str, tuple[httpx2.Request, httpx2.Headers]] = {}
         self._options: dict[str, FinalRequestOptions] = {}
 
-    async def send_json(self, path: str, content: bytes) -> httpx2.Response:
+    async def send_json(self, path: str, content: bytes) -> Json:
         """Do what `post` does with a body of our own, its options built once for each path."""
         if path not in self._options:
             self._options[path] = FinalRequestOptions.construct(
@@ -213,7 +276,9 @@ class _Client(openai.AsyncOpenAI):
             )
         options = self._options[path].model_copy()
         options.content = content
-        return await self.request(httpx2.Response, options)
+        response = await self.request(httpx2.Response, options)
+        found: Json = response.extensions[_FOUND]
+        return found
 
     def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
         if options.url not in self._templates:
@@ -315,32 +380,60 @@ def _reply(found: Json) -> tuple[str, str]:
     return text or "", str(choice.get("finish_reason") or "")
 
 
+def _understood(response: httpx2.Response, content: bytes, request: httpx2.Request) -> Json:
+    """Read a reply as a JSON object. Raises httpx2.DecodingError, which is tried again."""
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        kind = response.headers.get("content-type", "no content type")
+        start = content[:80].decode("utf-8", "replace")
+        what = f"answered {kind} that is not JSON: {start!r}"
+        raise httpx2.DecodingError(what, request=request) from None
+    if not isinstance(found, dict):
+        raise httpx2.DecodingError("answered no object", request=request)
+    return found
+
+
+def _told(response: httpx2.Response, content: bytes, request: httpx2.Request) -> httpx2.Response:
+    """Return an error with its text; one that says that no credit is left is not tried again."""
+    headers = {k: v for k, v in response.headers.items() if k not in _OF_THE_WIRE}
+    if b"insufficient_quota" in content:
+        headers["x-should-retry"] = "false"
+    return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
+
+
+_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
+_TELLING = 5
+"""A key of so few characters ("none", "dummy") is no secret, and may be any word of a reply."""
+
+
+def _weather(status: int) -> Kind:
+    """Return what a status says of an endpoint's load: "ok", "limited" or "error"."""
+    if status == 429:
+        return "limited"
+    return "error" if status >= 500 or status in (408, 409) else "ok"
+
+
 def _failure(error: Exception, url: str, model: Model) -> ModelError:
-    where = _public(url)
-    request = getattr(error, "request", None) if isinstance(error, openai.APIError) else None
-    retries = int(request.headers.get("x-stainless-retry-count", 0)) if request is not None else 0
+    where = public(url)
+    if isinstance(error.__cause__, httpx2.DecodingError):
+        return ModelError(f"{where} {error.__cause__}", kind="unreadable")
     if _dropped(error):
-        return ModelError(f"{where} broke the connection", kind="connection", retries=retries)
-    if isinstance(error, openai.APITimeoutError | TimeoutError | httpx2.TimeoutException):
-        return ModelError(
-            f"{where} did not answer within {model.timeout:g} s", kind="timeout", retries=retries
-        )
+        return ModelError(f"{where} broke the connection", kind="connection")
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout")
     if isinstance(error, openai.APIStatusError):
         status, code = error.status_code, str(getattr(error, "code", "") or "")
         what = f"{where} answered {status}" + (f" ({code})" if code else "")
-        if code == "insufficient_quota":
-            return EndpointError(
-                f"{what}: the account has no credit left", kind="quota", retries=retries
-            )
+        if code == "insufficient_quota" or status == 402:
+            return EndpointError(f"{what}: the account has no credit left", kind="quota")
         if status in (401, 403):
-            return EndpointError(f"{what}: check {model.api_key_env}", kind="key", retries=retries)
+            return EndpointError(f"{what}: check {model.api_key_env}", kind="key")
         if status == 404:
-            return EndpointError(
-                f"{what}: is '{model.model}' served there?", kind="model", retries=retries
-            )
+            return EndpointError(f"{what}: is '{model.model}' served there?", kind="model")
         detail = _detail(error)
-        return ModelError(f"{what}{detail}", kind=f"status {status}", retries=retries)
-    return ModelError(f"{where} broke the connection", kind="connection", retries=retries)
+        return ModelError(f"{what}{detail}", kind=f"status {status}")
+    return ModelError(f"{where} broke the connection", kind="connection")
 
 
 def _dropped(error: BaseException | None) -> bool:
@@ -359,8 +452,13 @@ def _detail(error: openai.APIStatusError) -> str:
     return f": {str(message)[:300]}" if message else ""
 
 
+def remote_address(model: Model) -> str:
+    """Return the URL of a model that this machine does not serve itself."""
+    return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+
+
 @functools.lru_cache(maxsize=256)
-def _public(url: str) -> str:
+def public(url: str) -> str:
     """Return an address that may be shown: never its user, password or query."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
@@ -379,6 +477,12 @@ def _params(body: Json) -> str:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _served(found: Json) -> str:
+    """Return which model an endpoint says that it was, and its fingerprint where it has one."""
+    told = (found.get("model"), found.get("system_fingerprint"))
+    return " ".join(t for t in told if isinstance(t, str))[:200]
 
 
 def _cached(usage: Json, found: Json) -> int | None:

@@ -111,6 +111,16 @@ def note(author: Author, name: str, text: str) -> Block:
     return Block.of("note", f"(A note from {author.called} to {name}: {text})")
 
 
+def memory(name: str, text: str) -> Block:
+    """Return the block of what a character remembers instead of the scene so far."""
+    return Block.of("memory", f"(What {name} remembers: {text.strip()})")
+
+
+def probe(name: str, question: str) -> Block:
+    """Return the block of a question put to a character off the record."""
+    return Block.of("cue", f"(To {name} alone, and no part of the scene: {question.strip()})")
+
+
 def author_asked(turn: int, turns: int) -> Block:
     """Return the question a live author is asked before a turn."""
     return Block.of("cue", f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)")

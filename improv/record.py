@@ -13,10 +13,16 @@ from typing import Any, Literal
 MAIN = "main"
 """The branch of a trial that shares its turns with no other."""
 
-BlockKind = Literal["frame", "world", "cast", "card", "transcript", "note", "cue", "author", "task"]
-TurnKind = Literal["written", "direction", "line", "silence"]
+REGENERATED = 1000
+"""The first attempt of a draw that is a regeneration, asked for after the scene was played."""
+
+BlockKind = Literal[
+    "frame", "world", "cast", "card", "memory", "transcript", "note", "cue", "author", "task"
+]
+TurnKind = Literal["written", "direction", "line", "silence", "probe"]
+Origin = Literal["main", "branch", "regeneration", "probe"]
 ActKind = Literal["note", "cue", "move", "end", "nothing", "unread"]
-Purpose = Literal["line", "author"]
+Purpose = Literal["line", "author", "probe"]
 Hearing = Literal["said", "name", "order", "none"]
 
 
@@ -36,7 +42,8 @@ class Draw:
     """One sample from a model, by identity: two draws are the same if and only if these six agree.
 
     `turn` is the turn being prepared (1 is the first improvised one), `role` the character's
-    name, or "author" for the author, and `attempt` counts regenerations of the same draw from 0.
+    name, or "author" for the author, and `attempt` counts further samples of the same draw: from
+    0 those that the scene itself makes, from REGENERATED those that somebody asked for later.
     """
 
     trial: str
@@ -72,8 +79,10 @@ class Block:
 class Call:
     """One call to a model as it was journaled: what was asked, what came back, what it cost.
 
-    Latency is in seconds from sending to the whole reply, retries included. Token counts are the
-    endpoint's own, and None where it gives none. `error` is empty for a call that succeeded.
+    Latency is in seconds from sending to the whole reply, with retries and their pauses, but
+    without the seconds `waited` for leave to send. `retried` says why, once for each retry. Token
+    counts are the endpoint's own, and None where it gives none. `error` is empty for a call that
+    succeeded. `served` is the model that the endpoint says it was, with its fingerprint.
     """
 
     draw: Draw
@@ -91,6 +100,9 @@ class Call:
     latency: float
     retries: int
     error: str = ""
+    waited: float = 0.0
+    retried: tuple[str, ...] = ()
+    served: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,7 @@ class Turn:
     with `seq` 0, and a direction that precedes one has its own `seq`. `raw` is the model's reply
     before cleaning and `cuts` names the cleaning rules that applied. `addressed` is who the line
     speaks to ("" for nobody in particular) and `by` how that is known: said outright, by name,
-    or by turn order.
+    or by turn order. A `probe` is an answer off the record: no turn of the scene.
     """
 
     trial: str
@@ -186,6 +198,7 @@ class Outcome:
     prompt_tokens: int
     completion_tokens: int
     failure: Failure | None
+    origin: Origin = "main"
 
 
 Json = dict[str, Any]

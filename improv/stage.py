@@ -9,34 +9,45 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 import mesa
 
 from improv import prompt
 from improv.author import Author
+from improv.branch import Past, last_turn
 from improv.character import Character
+from improv.edit import EVERYBODY
 from improv.hearing import addressed
 from improv.line import clean
 from improv.model import Drawer
-from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Turn, TurnKind, seed_of
+from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
 from improv.trial import Trial
 
 
 class Stage(mesa.Model):  # type: ignore[misc]
-    """One scene of one trial. `turns` and `book` (blocks by id) grow as it is played."""
+    """One scene of one trial. `turns` and `book` (blocks by id) grow as it is played.
 
-    def __init__(self, trial: Trial, branch: str = MAIN) -> None:
-        super().__init__(seed=seed_of("stage", trial.id, branch))
-        self.running: bool = True
+    With a `past` it is a branch: the shared turns are relived, not drawn, whatever the edited
+    scene would make of them, and then the branch's own are played.
+    """
+
+    def __init__(self, trial: Trial, past: Past | None = None) -> None:
+        self.branch = past.branch.id if past is not None else MAIN
+        super().__init__(seed=seed_of("stage", trial.id, self.branch))
         self.trial = trial
-        self.branch = branch
         self.scene = trial.scene
         self.turns: list[Turn] = []
         self.book: dict[str, Block] = {}
         self.cast = [Character(self, self.scene, c, self.book) for c in self.scene.cast]
         self.by_name = {c.name: c for c in self.cast}
         self.author = Author(self, self.scene, self.book) if self.scene.author.live else None
+        self._past = past
+        self._fork = past.branch.fork if past is not None else 0
+        self._last = last_turn(self.scene, past.branch) if past is not None else self.scene.turns
+        self.running: bool = self._last > 0
+        self._kept: Turn | None = None
         self._known = tuple((c.who.name, tuple(c.who.aliases)) for c in self.cast)
         self._cued = ""
         self._thought: tuple[Act, ...] = ()
@@ -51,10 +62,26 @@ class Stage(mesa.Model):  # type: ignore[misc]
         """The improvised turn being played, from 1; 0 before the first."""
         return int(self.steps)
 
+    @property
+    def own(self) -> list[Turn]:
+        """The turns that are this branch's own: all of them but those it shares."""
+        return [t for t in self.turns if t.turn > self._fork or self._past is None]
+
+    async def play(self, draw: Drawer) -> None:
+        """Play the scene to its end. Raises ModelError."""
+        while self.running:
+            self.step()
+            await self.act(draw)
+        if self._past is not None and self._past.branch.origin == "probe":
+            await self._probe(draw, self._past)
+
     def step(self) -> None:
         """Open the next turn: what was thought meanwhile takes effect, and events happen."""
         self._seq = 0
         self._acts = []
+        self._kept = None
+        if self._past is not None and self._relives(self._past):
+            return
         thought, self._thought = self._thought, ()
         self._take_effect(thought)
         for event in self.scene.events:
@@ -68,6 +95,14 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     async def act(self, draw: Drawer) -> None:
         """Let the author (where it is due) and then the speaker act. Raises ModelError."""
+        if self._past is not None and self._kept is not None:
+            await self._again(draw, self._past, self._kept)
+        elif self._past is None or self.turn > self._fork:
+            await self._act(draw)
+        if self.turn >= self._last:
+            self.running = False
+
+    async def _act(self, draw: Drawer) -> None:
         author = self.author
         due = self.running and author is not None and author.due(self.turn)
         thinking = due and self.scene.author.when == "during"
@@ -87,8 +122,116 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 self._speak(speaker, call)
             else:
                 self._speak(speaker, await speaker.act(draw, self._draw(speaker.name, "line")))
-        if self.turn >= self.scene.turns:
-            self.running = False
+
+    # -- what was played before ------------------------------------------------------------
+
+    def _relives(self, past: Past) -> bool:
+        """Relive this turn, or what of it a branch keeps; whether there is nothing more to open."""
+        edit = past.branch.change
+        keeps = past.branch.origin == "regeneration" or edit.line is not None
+        if self.turn <= self._fork or (keeps and self.turn == self._fork + 1):
+            self._relive(past, past.of(self.turn), to_the_line=self.turn > self._fork)
+            return True
+        if self.turn == self._fork + 1 + keeps:
+            self._awake(past)
+        return False
+
+    def _relive(self, past: Past, rows: Sequence[Turn], *, to_the_line: bool) -> None:
+        """Take everybody through a turn as it was: who heard what, and what the author did."""
+        for event in self.scene.events:
+            if event.turn == self.turn:
+                for name in event.enter:
+                    self.by_name[name].present = True
+                for name in event.exit:
+                    self.by_name[name].present = False
+        thought = past.thoughts.get(self.turn) if self.author is not None else None
+        during = self.scene.author.when == "during"
+        for row in rows:
+            spoken = row.kind in ("line", "silence")
+            if self.author and thought is not None and (spoken or (row.acts and not during)):
+                self.author.recall(self.turn, thought)
+                thought = None
+            for act in row.acts:
+                self._recall(act)
+            if spoken:
+                # Chosen as it was then, so that an order's own memory stays right.
+                self.speaker()
+            if spoken and to_the_line:
+                self._kept, self._acts = row, list(row.acts)
+                return
+            self._hear_again(row if not to_the_line else replace(row, branch=self.branch))
+        if self.author and thought is not None:
+            self.author.recall(self.turn, thought)
+
+    def _recall(self, act: Act) -> None:
+        if act.kind == "note" and act.to in self.by_name:
+            self.by_name[act.to].thread.show(prompt.note(self.scene.author, act.to, act.text))
+        elif act.kind == "cue":
+            self._cued = act.to
+        elif act.kind == "move" and self.author is not None:
+            self.author.made.add(act.to)
+
+    def _hear_again(self, row: Turn) -> None:
+        aside_to = row.heard_by if row.aside else None
+        spoken = bool(row.speaker)
+        block = (
+            prompt.spoken(row.speaker, row.text, aside_to) if spoken else prompt.direction(row.text)
+        )
+        for name in row.heard_by:
+            self.by_name[name].thread.show(block)
+        if self.author is not None and self.author.hears(row.aside):
+            self.author.thread.show(block)
+        if spoken:
+            speaker = self.by_name[row.speaker]
+            speaker.recall(block, row.raw)
+            speaker.last_spoke = len(self.turns)
+            self._last_speaker = row.speaker
+        self.turns.append(row)
+        self._seq = row.seq + 1
+
+    def _awake(self, past: Past) -> None:
+        """Begin the branch's own play: what was still pending, and what the edit changes."""
+        edit = past.branch.change
+        pending = past.thoughts.get(self.turn - 1)
+        if self.author is not None and pending is not None and self.scene.author.when == "during":
+            self._thought = self.author.read(self.turn - 1, pending)
+        for character in self.cast:
+            memory = edit.memory.get(character.name, edit.memory.get(EVERYBODY))
+            if memory is not None:
+                character.wake(memory)
+        if edit.move is not None:
+            text = self.scene.author.moves.get(edit.move, edit.move)
+            self._take_effect([Act("move", edit.move, text)])
+
+    async def _again(self, draw: Drawer, past: Past, kept: Turn) -> None:
+        """Say one kept turn's line otherwise: as it was edited, or drawn once more."""
+        speaker = self.by_name[kept.speaker]
+        edit = past.branch.change
+        if past.branch.origin == "regeneration":
+            identity = Draw(
+                self.trial.id, kept.branch, self.turn, speaker.name, "line", past.branch.attempt
+            )
+            self._speak(speaker, await speaker.act(draw, identity))
+        else:
+            to = kept.heard_by if kept.aside else None
+            self._utter(speaker, "line", edit.line or "", cuts=("edited",), aside_to=to)
+
+    async def _probe(self, draw: Drawer, past: Past) -> None:
+        """Ask a character something that neither it nor anybody else will remember."""
+        character = self.by_name[past.branch.of]
+        identity = Draw(
+            self.trial.id, self.branch, self.turn + 1, character.name, "probe", past.branch.attempt
+        )
+        call = await character.answer(past.branch.ask, draw, identity)
+        line = clean(call.reply, character.name, list(self.by_name))
+        self.turns.append(
+            Turn(
+                self.trial.id, self.branch, self.turn + 1, 0, "probe", character.name, line.text,
+                raw=call.reply, cuts=line.cuts,
+            )
+        )  # fmt: skip
+
+    # -- who acts --------------------------------------------------------------------------
 
     def speaker(self) -> Character | None:
         """Choose who speaks: the author's cue first, then the scene's order."""
@@ -103,11 +246,16 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def dice(self, purpose: str) -> random.Random:
         """Return Mesa's random source, set by what it is for: nothing random is carried over."""
-        self.random.seed(seed_of(purpose, self.trial.id, self.branch, self.turn))
+        past = self._past
+        shared = past is not None and self.turn <= self._fork
+        branch = past.owner(self.turn) if past is not None and shared else self.branch
+        self.random.seed(seed_of(purpose, self.trial.id, branch, self.turn))
         return self.random  # type: ignore[no-any-return]
 
-    def _draw(self, role: str, purpose: str) -> Draw:
-        return Draw(self.trial.id, self.branch, self.turn, role, purpose)  # type: ignore[arg-type]
+    def _draw(self, role: str, purpose: Purpose) -> Draw:
+        return Draw(self.trial.id, self.branch, self.turn, role, purpose)
+
+    # -- what happens ----------------------------------------------------------------------
 
     def _written(self) -> None:
         for opening in self.scene.opening:
@@ -194,9 +342,11 @@ class Stage(mesa.Model):  # type: ignore[misc]
         heard_by: tuple[str, ...] = (),
     ) -> None:
         acts, self._acts = tuple(self._acts), []
+        # The written opening is no branch's own.
+        branch = self.branch if self.turn else MAIN
         self.turns.append(
             Turn(
-                self.trial.id, self.branch, self.turn, self._seq, kind, speaker, text, raw, cuts,
+                self.trial.id, branch, self.turn, self._seq, kind, speaker, text, raw, cuts,
                 to, by, aside, heard_by, acts,
             )
         )  # fmt: skip

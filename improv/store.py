@@ -2,25 +2,31 @@
 
     runs/<run id>/
       study.yaml            the study as it was resolved: every scene as it is played
-      run.json              versions, plan hash, models, status
+      run.json              versions, plan hash, model, branches, status
+      lock  holder.json     who is playing it now
       journal/<host>.jsonl  every call, written before its reply is used
+      journal/study.yaml    the study as it was when the run was made, to compare
       shards/<host>-<n>.*   finished trials; the `.trials` file comes last and makes them count
-      trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet
+      trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
+      aside/                what was found torn or foreign
 
-While a run plays, its hosts write shards; when it ends they are compacted into the five tables,
-sorted by trial and turn. Any address that pyarrow.fs knows can hold the runs folder.
+While a run plays, its hosts write shards; when it ends they are compacted into the tables,
+sorted by trial and turn. A branch's rows are its own; what it shares is read from its parents.
+Any address that pyarrow.fs knows can be read; a run is played in a folder that is mounted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
@@ -29,111 +35,28 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from improv.errors import RunError
-from improv.record import MAIN, Act, Block, Call, Draw, Json, Score, Transcript, Turn
+from improv.journal import Journaled
+from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
 from improv.study import Study, resolved, unresolved
-from improv.trial import Trial
+from improv.tables import (
+    PLAYED,
+    SCHEMAS,
+    SORT,
+    block_rows,
+    call_of,
+    call_row,
+    conform,
+    first_of_each,
+    score_rows,
+    turn_of,
+    turn_row,
+)
 
 ROW_GROUP = 10_000
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-_TEXT = pa.string()
-_PAIRS = pa.list_(pa.struct([("name", _TEXT), ("value", _TEXT)]))
-_IDENTITY = [("trial", _TEXT), ("branch", _TEXT)]
-
-SCHEMAS: dict[str, pa.Schema] = {
-    "trials": pa.schema(
-        [
-            *_IDENTITY,
-            ("index", pa.int32()),
-            ("scene", _TEXT),
-            ("title", _TEXT),
-            ("condition", _TEXT),
-            ("levels", _PAIRS),
-            ("block", _TEXT),
-            ("replicate", pa.int32()),
-            ("status", _TEXT),
-            ("failure", _TEXT),
-            ("failure_kind", _TEXT),
-            ("failure_turn", pa.int32()),
-            ("turns", pa.int32()),
-            ("calls", pa.int32()),
-            ("prompt_tokens", pa.int64()),
-            ("completion_tokens", pa.int64()),
-            ("cached_tokens", pa.int64()),
-            ("retries", pa.int32()),
-            ("seconds", pa.float64()),
-        ]
-    ),
-    "turns": pa.schema(
-        [
-            *_IDENTITY,
-            ("turn", pa.int32()),
-            ("seq", pa.int32()),
-            ("kind", _TEXT),
-            ("speaker", _TEXT),
-            ("text", _TEXT),
-            ("raw", _TEXT),
-            ("cuts", pa.list_(_TEXT)),
-            ("addressed", _TEXT),
-            ("by", _TEXT),
-            ("aside", pa.bool_()),
-            ("heard_by", pa.list_(_TEXT)),
-            ("acts", pa.list_(pa.struct([("kind", _TEXT), ("to", _TEXT), ("text", _TEXT)]))),
-        ]
-    ),
-    "calls": pa.schema(
-        [
-            *_IDENTITY,
-            ("turn", pa.int32()),
-            ("role", _TEXT),
-            ("purpose", _TEXT),
-            ("attempt", pa.int32()),
-            ("model", _TEXT),
-            ("endpoint", _TEXT),
-            ("mode", _TEXT),
-            ("params", _TEXT),
-            ("blocks", pa.list_(_TEXT)),
-            ("reply", _TEXT),
-            ("finish_reason", _TEXT),
-            ("prompt_tokens", pa.int32()),
-            ("completion_tokens", pa.int32()),
-            ("cached_tokens", pa.int32()),
-            ("started", pa.float64()),
-            ("latency", pa.float64()),
-            ("retries", pa.int32()),
-            ("error", _TEXT),
-        ]
-    ),
-    "blocks": pa.schema([("id", _TEXT), ("kind", _TEXT), ("text", _TEXT)]),
-    "scores": pa.schema(
-        [
-            *_IDENTITY,
-            ("turn", pa.int32()),
-            ("character", _TEXT),
-            ("measure", _TEXT),
-            ("version", _TEXT),
-            ("value", pa.float64()),
-            ("evidence", _TEXT),
-        ]
-    ),
-}
-"""The columns of each table. Times are in seconds, `started` since the epoch."""
-
-CLOCKED = {
-    "trials": ("seconds", "retries", "cached_tokens"),
-    "calls": ("started", "latency", "retries", "endpoint", "cached_tokens"),
-}
-"""Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
-
-_SORT = {
-    "trials": ["index", "branch"],
-    "turns": ["trial", "branch", "turn", "seq"],
-    "calls": ["trial", "branch", "turn", "purpose", "role", "attempt"],
-    "blocks": ["id"],
-    "scores": ["trial", "branch", "turn", "measure", "character"],
-}
-_CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
-_TURN_FIELDS = [f.name for f in fields(Turn) if f.name != "acts"]
+_log = logging.getLogger("improv")
+_READING = (OSError, pa.ArrowException, KeyError, ValueError)
+_BETWEEN = "\x1f"
 
 
 def place(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
@@ -196,52 +119,144 @@ class RunFolder:
     def id(self) -> str:
         return self.path.rsplit("/", 1)[-1]
 
+    @property
+    def local(self) -> Path:
+        """The folder as this machine mounts it. Raises RunError where it does not."""
+        if not isinstance(self.fs, pafs.LocalFileSystem):
+            raise RunError(
+                f"{self.path}: a run is played in a folder that this machine mounts; what was "
+                "played can be copied to an object store and read there"
+            )
+        return Path(self.path)
+
     # -- writing ---------------------------------------------------------------------------
 
     def create(self, study: Study, meta: Json) -> None:
         """Make the folder with its study and run.json. Raises RunError if it cannot be made."""
+        folder = self.local
+        text = resolved(study).encode()
         try:
             if self.exists():
                 raise RunError(f"{self.path}: there is a run already")
-            if isinstance(self.fs, pafs.LocalFileSystem):
-                # Transcripts may be anybody's; only their owner reads them.
-                Path(self.path).mkdir(mode=0o700, parents=True)
+            # Transcripts may be anybody's; only their owner reads them.
+            folder.mkdir(mode=0o700, parents=True)
             for part in ("journal", "shards"):
-                self.fs.create_dir(f"{self.path}/{part}")
-            self._put("study.yaml", resolved(study).encode())
+                (folder / part).mkdir(mode=0o700)
+            self._put("study.yaml", text)
+            self._put("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
-            raise RunError(f"{self.path}: cannot be written: {e}") from None
+            raise RunError(f"{self.path}: cannot be written: {e.strerror or e}") from None
 
     def update(self, changes: Json) -> None:
-        """Change run.json, whole or not at all."""
+        """Change run.json, whole or not at all. Raises OSError."""
         meta = (self.meta() if self.exists() else {}) | changes
         self._put("run.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2))
 
-    def compact(self, *, finished: bool) -> None:
-        """Merge the shards into the five tables, sorted, and remove them.
+    def keep_limits(self, rows: Sequence[Json]) -> None:
+        """Append to the history of the limits that endpoints were given. Raises OSError."""
+        file = os.open(self.local / "journal/limits.jsonl", _APPEND, 0o600)
+        with os.fdopen(file, "wb") as sink:
+            sink.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
-        With the run `finished`, the tables hold all that the journals did, which go too.
+    def compact(self, *, finished: bool) -> None:
+        """Merge the shards into the tables, sorted, and remove them. Raises OSError.
+
+        With the run `finished`, the tables hold all that the journals did, which go too. Whoever
+        is killed in between leaves rows in both a shard and a table, which `table` reads once.
         """
-        if self._shards():
-            for name in ("turns", "calls", "blocks", "scores", "trials"):
+        folder = self.local
+        if self._stems():
+            for name in PLAYED:
                 self.write_table(name, self.table(name))
-            self.fs.delete_dir_contents(f"{self.path}/shards", missing_dir_ok=True)
+            _empty(folder / "shards")
+        limits = self.table("limits")
+        if len(limits):
+            self.write_table("limits", limits)
+            (folder / "journal/limits.jsonl").unlink(missing_ok=True)
         if finished:
-            self.fs.delete_dir_contents(f"{self.path}/journal", missing_dir_ok=True)
+            _empty(folder / "journal")
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write one whole table, sorted and compressed, under a temporary name first."""
-        table = table.sort_by([(c, "ascending") for c in _SORT[name]])
-        final = f"{self.path}/{name}.parquet"
-        with self.fs.open_output_stream(f"{final}.tmp") as sink:
-            pq.write_table(table, sink, compression="zstd", row_group_size=ROW_GROUP)
-        self.fs.move(f"{final}.tmp", final)
+        table = table.sort_by([(c, "ascending") for c in SORT[name]])
+        with self._sink(f"{name}.parquet") as sink:
+            pq.write_table(
+                table, sink, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True
+            )
+
+    def write_shard(self, stem: str, rows: dict[str, list[Json]]) -> None:
+        """Write finished trials; the table of trials last, because it makes the rest count."""
+        for name in PLAYED:
+            if rows[name]:
+                table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
+                with self._sink(f"shards/{stem}.{name}.parquet") as sink:
+                    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+
+    def mend(self) -> list[str]:
+        """Set aside whatever is torn or foreign, and say what. Raises OSError.
+
+        Nobody may be playing the run. A trial whose shard is set aside is owed again; its calls
+        are in the journal still.
+        """
+        folder, told = self.local, []
+        for file in [*folder.glob("*.tmp"), *folder.glob("*/*.tmp")]:
+            file.unlink()
+        for file in sorted(folder.glob("*.parquet")):
+            told += self._check(file, file.stem, [file], content=False)
+        shards = [f for f in sorted((folder / "shards").glob("*")) if f.is_file()]
+        complete = {f.name.split(".")[0] for f in shards if f.name.endswith(".trials.parquet")}
+        for file in shards:
+            stem, _, rest = file.name.partition(".")
+            kind = rest.removesuffix(".parquet")
+            if not file.exists():
+                continue  # it was set aside with another of its shard
+            if kind not in PLAYED or not rest.endswith(".parquet"):
+                told.append(self._aside([file], "is no shard of a run"))
+            elif stem not in complete:
+                file.unlink()  # its trials were never said to be finished
+            else:
+                whole = [f for f in shards if f.name.startswith(f"{stem}.")]
+                told += self._check(file, kind, whole, content=True)
+        for file, lines in Journaled(folder / "journal").refresh().strange.items():
+            told.append(f"{file}: {lines} torn or foreign lines, which do not count")
+        return told
+
+    def _check(self, file: Path, kind: str, with_it: list[Path], *, content: bool) -> list[str]:
+        try:
+            if kind not in SCHEMAS:
+                return [self._aside(with_it, "is no table of a run")]
+            if content:
+                conform(pq.read_table(file, page_checksum_verification=True), kind)
+            else:
+                conform(pq.ParquetFile(file).schema_arrow.empty_table(), kind)
+        except _READING as e:
+            return [self._aside(with_it, f"cannot be read ({_first(e)})")]
+        return []
+
+    def _aside(self, files: Sequence[Path], why: str) -> str:
+        aside = self.local / "aside"
+        aside.mkdir(mode=0o700, exist_ok=True)
+        for file in files:
+            if file.exists():
+                file.rename(aside / f"{uuid.uuid4().hex[:6]}-{file.name}")
+        return f"{files[0]}: {why}; set aside in {aside}"
 
     def _put(self, name: str, data: bytes) -> None:
-        with self.fs.open_output_stream(f"{self.path}/{name}.tmp") as sink:
+        with self._sink(name) as sink:
             sink.write(data)
-        self.fs.move(f"{self.path}/{name}.tmp", f"{self.path}/{name}")
+
+    @contextlib.contextmanager
+    def _sink(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file that gets its name when it is whole and on the disk."""
+        final = self.local / name
+        temporary = final.with_name(f"{final.name}.tmp")
+        # Not by pyarrow, which neither makes files private nor waits for the disk.
+        with os.fdopen(os.open(temporary, _CREATE, 0o600), "wb") as sink:
+            yield sink
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(final)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -258,127 +273,214 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
     def study(self) -> Study:
-        """Return the study as it was resolved when the run was made."""
-        return unresolved(self._get("study.yaml").decode(), f"{self.path}/study.yaml")
+        """Return the study as it was resolved when the run was made. Raises StudyError."""
+        return unresolved(self.study_text(), f"{self.path}/study.yaml")
+
+    def study_text(self, *, first: bool = False) -> str:
+        """Return the study's text; the `first` is what it was when the run was made, if known."""
+        if first:
+            with contextlib.suppress(OSError):
+                return self._get("journal/study.yaml").decode()
+        try:
+            return self._get("study.yaml").decode()
+        except OSError as e:
+            raise RunError(f"{self.path}/study.yaml: cannot be read: {e}") from None
 
     def table(
         self, name: str, *, trial: str | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
         """Return a table: what was compacted and every shard that counts.
 
-        With `trial`, only that trial's rows, read from the row groups that can hold them.
+        With `trial`, only that trial's rows, read from the row groups that can hold them. A file
+        that cannot be read is passed over with a warning.
         """
-        schema = SCHEMAS[name]
-        if columns is not None:
-            schema = pa.schema([schema.field(c) for c in columns])
-        keep = [("trial", "=", trial)] if trial is not None and name != "blocks" else None
         wanted = list(columns) if columns is not None else None
+        by = ["trial", "branch"] if name in PLAYED and name != "blocks" else []
+        needed = None if wanted is None else list(dict.fromkeys([*wanted, *by]))
+        keep = [("trial", "=", trial)] if trial is not None and by else None
+        stems = self._stems()
+        files = [f"{self.path}/{name}.parquet"]
+        files += [f"{self.path}/shards/{stem}.{name}.parquet" for stem in stems]
+        lost = self._lost(stems, trial) if by else {}
+        seen: set[str] = set()
         parts = []
-        for path in self._files(name):
-            with self.fs.open_input_file(path) as source:
-                part = pq.read_table(source, columns=wanted, filters=keep)
-            parts.append(part.select(schema.names).cast(schema))
-        whole = pa.concat_tables(parts) if parts else schema.empty_table()
+        for info in self.fs.get_file_info(files):
+            if info.type != pafs.FileType.File:
+                continue
+            part = self._read(info.path, name, needed, keep)
+            if part is None:
+                continue
+            if by and stems:
+                keys = _keys(part)
+                gone = seen | lost.get(info.base_name.split(".")[0], set())
+                if gone:
+                    stays = pc.invert(pc.is_in(keys, value_set=pa.array(sorted(gone), pa.string())))
+                    part = part.filter(stays)
+                if info.path == files[0]:
+                    # Killed while compacting: what a table holds, its shards hold once more.
+                    seen = set(keys.to_pylist())
+            parts.append(part)
+        if name == "limits":
+            parts += self._limits_since(parts)
+        whole = pa.concat_tables(parts) if parts else conform(pa.table({}), name, needed)
         if name == "blocks":
-            whole = _first_of_each(whole, "id")
-        order = [(c, "ascending") for c in _SORT[name] if c in schema.names]
-        return whole.sort_by(order) if order else whole
+            whole = first_of_each(whole, "id") if "id" in whole.schema.names else whole
+        order = [(c, "ascending") for c in SORT[name] if c in whole.schema.names]
+        whole = whole.sort_by(order) if order else whole
+        return whole if wanted is None else whole.select(wanted)
+
+    def branches(self, trial: str) -> list[Json]:
+        """Return the rows of a trial and its branches, the trial's own first."""
+        rows = self.table("trials", trial=trial).to_pylist()
+        return sorted(rows, key=lambda r: (r["branch"] != MAIN, r["fork"], r["branch"]))
 
     def transcript(self, trial: str, branch: str = MAIN) -> Transcript:
-        """Return the turns of one trial, in order."""
-        rows = self.table("turns", trial=trial).filter(pc.field("branch") == branch).to_pylist()
-        return Transcript(trial, branch, tuple(map(_turn, rows)))
+        """Return the turns of a trial or branch in order, the shared ones its parents' own."""
+        rows = self.table("turns", trial=trial)
+        whole: list[Turn] = []
+        for owner, first, last in self._owned(trial, branch):
+            own = pc.field("branch") == owner
+            found = rows.filter(own & (pc.field("turn") >= first) & (pc.field("turn") <= last))
+            whole += map(turn_of, found.to_pylist())
+        return Transcript(trial, branch, tuple(whole))
 
     def calls(self, trial: str, branch: str = MAIN) -> list[Call]:
-        """Return the calls of one trial, in order."""
-        rows = self.table("calls", trial=trial).filter(pc.field("branch") == branch).to_pylist()
-        return [_call(row) for row in rows]
+        """Return the calls that made a trial or branch, the shared ones included, in order."""
+        by_id = {r["branch"]: r for r in self.branches(trial)}
+        calls = [call_of(row) for row in self.table("calls", trial=trial).to_pylist()]
+        found = []
+        for owner, first, last in self._owned(trial, branch):
+            row = by_id.get(owner, {})
+            parent = row.get("parent") if row.get("origin") == "regeneration" else None
+            for call in calls:
+                draw = call.draw
+                if not first <= draw.turn <= last:
+                    continue
+                if parent is None and draw.branch == owner:
+                    found.append(call)
+                elif parent is not None and draw.branch == owner:
+                    # One more draw of its parent's, whose author it keeps.
+                    found.append(replace(call, draw=replace(draw, branch=parent)))
+                elif parent is not None and draw.branch == parent and draw.purpose == "author":
+                    found.append(call)
+        return found
+
+    def all_calls(self) -> Iterator[Call]:
+        """Yield every call of the run that is in its tables."""
+        for batch in self.table("calls").to_batches():
+            yield from map(call_of, batch.to_pylist())
+
+    def _owned(self, trial: str, branch: str) -> list[tuple[str, int, int]]:
+        """Return who owns which turns of a branch: (branch, first turn, last turn)."""
+        if branch == MAIN:
+            return [(MAIN, 0, _EVER)]
+        by_id = {r["branch"]: r for r in self.branches(trial)}
+        found: list[tuple[str, int, int]] = []
+        last = _EVER
+        while branch != MAIN:
+            if branch not in by_id:
+                raise RunError(f"{self.id}: trial {trial} has no branch {branch}")
+            fork = by_id[branch]["fork"]
+            if fork < last:
+                found.append((branch, fork + 1, last))
+                last = fork
+            branch = by_id[branch]["parent"]
+        return [*reversed([*found, (MAIN, 0, last)])]
 
     def blocks(self, ids: Iterable[str]) -> dict[str, Block]:
         """Return the blocks of these ids."""
-        wanted = pa.array(list(dict.fromkeys(ids)), _TEXT)
+        wanted = pa.array(list(dict.fromkeys(ids)), pa.string())
         table = self.table("blocks")
         rows = table.filter(pc.is_in(table["id"], value_set=wanted)).to_pylist()
         return {row["id"]: Block(**row) for row in rows}
 
     def trial(self, name: str) -> Json:
-        """Return the row of a trial by id, its number in the plan, or a unique beginning of the id.
+        """Return the row of a trial by id, its number in the plan, or a unique beginning of the
+        id; with `~BRANCH` after it, the row of that branch.
 
         Raises RunError where there is none or several.
         """
+        name, _, branch = name.partition("~")
         rows = self.table("trials").to_pylist()
         exact = [r for r in rows if r["trial"] == name]
         numbered = [r for r in rows if name == str(r["index"])]
         near = exact or numbered or [r for r in rows if r["trial"].startswith(name)]
-        near = [r for r in near if r["branch"] == MAIN] or near
+        if branch:
+            near = [r for r in near if r["branch"].startswith(branch)]
+            name = f"{name}~{branch}"
+        else:
+            near = [r for r in near if r["branch"] == MAIN] or near
         if len(near) != 1:
             why = "means several trials" if near else "is not a finished trial"
             raise RunError(f"{name}: {why} of {self.id}; `improv show {self.id}` lists them")
         row: Json = near[0]
         return row
 
-    def journaled(self) -> Iterator[Call | Block]:
-        """Yield what the hosts' journals hold; a torn last line is passed over."""
-        selector = pafs.FileSelector(f"{self.path}/journal", allow_not_found=True)
-        for info in sorted(self.fs.get_file_info(selector), key=lambda i: i.path):
-            if info.path.endswith(".jsonl"):
-                with self.fs.open_input_stream(info.path) as source:
-                    yield from _read_journal(source.read())
+    def journaled(self) -> Journaled:
+        """Return what the journals hold."""
+        return Journaled(self.local / "journal").refresh()
 
     def _get(self, name: str) -> bytes:
         with self.fs.open_input_stream(f"{self.path}/{name}") as source:
             return bytes(source.read())
 
-    def _shards(self) -> list[str]:
+    def _stems(self) -> list[str]:
         """Return the stems of the shards that count: those whose trials have been written."""
         selector = pafs.FileSelector(f"{self.path}/shards", allow_not_found=True)
-        names = [info.path for info in self.fs.get_file_info(selector)]
+        names = [info.base_name for info in self.fs.get_file_info(selector)]
         return sorted(
             n.removesuffix(".trials.parquet") for n in names if n.endswith(".trials.parquet")
         )
 
-    def _files(self, name: str) -> list[str]:
-        whole = f"{self.path}/{name}.parquet"
-        candidates = [whole] + [f"{stem}.{name}.parquet" for stem in self._shards()]
-        infos = self.fs.get_file_info(candidates)
-        return [i.path for i in infos if i.type == pafs.FileType.File]
+    def _lost(self, stems: Sequence[str], trial: str | None) -> dict[str, set[str]]:
+        """Find trials that two shards hold, and in which of them they do not count.
+
+        A host that was thought dead may still have written what another played anew.
+        """
+        lost: dict[str, set[str]] = {}
+        seen: set[str] = set()
+        keep = [("trial", "=", trial)] if trial is not None else None
+        for stem in stems:
+            path = f"{self.path}/shards/{stem}.trials.parquet"
+            part = self._read(path, "trials", ["trial", "branch"], keep)
+            keys = set(_keys(part).to_pylist()) if part is not None else set()
+            lost[stem] = keys & seen
+            seen |= keys
+        return lost
+
+    def _read(self, path: str, name: str, columns: list[str] | None, keep: Any) -> pa.Table | None:
+        try:
+            with self.fs.open_input_file(path) as source:
+                there = pq.read_schema(source).names
+            with self.fs.open_input_file(path) as source:
+                known = None if columns is None else [c for c in columns if c in there]
+                part = pq.read_table(source, columns=known, filters=keep)
+            return conform(part, name, columns)
+        except FileNotFoundError:
+            return None  # compacted between our look at the folder and now
+        except _READING as e:
+            _log.warning("%s: passed over, it cannot be read: %s", path, _first(e))
+            return None
+
+    def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
+        """Return the history that is not in the table yet."""
+        try:
+            data = self._get("journal/limits.jsonl")
+        except OSError:
+            return []
+        newest = max((pc.max(p["at"]).as_py() or 0.0 for p in parts), default=0.0)
+        rows = []
+        for line in data.split(b"\n"):
+            with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+                row = orjson.loads(line)
+                if row["at"] > newest:
+                    rows.append(row)
+        return [pa.Table.from_pylist(rows, schema=SCHEMAS["limits"])] if rows else []
 
 
-class Journal:
-    """Appends calls and blocks to one host's file, before anything is made of them.
-
-    Each append reaches the operating system at once, so that a crash of the process loses
-    nothing; `sync`, called every second or so, bounds what a power cut can take.
-    """
-
-    def __init__(self, run: RunFolder, host: str) -> None:
-        self._dirty = False
-        if not isinstance(run.fs, pafs.LocalFileSystem):
-            raise RunError(f"{run.path}: the journal needs a folder that this machine mounts")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._file = os.open(f"{run.path}/journal/{host}.jsonl", flags, 0o600)
-
-    def append(self, call: Call, blocks: Iterable[Block]) -> None:
-        """Write a call, and the blocks it was the first to show, in one piece."""
-        lines = [orjson.dumps([b.id, b.kind, b.text]) for b in blocks]
-        draw = call.draw
-        identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
-        rest = [getattr(call, name) for name in _CALL_FIELDS]
-        lines.append(orjson.dumps([identity, call.blocks, rest]))
-        lines.append(b"")
-        data = memoryview(b"\n".join(lines))
-        while data:
-            data = data[os.write(self._file, data) :]
-        self._dirty = True
-
-    def sync(self) -> None:
-        if self._dirty:
-            self._dirty = False
-            os.fsync(self._file)
-
-    def close(self) -> None:
-        self.sync()
-        os.close(self._file)
+_EVER = 1_000_000_000
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 class Shards:
@@ -388,7 +490,7 @@ class Shards:
         self._run = run
         self._host = host
         self._count = 0
-        self._rows: dict[str, list[Json]] = {name: [] for name in SCHEMAS}
+        self._rows: dict[str, list[Json]] = {name: [] for name in PLAYED}
 
     def __len__(self) -> int:
         return len(self._rows["trials"])
@@ -404,105 +506,34 @@ class Shards:
         """Add one finished trial whole."""
         rows = self._rows
         rows["trials"].append(trial)
-        rows["turns"] += map(_turn_row, turns)
-        rows["calls"] += map(_call_row, calls)
-        rows["blocks"] += [{"id": b.id, "kind": b.kind, "text": b.text} for b in blocks]
-        rows["scores"] += [{f.name: getattr(s, f.name) for f in fields(Score)} for s in scores]
+        rows["turns"] += map(turn_row, turns)
+        rows["calls"] += map(call_row, calls)
+        rows["blocks"] += block_rows(blocks)
+        rows["scores"] += score_rows(scores)
 
     def flush(self) -> None:
-        """Write what was gathered; the trials last, because they make the rest count."""
-        if not self._rows["trials"]:
+        """Write what was gathered. Raises OSError, and then holds it still."""
+        rows, self._rows = self._rows, {name: [] for name in PLAYED}
+        if not rows["trials"]:
             return
-        rows, self._rows = self._rows, {name: [] for name in SCHEMAS}
-        stem = f"{self._run.path}/shards/{self._host}-{self._count:06d}"
+        rows["blocks"] = list({row["id"]: row for row in rows["blocks"]}.values())
+        try:
+            self._run.write_shard(f"{self._host}-{self._count:06d}", rows)
+        except OSError:
+            for name, late in self._rows.items():
+                self._rows[name] = rows[name] + late
+            raise
         self._count += 1
-        for name in ("turns", "calls", "blocks", "scores", "trials"):
-            if not rows[name]:
-                continue
-            found = rows[name]
-            if name == "blocks":
-                found = list({row["id"]: row for row in found}.values())
-            table = pa.Table.from_pylist(found, schema=SCHEMAS[name])
-            final = f"{stem}.{name}.parquet"
-            with self._run.fs.open_output_stream(f"{final}.tmp") as sink:
-                pq.write_table(table, sink, compression="zstd")
-            self._run.fs.move(f"{final}.tmp", final)
 
 
-def trial_row(
-    trial: Trial,
-    branch: str,
-    turns: Sequence[Turn],
-    calls: Sequence[Call],
-    failure: tuple[str, int, str] | None,
-    seconds: float,
-) -> Json:
-    """Return the row of a finished trial."""
-    kind, at, why = failure or ("", None, "")
-    return {
-        "trial": trial.id,
-        "branch": branch,
-        "index": trial.index,
-        "scene": trial.slug,
-        "title": trial.scene.title,
-        "condition": trial.condition,
-        "levels": [{"name": f, "value": lv} for f, lv in trial.levels],
-        "block": trial.block,
-        "replicate": trial.replicate,
-        "status": "failed" if failure else "done",
-        "failure": why,
-        "failure_kind": kind,
-        "failure_turn": at,
-        "turns": sum(t.kind in ("line", "silence") for t in turns),
-        "calls": len(calls),
-        "prompt_tokens": sum(c.prompt_tokens or 0 for c in calls),
-        "completion_tokens": sum(c.completion_tokens or 0 for c in calls),
-        "cached_tokens": sum(c.cached_tokens or 0 for c in calls),
-        "retries": sum(c.retries for c in calls),
-        "seconds": seconds,
-    }
+def _keys(part: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(part["trial"], part["branch"], _BETWEEN)
 
 
-def _turn_row(turn: Turn) -> Json:
-    row = {name: getattr(turn, name) for name in _TURN_FIELDS}
-    row["acts"] = [{"kind": a.kind, "to": a.to, "text": a.text} for a in turn.acts]
-    return row
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
 
 
-def _turn(row: Json) -> Turn:
-    row["acts"] = tuple(Act(**a) for a in row["acts"] or ())
-    row["cuts"] = tuple(row["cuts"] or ())
-    row["heard_by"] = tuple(row["heard_by"] or ())
-    return Turn(**row)
-
-
-def _call_row(call: Call) -> Json:
-    row = {name: getattr(call, name) for name in _CALL_FIELDS}
-    row["blocks"] = call.blocks
-    draw = call.draw
-    row |= {"trial": draw.trial, "branch": draw.branch, "turn": draw.turn}
-    return row | {"role": draw.role, "purpose": draw.purpose, "attempt": draw.attempt}
-
-
-def _call(row: Json) -> Call:
-    draw = Draw(*(row.pop(f.name) for f in fields(Draw)))
-    row["blocks"] = tuple(row["blocks"] or ())
-    return Call(draw=draw, **row)
-
-
-def _read_journal(data: bytes) -> Iterator[Call | Block]:
-    for line in data.split(b"\n"):
-        with contextlib.suppress(orjson.JSONDecodeError):
-            first, second, third = orjson.loads(line)
-            if isinstance(first, str):
-                yield Block(first, second, third)
-            else:
-                rest = dict(zip(_CALL_FIELDS, third, strict=True))
-                yield Call(draw=Draw(*first), blocks=tuple(second), **rest)
-
-
-def _first_of_each(table: pa.Table, column: str) -> pa.Table:
-    """Keep the first row of each value: the same block comes from every host that showed it."""
-    places = pa.array(range(len(table)), pa.int64())
-    firsts = table.append_column("_at", places).group_by(column).aggregate([("_at", "min")])
-    return table.take(firsts["_at_min"])
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from typing import Any, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from improv.edit import EVERYBODY, Branching, Edit, Probe, Regeneration
 from improv.errors import Problem, StudyError
 from improv.paths import shipped
 from improv.scene import Scene, SceneProblems, Strict
@@ -48,6 +50,12 @@ class StudyFile(Strict):
     """How often each scene is played under each condition."""
     seed: int = 0
     """Changes every draw of the study at once."""
+    branches: list[Branching] = Field(default=[], max_length=50)
+    """Branches grown from every trial: paired counterfactuals."""
+    regenerations: list[Regeneration] = Field(default=[], max_length=50)
+    """Turns of every trial that are drawn again."""
+    probes: list[Probe] = Field(default=[], max_length=50)
+    """Questions put to characters off the record."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,9 @@ class Study:
     seed: int
     conditions: tuple[Condition, ...]
     cells: tuple[tuple[str, Condition, Scene], ...]
+    branches: tuple[Branching, ...] = ()
+    regenerations: tuple[Regeneration, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     @property
     def scenes(self) -> list[str]:
@@ -101,6 +112,41 @@ def load_scene(path: str | Path) -> Scene:
 def with_replicates(study: Study, replicates: int) -> Study:
     """Return the study played so many times."""
     return dataclasses.replace(study, replicates=replicates)
+
+
+def read_edit(words: Sequence[str]) -> Edit:
+    """Read an edit from `path=text` words and YAML files, later ones over earlier.
+
+    `line`, `move` and `memory.NAME` are the edit's own; any other path is one of the scene's
+    (`author.frame`, `cast.Ana.card`, `model`). Texts are read as YAML reads them. Raises
+    StudyError.
+    """
+    whole: Patch = {}
+    for word in words:
+        path, equals, text = word.partition("=")
+        if not equals:
+            data = _source(find(word)).data
+            whole = merge(whole, data)
+            continue
+        steps = path.strip().split(".")
+        if not all(steps):
+            raise StudyError([Problem("--edit", 1, 1, path, "not a path; write author.frame=TEXT")])
+        if steps[0] not in Edit.model_fields:
+            steps.insert(0, "scene")
+        value: Any = text if steps[0] != "scene" else read(text, "--edit").data
+        for step in reversed(steps):
+            value = {step: "" if value is None else value}
+        whole = merge(whole, value)
+    try:
+        return Edit.model_validate(whole)
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        unknown = first["type"] == "extra_forbidden"
+        what = f"not a field{_hint(str(first['loc'][-1]), Edit.model_fields)}"
+        raise StudyError(
+            [Problem("--edit", 1, 1, place, what if unknown else first["msg"])]
+        ) from None
 
 
 def find(path: str | Path) -> Path:
@@ -148,6 +194,11 @@ def resolved(study: Study) -> str:
         "about": study.about,
         "replicates": study.replicates,
         "seed": study.seed,
+        **{
+            wish: [w.model_dump(mode="json", exclude_defaults=True) for w in getattr(study, wish)]
+            for wish in _WISHES
+            if getattr(study, wish)
+        },
         "cells": [
             {
                 "scene": slug,
@@ -173,13 +224,22 @@ def unresolved(text: str, file: str) -> Study:
             levels = tuple((str(f), str(lv)) for f, lv in cell["levels"].items())
             condition = conditions.setdefault(name, Condition(name, levels))
             cells.append((cell["scene"], condition, Scene.model_validate(cell["as_played"])))
+        wishes = {
+            wish: tuple(map(kind.model_validate, data.get(wish, ())))
+            for wish, kind in _WISHES.items()
+        }
         return Study(
             data["study"], data["question"], data["about"], data["replicates"], data["seed"],
-            tuple(conditions.values()), tuple(cells),
+            tuple(conditions.values()), tuple(cells), **wishes,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError, ValidationError) as e:
         what = f"not a study that improv resolved: {str(e).splitlines()[0]}"
         raise StudyError([Problem(file, 1, 1, "", what)]) from None
+
+
+_WISHES: dict[str, Any] = {
+    "branches": Branching, "regenerations": Regeneration, "probes": Probe,
+}  # fmt: skip
 
 
 def schema() -> dict[str, Any]:
@@ -242,12 +302,38 @@ def _study(source: Source, file: Path, over: Patch) -> Study:
     slugs = list(dict.fromkeys(slug for slug, _, _ in cells))
     if not problems and len(slugs) < len(written.scenes):
         problems.append(source.problem(("scenes",), "two scene files have the same name"))
+    problems += _wishes(written, source, [scene for _, _, scene in cells])
     if problems:
         raise StudyError(problems)
     return Study(
         written.study, written.question, written.about, written.replicates, written.seed,
-        tuple(conditions), tuple(cells),
+        tuple(conditions), tuple(cells), tuple(written.branches), tuple(written.regenerations),
+        tuple(written.probes),
     )  # fmt: skip
+
+
+def _wishes(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:
+    """Find branches and probes that no scene of the study can be asked for."""
+    found = []
+    longest = max((scene.turns for scene in scenes), default=0)
+    wishes: list[tuple[str, Sequence[Any], int]] = [
+        ("branches", written.branches, longest - 1),
+        ("regenerations", written.regenerations, longest),
+        ("probes", written.probes, longest),
+    ]
+    for field, wanted, last in wishes:
+        for i, wish in enumerate(wanted):
+            if scenes and wish.at != "every" and all(t > last for t in wish.at):
+                what = f"no scene of the study is played so far (the longest has {longest} turns)"
+                found.append(source.problem((field, i, "at"), what))
+    for i, probe in enumerate(written.probes):
+        for scene in scenes:
+            names = [c.name for c in scene.cast]
+            if probe.of != EVERYBODY and probe.of not in names:
+                what = f"nobody in '{scene.title}' is called '{probe.of}'{_hint(probe.of, names)}"
+                found.append(source.problem(("probes", i, "of"), what))
+                break
+    return found
 
 
 def _conditions(written: StudyFile, source: Source, problems: list[Problem]) -> list[Condition]:

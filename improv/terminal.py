@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from improv.line import plain
-from improv.record import Act, Block, Call, Json, Turn
+from improv.record import MAIN, Act, Block, Call, Json, Turn
 
 if TYPE_CHECKING:
     from improv.doctor import Finding
+    from improv.estimate import Estimate
     from improv.launch import Progress as Standing
     from improv.launch import Result, Watch
+    from improv.replay import Check
     from improv.store import RunFolder
 
 _out = Console(highlight=False)
@@ -105,10 +107,15 @@ def result(found: Result) -> None:
     folder = found.folder
     style = "green" if not found.failed and not found.owed else "yellow"
     head = f"{found.done} trials done, {found.failed} failed"
+    head += f", {found.branches} branches" if found.branches else ""
     head += f", {found.owed} still owed" if found.owed else ""
     _out.print(Text(head, style=style), Text(f"in {folder.path}"), soft_wrap=True)
+    for notice in found.notices:
+        complain(notice)
     if found.stopped:
         complain(f"stopped: {found.stopped}")
+    elif found.idle:
+        say("Nothing was owed: every planned trial is there.")
     if found.owed:
         say(f"go on with:  improv resume {folder.id}{_at(folder)}")
     if found.failed:
@@ -127,6 +134,68 @@ def demonstration(found: Result) -> None:
         say("(Played by SmolLM2, 135M parameters: it shows that all this works, no more.)")
     _out.print()
     result(found)
+
+
+def branches(found: Result, trial: str) -> None:
+    """Name the branches that were grown, and how to read them."""
+    rows = {
+        r["branch"]: r for t in {b.trial for b in found.fresh} for r in found.folder.branches(t)
+    }
+    for notice in found.notices:
+        complain(notice)
+    for new in found.fresh:
+        row = rows.get(new.id)
+        state = "owed" if row is None else row["status"]
+        lines = [
+            t for t in found.folder.transcript(new.trial, new.id).lines() if t.branch == new.id
+        ]  # fmt: skip
+        first = plain(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
+        _out.print(
+            Text(new.id, style="bold"),
+            Text(f"{new.origin} after turn {new.fork}, {state}", style="dim"),
+            Text(first),
+            soft_wrap=True,
+        )
+    if found.stopped:
+        complain(f"stopped: {found.stopped}")
+    if found.owed:
+        say(f"go on with:  improv resume {found.folder.id}{_at(found.folder)}")
+    if found.fresh:
+        name = f"{found.folder.id}/{trial.partition('~')[0]}~{found.fresh[0].id}"
+        say(f"read it:     improv show {name} --notes{_at(found.folder)}")
+
+
+def replayed(checks: Iterable[Check]) -> bool:
+    """Say of each scene that was stepped again whether it came out the same."""
+    same = different = 0
+    for check in checks:
+        name = check.trial if check.branch == "main" else f"{check.trial}~{check.branch}"
+        if check.difference:
+            different += 1
+            _out.print(Text(f"✗ {name}: ", style="red"), Text(plain(check.difference)), sep="")
+        else:
+            same += 1
+    word = "scene comes" if same == 1 else "scenes come"
+    say(f"{same} {word} out the same" + (f", {different} not" if different else ""))
+    return not different
+
+
+def dry_run(found: Estimate) -> None:
+    """Print what a run would ask of its models and cost: a table, and how it was found."""
+    from improv.estimate import table
+
+    head, *rows = table(found)
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for i, name in enumerate(head):
+        shown.add_column(name, justify="right" if i else "left", overflow="fold")
+    for i, row in enumerate(rows):
+        last = i == len(rows) - 1
+        shown.add_row(*(Text(plain(c), style="bold" if last else "") for c in row))
+    _out.print(shown)
+    tried = "all" if found.played == found.trials else f"scaled up from {found.played}"
+    count = f"{found.trials} trial{'s' if found.trials != 1 else ''}"
+    say(f"{count}, {tried} played on paper; low / expected / high; {found.counting}.")
+    say("Nothing was asked of any model, and nothing was written.")
 
 
 def runs(folders: Sequence[RunFolder], where: str) -> None:
@@ -154,15 +223,23 @@ def trials(folder: RunFolder) -> None:
     rows = folder.table("trials").to_pylist()
     say(
         f"{folder.id} · {meta.get('study')} · {meta.get('status')} · "
-        f"{len(rows)} of {meta.get('trials')} trials"
+        f"{sum(r['branch'] == MAIN for r in rows)} of {meta.get('trials')} trials"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("#", "trial", "scene", "condition", "turns", "calls", "tokens", "status"):
         table.add_column(name)
     for row in rows:
-        status = "done" if row["status"] == "done" else f"failed: {row['failure'].splitlines()[-1]}"
+        status = row["status"]
+        if status == "failed":
+            status = f"failed: {row['failure'].splitlines()[-1]}"
+        elif row["origin"] != "main":
+            status = f"{row['origin']} after turn {row['fork']}"
+            status += f" of {row['parent']}" if row["parent"] != MAIN else ""
+        number = str(row["index"])
+        if row["branch"] != MAIN:
+            number += f"~{row['branch']}"
         cells = [
-            row["index"], row["trial"], row["scene"], row["condition"], row["turns"],
+            number, row["trial"], row["scene"], row["condition"], row["turns"],
             row["calls"], row["prompt_tokens"] + row["completion_tokens"], status,
         ]  # fmt: skip
         table.add_row(*(Text(plain(str(c))) for c in cells))

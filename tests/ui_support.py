@@ -12,8 +12,9 @@ from streamlit.testing.v1 import AppTest
 from improv.launch import Setup, run
 from improv.paths import shipped
 from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
-from improv.store import RunFolder, Shards, place, trial_row
+from improv.store import RunFolder, Shards, place
 from improv.study import Study, load
+from improv.tables import trial_row
 from improv.trial import Trial, plan
 
 HOSTILE = (

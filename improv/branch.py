@@ -1,0 +1,208 @@
+"""Enters a played scene again: (transcript, turn, edit) -> a branch that can be played. Pure.
+
+A branch shares its trial and its parent's first turns, which are never drawn again; what follows
+is its own. Its identity is a hash of where it parts, how, and which of how many it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from pydantic import ValidationError
+
+from improv.edit import EVERYBODY, Edit, Turns
+from improv.errors import Problem, StudyError
+from improv.record import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
+from improv.scene import Scene
+from improv.study import Study, merge
+from improv.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Where a branch parts from its parent and how. `fork` is the last turn that they share.
+
+    `edit` is an Edit as canonical JSON, `length` how many turns are drawn (None: to the end),
+    `number` tells branches apart that are otherwise the same. A regeneration draws one turn, as
+    attempt `number` of its parent's own draw; a probe asks `ask` of `of`, and plays no turn.
+    """
+
+    trial: str
+    parent: str
+    fork: int
+    origin: Origin
+    number: int
+    arm: str = ""
+    edit: str = "{}"
+    length: int | None = None
+    of: str = ""
+    ask: str = ""
+
+    @property
+    def id(self) -> str:
+        return digest(json.dumps(asdict(self), sort_keys=True), size=4)
+
+    @property
+    def attempt(self) -> int:
+        return self.number if self.origin == "regeneration" else 0
+
+    @property
+    def change(self) -> Edit:
+        return Edit.model_validate_json(self.edit)
+
+    def row(self) -> Json:
+        """Return what the table of trials says of a branch."""
+        told = self.edit if self.edit != "{}" else ""
+        if self.origin == "probe":
+            told = json.dumps({"of": self.of, "ask": self.ask}, ensure_ascii=False)
+        return {
+            "branch": self.id, "origin": self.origin, "parent": self.parent, "fork": self.fork,
+            "arm": self.arm, "edit": told, "attempt": self.attempt,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a stage needs to enter a scene again: the parent's turns and its author's replies."""
+
+    branch: Branch
+    turns: tuple[Turn, ...]
+    """The parent's improvised turns, up to the one after the fork, which a regeneration or an
+    edited line partly keeps."""
+    thoughts: Mapping[int, str] = field(default_factory=dict)
+    """Turn → what the author replied before it."""
+
+    def of(self, turn: int) -> list[Turn]:
+        return [t for t in self.turns if t.turn == turn]
+
+    def owner(self, turn: int) -> str:
+        """Return the branch whose dice were thrown at a shared turn."""
+        return next((t.branch for t in self.turns if t.turn == turn), self.branch.parent)
+
+
+def past(branch: Branch, turns: Sequence[Turn], calls: Sequence[Call]) -> Past:
+    """Cut out of the parent's transcript and calls what a branch begins with.
+
+    Raises StudyError where the parent never came as far as the fork.
+    """
+    needed = branch.fork + (branch.origin == "regeneration" or branch.change.line is not None)
+    reached = max((t.turn for t in turns if t.kind in ("line", "silence")), default=0)
+    if reached < needed:
+        what = f"the scene has {reached} turns; it cannot be entered at turn {needed}"
+        raise StudyError([Problem(f"trial {branch.trial}", 1, 1, branch.parent, what)])
+    thoughts = {c.draw.turn: c.reply for c in calls if c.draw.purpose == "author" and not c.error}
+    kept = tuple(t for t in turns if 0 < t.turn <= branch.fork + 1)
+    return Past(branch, kept, {k: v for k, v in thoughts.items() if k <= branch.fork + 1})
+
+
+def branched(trial: Trial, branch: Branch) -> Trial:
+    """Return the trial as a branch plays it: its scene changed, its id the same.
+
+    Raises StudyError where the edit does not fit the scene.
+    """
+    return replace(trial, scene=edited(trial.scene, branch))
+
+
+def edited(scene: Scene, branch: Branch) -> Scene:
+    """Return the scene with a branch's edit laid over it. Raises StudyError."""
+    edit = branch.change
+    names = [c.name for c in scene.cast]
+    for name in [*edit.memory, *([branch.of] if branch.of else [])]:
+        if name != EVERYBODY and name not in names:
+            _refuse("memory" if name in edit.memory else "of", f"nobody is called '{name}'")
+    cast = edit.scene.get("cast")
+    for name in cast if isinstance(cast, dict) else ():
+        if name not in names:
+            _refuse(f"cast.{name}", f"nobody is called '{name}'; the cast is {', '.join(names)}")
+    try:
+        changed = Scene.model_validate(merge(scene.model_dump(mode="json"), edit.scene))
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        _refuse(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+    if [c.name for c in changed.cast] != names or changed.opening != scene.opening:
+        _refuse("scene", "an edit may not change who is there or what was written to be said")
+    if branch.origin == "branch" and last_turn(changed, branch) <= branch.fork:
+        _refuse("turns", f"nothing is left to play after turn {branch.fork} of {changed.turns}")
+    return changed
+
+
+def last_turn(scene: Scene, branch: Branch) -> int:
+    """Return the turn that a branch ends with. (Its scene keeps its own length, of which an
+    author is told: a shorter one would be another scene.)"""
+    if branch.origin == "probe":
+        return branch.fork
+    if branch.origin == "regeneration":
+        return branch.fork + 1
+    return scene.turns if branch.length is None else min(branch.fork + branch.length, scene.turns)
+
+
+def grow(
+    trial: str, parent: str, turn: int, edit: Edit, *, draws: int, first: int = 0, **more: object
+) -> list[Branch]:
+    """Return branches that share a parent's turns up to `turn` and then play on by themselves.
+
+    Where the edit changes the line of that turn, the turn itself is the branches' own.
+    """
+    fork = turn - (edit.line is not None)
+    if fork < 0:
+        _refuse("line", "the written opening cannot be edited; branch at a turn from 1 on")
+    text = edit_json(edit)
+    return [
+        Branch(trial, parent, fork, "branch", first + k, edit=text, **more)  # type: ignore[arg-type]
+        for k in range(draws)
+    ]
+
+
+def regenerate(trial: str, parent: str, turn: int, *, draws: int, first: int = 0) -> list[Branch]:
+    """Return further draws of one single turn, the first of them attempt `first`."""
+    if turn < 1:
+        _refuse("turn", "only improvised turns, from 1 on, can be regenerated")
+    return [
+        Branch(trial, parent, turn - 1, "regeneration", REGENERATED + first + k)
+        for k in range(draws)
+    ]
+
+
+def planned(study: Study, trial: Trial) -> list[Branch]:
+    """Return the branches, regenerations and probes that the study asks of a trial."""
+    found: list[Branch] = []
+    turns = trial.scene.turns
+    for wish in study.branches:
+        for at in _turns(wish.at, 0, turns - 1):
+            for arm, edit in wish.arms.items():
+                found += grow(
+                    trial.id, MAIN, at, edit, draws=wish.draws,
+                    arm=f"{wish.name}: {arm}", length=wish.turns,
+                )  # fmt: skip
+    for again in study.regenerations:
+        for at in _turns(again.at, 1, turns):
+            found += regenerate(trial.id, MAIN, at, draws=again.draws)
+    for probe in study.probes:
+        names = [c.name for c in trial.scene.cast] if probe.of == EVERYBODY else [probe.of]
+        for at in _turns(probe.at, 0, turns):
+            found += [
+                Branch(trial.id, MAIN, at, "probe", k, arm=probe.name, of=name, ask=probe.ask)
+                for name in names
+                for k in range(probe.draws)
+            ]
+    return found
+
+
+def edit_json(edit: Edit) -> str:
+    """Return an edit as canonical JSON: equal edits give equal text."""
+    return json.dumps(edit.model_dump(exclude_defaults=True), sort_keys=True, ensure_ascii=False)
+
+
+def from_json(rows: Iterable[Json]) -> list[Branch]:
+    """Read back the branches that a run was asked for."""
+    return [Branch(**row) for row in rows]
+
+
+def _turns(at: Turns, first: int, last: int) -> Iterator[int]:
+    yield from range(first, last + 1) if at == "every" else (t for t in at if t <= last)
+
+
+def _refuse(path: str, what: str) -> None:
+    raise StudyError([Problem("edit", 1, 1, path, what)])

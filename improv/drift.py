@@ -1,0 +1,149 @@
+"""What may not change under a run: its study, the program, its models, and whom it talks to.
+
+A run is one experiment. If any of them is another than it was, going on would mix two; so it is
+refused with the difference shown, unless whoever asks knows better.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from improv import local
+from improv.errors import RunError, StudyError
+from improv.model import public, remote_address
+from improv.record import Json
+from improv.scene import Model
+from improv.store import RunFolder
+from improv.study import load, resolved, with_replicates
+
+PLAYING = (
+    "author", "branch", "character", "hearing", "line", "model", "prompt", "record", "scene",
+    "scrub", "stage", "trial",
+)  # fmt: skip
+"""The modules that decide how a scene is played: another of them may play another scene."""
+SHOWN = 30
+_PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")
+_HERE = ("localhost", "127.0.0.1", "::1")
+
+
+def identity(models: Iterable[Model]) -> Json:
+    """Return what run.json says of the program and the models: versions, digests, addresses."""
+    served = {}
+    for model in models:
+        if model.embedded:
+            served[model.model] = f"weights {_weights(model.model)}"
+        elif not model.in_process:
+            served[model.model] = public(remote_address(model))
+    versions = {name: found for name in _PACKAGES if (found := _version(name))}
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "program": program(),
+        "served": served,
+        "platform": sys.platform,
+    }
+
+
+@functools.cache
+def program() -> str:
+    """Return a digest of the modules that decide how a scene is played."""
+    whole = hashlib.blake2b(digest_size=8)
+    for name in PLAYING:
+        file = Path(__file__).with_name(f"{name}.py")
+        whole.update(file.read_bytes() if file.is_file() else b"")
+    return whole.hexdigest()
+
+
+def refuse_drift(
+    folder: RunFolder, meta: Json, now: Json, plan: str | None, *, anyway: bool
+) -> None:
+    """Raise RunError where a run would go on as another experiment, and show what differs."""
+    found = _study_changes(folder, meta)
+    then = meta.get("versions", {}).get("improv-theatre")
+    here = now["versions"].get("improv-theatre")
+    if then != here:
+        found.append(f"improv: version {then} then, {here} now")
+    elif meta.get("program") and meta["program"] != now["program"]:
+        found.append(f"improv {here}: its code was {meta['program']} then, {now['program']} now")
+    for model, was in meta.get("served", {}).items():
+        if model in now["served"] and now["served"][model] != was:
+            found.append(f"model {model}: {was} then, {now['served'][model]} now")
+    if plan is not None and plan != meta.get("plan") and not found:
+        found.append("plan: this version of improv would play other trials than were planned")
+    if found and not anyway:
+        raise RunError(
+            f"{folder.id}: has changed since it was begun:\n"
+            + "\n".join(found)
+            + "\nPlay it as a new run, or go on all the same with --anyway."
+        )
+
+
+def refuse_strangers(models: Sequence[Model], trusted: Sequence[str]) -> None:
+    """Raise RunError where a study would have us call an address that nobody here named.
+
+    A study may come from anybody; its word alone sends no key and no text anywhere.
+    """
+    known = {"api.openai.com", _host(os.environ.get("OPENAI_BASE_URL", "")), *map(_host, trusted)}
+    known |= {_host(t) for t in os.environ.get("IMPROV_TRUST", "").split(",")}
+    for model in models:
+        host = _host(remote_address(model))
+        if host not in known and host not in _HERE:
+            raise RunError(
+                f"model {model.model}: the study would send what is played, and the key in "
+                f"{model.api_key_env}, to {public(remote_address(model))}. If you trust that "
+                f"address, say --trust {host} (or set IMPROV_TRUST)."
+            )
+
+
+def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
+    now, then = folder.study_text(), folder.study_text(first=True)
+    changes = _diff(then, now, "study.yaml when it was begun", "study.yaml now")
+    source = meta.get("source")
+    if not changes and isinstance(source, dict):
+        try:
+            study = load(str(source.get("file")), source.get("patch") or {})
+            if source.get("replicates"):
+                study = with_replicates(study, int(source["replicates"]))
+        except (StudyError, ValueError):
+            return []  # it is not here, or is no study any more: the folder has its own copy
+        changes = _diff(now, resolved(study), "as it was begun", f"{source['file']} now")
+    return changes
+
+
+def _diff(then: str, now: str, before: str, after: str) -> list[str]:
+    if then == now:
+        return []
+    lines = list(
+        difflib.unified_diff(then.splitlines(), now.splitlines(), before, after, lineterm="", n=2)
+    )
+    more = len(lines) - SHOWN
+    return lines[:SHOWN] + ([f"... and {more} lines more"] if more > 0 else [])
+
+
+@functools.cache
+def _weights(model: str) -> str:
+    file = local.weights(model)
+    whole = hashlib.blake2b(digest_size=8)
+    with file.open("rb") as source:
+        while part := source.read(1 << 22):
+            whole.update(part)
+    return whole.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _host(address: str) -> str:
+    return urlsplit(address if "://" in address else f"//{address}").hostname or ""

@@ -1,0 +1,527 @@
+"""What a study would ask of its models: calls, tokens and cost, found by playing it on paper.
+
+Every trial's real stage is played with an in-process puppet in place of each model, so that the
+prompts, the author's turns and what everybody remembers are the real ones; only the length of
+the replies is assumed. No disk, no network, no Ray. What is printed is drawn in terminal.
+
+Each trial is played three times. *Low*: lines of a few words, an author that does nothing and
+ends the scene as soon as it may. *Expected*: lines as long as those written for the character
+(its samples and opening lines; the scene's, or else the puppet's own, where it has none), now
+and then with a name before them; notes as long as the author's samples; the author never ends
+the scene. *High*: every reply as long as its max_tokens allows. A model that is itself a puppet
+plays its declared process when expected, so that those figures are exact.
+
+Tokens are counted for puppets as a puppet counts them. For all other models a token is taken to
+be CHARACTERS bytes of UTF-8, and a chat message costs four more for its role. On the shipped
+scenes the tokenizers of GPT-4, GPT-4o and Qwen come to 4.0 on prompts, 3.7 on spoken lines and
+3.5 on JSON, SmolLM2's to 3.4: for English the convention is good to a tenth or so, and with
+other scripts it can be half or double. What a model thinks before it speaks is not in it, nor
+are retries, or the schema where an endpoint bills that too.
+
+Branches, regenerations and probes are entered as they will be, from the scene just played: one
+of those that differ only in their draw, on one trial of each scene under each condition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from improv.branch import Branch, branched, past
+from improv.errors import StudyError
+from improv.model import Ask, Models
+from improv.prompt import Prompt
+from improv.puppet import NOTES, POLE, count_tokens
+from improv.record import Call, Json, Origin
+from improv.scene import Model, Price, Puppet, Scene
+from improv.stage import Stage
+from improv.trial import Trial
+
+CHARACTERS = 3.8
+"""Bytes of UTF-8, in English characters, that a token of a real model is taken to have."""
+
+AT_MOST = 120
+"""Trials played on paper unless told otherwise; those of one cell hardly differ."""
+
+LONG = 40
+"""Turns; a trial counts as several towards the most that are played, one for each so many."""
+
+Level = Literal["low", "expected", "high"]
+LEVELS: tuple[Level, ...] = ("low", "expected", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The least, the expected and the most of something."""
+
+    low: float
+    expected: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Range:
+        """Return the range of one value a level. Who speaks can hang on what is said, so that a
+        level that is low for the whole may be high for one model: the ends are the extremes."""
+        return cls(min(values), values[LEVELS.index("expected")], max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What falls to one model, condition or role, or to all.
+
+    Calls and tokens are counts, `cached` is the share of the expected prompt tokens that were in
+    an earlier prompt of the same trial to the same model, and costs are dollars. `cost` is None
+    where any part of it has no price; `known` is then what the priced models cost (None for
+    nothing) and `unpriced` names the others.
+    """
+
+    name: str
+    calls: Range
+    prompt: Range
+    completion: Range
+    cached: float
+    cost: Range | None
+    known: Range | None
+    unpriced: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What `trials` trials would ask, scaled from the `played` of them that were tried.
+
+    `counting` says how tokens were counted. The rows of a table need not add up to `total` at
+    their low and high ends, where speakers have models of their own.
+    """
+
+    trials: int
+    played: int
+    total: Row
+    models: tuple[Row, ...]
+    conditions: tuple[Row, ...]
+    roles: tuple[Row, ...]
+    counting: str
+
+
+def estimate(
+    trials: Sequence[Trial],
+    *,
+    branches: Callable[[Trial], Sequence[Branch]] | None = None,
+    at_most: int = AT_MOST,
+) -> Estimate:
+    """Play `trials` on paper and return what they would ask. Call it outside an event loop.
+
+    `branches` gives what is grown from each of them. Raises StudyError for an edit that does not
+    fit its scene.
+
+    Of more than `at_most` trials a balanced part is played and scaled up: equally many of each
+    scene under each condition, the first in the order of play. At least one of each is played
+    even if that makes more than `at_most`, because a cell's models may show in no other. Scenes
+    of more than LONG turns count as several, so that the whole takes seconds.
+
+    A prompt token counts as cached where the prompt begins as the last one of any thread of the
+    same trial and model did. That later trials begin alike is left out, so where an endpoint
+    caches prompts of any length (llama.cpp, vLLM) the share is its low bound; others cache only
+    long ones (OpenAI from 1,024 tokens). Low and expected costs count on it, the high one does
+    not.
+    """
+    sample = _sample(trials, at_most)
+    ledger = asyncio.run(_play_all(sample, branches or _none))
+    billed = list(dict.fromkeys(entry.billed for entry in ledger))
+    by_role = sorted(ledger, key=lambda entry: _ROLES.index(entry.role))
+    return Estimate(
+        trials=len(trials),
+        played=len(sample),
+        total=_row("total", ledger),
+        models=_rows(ledger, lambda e: e.billed, lambda b: _label(b, billed)),
+        conditions=_rows(ledger, lambda e: e.condition),
+        roles=_rows(by_role, lambda e: e.role),
+        counting=_counting(billed),
+    )
+
+
+def table(found: Estimate) -> list[tuple[str, ...]]:
+    """Return the estimate as rows of text, headings first: models, conditions and roles
+    where there are several, and the total.
+
+    Cells read low / expected / high, or one figure where the three are the same.
+    """
+    rows: list[tuple[str, ...]] = [
+        ("", "calls", "prompt tokens", "completion tokens", "cached", "cost")
+    ]
+    parts = (found.conditions, found.roles)
+    several = [row for part in parts if len(part) > 1 for row in part]
+    for row in (*found.models, *several, found.total):
+        calls = _span(row.calls, "{:,.0f}".format)
+        tokens = (_span(r, _brief) for r in (row.prompt, row.completion))
+        rows.append((row.name, calls, *tokens, f"{row.cached:.0%}", cost(row)))
+    return rows
+
+
+def cost(row: Row) -> str:
+    """Return what a row costs in words: "unknown" where nothing has a price, never $0."""
+    if row.cost is not None:
+        low, high = dollars(row.cost.low), dollars(row.cost.high)
+        return low if low == high else f"{low} – {high}"
+    if row.known is None:
+        return "unknown"
+    return f"at least {dollars(row.known.low)}, plus unknown for {', '.join(row.unpriced)}"
+
+
+def dollars(amount: float) -> str:
+    """Return an amount for a person: to the cent, or less than one to two figures, never to 0."""
+    if 0 < amount < 0.01:
+        return f"${amount:.{1 - math.floor(math.log10(amount))}f}"
+    return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
+
+
+# --- what is counted
+
+
+@dataclass(frozen=True, slots=True)
+class _Billed:
+    """What has a bill of its own: a model where it stands and what it costs there."""
+
+    model: str
+    base_url: str | None
+    price: Price | None
+    puppet: bool
+    """Whether a puppet is meant, in process or behind a URL: its tokens are words and marks."""
+
+    @classmethod
+    def of(cls, model: Model) -> _Billed:
+        puppet = model.puppet is not None or model.model == "puppet"
+        return cls(model.model, model.base_url, model.price, puppet)
+
+
+@dataclass(slots=True)
+class _Use:
+    """Calls and tokens so far, in parts of a call where trials stand for others."""
+
+    calls: float = 0.0
+    prompt: float = 0.0
+    completion: float = 0.0
+    cached: float = 0.0
+
+    def add(self, other: _Use, weight: float = 1.0) -> None:
+        self.calls += weight * other.calls
+        self.prompt += weight * other.prompt
+        self.completion += weight * other.completion
+        self.cached += weight * other.cached
+
+    def dollars(self, price: Price, *, caching: bool) -> float:
+        cached = self.cached if caching and price.cached is not None else 0.0
+        whole = (self.prompt - cached) * price.prompt + cached * (price.cached or 0.0)
+        return (whole + self.completion * price.completion) / 1e6
+
+
+_NAMES = {
+    "line": "cast",
+    "author": "author",
+    "branch": "branches",
+    "regeneration": "regenerations",
+    "probe": "probes",
+}
+_ROLES = tuple(_NAMES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one role of one condition asks of one model, a use a level. A role is the cast or the
+    author, or all that is asked for branches, regenerations or probes."""
+
+    condition: str
+    role: str
+    billed: _Billed
+    uses: tuple[_Use, _Use, _Use]
+
+
+def _row(name: str, entries: Iterable[_Entry]) -> Row:
+    by_bill: dict[_Billed, tuple[_Use, _Use, _Use]] = {}
+    for entry in entries:
+        mine = by_bill.setdefault(entry.billed, (_Use(), _Use(), _Use()))
+        for use, more in zip(mine, entry.uses, strict=True):
+            use.add(more)
+    sums = (_Use(), _Use(), _Use())
+    for uses in by_bill.values():
+        for use, more in zip(sums, uses, strict=True):
+            use.add(more)
+    priced = [(b.price, uses) for b, uses in by_bill.items() if b.price is not None]
+    known = Range.of(
+        [
+            sum(uses[i].dollars(price, caching=level != "high") for price, uses in priced)
+            for i, level in enumerate(LEVELS)
+        ]
+    )
+    unpriced = tuple(dict.fromkeys(b.model for b in by_bill if b.price is None))
+    expected = sums[LEVELS.index("expected")]
+    return Row(
+        name=name,
+        calls=Range.of([round(u.calls) for u in sums]),
+        prompt=Range.of([round(u.prompt) for u in sums]),
+        completion=Range.of([round(u.completion) for u in sums]),
+        cached=expected.cached / expected.prompt if expected.prompt else 0.0,
+        cost=None if unpriced else known,
+        known=known if priced else None,
+        unpriced=unpriced,
+    )
+
+
+def _rows(
+    ledger: Sequence[_Entry], by: Callable[[_Entry], Any], label: Callable[[Any], str] = str
+) -> tuple[Row, ...]:
+    keys = dict.fromkeys(map(by, ledger))
+    return tuple(_row(label(key), [e for e in ledger if by(e) == key]) for key in keys)
+
+
+def _label(billed: _Billed, among: Sequence[_Billed]) -> str:
+    """Return a model's name, with what tells it apart where another is called the same."""
+    parts = [billed.model]
+    alike = [b for b in among if b.model == billed.model]
+    if len({b.base_url for b in alike}) > 1 and billed.base_url:
+        parts.append(f"at {billed.base_url}")
+    here = [b for b in alike if b.base_url == billed.base_url]
+    if len(here) > 1:
+        parts.append(f"({here.index(billed) + 1})")
+    return " ".join(parts)
+
+
+def _counting(billed: Sequence[_Billed]) -> str:
+    if all(b.puppet for b in billed):
+        return "tokens as a puppet counts them, words and punctuation marks"
+    return f"tokens estimated at about {CHARACTERS} characters a token"
+
+
+def _span(of: Range, written: Callable[[float], str]) -> str:
+    shown = [written(value) for value in (of.low, of.expected, of.high)]
+    return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
+
+
+def _brief(count: float) -> str:
+    if count < 10_000:
+        return f"{count:,.0f}"
+    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+    size, unit = next((size, unit) for size, unit in units if count >= 0.9995 * size)
+    return f"{count / size:.3g}{unit}"
+
+
+# --- what is played
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A trial to be played, how many it stands for, and for how many where it is branched: one
+    trial of a cell stands for all of them then, the others for none."""
+
+    trial: Trial
+    weight: float
+    branching: int
+
+
+def _sample(trials: Sequence[Trial], at_most: int) -> list[_Part]:
+    cells: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        cells.setdefault((trial.slug, trial.condition), []).append(trial)
+    few = sum(map(_weight, trials)) <= at_most
+    chosen = []
+    for cell in cells.values():
+        part = max(1, at_most // (len(cells) * _weight(cell[0])))
+        each = len(cell) if few else min(len(cell), part)
+        chosen += [
+            _Part(trial, len(cell) / each, len(cell) if trial is cell[0] else 0)
+            for trial in cell[:each]
+        ]
+    return chosen
+
+
+def _weight(trial: Trial) -> int:
+    """Return for how many trials one counts: every call reads the whole scene again, so a long
+    one takes far longer than its turns."""
+    return math.ceil(trial.scene.turns / LONG)
+
+
+def _none(trial: Trial) -> Sequence[Branch]:
+    return ()
+
+
+async def _play_all(
+    sample: Sequence[_Part], branches: Callable[[Trial], Sequence[Branch]]
+) -> list[_Entry]:
+    found: dict[tuple[str, str, _Billed], tuple[_Use, _Use, _Use]] = {}
+
+    def count(player: _Player, weight: float) -> None:
+        for (role, billed), use in player.uses.items():
+            key = (trial.condition, role, billed)
+            uses = found.setdefault(key, (_Use(), _Use(), _Use()))
+            uses[LEVELS.index(player.level)].add(use, weight)
+
+    for part in sample:
+        trial = part.trial
+        alike = _alike(branches(trial)) if part.branching else {}
+        for level in LEVELS:
+            player = _Player(trial.scene, level)
+            stage = Stage(trial)
+            await stage.play(player.draw)
+            count(player, part.weight)
+            for branch, draws in alike.items():
+                try:
+                    begun = past(branch, stage.turns, player.calls)
+                except StudyError:
+                    continue  # an author ended the scene before
+                changed = branched(trial, branch)
+                again = _Player(changed.scene, level, branch.origin, player)
+                await Stage(changed, begun).play(again.draw)
+                count(again, part.branching * draws)
+    return [_Entry(*key, uses) for key, uses in found.items()]
+
+
+def _alike(branches: Sequence[Branch]) -> dict[Branch, int]:
+    """Return one of all branches that differ only in their draw, and how many those are."""
+    first: dict[Branch, Branch] = {}
+    counts: dict[Branch, int] = {}
+    for branch in branches:
+        chosen = first.setdefault(dataclasses.replace(branch, number=0), branch)
+        counts[chosen] = counts.get(chosen, 0) + 1
+    return counts
+
+
+class _Player:
+    """A puppet that stands in for every model of one scene, and keeps count."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        level: Level,
+        origin: Origin = "main",
+        parent: _Player | None = None,
+    ) -> None:
+        self.scene = scene
+        self.level = level
+        self.uses: dict[tuple[str, _Billed], _Use] = {}
+        self.calls: list[Call] = []
+        self._origin = origin
+        self._models = Models()
+        self._shown: dict[_Billed, dict[str, str]] = {}
+        """The last prompt of each thread, by what is billed for it."""
+        for billed, texts in parent._shown.items() if parent else ():
+            self._shown[billed] = dict(texts)
+
+    async def draw(self, ask: Ask) -> Call:
+        """Answer as the stage's models would at this level, and count what it takes."""
+        model, role, most = ask.model, ask.draw.role, _most(ask.model)
+        billed = _Billed.of(model)
+        if billed.puppet and self.level == "expected":
+            spec, schema = model.puppet or Puppet(), ask.schema
+        else:
+            spec = Puppet(alpha=0, pole=self._lines(role, most, billed.puppet))
+            schema = self._narrowed(ask.schema, most, billed.puppet) if ask.schema else None
+        # The prompt was built for the real model, in its own mode, and stays as it is.
+        spec = spec.model_copy(update={"latency": 0.0})
+        played = {"model": "puppet", "base_url": None, "puppet": spec}
+        stand_in = model.model_copy(update=played)
+        call = await self._models.complete(dataclasses.replace(ask, model=stand_in, schema=schema))
+        if not billed.puppet and schema is None:
+            # What the puppet holds for so many tokens may be more characters than those have.
+            room = math.floor(most * CHARACTERS)
+            reply = call.reply.encode()[:room].decode(errors="ignore")
+            call = dataclasses.replace(call, reply=reply)
+        text = _text(ask.prompt, billed.puppet)
+        # In a branch cast and author are one: what is asked there is asked for the branch.
+        whose = ask.draw.purpose if self._origin == "main" else self._origin
+        use = self.uses.setdefault((_NAMES[whose], billed), _Use())
+        shown = self._shown.setdefault(billed, {})
+        prefix = max((_shared(text, last) for last in shown.values()), default=0)
+        shown[f"{ask.draw.branch}/{role}"] = text
+        use.calls += 1
+        use.prompt += _tokens(text, billed.puppet)
+        use.completion += min(most, _tokens(call.reply, billed.puppet))
+        use.cached += _tokens(text[:prefix], billed.puppet)
+        self.calls.append(call)
+        return call
+
+    def _lines(self, role: str, most: int, puppet: bool) -> list[str]:
+        """Return the lines that a character says at this level."""
+        if self.level == "low":
+            return ["I see."]
+        if self.level == "high":
+            return [_filler(most, puppet)]
+        if role == "author":
+            return []
+        samples = {c.name: c.samples for c in self.scene.cast}
+        written = [(o.who, o.line) for o in self.scene.opening if o.who and o.line]
+        own = samples[role] + [line for who, line in written if who == role]
+        all_ = [line for lines in samples.values() for line in lines] + [ln for _, ln in written]
+        return [" ".join(line.split()) for line in own or all_ or POLE]
+
+    def _narrowed(self, schema: Json, most: int, puppet: bool) -> Json:
+        """Return an author's schema that leaves only what it does at this level."""
+        fields: Json = dict(schema["properties"])
+        for name, field in fields.items():
+            options = field.get("enum", [])
+            if self.level == "low":
+                nothing = {"note": "", "end": True}
+                # The last option is always the one that does nothing.
+                fields[name] = {"const": options[-1] if options else nothing[name]}
+            elif name == "end":
+                fields[name] = {"const": False}
+            elif name in ("note_to", "move") and self.level == "high":
+                fields[name] = {"enum": options[:-1]}
+        if "note" in fields and self.level == "expected":
+            fields["note"] = {"enum": [s.note for s in self.scene.author.samples] or NOTES}
+        elif "note" in fields and self.level == "high":
+            longest = {n: max(f.get("enum", ["false"]), key=len) for n, f in fields.items()}
+            frame = math.ceil(_tokens(str(longest), puppet))
+            fields["note"] = {"const": _filler(most - frame, puppet)}
+        return {**schema, "properties": fields}
+
+
+def _most(model: Model) -> int:
+    """Return how many tokens a reply may have."""
+    extra = model.extra
+    most = extra.get("max_completion_tokens") or extra.get("max_tokens") or model.max_tokens
+    return most if isinstance(most, int) else model.max_tokens
+
+
+def _text(prompt: Prompt, puppet: bool) -> str:
+    """Return a prompt as one text whose beginning is what a prefix cache would compare."""
+    if prompt.mode == "script":
+        return prompt.text
+    if puppet:
+        return "\n".join(m["content"] for m in prompt.messages)
+    # Fifteen bytes stand for the four tokens or so that mark a message and its role.
+    return "".join(f"\n{m['role']:=^13}\n{m['content']}" for m in prompt.messages)
+
+
+def _tokens(text: str, puppet: bool) -> float:
+    return count_tokens(text) if puppet else len(text.encode()) / CHARACTERS
+
+
+def _filler(tokens: int, puppet: bool) -> str:
+    """Return a plain line of so many tokens."""
+    tokens = max(tokens, 1)
+    if puppet:
+        return " ".join((_WORDS * (tokens // len(_WORDS) + 1))[:tokens])
+    room = math.floor(tokens * CHARACTERS)
+    line = " ".join(_WORDS)
+    return ((line + " ") * (room // len(line) + 1))[:room]
+
+
+_WORDS = ("I", "remember", "everything", "that", "nobody", "mentioned", "yesterday", "and")
+"""Long words, so that a text as long as a real model's tokens has fewer of a puppet's."""
+
+
+def _shared(text: str, other: str) -> int:
+    """Return how many characters two texts share at their beginning."""
+    if text.startswith(other):
+        return len(other)
+    low, high = 0, min(len(text), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text.startswith(other[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,124 @@
+"""The journal: every call of a run, written before its reply is used. It is the truth of a run.
+
+One file a host, a line a call: `[identity, blocks, rest]`, and before it a line for each block
+that it was the first to show: `[id, kind, text]`. A torn line is owed again, no more. What a
+finished run's journal held stands in its tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import orjson
+
+from improv.record import Block, Call, Draw
+
+FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
+_CALL = b'[["'
+
+
+class Journal:
+    """Appends calls and blocks to one host's file, before anything is made of them.
+
+    Each append reaches the operating system at once, so that a crash of the process loses
+    nothing; `sync`, called every second or so, bounds what a power cut can take. Raises OSError
+    where the disk is full or gone; what was written before stays good.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._dirty = False
+        self._torn = False
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with contextlib.suppress(OSError):  # not every filesystem lets a folder be synced
+            folder = os.open(path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+
+    def append(self, call: Call, blocks: Iterable[Block]) -> None:
+        """Write a call, and the blocks it was the first to show, in one piece."""
+        lines = [b""] if self._torn else []
+        lines += [orjson.dumps([b.id, b.kind, b.text]) for b in blocks]
+        draw = call.draw
+        identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
+        rest = [getattr(call, name) for name in FIELDS]
+        lines.append(orjson.dumps([identity, call.blocks, rest]))
+        lines.append(b"")
+        data = memoryview(b"\n".join(lines))
+        # Until all is written the file may end in half a line, which the next must not continue.
+        self._torn = self._dirty = True
+        while data:
+            data = data[os.write(self._file, data) :]
+        self._torn = False
+
+    def sync(self) -> None:
+        if self._dirty:
+            self._dirty = False
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
+
+
+class Journaled:
+    """What the journals of a run hold, trial by trial, as far as it was read.
+
+    Lines stay bytes until somebody needs their trial: a hundred thousand calls are found in the
+    time that it takes to read them. `refresh` reads on from where it stopped.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, int] = {}
+        self._lines: dict[str, list[bytes]] = {}
+        self.strange: dict[Path, int] = {}
+        """Files, with how many of their lines are no whole line of a journal."""
+
+    def refresh(self) -> Journaled:
+        """Read what was written since, up to the last whole line of each file."""
+        for file in sorted(self._folder.glob("*.jsonl")):
+            start = self._read.get(file.name, 0)
+            with file.open("rb") as source:
+                source.seek(start)
+                data = source.read()
+            whole = data.rfind(b"\n") + 1
+            self._read[file.name] = start + whole
+            strange = int(whole < len(data))
+            for line in data[:whole].split(b"\n"):
+                if line.startswith(_CALL) and line.endswith(b"]"):
+                    trial = line[len(_CALL) : line.find(b'"', len(_CALL))].decode(
+                        "utf-8", "replace"
+                    )
+                    self._lines.setdefault(trial, []).append(line)
+                elif line and not (line.startswith(b'["') and line.endswith(b"]")):
+                    strange += 1
+            if strange:
+                self.strange[file] = strange
+        return self
+
+    def of(self, trial: str) -> list[bytes]:
+        """Return the lines of a trial's calls, all its branches', for `calls_of` to read."""
+        return self._lines.get(trial, [])
+
+    def calls(self) -> Iterator[Call]:
+        """Yield every call."""
+        for lines in self._lines.values():
+            yield from calls_of(lines)
+
+
+def calls_of(lines: Iterable[bytes]) -> list[Call]:
+    """Read the calls of some lines; one that cannot be read is left out, and so owed again."""
+    found = []
+    for line in lines:
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError, ValueError):
+            identity, blocks, rest = orjson.loads(line)
+            known = dict(zip(FIELDS, rest, strict=True))
+            known["retried"] = tuple(known["retried"])
+            found.append(Call(draw=Draw(*identity), blocks=tuple(blocks), **known))
+    return found

@@ -1,0 +1,582 @@
+"""How many requests one endpoint is sent at once: learned from its refusals, for a whole cluster.
+
+Limiter is the rule, with neither clock nor I/O: hosts report what their attempts came to and get
+their share of a limit. Gate is a host's own door, and keep_reporting goes between the two, by
+way of the one Ray actor that an endpoint has. An attempt is a single HTTP request; waiting before
+the next one, as a Retry-After asks, is the client's business and holds no slot.
+
+The limit is driven by counts of replies alone, never by how long they took: a slow endpoint is
+not a full one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+import ray
+
+from improv.record import digest
+
+START = 8
+"""The first limit, and the least replies that a doubling is decided on."""
+WINDOW = 20
+"""The least replies that any other window is decided on."""
+GROWTH = 32
+"""After a cut the limit grows by this part of what it was before, or by one: so it is back within
+this many windows after a passing trouble, and never oversteps a capacity by more than a thirtieth.
+The step stays the same until the next cut."""
+DEPTH = 16
+"""How far a limit is cut before refusals that go on are held to be none of our doing. Less
+would not do: scenes asleep on a Retry-After keep the share steady until we are below capacity."""
+PLATEAU = 300
+"""Clean replies that a step takes near the level of the last cut, or those of four windows where
+that is more. What was refused there lately will be again: looking less often keeps refusals few."""
+TOLERABLE = 0.5
+"""An endpoint that refuses more than this of a trickle is full, whatever the load did to it."""
+MEMORY = 2000
+"""Replies over which a tolerated share is averaged."""
+SURE = 2.5
+"""Standard deviations that make a difference a clear one."""
+NOISE = 0.02
+"""A share of refusals or errors that is not worth a thought."""
+SLOT = 0.25
+"""A share of refusals below this part of a slot's: a cut by a whole slot would cost more."""
+PROOF = 256
+"""Windows after which a tolerated share of refusals has to prove itself anew."""
+FORGET = 10.0
+"""Seconds without a report after which a host is taken for dead."""
+TURN = 2.0
+"""Seconds that a host keeps its slot where there are fewer slots than hosts. Passing it on costs
+up to a tick, so not after every attempt."""
+TICK = 0.25
+"""Seconds between a host's reports where nothing happens."""
+LEAST_PAUSE = 0.02
+"""Seconds between a host's reports at least: each costs most of a millisecond of CPU."""
+PATIENCE = 10.0
+"""Seconds that a report may take before its limiter is given up."""
+
+Kind = Literal["ok", "limited", "error"]
+"""What an attempt came to: a reply, a 429, or a failure of the endpoint (5xx, timeout, garbage)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What attempts came to: `ok` replies, `limited` by a 429, `errors` of any other kind."""
+
+    ok: int = 0
+    limited: int = 0
+    errors: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.ok + self.limited + self.errors
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.ok + other.ok, self.limited + other.limited, self.errors + other.errors)
+
+
+Report = Callable[[str, Tally, int, int], Awaitable[int]]
+"""Takes host, tally, attempts in flight and attempts waiting; gives the host's allowance."""
+
+Event = Literal["start", "grow", "hold", "cut", "restore", "late"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One decision of a limiter: the limit from here on, and the replies that it was taken on.
+
+    "late" is none: it counts the replies to what was sent before the last cut was known, on which
+    nothing is decided. All moments together count every reply of every window that was closed.
+    """
+
+    at: float
+    limit: int
+    in_flight: int
+    ok: int
+    limited: int
+    errors: int
+    hosts: int
+    event: Event
+
+
+@dataclass(slots=True)
+class _Host:
+    seen: float
+    in_flight: int = 0
+    waiting: int = 0
+    granted: int = 0
+    since: float = 0.0
+    late: int = 0
+    """Replies yet to come that belong to what was sent before the limit's last great move."""
+    behind: bool = False
+    """Whether it has not heard of that move."""
+
+    @property
+    def demand(self) -> int:
+        return self.in_flight + self.waiting
+
+    @property
+    def held(self) -> int:
+        """Slots that nobody else can have yet: what it was given, and what it has not returned."""
+        return max(self.granted, self.in_flight)
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A row of cuts, to see whether they cure the refusals: the levels tried, and their tallies."""
+
+    limit: int
+    bottom: int
+    levels: list[tuple[int, Tally]] = field(default_factory=list)
+
+
+class Limiter:
+    """The rule by which the limit on one endpoint moves, and is shared among hosts.
+
+    It moves at the end of a window of replies, about one for each slot, so once in a latency:
+
+    - slow start from 8: a window that was used, and free of trouble, doubles it;
+    - a window with refusals cuts it to the share that was let through, which is just what a rate
+      cap takes. Replies to what was sent before the cut decide nothing: a burst cuts once;
+    - then it grows by a constant step in each clean window;
+    - a window with more errors than usual holds it. The usual share is learned, because an
+      endpoint that always fails a tenth would otherwise never be let grow.
+
+    A cut that does not cure is followed by deeper ones. If the share of refusals at a sixteenth
+    is what it was, then they come whatever the load: the limit is restored and that share is
+    tolerated as background, until refusals are clearly above it.
+    """
+
+    def __init__(self, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"a limiter that allows at most {most} allows nothing")
+        self.most = most
+        self.limit = min(START, most)
+        self._hosts: dict[str, _Host] = {}
+        self._queue: list[str] = []
+        self._moments: list[Moment] = []
+        self._started = False
+        self._slow = True
+        self._step = 1
+        self._window = self._late = Tally()
+        self._peak = 0
+        self._good = 0
+        self._ceiling = 0
+        self._clean = 0
+        self._trial: _Trial | None = None
+        self._background = 0.0
+        self._known = math.inf
+        self._background_age = 0
+        self._usual_errors = 0.0
+        self._judged = 0
+
+    def report(self, host: str, tally: Tally, in_flight: int, waiting: int, now: float) -> int:
+        """Take what a host's attempts came to since its last report; return its allowance.
+
+        `in_flight` of its attempts are on the wire and `waiting` are at its gate. The allowance is
+        how many may be in flight: over all hosts at most the limit, but after a cut, until each
+        host has heard of it.
+        """
+        for name in [n for n, h in self._hosts.items() if now - h.seen > FORGET]:
+            self.leave(name)
+        if host not in self._hosts:
+            self._hosts[host] = _Host(now)
+            self._queue.append(host)
+        it = self._hosts[host]
+        it.seen, it.in_flight, it.waiting = now, in_flight, waiting
+        if not self._started:
+            self._started = True
+            self._remember(now, Tally(), "start")
+        self._peak = max(self._peak, sum(h.demand for h in self._hosts.values()))
+        behind = it.behind
+        self._count(it, tally)
+        if event := self._decide():
+            # A 429 is back at once and a reply is not: where some always come, the first replies
+            # after a great step up are too many 429s.
+            leap = event == "restore" or (event == "grow" and self._slow and self._background > 0)
+            self._close(now, event)
+            if event == "cut" or leap:
+                behind = True
+                for other in self._hosts.values():
+                    other.behind = True
+        self._grant(host, tally.ended, now)
+        if behind:
+            it.behind, it.late = False, max(in_flight, it.granted)
+        return it.granted
+
+    def leave(self, host: str) -> None:
+        """Forget a host and give its share to the others."""
+        if self._hosts.pop(host, None):
+            self._queue.remove(host)
+
+    def history(self) -> list[Moment]:
+        """Return what happened since this was last asked."""
+        moments, self._moments = self._moments, []
+        return moments
+
+    def _count(self, host: _Host, tally: Tally) -> None:
+        """Count replies, those to what was sent before the last great move apart."""
+        if host.behind:
+            self._late += tally
+        elif host.late > 0:
+            host.late -= tally.ended
+            self._late += tally
+        else:
+            self._window += tally
+
+    def _decide(self) -> Event | None:
+        """Move the limit if the window is full, and say how; None leaves the window open."""
+        window, limit = self._window, self.limit
+        size = max(limit, START if self._slow and not self._background else WINDOW)
+        if window.ended < size:
+            return None
+        normal = NOISE if self._trial else max(NOISE, SLOT / limit)
+        if (
+            surplus(window.limited, window.ended, normal) > SURE
+            and surplus(window.limited, window.ended, self._background, self._known) > SURE
+        ):
+            return self._refused(window)
+        if self._trial is not None:
+            _, first = self._trial.levels[0]
+            before = first.limited / first.ended
+            if surplus(window.limited, window.ended, before, first.ended) > -SURE:
+                if window.ended < 4 * size:
+                    return None
+                self._trial.levels.append((limit, window))
+                return self._restore(self._trial)
+            self._trial = None
+        if self._background:
+            # Both ways, for it may fade. Should it creep up with the load, its next proof tells.
+            self._known = min(MEMORY, self._known + window.ended)
+            share = window.limited / window.ended
+            self._background += (share - self._background) * window.ended / self._known
+        usual = max(NOISE, self._usual_errors)
+        troubled = (
+            window.errors > TOLERABLE * window.ended
+            or surplus(window.errors, window.ended, usual) > SURE
+        )
+        if self._peak < limit:
+            return "hold"
+        self._good = limit
+        if troubled or limit == self.most:
+            return "hold"
+        self._clean += window.ended
+        near = 0.9 * self._ceiling <= limit + self._step <= 1.1 * self._ceiling + self._step
+        if near and self._clean < max(PLATEAU, 4 * limit):
+            return "hold"
+        self._clean = 0
+        self.limit = min(self.most, 2 * limit if self._slow else limit + self._step)
+        return "grow"
+
+    def _refused(self, window: Tally) -> Event:
+        """Cut, go on cutting, or find that cuts do not help and take them back."""
+        # A limit that nobody reached is not what was refused.
+        load = max(1, min(self.limit, self._peak))
+        if self._trial is None:
+            self._trial = _Trial(self.limit, max(1, min(2, load - 1), load // DEPTH))
+            self._step = max(1, self.limit // GROWTH)
+        doubled, self._slow = self._slow, False
+        self._trial.levels.append((self.limit, window))
+        share = window.limited / window.ended
+        if self.limit <= self._trial.bottom and share <= TOLERABLE:
+            return self._restore(self._trial)
+        if self.limit == 1:
+            return "hold"
+        # Refusals come back sooner than replies, so their share exaggerates. What went well a
+        # window ago is therefore nearly reached again; only if that fails is the cut a deep one.
+        excess = (share - self._background) / (1 - self._background)
+        target = 0.5 * load
+        if len(self._trial.levels) <= 2:
+            target = max(target, (1 - excess) * load, 0.9 * self._good)
+        self._good = self._clean = 0
+        # A doubling shows only that it lies somewhere between.
+        self._ceiling = 0 if doubled else load
+        self.limit = max(1, min(self.limit - 1, int(min(target, 0.9 * load))))
+        return "cut"
+
+    def _restore(self, trial: _Trial) -> Event:
+        """Go back to the highest level that was refused no more than the lowest."""
+        before = self.limit
+        (self.limit, pooled), *higher = reversed(trial.levels)
+        for level, tally in higher:
+            share = pooled.limited / pooled.ended
+            if surplus(tally.limited, tally.ended, share, pooled.ended) > SURE:
+                break
+            self.limit, pooled = level, pooled + tally
+        # The refusals taught nothing about a capacity, so it is looked for anew.
+        self._slow = True
+        self._good = self.limit
+        self._ceiling = self._clean = 0
+        self._background = min(TOLERABLE, pooled.limited / pooled.ended)
+        self._known = pooled.ended
+        self._background_age = 0
+        self._trial = None
+        return "restore" if self.limit > before else "hold"
+
+    def _close(self, now: float, event: Event) -> None:
+        window = self._window
+        self._judged += 1
+        # A mean at first, to know a steady share early; then slow, so that a burst stays unusual.
+        weight = 1 / min(self._judged, 32)
+        self._usual_errors += weight * (window.errors / window.ended - self._usual_errors)
+        self._background_age += 1
+        if self._background_age >= PROOF:
+            self._background, self._known = 0.0, math.inf
+        if self._late.ended:
+            self._remember(now, self._late, "late")
+        self._remember(now, window, event)
+        self._window = self._late = Tally()
+        self._peak = sum(h.demand for h in self._hosts.values())
+
+    def _remember(self, now: float, tally: Tally, event: Event) -> None:
+        in_flight = sum(h.in_flight for h in self._hosts.values())
+        counts = (tally.ok, tally.limited, tally.errors)
+        self._moments.append(Moment(now, self.limit, in_flight, *counts, len(self._hosts), event))
+
+    def _grant(self, name: str, ended: int, now: float) -> None:
+        """Give a host what it may have now: its share, as far as others have let go of theirs."""
+        host = self._hosts[name]
+        if host.granted and now - host.since >= TURN and (ended or not host.in_flight):
+            # Whoever had a turn stands behind the others: it matters where slots are fewer.
+            self._queue.remove(name)
+            self._queue.append(name)
+            host.since = now
+        demand = {n: self._hosts[n].demand for n in self._queue}
+        share = shares(self.limit, demand)[name]
+        free = self.limit - sum(h.held for n, h in self._hosts.items() if n != name)
+        granted = max(0, min(share, free))
+        if granted and not host.granted:
+            host.since = now
+        host.granted = granted
+
+
+def shares(limit: int, demand: Mapping[str, int]) -> dict[str, int]:
+    """Share `limit` slots among hosts by their demand; they sum to `limit` if there is a host.
+
+    With fewer slots than hosts that want one, the first in order get them. Hosts that want none
+    get one each out of what is over, or out of a quarter, so that they can start at once.
+    """
+    busy = [h for h, wanted in demand.items() if wanted > 0]
+    idle = [h for h, wanted in demand.items() if wanted <= 0]
+    given = dict.fromkeys(demand, 0)
+    if limit < len(busy):
+        return given | dict.fromkeys(busy[:limit], 1)
+    over = limit - sum(demand[h] for h in busy)
+    spare = min(len(idle), max(over, min(limit // 4, limit - len(busy))))
+    given |= dict.fromkeys(idle[:spare], 1)
+    rest = limit - spare
+    if over >= spare:
+        given |= {h: demand[h] for h in busy}
+        everyone = busy or idle
+        extra = split(over - spare, dict.fromkeys(everyone, 1))
+        return given | {h: given[h] + extra[h] for h in everyone}
+    weights = {h: demand[h] for h in busy}
+    while small := [h for h in weights if rest * weights[h] < sum(weights.values())]:
+        given |= dict.fromkeys(small, 1)
+        weights = {h: w for h, w in weights.items() if h not in small}
+        rest -= len(small)
+    return given | split(rest, weights)
+
+
+def split(seats: int, weights: Mapping[str, int]) -> dict[str, int]:
+    """Split seats in proportion to weights, by largest remainder."""
+    total = sum(weights.values())
+    if not total:
+        return dict.fromkeys(weights, 0)
+    given = {h: seats * w // total for h, w in weights.items()}
+    by_remainder = sorted(weights, key=lambda h: seats * weights[h] % total, reverse=True)
+    for h in by_remainder[: seats - sum(given.values())]:
+        given[h] += 1
+    return given
+
+
+def surplus(hits: int, of: int, share: float, known_from: float = math.inf) -> float:
+    """Return by how many standard deviations `hits` out of `of` are more than `share` would give.
+
+    `share` may itself be a count, out of `known_from`. On the arcsine scale, where few hits have
+    the variance of many (Anscombe 1948): windows are small and shares often near 0.
+    """
+    expected = share if known_from == math.inf else _smooth(share * known_from, known_from)
+    apart = math.asin(math.sqrt(_smooth(hits, of))) - math.asin(math.sqrt(expected))
+    return 2 * apart / math.sqrt(1 / of + 1 / known_from)
+
+
+def _smooth(hits: float, of: float) -> float:
+    return (hits + 0.375) / (of + 0.75)
+
+
+class Gate:
+    """A host's door to one endpoint: `async with gate` for each attempt, first come first in.
+
+    `allow` says how many may be inside; if they become fewer, those inside finish. What an
+    attempt came to is noted before it leaves.
+    """
+
+    def __init__(self, allowed: int = 0) -> None:
+        self.allowed = allowed
+        self.in_flight = 0
+        self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._counts: collections.Counter[Kind] = collections.Counter()
+        self._ended = 0
+        self._nobody_waited = True
+        self._shut_until = -math.inf
+        self._eventful = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.in_flight < self.allowed and not self._queue and loop.time() >= self._shut_until:
+            self.in_flight += 1
+            return
+        turn = loop.create_future()
+        self._queue.append(turn)
+        if self._nobody_waited:
+            self._eventful.set()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # It was let in and cancelled in the same moment.
+            elif turn in self._queue:
+                self._queue.remove(turn)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def allow(self, n: int) -> None:
+        """Let `n` be in flight from now on; with 0 all wait."""
+        self.allowed = n
+        self._admit()
+
+    def note(self, kind: Kind, pause: float = 0.0) -> None:
+        """Note what an attempt came to, and with a 429 its Retry-After in seconds.
+
+        At one slot a limit can't fall any further, and an endpoint that takes less would refuse
+        one waiting call after the other: there, what is asked of one is asked of all.
+        """
+        self._counts[kind] += 1
+        self._ended += 1
+        if kind == "limited" and pause > 0 and self.allowed <= 1:
+            loop = asyncio.get_running_loop()
+            self._shut_until = max(self._shut_until, loop.time() + pause)
+            loop.call_at(self._shut_until, self._admit)
+        if kind == "limited" or (self._queue and self._ended >= self.allowed):
+            self._eventful.set()
+
+    def take_tally(self) -> Tally:
+        """Return what was noted since this was last asked, as a report does."""
+        counts = self._counts
+        tally = Tally(counts["ok"], counts["limited"], counts["error"])
+        counts.clear()
+        self._ended = 0
+        self._nobody_waited = not self._queue
+        self._eventful.clear()
+        return tally
+
+    async def eventful(self, timeout: float) -> None:
+        """Wait until there is something to report, but no longer than `timeout` seconds.
+
+        That is a 429; attempts that wait where none did; or as many ended as are allowed, with
+        more waiting, because then the limiter may have a window to close.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._eventful.wait()
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        if self._queue and asyncio.get_running_loop().time() < self._shut_until:
+            return
+        while self._queue and self.in_flight < self.allowed:
+            turn = self._queue.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                turn.set_result(None)
+
+
+class LiveLimiter:
+    """A Limiter by the clock: in process its own methods, as a Ray actor one for all hosts."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.time) -> None:
+        self._limiter = Limiter(most)
+        self._clock = clock
+
+    async def report(self, host: str, tally: Tally, in_flight: int, waiting: int) -> int:
+        return self._limiter.report(host, tally, in_flight, waiting, self._clock())
+
+    async def leave(self, host: str) -> None:
+        self._limiter.leave(host)
+
+    async def history(self) -> list[Moment]:
+        return self._limiter.history()
+
+
+def limiter_actor(endpoint: str, most: int) -> Any:
+    """Return the actor that limits `endpoint` for all hosts, started where there is none.
+
+    Whoever asks first owns it, and it ends with its owner: so that is the driver, which asks
+    before it starts a host. Only where it died does a host make it anew.
+    """
+    actor: Any = ray.remote(LiveLimiter)
+    return actor.options(
+        name=f"improv-limiter-{digest(endpoint)}", get_if_exists=True, num_cpus=0
+    ).remote(most)
+
+
+async def report_to_actor(endpoint: str, most: int) -> Report:
+    """Return how a host reports to the limiter of `endpoint`."""
+    actor = limiter_actor(endpoint, most)
+
+    async def report(host: str, tally: Tally, in_flight: int, waiting: int) -> int:
+        return int(await actor.report.remote(host, tally, in_flight, waiting))
+
+    return report
+
+
+async def keep_reporting(
+    gate: Gate,
+    report: Report,
+    host: str,
+    renew: Callable[[], Awaitable[Report]] | None = None,
+) -> None:
+    """Report what passes `gate` and set its allowance, until cancelled.
+
+    `renew` gives another way to report where one has failed.
+    """
+    owed = Tally()
+    while True:
+        owed += gate.take_tally()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                gate.allow(await report(host, owed, gate.in_flight, gate.waiting))
+            owed = Tally()
+            await asyncio.sleep(LEAST_PAUSE)
+        except Exception:
+            # Whatever it was: without reports the gate would stand as it is for good, and a
+            # closed one hold up every scene. One at a time is no load and gets them through.
+            gate.allow(max(1, gate.allowed))
+            await asyncio.sleep(TICK)
+            if renew is not None:
+                with contextlib.suppress(Exception):
+                    report = await renew()
+        await gate.eventful(TICK)

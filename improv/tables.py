@@ -1,0 +1,244 @@
+"""What stands in the tables of a run: their columns, their order, and how a record is a row.
+
+Which files hold them, and when, is the business of store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+
+import pyarrow as pa
+
+from improv.record import Act, Block, Call, Draw, Json, Score, Turn
+from improv.trial import Trial
+
+_TEXT = pa.string()
+_TEXTS = pa.list_(_TEXT)
+_PAIRS = pa.list_(pa.struct([("name", _TEXT), ("value", _TEXT)]))
+_IDENTITY = [("trial", _TEXT), ("branch", _TEXT)]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "trials": pa.schema(
+        [
+            *_IDENTITY,
+            ("index", pa.int32()),
+            ("scene", _TEXT),
+            ("title", _TEXT),
+            ("condition", _TEXT),
+            ("levels", _PAIRS),
+            ("block", _TEXT),
+            ("replicate", pa.int32()),
+            ("origin", _TEXT),
+            ("parent", _TEXT),
+            ("fork", pa.int32()),
+            ("arm", _TEXT),
+            ("edit", _TEXT),
+            ("attempt", pa.int32()),
+            ("status", _TEXT),
+            ("failure", _TEXT),
+            ("failure_kind", _TEXT),
+            ("failure_turn", pa.int32()),
+            ("turns", pa.int32()),
+            ("calls", pa.int32()),
+            ("prompt_tokens", pa.int64()),
+            ("completion_tokens", pa.int64()),
+            ("cached_tokens", pa.int64()),
+            ("retries", pa.int32()),
+            ("seconds", pa.float64()),
+        ]
+    ),
+    "turns": pa.schema(
+        [
+            *_IDENTITY,
+            ("turn", pa.int32()),
+            ("seq", pa.int32()),
+            ("kind", _TEXT),
+            ("speaker", _TEXT),
+            ("text", _TEXT),
+            ("raw", _TEXT),
+            ("cuts", _TEXTS),
+            ("addressed", _TEXT),
+            ("by", _TEXT),
+            ("aside", pa.bool_()),
+            ("heard_by", _TEXTS),
+            ("acts", pa.list_(pa.struct([("kind", _TEXT), ("to", _TEXT), ("text", _TEXT)]))),
+        ]
+    ),
+    "calls": pa.schema(
+        [
+            *_IDENTITY,
+            ("turn", pa.int32()),
+            ("role", _TEXT),
+            ("purpose", _TEXT),
+            ("attempt", pa.int32()),
+            ("model", _TEXT),
+            ("endpoint", _TEXT),
+            ("mode", _TEXT),
+            ("params", _TEXT),
+            ("blocks", _TEXTS),
+            ("reply", _TEXT),
+            ("finish_reason", _TEXT),
+            ("prompt_tokens", pa.int32()),
+            ("completion_tokens", pa.int32()),
+            ("cached_tokens", pa.int32()),
+            ("started", pa.float64()),
+            ("latency", pa.float64()),
+            ("waited", pa.float64()),
+            ("retries", pa.int32()),
+            ("retried", _TEXTS),
+            ("served", _TEXT),
+            ("error", _TEXT),
+        ]
+    ),
+    "blocks": pa.schema([("id", _TEXT), ("kind", _TEXT), ("text", _TEXT)]),
+    "scores": pa.schema(
+        [
+            *_IDENTITY,
+            ("turn", pa.int32()),
+            ("character", _TEXT),
+            ("measure", _TEXT),
+            ("version", _TEXT),
+            ("value", pa.float64()),
+            ("evidence", _TEXT),
+        ]
+    ),
+    "limits": pa.schema(
+        [
+            ("endpoint", _TEXT),
+            ("at", pa.float64()),
+            ("limit", pa.int32()),
+            ("in_flight", pa.int32()),
+            ("ok", pa.int32()),
+            ("limited", pa.int32()),
+            ("errors", pa.int32()),
+            ("hosts", pa.int32()),
+            ("event", _TEXT),
+        ]
+    ),
+}
+"""The columns of each table. Times are in seconds, `started` and `at` since the epoch.
+
+Trials and branches are rows of one table: a branch has an `origin` ("branch", "regeneration",
+"probe"), its `parent` branch, and the last turn that it shares with it, its `fork`. The other
+tables hold a branch's own rows only."""
+
+PLAYED = ("turns", "calls", "blocks", "scores", "trials")
+"""The tables that a host writes, the one last whose rows make the others count."""
+
+CLOCKED = {
+    "trials": ("seconds", "retries", "cached_tokens"),
+    "calls": ("started", "latency", "waited", "retries", "retried", "endpoint", "cached_tokens"),
+    "limits": tuple(SCHEMAS["limits"].names),
+}
+"""Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
+
+SORT = {
+    "trials": ["index", "branch"],
+    "turns": ["trial", "branch", "turn", "seq"],
+    "calls": ["trial", "branch", "turn", "purpose", "role", "attempt"],
+    "blocks": ["id"],
+    "scores": ["trial", "branch", "turn", "measure", "character"],
+    "limits": ["endpoint", "at"],
+}
+CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
+_TURN_FIELDS = [f.name for f in fields(Turn) if f.name != "acts"]
+_EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
+_NULLABLE = {"turn", "value", "failure_turn", "prompt_tokens", "completion_tokens", "cached_tokens"}
+
+
+def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return `part` with the columns that the table has now; a run of an earlier version lacks
+    some. Raises pyarrow.ArrowInvalid where a column cannot be what it should be."""
+    schema = SCHEMAS[name]
+    if columns is not None:
+        schema = pa.schema([schema.field(c) for c in columns])
+    for field in schema:
+        if field.name not in part.schema.names:
+            empty = None if field.name in _NULLABLE else _EMPTY.get(field.type)
+            value = "main" if field.name == "origin" else empty
+            part = part.append_column(field, pa.array([value] * len(part), field.type))
+    return part.select(schema.names).cast(schema)
+
+
+def trial_row(
+    trial: Trial,
+    branch: str,
+    turns: Sequence[Turn],
+    calls: Sequence[Call],
+    failure: tuple[str, int, str] | None,
+    seconds: float,
+) -> Json:
+    """Return the row of a finished trial."""
+    kind, at, why = failure or ("", None, "")
+    return {
+        "trial": trial.id,
+        "branch": branch,
+        "index": trial.index,
+        "scene": trial.slug,
+        "title": trial.scene.title,
+        "condition": trial.condition,
+        "levels": [{"name": f, "value": lv} for f, lv in trial.levels],
+        "block": trial.block,
+        "replicate": trial.replicate,
+        "origin": "main",
+        "parent": "",
+        "fork": 0,
+        "arm": "",
+        "edit": "",
+        "attempt": 0,
+        "status": "failed" if failure else "done",
+        "failure": why,
+        "failure_kind": kind,
+        "failure_turn": at,
+        "turns": sum(t.kind in ("line", "silence") for t in turns),
+        "calls": len(calls),
+        "prompt_tokens": sum(c.prompt_tokens or 0 for c in calls),
+        "completion_tokens": sum(c.completion_tokens or 0 for c in calls),
+        "cached_tokens": sum(c.cached_tokens or 0 for c in calls),
+        "retries": sum(c.retries for c in calls),
+        "seconds": seconds,
+    }
+
+
+def turn_row(turn: Turn) -> Json:
+    row = {name: getattr(turn, name) for name in _TURN_FIELDS}
+    row["acts"] = [{"kind": a.kind, "to": a.to, "text": a.text} for a in turn.acts]
+    return row
+
+
+def turn_of(row: Json) -> Turn:
+    row["acts"] = tuple(Act(**a) for a in row["acts"] or ())
+    row["cuts"] = tuple(row["cuts"] or ())
+    row["heard_by"] = tuple(row["heard_by"] or ())
+    return Turn(**row)
+
+
+def call_row(call: Call) -> Json:
+    row = {name: getattr(call, name) for name in CALL_FIELDS}
+    row["blocks"] = call.blocks
+    draw = call.draw
+    row |= {"trial": draw.trial, "branch": draw.branch, "turn": draw.turn}
+    return row | {"role": draw.role, "purpose": draw.purpose, "attempt": draw.attempt}
+
+
+def call_of(row: Json) -> Call:
+    draw = Draw(*(row.pop(f.name) for f in fields(Draw)))
+    row["blocks"] = tuple(row["blocks"] or ())
+    row["retried"] = tuple(row["retried"] or ())
+    return Call(draw=draw, **row)
+
+
+def block_rows(blocks: Iterable[Block]) -> list[Json]:
+    return [{"id": b.id, "kind": b.kind, "text": b.text} for b in blocks]
+
+
+def score_rows(scores: Iterable[Score]) -> list[Json]:
+    return [{f.name: getattr(s, f.name) for f in fields(Score)} for s in scores]
+
+
+def first_of_each(table: pa.Table, column: str) -> pa.Table:
+    """Keep the first row of each value: the same block comes from every host that showed it."""
+    places = pa.array(range(len(table)), pa.int64())
+    firsts = table.append_column("_at", places).group_by(column).aggregate([("_at", "min")])
+    return table.take(firsts["_at_min"])
