@@ -54,9 +54,8 @@ class Author(mesa.Agent):  # type: ignore[misc]
         return json.dumps(found, ensure_ascii=False)
 
     def powers(self, turn: int) -> tuple[scene.Power, ...]:
-        """Return what the author may do before `turn`: to end a scene, not in its first half."""
-        early = 2 * turn <= self.turns
-        return tuple(p for p in self.settings.may if not (p == "end" and early))
+        """Return what the author may do before `turn`."""
+        return powers(self.settings, turn, self.turns)
 
     def hears(self, aside: bool) -> bool:
         """Whether the author's settings let it hear a line."""
@@ -71,8 +70,8 @@ class Author(mesa.Agent):  # type: ignore[misc]
 
     def read(self, turn: int, reply: str) -> tuple[Act, ...]:
         """Read what the author does before a turn from its reply."""
-        powers = self.powers(turn)
-        acts = read_acts(reply, powers, self.names, self.settings.moves, self.made)
+        may = self.powers(turn)
+        acts = read_acts(reply, may, self.names, self.settings.moves, self.made)
         self.made.update(a.to for a in acts if a.kind == "move")
         return acts
 
@@ -84,12 +83,18 @@ class Author(mesa.Agent):  # type: ignore[misc]
             shown = self.thread.ask(prompt.author_cue())
         else:
             shown = self.thread.ask(asked)
-        powers = self.powers(identity.turn)
-        schema = reply_schema(powers, self.names, tuple(self.settings.moves))
+        may = self.powers(identity.turn)
+        schema = reply_schema(may, self.names, tuple(self.settings.moves))
         call = await draw(Ask(identity, self.plays, shown, schema))
         acts = self.read(identity.turn, call.reply)
         self.thread.said(prompt.author_said(self.mode, call.reply.strip()[:2000]), call.reply)
         return acts
+
+
+def powers(author: scene.Author, turn: int, turns: int) -> tuple[scene.Power, ...]:
+    """Return what an author may do before `turn` of `turns`: to end a scene, not in its first
+    half."""
+    return tuple(p for p in author.may if not (p == "end" and 2 * turn <= turns))
 
 
 def reply_schema(powers: Sequence[scene.Power], names: Sequence[str], moves: Sequence[str]) -> Json:

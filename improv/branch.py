@@ -10,13 +10,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from pydantic import ValidationError
-
 from improv.edit import EVERYBODY, Edit, Turns
 from improv.errors import Problem, StudyError
 from improv.record import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
 from improv.scene import Scene
-from improv.study import Study, merge
+from improv.study import Study, changed
 from improv.trial import Trial
 
 
@@ -27,6 +25,7 @@ class Branch:
     `edit` is an Edit as canonical JSON, `length` how many turns are drawn (None: to the end),
     `number` tells branches apart that are otherwise the same. A regeneration draws one turn, as
     attempt `number` of its parent's own draw; a probe asks `ask` of `of`, and plays no turn.
+    `inherited` is what its ancestors changed, oldest first, as JSON: [first turn, edit] each.
     """
 
     trial: str
@@ -39,10 +38,11 @@ class Branch:
     length: int | None = None
     of: str = ""
     ask: str = ""
+    inherited: str = "[]"
 
     @property
     def id(self) -> str:
-        return digest(json.dumps(asdict(self), sort_keys=True), size=4)
+        return digest(json.dumps(asdict(self), sort_keys=True), size=6)
 
     @property
     def attempt(self) -> int:
@@ -51,6 +51,28 @@ class Branch:
     @property
     def change(self) -> Edit:
         return Edit.model_validate_json(self.edit)
+
+    @property
+    def changes(self) -> list[tuple[int, Edit]]:
+        """All that makes its scene another than the trial's: first turn, edit; its own last."""
+        past = [(turn, Edit.model_validate(edit)) for turn, edit in json.loads(self.inherited)]
+        return [*past, (self.begins, self.change)]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the turn after the fork is its parent's but for the line that is said."""
+        return keeps(self.origin, self.edit)
+
+    @property
+    def begins(self) -> int:
+        """The first turn that is all its own, from which its edit holds."""
+        return self.fork + 1 + self.keeps
+
+    @property
+    def legacy(self) -> str:
+        """What a branch of this branch inherits."""
+        own = [] if self.edit == "{}" else [[self.begins, json.loads(self.edit)]]
+        return json.dumps(json.loads(self.inherited) + own, sort_keys=True, ensure_ascii=False)
 
     def row(self) -> Json:
         """Return what the table of trials says of a branch."""
@@ -68,6 +90,8 @@ class Past:
     """What a stage needs to enter a scene again: the parent's turns and its author's replies."""
 
     branch: Branch
+    scenes: tuple[tuple[int, Scene], ...]
+    """What the shared turns were played from: first turn, scene."""
     turns: tuple[Turn, ...]
     """The parent's improvised turns, up to the one after the fork, which a regeneration or an
     edited line partly keeps."""
@@ -77,24 +101,48 @@ class Past:
     def of(self, turn: int) -> list[Turn]:
         return [t for t in self.turns if t.turn == turn]
 
-    def owner(self, turn: int) -> str:
-        """Return the branch whose dice were thrown at a shared turn."""
-        return next((t.branch for t in self.turns if t.turn == turn), self.branch.parent)
+    def scene(self, turn: int) -> Scene:
+        """Return the scene that a shared turn was played from."""
+        return next(scene for first, scene in reversed(self.scenes) if first <= turn)
 
 
-def past(branch: Branch, turns: Sequence[Turn], calls: Sequence[Call]) -> Past:
-    """Cut out of the parent's transcript and calls what a branch begins with.
+def past(trial: Trial, branch: Branch, turns: Sequence[Turn], calls: Sequence[Call]) -> Past:
+    """Cut out of the parent's transcript and calls what a branch of `trial` begins with.
 
     Raises StudyError where the parent never came as far as the fork.
     """
-    needed = branch.fork + (branch.origin == "regeneration" or branch.change.line is not None)
-    reached = max((t.turn for t in turns if t.kind in ("line", "silence")), default=0)
+    needed = branch.fork + branch.keeps
+    spoken = {t.turn for t in turns if t.kind in ("line", "silence")}
+    reached = max(spoken, default=0)
+    what = ""
     if reached < needed:
         what = f"the scene has {reached} turns; it cannot be entered at turn {needed}"
+    elif branch.keeps and needed not in spoken:
+        what = f"nobody speaks at turn {needed}"
+    if what:
         raise StudyError([Problem(f"trial {branch.trial}", 1, 1, branch.parent, what)])
+    scenes = [(0, trial.scene)]
+    for first, edit in branch.changes[:-1]:
+        scenes.append((first, changed(scenes[-1][1], edit)))
     thoughts = {c.draw.turn: c.reply for c in calls if c.draw.purpose == "author" and not c.error}
-    kept = tuple(t for t in turns if 0 < t.turn <= branch.fork + 1)
-    return Past(branch, kept, {k: v for k, v in thoughts.items() if k <= branch.fork + 1})
+    return Past(
+        branch,
+        tuple(scenes),
+        tuple(t for t in turns if 0 < t.turn <= branch.fork + 1),
+        {k: v for k, v in thoughts.items() if k <= needed},
+    )
+
+
+def keeps(origin: str, edit: str) -> bool:
+    """Whether such a branch keeps its first own turn but for the line that is said."""
+    return origin == "regeneration" or (origin == "branch" and "line" in json.loads(edit or "{}"))
+
+
+def shared(calls: Sequence[Call], fork: int, *, kept: bool) -> list[Call]:
+    """Return those of a parent's calls that a branch shares; the author's part in a turn that is
+    `kept` but for its line, too."""
+    author = fork + kept
+    return [c for c in calls if c.draw.turn <= (author if c.draw.purpose == "author" else fork)]
 
 
 def branched(trial: Trial, branch: Branch) -> Trial:
@@ -106,26 +154,18 @@ def branched(trial: Trial, branch: Branch) -> Trial:
 
 
 def edited(scene: Scene, branch: Branch) -> Scene:
-    """Return the scene with a branch's edit laid over it. Raises StudyError."""
-    edit = branch.change
+    """Return the scene with a branch's edits laid over it, its ancestors' first.
+
+    Raises StudyError.
+    """
+    for _, edit in branch.changes:
+        scene = changed(scene, edit)
     names = [c.name for c in scene.cast]
-    for name in [*edit.memory, *([branch.of] if branch.of else [])]:
-        if name != EVERYBODY and name not in names:
-            _refuse("memory" if name in edit.memory else "of", f"nobody is called '{name}'")
-    cast = edit.scene.get("cast")
-    for name in cast if isinstance(cast, dict) else ():
-        if name not in names:
-            _refuse(f"cast.{name}", f"nobody is called '{name}'; the cast is {', '.join(names)}")
-    try:
-        changed = Scene.model_validate(merge(scene.model_dump(mode="json"), edit.scene))
-    except ValidationError as e:
-        first = e.errors(include_url=False)[0]
-        _refuse(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
-    if [c.name for c in changed.cast] != names or changed.opening != scene.opening:
-        _refuse("scene", "an edit may not change who is there or what was written to be said")
-    if branch.origin == "branch" and last_turn(changed, branch) <= branch.fork:
-        _refuse("turns", f"nothing is left to play after turn {branch.fork} of {changed.turns}")
-    return changed
+    if branch.of and branch.of not in names:
+        _refuse("of", f"nobody is called '{branch.of}'; the cast is {', '.join(names)}")
+    if branch.origin == "branch" and last_turn(scene, branch) < branch.begins:
+        _refuse("turns", f"nothing is left to play after turn {branch.begins - 1}")
+    return scene
 
 
 def last_turn(scene: Scene, branch: Branch) -> int:
@@ -135,7 +175,8 @@ def last_turn(scene: Scene, branch: Branch) -> int:
         return branch.fork
     if branch.origin == "regeneration":
         return branch.fork + 1
-    return scene.turns if branch.length is None else min(branch.fork + branch.length, scene.turns)
+    end = scene.turns
+    return end if branch.length is None else min(branch.begins - 1 + branch.length, end)
 
 
 def grow(
@@ -143,7 +184,8 @@ def grow(
 ) -> list[Branch]:
     """Return branches that share a parent's turns up to `turn` and then play on by themselves.
 
-    Where the edit changes the line of that turn, the turn itself is the branches' own.
+    Where the edit changes the line of that turn, the turn itself is the branches' own. `parent`
+    owns that turn, and `more` are further fields of a Branch, such as what it inherits.
     """
     fork = turn - (edit.line is not None)
     if fork < 0:
@@ -155,22 +197,28 @@ def grow(
     ]
 
 
-def regenerate(trial: str, parent: str, turn: int, *, draws: int, first: int = 0) -> list[Branch]:
-    """Return further draws of one single turn, the first of them attempt `first`."""
+def regenerate(
+    trial: str, parent: str, turn: int, *, draws: int, first: int = 0, inherited: str = "[]"
+) -> list[Branch]:
+    """Return further draws of one single turn of `parent`'s own, the first the `first` such."""
     if turn < 1:
         _refuse("turn", "only improvised turns, from 1 on, can be regenerated")
     return [
-        Branch(trial, parent, turn - 1, "regeneration", REGENERATED + first + k)
+        Branch(
+            trial, parent, turn - 1, "regeneration", REGENERATED + first + k, inherited=inherited
+        )
         for k in range(draws)
     ]
 
 
 def planned(study: Study, trial: Trial) -> list[Branch]:
-    """Return the branches, regenerations and probes that the study asks of a trial."""
+    """Return the branches, regenerations and probes that the study asks of a trial, each once."""
     found: list[Branch] = []
     turns = trial.scene.turns
     for wish in study.branches:
-        for at in _turns(wish.at, 0, turns - 1):
+        # No arm can change the written opening, and arms are compared turn by turn.
+        first = int(any(edit.line is not None for edit in wish.arms.values()))
+        for at in _turns(wish.at, first, turns - 1):
             for arm, edit in wish.arms.items():
                 found += grow(
                     trial.id, MAIN, at, edit, draws=wish.draws,
@@ -187,7 +235,7 @@ def planned(study: Study, trial: Trial) -> list[Branch]:
                 for name in names
                 for k in range(probe.draws)
             ]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def edit_json(edit: Edit) -> str:

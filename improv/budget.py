@@ -87,17 +87,18 @@ class Purse:
     def lease(self, host: str, used: Spent, wanted: int, now: float) -> tuple[int, str]:
         """Take in what a host used of its lease and grant it up to `wanted` further calls.
 
-        Returns how many, and why there will never be more where the budget is reached. None
-        granted without a reason means that others still hold leases: ask again.
+        A `wanted` below 0 gives so many back. Returns how many are granted, and why there will
+        never be more where the budget is reached. None granted without a reason means that others
+        still hold leases: ask again.
         """
         self.spent += used
-        self._leased[host] = max(0, self._leased.get(host, 0) - used.calls)
+        self._leased[host] = max(0, self._leased.get(host, 0) - used.calls + min(wanted, 0))
         self._seen[host] = now
         for other, seen in list(self._seen.items()):
             if now - seen > SILENT:
                 self._leased.pop(other), self._seen.pop(other)
         reached = self._budget.reached(self.spent)
-        if reached or not wanted:
+        if reached or wanted <= 0:
             return 0, reached
         granted = min(wanted, self._left())
         if granted <= 0 and not any(self._leased.values()):
@@ -153,10 +154,12 @@ class Allowance:
         self._left += 1
 
     async def report(self) -> None:
-        """Tell what was used, so that the purse knows that this host lives."""
+        """Tell what was used, so that the purse knows that this host lives, and give back what
+        nobody asked for: other hosts may be waiting for it."""
         async with self._turn:
             used, self._used = self._used, Spent()
-            await self._lease(self._host, used, 0)
+            unused, self._left = self._left, 0
+            await self._lease(self._host, used, -unused)
 
 
 class PurseKeeper:

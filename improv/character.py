@@ -32,9 +32,13 @@ class Character(mesa.Agent):  # type: ignore[misc]
 
     def recall(self, block: Block, reply: str) -> None:
         """Take in again a line that was this character's own."""
+        self.cue()
+        self.thread.said(block, reply)
+
+    def cue(self) -> None:
+        """Take in the cue of a line that nobody asks for. (A script's cue is part of the line.)"""
         if self.mode == "chat":
             self.thread.show(prompt.line_cue(self.mode, self.name))
-        self.thread.said(block, reply)
 
     def wake(self, memory: str) -> None:
         """Forget the scene so far, and remember `memory` instead."""

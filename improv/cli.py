@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -39,12 +40,23 @@ Connections = Annotated[
 ]
 
 
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number that anything could reach.")
+    return value
+
+
 MaxCalls = Annotated[int | None, typer.Option(min=1, help="Stop after so many calls.")]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens.")]
-MaxCost = Annotated[float | None, typer.Option(min=0, help="Stop after so many dollars.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(min=0, callback=_finite, help="Stop after so many dollars."),
+]
 FailOnError = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Stop when a larger share of the trials fails."),
+    typer.Option(
+        min=0, max=1, callback=_finite, help="Stop when a larger share of the trials fails."
+    ),
 ]
 Trust = Annotated[
     list[str] | None,
@@ -55,6 +67,9 @@ Anyway = Annotated[
 ]
 
 
+CALLS_REPORTED = ["endpoint", "latency", "error", "retried"]
+
+
 @contextmanager
 def _telling() -> Iterator[None]:
     """Turn errors made for a person into a message and the exit code they carry."""
@@ -63,6 +78,10 @@ def _telling() -> Iterator[None]:
     except ImprovError as e:
         terminal.complain(str(e))
         raise typer.Exit(e.exit_code) from None
+    except KeyboardInterrupt:
+        # While a run plays, launch has the signal; this is before it or after.
+        terminal.complain("interrupted; what was played is kept, and `improv resume` goes on")
+        raise typer.Exit(130) from None
     except BrokenPipeError:
         # `improv list | head` is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -155,7 +174,7 @@ def run_command(
         source = {"file": study, "patch": patch, "replicates": replicates}
         with terminal.progress() as watch:
             result = run(loaded, runs=runs, name=name, setup=setup, watch=watch, source=source)
-        terminal.result(result)
+        terminal.result(result, setup)
     _leave(result)
 
 
@@ -190,7 +209,7 @@ def resume_command(
         )
         with terminal.progress() as watch:
             result = resume(folder, setup=setup, watch=watch)
-        terminal.result(result)
+        terminal.result(result, setup)
     _leave(result)
 
 
@@ -258,6 +277,35 @@ def replay_command(
         folder = open_run(runs, run)
         same = terminal.replayed(replay(folder, trial))
     raise typer.Exit(0 if same else 1)
+
+
+@app.command("report")
+def report_command(
+    run: Annotated[str, typer.Argument(help='A run\'s id, its beginning, or "last".')] = "last",
+    runs: Runs = "runs",
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="report.html or report.md; both in . by default."),
+    ] = None,
+) -> None:
+    """Write a page on a run: what was played, what is missing, how the endpoints behaved."""
+    with _telling():
+        from improv.report import report
+        from improv.store import open_run
+
+        folder = open_run(runs, run)
+        page = report(
+            folder.id,
+            folder.meta(),
+            folder.study().question,
+            folder.table("trials").to_pylist(),
+            folder.table("calls", columns=CALLS_REPORTED).to_pylist(),
+            folder.table("limits").to_pylist(),
+        )
+        names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
+        for name in names:
+            text = page.as_markdown() if name.endswith(".md") else page.as_html()
+            terminal.write(name, text)
 
 
 def _place(what: str) -> tuple[str, str, int]:

@@ -33,16 +33,19 @@ PLAYING = (
 SHOWN = 30
 _PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")
 _HERE = ("localhost", "127.0.0.1", "::1")
+_OPENAI = "api.openai.com"
+_AND = " and "
 
 
 def identity(models: Iterable[Model]) -> Json:
     """Return what run.json says of the program and the models: versions, digests, addresses."""
-    served = {}
+    places: dict[str, set[str]] = {}
     for model in models:
         if model.embedded:
-            served[model.model] = f"weights {_weights(model.model)}"
+            places.setdefault(model.model, set()).add(f"weights {_weights(model.model)}")
         elif not model.in_process:
-            served[model.model] = public(remote_address(model))
+            places.setdefault(model.model, set()).add(public(remote_address(model)))
+    served = {model: _AND.join(sorted(found)) for model, found in places.items()}
     versions = {name: found for name in _PACKAGES if (found := _version(name))}
     return {
         "versions": versions | {"python": platform.python_version()},
@@ -67,15 +70,17 @@ def refuse_drift(
 ) -> None:
     """Raise RunError where a run would go on as another experiment, and show what differs."""
     found = _study_changes(folder, meta)
-    then = meta.get("versions", {}).get("improv-theatre")
+    then = _texts(meta, "versions").get("improv-theatre")
     here = now["versions"].get("improv-theatre")
     if then != here:
         found.append(f"improv: version {then} then, {here} now")
     elif meta.get("program") and meta["program"] != now["program"]:
         found.append(f"improv {here}: its code was {meta['program']} then, {now['program']} now")
-    for model, was in meta.get("served", {}).items():
-        if model in now["served"] and now["served"][model] != was:
-            found.append(f"model {model}: {was} then, {now['served'][model]} now")
+    for model, was in _texts(meta, "served").items():
+        is_now = now["served"].get(model, was)
+        # One trial alone, which is what a branch looks at, may use fewer of the places.
+        if not set(is_now.split(_AND)) <= set(was.split(_AND)):
+            found.append(f"model {model}: {was} then, {is_now} now")
     if plan is not None and plan != meta.get("plan") and not found:
         found.append("plan: this version of improv would play other trials than were planned")
     if found and not anyway:
@@ -91,14 +96,23 @@ def refuse_strangers(models: Sequence[Model], trusted: Sequence[str]) -> None:
 
     A study may come from anybody; its word alone sends no key and no text anywhere.
     """
-    known = {"api.openai.com", _host(os.environ.get("OPENAI_BASE_URL", "")), *map(_host, trusted)}
-    known |= {_host(t) for t in os.environ.get("IMPROV_TRUST", "").split(",")}
+    known = {_OPENAI, _host(os.environ.get("OPENAI_BASE_URL", "")), *map(_host, trusted)}
+    known |= {_host(t.strip()) for t in os.environ.get("IMPROV_TRUST", "").split(",")}
     for model in models:
-        host = _host(remote_address(model))
+        address = remote_address(model)
+        host = _host(address)
+        if not host or not address.startswith(("http://", "https://")):
+            raise RunError(
+                f"model {model.model}: {public(address)!r} is not an address; write it like "
+                "http://127.0.0.1:8000/v1 (as base_url, or in OPENAI_BASE_URL)"
+            )
+        if host == _OPENAI and not address.startswith("https:"):
+            what = f"model {model.model}: {public(address)} would send the key unencrypted"
+            raise RunError(f"{what}; write https://{_OPENAI}/v1")
         if host not in known and host not in _HERE:
             raise RunError(
                 f"model {model.model}: the study would send what is played, and the key in "
-                f"{model.api_key_env}, to {public(remote_address(model))}. If you trust that "
+                f"{model.api_key_env}, to {public(address)}. If you trust that "
                 f"address, say --trust {host} (or set IMPROV_TRUST)."
             )
 
@@ -112,10 +126,16 @@ def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
             study = load(str(source.get("file")), source.get("patch") or {})
             if source.get("replicates"):
                 study = with_replicates(study, int(source["replicates"]))
-        except (StudyError, ValueError):
+        except (StudyError, ValueError, TypeError, AttributeError):
             return []  # it is not here, or is no study any more: the folder has its own copy
         changes = _diff(now, resolved(study), "as it was begun", f"{source['file']} now")
     return changes
+
+
+def _texts(meta: Json, name: str) -> dict[str, str]:
+    """Return a mapping of run.json, whatever stands there."""
+    found = meta.get(name)
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
 def _diff(then: str, now: str, before: str, after: str) -> list[str]:
@@ -146,4 +166,8 @@ def _version(package: str) -> str:
 
 
 def _host(address: str) -> str:
-    return urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        return parts.hostname or "" if parts.port != 0 else ""
+    except ValueError:
+        return ""

@@ -21,9 +21,9 @@ class Edit(Strict):
     scene: dict[str, Any] = {}
     """A patch of the scene: the author, a card, the model, the world. The cast and the written
     opening stay as they are."""
-    line: str | None = Field(default=None, min_length=1, max_length=2000)
+    line: str | None = Field(default=None, max_length=2000, pattern=r"\S")
     """What was said at the branching turn, instead of what was; its speaker stays."""
-    move: str | None = Field(default=None, min_length=1, max_length=2000)
+    move: str | None = Field(default=None, max_length=2000, pattern=r"\S")
     """A move: the name of one of the author's, or a stage direction, played at the next turn."""
     memory: dict[str, Text] = {}
     """Character (or "everybody") → what it remembers instead of the scene so far; empty text
@@ -48,7 +48,7 @@ class Branching(Strict):
     draws: int = Field(default=1, ge=1, le=10_000)
     """Continuations of each arm."""
     turns: int | None = Field(default=None, ge=1, le=2000)
-    """How many turns are drawn; to the scene's end where it is not given."""
+    """How many turns are drawn after it; to the scene's end where it is not given."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -368,7 +368,7 @@ async def _play_all(
             count(player, part.weight)
             for branch, draws in alike.items():
                 try:
-                    begun = past(branch, stage.turns, player.calls)
+                    begun = past(trial, branch, stage.turns, player.calls)
                 except StudyError:
                     continue  # an author ended the scene before
                 changed = branched(trial, branch)

@@ -24,11 +24,11 @@ import ray
 from improv import limiter, local
 from improv.branch import Branch, Past, branched, past
 from improv.budget import Allowance, PurseKeeper, spent_by
-from improv.errors import ImprovError, ModelError
+from improv.errors import EndpointError, ImprovError, ModelError
 from improv.journal import Journal, calls_of
 from improv.measure.marker import habits
 from improv.model import Ask, Models
-from improv.record import MAIN, Call, Failure, Outcome, Transcript
+from improv.record import MAIN, Call, Draw, Failure, Outcome, Transcript
 from improv.stage import Stage
 from improv.store import RunFolder, Shards, open_run
 from improv.tables import trial_row
@@ -86,7 +86,7 @@ class Host:
     async def play(
         self,
         trial: Trial,
-        drawn: Sequence[bytes] = (),
+        drawn: Sequence[Sequence[bytes]] = (),
         branches: Sequence[Branch] = (),
         main: bool = True,
     ) -> list[Outcome]:
@@ -97,7 +97,7 @@ class Host:
         """
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self._flush_regularly()))
-        known = {call.draw: call for call in calls_of(drawn) if not call.error}
+        known = _Known(drawn)
         outcomes = []
         parents: dict[str, tuple[Transcript, Sequence[Call]]] = {}
         if main:
@@ -118,14 +118,14 @@ class Host:
         self,
         trial: Trial,
         branch: Branch,
-        known: dict[Any, Call],
+        known: _Known,
         parents: dict[str, tuple[Transcript, Sequence[Call]]],
     ) -> Outcome:
         try:
             if branch.parent not in parents:
                 parents[branch.parent] = await asyncio.to_thread(self._parent, branch)
             transcript, calls = parents[branch.parent]
-            before = past(branch, transcript.turns, calls)
+            before = past(trial, branch, transcript.turns, calls)
             changed = branched(trial, branch)
         except ImprovError as e:
             outcome = Outcome(
@@ -144,7 +144,7 @@ class Host:
         )
 
     async def _play(
-        self, trial: Trial, known: dict[Any, Call], before: Past | None
+        self, trial: Trial, known: _Known, before: Past | None
     ) -> tuple[Stage, list[Call], Outcome]:
         """Play a trial, or a branch of it, and keep what it gives."""
         async with contextlib.AsyncExitStack() as rehearsal:
@@ -152,6 +152,7 @@ class Host:
                 # One scene at a time goes through what was drawn before, so that the first has
                 # asked something new long before the last has.
                 await rehearsal.enter_async_context(self._rehearsal)
+                known.read()
             stage = Stage(trial, before)
             calls: list[Call] = []
             shown = 0
@@ -204,6 +205,7 @@ class Host:
     async def halt(self) -> None:
         """Ask nothing more: scenes end where they stand, once what is in flight has come."""
         self._halted = self._halted or ModelError("the run was interrupted", kind="halted")
+        self._models.halt()
 
     async def close(self) -> str:
         """Write everything that is held, and let go of the endpoints. Returns what went wrong."""
@@ -278,7 +280,7 @@ class Host:
             except OSError as e:
                 self._halted = self._halted or ModelError(_disk(e), kind="disk")
             if self._allowance is not None:
-                with contextlib.suppress(ray.exceptions.RayError):
+                with contextlib.suppress(EndpointError):
                     await self._allowance.report()
 
     def _new_gate(self, endpoint: str) -> limiter.Gate:
@@ -298,6 +300,24 @@ class Host:
             reporting = limiter.keep_reporting(gate, live.report, self.name)
         self._tasks.append(asyncio.create_task(reporting))
         return gate
+
+
+class _Known:
+    """The calls of one trial that need not be made again; read when its turn has come."""
+
+    def __init__(self, lines: Sequence[Sequence[bytes]]) -> None:
+        self._lines = lines
+        self._calls: dict[Draw, Call] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines or self._calls)
+
+    def read(self) -> None:
+        lines, self._lines = self._lines, ()
+        self._calls |= {call.draw: call for call in calls_of(lines) if not call.error}
+
+    def get(self, draw: Draw) -> Call | None:
+        return self._calls.get(draw)
 
 
 class Turnstile:
@@ -358,9 +378,12 @@ def node_model(node: str, model: str) -> Any:
 
 
 def purse_actor(*arguments: Any) -> Any:
-    """Return a new actor that keeps the purse of a run."""
+    """Return a new actor that keeps the purse of a run, on the driver's own node: a worker node
+    that is lost must not take it along."""
     actor: Any = ray.remote(PurseKeeper)
-    return actor.options(num_cpus=0).remote(*arguments)
+    here = ray.get_runtime_context().get_node_id()
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+    return actor.options(num_cpus=0, scheduling_strategy=affinity).remote(*arguments)
 
 
 def _lease(purse: Any) -> Any:
@@ -368,7 +391,11 @@ def _lease(purse: Any) -> Any:
         return purse.lease
 
     async def lease(*arguments: Any) -> Any:
-        return await purse.lease.remote(*arguments)
+        try:
+            return await purse.lease.remote(*arguments)
+        except ray.exceptions.RayError:
+            why = "who keeps the budget has died"
+            raise EndpointError(why, kind="budget") from None
 
     return lease
 

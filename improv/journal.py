@@ -1,8 +1,10 @@
 """The journal: every call of a run, written before its reply is used. It is the truth of a run.
 
-One file a host, a line a call: `[identity, blocks, rest]`, and before it a line for each block
-that it was the first to show: `[id, kind, text]`. A torn line is owed again, no more. What a
-finished run's journal held stands in its tables.
+One file a host, a line a call: `[identity, [shared, blocks], rest]`, and before it a line for
+each block that it was the first to show: `[id, kind, text]`. What a call was shown is written as
+how much of it the same role's last call in the file was shown, and the blocks after that: threads
+only grow, and whole lists would make the journal of a long scene a hundred times its transcript.
+A torn line is owed again, no more. What a finished run's journal held stands in its tables.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._dirty = False
         self._torn = False
+        self._shown: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with contextlib.suppress(OSError):  # not every filesystem lets a folder be synced
             folder = os.open(path.parent, os.O_RDONLY)
@@ -45,14 +48,19 @@ class Journal:
         draw = call.draw
         identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
         rest = [getattr(call, name) for name in FIELDS]
-        lines.append(orjson.dumps([identity, call.blocks, rest]))
+        role = (draw.trial, draw.branch, draw.role)
+        shared = _shared(self._shown.get(role, ()), call.blocks)
+        lines.append(orjson.dumps([identity, [shared, call.blocks[shared:]], rest]))
         lines.append(b"")
         data = memoryview(b"\n".join(lines))
-        # Until all is written the file may end in half a line, which the next must not continue.
+        # Until all is written the file may end in half a line, which the next must not continue
+        # nor build upon.
         self._torn = self._dirty = True
+        self._shown.pop(role, None)
         while data:
             data = data[os.write(self._file, data) :]
         self._torn = False
+        self._shown[role] = call.blocks
 
     def sync(self) -> None:
         if self._dirty:
@@ -76,7 +84,7 @@ class Journaled:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[str, int] = {}
-        self._lines: dict[str, list[bytes]] = {}
+        self._lines: dict[str, dict[str, list[bytes]]] = {}
         self.strange: dict[Path, int] = {}
         """Files, with how many of their lines are no whole line of a journal."""
 
@@ -95,30 +103,49 @@ class Journaled:
                     trial = line[len(_CALL) : line.find(b'"', len(_CALL))].decode(
                         "utf-8", "replace"
                     )
-                    self._lines.setdefault(trial, []).append(line)
+                    files = self._lines.setdefault(trial, {})
+                    files.setdefault(file.name, []).append(line)
                 elif line and not (line.startswith(b'["') and line.endswith(b"]")):
                     strange += 1
             if strange:
                 self.strange[file] = strange
         return self
 
-    def of(self, trial: str) -> list[bytes]:
-        """Return the lines of a trial's calls, all its branches', for `calls_of` to read."""
-        return self._lines.get(trial, [])
+    def of(self, trial: str) -> list[list[bytes]]:
+        """Return the lines of a trial's calls, all its branches', for `calls_of` to read: a list
+        for each file that has some."""
+        return list(self._lines.get(trial, {}).values())
 
     def calls(self) -> Iterator[Call]:
         """Yield every call."""
-        for lines in self._lines.values():
-            yield from calls_of(lines)
+        for trial in self._lines:
+            yield from calls_of(self.of(trial))
 
 
-def calls_of(lines: Iterable[bytes]) -> list[Call]:
+def calls_of(files: Iterable[Iterable[bytes]]) -> list[Call]:
     """Read the calls of some lines; one that cannot be read is left out, and so owed again."""
     found = []
-    for line in lines:
-        with contextlib.suppress(orjson.JSONDecodeError, TypeError, ValueError):
-            identity, blocks, rest = orjson.loads(line)
-            known = dict(zip(FIELDS, rest, strict=True))
-            known["retried"] = tuple(known["retried"])
-            found.append(Call(draw=Draw(*identity), blocks=tuple(blocks), **known))
+    for lines in files:
+        shown: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        for line in lines:
+            with contextlib.suppress(orjson.JSONDecodeError, TypeError, ValueError):
+                identity, (shared, fresh), rest = orjson.loads(line)
+                known = dict(zip(FIELDS, rest, strict=True))
+                known["retried"] = tuple(known["retried"])
+                draw = Draw(*identity)
+                role = (draw.trial, draw.branch, draw.role)
+                before = shown.get(role, ())
+                if shared > len(before):
+                    continue  # the call that it builds upon is torn
+                blocks = shown[role] = (*before[:shared], *fresh)
+                found.append(Call(draw=draw, blocks=blocks, **known))
     return found
+
+
+def _shared(before: tuple[str, ...], now: tuple[str, ...]) -> int:
+    """Return how many blocks two prompts of one role share from the start."""
+    # Nearly always all of the last one, or all but the cue that a script's line took the place of.
+    for length in (len(before), len(before) - 1):
+        if 0 < length <= len(now) and before[:length] == now[:length]:
+            return length
+    return 0

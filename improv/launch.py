@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import ray
 
 from improv import limiter, local
-from improv.branch import Branch, branched, from_json, grow, planned, regenerate
+from improv.branch import Branch, branched, from_json, grow, past, planned, regenerate
 from improv.budget import Budget, PurseKeeper, Spent, spent_by
 from improv.drift import identity, refuse_drift, refuse_strangers
 from improv.edit import Edit
@@ -30,8 +31,8 @@ from improv.journal import Journaled
 from improv.lock import RunLock
 from improv.model import public, remote_address
 from improv.record import MAIN, Json, Outcome
-from improv.scene import Model
-from improv.store import RunFolder, new_run_id, place
+from improv.scene import Model, Price
+from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.study import Study
 from improv.trial import Trial, plan, plan_hash
 
@@ -75,6 +76,8 @@ class Progress:
     turns: int = 0
     calls: int = 0
     tokens: int = 0
+    stopping: bool = False
+    """Whether somebody interrupted it."""
     began: float = field(default_factory=time.monotonic)
 
     def count(self, outcome: Outcome) -> None:
@@ -170,12 +173,14 @@ def run(
     setup = setup or Setup()
     trials = plan(study)[: setup.limit]
     _look_ahead(study, trials, setup)
+    if name is not None and not RUN_ID.fullmatch(name):
+        raise RunError(f"{name!r}: not a name for a run; letters, digits, '.', '_' and '-' only")
     fs, base = place(runs)
     root = os.fspath(runs) if "://" in os.fspath(runs) else base
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
     folder.create(study, _meta(study, trials, setup, source))
     with RunLock(folder.local) as lock:
-        return _play(folder, study, trials, setup, watch, lock)
+        return _play(folder, study, trials, setup, watch, lock, folder.journaled())
 
 
 def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None = None) -> Result:
@@ -184,18 +189,20 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     Raises RunError where somebody else plays it, or where it has changed since.
     """
     setup = setup or Setup()
+    folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
-        notices += folder.mend()
+        journal = folder.journaled()
+        notices += folder.mend(journal)
         meta = folder.meta()
         study = folder.study()
-        trials = plan(study)[: meta["trials"]]
+        trials = plan(study)[: _number(meta, "trials")]
         models = _models(trials)
         if not _owed(folder, study, trials, meta, None):
             return replace(_finish(folder, trials, Stop(), notices), idle=True)
         refuse_drift(folder, meta, identity(models), plan_hash(trials), anyway=setup.anyway)
-        _look_ahead(study, trials, setup)
-        return _play(folder, study, trials, setup, watch, lock, notices=notices)
+        _look_ahead(study, trials, setup, _asked(meta))
+        return _play(folder, study, trials, setup, watch, lock, journal, notices=notices)
 
 
 def branch(
@@ -215,9 +222,11 @@ def branch(
     the same run; `fresh` of the result names them. Raises RunError and StudyError.
     """
     setup = setup or Setup()
+    folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
-        notices += folder.mend()
+        journal = folder.journaled()
+        notices += folder.mend(journal)
         meta = folder.meta()
         study = folder.study()
         row = folder.trial(trial)
@@ -228,20 +237,28 @@ def branch(
         if row["status"] == "failed" and row["turns"] < turn:
             raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
         refuse_drift(folder, meta, identity(_models([found])), None, anyway=setup.anyway)
-        asked = from_json(meta.get("branches", []))
+        asked = _asked(meta)
         parent = row["branch"]
+        if again and edit is not None and not edit.empty:
+            raise RunError("a regeneration changes nothing; edit a branch instead")
         siblings = [*planned(study, found), *(b for b in asked if b.trial == found.id)]
-        fresh = _next(siblings, found.id, parent, turn, None if again else edit or Edit(), draws)
-        last = max((t.turn for t in folder.transcript(found.id, parent).lines()), default=0)
+        transcript = folder.transcript(found.id, row["branch"])
+        last = max((t.turn for t in transcript.lines()), default=0)
         if turn > last:
             raise RunError(f"{trial}: has {last} turns; there is no turn {turn} to branch at")
-        for new in fresh:
-            branched(found, new)
-        _look_ahead(study, [branched(found, fresh[0])], setup)
+        # A turn that a branch shares is entered where it was played.
+        parent = folder.owner(found.id, row["branch"], turn)
+        fresh = _next(siblings, found.id, parent, turn, None if again else edit or Edit(), draws)
+        branched(found, fresh[0])
+        past(found, fresh[0], transcript.turns, ())
+        _look_ahead(study, [found], setup, [fresh[0]])
         kept = [asdict(b) for b in [*asked, *fresh]]
         folder.update({"branches": kept})
         wanted = {b.id for b in fresh}
-        result = _play(folder, study, trials[: meta["trials"]], setup, watch, lock, wanted, notices)
+        planned_trials = trials[: _number(meta, "trials")]
+        result = _play(
+            folder, study, planned_trials, setup, watch, lock, journal, wanted, notices
+        )  # fmt: skip
         return replace(result, fresh=tuple(fresh))
 
 
@@ -249,11 +266,12 @@ def _next(
     siblings: Sequence[Branch], trial: str, parent: str, turn: int, edit: Edit | None, draws: int
 ) -> list[Branch]:
     """Return new branches (or regenerations, without an edit), numbered after their siblings."""
+    inherited = next((b.legacy for b in siblings if b.id == parent), "[]")
 
     def made(first: int) -> list[Branch]:
         if edit is None:
-            return regenerate(trial, parent, turn, draws=draws, first=first)
-        return grow(trial, parent, turn, edit, draws=draws, first=first)
+            return regenerate(trial, parent, turn, draws=draws, first=first, inherited=inherited)
+        return grow(trial, parent, turn, edit, draws=draws, first=first, inherited=inherited)
 
     shape = replace(made(0)[0], number=0)
     same = [b.number for b in siblings if replace(b, number=0, arm="", length=None) == shape]
@@ -267,19 +285,21 @@ def _play(
     setup: Setup,
     watch: Watch | None,
     lock: RunLock,
+    journal: Journaled,
     only: set[str] | None = None,
     notices: Iterable[str] = (),
 ) -> Result:
     """Play what is owed until nothing is, or something stops it."""
     meta = folder.meta()
-    session = int(meta.get("session", 0)) + 1
+    session = _number(meta, "session", 0) + 1
     folder.update({"status": "playing", "session": session})
     stop = Stop()
     work = _owed(folder, study, trials, meta, only)
     progress = Progress(_count_planned(work))
+    models = _models(_wished(study, trials, _asked(meta))) if setup.budget else []
     while work and not stop:
-        journal = folder.journaled()
-        spent = _spent(folder, journal, work) if setup.budget else Spent()
+        journal.refresh()
+        spent = _spent(folder, journal, models) if setup.budget else Spent()
         terms = Terms(session, setup.connections)
         pool = _Pool(folder, [w.trial for w in work], setup, terms, journal, spent)
         asyncio.run(_drive(pool, work, progress, watch, stop, setup, lock))
@@ -338,7 +358,7 @@ def _owed(
     table = folder.table("trials", columns=["trial", "branch"])
     over = set(zip(table["trial"].to_pylist(), table["branch"].to_pylist(), strict=True))
     asked: dict[str, list[Branch]] = {}
-    for b in from_json(meta.get("branches", [])):
+    for b in _asked(meta):
         asked.setdefault(b.trial, []).append(b)
     found = []
     for trial in trials:
@@ -366,7 +386,13 @@ async def _drive(
     lives = dict.fromkeys((w.trial.id for w in work), LIVES)
     playing: dict[asyncio.Task[list[Outcome]], tuple[Work, int]] = {}
     total = sum(progress.planned.values())
-    with _interrupts(pool, stop) as killed:
+
+    def interrupted() -> None:
+        progress.stopping = True
+        if watch is not None:
+            watch(progress)
+
+    with _interrupts(pool, stop, interrupted) as killed:
         try:
             await pool.open()
             while ((waiting and not stop) or playing) and not killed.is_set():
@@ -420,15 +446,16 @@ async def _drive(
 
 
 @contextlib.contextmanager
-def _interrupts(pool: _Pool, stop: Stop) -> Iterator[asyncio.Event]:
+def _interrupts(pool: _Pool, stop: Stop, tell: Callable[[], None]) -> Iterator[asyncio.Event]:
     """Ctrl-C once: ask nothing more, and let what is in flight come. Twice: stop at once."""
     killed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        if stop.kind == "halted":
-            killed.set()
+        if halting:
+            killed.set()  # whatever stopped it the first time
         stop.because("interrupted", "halted")
+        tell()
         halting.add(loop.create_task(pool.halt()))
 
     halting: set[asyncio.Task[None]] = set()
@@ -672,17 +699,26 @@ def _remote(model: Model) -> bool:
     return not model.embedded and not model.in_process
 
 
-def _look_ahead(study: Study, trials: Sequence[Trial], setup: Setup) -> None:
-    """Find before the first call what would fail: no weights, an edit that fits no scene, an
-    address that nobody vouched for, dollars that cannot be counted."""
-    tried: set[tuple[str, str]] = set()
+def _wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Trial]:
+    """Return the trials, and each as every edit that its branches have would change it."""
+    tried: set[tuple[str, ...]] = set()
     wished = list(trials)
     for trial in trials:
-        for b in planned(study, trial):
-            if (trial.slug + trial.condition, b.arm) not in tried:
-                tried.add((trial.slug + trial.condition, b.arm))
+        for b in [*planned(study, trial), *(b for b in asked if b.trial == trial.id)]:
+            # By what it changes: one name may stand for several changes.
+            kind = (trial.slug, trial.condition, b.arm, b.edit, b.of)
+            if kind not in tried:
+                tried.add(kind)
                 wished.append(branched(trial, b))
-    models = _models(wished)
+    return wished
+
+
+def _look_ahead(
+    study: Study, trials: Sequence[Trial], setup: Setup, asked: Sequence[Branch] = ()
+) -> None:
+    """Find before the first call what would fail: no weights, an edit that fits no scene, an
+    address that nobody vouched for, dollars that cannot be counted."""
+    models = _models(_wished(study, trials, asked))
     for model in {m.model for m in models if m.embedded}:
         local.weights(model)
     refuse_strangers([m for m in models if _remote(m)], setup.trusted)
@@ -694,18 +730,23 @@ def _look_ahead(study: Study, trials: Sequence[Trial], setup: Setup) -> None:
         )
 
 
-def _spent(folder: RunFolder, journal: Journaled, work: Sequence[Work]) -> Spent:
+def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:
     """Return what all sessions of the run have spent so far."""
-    prices = {m.model: m.price for m in _models([w.trial for w in work])}
+    prices: dict[tuple[str, str], Price | None] = {}
+    for model in models:
+        prices[model.model, ""] = model.price
+        if _remote(model):
+            prices[model.model, public(remote_address(model))] = model.price
     counted = {}
-    for call in folder.all_calls():
-        counted[call.draw] = call
-    for call in journal.calls():
-        counted.setdefault(call.draw, call)
+    for call in itertools.chain(folder.all_calls(), journal.calls()):
+        # By its moment too: what a host that died had asked, another may have asked again; and a
+        # regeneration stands under another branch in the table than in the journal.
+        counted[call.draw.trial, call.draw.role, call.started] = call
     total = Spent()
     for call in counted.values():
         if not call.error:
-            total += spent_by(call, prices.get(call.model))
+            price = prices.get((call.model, call.endpoint), prices.get((call.model, "")))
+            total += spent_by(call, price)
     return total
 
 
@@ -731,6 +772,24 @@ def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | No
         "ray": setup.ray if setup.ray in ("local", "off") else "cluster",
         **identity(_models(trials)),
     }
+
+
+def _asked(meta: Json) -> list[Branch]:
+    """Return the branches that a run was asked for. Raises RunError where they are none."""
+    try:
+        found = from_json(meta.get("branches", []))
+        for b in found:
+            _ = b.change
+    except (TypeError, ValueError) as e:
+        raise RunError(f"run.json: its branches cannot be read: {_line(e)}") from None
+    return found
+
+
+def _number(meta: Json, name: str, default: int | None = None) -> int:
+    found = meta.get(name, default)
+    if not isinstance(found, int):
+        raise RunError(f"run.json: '{name}' is not a number")
+    return found
 
 
 def _line(error: BaseException) -> str:

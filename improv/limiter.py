@@ -36,9 +36,12 @@ The step stays the same until the next cut."""
 DEPTH = 16
 """How far a limit is cut before refusals that go on are held to be none of our doing. Less
 would not do: scenes asleep on a Retry-After keep the share steady until we are below capacity."""
-PLATEAU = 300
-"""Clean replies that a step takes near the level of the last cut, or those of four windows where
-that is more. What was refused there lately will be again: looking less often keeps refusals few."""
+PLATEAU = 200
+"""Clean replies that a step takes near the level of the last two cuts, or those of four windows
+where that is more. What was refused there will be again: looking less often keeps refusals few."""
+REFUTED = 1.25
+"""What goes well at this much more than the level of the last cut shows that its cause has gone,
+or was a passing one: nothing is known any more, and growth doubles again as at the start."""
 TOLERABLE = 0.5
 """An endpoint that refuses more than this of a trickle is full, whatever the load did to it."""
 MEMORY = 2000
@@ -93,8 +96,8 @@ Event = Literal["start", "grow", "hold", "cut", "restore", "late"]
 class Moment:
     """One decision of a limiter: the limit from here on, and the replies that it was taken on.
 
-    "late" is none: it counts the replies to what was sent before the last cut was known, on which
-    nothing is decided. All moments together count every reply of every window that was closed.
+    "late" is none: it counts the replies to what was sent before the last great move was known, on
+    which nothing is decided. All moments together count every reply of all windows closed.
     """
 
     at: float
@@ -146,7 +149,8 @@ class Limiter:
     - slow start from 8: a window that was used, and free of trouble, doubles it;
     - a window with refusals cuts it to the share that was let through, which is just what a rate
       cap takes. Replies to what was sent before the cut decide nothing: a burst cuts once;
-    - then it grows by a constant step in each clean window;
+    - then it grows by a constant step in each clean window, slower where it was cut twice, and
+      well above the last cut by doubling again;
     - a window with more errors than usual holds it. The usual share is learned, because an
       endpoint that always fails a tenth would otherwise never be let grow.
 
@@ -170,6 +174,7 @@ class Limiter:
         self._peak = 0
         self._good = 0
         self._ceiling = 0
+        self._exact = False
         self._clean = 0
         self._trial: _Trial | None = None
         self._background = 0.0
@@ -269,10 +274,12 @@ class Limiter:
         if troubled or limit == self.most:
             return "hold"
         self._clean += window.ended
-        near = 0.9 * self._ceiling <= limit + self._step <= 1.1 * self._ceiling + self._step
+        near = self._exact and limit + self._step >= 0.9 * self._ceiling
         if near and self._clean < max(PLATEAU, 4 * limit):
             return "hold"
         self._clean = 0
+        if limit >= REFUTED * self._ceiling:
+            self._slow, self._ceiling, self._exact = True, 0, False
         self.limit = min(self.most, 2 * limit if self._slow else limit + self._step)
         return "grow"
 
@@ -283,7 +290,7 @@ class Limiter:
         if self._trial is None:
             self._trial = _Trial(self.limit, max(1, min(2, load - 1), load // DEPTH))
             self._step = max(1, self.limit // GROWTH)
-        doubled, self._slow = self._slow, False
+        self._slow = False
         self._trial.levels.append((self.limit, window))
         share = window.limited / window.ended
         if self.limit <= self._trial.bottom and share <= TOLERABLE:
@@ -297,9 +304,11 @@ class Limiter:
         if len(self._trial.levels) <= 2:
             target = max(target, (1 - excess) * load, 0.9 * self._good)
         self._good = self._clean = 0
-        # A doubling shows only that it lies somewhere between.
-        self._ceiling = 0 if doubled else load
-        self.limit = max(1, min(self.limit - 1, int(min(target, 0.9 * load))))
+        self._exact = 0.75 * self._ceiling <= load <= REFUTED * self._ceiling
+        self._ceiling = load
+        # Lower than the bottom only from there: windows of so few slots take their time.
+        least = self._trial.bottom if self.limit > self._trial.bottom else 1
+        self.limit = max(least, min(self.limit - 1, int(min(target, 0.9 * load))))
         return "cut"
 
     def _restore(self, trial: _Trial) -> Event:
@@ -315,6 +324,7 @@ class Limiter:
         self._slow = True
         self._good = self.limit
         self._ceiling = self._clean = 0
+        self._exact = False
         self._background = min(TOLERABLE, pooled.limited / pooled.ended)
         self._known = pooled.ended
         self._background_age = 0
@@ -427,7 +437,7 @@ class Gate:
         self._counts: collections.Counter[Kind] = collections.Counter()
         self._ended = 0
         self._nobody_waited = True
-        self._shut_until = -math.inf
+        self._resting = 0
         self._eventful = asyncio.Event()
 
     @property
@@ -435,11 +445,10 @@ class Gate:
         return len(self._queue)
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self.in_flight < self.allowed and not self._queue and loop.time() >= self._shut_until:
+        if not self._queue and self._room:
             self.in_flight += 1
             return
-        turn = loop.create_future()
+        turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         if self._nobody_waited:
             self._eventful.set()
@@ -474,9 +483,8 @@ class Gate:
         self._counts[kind] += 1
         self._ended += 1
         if kind == "limited" and pause > 0 and self.allowed <= 1:
-            loop = asyncio.get_running_loop()
-            self._shut_until = max(self._shut_until, loop.time() + pause)
-            loop.call_at(self._shut_until, self._admit)
+            self._resting += 1
+            asyncio.get_running_loop().call_later(pause, self._rested)
         if kind == "limited" or (self._queue and self._ended >= self.allowed):
             self._eventful.set()
 
@@ -504,10 +512,17 @@ class Gate:
         self.in_flight -= 1
         self._admit()
 
+    def _rested(self) -> None:
+        self._resting -= 1
+        self._admit()
+
+    @property
+    def _room(self) -> bool:
+        resting = self._resting > 0 and self.allowed <= 1
+        return self.in_flight < self.allowed and not resting
+
     def _admit(self) -> None:
-        if self._queue and asyncio.get_running_loop().time() < self._shut_until:
-            return
-        while self._queue and self.in_flight < self.allowed:
+        while self._queue and self._room:
             turn = self._queue.popleft()
             if not turn.done():
                 self.in_flight += 1

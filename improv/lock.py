@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from improv.errors import RunError
+from improv.errors import ImprovError, MachineError, RunError
 
 if sys.platform != "win32":
     import fcntl
@@ -115,7 +115,7 @@ class RunLock:
             self._thread.start()
         except OSError as e:
             self._leave()
-            raise RunError(f"{self.folder}: {_why(e)}") from None
+            raise unwritable(self.folder, e) from None
         except BaseException:
             self._leave()
             raise
@@ -477,6 +477,12 @@ def _parse(raw: bytes | None) -> Holder | None:
     return Holder(**known)
 
 
+def unwritable(folder: str | Path, e: OSError) -> ImprovError:
+    """Return what to raise where a run folder cannot be written; a full disk is the machine's."""
+    kind = MachineError if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else RunError
+    return kind(f"{folder}: {_why(e)}")
+
+
 def _why(e: OSError) -> str:
     if e.errno == errno.ENOENT:
         return "there is no such run folder"
@@ -484,4 +490,4 @@ def _why(e: OSError) -> str:
         return "is not a run folder, but a file"
     if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"cannot be written, so it cannot be played ({e.strerror}); copy it to where it can"
-    return f"cannot be locked: {e.strerror or e}"
+    return f"cannot be written: {e.strerror or e}"

@@ -9,6 +9,7 @@ Each attempt passes the endpoint's gate, so that one that waits to be repeated i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx2
 import openai
 import orjson
@@ -31,7 +33,6 @@ from improv.record import Call, Draw, Json
 from improv.scene import Model, Puppet
 
 MAX_REPLY_BYTES = 4_000_000
-RETRIES = 4
 
 EMBEDDED_SAMPLING: Json = {
     "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
@@ -75,9 +76,10 @@ class Models:
         self._embedded_url = embedded_url
         self._connections = connections
         self._new_gate = new_gate
-        self._clients: dict[tuple[str, str, float], _Client] = {}
+        self._clients: dict[tuple[str, str, float, int], _Client] = {}
         self._gates: dict[str, Gate] = {}
         self._urls: dict[str, str] = {}
+        self._halted = asyncio.Event()
 
     async def complete(self, ask: Ask) -> Call:
         """Make the call. A call that fails for good comes back with `error` set, never raises."""
@@ -101,6 +103,9 @@ class Models:
             reply, finish = _reply(found)
         except ModelError as e:
             reply, finish, error = "", "error", f"{e.kind}: {e}"
+        except MachineError as e:
+            # The model cannot be served here, to this call or any other.
+            reply, finish, error = "", "error", f"model: {e}"
         usage = found.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Call(
@@ -134,6 +139,10 @@ class Models:
             self._urls[model.model] = await self._embedded_url(model.model)
         return self._urls[model.model]
 
+    def halt(self) -> None:
+        """Send nothing more: what is on the wire may come, what would be repeated fails."""
+        self._halted.set()
+
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()
@@ -152,9 +161,13 @@ class Models:
             raise _failure(e, url, model) from None
 
     def _client(self, url: str, model: Model) -> _Client:
-        key = (url, model.api_key_env, model.timeout)
+        key = (url, model.api_key_env, model.timeout, model.retries)
         if key not in self._clients:
-            secret = os.environ.get(model.api_key_env, "")
+            secret = os.environ.get(model.api_key_env, "").strip()
+            if not (secret.isascii() and secret.isprintable()):
+                # Said without a word of it.
+                what = f"the key in {model.api_key_env} holds characters that no key has"
+                raise EndpointError(what, kind="key")
             if not secret:
                 if urlsplit(url).hostname == "api.openai.com":
                     raise EndpointError(
@@ -164,12 +177,21 @@ class Models:
             limits = httpx2.Limits(
                 max_connections=self._connections, max_keepalive_connections=self._connections
             )
-            wire = _Wire(self._gate(url, model), secret, model.timeout, limits=limits)
+            wire = _Wire(
+                self._gate(url, model),
+                secret,
+                model.timeout,
+                self._halted,
+                limits=limits,
+                # Whoever vouched for an address did not vouch for where it may point.
+                follow_redirects=False,
+            )
             self._clients[key] = _Client(
+                self._halted,
                 api_key=secret,
                 base_url=url,
                 timeout=httpx2.Timeout(model.timeout, connect=min(10.0, model.timeout)),
-                max_retries=RETRIES,
+                max_retries=model.retries,
                 http_client=wire,
             )
         return self._clients[key]
@@ -211,11 +233,15 @@ class _Wire(openai.DefaultAioHttpClient):
     repeats all others.
     """
 
-    def __init__(self, gate: Gate, secret: str, timeout: float, **options: Any) -> None:
+    def __init__(
+        self, gate: Gate, secret: str, timeout: float, halted: asyncio.Event, **options: Any
+    ) -> None:
         super().__init__(**options)
         self._gate_in = gate
-        self._secret = secret.encode()
+        # A key of a few characters ("none", "dummy") is no secret, and may be a word of a reply.
+        self._secret = secret if len(secret) > _TELLING else ""
         self._patience = timeout
+        self._halted = halted
 
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **options: Any
@@ -223,19 +249,21 @@ class _Wire(openai.DefaultAioHttpClient):
         trip, gate, clock = _TRIP.get(), self._gate_in, time.perf_counter()
         async with gate:
             trip.waited += time.perf_counter() - clock
+            if self._halted.is_set():
+                trip.ends.append("halted")
+                raise ModelError("the run was stopped", kind="halted")
             end = "connection"
             kind: Kind = "error"
             try:
                 async with asyncio.timeout(self._patience):
                     response = await super().send(request, stream=True, **options)
                     content = await _read(response)
-                if len(self._secret) > _TELLING and self._secret in content:
-                    content = content.replace(self._secret, b"[key]")
+                content = _without(self._secret, content)
                 end, kind = str(response.status_code), _weather(response.status_code)
                 if not response.is_success:
                     return _told(response, content, request)
                 end = "unreadable"
-                response.extensions[_FOUND] = _understood(response, content, request)
+                response.extensions[_FOUND] = _understood(response, content, request, self._secret)
                 end, kind = "ok", "ok"
                 return response
             except (TimeoutError, httpx2.TimeoutException) as e:
@@ -243,6 +271,14 @@ class _Wire(openai.DefaultAioHttpClient):
                 if isinstance(e, httpx2.TimeoutException):
                     raise
                 raise httpx2.ReadTimeout("no whole reply", request=request) from None
+            except httpx2.DecodingError:
+                end = "unreadable"
+                raise
+            except aiohttp.ClientError:
+                # Its own words are left out: they quote what came, which may be anything.
+                end = "unreadable"
+                what = "answered what is no HTTP"
+                raise httpx2.DecodingError(what, request=request) from None
             except ModelError as e:
                 end = e.kind
                 raise
@@ -259,8 +295,9 @@ class _Client(openai.AsyncOpenAI):
     what this sends with what the client itself would.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, halted: asyncio.Event, **options: Any) -> None:
         super().__init__(**options)
+        self._halted = halted
         self._templates: dict[str, tuple[httpx2.Request, httpx2.Headers]] = {}
         self._options: dict[str, FinalRequestOptions] = {}
 
@@ -279,6 +316,16 @@ class _Client(openai.AsyncOpenAI):
         response = await self.request(httpx2.Response, options)
         found: Json = response.extensions[_FOUND]
         return found
+
+    async def _sleep_for_retry(self, **why: Any) -> None:
+        """Wait as the client does, which may be two minutes, but not once the run is stopped."""
+        waits = [super()._sleep_for_retry(**why), self._halted.wait()]
+        tasks = [asyncio.ensure_future(w) for w in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
         if options.url not in self._templates:
@@ -380,12 +427,26 @@ def _reply(found: Json) -> tuple[str, str]:
     return text or "", str(choice.get("finish_reason") or "")
 
 
-def _understood(response: httpx2.Response, content: bytes, request: httpx2.Request) -> Json:
+def _without(secret: str, content: bytes) -> bytes:
+    """Return what an endpoint answered with the key that it was sent taken out."""
+    if not secret:
+        return content
+    if b"\\u" in content or b"\\/" in content:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            # Written so that each character looks only one way.
+            content = orjson.dumps(orjson.loads(content))
+    return content.replace(secret.encode(), b"[key]")
+
+
+def _understood(
+    response: httpx2.Response, content: bytes, request: httpx2.Request, secret: str
+) -> Json:
     """Read a reply as a JSON object. Raises httpx2.DecodingError, which is tried again."""
     try:
         found = orjson.loads(content)
     except orjson.JSONDecodeError:
         kind = response.headers.get("content-type", "no content type")
+        kind = kind.replace(secret, "[key]")[:100] if secret else kind[:100]
         start = content[:80].decode("utf-8", "replace")
         what = f"answered {kind} that is not JSON: {start!r}"
         raise httpx2.DecodingError(what, request=request) from None
@@ -404,7 +465,8 @@ def _told(response: httpx2.Response, content: bytes, request: httpx2.Request) ->
 
 _OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
 _TELLING = 5
-"""A key of so few characters ("none", "dummy") is no secret, and may be any word of a reply."""
+"""Characters that a key has more than."""
+_MOST = 2**31 - 1
 
 
 def _weather(status: int) -> Kind:
@@ -423,7 +485,7 @@ def _failure(error: Exception, url: str, model: Model) -> ModelError:
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout")
     if isinstance(error, openai.APIStatusError):
-        status, code = error.status_code, str(getattr(error, "code", "") or "")
+        status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
         what = f"{where} answered {status}" + (f" ({code})" if code else "")
         if code == "insufficient_quota" or status == 402:
             return EndpointError(f"{what}: the account has no credit left", kind="quota")
@@ -431,6 +493,8 @@ def _failure(error: Exception, url: str, model: Model) -> ModelError:
             return EndpointError(f"{what}: check {model.api_key_env}", kind="key")
         if status == 404:
             return EndpointError(f"{what}: is '{model.model}' served there?", kind="model")
+        if 300 <= status < 400:
+            what += ", a redirection, which is not followed: give the address that it leads to"
         detail = _detail(error)
         return ModelError(f"{what}{detail}", kind=f"status {status}")
     return ModelError(f"{where} broke the connection", kind="connection")
@@ -460,9 +524,13 @@ def remote_address(model: Model) -> str:
 @functools.lru_cache(maxsize=256)
 def public(url: str) -> str:
     """Return an address that may be shown: never its user, password or query."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that cannot be read"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def _params(body: Json) -> str:
@@ -476,7 +544,8 @@ def _params(body: Json) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    counts = isinstance(value, int) and not isinstance(value, bool)
+    return value if counts and 0 <= value <= _MOST else None  # what a table's column can hold
 
 
 def _served(found: Json) -> str:

@@ -11,11 +11,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 
 from improv.branch import Branch, Past, branched, from_json, past, planned
-from improv.errors import ImprovError, ModelError, RunError
+from improv.errors import ModelError, RunError, StudyError
 from improv.model import Ask
-from improv.record import MAIN, Block, Call, Json, Turn
+from improv.record import MAIN, Block, Call, Draw, Json, Turn
 from improv.stage import Stage
 from improv.store import RunFolder
 from improv.study import Study
@@ -42,82 +43,95 @@ def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
     trials = {t.id: t for t in plan(study)}
     asked = {(b.trial, b.id): b for b in from_json(folder.meta().get("branches", []))}
     rows = [folder.trial(what)] if what else folder.table("trials").to_pylist()
+    stored = {row["id"]: Block(**row) for row in folder.table("blocks").to_pylist()}
     for row in rows:
         trial = trials.get(row["trial"])
         if trial is None:
             yield Check(row["trial"], row["branch"], 0, 0, "the study has no such trial any more")
             continue
         wishes = asked if row["branch"] == MAIN else asked | _planned(study, trial)
-        yield _check(folder, trial, row, wishes.get((trial.id, row["branch"])))
+        yield _check(folder, stored, trial, row, wishes.get((trial.id, row["branch"])))
 
 
 def _planned(study: Study, trial: Trial) -> dict[tuple[str, str], Branch]:
     return {(trial.id, b.id): b for b in planned(study, trial)}
 
 
-def _check(folder: RunFolder, trial: Trial, row: Json, branch: Branch | None) -> Check:
+def _check(
+    folder: RunFolder, stored: dict[str, Block], trial: Trial, row: Json, branch: Branch | None
+) -> Check:
     """Step one trial or branch again."""
     name = row["branch"]
-    if row["failure_kind"] == "unreached":
-        return Check(trial.id, name, 0, 0)
-    recorded = folder.transcript(trial.id, name).turns
-    calls = folder.calls(trial.id, name)
     before: Past | None = None
-    if name != MAIN:
-        if branch is None:
-            return Check(trial.id, name, 0, 0, "nobody knows what this branch was asked to be")
-        parent = folder.transcript(trial.id, branch.parent)
-        try:
-            before = past(branch, parent.turns, folder.calls(trial.id, branch.parent))
+    shared: set[Draw] = set()
+    try:
+        recorded = folder.transcript(trial.id, name).turns
+        calls = folder.calls(trial.id, name)
+        if name != MAIN:
+            if branch is None:
+                return Check(trial.id, name, 0, 0, "nobody knows what this branch was asked to be")
+            parent = folder.calls(trial.id, branch.parent)
+            shared = {call.draw for call in parent}
+            turns = folder.transcript(trial.id, branch.parent).turns
+            before = past(trial, branch, turns, parent)
             trial = branched(trial, branch)
-        except ImprovError as e:
-            return Check(trial.id, name, 0, 0, str(e))
+    except (StudyError, RunError) as e:
+        expected = row["failure_kind"] == "unreached" and row["failure"] == str(e)
+        return Check(trial.id, name, 0, 0, "" if expected else str(e))
+    again = _Again(calls, stored)
     stage = Stage(trial, before)
-    found = asyncio.run(_step(stage, calls, folder))
-    if found and row["status"] == "failed" and row["failure"] and found == row["failure"]:
-        found = ""
-    return Check(
-        trial.id,
-        name,
-        stage.turn,
-        len(calls),
-        found or _first_difference(recorded, stage.turns, whole=row["status"] == "done"),
-    )
+    found = asyncio.run(again.play(stage))
+    difference = _first_difference(recorded, stage.turns, whole=not found) or found
+    failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]
+    if found and difference == found and found in failure:
+        difference = ""
+    elif not difference and row["status"] == "failed":
+        difference = f"it failed then ({failure[-1]}) and does not now"
+    elif not difference and (extra := again.left - shared):
+        first = min(extra, key=lambda d: (d.turn, d.key))
+        difference = f"turn {first.turn}: nothing asks for {first.key}, which is recorded"
+    return Check(trial.id, name, stage.turn, len(calls), difference)
 
 
-async def _step(stage: Stage, calls: list[Call], folder: RunFolder) -> str:
-    """Play the stage from its calls; return what the program asked or showed otherwise."""
-    known = {call.draw: call for call in calls}
+class _Again:
+    """Answers a stage from recorded calls, as long as it asks and shows what it did then."""
 
-    async def draw(ask: Ask) -> Call:
-        call = known.get(ask.draw)
+    def __init__(self, calls: list[Call], stored: dict[str, Block]) -> None:
+        self._known = {call.draw: call for call in calls}
+        self._stored = stored
+        self.left = set(self._known)
+
+    async def play(self, stage: Stage) -> str:
+        """Play the stage to its end; return what was asked or shown otherwise."""
+
+        async def draw(ask: Ask) -> Call:
+            return self._answer(ask, stage.book)
+
+        try:
+            await stage.play(draw)
+        except (RunError, ModelError) as e:
+            return str(e)
+        except Exception as e:
+            return f"{type(e).__name__}: {e}"
+        return ""
+
+    def _answer(self, ask: Ask, book: dict[str, Block]) -> Call:
+        turn = f"turn {ask.draw.turn}"
+        call = self._known.get(ask.draw)
         if call is None:
-            raise RunError(f"turn {ask.draw.turn}: asks for {ask.draw.key}, which is not recorded")
-        if call.blocks != ask.prompt.blocks:
-            raise RunError(f"turn {ask.draw.turn}: {_otherwise(call, ask, stage, folder)}")
+            raise RunError(f"{turn}: asks for {ask.draw.key}, which is not recorded")
+        self.left.discard(ask.draw)
+        now = [book[b] for b in ask.prompt.blocks]
+        then = [self._stored.get(b) for b in call.blocks]
+        for i, (is_now, was) in enumerate(zip_longest(now, then)):
+            if is_now != was:
+                raise RunError(
+                    f"{turn}: {call.draw.role} would be shown, as block {i + 1}, {_told(is_now)} "
+                    f"where it was shown {_told(was)}"
+                )
         if call.error:
             raise ModelError(f"{ask.draw.role}: {call.error.partition(': ')[2]}", kind="recorded")
         return call
-
-    try:
-        await stage.play(draw)
-    except (RunError, ModelError) as e:
-        return str(e)
-    return ""
-
-
-def _otherwise(call: Call, ask: Ask, stage: Stage, folder: RunFolder) -> str:
-    """Say what a call would be shown now that it was not shown then."""
-    then, now = call.blocks, ask.prompt.blocks
-    at = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), None)
-    if at is None:
-        at = min(len(then), len(now))
-    was = folder.blocks(then[at : at + 1]).get(then[at]) if at < len(then) else None
-    here = stage.book.get(now[at]) if at < len(now) else None
-    return (
-        f"{call.draw.role} would be shown, as block {at + 1}, {_told(here)} "
-        f"where it was shown {_told(was)}"
-    )
 
 
 def _first_difference(then: tuple[Turn, ...], now: list[Turn], *, whole: bool) -> str:

@@ -93,7 +93,9 @@ class Model(Strict):
     seeded: bool = True
     """Send each draw's seed along; some endpoints refuse the field."""
     timeout: float = Field(default=120.0, gt=0, le=3600)
-    """Seconds until a call counts as lost."""
+    """Seconds until an attempt counts as lost."""
+    retries: int = Field(default=6, ge=0, le=100)
+    """How often a call is tried again that was refused, failed or lost."""
     extra: dict[str, Any] = {}
     """Further fields of the request body, such as min_p or dry_multiplier."""
     price: Price | None = None

@@ -32,6 +32,8 @@ _BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def visible(text: str) -> str:
+    """Return `text` without characters that are not seen but do something: controls, escapes,
+    marks that turn the direction of writing, invisible tags. Joiners stay where they spell."""
     if text.isascii() and text.isprintable():
         return text
     text = _BREAKS.sub("\n", _ESCAPES.sub("", text))

@@ -33,6 +33,7 @@ _HEX = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INF = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _NAN = {".nan", ".NaN", ".NAN"}
+_TAGS = (":str", ":null", ":int", ":float", ":bool", ":seq", ":map")
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,9 @@ class _Walk:
             )
         if depth > MAX_DEPTH:
             raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
+        self._refuse_tag(node, path)
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, path)
+            return core_scalar(node.value) if node.style is None else node.value
         if id(node) in self.open:
             raise _error(self.file, *place, "an alias to something it is itself inside of")
         self.open.add(id(node))
@@ -155,16 +157,10 @@ class _Walk:
             found[key] = self.value(value_node, here, depth + 1)
         return found
 
-    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
-        text: str = node.value
+    def _refuse_tag(self, node: yaml.Node, path: Path) -> None:
         tag = node.tag or ""
-        if tag.startswith("!") or (
-            tag.startswith("tag:yaml.org")
-            and not tag.endswith((":str", ":null", ":int", ":float", ":bool"))
-        ):
+        if tag.startswith("!") or (tag.startswith("tag:yaml.org") and not tag.endswith(_TAGS)):
             self._wrong(_place(node.start_mark), path, f"the tag {tag} is not known here")
-            return text
-        return core_scalar(text) if node.style is None else text
 
     def _wrong(self, place: tuple[int, int], path: Path, what: str) -> None:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import mesa
 
 from improv import prompt
-from improv.author import Author
+from improv.author import Author, powers, read_acts
 from improv.branch import Past, last_turn
 from improv.character import Character
 from improv.edit import EVERYBODY
@@ -23,6 +23,7 @@ from improv.hearing import addressed
 from improv.line import clean
 from improv.model import Drawer
 from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
+from improv.scene import Scene
 from improv.trial import Trial
 
 
@@ -86,12 +87,10 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._take_effect(thought)
         for event in self.scene.events:
             if event.turn == self.turn:
-                for name in event.enter:
-                    self.by_name[name].present = True
+                self._come_and_go(event.enter, ())
                 if event.direction:
                     self._direct(event.direction)
-                for name in event.exit:
-                    self.by_name[name].present = False
+                self._come_and_go((), event.exit)
 
     async def act(self, draw: Drawer) -> None:
         """Let the author (where it is due) and then the speaker act. Raises ModelError."""
@@ -127,81 +126,100 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def _relives(self, past: Past) -> bool:
         """Relive this turn, or what of it a branch keeps; whether there is nothing more to open."""
-        edit = past.branch.change
-        keeps = past.branch.origin == "regeneration" or edit.line is not None
-        if self.turn <= self._fork or (keeps and self.turn == self._fork + 1):
-            self._relive(past, past.of(self.turn), to_the_line=self.turn > self._fork)
+        begins = past.branch.begins
+        for first, edit in past.branch.changes:
+            if first == self.turn:
+                for character in self.cast:
+                    memory = edit.memory.get(character.name, edit.memory.get(EVERYBODY))
+                    if memory is not None:
+                        character.wake(memory)
+        if self.turn < begins:
+            self._relive(past, past.scene(self.turn))
             return True
-        if self.turn == self._fork + 1 + keeps:
-            self._awake(past)
+        if self.turn == begins:
+            self._begin(past, past.scene(self.turn - 1))
         return False
 
-    def _relive(self, past: Past, rows: Sequence[Turn], *, to_the_line: bool) -> None:
-        """Take everybody through a turn as it was: who heard what, and what the author did."""
-        for event in self.scene.events:
+    def _relive(self, past: Past, scene: Scene) -> None:
+        """Take everybody through a turn as it was: who heard what, and what the author did.
+
+        Of a turn after the fork, all but the line and who hears it.
+        """
+        for event in scene.events:
             if event.turn == self.turn:
-                for name in event.enter:
-                    self.by_name[name].present = True
-                for name in event.exit:
-                    self.by_name[name].present = False
+                self._come_and_go(event.enter, event.exit)
         thought = past.thoughts.get(self.turn) if self.author is not None else None
-        during = self.scene.author.when == "during"
-        for row in rows:
+        before = scene.author.when == "before"
+        # An edit's move was made before the author was asked.
+        moved = any(t == self.turn and e.move is not None for t, e in past.branch.changes)
+        for i, row in enumerate(past.of(self.turn)):
             spoken = row.kind in ("line", "silence")
-            if self.author and thought is not None and (spoken or (row.acts and not during)):
+            asked = spoken or (before and bool(row.acts) and not (moved and i == 0))
+            if self.author and thought is not None and asked:
                 self.author.recall(self.turn, thought)
                 thought = None
             for act in row.acts:
-                self._recall(act)
+                self._recall(act, scene)
             if spoken:
-                # Chosen as it was then, so that an order's own memory stays right.
-                self.speaker()
-            if spoken and to_the_line:
+                self._chosen(self.by_name[row.speaker])
+            if self.turn <= self._fork:
+                self._hear_again(row)
+            elif spoken:
                 self._kept, self._acts = row, list(row.acts)
                 return
-            self._hear_again(row if not to_the_line else replace(row, branch=self.branch))
-        if self.author and thought is not None:
-            self.author.recall(self.turn, thought)
+            else:
+                self._hear_again(replace(row, branch=self.branch))
 
-    def _recall(self, act: Act) -> None:
+    def _chosen(self, speaker: Character) -> None:
+        """Let the order remember who spoke, as it would if it had chosen."""
+        cued, self._cued = self._cued, ""
+        if cued == speaker.name or self.scene.order != "shuffled":
+            return
+        left = [c for c in self._round if c.present] or [c for c in self.cast if c.present]
+        self._round = [c for c in left if c is not speaker]
+
+    def _recall(self, act: Act, scene: Scene) -> None:
         if act.kind == "note" and act.to in self.by_name:
-            self.by_name[act.to].thread.show(prompt.note(self.scene.author, act.to, act.text))
+            self.by_name[act.to].thread.show(prompt.note(scene.author, act.to, act.text))
         elif act.kind == "cue":
             self._cued = act.to
         elif act.kind == "move" and self.author is not None:
             self.author.made.add(act.to)
 
     def _hear_again(self, row: Turn) -> None:
-        aside_to = row.heard_by if row.aside else None
         spoken = bool(row.speaker)
-        block = (
-            prompt.spoken(row.speaker, row.text, aside_to) if spoken else prompt.direction(row.text)
-        )
+        block = prompt.direction(row.text)
+        if spoken:
+            block = prompt.spoken(row.speaker, row.text, _to_whom(row))
         for name in row.heard_by:
             self.by_name[name].thread.show(block)
         if self.author is not None and self.author.hears(row.aside):
             self.author.thread.show(block)
         if spoken:
             speaker = self.by_name[row.speaker]
-            speaker.recall(block, row.raw)
+            speaker.recall(block, row.raw or row.text)
             speaker.last_spoke = len(self.turns)
             self._last_speaker = row.speaker
         self.turns.append(row)
         self._seq = row.seq + 1
 
-    def _awake(self, past: Past) -> None:
+    def _begin(self, past: Past, before: Scene) -> None:
         """Begin the branch's own play: what was still pending, and what the edit changes."""
-        edit = past.branch.change
+        if self._round:
+            # How a round that was begun goes on is drawn anew, like all that follows.
+            self.dice("rest of the round").shuffle(self._round)
+        made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
         pending = past.thoughts.get(self.turn - 1)
-        if self.author is not None and pending is not None and self.scene.author.when == "during":
-            self._thought = self.author.read(self.turn - 1, pending)
-        for character in self.cast:
-            memory = edit.memory.get(character.name, edit.memory.get(EVERYBODY))
-            if memory is not None:
-                character.wake(memory)
-        if edit.move is not None:
-            text = self.scene.author.moves.get(edit.move, edit.move)
-            self._take_effect([Act("move", edit.move, text)])
+        if pending is not None and before.author.when == "during":
+            may = powers(before.author, self.turn - 1, before.turns)
+            self._thought = read_acts(pending, may, list(self.by_name), before.author.moves, made)
+        move = past.branch.change.move
+        if move is not None:
+            text = self.scene.author.moves.get(move, move)
+            self._take_effect([Act("move", move, text)])
+            made.add(move)
+        if self.author is not None:
+            self.author.made |= made | {a.to for a in self._thought if a.kind == "move"}
 
     async def _again(self, draw: Drawer, past: Past, kept: Turn) -> None:
         """Say one kept turn's line otherwise: as it was edited, or drawn once more."""
@@ -213,8 +231,9 @@ class Stage(mesa.Model):  # type: ignore[misc]
             )
             self._speak(speaker, await speaker.act(draw, identity))
         else:
-            to = kept.heard_by if kept.aside else None
-            self._utter(speaker, "line", edit.line or "", cuts=("edited",), aside_to=to)
+            speaker.cue()
+            line = " ".join((edit.line or "").split())
+            self._utter(speaker, "line", line, cuts=("edited",), aside_to=_to_whom(kept))
 
     async def _probe(self, draw: Drawer, past: Past) -> None:
         """Ask a character something that neither it nor anybody else will remember."""
@@ -246,16 +265,19 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def dice(self, purpose: str) -> random.Random:
         """Return Mesa's random source, set by what it is for: nothing random is carried over."""
-        past = self._past
-        shared = past is not None and self.turn <= self._fork
-        branch = past.owner(self.turn) if past is not None and shared else self.branch
-        self.random.seed(seed_of(purpose, self.trial.id, branch, self.turn))
+        self.random.seed(seed_of(purpose, self.trial.id, self.branch, self.turn))
         return self.random  # type: ignore[no-any-return]
 
     def _draw(self, role: str, purpose: Purpose) -> Draw:
         return Draw(self.trial.id, self.branch, self.turn, role, purpose)
 
     # -- what happens ----------------------------------------------------------------------
+
+    def _come_and_go(self, enter: Iterable[str], leave: Iterable[str]) -> None:
+        for name in enter:
+            self.by_name[name].present = True
+        for name in leave:
+            self.by_name[name].present = False
 
     def _written(self) -> None:
         for opening in self.scene.opening:
@@ -297,7 +319,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         block = prompt.spoken(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
-        speaker.thread.said(block, raw if kind != "written" else text)
+        speaker.thread.said(block, raw or text)
         if self.author is not None and self.author.hears(aside_to is not None):
             self.author.thread.show(block)
         speaker.last_spoke = len(self.turns)
@@ -362,6 +384,13 @@ async def _together(
         if isinstance(result, BaseException):
             raise result
     return thought, call
+
+
+def _to_whom(row: Turn) -> tuple[str, ...] | None:
+    """Return whom a recorded line was an aside to, None for a line to all."""
+    if not row.aside:
+        return None
+    return (row.addressed,) if row.addressed else ()
 
 
 def _round_robin(stage: Stage, present: mesa.agent.AgentSet) -> Character:

@@ -6,7 +6,7 @@
       lock  holder.json     who is playing it now
       journal/<host>.jsonl  every call, written before its reply is used
       journal/study.yaml    the study as it was when the run was made, to compare
-      shards/<host>-<n>.*   finished trials; the `.trials` file comes last and makes them count
+      shards/<host>-<n>.*   finished trials, which count when all five files are there
       trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
       aside/                what was found torn or foreign
 
@@ -18,9 +18,12 @@ Any address that pyarrow.fs knows can be read; a run is played in a folder that 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import re
+import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,8 +37,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from improv.branch import keeps, shared
 from improv.errors import RunError
-from improv.journal import Journaled
+from improv.journal import Journal, Journaled
+from improv.lock import unwritable
 from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
 from improv.study import Study, resolved, unresolved
 from improv.tables import (
@@ -129,6 +134,18 @@ class RunFolder:
             )
         return Path(self.path)
 
+    def refuse_links(self) -> None:
+        """Raise RunError where a file of the run is a link, or no file: a folder from a stranger
+        could have us write, move and delete elsewhere."""
+        folder = self.local
+        for file in itertools.chain(folder.glob("*"), *map(Path.iterdir, self._parts())):
+            odd = file.exists() and not (file.is_file() or file.is_dir())
+            if file.is_symlink() or odd:
+                raise RunError(f"{file}: a link, or no plain file; a run that is played has none")
+
+    def _parts(self) -> Iterator[Path]:
+        return (f for f in self.local.glob("*") if f.is_dir() and not f.is_symlink())
+
     # -- writing ---------------------------------------------------------------------------
 
     def create(self, study: Study, meta: Json) -> None:
@@ -140,13 +157,17 @@ class RunFolder:
                 raise RunError(f"{self.path}: there is a run already")
             # Transcripts may be anybody's; only their owner reads them.
             folder.mkdir(mode=0o700, parents=True)
+        except OSError as e:
+            raise unwritable(self.path, e) from None
+        try:
             for part in ("journal", "shards"):
                 (folder / part).mkdir(mode=0o700)
             self._put("study.yaml", text)
             self._put("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
-            raise RunError(f"{self.path}: cannot be written: {e.strerror or e}") from None
+            shutil.rmtree(folder, ignore_errors=True)  # else its name were taken by no run
+            raise unwritable(self.path, e) from None
 
     def update(self, changes: Json) -> None:
         """Change run.json, whole or not at all. Raises OSError."""
@@ -166,16 +187,22 @@ class RunFolder:
         is killed in between leaves rows in both a shard and a table, which `table` reads once.
         """
         folder = self.local
-        if self._stems():
+        stems = self._stems()
+        if stems:
             for name in PLAYED:
-                self.write_table(name, self.table(name))
-            _empty(folder / "shards")
+                # The same shards for each table: one that a late host adds meanwhile would stand
+                # in some tables and not in others.
+                self.write_table(name, self._table(name, stems))
+            for file in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
+                (folder / "shards" / file).unlink(missing_ok=True)
         limits = self.table("limits")
         if len(limits):
             self.write_table("limits", limits)
             (folder / "journal/limits.jsonl").unlink(missing_ok=True)
         if finished:
-            _empty(folder / "journal")
+            for file in folder.glob("journal/*"):
+                if file.is_file():
+                    file.unlink(missing_ok=True)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write one whole table, sorted and compressed, under a temporary name first."""
@@ -186,14 +213,13 @@ class RunFolder:
             )
 
     def write_shard(self, stem: str, rows: dict[str, list[Json]]) -> None:
-        """Write finished trials; the table of trials last, because it makes the rest count."""
+        """Write finished trials, an empty table too: only a shard that is whole counts."""
         for name in PLAYED:
-            if rows[name]:
-                table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
-                with self._sink(f"shards/{stem}.{name}.parquet") as sink:
-                    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+            table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
+            with self._sink(f"shards/{stem}.{name}.parquet") as sink:
+                pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
 
-    def mend(self) -> list[str]:
+    def mend(self, journal: Journaled) -> list[str]:
         """Set aside whatever is torn or foreign, and say what. Raises OSError.
 
         Nobody may be playing the run. A trial whose shard is set aside is owed again; its calls
@@ -201,11 +227,27 @@ class RunFolder:
         """
         folder, told = self.local, []
         for file in [*folder.glob("*.tmp"), *folder.glob("*/*.tmp")]:
-            file.unlink()
+            if file.is_file():
+                file.unlink(missing_ok=True)
+        tables = [folder / f"{name}.parquet" for name in PLAYED]
         for file in sorted(folder.glob("*.parquet")):
-            told += self._check(file, file.stem, [file], content=False)
-        shards = [f for f in sorted((folder / "shards").glob("*")) if f.is_file()]
-        complete = {f.name.split(".")[0] for f in shards if f.name.endswith(".trials.parquet")}
+            wrong = self._check(file, file.stem, [file], content=False)
+            told += wrong
+            if wrong and file in tables and file.stem != "calls":
+                # A trial without its turns must not count. Its calls are enough to play it anew.
+                self._journal_again()
+                journal.refresh()
+                self._aside([t for t in tables if t.exists()] or tables, "")
+        told += self.mend_shards()
+        for file, lines in journal.strange.items():
+            told.append(f"{file}: {lines} torn or foreign lines, which do not count")
+        return told
+
+    def mend_shards(self) -> list[str]:
+        """Set aside the shards that are torn or foreign, and say what. Raises OSError."""
+        told: list[str] = []
+        shards = [f for f in sorted((self.local / "shards").glob("*")) if f.is_file()]
+        complete = set(self._stems())
         for file in shards:
             stem, _, rest = file.name.partition(".")
             kind = rest.removesuffix(".parquet")
@@ -214,13 +256,25 @@ class RunFolder:
             if kind not in PLAYED or not rest.endswith(".parquet"):
                 told.append(self._aside([file], "is no shard of a run"))
             elif stem not in complete:
-                file.unlink()  # its trials were never said to be finished
+                file.unlink(missing_ok=True)  # its trials were never said to be finished
             else:
                 whole = [f for f in shards if f.name.startswith(f"{stem}.")]
                 told += self._check(file, kind, whole, content=True)
-        for file, lines in Journaled(folder / "journal").refresh().strange.items():
-            told.append(f"{file}: {lines} torn or foreign lines, which do not count")
         return told
+
+    def _journal_again(self) -> None:
+        """Write what the tables hold of calls into a journal, as it was when they were made."""
+        rows = self.table("trials", columns=["trial", "branch", "origin", "parent"]).to_pylist()
+        redrawn = {
+            (r["trial"], r["branch"]): r["parent"] for r in rows if r["origin"] == "regeneration"
+        }
+        journal = Journal(self.local / f"journal/mended-{uuid.uuid4().hex[:12]}.jsonl")
+        try:
+            for call in self.all_calls():
+                branch = redrawn.get((call.draw.trial, call.draw.branch), call.draw.branch)
+                journal.append(replace(call, draw=replace(call.draw, branch=branch)), ())
+        finally:
+            journal.close()
 
     def _check(self, file: Path, kind: str, with_it: list[Path], *, content: bool) -> list[str]:
         try:
@@ -251,12 +305,18 @@ class RunFolder:
         """Open a file that gets its name when it is whole and on the disk."""
         final = self.local / name
         temporary = final.with_name(f"{final.name}.tmp")
-        # Not by pyarrow, which neither makes files private nor waits for the disk.
-        with os.fdopen(os.open(temporary, _CREATE, 0o600), "wb") as sink:
-            yield sink
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(final)
+        try:
+            # Not by pyarrow, which neither makes files private nor waits for the disk.
+            with os.fdopen(os.open(temporary, _CREATE, 0o600), "wb") as sink:
+                yield sink
+                sink.flush()
+                os.fsync(sink.fileno())
+            temporary.replace(final)
+        except BaseException:
+            # On a full disk it would keep the room that others need.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -294,11 +354,19 @@ class RunFolder:
         With `trial`, only that trial's rows, read from the row groups that can hold them. A file
         that cannot be read is passed over with a warning.
         """
+        return self._table(name, self._stems(), trial, columns)
+
+    def _table(
+        self,
+        name: str,
+        stems: Sequence[str],
+        trial: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
         wanted = list(columns) if columns is not None else None
         by = ["trial", "branch"] if name in PLAYED and name != "blocks" else []
         needed = None if wanted is None else list(dict.fromkeys([*wanted, *by]))
         keep = [("trial", "=", trial)] if trial is not None and by else None
-        stems = self._stems()
         files = [f"{self.path}/{name}.parquet"]
         files += [f"{self.path}/shards/{stem}.{name}.parquet" for stem in stems]
         lost = self._lost(stems, trial) if by else {}
@@ -346,24 +414,24 @@ class RunFolder:
 
     def calls(self, trial: str, branch: str = MAIN) -> list[Call]:
         """Return the calls that made a trial or branch, the shared ones included, in order."""
-        by_id = {r["branch"]: r for r in self.branches(trial)}
-        calls = [call_of(row) for row in self.table("calls", trial=trial).to_pylist()]
-        found = []
-        for owner, first, last in self._owned(trial, branch):
-            row = by_id.get(owner, {})
-            parent = row.get("parent") if row.get("origin") == "regeneration" else None
-            for call in calls:
-                draw = call.draw
-                if not first <= draw.turn <= last:
-                    continue
-                if parent is None and draw.branch == owner:
-                    found.append(call)
-                elif parent is not None and draw.branch == owner:
-                    # One more draw of its parent's, whose author it keeps.
-                    found.append(replace(call, draw=replace(draw, branch=parent)))
-                elif parent is not None and draw.branch == parent and draw.purpose == "author":
-                    found.append(call)
+        rows = self._line(trial, branch)
+        by: dict[str, list[Call]] = {}
+        for row in self.table("calls", trial=trial).to_pylist():
+            call = call_of(row)
+            by.setdefault(call.draw.branch, []).append(call)
+        found = by.get(MAIN, [])
+        for row in rows:
+            own = by.get(row["branch"], [])
+            if row["origin"] == "regeneration":
+                # One more draw of its parent's.
+                own = [replace(c, draw=replace(c.draw, branch=row["parent"])) for c in own]
+            kept = keeps(row["origin"], row["edit"])
+            found = [*shared(found, row["fork"], kept=kept), *own]
         return found
+
+    def owner(self, trial: str, branch: str, turn: int) -> str:
+        """Return the branch whose own a turn of a branch is. Raises RunError."""
+        return next(o for o, first, last in self._owned(trial, branch) if first <= turn <= last)
 
     def all_calls(self) -> Iterator[Call]:
         """Yield every call of the run that is in its tables."""
@@ -372,20 +440,24 @@ class RunFolder:
 
     def _owned(self, trial: str, branch: str) -> list[tuple[str, int, int]]:
         """Return who owns which turns of a branch: (branch, first turn, last turn)."""
-        if branch == MAIN:
-            return [(MAIN, 0, _EVER)]
-        by_id = {r["branch"]: r for r in self.branches(trial)}
         found: list[tuple[str, int, int]] = []
         last = _EVER
+        for row in reversed(self._line(trial, branch)):
+            if row["fork"] < last:
+                found.append((row["branch"], row["fork"] + 1, last))
+                last = row["fork"]
+        return [*reversed([*found, (MAIN, 0, last)])]
+
+    def _line(self, trial: str, branch: str) -> list[Json]:
+        """Return the rows of a branch and its ancestors, the oldest first, without the main one."""
+        found: list[Json] = []
+        by_id = {r["branch"]: r for r in self.branches(trial)} if branch != MAIN else {}
         while branch != MAIN:
             if branch not in by_id:
                 raise RunError(f"{self.id}: trial {trial} has no branch {branch}")
-            fork = by_id[branch]["fork"]
-            if fork < last:
-                found.append((branch, fork + 1, last))
-                last = fork
-            branch = by_id[branch]["parent"]
-        return [*reversed([*found, (MAIN, 0, last)])]
+            found.append(by_id.pop(branch))
+            branch = found[-1]["parent"]
+        return found[::-1]
 
     def blocks(self, ids: Iterable[str]) -> dict[str, Block]:
         """Return the blocks of these ids."""
@@ -411,7 +483,9 @@ class RunFolder:
         else:
             near = [r for r in near if r["branch"] == MAIN] or near
         if len(near) != 1:
-            why = "means several trials" if near else "is not a finished trial"
+            what = "branch" if branch else "trial"
+            plural = "branches" if branch else "trials"
+            why = f"means several {plural}" if near else f"is not a finished {what}"
             raise RunError(f"{name}: {why} of {self.id}; `improv show {self.id}` lists them")
         row: Json = near[0]
         return row
@@ -425,12 +499,15 @@ class RunFolder:
             return bytes(source.read())
 
     def _stems(self) -> list[str]:
-        """Return the stems of the shards that count: those whose trials have been written."""
+        """Return the stems of the shards that count: those that are whole.
+
+        A host that was thought dead may still be writing what others clear away.
+        """
         selector = pafs.FileSelector(f"{self.path}/shards", allow_not_found=True)
-        names = [info.base_name for info in self.fs.get_file_info(selector)]
-        return sorted(
-            n.removesuffix(".trials.parquet") for n in names if n.endswith(".trials.parquet")
-        )
+        names = {info.base_name for info in self.fs.get_file_info(selector)}
+        ends = [f".{name}.parquet" for name in PLAYED]
+        stems = {n.removesuffix(ends[0]) for n in names if n.endswith(ends[0])}
+        return sorted(stem for stem in stems if all(stem + end in names for end in ends))
 
     def _lost(self, stems: Sequence[str], trial: str | None) -> dict[str, set[str]]:
         """Find trials that two shards hold, and in which of them they do not count.
@@ -491,6 +568,8 @@ class Shards:
         self._host = host
         self._count = 0
         self._rows: dict[str, list[Json]] = {name: [] for name in PLAYED}
+        # The last flush may come while one in a thread still writes.
+        self._gathering, self._writing = threading.Lock(), threading.Lock()
 
     def __len__(self) -> int:
         return len(self._rows["trials"])
@@ -504,35 +583,34 @@ class Shards:
         scores: Sequence[Score] = (),
     ) -> None:
         """Add one finished trial whole."""
-        rows = self._rows
-        rows["trials"].append(trial)
-        rows["turns"] += map(turn_row, turns)
-        rows["calls"] += map(call_row, calls)
-        rows["blocks"] += block_rows(blocks)
-        rows["scores"] += score_rows(scores)
+        with self._gathering:
+            rows = self._rows
+            rows["trials"].append(trial)
+            rows["turns"] += map(turn_row, turns)
+            rows["calls"] += map(call_row, calls)
+            rows["blocks"] += block_rows(blocks)
+            rows["scores"] += score_rows(scores)
 
     def flush(self) -> None:
         """Write what was gathered. Raises OSError, and then holds it still."""
-        rows, self._rows = self._rows, {name: [] for name in PLAYED}
-        if not rows["trials"]:
-            return
-        rows["blocks"] = list({row["id"]: row for row in rows["blocks"]}.values())
-        try:
-            self._run.write_shard(f"{self._host}-{self._count:06d}", rows)
-        except OSError:
-            for name, late in self._rows.items():
-                self._rows[name] = rows[name] + late
-            raise
-        self._count += 1
+        with self._writing:
+            with self._gathering:
+                rows, self._rows = self._rows, {name: [] for name in PLAYED}
+            if not rows["trials"]:
+                return
+            rows["blocks"] = list({row["id"]: row for row in rows["blocks"]}.values())
+            try:
+                self._run.write_shard(f"{self._host}-{self._count:06d}", rows)
+            except OSError:
+                with self._gathering:
+                    for name, late in self._rows.items():
+                        self._rows[name] = rows[name] + late
+                raise
+            self._count += 1
 
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(part["trial"], part["branch"], _BETWEEN)
-
-
-def _empty(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()
 
 
 def _first(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from improv.edit import EVERYBODY, Branching, Edit, Probe, Regeneration
 from improv.errors import Problem, StudyError
 from improv.paths import shipped
 from improv.scene import Scene, SceneProblems, Strict
-from improv.source import MAX_BYTES, Source, read, write
+from improv.source import MAX_BYTES, Source, core_scalar, read, write
 
 Patch = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -118,35 +118,92 @@ def read_edit(words: Sequence[str]) -> Edit:
     """Read an edit from `path=text` words and YAML files, later ones over earlier.
 
     `line`, `move` and `memory.NAME` are the edit's own; any other path is one of the scene's
-    (`author.frame`, `cast.Ana.card`, `model`). Texts are read as YAML reads them. Raises
+    (`author.frame`, `cast.Ana.card`, `model`), whose text is a number, true, false or null where
+    YAML would say so, and YAML where it begins with a bracket or a quotation mark. Raises
     StudyError.
     """
     whole: Patch = {}
     for word in words:
         path, equals, text = word.partition("=")
         if not equals:
-            data = _source(find(word)).data
-            whole = merge(whole, data)
+            whole = merge(whole, _edit_file(word))
             continue
-        steps = path.strip().split(".")
-        if not all(steps):
+        own, _, rest = path.strip().partition(".")
+        # A name may have a dot in it; what else stands after `memory` has not.
+        steps = [own, rest] if own == "memory" else path.strip().split(".")
+        if not all(step.strip() for step in steps):
             raise StudyError([Problem("--edit", 1, 1, path, "not a path; write author.frame=TEXT")])
-        if steps[0] not in Edit.model_fields:
+        value: Any = text
+        if own not in Edit.model_fields:
             steps.insert(0, "scene")
-        value: Any = text if steps[0] != "scene" else read(text, "--edit").data
+            value = read(text, "--edit").data if text[:1] in _YAML else core_scalar(text)
+            value = value if text.strip() else ""
         for step in reversed(steps):
-            value = {step: "" if value is None else value}
+            value = {step: value}
         whole = merge(whole, value)
     try:
         return Edit.model_validate(whole)
     except ValidationError as e:
-        first = e.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        unknown = first["type"] == "extra_forbidden"
-        what = f"not a field{_hint(str(first['loc'][-1]), Edit.model_fields)}"
-        raise StudyError(
-            [Problem("--edit", 1, 1, place, what if unknown else first["msg"])]
-        ) from None
+        raise StudyError(_problems(e, Source("--edit", whole), Edit)) from None
+
+
+_YAML = ("[", "{", '"', "'")
+
+
+def _edit_file(word: str) -> Patch:
+    try:
+        source = _source(find(word))
+    except StudyError as e:
+        if "=" in word or Path(word).exists():
+            raise
+        what = f"{e.problems[0].what}; an edit is PATH=TEXT or a YAML file"
+        raise StudyError([Problem("--edit", 1, 1, word, what)]) from None
+    try:
+        Edit.model_validate(source.data)
+    except ValidationError as e:
+        raise StudyError(_problems(e, source, Edit)) from None
+    return cast(Patch, source.data)
+
+
+def changed(scene: Scene, edit: Edit) -> Scene:
+    """Return the scene with an edit laid over it. Raises StudyError where it does not fit."""
+    found = _changed(scene, edit)
+    if isinstance(found, Scene):
+        return found
+    raise StudyError([Problem("edit", 1, 1, ".".join(map(str, p)), what) for p, what, _ in found])
+
+
+def _changed(scene: Scene, edit: Edit) -> Scene | list[tuple[Place, str, bool]]:
+    """Return the scene that an edit makes, or everything that does not fit: path, what, at_key."""
+    names = [c.name for c in scene.cast]
+    cast = edit.scene.get("cast")
+    named: list[Place] = [("memory", n) for n in edit.memory if n != EVERYBODY]
+    named += [("scene", "cast", n) for n in cast] if isinstance(cast, dict) else []
+    told = f"; the cast is {', '.join(names)}"
+    strange: list[tuple[Place, str, bool]] = [
+        (place, f"nobody is called '{place[-1]}'{_hint(str(place[-1]), names) or told}", True)
+        for place in named
+        if place[-1] not in names
+    ]
+    if strange:
+        return strange
+    data = merge(scene.model_dump(mode="json"), edit.scene)
+    try:
+        made = Scene.model_validate(data)
+    except ValidationError as e:
+        for path, what, at_key in _problems(e, Source("", data), Scene, raw=True):
+            if isinstance(cast, dict) and len(path) > 1 and path[0] == "cast":
+                path = ("cast", names[path[1]], *path[2:])
+            if at_key and len(path) == 1:
+                known = [*Edit.model_fields, *Scene.model_fields]
+                what = f"not a field{_hint(str(path[0]), known)}"
+            strange.append((("scene", *path), what, at_key))
+        return strange
+    if [(c.name, c.offstage) for c in made.cast] != [(c.name, c.offstage) for c in scene.cast]:
+        return [(("scene", "cast"), "an edit may not change who is there", False)]
+    if made.opening != scene.opening:
+        return [(("scene", "opening"), "an edit may not change what was written to be said", False)]
+    return made
 
 
 def find(path: str | Path) -> Path:
@@ -323,9 +380,19 @@ def _wishes(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Pro
     ]
     for field, wanted, last in wishes:
         for i, wish in enumerate(wanted):
-            if scenes and wish.at != "every" and all(t > last for t in wish.at):
-                what = f"no scene of the study is played so far (the longest has {longest} turns)"
-                found.append(source.problem((field, i, "at"), what))
+            for k, turn in enumerate(wish.at if scenes and wish.at != "every" else ()):
+                if turn > last:
+                    what = f"no scene goes on after turn {turn} (the longest has {longest} turns)"
+                    if field != "branches":
+                        what = f"no scene has a turn {turn} (the longest has {longest} turns)"
+                    found.append(source.problem((field, i, "at", k), what))
+        for i, name in enumerate(names := [getattr(wish, "name", None) for wish in wanted]):
+            if name is not None and name in names[:i]:
+                what = f"there are {field} called '{name}' already"
+                found.append(source.problem((field, i, "name"), what))
+    for i, wish in enumerate(written.branches):
+        for arm, edit in wish.arms.items():
+            found += _misfits(source, wish, edit, ("branches", i, "arms", arm), scenes)
     for i, probe in enumerate(written.probes):
         for scene in scenes:
             names = [c.name for c in scene.cast]
@@ -334,6 +401,25 @@ def _wishes(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Pro
                 found.append(source.problem(("probes", i, "of"), what))
                 break
     return found
+
+
+def _misfits(
+    source: Source, wish: Branching, edit: Edit, place: Place, scenes: list[Scene]
+) -> list[Problem]:
+    """Find what is wrong with an arm, in the first of the scenes that it does not fit."""
+    turns = wish.at if wish.at != "every" else []
+    if edit.line is not None and 0 in turns:
+        what = "the written opening cannot be edited; branch at a turn from 1 on"
+        return [source.problem((*place, "line"), what)]
+    for scene in scenes:
+        made = _changed(scene, edit)
+        if not isinstance(made, Scene):
+            return [source.problem((*place, *p), what, at_key=key) for p, what, key in made]
+        for turn in turns:
+            if made.turns <= turn < scene.turns:
+                what = f"nothing is left to play after turn {turn} of {made.turns}"
+                return [source.problem((*place, "scene", "turns"), what)]
+    return []
 
 
 def _conditions(written: StudyFile, source: Source, problems: list[Problem]) -> list[Condition]:

@@ -5,10 +5,12 @@ Colour and bars appear when the output is a terminal; plain lines when it is not
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from improv.errors import RunError
 from improv.line import plain
 from improv.record import MAIN, Act, Block, Call, Json, Turn
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from improv.doctor import Finding
     from improv.estimate import Estimate
     from improv.launch import Progress as Standing
-    from improv.launch import Result, Watch
+    from improv.launch import Result, Setup, Watch
     from improv.replay import Check
     from improv.store import RunFolder
 
@@ -39,7 +42,8 @@ _VOICES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D
 
 
 def say(text: str) -> None:
-    _out.print(Text(plain(text)))
+    """Print text unwrapped: a command that is broken in two cannot be copied."""
+    _out.print(Text(plain(text)), soft_wrap=True)
 
 
 def complain(text: str) -> None:
@@ -57,11 +61,20 @@ def plain_error(text: str) -> None:
 @contextmanager
 def progress() -> Iterator[Watch]:
     """Show how a run stands: a bar a condition, or a plain line every few seconds."""
+    told = False
+
+    def stopping(standing: Standing) -> None:
+        nonlocal told
+        if standing.stopping and not told:
+            told = True
+            complain("Finishing what is in flight; Ctrl-C again stops at once.")
+
     if not _err.is_terminal:
         last = 0.0
 
         def tell(standing: Standing) -> None:
             nonlocal last
+            stopping(standing)
             total = sum(standing.planned.values())
             if standing.over == total or time.monotonic() - last > PLAIN_EVERY:
                 last = time.monotonic()
@@ -80,6 +93,7 @@ def progress() -> Iterator[Watch]:
         rows: dict[str, Any] = {}
 
         def draw(standing: Standing) -> None:
+            stopping(standing)
             for condition, planned in standing.planned.items():
                 if condition not in rows:
                     rows[condition] = bars.add_task(plain(condition), total=planned, speed="")
@@ -102,7 +116,7 @@ def _standing(standing: Standing, total: int) -> str:
     return " · ".join(parts)
 
 
-def result(found: Result) -> None:
+def result(found: Result, setup: Setup | None = None) -> None:
     """Say what came of a run and what to do next."""
     folder = found.folder
     style = "green" if not found.failed and not found.owed else "yellow"
@@ -117,7 +131,7 @@ def result(found: Result) -> None:
     elif found.idle:
         say("Nothing was owed: every planned trial is there.")
     if found.owed:
-        say(f"go on with:  improv resume {folder.id}{_at(folder)}")
+        say(f"go on with:  improv resume {folder.id}{_at(folder)}{_again(found, setup)}")
     if found.failed:
         say(f"see why:     improv show {folder.id}{_at(folder)}")
     say(f"read it:     improv show {folder.id}/0 --notes{_at(folder)}")
@@ -196,6 +210,15 @@ def dry_run(found: Estimate) -> None:
     count = f"{found.trials} trial{'s' if found.trials != 1 else ''}"
     say(f"{count}, {tried} played on paper; low / expected / high; {found.counting}.")
     say("Nothing was asked of any model, and nothing was written.")
+
+
+def write(name: str, text: str) -> None:
+    """Write a file that somebody asked for, and say where it is. Raises RunError."""
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise RunError(f"{name}: cannot be written: {e.strerror}") from None
+    say(f"written: {name}")
 
 
 def runs(folders: Sequence[RunFolder], where: str) -> None:
@@ -330,4 +353,16 @@ def _at(folder: RunFolder) -> str:
     """Return the option that names the runs folder, where it is not the one by default."""
     from improv.store import place
 
-    return "" if folder.root in ("runs", place("runs")[1]) else f" --runs {folder.root}"
+    here = folder.root in ("runs", place("runs")[1])
+    return "" if here else f" --runs {shlex.quote(folder.root)}"
+
+
+def _again(found: Result, setup: Setup | None) -> str:
+    """Return the options without which going on would be refused, or be another's money."""
+    if setup is None:
+        return ""
+    budget, reached = setup.budget, found.kind == "budget"
+    limits = (("calls", budget.calls), ("tokens", budget.tokens), ("cost", budget.cost))
+    words = [f" --trust {shlex.quote(address)}" for address in setup.trusted]
+    words += [f" --max-{n} {'MORE' if reached else most}" for n, most in limits if most is not None]
+    return "".join(words)

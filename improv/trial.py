@@ -80,6 +80,6 @@ def _fingerprint(scene: Scene) -> str:
     data.pop("about")
     for model in [data["model"], data["author"]["model"], *(c["model"] for c in data["cast"])]:
         if model is not None:
-            for field in ("base_url", "api_key_env", "timeout", "price"):
+            for field in ("base_url", "api_key_env", "timeout", "retries", "price"):
                 model.pop(field)
     return digest(json.dumps(data, sort_keys=True))

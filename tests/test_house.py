@@ -30,6 +30,7 @@ STAIR = [
     "estimate",
     "measure stats",
     "graph",
+    "chart",
     "report",
     "journal lock",
     "store",
@@ -47,8 +48,8 @@ READERS = {
     "measure": "errors record scene line hearing",
     "stats": "errors record",
     "graph": "errors record stats",
-    "report": "errors record measure stats graph",
-    "ui": "errors paths record scene study trial store measure stats graph",
+    "report": "errors record measure stats graph chart",
+    "ui": "errors paths record scene scrub lock study trial store measure stats graph",
 }
 
 # Nobody imports these, though they may import almost anything.

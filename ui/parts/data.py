@@ -163,12 +163,14 @@ def _trials(root: str, run: str, stamp: str) -> list[Json]:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
     folder = open_run(root, run)
-    row = next(r for r in _trials(root, run, stamp) if (r["trial"], r["branch"]) == (trial, branch))
+    row = next(r for r in folder.branches(trial) if r["branch"] == branch)
+    transcript = folder.transcript(trial, branch)
+    if row["turns"] and not transcript.turns:
+        # The store passes over what is torn; a page must not show it as a silent scene.
+        raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
     scores = folder.table("scores", trial=trial).to_pylist()
     scene = _study(root, run)[1].get((row["scene"], row["condition"]))
-    return Play(
-        row, folder.transcript(trial, branch), scene, [s for s in scores if s["branch"] == branch]
-    )
+    return Play(row, transcript, scene, [s for s in scores if s["branch"] == branch])
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -8,21 +8,13 @@ from __future__ import annotations
 import html
 import re
 
+from improv.scrub import visible
+
 SHOWN = 2_400
 """Characters of a line that the transcript shows; an honest line has at most 2,000."""
 PIECE = 20_000
 """Characters of a long text that are shown at once where all of it can be read."""
 
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]|\x1b[\]PX^_][^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)"
-)
-_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
-_UNSEEN = re.compile(
-    # Controls and surrogates; marks that turn the direction of writing; invisible operators and
-    # tags. Joiners (U+200C, U+200D) stay: many scripts spell with them.
-    r"[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e"
-    r"\u2060-\u206f\u3164\ufeff\ufff0-\uffff\ud800-\udfff\U000E0000-\U000E0FFF]"
-)
 _PILED = re.compile(
     r"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]{4})"
     r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+"
@@ -35,9 +27,7 @@ def inert(text: str) -> str:
 
     Accents piled higher than four would be drawn over the lines above.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return _PILED.sub(r"\1", _UNSEEN.sub("", _BREAKS.sub("\n", _ESCAPES.sub("", text))))
+    return _PILED.sub(r"\1", visible(text))
 
 
 def safe(text: str) -> str:

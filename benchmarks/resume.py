@@ -1,0 +1,95 @@
+"""Seconds from `improv resume` to its first new question, for a run of 100,000 journaled calls.
+
+A run of 512 scenes is stopped by its budget when every scene is well under way and none is
+finished, which is the worst case: all of the journal is needed. Then the command is started as
+its user would, and the clock runs from there until a host has journaled a call that is new: the
+second time, when Python has compiled its modules. Beside it stands a run of one trial that has
+no journal at all, which is what this machine needs to start.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from improv.budget import Budget
+from improv.launch import Setup, run
+from improv.scene import Scene
+from improv.study import Condition, Study, with_replicates
+
+CALLS = 100_000
+SCENES = 512
+
+
+def study() -> Study:
+    scene = Scene.model_validate(
+        {
+            "title": "Long",
+            "premise": "Two people wait for a kettle.",
+            "cast": [{"name": "Ana", "role": "who waits"}, {"name": "Bo", "role": "who hurries"}],
+            "turns": 240,
+            "model": "puppet",
+        }
+    )
+    only = Condition("only", ())
+    return with_replicates(Study("long", "", "", 1, 0, (only,), (("long", only, scene),)), SCENES)
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "improv.cli", *words]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        began = time.perf_counter()
+        setup = Setup("off", stages=SCENES, budget=Budget(calls=CALLS))
+        result = run(study(), runs=root, name="long", setup=setup)
+        journal = Path(root, "long", "journal")
+        size = sum(f.stat().st_size for f in journal.iterdir()) / 1e6
+        print(
+            f"{CALLS:,} calls journaled in {time.perf_counter() - began:.0f} s, {size:.0f} MB; "
+            f"{result.done} of {SCENES} scenes finished"
+        )
+        for ray in ("off", "local"):
+            resumed = ("resume", "long", "--runs", root, "--ray", ray)
+            first_question(journal, root, *resumed)
+            seconds = first_question(journal, root, *resumed)
+            fresh = ("run", "cold-pass", "--model", "puppet", "--limit", "1", "--ray", ray)
+            folder = Path(root, f"bare-{ray}")
+            bare = first_question(folder / "journal", root, *fresh, "--name", folder.name,
+                                  "--runs", root)  # fmt: skip
+            print(
+                f"--ray {ray}: first new question after {seconds:.1f} s; without a journal {bare:.1f} s"
+            )
+
+
+def first_question(journal: Path, root: str, *words: str) -> float:
+    """Start the command and return the seconds until its first call is journaled; then kill it."""
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPYCACHEPREFIX"] = f"{root}/compiled"
+    old = {f.name: f.stat().st_size for f in journal.glob("*.jsonl")}
+    clock = time.perf_counter()
+    with subprocess.Popen(command(*words), stderr=subprocess.DEVNULL, env=env) as child:
+        while not any(f.stat().st_size > old.get(f.name, 0) for f in journal.glob("*.jsonl")):
+            time.sleep(0.01)
+        seconds = time.perf_counter() - clock
+        child.kill()
+    # Ray ends what the dead driver left, and does not hurry.
+    while any(_command(p).startswith(b"ray::Host") for p in Path("/proc").glob("[0-9]*")):
+        time.sleep(0.1)
+    return seconds
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+if __name__ == "__main__":
+    main()
