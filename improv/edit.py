@@ -5,14 +5,23 @@ Plain frozen data. What becomes of it, branches of trials, is next door, in bran
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from improv.scene import Strict, Text
 
 EVERYBODY = "everybody"
 Turns = list[int] | Literal["every"]
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("needs words")
+    return text
+
+
+Said = Annotated[str, Field(max_length=2000), AfterValidator(_words)]
 
 
 class Edit(Strict):
@@ -21,9 +30,9 @@ class Edit(Strict):
     scene: dict[str, Any] = {}
     """A patch of the scene: the author, a card, the model, the world. The cast and the written
     opening stay as they are."""
-    line: str | None = Field(default=None, max_length=2000, pattern=r"\S")
+    line: Said | None = None
     """What was said at the branching turn, instead of what was; its speaker stays."""
-    move: str | None = Field(default=None, max_length=2000, pattern=r"\S")
+    move: Said | None = None
     """A move: the name of one of the author's, or a stage direction, played at the next turn."""
     memory: dict[str, Text] = {}
     """Character (or "everybody") → what it remembers instead of the scene so far; empty text

@@ -24,7 +24,7 @@ import ray
 from improv import limiter, local
 from improv.branch import Branch, Past, branched, past
 from improv.budget import Allowance, PurseKeeper, spent_by
-from improv.errors import EndpointError, ImprovError, ModelError
+from improv.errors import EndpointError, ImprovError, MachineError, ModelError
 from improv.journal import Journal, calls_of
 from improv.measure.marker import habits
 from improv.model import Ask, Models
@@ -291,7 +291,10 @@ class Host:
             async def renew() -> limiter.Report:
                 return await limiter.report_to_actor(endpoint, most)
 
-            await limiter.keep_reporting(gate, await renew(), self.name, renew)
+            async def not_yet(*_: Any) -> int:
+                raise MachineError("the limiter is not there yet")
+
+            await limiter.keep_reporting(gate, not_yet, self.name, renew)
 
         if self._terms.on_ray:
             reporting = report_on_ray()

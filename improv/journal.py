@@ -20,6 +20,8 @@ import orjson
 from improv.record import Block, Call, Draw
 
 FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
+LIMITS = "limits.jsonl"
+"""What lies beside the journals and is none: the history of the limits of endpoints."""
 _CALL = b'[["'
 
 
@@ -91,6 +93,8 @@ class Journaled:
     def refresh(self) -> Journaled:
         """Read what was written since, up to the last whole line of each file."""
         for file in sorted(self._folder.glob("*.jsonl")):
+            if file.name == LIMITS or not file.is_file():
+                continue
             start = self._read.get(file.name, 0)
             with file.open("rb") as source:
                 source.seek(start)

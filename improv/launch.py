@@ -28,7 +28,7 @@ from improv.edit import Edit
 from improv.errors import MachineError, RunError
 from improv.host import STOPS_THE_RUN, Host, Terms, node_model, purse_actor
 from improv.journal import Journaled
-from improv.lock import RunLock
+from improv.lock import RunLock, unwritable
 from improv.model import public, remote_address
 from improv.record import MAIN, Json, Outcome
 from improv.scene import Model, Price
@@ -292,8 +292,12 @@ def _play(
     """Play what is owed until nothing is, or something stops it."""
     meta = folder.meta()
     session = _number(meta, "session", 0) + 1
-    folder.update({"status": "playing", "session": session})
-    stop = Stop()
+    try:
+        folder.update({"status": "playing", "session": session})
+    except OSError as e:
+        what = f"{folder.path}: cannot be written: {e.strerror or e}"
+        raise unwritable(what, e) from None
+    stop, futile, told = Stop(), 0, list(notices)
     work = _owed(folder, study, trials, meta, only)
     progress = Progress(_count_planned(work))
     models = _models(_wished(study, trials, _asked(meta))) if setup.budget else []
@@ -304,12 +308,15 @@ def _play(
         pool = _Pool(folder, [w.trial for w in work], setup, terms, journal, spent)
         asyncio.run(_drive(pool, work, progress, watch, stop, setup, lock))
         # A host may have died with what it had said was done; the folder knows.
+        with contextlib.suppress(OSError):
+            told += folder.mend_shards()
         before, work = work, _owed(folder, study, trials, meta, only)
-        if work and not stop and sum(w.size for w in work) >= sum(w.size for w in before):
+        futile += sum(w.size for w in work) >= sum(w.size for w in before)
+        if work and futile >= LIVES:
             stop.because("nothing that was played could be written", "disk")
         with contextlib.suppress(OSError):
             folder.update({"hosts": list(pool.played.values())})
-    return _finish(folder, trials, stop, notices, progress.seconds)
+    return _finish(folder, trials, stop, told, progress.seconds)
 
 
 def _finish(
@@ -407,6 +414,7 @@ async def _drive(
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 dying.cancel()
+                pool.look(stop)
                 if lock.lost.is_set():
                     stop.because("another process has taken this run over", "lost")
                     await pool.halt()
@@ -439,10 +447,10 @@ async def _drive(
                     if watch is not None:
                         watch(progress)
                 await pool.keep_limits()
-        except ray.exceptions.RayError as e:
-            stop.because(f"Ray is gone: {_line(e)}", "ray")
+        except (ray.exceptions.RayError, OSError) as e:
+            stop.because(*_gone(e))
         finally:
-            await pool.close(at_once=killed.is_set())
+            await pool.close(stop, at_once=killed.is_set())
 
 
 @contextlib.contextmanager
@@ -567,6 +575,7 @@ class _Pool:
             task.result()
 
     async def _arrive(self, seat: int) -> None:
+        lives = LIVES
         while True:
             try:
                 node, process = await self._hosts[seat].where.remote()
@@ -577,6 +586,12 @@ class _Pool:
                 break
             except ray.exceptions.ActorUnavailableError:
                 await asyncio.sleep(0.2)  # it is being started anew, perhaps elsewhere
+            except ray.exceptions.RayError:
+                # Its node may have died with the model there; or it cannot be started at all.
+                lives -= 1
+                if not lives:
+                    raise
+                await asyncio.sleep(1.0)
         before = self.played.get(seat, {"trials": 0})
         self.played[seat] = {"node": node, "process": process, "trials": before["trials"]}
         self._taken[seat] = 0
@@ -584,6 +599,14 @@ class _Pool:
         self.arriving = {t for t in self.arriving if t is not asyncio.current_task()}
         if self._halted:
             await self._hosts[seat].halt.remote()
+
+    def look(self, stop: Stop) -> None:
+        """Forget the hosts that could not be started anew, and stop where none is left."""
+        for task in [t for t in self.arriving if t.done()]:
+            self.arriving.discard(task)
+            error = task.exception()
+            if error is not None and not self._taken and not self.arriving:
+                stop.because(f"no host is left: {_line(error)}", "hosts")
 
     def seat(self) -> int | None:
         """Take a free place in the emptiest host, or return None where all are full."""
@@ -635,16 +658,19 @@ class _Pool:
                 if rows:
                     self._folder.keep_limits(rows)
 
-    async def close(self, *, at_once: bool = False) -> None:
+    async def close(self, stop: Stop, *, at_once: bool = False) -> None:
         """Let every host write what it holds, and end them; `at_once` leaves it to the journal."""
+        trouble = ""
         for task in self.arriving:
             task.cancel()
         for seat, host in enumerate(self._hosts):
             with contextlib.suppress(ray.exceptions.RayError):
                 if self._off:
-                    await host.close()
+                    trouble = await host.close() or trouble
                 elif seat in self._taken and not at_once:
-                    await host.close.remote()
+                    trouble = await host.close.remote() or trouble
+        if trouble:
+            stop.because(trouble, "disk")
         if not at_once:
             await self.keep_limits(now=True)
         if not self._off:
@@ -790,6 +816,13 @@ def _number(meta: Json, name: str, default: int | None = None) -> int:
     if not isinstance(found, int):
         raise RunError(f"run.json: '{name}' is not a number")
     return found
+
+
+def _gone(error: Exception) -> tuple[str, str]:
+    """Say what a session has lost, and the kind of stop that it is."""
+    if isinstance(error, OSError):
+        return f"the run's folder cannot be written: {error.strerror or error}", "disk"
+    return f"Ray is gone: {_line(error)}", "ray"
 
 
 def _line(error: BaseException) -> str:

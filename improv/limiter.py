@@ -554,7 +554,11 @@ def limiter_actor(endpoint: str, most: int) -> Any:
     """
     actor: Any = ray.remote(LiveLimiter)
     return actor.options(
-        name=f"improv-limiter-{digest(endpoint)}", get_if_exists=True, num_cpus=0
+        name=f"improv-limiter-{digest(endpoint)}",
+        # A namespace of its own, so that all drivers of a cluster find the same one.
+        namespace="improv",
+        get_if_exists=True,
+        num_cpus=0,
     ).remote(most)
 
 

@@ -115,7 +115,7 @@ class RunLock:
             self._thread.start()
         except OSError as e:
             self._leave()
-            raise unwritable(self.folder, e) from None
+            raise unwritable(f"{self.folder}: {_why(e)}", e) from None
         except BaseException:
             self._leave()
             raise
@@ -477,10 +477,10 @@ def _parse(raw: bytes | None) -> Holder | None:
     return Holder(**known)
 
 
-def unwritable(folder: str | Path, e: OSError) -> ImprovError:
-    """Return what to raise where a run folder cannot be written; a full disk is the machine's."""
-    kind = MachineError if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else RunError
-    return kind(f"{folder}: {_why(e)}")
+def unwritable(what: str, e: OSError) -> ImprovError:
+    """Return what to raise where a run folder cannot be written: a full disk is the machine's."""
+    full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return MachineError(f"{what}; make room, and go on") if full else RunError(what)
 
 
 def _why(e: OSError) -> str:
@@ -490,4 +490,4 @@ def _why(e: OSError) -> str:
         return "is not a run folder, but a file"
     if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"cannot be written, so it cannot be played ({e.strerror}); copy it to where it can"
-    return f"cannot be written: {e.strerror or e}"
+    return f"cannot be locked: {e.strerror or e}"

@@ -213,11 +213,11 @@ class Stage(mesa.Model):  # type: ignore[misc]
         if pending is not None and before.author.when == "during":
             may = powers(before.author, self.turn - 1, before.turns)
             self._thought = read_acts(pending, may, list(self.by_name), before.author.moves, made)
-        move = past.branch.change.move
-        if move is not None:
-            text = self.scene.author.moves.get(move, move)
-            self._take_effect([Act("move", move, text)])
-            made.add(move)
+        for first, edit in past.branch.changes:
+            if first == self.turn and edit.move is not None:
+                text = self.scene.author.moves.get(edit.move, edit.move)
+                self._take_effect([Act("move", edit.move, text)])
+                made.add(edit.move)
         if self.author is not None:
             self.author.made |= made | {a.to for a in self._thought if a.kind == "move"}
 

@@ -158,7 +158,7 @@ class RunFolder:
             # Transcripts may be anybody's; only their owner reads them.
             folder.mkdir(mode=0o700, parents=True)
         except OSError as e:
-            raise unwritable(self.path, e) from None
+            raise unwritable(f"{self.path}: cannot be written: {e.strerror or e}", e) from None
         try:
             for part in ("journal", "shards"):
                 (folder / part).mkdir(mode=0o700)
@@ -166,8 +166,8 @@ class RunFolder:
             self._put("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
-            shutil.rmtree(folder, ignore_errors=True)  # else its name were taken by no run
-            raise unwritable(self.path, e) from None
+            shutil.rmtree(folder, ignore_errors=True)  # it would be no run, and have its name
+            raise unwritable(f"{self.path}: cannot be written: {e.strerror or e}", e) from None
 
     def update(self, changes: Json) -> None:
         """Change run.json, whole or not at all. Raises OSError."""
@@ -193,8 +193,8 @@ class RunFolder:
                 # The same shards for each table: one that a late host adds meanwhile would stand
                 # in some tables and not in others.
                 self.write_table(name, self._table(name, stems))
-            for file in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
-                (folder / "shards" / file).unlink(missing_ok=True)
+            for shard in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
+                (folder / "shards" / shard).unlink(missing_ok=True)
         limits = self.table("limits")
         if len(limits):
             self.write_table("limits", limits)
@@ -231,13 +231,15 @@ class RunFolder:
                 file.unlink(missing_ok=True)
         tables = [folder / f"{name}.parquet" for name in PLAYED]
         for file in sorted(folder.glob("*.parquet")):
+            if not file.exists():
+                continue  # it was set aside with another
             wrong = self._check(file, file.stem, [file], content=False)
             told += wrong
             if wrong and file in tables and file.stem != "calls":
                 # A trial without its turns must not count. Its calls are enough to play it anew.
                 self._journal_again()
                 journal.refresh()
-                self._aside([t for t in tables if t.exists()] or tables, "")
+                self._aside(tables, "")
         told += self.mend_shards()
         for file, lines in journal.strange.items():
             told.append(f"{file}: {lines} torn or foreign lines, which do not count")
@@ -258,8 +260,8 @@ class RunFolder:
             elif stem not in complete:
                 file.unlink(missing_ok=True)  # its trials were never said to be finished
             else:
-                whole = [f for f in shards if f.name.startswith(f"{stem}.")]
-                told += self._check(file, kind, whole, content=True)
+                others = [f for f in shards if f.name.startswith(f"{stem}.") and f != file]
+                told += self._check(file, kind, [file, *others], content=True)
         return told
 
     def _journal_again(self) -> None:

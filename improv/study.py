@@ -188,6 +188,8 @@ def _changed(scene: Scene, edit: Edit) -> Scene | list[tuple[Place, str, bool]]:
     if strange:
         return strange
     data = merge(scene.model_dump(mode="json"), edit.scene)
+    if _who(data.get("cast")) != _who(scene.model_dump(mode="json")["cast"]):
+        return [(("scene", "cast"), "an edit may not change who is there", False)]
     try:
         made = Scene.model_validate(data)
     except ValidationError as e:
@@ -199,11 +201,14 @@ def _changed(scene: Scene, edit: Edit) -> Scene | list[tuple[Place, str, bool]]:
                 what = f"not a field{_hint(str(path[0]), known)}"
             strange.append((("scene", *path), what, at_key))
         return strange
-    if [(c.name, c.offstage) for c in made.cast] != [(c.name, c.offstage) for c in scene.cast]:
-        return [(("scene", "cast"), "an edit may not change who is there", False)]
     if made.opening != scene.opening:
         return [(("scene", "opening"), "an edit may not change what was written to be said", False)]
     return made
+
+
+def _who(cast: Any) -> list[Any]:
+    members = cast if isinstance(cast, list) else []
+    return [(c.get("name"), c.get("offstage")) if isinstance(c, dict) else c for c in members]
 
 
 def find(path: str | Path) -> Path:

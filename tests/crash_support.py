@@ -388,6 +388,26 @@ def until(happened: Callable[[], object], patience: float = 30.0, every: float =
     return True
 
 
+def kill_in_compaction(siege: Siege, *options: str, delay: float = 0.0, before: str = "") -> bool:
+    """Drive a run to its end, and kill it while it brings its tables into order.
+
+    `delay` seconds after its first sign. Returns whether it was killed there, and before the
+    table `before` had its name, if one is named.
+    """
+    had = {f.name for f in siege.path.glob("*.parquet")}
+    driver = siege.drive(*options)
+    first = siege.path / "turns.parquet.tmp"
+    until(lambda: first.exists() or not driver.alive or _fresh(siege.path, had), every=0.0005)
+    time.sleep(delay)
+    struck = driver.kill()
+    siege.blow("driver, compacting", struck)
+    return struck and not (before and (siege.path / before).exists())
+
+
+def _fresh(path: Path, had: set[str]) -> bool:
+    return any(f.name not in had for f in path.glob("*.parquet"))
+
+
 def tear(path: Path, dice: random.Random) -> bool:
     """Cut a shard of a run short; return whether there was one."""
     shards = sorted((path / "shards").glob("*.parquet"))
@@ -395,5 +415,3 @@ def tear(path: Path, dice: random.Random) -> bool:
         file = dice.choice(shards)
         os.truncate(file, dice.randrange(file.stat().st_size))
     return bool(shards)
-
-
