@@ -16,7 +16,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint format lock bench wheel clean
+.PHONY: help setup dev demo test lint format lock bench storm wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -44,7 +44,11 @@ lock: $(DEV_READY) ## write the locks anew (ARGS=--upgrade for the newest of eve
 	@tools/lock.sh $(ARGS)
 
 bench: $(DEV_READY) ## run every benchmark
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+	@set -e; for file in $(filter-out benchmarks/storm.py,$(wildcard benchmarks/*.py)); do \
+	    echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+storm: $(DEV_READY) ## kill whatever can be killed, 200 times (ARGS="--kills 50 --seed 7")
+	@$(BIN)/python benchmarks/storm.py $(ARGS)
 
 wheel: $(DEV_READY) ## build the wheel and put the locks beside it, in dist/
 	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel

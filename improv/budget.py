@@ -35,6 +35,12 @@ class Spent:
             self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost
         )  # fmt: skip
 
+    @property
+    def each(self) -> Spent:
+        """What one call spent on average."""
+        n = max(self.calls, 1)
+        return Spent(1, math.ceil(self.tokens / n), self.cost / n)
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -81,6 +87,7 @@ class Purse:
     def __init__(self, budget: Budget, spent: Spent) -> None:
         self._budget = budget
         self.spent = spent
+        self._dearest = spent.each
         self._leased: dict[str, int] = {}
         self._seen: dict[str, float] = {}
 
@@ -92,6 +99,10 @@ class Purse:
         still hold leases: ask again.
         """
         self.spent += used
+        if used.calls:
+            # Not the mean of all: scenes grow, and so do their calls.
+            before, these = self._dearest, used.each
+            self._dearest = Spent(1, max(before.tokens, these.tokens), max(before.cost, these.cost))
         self._leased[host] = max(0, self._leased.get(host, 0) - used.calls + min(wanted, 0))
         self._seen[host] = now
         for other, seen in list(self._seen.items()):
@@ -100,7 +111,8 @@ class Purse:
         reached = self._budget.reached(self.spent)
         if reached or wanted <= 0:
             return 0, reached
-        granted = min(wanted, self._left())
+        # Half of a fair share at most: what is out on a lease was guessed at an earlier price.
+        granted = min(wanted, math.ceil(self._left() / (2 * len(self._seen))))
         if granted <= 0 and not any(self._leased.values()):
             granted = 1
         granted = max(granted, 0)
@@ -108,16 +120,19 @@ class Purse:
         return granted, ""
 
     def _left(self) -> int:
+        """Return how many further calls the budget has room for, or more than a host may want."""
         out, spent, budget = sum(self._leased.values()), self.spent, self._budget
         left = [math.inf]
         if budget.calls is not None:
             left.append(budget.calls - spent.calls - out)
-        for most, so_far in ((budget.tokens, spent.tokens), (budget.cost, spent.cost)):
+        tokens = (budget.tokens, spent.tokens, self._dearest.tokens)
+        cost = (budget.cost, spent.cost, self._dearest.cost)
+        for most, so_far, each in (tokens, cost):
             if most is not None:
                 # Nothing is known of the first call's price; one is let through to find out.
-                each = so_far / spent.calls if spent.calls else most
+                each = each if spent.calls else most
                 left.append((most - so_far) / each - out if each else math.inf)
-        return int(min(min(left), LEASE))
+        return int(min(min(left), 2 * LEASE * len(self._seen)))
 
 
 Lease = Callable[[str, Spent, int], Awaitable[tuple[int, str]]]

@@ -22,7 +22,7 @@ from typing import Any
 import ray
 
 from improv import limiter, local
-from improv.branch import Branch, Past, branched, past
+from improv.branch import Branch, Past, branched, past, shared
 from improv.budget import Allowance, PurseKeeper, spent_by
 from improv.errors import EndpointError, ImprovError, MachineError, ModelError
 from improv.journal import Journal, calls_of
@@ -112,7 +112,14 @@ class Host:
             async with room:
                 return await self._play_branch(trial, branch, known, parents)
 
-        return outcomes + list(await asyncio.gather(*map(one, branches)))
+        left = list(branches)
+        while left and not any(o.failure and o.failure.kind in STOPS_THE_RUN for o in outcomes):
+            owed = {b.id for b in left}
+            # A branch of a branch that is owed itself waits for it.
+            ready = [b for b in left if b.parent not in owed]
+            left = [b for b in left if b.parent in owed]
+            outcomes += await asyncio.gather(*map(one, ready))
+        return outcomes
 
     async def _play_branch(
         self,
@@ -135,7 +142,10 @@ class Host:
             row = trial_row(trial, branch.id, (), (), ("unreached", branch.fork, str(e)), 0.0)
             self._shards.add(row | branch.row(), (), (), ())
             return outcome
-        return (await self._play(changed, known, before))[2]
+        stage, own, outcome = await self._play(changed, known, before)
+        begun = shared(calls, branch.fork, kept=branch.keeps)
+        parents[branch.id] = (Transcript(trial.id, branch.id, tuple(stage.turns)), [*begun, *own])
+        return outcome
 
     def _parent(self, branch: Branch) -> tuple[Transcript, Sequence[Call]]:
         return (

@@ -343,7 +343,9 @@ def _finish(
         "grown": len(table) - len(mains), "stopped": stop.why, "ended": _now(),
     }  # fmt: skip
     if seconds is not None:
-        changes["seconds"] = round(seconds + float(meta.get("seconds") or 0.0), 3)
+        before = meta.get("seconds")
+        before = before if isinstance(before, int | float) else 0.0
+        changes["seconds"] = round(seconds + before, 3)
     try:
         folder.update(changes)
     except OSError as e:

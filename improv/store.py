@@ -195,9 +195,8 @@ class RunFolder:
                 self.write_table(name, self._table(name, stems))
             for shard in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
                 (folder / "shards" / shard).unlink(missing_ok=True)
-        limits = self.table("limits")
-        if len(limits):
-            self.write_table("limits", limits)
+        if (folder / "journal/limits.jsonl").exists():
+            self.write_table("limits", self.table("limits"))
             (folder / "journal/limits.jsonl").unlink(missing_ok=True)
         if finished:
             for file in folder.glob("journal/*"):

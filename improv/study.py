@@ -346,6 +346,10 @@ def _study(source: Source, file: Path, over: Patch) -> Study:
         try:
             scene_file = beside if beside.is_file() else find(name)
             scene_source = _source(scene_file)
+            if not scene_source.data.keys() & {"title", "premise", "cast"}:
+                # Not checked as one, or the keys of any file of the machine would be shown.
+                what = f"{name} is no scene: it has no title, no premise and no cast"
+                raise StudyError([Problem(str(scene_file), 1, 1, "", what)])
         except StudyError as e:
             problems += [source.problem(("scenes", i), str(p.what)) for p in e.problems]
             continue

@@ -105,21 +105,29 @@ def test_a_torn_table_is_made_again_of_its_calls(theatre: Theatre, name: str) ->
     assert again == ({"1000", "1001"} if name == "trials" else set())
 
 
-def test_what_a_host_that_was_thought_dead_writes_late_does_no_harm(shards: Siege) -> None:
-    written = {f.name: f.read_bytes() for f in (shards.path / "shards").iterdir()}
-    stem = min(written).split(".")[0]
-    # It has written its turns when the run is taken over and cleared up, and goes on writing.
-    for name in PLAYED[1:]:
-        (shards.path / "shards" / f"{stem}.{name}.parquet").unlink()
+def test_a_host_thought_dead_goes_on_writing_what_was_cleared_away(shards: Siege) -> None:
+    folder = shards.path / "shards"
+    written = {name: next(folder.glob(f"*.{name}.parquet")) for name in PLAYED}
+    late = {written[name]: written[name].read_bytes() for name in PLAYED[1:]}
+    for file in late:
+        file.unlink()
     shards.folder.mend(shards.folder.journaled())
-    for name in PLAYED[1:]:
-        file = f"{stem}.{name}.parquet"
-        (shards.path / "shards" / file).write_bytes(written[file])
-    # And once more, whole, what another has played meanwhile.
-    for name, data in written.items():
-        (shards.path / "shards" / f"000-late-{name}").write_bytes(data)
+    for file, data in late.items():
+        file.write_bytes(data)
     shards.end()
+
+
+def test_a_host_thought_dead_writes_what_another_has_played_anew(shards: Siege) -> None:
+    folder = shards.path / "shards"
+    late = {f"000-late-{file.name}": file.read_bytes() for file in folder.iterdir()}
+    for name, data in late.items():
+        (folder / name).write_bytes(data)
+    shards.end()
+    for name, data in late.items():
+        (folder / name).write_bytes(data)
     shards.check()
+    shards.end()
+    assert not list(folder.iterdir())
 
 
 def test_shards_of_two_flushes_at_once_are_both_whole(theatre: Theatre) -> None:
