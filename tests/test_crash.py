@@ -195,7 +195,7 @@ def _remount(place: Path, how: str) -> None:
 def test_hosts_a_node_and_the_driver_are_killed_on_a_cluster(
     theatre: Theatre, stand: Stand
 ) -> None:
-    dice, siege = random.Random(3), theatre.siege(10)
+    dice, siege = random.Random(3), theatre.siege(8)
     asked = theatre.server.asked
     driver = siege.drive(*ON_CLUSTER, ray=stand.address)
     for _ in range(3):
@@ -209,7 +209,7 @@ def test_hosts_a_node_and_the_driver_are_killed_on_a_cluster(
     stand.kill_node(dice)
     siege.blow("node")
     assert driver.wait() in (0, 1)
-    siege.end(*ON_CLUSTER, ray=stand.address)
+    siege.end(*ON_STAGE)
 
 
 @pytest.mark.ray
