@@ -181,12 +181,13 @@ class Stand:
                 return True
         return False
 
-    def kill_node(self, dice: random.Random) -> None:
+    def kill_node(self, dice: random.Random, *, anew: bool = True) -> None:
         """SIGKILL the raylet of a worker node, and put another node in its place."""
         node = dice.choice(sorted(self._cluster.worker_nodes, key=lambda n: self._of(n, "raylet")))
         os.kill(self._of(node, "raylet"), signal.SIGKILL)
         self._cluster.remove_node(node, allow_graceful=False)
-        self._cluster.add_node(num_cpus=1)
+        if anew:
+            self._cluster.add_node(num_cpus=1)
 
     def kill_head(self) -> None:
         os.kill(self._of(self._cluster.head_node, "gcs_server"), signal.SIGKILL)
@@ -378,7 +379,7 @@ def _differing(whole: pa.Table, found: dict[str, pa.Table]) -> str:
     return f"{len(found['trials'])} trials and branches, twice {twice}; {len(whole)} rows wanted"
 
 
-def until(happened: Callable[[], object], patience: float = 30.0, every: float = 0.005) -> bool:
+def until(happened: Callable[[], object], patience: float = 60.0, every: float = 0.005) -> bool:
     """Wait until something has happened; return whether it has."""
     end = time.monotonic() + patience
     while not happened():

@@ -71,10 +71,17 @@ def test_drivers_are_killed_again_and_again(theatre: Theatre, seed: int) -> None
 
 
 def test_killed_while_compacting_and_while_compacting_again(theatre: Theatre) -> None:
-    dice, siege = random.Random(1), theatre.siege(4)
-    delays = [dice.uniform(0, 0.01) for _ in range(8)]
-    assert sum(kill_in_compaction(siege, *ON_STAGE, delay=delay) for delay in delays) >= 3
-    siege.end()
+    dice, siege, struck = random.Random(1), theatre.siege(4), 0
+    for _ in range(20):
+        if kill_in_compaction(siege, *ON_STAGE, delay=dice.uniform(0, 0.01)):
+            struck += 1
+        else:  # it was quicker than we
+            siege.end()
+            siege = theatre.siege(4)
+        if struck == 5:
+            break
+    assert struck >= 3
+    siege.end(*ON_STAGE)
 
 
 def test_a_torn_shard_and_foreign_files_are_set_aside(shards: Siege) -> None:
@@ -195,18 +202,18 @@ def _remount(place: Path, how: str) -> None:
 def test_hosts_a_node_and_the_driver_are_killed_on_a_cluster(
     theatre: Theatre, stand: Stand
 ) -> None:
-    dice, siege = random.Random(3), theatre.siege(8)
+    dice, siege = random.Random(3), theatre.siege(5)
     asked = theatre.server.asked
     driver = siege.drive(*ON_CLUSTER, ray=stand.address)
-    for _ in range(3):
+    for _ in range(2):
         before = asked.total()
-        assert until(lambda before=before: asked.total() > before + 30)
+        assert until(lambda before=before: asked.total() > before + 15)
         siege.blow("host", stand.kill_host(dice))
     siege.blow("driver on a cluster", driver.kill())
     before = asked.total()
     driver = siege.drive(*ON_CLUSTER, ray=stand.address)
-    assert until(lambda: asked.total() > before + 30 or not driver.alive)
-    stand.kill_node(dice)
+    assert until(lambda: asked.total() > before + 15 or not driver.alive)
+    stand.kill_node(dice, anew=False)
     siege.blow("node")
     assert driver.wait() in (0, 1)
     siege.end(*ON_STAGE)
@@ -215,7 +222,7 @@ def test_hosts_a_node_and_the_driver_are_killed_on_a_cluster(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_head_of_the_cluster_is_killed(theatre: Theatre, stand: Stand) -> None:
-    siege = theatre.siege(10)
+    siege = theatre.siege(5)
     driver = siege.drive(*ON_CLUSTER, ray=stand.address)
     assert until(lambda: theatre.server.asked.total() > 30)
     stand.kill_head()

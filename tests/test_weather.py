@@ -315,6 +315,31 @@ def test_a_redirection_is_not_followed() -> None:
     assert call.error.startswith("status 307") and other.seen == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda key: http("no JSON", kind=f"text/{key}"),
+        lambda key: http(f"<h1>{key}</h1>", kind="text/html"),
+        lambda key: http(json.dumps({"error": {"message": key, "code": key}}), f"422 {key}"),
+        lambda key: http(json.dumps({"error": key})),
+        lambda key: http(said(f"I know {key}.", model=key).replace("/", "\\/")),
+        lambda key: http("", "307 Go", more=f"Location: http://127.0.0.1:9/{key}\r\n"),
+        lambda key: f"HTTP/1.1 200 OK\r\n{key} \0: {key}\r\n\r\n".encode(),
+    ],
+    ids=["type", "page", "error", "choices", "reply", "place", "header"],
+)  # fmt: skip
+def test_no_call_quotes_the_key(
+    answer: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-planted/0123456789"
+    monkeypatch.setenv("PLANTED_KEY", key)
+    with RawServer(lambda n, request, send: answer(key)) as server:
+        (call,) = complete(ask(server.url, retries=0, api_key_env="PLANTED_KEY"))
+    assert f"Bearer {key}".encode() in server.seen[0]
+    assert call.error or call.reply == "I know [key]."
+    assert "planted" not in repr(call)
+
+
 # --- whole runs
 
 
