@@ -23,10 +23,10 @@ from pathlib import Path
 import openai
 
 from improv.host import Host, Terms
-from improv.launch import Setup
 from improv.model import Ask, request_body
 from improv.record import Call
 from improv.scene import Scene
+from improv.session import Setup
 from improv.stage import Stage
 from improv.store import RunFolder, place
 from improv.study import Condition, Study, with_replicates

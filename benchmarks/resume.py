@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 
 from improv.budget import Budget
-from improv.launch import Setup, run
+from improv.launch import run
 from improv.scene import Scene
+from improv.session import Setup
 from improv.study import Condition, Study, with_replicates
 
 CALLS = 100_000
@@ -62,9 +63,7 @@ def main() -> None:
             folder = Path(root, f"bare-{ray}")
             bare = first_question(folder / "journal", root, *fresh, "--name", folder.name,
                                   "--runs", root)  # fmt: skip
-            print(
-                f"--ray {ray}: first new question after {seconds:.1f} s; without a journal {bare:.1f} s"
-            )
+            print(f"--ray {ray}: first new question after {seconds:.1f} s; {bare:.1f} s bare")
 
 
 def first_question(journal: Path, root: str, *words: str) -> float:

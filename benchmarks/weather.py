@@ -21,9 +21,10 @@ from pathlib import Path
 
 import orjson
 
-from improv.launch import Result, Setup, run
+from improv.launch import Result, run
 from improv.report import report
 from improv.scene import Puppet, Scene
+from improv.session import Setup
 from improv.study import Condition, Study, with_replicates
 
 ERRORS = {"429": 0.30, "500": 0.10, "broken": 0.05, "hang": 0.02}

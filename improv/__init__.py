@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
     from improv.launch import Result as Result
-    from improv.launch import Setup as Setup
     from improv.launch import resume as resume
     from improv.launch import run as run
     from improv.record import Transcript as Transcript
     from improv.record import Turn as Turn
     from improv.scene import Scene as Scene
+    from improv.session import Setup as Setup
     from improv.store import list_runs as list_runs
     from improv.store import open_run as open_run
     from improv.study import load as load_study
@@ -31,7 +31,7 @@ _HOMES = {
     "ImprovError": ("improv.errors", "ImprovError"),
     "Result": ("improv.launch", "Result"),
     "Scene": ("improv.scene", "Scene"),
-    "Setup": ("improv.launch", "Setup"),
+    "Setup": ("improv.session", "Setup"),
     "StudyError": ("improv.errors", "StudyError"),
     "Transcript": ("improv.record", "Transcript"),
     "Turn": ("improv.record", "Turn"),

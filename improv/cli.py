@@ -141,7 +141,8 @@ def run_command(
     """Play a study, or a scene, into a new run."""
     with _telling():
         from improv.budget import Budget
-        from improv.launch import Setup, run
+        from improv.launch import run
+        from improv.session import Setup
         from improv.study import load, with_replicates
 
         told = {"model": model, "base_url": base_url, "mode": mode}
@@ -199,7 +200,8 @@ def resume_command(
     """
     with _telling():
         from improv.budget import Budget
-        from improv.launch import Setup, resume
+        from improv.launch import resume
+        from improv.session import Setup
         from improv.store import open_run
 
         folder = open_run(runs, run)
@@ -241,7 +243,8 @@ def branch_command(
     the same run and can be branched in turn.
     """
     with _telling():
-        from improv.launch import Setup, branch
+        from improv.launch import branch
+        from improv.session import Setup
         from improv.store import open_run
         from improv.study import read_edit
 
@@ -420,7 +423,8 @@ def demo_command(
 ) -> None:
     """Play the demonstration: a small study with the embedded model, and one scene to read."""
     with _telling():
-        from improv.launch import Setup, run
+        from improv.launch import run
+        from improv.session import Setup
         from improv.study import load
 
         terminal.say(

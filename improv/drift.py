@@ -19,15 +19,15 @@ from urllib.parse import urlsplit
 
 from improv import local
 from improv.errors import RunError, StudyError
-from improv.model import public, remote_address
 from improv.record import Json
 from improv.scene import Model
 from improv.store import RunFolder
 from improv.study import load, resolved, with_replicates
+from improv.wire import public, remote_address
 
 PLAYING = (
     "author", "branch", "character", "hearing", "line", "model", "prompt", "record", "scene",
-    "scrub", "stage", "trial",
+    "scrub", "stage", "trial", "wire",
 )  # fmt: skip
 """The modules that decide how a scene is played: another of them may play another scene."""
 SHOWN = 30

@@ -79,3 +79,8 @@ class MachineError(ImprovError):
     """This machine lacks something: the weights, Ray, a free port. The message says the remedy."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

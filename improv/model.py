@@ -9,30 +9,24 @@ Each attempt passes the endpoint's gate, so that one that waits to be repeated i
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import os
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import httpx2
 import openai
 import orjson
-from openai._models import FinalRequestOptions
 
 from improv.errors import EndpointError, MachineError, ModelError
-from improv.limiter import Gate, Kind
+from improv.limiter import Gate
 from improv.prompt import Prompt
 from improv.puppet import answer
 from improv.record import Call, Draw, Json
 from improv.scene import Model, Puppet
-
-MAX_REPLY_BYTES = 4_000_000
+from improv.wire import TRIP, Client, Trip, Wire, dropped, failure, public, remote_address
 
 EMBEDDED_SAMPLING: Json = {
     "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
@@ -76,7 +70,7 @@ class Models:
         self._embedded_url = embedded_url
         self._connections = connections
         self._new_gate = new_gate
-        self._clients: dict[tuple[str, str, float, int], _Client] = {}
+        self._clients: dict[tuple[str, str, float, int], Client] = {}
         self._gates: dict[str, Gate] = {}
         self._urls: dict[str, str] = {}
         self._halted = asyncio.Event()
@@ -86,7 +80,7 @@ class Models:
         body = request_body(ask)
         started = time.time()
         clock = time.perf_counter()
-        trip = _Trip()
+        trip = Trip()
         found: Json = {}
         error = ""
         endpoint = "puppet"
@@ -148,19 +142,19 @@ class Models:
             await client.close()
         self._clients.clear()
 
-    async def _post(self, url: str, model: Model, body: Json, trip: _Trip) -> Json:
+    async def _post(self, url: str, model: Model, body: Json, trip: Trip) -> Json:
         path = "/chat/completions" if "messages" in body else "/completions"
         client = self._client(url, model)
-        _TRIP.set(trip)
+        TRIP.set(trip)
         try:
             return await client.send_json(path, orjson.dumps(body))
         except (openai.APIError, httpx2.HTTPError) as e:
-            if model.embedded and _dropped(e):
+            if model.embedded and dropped(e):
                 # Its server may have been started anew elsewhere since.
                 self._urls.pop(model.model, None)
-            raise _failure(e, url, model) from None
+            raise failure(e, url, model) from None
 
-    def _client(self, url: str, model: Model) -> _Client:
+    def _client(self, url: str, model: Model) -> Client:
         key = (url, model.api_key_env, model.timeout, model.retries)
         if key not in self._clients:
             secret = os.environ.get(model.api_key_env, "").strip()
@@ -177,7 +171,7 @@ class Models:
             limits = httpx2.Limits(
                 max_connections=self._connections, max_keepalive_connections=self._connections
             )
-            wire = _Wire(
+            wire = Wire(
                 self._gate(url, model),
                 secret,
                 model.timeout,
@@ -186,7 +180,7 @@ class Models:
                 # Whoever vouched for an address did not vouch for where it may point.
                 follow_redirects=False,
             )
-            self._clients[key] = _Client(
+            self._clients[key] = Client(
                 self._halted,
                 api_key=secret,
                 base_url=url,
@@ -207,151 +201,6 @@ class Models:
             else:
                 self._gates[endpoint] = self._new_gate(endpoint)
         return self._gates[endpoint]
-
-
-@dataclass(slots=True)
-class _Trip:
-    """What became of the attempts of one call: how each ended, and the seconds at the gate."""
-
-    ends: list[str] = field(default_factory=list)
-    waited: float = 0.0
-
-    @property
-    def retried(self) -> tuple[str, ...]:
-        return tuple(self.ends[:-1])
-
-
-_TRIP: ContextVar[_Trip] = ContextVar("trip")
-_FOUND = "improv"
-
-
-class _Wire(openai.DefaultAioHttpClient):
-    """The openai client's own HTTP client, with the endpoint's gate before each attempt.
-
-    A reply is read whole and understood here, inside an attempt: one that breaks off, takes too
-    long or is no JSON is an attempt that failed, which the openai client then repeats as it
-    repeats all others.
-    """
-
-    def __init__(
-        self, gate: Gate, secret: str, timeout: float, halted: asyncio.Event, **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self._gate_in = gate
-        # A key of a few characters ("none", "dummy") is no secret, and may be a word of a reply.
-        self._secret = secret if len(secret) > _TELLING else ""
-        self._patience = timeout
-        self._halted = halted
-
-    async def send(
-        self, request: httpx2.Request, *, stream: bool = False, **options: Any
-    ) -> httpx2.Response:
-        trip, gate, clock = _TRIP.get(), self._gate_in, time.perf_counter()
-        async with gate:
-            trip.waited += time.perf_counter() - clock
-            if self._halted.is_set():
-                trip.ends.append("halted")
-                raise ModelError("the run was stopped", kind="halted")
-            end = "connection"
-            kind: Kind = "error"
-            try:
-                async with asyncio.timeout(self._patience):
-                    response = await super().send(request, stream=True, **options)
-                    content = await _read(response)
-                content = _without(self._secret, content)
-                end, kind = str(response.status_code), _weather(response.status_code)
-                if not response.is_success:
-                    return _told(response, content, request)
-                end = "unreadable"
-                response.extensions[_FOUND] = _understood(response, content, request, self._secret)
-                end, kind = "ok", "ok"
-                return response
-            except (TimeoutError, httpx2.TimeoutException) as e:
-                end = "connection" if _dropped(e) else "timeout"
-                if isinstance(e, httpx2.TimeoutException):
-                    raise
-                raise httpx2.ReadTimeout("no whole reply", request=request) from None
-            except httpx2.DecodingError:
-                end = "unreadable"
-                raise
-            except aiohttp.ClientError:
-                # Its own words are left out: they quote what came, which may be anything.
-                end = "unreadable"
-                what = "answered what is no HTTP"
-                raise httpx2.DecodingError(what, request=request) from None
-            except ModelError as e:
-                end = e.kind
-                raise
-            finally:
-                trip.ends.append(end)
-                gate.note(kind)
-
-
-class _Client(openai.AsyncOpenAI):
-    """The openai client, but that it builds the unchanging part of a request once for each path.
-
-    Address and headers are the same for every draw; building them anew was a third of a call's
-    CPU. What may differ, the body and the count of retries, is set each time. A test compares
-    what this sends with what the client itself would.
-    """
-
-    def __init__(self, halted: asyncio.Event, **options: Any) -> None:
-        super().__init__(**options)
-        self._halted = halted
-        self._templates: dict[str, tuple[httpx2.Request, httpx2.Headers]] = {}
-        self._options: dict[str, FinalRequestOptions] = {}
-
-    async def send_json(self, path: str, content: bytes) -> Json:
-        """Do what `post` does with a body of our own, its options built once for each path."""
-        if path not in self._options:
-            self._options[path] = FinalRequestOptions.construct(
-                method="post",
-                url=path,
-                headers=_HEADERS,
-                # Never sent to this vendor, yet the client draws a new one for each call.
-                idempotency_key="",
-            )
-        options = self._options[path].model_copy()
-        options.content = content
-        response = await self.request(httpx2.Response, options)
-        found: Json = response.extensions[_FOUND]
-        return found
-
-    async def _sleep_for_retry(self, **why: Any) -> None:
-        """Wait as the client does, which may be two minutes, but not once the run is stopped."""
-        waits = [super()._sleep_for_retry(**why), self._halted.wait()]
-        tasks = [asyncio.ensure_future(w) for w in waits]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
-        if options.url not in self._templates:
-            whole = super()._build_request(options, retries_taken=retries_taken)
-            kept = [(k, v) for k, v in whole.headers.raw if not _left_out(k.lower())]
-            self._templates[options.url] = (whole, httpx2.Headers(kept))
-        whole, fixed = self._templates[options.url]
-        request = httpx2.Request(
-            whole.method,
-            whole.url,
-            headers=fixed,
-            # A stream, because for `content` the client works out its headers once more.
-            stream=httpx2.ByteStream(options.content),
-            extensions=whole.extensions,
-        )
-        request.headers.encoding = fixed.encoding
-        request.headers["x-stainless-retry-count"] = str(retries_taken)
-        request.read()
-        return request
-
-
-def _left_out(header: bytes) -> bool:
-    """Whether a header is set each time, or only tells the vendor of this machine: the eight of
-    those are half of all headers, and each is looked at again at every step of the way."""
-    telling = header.startswith(b"x-stainless-") and header != b"x-stainless-raw-response"
-    return telling or header == b"content-length"
 
 
 def request_body(ask: Ask) -> Json:
@@ -388,30 +237,6 @@ def request_body(ask: Ask) -> Json:
     return body | model.extra
 
 
-_HEADERS = {"x-stainless-raw-response": "stream", "content-type": "application/json"}
-"""The first tells the client to leave the body unread: we read it, up to a limit."""
-
-
-async def _read(response: httpx2.Response) -> bytes:
-    """Read a reply's body, up to a limit."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        # Below httpx2's own iterators, which cost more than all else that is done to a reply.
-        plain = "content-encoding" not in response.headers
-        body = response.stream if plain else response.aiter_bytes()
-        assert isinstance(body, AsyncIterable)
-        async for chunk in body:
-            size += len(chunk)
-            if size > MAX_REPLY_BYTES:
-                what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
-                raise ModelError(what, kind="endless")
-            chunks.append(chunk)
-    finally:
-        await response.aclose()
-    return b"".join(chunks)
-
-
 def _reply(found: Json) -> tuple[str, str]:
     """Read text and finish reason from a chat or completions reply. Raises ModelError."""
     try:
@@ -427,110 +252,7 @@ def _reply(found: Json) -> tuple[str, str]:
     return text or "", str(choice.get("finish_reason") or "")
 
 
-def _without(secret: str, content: bytes) -> bytes:
-    """Return what an endpoint answered with the key that it was sent taken out."""
-    if not secret:
-        return content
-    if b"\\u" in content or b"\\/" in content:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            # Written so that each character looks only one way.
-            content = orjson.dumps(orjson.loads(content))
-    return content.replace(secret.encode(), b"[key]")
-
-
-def _understood(
-    response: httpx2.Response, content: bytes, request: httpx2.Request, secret: str
-) -> Json:
-    """Read a reply as a JSON object. Raises httpx2.DecodingError, which is tried again."""
-    try:
-        found = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        kind = response.headers.get("content-type", "no content type")
-        kind = kind.replace(secret, "[key]")[:100] if secret else kind[:100]
-        start = content[:80].decode("utf-8", "replace")
-        what = f"answered {kind} that is not JSON: {start!r}"
-        raise httpx2.DecodingError(what, request=request) from None
-    if not isinstance(found, dict):
-        raise httpx2.DecodingError("answered no object", request=request)
-    return found
-
-
-def _told(response: httpx2.Response, content: bytes, request: httpx2.Request) -> httpx2.Response:
-    """Return an error with its text; one that says that no credit is left is not tried again."""
-    headers = {k: v for k, v in response.headers.items() if k not in _OF_THE_WIRE}
-    if b"insufficient_quota" in content:
-        headers["x-should-retry"] = "false"
-    return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
-
-
-_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
-_TELLING = 5
-"""Characters that a key has more than."""
 _MOST = 2**31 - 1
-
-
-def _weather(status: int) -> Kind:
-    """Return what a status says of an endpoint's load: "ok", "limited" or "error"."""
-    if status == 429:
-        return "limited"
-    return "error" if status >= 500 or status in (408, 409) else "ok"
-
-
-def _failure(error: Exception, url: str, model: Model) -> ModelError:
-    where = public(url)
-    if isinstance(error.__cause__, httpx2.DecodingError):
-        return ModelError(f"{where} {error.__cause__}", kind="unreadable")
-    if _dropped(error):
-        return ModelError(f"{where} broke the connection", kind="connection")
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout")
-    if isinstance(error, openai.APIStatusError):
-        status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
-        what = f"{where} answered {status}" + (f" ({code})" if code else "")
-        if code == "insufficient_quota" or status == 402:
-            return EndpointError(f"{what}: the account has no credit left", kind="quota")
-        if status in (401, 403):
-            return EndpointError(f"{what}: check {model.api_key_env}", kind="key")
-        if status == 404:
-            return EndpointError(f"{what}: is '{model.model}' served there?", kind="model")
-        if 300 <= status < 400:
-            what += ", a redirection, which is not followed: give the address that it leads to"
-        detail = _detail(error)
-        return ModelError(f"{what}{detail}", kind=f"status {status}")
-    return ModelError(f"{where} broke the connection", kind="connection")
-
-
-def _dropped(error: BaseException | None) -> bool:
-    """Whether nobody listened, or a connection was closed on us: aiohttp's transport reports
-    both as timeouts, and only the cause of the cause tells."""
-    while error is not None:
-        if isinstance(error, ConnectionError) or type(error).__name__ == "ServerDisconnectedError":
-            return True
-        error = error.__cause__
-    return False
-
-
-def _detail(error: openai.APIStatusError) -> str:
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return f": {str(message)[:300]}" if message else ""
-
-
-def remote_address(model: Model) -> str:
-    """Return the URL of a model that this machine does not serve itself."""
-    return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-
-
-@functools.lru_cache(maxsize=256)
-def public(url: str) -> str:
-    """Return an address that may be shown: never its user, password or query."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "an address that cannot be read"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def _params(body: Json) -> str:

@@ -38,8 +38,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from improv.branch import keeps, shared
-from improv.errors import RunError
-from improv.journal import Journal, Journaled
+from improv.errors import RunError, first_line
+from improv.journal import Journaled
 from improv.lock import unwritable
 from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
 from improv.study import Study, resolved, unresolved
@@ -60,7 +60,7 @@ from improv.tables import (
 ROW_GROUP = 10_000
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _log = logging.getLogger("improv")
-_READING = (OSError, pa.ArrowException, KeyError, ValueError)
+READING = (OSError, pa.ArrowException, KeyError, ValueError)
 _BETWEEN = "\x1f"
 
 
@@ -187,7 +187,7 @@ class RunFolder:
         is killed in between leaves rows in both a shard and a table, which `table` reads once.
         """
         folder = self.local
-        stems = self._stems()
+        stems = self.stems()
         if stems:
             for name in PLAYED:
                 # The same shards for each table: one that a late host adds meanwhile would stand
@@ -217,85 +217,6 @@ class RunFolder:
             table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
             with self._sink(f"shards/{stem}.{name}.parquet") as sink:
                 pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-
-    def mend(self, journal: Journaled) -> list[str]:
-        """Set aside whatever is torn or foreign, and say what. Raises OSError.
-
-        Nobody may be playing the run. A trial whose shard is set aside is owed again; its calls
-        are in the journal still.
-        """
-        folder, told = self.local, []
-        for file in [*folder.glob("*.tmp"), *folder.glob("*/*.tmp")]:
-            if file.is_file():
-                file.unlink(missing_ok=True)
-        tables = [folder / f"{name}.parquet" for name in PLAYED]
-        for file in sorted(folder.glob("*.parquet")):
-            if not file.exists():
-                continue  # it was set aside with another
-            wrong = self._check(file, file.stem, [file], content=False)
-            told += wrong
-            if wrong and file in tables and file.stem != "calls":
-                # A trial without its turns must not count. Its calls are enough to play it anew.
-                self._journal_again()
-                journal.refresh()
-                self._aside(tables, "")
-        told += self.mend_shards()
-        for file, lines in journal.strange.items():
-            told.append(f"{file}: {lines} torn or foreign lines, which do not count")
-        return told
-
-    def mend_shards(self) -> list[str]:
-        """Set aside the shards that are torn or foreign, and say what. Raises OSError."""
-        told: list[str] = []
-        shards = [f for f in sorted((self.local / "shards").glob("*")) if f.is_file()]
-        complete = set(self._stems())
-        for file in shards:
-            stem, _, rest = file.name.partition(".")
-            kind = rest.removesuffix(".parquet")
-            if not file.exists():
-                continue  # it was set aside with another of its shard
-            if kind not in PLAYED or not rest.endswith(".parquet"):
-                told.append(self._aside([file], "is no shard of a run"))
-            elif stem not in complete:
-                file.unlink(missing_ok=True)  # its trials were never said to be finished
-            else:
-                others = [f for f in shards if f.name.startswith(f"{stem}.") and f != file]
-                told += self._check(file, kind, [file, *others], content=True)
-        return told
-
-    def _journal_again(self) -> None:
-        """Write what the tables hold of calls into a journal, as it was when they were made."""
-        rows = self.table("trials", columns=["trial", "branch", "origin", "parent"]).to_pylist()
-        redrawn = {
-            (r["trial"], r["branch"]): r["parent"] for r in rows if r["origin"] == "regeneration"
-        }
-        journal = Journal(self.local / f"journal/mended-{uuid.uuid4().hex[:12]}.jsonl")
-        try:
-            for call in self.all_calls():
-                branch = redrawn.get((call.draw.trial, call.draw.branch), call.draw.branch)
-                journal.append(replace(call, draw=replace(call.draw, branch=branch)), ())
-        finally:
-            journal.close()
-
-    def _check(self, file: Path, kind: str, with_it: list[Path], *, content: bool) -> list[str]:
-        try:
-            if kind not in SCHEMAS:
-                return [self._aside(with_it, "is no table of a run")]
-            if content:
-                conform(pq.read_table(file, page_checksum_verification=True), kind)
-            else:
-                conform(pq.ParquetFile(file).schema_arrow.empty_table(), kind)
-        except _READING as e:
-            return [self._aside(with_it, f"cannot be read ({_first(e)})")]
-        return []
-
-    def _aside(self, files: Sequence[Path], why: str) -> str:
-        aside = self.local / "aside"
-        aside.mkdir(mode=0o700, exist_ok=True)
-        for file in files:
-            if file.exists():
-                file.rename(aside / f"{uuid.uuid4().hex[:6]}-{file.name}")
-        return f"{files[0]}: {why}; set aside in {aside}"
 
     def _put(self, name: str, data: bytes) -> None:
         with self._sink(name) as sink:
@@ -355,7 +276,7 @@ class RunFolder:
         With `trial`, only that trial's rows, read from the row groups that can hold them. A file
         that cannot be read is passed over with a warning.
         """
-        return self._table(name, self._stems(), trial, columns)
+        return self._table(name, self.stems(), trial, columns)
 
     def _table(
         self,
@@ -499,7 +420,7 @@ class RunFolder:
         with self.fs.open_input_stream(f"{self.path}/{name}") as source:
             return bytes(source.read())
 
-    def _stems(self) -> list[str]:
+    def stems(self) -> list[str]:
         """Return the stems of the shards that count: those that are whole.
 
         A host that was thought dead may still be writing what others clear away.
@@ -536,8 +457,8 @@ class RunFolder:
             return conform(part, name, columns)
         except FileNotFoundError:
             return None  # compacted between our look at the folder and now
-        except _READING as e:
-            _log.warning("%s: passed over, it cannot be read: %s", path, _first(e))
+        except READING as e:
+            _log.warning("%s: passed over, it cannot be read: %s", path, first_line(e))
             return None
 
     def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
@@ -612,7 +533,3 @@ class Shards:
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(part["trial"], part["branch"], _BETWEEN)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

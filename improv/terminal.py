@@ -26,9 +26,10 @@ from improv.record import MAIN, Act, Block, Call, Json, Turn
 if TYPE_CHECKING:
     from improv.doctor import Finding
     from improv.estimate import Estimate
-    from improv.launch import Progress as Standing
-    from improv.launch import Result, Setup, Watch
+    from improv.launch import Result
     from improv.replay import Check
+    from improv.session import Progress as Standing
+    from improv.session import Setup, Watch
     from improv.store import RunFolder
 
 _out = Console(highlight=False)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from improv.launch import Setup, run, start_ray
+from improv.launch import run
+from improv.pool import start_ray
 from improv.puppet_server import PuppetServer
 from improv.scene import Puppet, Scene
+from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load
 

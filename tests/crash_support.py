@@ -27,9 +27,10 @@ from typing import Any
 import pyarrow as pa
 from ray.cluster_utils import Cluster
 
-from improv.launch import Setup, run
+from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.scene import Puppet
+from improv.session import Setup
 from improv.store import RunFolder, open_run
 from improv.study import load
 from improv.tables import CLOCKED, SCHEMAS

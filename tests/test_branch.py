@@ -25,13 +25,14 @@ from improv.branch import Branch, branched, grow, past, regenerate, shared
 from improv.cli import app
 from improv.edit import Edit
 from improv.errors import ImprovError, RunError, StudyError
-from improv.launch import Setup, branch, resume, run
+from improv.launch import branch, resume, run
 from improv.model import Ask
 from improv.prompt import Prompt, line_cue
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN, REGENERATED, Act, Call, Json, Turn, seed_of
 from improv.replay import Check, replay
 from improv.scene import Scene
+from improv.session import Setup
 from improv.stage import Stage
 from improv.store import RunFolder
 from improv.study import Condition, Study, load, merge, read_edit

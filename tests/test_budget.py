@@ -15,10 +15,11 @@ import pytest
 from improv import budget
 from improv.budget import LEASE, SILENT, Allowance, Budget, Purse, PurseKeeper, Spent, price_of
 from improv.errors import EndpointError, RunError
-from improv.launch import Setup, resume, run
+from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
 from improv.scene import Price
+from improv.session import Setup
 from improv.store import RunFolder, open_run
 from improv.study import load
 from improv.trial import plan

@@ -10,7 +10,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from improv.launch import Setup, run
+from improv.launch import run
+from improv.session import Setup
 from improv.study import load, with_replicates
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from improv.launch import Setup, resume
+from improv.launch import resume
+from improv.mend import mend
+from improv.session import Setup
 from improv.store import Shards
 from improv.tables import PLAYED
 from tests.crash_support import (
@@ -118,7 +120,7 @@ def test_a_host_thought_dead_goes_on_writing_what_was_cleared_away(shards: Siege
     late = {written[name]: written[name].read_bytes() for name in PLAYED[1:]}
     for file in late:
         file.unlink()
-    shards.folder.mend(shards.folder.journaled())
+    mend(shards.folder, shards.folder.journaled())
     for file, data in late.items():
         file.write_bytes(data)
     shards.end()

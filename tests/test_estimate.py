@@ -14,8 +14,9 @@ import pytest
 
 from improv.branch import planned
 from improv.estimate import Estimate, Range, Row, cost, dollars, estimate, table
-from improv.launch import Setup, run
+from improv.launch import run
 from improv.puppet_server import PuppetServer
+from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load, with_replicates
 from improv.trial import plan

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from improv.chart import Line, lines, thinned
-from improv.launch import Setup, run
+from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.report import Page, report
+from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load
 

@@ -23,9 +23,10 @@ import pytest
 
 from improv.budget import Budget
 from improv.errors import RunError, StudyError
-from improv.launch import Setup, branch, resume, run
+from improv.launch import branch, resume, run
 from improv.lock import RunLock
 from improv.puppet_server import PuppetServer
+from improv.session import Setup
 from improv.store import RunFolder, open_run
 from improv.study import load, read_edit
 from improv.tables import SCHEMAS

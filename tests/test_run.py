@@ -17,8 +17,9 @@ import pytest
 
 from improv.errors import RunError
 from improv.journal import Journal
-from improv.launch import Setup, resume, run
+from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
+from improv.session import Setup
 from improv.store import RunFolder, list_runs, open_run
 from improv.study import load, with_replicates
 from improv.tables import CLOCKED, SCHEMAS

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from improv.launch import Result, Setup, resume, run
+from improv.launch import Result, resume, run
 from improv.model import Ask, Models
 from improv.prompt import Prompt
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
 from improv.scene import Model
+from improv.session import Setup
 from improv.study import load
 from tests.weather_support import SCENE, RawServer, Send, http, said
 

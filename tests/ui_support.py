@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.launch import Setup, run
+from improv.launch import run
 from improv.paths import shipped
 from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
+from improv.session import Setup
 from improv.store import RunFolder, Shards, place
 from improv.study import Study, load
 from improv.tables import trial_row

@@ -1,0 +1,314 @@
+"""How a request travels: the openai client, the endpoint's gate, what comes back and what does not.
+
+An attempt is one HTTP request. Attempts are repeated by the openai client alone, by its own rules;
+here each of them passes the gate, is read whole and understood, and is told from its weather.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import time
+from collections.abc import AsyncIterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+from openai._models import FinalRequestOptions
+
+from improv.errors import EndpointError, ModelError
+from improv.limiter import Gate, Kind
+from improv.record import Json
+from improv.scene import Model
+
+MAX_REPLY_BYTES = 4_000_000
+
+
+@dataclass(slots=True)
+class Trip:
+    """What became of the attempts of one call: how each ended, and the seconds at the gate."""
+
+    ends: list[str] = field(default_factory=list)
+    waited: float = 0.0
+
+    @property
+    def retried(self) -> tuple[str, ...]:
+        return tuple(self.ends[:-1])
+
+
+TRIP: ContextVar[Trip] = ContextVar("trip")
+_FOUND = "improv"
+
+
+class Wire(openai.DefaultAioHttpClient):
+    """The openai client's own HTTP client, with the endpoint's gate before each attempt.
+
+    A reply is read whole and understood here, inside an attempt: one that breaks off, takes too
+    long or is no JSON is an attempt that failed, which the openai client then repeats as it
+    repeats all others.
+    """
+
+    def __init__(
+        self, gate: Gate, secret: str, timeout: float, halted: asyncio.Event, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._gate_in = gate
+        # A key of a few characters ("none", "dummy") is no secret, and may be a word of a reply.
+        self._secret = secret if len(secret) > _TELLING else ""
+        self._patience = timeout
+        self._halted = halted
+
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **options: Any
+    ) -> httpx2.Response:
+        trip, gate, clock = TRIP.get(), self._gate_in, time.perf_counter()
+        async with gate:
+            trip.waited += time.perf_counter() - clock
+            if self._halted.is_set():
+                trip.ends.append("halted")
+                raise ModelError("the run was stopped", kind="halted")
+            end, pause = "connection", 0.0
+            kind: Kind = "error"
+            try:
+                async with asyncio.timeout(self._patience):
+                    response = await super().send(request, stream=True, **options)
+                    content = await _read(response)
+                content = _without(self._secret, content)
+                end, kind = str(response.status_code), _weather(response.status_code)
+                pause = _pause(response.headers) if kind == "limited" else 0.0
+                if not response.is_success:
+                    return _told(response, content, request)
+                end = "unreadable"
+                response.extensions[_FOUND] = _understood(response, content, request, self._secret)
+                end, kind = "ok", "ok"
+                return response
+            except (TimeoutError, httpx2.TimeoutException) as e:
+                end = "connection" if dropped(e) else "timeout"
+                if isinstance(e, httpx2.TimeoutException):
+                    raise
+                raise httpx2.ReadTimeout("no whole reply", request=request) from None
+            except httpx2.DecodingError:
+                end = "unreadable"
+                raise
+            except aiohttp.ClientError:
+                # Its own words are left out: they quote what came, which may be anything.
+                end = "unreadable"
+                what = "answered what is no HTTP"
+                raise httpx2.DecodingError(what, request=request) from None
+            except ModelError as e:
+                end = e.kind
+                raise
+            finally:
+                trip.ends.append(end)
+                gate.note(kind, pause)
+
+
+class Client(openai.AsyncOpenAI):
+    """The openai client, but that it builds the unchanging part of a request once for each path.
+
+    Address and headers are the same for every draw; building them anew was a third of a call's
+    CPU. What may differ, the body and the count of retries, is set each time. A test compares
+    what this sends with what the client itself would.
+    """
+
+    def __init__(self, halted: asyncio.Event, **options: Any) -> None:
+        super().__init__(**options)
+        self._halted = halted
+        self._templates: dict[str, tuple[httpx2.Request, httpx2.Headers]] = {}
+        self._options: dict[str, FinalRequestOptions] = {}
+
+    async def send_json(self, path: str, content: bytes) -> Json:
+        """Do what `post` does with a body of our own, its options built once for each path."""
+        if path not in self._options:
+            self._options[path] = FinalRequestOptions.construct(
+                method="post",
+                url=path,
+                headers=_HEADERS,
+                # Never sent to this vendor, yet the client draws a new one for each call.
+                idempotency_key="",
+            )
+        options = self._options[path].model_copy()
+        options.content = content
+        response = await self.request(httpx2.Response, options)
+        found: Json = response.extensions[_FOUND]
+        return found
+
+    async def _sleep_for_retry(self, **why: Any) -> None:
+        """Wait as the client does, which may be two minutes, but not once the run is stopped."""
+        waits = [super()._sleep_for_retry(**why), self._halted.wait()]
+        tasks = [asyncio.ensure_future(w) for w in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
+        if options.url not in self._templates:
+            whole = super()._build_request(options, retries_taken=retries_taken)
+            kept = [(k, v) for k, v in whole.headers.raw if not _left_out(k.lower())]
+            self._templates[options.url] = (whole, httpx2.Headers(kept))
+        whole, fixed = self._templates[options.url]
+        request = httpx2.Request(
+            whole.method,
+            whole.url,
+            headers=fixed,
+            # A stream, because for `content` the client works out its headers once more.
+            stream=httpx2.ByteStream(options.content),
+            extensions=whole.extensions,
+        )
+        request.headers.encoding = fixed.encoding
+        request.headers["x-stainless-retry-count"] = str(retries_taken)
+        request.read()
+        return request
+
+
+def _left_out(header: bytes) -> bool:
+    """Whether a header is set each time, or only tells the vendor of this machine: the eight of
+    those are half of all headers, and each is looked at again at every step of the way."""
+    telling = header.startswith(b"x-stainless-") and header != b"x-stainless-raw-response"
+    return telling or header == b"content-length"
+
+
+_HEADERS = {"x-stainless-raw-response": "stream", "content-type": "application/json"}
+"""The first tells the client to leave the body unread: we read it, up to a limit."""
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    """Read a reply's body, up to a limit."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        # Below httpx2's own iterators, which cost more than all else that is done to a reply.
+        plain = "content-encoding" not in response.headers
+        body = response.stream if plain else response.aiter_bytes()
+        assert isinstance(body, AsyncIterable)
+        async for chunk in body:
+            size += len(chunk)
+            if size > MAX_REPLY_BYTES:
+                what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
+                raise ModelError(what, kind="endless")
+            chunks.append(chunk)
+    finally:
+        await response.aclose()
+    return b"".join(chunks)
+
+
+def _without(secret: str, content: bytes) -> bytes:
+    """Return what an endpoint answered with the key that it was sent taken out."""
+    if not secret:
+        return content
+    if b"\\u" in content or b"\\/" in content:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            # Written so that each character looks only one way.
+            content = orjson.dumps(orjson.loads(content))
+    return content.replace(secret.encode(), b"[key]")
+
+
+def _understood(
+    response: httpx2.Response, content: bytes, request: httpx2.Request, secret: str
+) -> Json:
+    """Read a reply as a JSON object. Raises httpx2.DecodingError, which is tried again."""
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        kind = response.headers.get("content-type", "no content type")
+        kind = kind.replace(secret, "[key]")[:100] if secret else kind[:100]
+        start = content[:80].decode("utf-8", "replace")
+        what = f"answered {kind} that is not JSON: {start!r}"
+        raise httpx2.DecodingError(what, request=request) from None
+    if not isinstance(found, dict):
+        raise httpx2.DecodingError("answered no object", request=request)
+    return found
+
+
+def _told(response: httpx2.Response, content: bytes, request: httpx2.Request) -> httpx2.Response:
+    """Return an error with its text; one that says that no credit is left is not tried again."""
+    headers = {k: v for k, v in response.headers.items() if k not in _OF_THE_WIRE}
+    if b"insufficient_quota" in content:
+        headers["x-should-retry"] = "false"
+    return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
+
+
+_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
+_TELLING = 5
+"""Characters that a key has more than."""
+
+
+def _pause(headers: httpx2.Headers) -> float:
+    """Return the seconds that a 429 asks us to wait; a date is left to the openai client."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(ValueError):
+            return min(max(float(headers.get(name, "")) * unit, 0.0), 120.0)
+    return 0.0
+
+
+def _weather(status: int) -> Kind:
+    """Return what a status says of an endpoint's load: "ok", "limited" or "error"."""
+    if status == 429:
+        return "limited"
+    return "error" if status >= 500 or status in (408, 409) else "ok"
+
+
+def failure(error: Exception, url: str, model: Model) -> ModelError:
+    where = public(url)
+    if isinstance(error.__cause__, httpx2.DecodingError):
+        return ModelError(f"{where} {error.__cause__}", kind="unreadable")
+    if dropped(error):
+        return ModelError(f"{where} broke the connection", kind="connection")
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout")
+    if isinstance(error, openai.APIStatusError):
+        status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
+        what = f"{where} answered {status}" + (f" ({code})" if code else "")
+        if code == "insufficient_quota" or status == 402:
+            return EndpointError(f"{what}: the account has no credit left", kind="quota")
+        if status in (401, 403):
+            return EndpointError(f"{what}: check {model.api_key_env}", kind="key")
+        if status == 404:
+            return EndpointError(f"{what}: is '{model.model}' served there?", kind="model")
+        if 300 <= status < 400:
+            what += ", a redirection, which is not followed: give the address that it leads to"
+        detail = _detail(error)
+        return ModelError(f"{what}{detail}", kind=f"status {status}")
+    return ModelError(f"{where} broke the connection", kind="connection")
+
+
+def dropped(error: BaseException | None) -> bool:
+    """Whether nobody listened, or a connection was closed on us: aiohttp's transport reports
+    both as timeouts, and only the cause of the cause tells."""
+    while error is not None:
+        if isinstance(error, ConnectionError) or type(error).__name__ == "ServerDisconnectedError":
+            return True
+        error = error.__cause__
+    return False
+
+
+def _detail(error: openai.APIStatusError) -> str:
+    body = error.body
+    message = body.get("message") if isinstance(body, dict) else None
+    return f": {str(message)[:300]}" if message else ""
+
+
+def remote_address(model: Model) -> str:
+    """Return the URL of a model that this machine does not serve itself."""
+    return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+
+
+@functools.lru_cache(maxsize=256)
+def public(url: str) -> str:
+    """Return an address that may be shown: never its user, password or query."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that cannot be read"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{port}{parts.path}"
