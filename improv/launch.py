@@ -51,12 +51,14 @@ class Result:
     notices: tuple[str, ...] = ()
     idle: bool = False
     """Whether there was nothing to play."""
+    broken: int = 0
+    """How many branches failed."""
 
     @property
     def exit_code(self) -> int:
         if self.kind in _EXITS:
             return _EXITS[self.kind]
-        return 1 if self.failed or self.owed else 0
+        return 1 if self.failed or self.owed or self.broken else 0
 
 
 _EXITS = {"budget": 4, "halted": 130, "disk": 3}
@@ -241,8 +243,13 @@ def _finish(
         folder.compact(finished=not owed_work)
     except OSError as e:
         stop.because(f"the run's folder cannot be written: {e.strerror or e}", "disk")
-    table = folder.table("trials", columns=["branch", "status"]).to_pylist()
+    columns = ["branch", "status", "failure_kind"]
+    table = folder.table("trials", columns=columns).to_pylist()
     mains = [r["status"] for r in table if r["branch"] == MAIN]
+    broken = sum(
+        r["branch"] != MAIN and r["status"] == "failed" and r["failure_kind"] != "unreached"
+        for r in table
+    )
     done, failed = mains.count("done"), mains.count("failed")
     owed = sum(w.size for w in owed_work)
     changes: Json = {
@@ -259,7 +266,7 @@ def _finish(
         told.append(f"run.json could not be written: {e.strerror or e}")
     return Result(
         folder, done, failed, owed, stop.why, stop.kind, len(table) - len(mains),
-        notices=tuple(told),
+        notices=tuple(told), broken=broken,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from improv.errors import StudyError
 from improv.paths import shipped
 from improv.scene import Scene
-from improv.study import find, load, merge, resolved, schema, unresolved
+from improv.study import StudyFile, find, load, merge, resolved, schema, unresolved
 from improv.trial import plan, plan_hash
 
 CAST = "cast:\n  - {name: Ana, role: x}\n  - {name: Bo, role: y}\n"
@@ -200,3 +201,22 @@ def test_the_schema_agrees_with_the_reader() -> None:
         validator.validate(yaml.safe_load(file.read_text()))
     assert list(validator.iter_errors({"title": "T", "premise": "p", "casst": []}))
     assert isinstance(Scene.model_json_schema()["properties"]["turns"]["description"], str)
+
+
+@pytest.mark.parametrize("name", ["scene", "study"])
+def test_the_schemas_in_the_docs_are_those_of_this_version(name: str) -> None:
+    """Written anew by: python -m tests.test_study"""
+    file = Path(__file__).parent.parent / "docs" / "schema" / f"{name}.json"
+    assert json.loads(file.read_text()) == documented(name)
+
+
+def documented(name: str) -> dict[str, object]:
+    kind = {"scene": Scene, "study": StudyFile}[name]
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, **kind.model_json_schema()}
+
+
+if __name__ == "__main__":
+    for wanted in ("scene", "study"):
+        where = Path(__file__).parent.parent / "docs" / "schema" / f"{wanted}.json"
+        where.write_text(json.dumps(documented(wanted), indent=2, ensure_ascii=False) + "\n")
