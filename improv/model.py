@@ -28,6 +28,8 @@ from improv.record import Call, Draw, Json
 from improv.scene import Model, Puppet
 from improv.wire import TRIP, Client, Trip, Wire, dropped, failure, public, remote_address
 
+EVERYBODY = 1_000_000
+
 EMBEDDED_SAMPLING: Json = {
     "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
     "dry_multiplier": 0.8, "dry_base": 1.75, "dry_allowed_length": 2,
@@ -136,6 +138,8 @@ class Models:
     def halt(self) -> None:
         """Send nothing more: what is on the wire may come, what would be repeated fails."""
         self._halted.set()
+        for gate in self._gates.values():
+            gate.allow(EVERYBODY)  # who waits there learns that nothing is to be sent
 
     async def close(self) -> None:
         for client in self._clients.values():

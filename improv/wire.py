@@ -69,11 +69,10 @@ class Wire(openai.DefaultAioHttpClient):
         self, request: httpx2.Request, *, stream: bool = False, **options: Any
     ) -> httpx2.Response:
         trip, gate, clock = TRIP.get(), self._gate_in, time.perf_counter()
+        self._go_on(trip)
         async with gate:
             trip.waited += time.perf_counter() - clock
-            if self._halted.is_set():
-                trip.ends.append("halted")
-                raise ModelError("the run was stopped", kind="halted")
+            self._go_on(trip)
             end, pause = "connection", 0.0
             kind: Kind = "error"
             try:
@@ -108,6 +107,11 @@ class Wire(openai.DefaultAioHttpClient):
             finally:
                 trip.ends.append(end)
                 gate.note(kind, pause)
+
+    def _go_on(self, trip: Trip) -> None:
+        if self._halted.is_set():
+            trip.ends.append("halted")
+            raise ModelError("the run was stopped", kind="halted")
 
 
 class Client(openai.AsyncOpenAI):
