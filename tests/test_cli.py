@@ -107,7 +107,8 @@ def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Pa
     act = Act("note", "Ana", bad)
     turn = Turn(trial.id, "planted", 1, 0, "line", "Bo", bad, bad, acts=(act,))
     shards = Shards(folder, "planted")
-    shards.add(trial_row(trial, "planted", [turn], [], None, 1.0), [turn], [], [])
+    row = trial_row(trial, "planted", [turn], [], None, 1.0)
+    shards.add(row | {"origin": "branch", "parent": "main"}, [turn], [], [])
     shards.flush()
     from improv import terminal
 
