@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -64,6 +64,7 @@ class Pool:
         self._stages = setup.stages or (EMBEDDED_STAGES if self._embedded else 128)
         self._enough = math.ceil(len(trials) / self._stages)
         self._hosts: list[Any] = []
+        self._make: Callable[[], Any]
         self._taken: dict[int, int] = {}
         self._away: set[int] = set()
         self._began_ray = False
@@ -102,11 +103,15 @@ class Pool:
         )
         self._purse = purse
         made = (self._folder.root, self._folder.id, terms)
-        self._hosts = [actor.remote(*made) for _ in range(count)]
+        self._make = lambda: actor.remote(*made)
+        self._hosts = [self._make() for _ in range(count)]
         self.arriving = {asyncio.create_task(self._arrive(i)) for i in range(count)}
-        done, _ = await asyncio.wait(self.arriving, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        waiting = set(self.arriving)
+        while waiting and not self._taken:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not self._taken:
+            for task in done:
+                task.result()
 
     async def _arrive(self, seat: int) -> None:
         lives = LIVES
@@ -121,11 +126,15 @@ class Pool:
             except ray.exceptions.ActorUnavailableError:
                 await asyncio.sleep(0.2)  # it is being started anew, perhaps elsewhere
             except ray.exceptions.RayError:
-                # Its node may have died with the model there; or it cannot be started at all.
+                # Its node may have died, with the model there or before it could begin; or it
+                # cannot be started at all.
                 lives -= 1
                 if not lives:
                     raise
                 await asyncio.sleep(1.0)
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.kill(self._hosts[seat])
+                self._hosts[seat] = self._make()
         before = self.played.get(seat, {"trials": 0})
         self.played[seat] = {"node": node, "process": process, "trials": before["trials"]}
         self._taken[seat] = 0

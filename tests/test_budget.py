@@ -222,7 +222,7 @@ def test_calls_stop_at_the_budget_and_go_on_with_a_larger_one(
         assert (same.exit_code, same.owed, server.answered) == (4, first.owed, 50)
         more = resume(first.folder, setup=within(70))
         assert (more.exit_code, server.answered) == (4, 70)
-    last = resume(first.folder, setup=within(None))
+    last = resume(first.folder, setup=Setup(ray="off"))
     assert (last.exit_code, last.done, last.owed) == (0, 20, 0)
     assert server.answered == 120 and max(server.asked.values()) == 1
 

@@ -42,7 +42,7 @@ def test_trials_are_played_on_every_node(
     slow = {"model": {"model": "puppet", "puppet": {"latency": 0.25}}}
     study = with_replicates(load(study_file, slow), 15)
     result = run(study, runs=tmp_path, setup=Setup(ray=cluster.address, hosts=3, stages=4))
-    assert (result.done, result.failed, result.owed) == (60, 0, 0)
+    assert (result.done, result.failed, result.owed) == (60, 0, 0), result.stopped
     hosts = result.folder.meta()["hosts"]
     assert len(hosts) == 3 and len({h["node"] for h in hosts}) == 3
     assert all(h["trials"] for h in hosts) and sum(h["trials"] for h in hosts) == 60

@@ -29,7 +29,7 @@ def estimated(path: Path, patch: dict[str, Any] | None = None, **options: int) -
 
 
 def actual(folder: RunFolder) -> dict[str, int]:
-    rows = folder.table("trials").to_pylist()
+    rows = [r for r in folder.table("trials").to_pylist() if r["origin"] == "main"]
     return {k: sum(r[k] for r in rows) for k in ("calls", "prompt_tokens", "completion_tokens")}
 
 
@@ -66,16 +66,19 @@ def test_a_strangers_run_is_foretold_within_a_band(
     assert "3.8 characters a token" in found.counting
 
 
-def test_the_sample_run_of_the_embedded_model_is_foretold_within_a_sixth() -> None:
+def test_the_sample_run_is_foretold_prompts_within_a_sixth_replies_within_a_third() -> None:
     from improv.store import open_run
 
-    folder = open_run("runs", "sample")
+    folder = open_run(Path(__file__).parent.parent / "runs", "sample")
     found, real = estimate(plan(folder.study())), actual(folder)
     assert found.total.calls.expected == real["calls"]
-    for name, guess in (("prompt", found.total.prompt), ("completion", found.total.completion)):
+    total = found.total
+    for name, guess, share in (("prompt", total.prompt, 6), ("completion", total.completion, 3)):
         assert guess.low < real[f"{name}_tokens"] < guess.high
-        assert guess.expected == pytest.approx(real[f"{name}_tokens"], rel=1 / 6)
-    cached = sum(r["cached_tokens"] for r in folder.table("trials").to_pylist())
+        # How long a model's lines are nobody knows before it has spoken.
+        assert guess.expected == pytest.approx(real[f"{name}_tokens"], rel=1 / share)
+    rows = folder.table("trials").to_pylist()
+    cached = sum(r["cached_tokens"] for r in rows if r["origin"] == "main")
     assert found.total.cached == pytest.approx(cached / real["prompt_tokens"], abs=0.05)
 
 
