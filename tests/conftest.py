@@ -16,6 +16,10 @@ from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load
 
+# A process keeps the way of authentication that its first Ray had, and clusters of several nodes in
+# one process have no token: so no Ray of the tests has one.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
 KETTLE = """\
 title: The Kettle
 form: a kitchen play

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from improv.study import load, with_replicates
 def cluster() -> Iterator[Cluster]:
     if ray.is_initialized():
         ray.shutdown()
-    os.environ["RAY_AUTH_MODE"] = "disabled"
     found = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
@@ -31,7 +29,6 @@ def cluster() -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         found.shutdown()
-        del os.environ["RAY_AUTH_MODE"]
 
 
 @pytest.mark.ray
