@@ -28,7 +28,7 @@ from improv.session import Setup
 from improv.study import Condition, Study, with_replicates
 
 ERRORS = {"429": 0.30, "500": 0.10, "broken": 0.05, "hang": 0.02}
-LATENCY, PATIENCE, CONNECTIONS, TRIALS, TURNS = 0.1, 2.0, 32, 500, 16
+LATENCY, PATIENCE, CONNECTIONS, TRIALS, TURNS = 0.1, 2.0, 32, 500, 96
 
 
 @contextlib.contextmanager
@@ -90,6 +90,7 @@ def tell(name: str, rate: float | None, root: str) -> Result:
 
 def main() -> None:
     where = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
+    where.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
         for name, rate in (("errors", None), ("errors-and-a-rate", 150.0)):
             folder = tell(name, rate, root).folder

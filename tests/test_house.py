@@ -70,11 +70,13 @@ DOORS = {
     "orjson": "*",
     "pandas": "stats ui",
     "altair": "ui",
+    "krippendorff": "stats",
     "pyarrow": "store tables mend",
     "pydantic": "scene edit study",
     "ray": "host limiter pool drive doctor",
     "rich": "cli terminal",
     "scipy": "stats",
+    "statsmodels": "stats",
     "streamlit": "ui",
     "typer": "cli",
     "xllamacpp": "local",
@@ -98,7 +100,18 @@ PUBLIC: list[str] = [
 ]
 
 # What takes a second and more to import, and so waits until it is needed.
-HEAVY = ["mesa", "numpy", "openai", "pyarrow", "ray", "rich", "scipy", "streamlit", "xllamacpp"]
+HEAVY = [
+    "mesa",
+    "numpy",
+    "openai",
+    "pyarrow",
+    "ray",
+    "rich",
+    "scipy",
+    "statsmodels",
+    "streamlit",
+    "xllamacpp",
+]
 
 RANK = {name: rank for rank, row in enumerate(STAIR) for name in row.split()}
 

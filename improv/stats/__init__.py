@@ -1,0 +1,1 @@
+"""Statistics: tables in, estimates with intervals out. The unit is the scene or the block."""
