@@ -51,7 +51,7 @@ def study(url: str) -> Study:
             "premise": "Two people wait for a kettle.",
             "cast": [{"name": "Ana", "role": "who waits"}, {"name": "Bo", "role": "who hurries"}],
             "turns": TURNS,
-            "model": {"model": "puppet", "base_url": url, "timeout": PATIENCE, "retries": 12},
+            "model": {"model": "puppet", "base_url": url, "timeout": PATIENCE, "retries": 20},
         }
     )
     only = Condition("only", ())

@@ -119,6 +119,9 @@ def run_command(
     replicates: Annotated[
         int | None, typer.Option(min=1, help="Times each condition is played.")
     ] = None,
+    planted: Annotated[
+        str, typer.Option(help="Have puppets play this one of the study's planted truths.")
+    ] = "",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Play only the first so many trials.")
     ] = None,
@@ -150,7 +153,7 @@ def run_command(
         patch: dict[str, Any] = {"model": asked} if asked else {}
         if turns is not None:
             patch["turns"] = turns
-        loaded = load(study, patch)
+        loaded = load(study, patch, planted)
         if replicates is not None:
             loaded = with_replicates(loaded, replicates)
         if dry_run:
@@ -172,7 +175,7 @@ def run_command(
             # Whoever types an address vouches for it.
             (*(trust or ()), *([base_url] if base_url else ())),
         )
-        source = {"file": study, "patch": patch, "replicates": replicates}
+        source = {"file": study, "patch": patch, "replicates": replicates, "planted": planted}
         with terminal.progress() as watch:
             result = run(loaded, runs=runs, name=name, setup=setup, watch=watch, source=source)
         terminal.result(result, setup)

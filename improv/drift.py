@@ -123,7 +123,8 @@ def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
     source = meta.get("source")
     if not changes and isinstance(source, dict):
         try:
-            study = load(str(source.get("file")), source.get("patch") or {})
+            planted = str(source.get("planted") or "")
+            study = load(str(source.get("file")), source.get("patch") or {}, planted)
             if source.get("replicates"):
                 study = with_replicates(study, int(source["replicates"]))
         except (StudyError, ValueError, TypeError, AttributeError):

@@ -361,6 +361,7 @@ def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | No
         "models": sorted({m.model for m in models_of(trials)}),
         "trials": len(trials),
         "plan": plan_hash(list(trials)),
+        "analysis": study.plan.hash if study.plan is not None else "",
         "seed": study.seed,
         "source": source,
         "status": "playing",

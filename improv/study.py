@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from pydantic.fields import FieldInfo
 from improv.edit import EVERYBODY, Branching, Edit, Probe, Regeneration
 from improv.errors import Problem, StudyError
 from improv.paths import shipped
+from improv.plan import ARM, Plan
 from improv.scene import Scene, SceneProblems, Strict
 from improv.source import MAX_BYTES, Source, core_scalar, read, write
 
@@ -46,6 +48,9 @@ class StudyFile(Strict):
     """Factor → level → a patch of the scene; conditions are their product."""
     cells: list[dict[str, str]] | None = None
     """The conditions to play, a level for every factor each, where the product is not meant."""
+    blocks: dict[str, dict[str, Patch]] = {}
+    """Blocking factor (a topic, a cast) → level → a patch of the scene. Each combination makes a
+    scene of its own, within which conditions are compared."""
     replicates: int = Field(default=1, ge=1, le=100_000)
     """How often each scene is played under each condition."""
     seed: int = 0
@@ -56,6 +61,10 @@ class StudyFile(Strict):
     """Turns of every trial that are drawn again."""
     probes: list[Probe] = Field(default=[], max_length=50)
     """Questions put to characters off the record."""
+    plan: Plan | None = None
+    """What will be looked at, settled beforehand."""
+    planted: dict[str, Patch] = {}
+    """Name → a patch that has puppets play a known truth, to see whether the plan would find it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class Condition:
 class Study:
     """A study with its scenes resolved: one scene per (scene file, condition).
 
-    `cells` maps the slug of a scene file and a condition to the scene as it is played there.
+    `cells` maps the slug of a scene (its file's name, and the levels of blocking factors after a
+    slash each) and a condition to the scene as it is played there.
     """
 
     name: str
@@ -83,22 +93,26 @@ class Study:
     branches: tuple[Branching, ...] = ()
     regenerations: tuple[Regeneration, ...] = ()
     probes: tuple[Probe, ...] = ()
+    plan: Plan | None = None
 
     @property
     def scenes(self) -> list[str]:
         return list(dict.fromkeys(slug for slug, _, _ in self.cells))
 
 
-def load(path: str | Path, patch: Patch | None = None) -> Study:
+def load(path: str | Path, patch: Patch | None = None, planted: str = "") -> Study:
     """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
 
-    `patch` is laid over every scene after the study's own, as the command's options are. Raises
-    StudyError with every problem found.
+    `planted` names one of the study's planted truths, which is laid over every scene; `patch`
+    goes over that, as the command's options do. Raises StudyError with every problem found.
     """
     file = find(path)
     source = _source(file)
     if isinstance(source.data, dict) and "study" in source.data:
-        return _study(source, file, patch or {})
+        return _study(source, file, patch or {}, planted)
+    if planted:
+        what = "a scene plants no truth; only a study's 'planted' does"
+        raise StudyError([Problem(str(file), 1, 1, "", what)])
     scene = _scene(source, [(patch or {}, None)])
     only = Condition("as written", ())
     return Study(scene.title, "", scene.about, 1, 0, (only,), ((file.stem, only, scene),))
@@ -256,6 +270,11 @@ def resolved(study: Study) -> str:
         "about": study.about,
         "replicates": study.replicates,
         "seed": study.seed,
+        **(
+            {"plan": study.plan.model_dump(mode="json", exclude_defaults=True, by_alias=True)}
+            if study.plan is not None
+            else {}
+        ),
         **{
             wish: [w.model_dump(mode="json", exclude_defaults=True) for w in getattr(study, wish)]
             for wish in _WISHES
@@ -293,6 +312,7 @@ def unresolved(text: str, file: str) -> Study:
         return Study(
             data["study"], data["question"], data["about"], data["replicates"], data["seed"],
             tuple(conditions.values()), tuple(cells), **wishes,
+            plan=Plan.model_validate(data["plan"]) if "plan" in data else None,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError, ValidationError) as e:
         what = f"not a study that improv resolved: {str(e).splitlines()[0]}"
@@ -332,13 +352,20 @@ def _source(file: Path) -> Source:
     return source
 
 
-def _study(source: Source, file: Path, over: Patch) -> Study:
+def _study(source: Source, file: Path, over: Patch, planted: str = "") -> Study:
     try:
         written = StudyFile.model_validate(source.data)
     except ValidationError as e:
         raise StudyError(_problems(e, source, StudyFile)) from None
     problems: list[Problem] = []
     conditions = _conditions(written, source, problems)
+    truth: list[tuple[Patch, Place | None]] = []
+    if planted:
+        if planted not in written.planted:
+            known = ", ".join(written.planted) or "none"
+            what = f"no truth is planted as '{planted}'{_hint(planted, written.planted)}; "
+            raise StudyError([source.problem(("planted",), f"{what}there are: {known}")])
+        truth = [(written.planted[planted], ("planted", planted))]
     cells: list[tuple[str, Condition, Scene]] = []
     failed: set[str] = set()
     for i, name in enumerate(written.scenes):
@@ -353,29 +380,70 @@ def _study(source: Source, file: Path, over: Patch) -> Study:
         except StudyError as e:
             problems += [source.problem(("scenes", i), str(p.what)) for p in e.problems]
             continue
-        for condition in conditions:
+        for block, condition in itertools.product(_blocks(written), conditions):
             patches: list[tuple[Patch, Place | None]] = [(written.set, ("set",))]
+            patches += [(written.blocks[b][lv], ("blocks", b, lv)) for b, lv in block]
             patches += [(written.factors[f][lv], ("factors", f, lv)) for f, lv in condition.levels]
             try:
-                scene = _scene(scene_source, [*patches, (over, None)], source)
+                scene = _scene(scene_source, [*patches, *truth, (over, None)], source)
             except StudyError as e:
                 # The same mistake shows in every condition; it is told once.
                 fresh = [p for p in e.problems if str(p) not in failed]
                 failed.update(map(str, fresh))
                 problems += fresh
             else:
-                cells.append((scene_file.stem, condition, scene))
-    slugs = list(dict.fromkeys(slug for slug, _, _ in cells))
+                slug = "/".join([scene_file.stem, *(level for _, level in block)])
+                cells.append((slug, condition, scene))
+    slugs = list(dict.fromkeys(slug.partition("/")[0] for slug, _, _ in cells))
     if not problems and len(slugs) < len(written.scenes):
         problems.append(source.problem(("scenes",), "two scene files have the same name"))
     problems += _wishes(written, source, [scene for _, _, scene in cells])
+    problems += _plan_problems(written, source)
     if problems:
         raise StudyError(problems)
     return Study(
         written.study, written.question, written.about, written.replicates, written.seed,
         tuple(conditions), tuple(cells), tuple(written.branches), tuple(written.regenerations),
-        tuple(written.probes),
+        tuple(written.probes), written.plan,
     )  # fmt: skip
+
+
+def _blocks(written: StudyFile) -> list[tuple[tuple[str, str], ...]]:
+    """Return the combinations of the blocking factors' levels: (factor, level) each."""
+    named = [[(name, level) for level in levels] for name, levels in written.blocks.items()]
+    return list(itertools.product(*named))
+
+
+def _plan_problems(written: StudyFile, source: Source) -> list[Problem]:
+    """Find what a plan names that the study has not, and levels that would be confused."""
+    found = []
+    for name, levels in written.blocks.items():
+        if not levels:
+            found.append(source.problem(("blocks", name), "needs at least one level"))
+        for level in levels:
+            if "/" in level:
+                what = "a blocking level may have no '/' in its name"
+                found.append(source.problem(("blocks", name, level), what, at_key=True))
+    if written.plan is None:
+        return found
+    arms = [f"{b.name}: {arm}" for b in written.branches for arm in b.arms]
+    known: dict[str, Sequence[str]] = {f: list(levels) for f, levels in written.factors.items()}
+    if arms:
+        known[ARM] = arms
+    for place, where in written.plan.wheres():
+        for factor, level in where.items():
+            if factor not in known:
+                what = f"'{factor}' is not a factor{_hint(factor, known)}"
+            elif level not in known[factor]:
+                what = f"'{level}' is not a level of '{factor}'{_hint(level, known[factor])}"
+            else:
+                continue
+            found.append(source.problem(("plan", *place, factor), what, at_key=True))
+    factor = written.plan.outcome.factor
+    if factor and factor not in written.factors:
+        what = f"'{factor}' is not a factor{_hint(factor, written.factors)}"
+        found.append(source.problem(("plan", "outcome", "factor"), what))
+    return found
 
 
 def _wishes(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:

@@ -18,7 +18,7 @@ TOP = Path(__file__).resolve().parent.parent
 STAIR = [
     "errors record paths",
     "source scene scrub",
-    "line hearing edit",
+    "line hearing edit plan",
     "study",
     "trial",
     "branch tables budget",
@@ -72,7 +72,7 @@ DOORS = {
     "altair": "ui",
     "krippendorff": "stats",
     "pyarrow": "store tables mend",
-    "pydantic": "scene edit study",
+    "pydantic": "scene edit plan study",
     "ray": "host limiter pool drive doctor",
     "rich": "cli terminal",
     "scipy": "stats",

@@ -1,0 +1,197 @@
+"""What a study says beforehand that it will look at, and how: its plan. Plain frozen data.
+
+A plan is part of the study's file. Its hash stands in run.json before the first call, so that a
+report can tell what was planned from what was thought of later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from improv.record import digest
+from improv.scene import Strict
+
+ARM = "arm"
+"""The word of a `where` that names an arm of the study's branches, beside its factors."""
+
+Where = dict[str, str]
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+Side = Annotated[list[Where], BeforeValidator(_several), Field(min_length=1, max_length=8)]
+
+
+class Outcome(Strict):
+    """The number that a unit (a scene, or a block of scenes) is given."""
+
+    of: Literal[
+        "broken", "broke", "mean", "recovered", "time", "collision", "phrasing"
+    ] = "broken"  # fmt: skip
+    """"broken" is the share of readable lines that score 0, "broke" whether there is one, "mean"
+    the mean score, "recovered" whether a line scores 1 within so many own lines of the mark that a
+    planned move sets, or of the first break, "time" the turn of the first break, "collision" the
+    collision probability of the acts that one turn was drawn as, "phrasing" the intraclass
+    correlation of a factor's levels, turn by turn."""
+    measure: str = Field(default="sign", min_length=1, max_length=120)
+    """A measure by its name, or by what stands before its colon."""
+    of_whom: str = "everybody"
+    """A character's name."""
+    first: int = Field(default=1, ge=0)
+    """The first turn that counts."""
+    within: int = Field(default=3, ge=1)
+    """For "recovered": this many own lines."""
+    less: str = ""
+    """A measure whose like number is taken away: an unrelated trait's, say."""
+    factor: str = ""
+    """For "phrasing": the factor whose levels say one thing in several ways."""
+    unit: Literal["block", "scene"] = "block"
+    """Conditions are compared within blocks, or scene against scene where few have an outcome."""
+
+    @model_validator(mode="after")
+    def _factor_given(self) -> Self:
+        if (self.of == "phrasing") != bool(self.factor):
+            raise ValueError("'factor' goes with the outcome 'phrasing', which needs it")
+        return self
+
+
+class Contrast(Strict):
+    """A planned comparison: the sum over `plus` less the sum over `minus`.
+
+    Each mapping from factor to level stands for the mean of all conditions that it fits; several
+    on one side are added, so that an interaction is a contrast too.
+    """
+
+    name: str = Field(min_length=1, max_length=120)
+    plus: Side
+    minus: Side
+
+    @model_validator(mode="after")
+    def _balanced(self) -> Self:
+        if len(self.plus) != len(self.minus):
+            raise ValueError("a contrast has as many mappings in 'plus' as in 'minus'")
+        return self
+
+
+class Equivalence(Strict):
+    """Two sides that must not differ by more than `margin` (two one-sided tests)."""
+
+    plus: Side
+    minus: Side
+    margin: float = Field(gt=0)
+
+
+class Chance(Strict):
+    """The mean of a measure must lie within `margin` of what guessing gives."""
+
+    measure: str
+    where: Where = {}
+    value: float = Field(alias="is", ge=0, le=1)
+    margin: float = Field(gt=0, le=1)
+
+
+class Bound(Strict):
+    """The rate of broken lines must be below `at_most`, by its exact upper bound."""
+
+    where: Where
+    at_most: float = Field(gt=0, lt=1)
+    measure: str = ""
+    """The outcome's own where it is not given."""
+
+
+class Unmoved(Strict):
+    """The intraclass correlation of phrasings must be within `within` of nothing."""
+
+    where: Where
+    within: float = Field(gt=0, lt=1)
+
+
+class Flat(Strict):
+    """The outcome's slope over turns must not exceed `margin` a turn in either direction."""
+
+    where: Where = {}
+    margin: float = Field(gt=0)
+
+
+class Control(Strict):
+    """What would catch a false positive: exactly one of the kinds of check."""
+
+    name: str = Field(min_length=1, max_length=120)
+    equivalence: Equivalence | None = None
+    chance: Chance | None = None
+    bound: Bound | None = None
+    icc: Unmoved | None = None
+    flat: Flat | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [k for k in ("equivalence", "chance", "bound", "icc", "flat") if getattr(self, k)]
+        if len(given) != 1:
+            raise ValueError("give one of equivalence, chance, bound, icc, flat")
+        return self
+
+    @property
+    def check(self) -> Equivalence | Chance | Bound | Unmoved | Flat:
+        found = self.equivalence or self.chance or self.bound or self.icc or self.flat
+        assert found is not None
+        return found
+
+
+class Exclusions(Strict):
+    """What is left out, and when nothing is decided."""
+
+    missing_above: float = Field(default=0.05, ge=0, le=1)
+    """An arm with a larger share of unreadable lines is not decided upon."""
+
+
+class Plan(Strict):
+    """Everything about the analysis that is settled before the first call."""
+
+    hypothesis: str = Field(min_length=1, max_length=1000)
+    outcome: Outcome
+    contrasts: list[Contrast] = Field(default=[], max_length=50)
+    """Holm's correction is over all of them."""
+    controls: list[Control] = Field(default=[], max_length=50)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    blocks: int = Field(ge=1, le=100_000)
+    """How many blocks are played."""
+    exclude: Exclusions = Exclusions()
+    stop: str = Field(default="when all blocks are played", max_length=300)
+
+    @property
+    def hash(self) -> str:
+        """A digest of the plan's content: equal plans have equal hashes, whatever their layout."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return digest(json.dumps(data, sort_keys=True, ensure_ascii=False), size=16)
+
+    def wheres(self) -> Iterator[tuple[tuple[str | int, ...], Where]]:
+        """Yield every `where` of the plan with its place."""
+        for i, contrast in enumerate(self.contrasts):
+            yield from _sides(("contrasts", i), contrast)
+        for i, control in enumerate(self.controls):
+            kind = next(k for k in ("equivalence", "chance", "bound", "icc", "flat")
+                        if getattr(control, k))  # fmt: skip
+            place: tuple[str | int, ...] = ("controls", i, kind)
+            if isinstance(control.check, Equivalence):
+                yield from _sides(place, control.check)
+            else:
+                yield (*place, "where"), control.check.where
+
+
+def fits(where: Where, levels: Mapping[str, str]) -> bool:
+    """Whether a condition (and branch) with these levels is one that `where` means."""
+    return all(levels.get(factor) == level for factor, level in where.items())
+
+
+def _sides(
+    place: tuple[str | int, ...], of: Contrast | Equivalence
+) -> Iterator[tuple[tuple[str | int, ...], Where]]:
+    for side in ("plus", "minus"):
+        for k, where in enumerate(getattr(of, side)):
+            yield (*place, side, k), where
