@@ -29,7 +29,7 @@ STAIR = [
     "model",
     "character author",
     "stage",
-    "estimate",
+    "estimate ledger",
     "measure stats",
     "graph",
     "chart",

@@ -1,0 +1,222 @@
+"""The exposure ledger: from the blocks of each call, a proof that no arm saw another arm's text.
+
+Every call lists the blocks that it was shown. What a role may be shown before its scene begins
+follows from the scene alone, so a block that belongs to another arm, or to another role's head,
+is found by its id. What came to be while a scene was played (lines, notes, memories) is searched
+for sentences that only another arm's author holds. Pure: records and rows in, a verdict out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from improv import prompt
+from improv.errors import StudyError
+from improv.prompt import Mode
+from improv.record import MAIN, Block, BlockKind, Json
+from improv.scene import Scene
+from improv.study import Study
+
+AUTHOR = "author"
+TELLING = 30
+"""Characters from which on a sentence is told apart from what anybody might say."""
+SHOWN = 20
+"""How many leaks are named; all are counted."""
+
+_MODES: tuple[Mode, ...] = ("chat", "script")
+_SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
+Arm = tuple[str, str]
+"""A scene's slug and a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A block that a role was shown in one arm though it is another's: `owner` says whose."""
+
+    condition: str
+    trial: str
+    branch: str
+    role: str
+    kind: str
+    owner: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What the ledger shows: how much was looked at, which arm saw what, and what leaked.
+
+    `seen` maps (condition, kind of block) to the distinct blocks of that kind that it was shown.
+    `unknown` counts blocks that are listed by a call and are not in the table of blocks.
+    """
+
+    calls: int
+    blocks: int
+    seen: Mapping[tuple[str, str], int]
+    leaks: tuple[Leak, ...]
+    leaked: int
+    unknown: int
+
+    @property
+    def clean(self) -> bool:
+        return not self.leaked and not self.unknown
+
+
+def exposure(
+    study: Study, trials: Iterable[Json], calls: Iterable[Json], blocks: Mapping[str, Block]
+) -> Exposure:
+    """Check every call of a run.
+
+    `trials` are rows with trial, branch, scene, condition, parent and edit; `calls` rows with
+    trial, branch, role and blocks; `blocks` maps ids to blocks.
+    """
+    arms = {(slug, condition.name): scene for slug, condition, scene in study.cells}
+    own, whose = _heads(arms)
+    words = _sentences(arms)
+    places = {(row["trial"], row["branch"]): row for row in trials}
+    shown: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    counted = 0
+    for call in calls:
+        counted += 1
+        shown[call["trial"], call["branch"], call["role"]].update(call["blocks"])
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    quoted = _quoted(blocks, words)
+    edited = _Edited(arms)
+    leaks: list[Leak] = []
+    leaked = unknown = 0
+    for (trial, branch, role), ids in shown.items():
+        row = places.get((trial, branch))
+        if row is None:
+            continue  # a scene that is not finished is owed, and is checked when it is
+        arm = (row["scene"], row["condition"])
+        allowed = own.get((*arm, role), frozenset())
+        for id in ids:
+            block = blocks.get(id)
+            if block is None:
+                unknown += 1
+                continue
+            seen[row["condition"], block.kind].add(id)
+            owner = ""
+            if id not in allowed:
+                if id in whose:
+                    owner = whose[id]
+                elif id in quoted and arm not in quoted[id]:
+                    owner = _named(quoted[id])
+            if owner and id not in edited.heads(places, row, role):
+                leaked += 1
+                if len(leaks) < SHOWN:
+                    what = " ".join(block.text.split())[:120]
+                    leaks.append(Leak(arm[1], trial, branch, role, block.kind, owner, what))
+    return Exposure(
+        counted,
+        len({id for ids in shown.values() for id in ids}),
+        {key: len(ids) for key, ids in sorted(seen.items())},
+        tuple(leaks),
+        leaked,
+        unknown,
+    )
+
+
+def kinds(found: Exposure) -> list[str]:
+    """Return the kinds of block that anybody was shown, those that tell arms apart first."""
+    order: list[BlockKind] = ["frame", "author", "note", "memory", "card", "world", "cast"]
+    there = Counter(kind for _, kind in found.seen)
+    return [*(k for k in order if k in there), *sorted(set(there) - set(order))]
+
+
+class _Edited:
+    """What edited branches may be shown beside their trial's own: worked out where it matters."""
+
+    def __init__(self, arms: Mapping[Arm, Scene]) -> None:
+        self._arms = arms
+        self._known: dict[tuple[Arm, str, str], set[str]] = {}
+
+    def heads(
+        self, places: Mapping[tuple[str, str], Json], row: Json | None, role: str
+    ) -> set[str]:
+        found: set[str] = set()
+        while row is not None and row["branch"] != MAIN:
+            edit = row["edit"] if row["origin"] == "branch" else ""
+            arm = (row["scene"], row["condition"])
+            if edit and arm in self._arms:
+                key = (arm, edit, role)
+                if key not in self._known:
+                    self._known[key] = _edited_heads(self._arms[arm], edit, role)
+                found |= self._known[key]
+            row = places.get((row["trial"], row["parent"]))
+        return found
+
+
+def _edited_heads(scene: Scene, edit: str, role: str) -> set[str]:
+    from improv.edit import Edit
+    from improv.study import changed
+
+    try:
+        made = changed(scene, Edit.model_validate_json(edit))
+    except (StudyError, ValueError):
+        return set()
+    return {b.id for b in _head(made, role)}
+
+
+def _head(scene: Scene, role: str) -> list[Block]:
+    """Return every block that a role may be shown before a scene, in either mode."""
+    if role == AUTHOR:
+        return prompt.author_head(scene)
+    who = next((c for c in scene.cast if c.name == role), None)
+    if who is None:
+        return []
+    return [b for mode in _MODES for b in prompt.character_head(scene, who, mode)]
+
+
+def _heads(
+    arms: Mapping[Arm, Scene],
+) -> tuple[dict[tuple[str, str, str], frozenset[str]], dict[str, str]]:
+    """Return which ids each role of each arm may be shown, and whose each id is."""
+    own: dict[tuple[str, str, str], frozenset[str]] = {}
+    whose: dict[str, str] = {}
+    for (slug, condition), scene in arms.items():
+        for role in [*(c.name for c in scene.cast), AUTHOR]:
+            ids = frozenset(b.id for b in _head(scene, role))
+            own[slug, condition, role] = ids
+            for id in ids:
+                whose.setdefault(id, f"{role} of {slug}, {condition}")
+    return own, whose
+
+
+def _sentences(arms: Mapping[Arm, Scene]) -> dict[str, set[Arm]]:
+    """Return the sentences that only some arms of a scene hold, with the arms that hold them."""
+    found: dict[str, set[Arm]] = defaultdict(set)
+    for arm, scene in arms.items():
+        author = scene.author
+        texts = [author.frame, author.brief, author.bible, *(c.secret for c in scene.cast)]
+        for text in texts:
+            for sentence in _SENTENCE.findall(" ".join(text.split())):
+                if len(sentence.strip()) >= TELLING:
+                    found[sentence.strip()].add(arm)
+    every = Counter(slug for slug, _ in arms)
+
+    def tells(held: set[Arm]) -> bool:
+        return any(n < every[slug] for slug, n in Counter(slug for slug, _ in held).items())
+
+    return {sentence: held for sentence, held in found.items() if tells(held)}
+
+
+def _quoted(blocks: Mapping[str, Block], words: Mapping[str, set[Arm]]) -> dict[str, set[Arm]]:
+    """Return the blocks that hold such a sentence, with the arms that may."""
+    found = {}
+    for id, block in blocks.items():
+        if len(block.text) < TELLING:
+            continue
+        text = " ".join(block.text.split())
+        there = [s for s in words if s in text]
+        if there:
+            found[id] = set.intersection(*(words[s] for s in there))
+    return found
+
+
+def _named(arms: Iterable[Arm]) -> str:
+    names: Sequence[str] = sorted({condition for _, condition in arms})
+    return " or ".join(names) or "arms that exclude each other"
