@@ -23,11 +23,25 @@ class Line:
     name: str
     points: Sequence[tuple[float, float]]
     steps: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
+    """Its interval: x, low, high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row of a forest: a name, an estimate with its interval, and what is said beside it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    said: str = ""
 
 
 def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
     """Return a chart of lines over a common x as an SVG element; y begins at 0."""
     points = [p for line in drawn for p in line.points]
+    points += [(x, high) for line in drawn for x, _, high in line.band]
     if not points:
         return ""
     first, last = min(p[0] for p in points), max(p[0] for p in points)
@@ -63,6 +77,11 @@ def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
     for line, colour, dash in zip(drawn, COLOURS, ("", "5 3", "2 2", "8 2 2 2"), strict=False):
         if not line.points:
             continue
+        if line.band:
+            edge = [at((x, high)) for x, _, high in line.band]
+            edge += [at((x, low)) for x, low, _ in reversed(line.band)]
+            corners = " ".join(f"{across:.1f},{level:.1f}" for across, level in edge)
+            parts.append(f'<polygon points="{corners}" fill="{colour}" fill-opacity=".12"/>')
         path, before = [], None
         for point in line.points:
             across, level = at(point)
@@ -83,6 +102,78 @@ def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
             f'class="name">{escape(line.name)}</text>'
         )
     return "".join(parts) + "</svg>"
+
+
+def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
+    """Return estimates with their intervals, one below the other, around a line at 0, as SVG."""
+    known = [m for m in marks if not math.isnan(m.value)]
+    if not known:
+        return ""
+    ends = [0.0, *(e for m in known for e in (m.value, m.low, m.high) if math.isfinite(e))]
+    low, high = min(ends), max(ends)
+    margin = 0.06 * ((high - low) or 1)
+    low, high = low - margin, high + margin
+    left, wide = 250, WIDTH - 250 - 150
+    tall = TOP + 26 * len(known) + BOTTOM
+
+    def at(value: float) -> float:
+        bounded = min(max(value, low), high)
+        return left + wide * (bounded - low) / (high - low)
+
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {tall}" role="img" width="100%">',
+        f"<title>{escape(title)}</title><desc>{escape(what)}</desc>",
+        f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="{TOP - 6}" y2="{tall - BOTTOM + 4}" '
+        'class="zero"/>',
+    ]
+    for i, mark in enumerate(known):
+        y = TOP + 26 * i + 13
+        name = mark.name if len(mark.name) <= 40 else mark.name[:39] + "…"
+        parts.append(
+            f'<text x="{left - 12}" y="{y + 4}" text-anchor="end" class="name">'
+            f"{escape(name)}</text>"
+        )
+        if math.isfinite(mark.low) and math.isfinite(mark.high):
+            parts.append(
+                f'<line x1="{at(mark.low):.1f}" x2="{at(mark.high):.1f}" y1="{y}" y2="{y}" '
+                f'stroke="{COLOURS[0]}" stroke-width="2"/>'
+            )
+        parts.append(
+            f'<circle cx="{at(mark.value):.1f}" cy="{y}" r="4" fill="{COLOURS[0]}"/>'
+            f'<text x="{left + wide + 10}" y="{y + 4}">{escape(mark.said)}</text>'
+        )
+    for i in range(5):
+        value = low + (high - low) * i / 4
+        parts.append(
+            f'<text x="{at(value):.1f}" y="{tall - 22}" text-anchor="middle">{value:.2g}</text>'
+        )
+    parts.append(
+        f'<text x="{left + wide / 2}" y="{tall - 4}" text-anchor="middle">{escape(x)}</text>'
+    )
+    return "".join(parts) + "</svg>"
+
+
+def chain(title: str, pole: str, opposite: str, alpha: str, beta: str) -> str:
+    """Return a two-state chain as SVG: two circles and the two arrows between them."""
+    what = f"From {pole} to {opposite} {alpha}; back {beta}."
+    return (
+        '<svg viewBox="0 0 420 130" role="img" width="100%" style="max-width:30rem">'
+        f"<title>{escape(title)}</title><desc>{escape(what)}</desc>"
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        f'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="{COLOURS[0]}"/>'
+        "</marker></defs>"
+        f'<circle cx="80" cy="65" r="44" fill="none" stroke="{COLOURS[2]}" stroke-width="2"/>'
+        f'<circle cx="340" cy="65" r="44" fill="none" stroke="{COLOURS[1]}" stroke-width="2" '
+        'stroke-dasharray="5 3"/>'
+        f'<text x="80" y="69" text-anchor="middle" class="name">{escape(pole[:14])}</text>'
+        f'<text x="340" y="69" text-anchor="middle" class="name">{escape(opposite[:14])}</text>'
+        f'<path d="M122 45Q210 5 296 43" fill="none" stroke="{COLOURS[0]}" stroke-width="1.6" '
+        'marker-end="url(#tip)"/>'
+        f'<path d="M298 87Q210 127 124 88" fill="none" stroke="{COLOURS[0]}" stroke-width="1.6" '
+        'marker-end="url(#tip)"/>'
+        f'<text x="210" y="18" text-anchor="middle">{escape(alpha)}</text>'
+        f'<text x="210" y="124" text-anchor="middle">{escape(beta)}</text></svg>'
+    )
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = 600) -> list[tuple[float, float]]:
