@@ -19,10 +19,12 @@ REGENERATED = 1000
 BlockKind = Literal[
     "frame", "world", "cast", "card", "memory", "transcript", "note", "cue", "author", "task"
 ]
-TurnKind = Literal["written", "direction", "line", "silence", "probe"]
+TurnKind = Literal[
+    "written", "direction", "line", "silence", "probe", "memory", "envelope"
+]  # fmt: skip
 Origin = Literal["main", "branch", "regeneration", "probe"]
 ActKind = Literal["note", "cue", "move", "end", "nothing", "unread"]
-Purpose = Literal["line", "author", "probe"]
+Purpose = Literal["line", "author", "probe", "diary", "bible", "envelope"]
 Hearing = Literal["said", "name", "order", "none"]
 
 

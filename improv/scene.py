@@ -1,145 +1,41 @@
 """What a scene is: its world, its cast, its author, the model that plays it. Plain frozen data.
 
 Every class here forbids unknown fields, and every field has the sentence that `improv schema`
-shows in an editor. Reading files is next door, in study.
+shows in an editor. Reading files is next door, in study; who plays stands in playing, and what an
+author is in authoring.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from improv.authoring import Author, Context, Knowledge, NoteSample, Planned, Power
+from improv.playing import AnyModel, Choice, Fact, Judging, Leak, Model, Price, Puppet
+from improv.strict import Chance, Name, SceneProblems, Strict, Text, closest, essence
+
+__all__ = [
+    "RESERVED", "Author", "Beat", "Character", "Choice", "Context", "Envelope", "Event", "Fact",
+    "Habit", "Judging", "Knowledge", "Leak", "Marker", "Memory", "Model", "NoteSample", "Opening",
+    "Order", "Planned", "Power", "Predicate", "Price", "Puppet", "Rule", "Scene", "SceneProblems",
+    "Sign", "Strict", "Text", "Trait", "breakable", "essence", "name_problems",
+]  # fmt: skip
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
 Marker = Literal[
     "never_asks", "always_asks", "one_sentence", "at_most_words", "at_least_words",
     "says_any", "never_says", "starts_with", "ends_with",
 ]  # fmt: skip
-Power = Literal["note", "cue", "move", "end"]
-Knowledge = Literal["transcript", "asides", "cards", "secrets"]
+Memory = Literal["all", "nothing", "diary", "bible", "another's diary"]
 RESERVED = frozenset({"author", "everybody", "nobody", "direction"})
+EVERYBODY = "everybody"
 
 
-class Strict(BaseModel):
-    """Frozen, and closed to fields it does not know."""
+class Predicate(Strict):
+    """Something that a program can verify on a line."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-Text = Annotated[str, Field(max_length=20_000)]
-Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\W\d_](?:[\w .'’-]*[\w.])?$")]
-Chance = Annotated[float, Field(ge=0, le=1)]
-
-
-class Puppet(Strict):
-    """A fake model's declared process: a two-state chain over a character's own lines.
-
-    Each own line breaks from pole to opposite with probability `alpha` and recovers with `beta`;
-    `drift`, `effects` and `spread` move the logit of alpha.
-    """
-
-    alpha: Chance = 0.1
-    """P(pole → opposite) at a character's first line, before effects."""
-    beta: Chance = 0.3
-    """P(opposite → pole)."""
-    drift: float = 0.0
-    """Added to logit(alpha) for each line the character has already spoken."""
-    effects: dict[str, float] = {}
-    """Text that, found in the prompt, adds this much to logit(alpha)."""
-    spread: float = Field(default=0.0, ge=0)
-    """Standard deviation over trials of a character's own addition to logit(alpha)."""
-    pole: list[str] = []
-    """Sentences said in the pole state; plain ones are used where none are given."""
-    opposite: list[str] = []
-    """Sentences said in the opposite state."""
-    latency: float = Field(default=0.0, ge=0, le=600)
-    """Seconds before each reply."""
-    mute: Chance = 0.0
-    """P(an empty reply)."""
-    garble: Chance = 0.0
-    """P(a reply of the kind small models write: cues, markup, other characters' lines)."""
-    errors: dict[str, Chance] = {}
-    """HTTP status (or "hang", "drop", "html", "broken") → probability; the server only."""
-
-
-class Price(Strict):
-    """Dollars per million tokens."""
-
-    prompt: float = Field(ge=0)
-    completion: float = Field(ge=0)
-    cached: float | None = Field(default=None, ge=0)
-    """For prompt tokens the endpoint had cached; the prompt price where it is not given."""
-
-
-class Model(Strict):
-    """A language model, reached by URL: which one, where, and how it is sampled."""
-
-    model: str = Field(default="embedded", min_length=1, max_length=200)
-    """"embedded" (SmolLM2-135M, in this machine), "puppet", the path of a GGUF, or a name that
-    the endpoint knows."""
-    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")
-    """An OpenAI-compatible address; OPENAI_BASE_URL or OpenAI itself where it is not given."""
-    api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The environment variable that holds the key. The key itself is never written anywhere."""
-    mode: Literal["chat", "script"] | None = None
-    """"chat" for instructed models, "script" for base models and small ones, whose scene is then
-    a document. Embedded models and GGUF files play in script mode unless told otherwise."""
-    temperature: float | None = Field(default=None, ge=0, le=5)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int = Field(default=80, ge=1, le=4000)
-    """At most this many tokens a line."""
-    seeded: bool = True
-    """Send each draw's seed along; some endpoints refuse the field."""
-    timeout: float = Field(default=120.0, gt=0, le=3600)
-    """Seconds until an attempt counts as lost."""
-    retries: int = Field(default=6, ge=0, le=100)
-    """How often a call is tried again that was refused, failed or lost."""
-    extra: dict[str, Any] = {}
-    """Further fields of the request body, such as min_p or dry_multiplier."""
-    price: Price | None = None
-    puppet: Puppet | None = None
-    """The puppet's process, where `model` is "puppet" or a puppet's server."""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether this machine serves the model itself."""
-        return self.base_url is None and (self.model == "embedded" or self.model.endswith(".gguf"))
-
-    @property
-    def in_process(self) -> bool:
-        """Whether the model is a puppet that plays without a server."""
-        return self.base_url is None and self.model == "puppet"
-
-    @property
-    def plays_in(self) -> Literal["chat", "script"]:
-        return self.mode or ("script" if self.embedded else "chat")
-
-
-def _model(value: Any) -> Any:
-    return {"model": value} if isinstance(value, str) else value
-
-
-AnyModel = Annotated[Model, BeforeValidator(_model)]
-
-
-class Trait(Strict):
-    """A trait that has an opposite, so that a character can flip."""
-
-    pole: str = Field(min_length=1, max_length=60)
-    """What the character is, in a word or two: "honest"."""
-    opposite: str = Field(min_length=1, max_length=60)
-    """What the character would be if it flipped: "deceitful"."""
-    kind: Literal["moral", "neutral"]
-    """Whether the pair is about good and evil."""
-
-
-class Habit(Strict):
-    """A verbal habit that a program can verify on a line."""
-
-    says: str = Field(min_length=1, max_length=200)
-    """The habit in words, as the character is told it."""
     marker: Marker
     """The predicate that verifies it."""
     value: int | list[str] | None = None
@@ -156,6 +52,53 @@ class Habit(Strict):
         elif self.value is not None:
             raise ValueError(f"'{self.marker}' takes no value")
         return self
+
+
+class Sign(Predicate):
+    """What shows on a line whether a character is at a trait's pole. No model is told of it."""
+
+
+class Habit(Predicate):
+    """A verbal habit that a program can verify on a line."""
+
+    says: str = Field(min_length=1, max_length=200)
+    """The habit in words, as the character is told it."""
+
+
+class Rule(Predicate):
+    """Outside-text: a rule that a program can verify on a line, and how the stage enforces it."""
+
+    says: str = Field(min_length=1, max_length=300)
+    """The rule in words."""
+    of: str = EVERYBODY
+    """Whom it binds: a character's name, or everybody."""
+    shown: bool = True
+    """Whether it stands among the rules of the world, which everybody sees."""
+    enforced: Literal["no", "reminder", "filter", "sham"] = "no"
+    """"reminder": the author repeats it as a note before every `every` turns. "filter": a line
+    that breaks it is drawn again, and withheld after `redraws` of them. "sham": lines are drawn
+    again by chance, whatever they say."""
+    every: int = Field(default=3, ge=1)
+    """Turns from one reminder to the next; the first comes before turn 1."""
+    redraws: int = Field(default=8, ge=1, le=50)
+    """How often one line is drawn again, at most."""
+    sham_rate: Chance = 0.2
+    """P(a sham filter has a line drawn again)."""
+
+
+class Trait(Strict):
+    """A trait that has an opposite, so that a character can flip."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"sign"})
+
+    pole: str = Field(min_length=1, max_length=60)
+    """What the character is, in a word or two: "honest"."""
+    opposite: str = Field(min_length=1, max_length=60)
+    """What the character would be if it flipped: "deceitful"."""
+    kind: Literal["moral", "neutral"]
+    """Whether the pair is about good and evil."""
+    sign: Sign | None = None
+    """A predicate that a line at the pole satisfies, and one at the opposite does not."""
 
 
 class Character(Strict):
@@ -203,65 +146,56 @@ class Opening(Strict):
 class Event(Strict):
     """Something that happens before an improvised turn, whoever is playing (turns count from 1)."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"audience", "wake"})
+
     turn: int = Field(ge=1)
+    wake: bool = False
+    """Whether a new session begins: the cast forgets the scene so far, and remembers what the
+    scene's `memory` says, before anything else of the event happens."""
     direction: str = Field(default="", max_length=2000)
+    audience: str = Field(default="", max_length=500)
+    """What somebody in the audience calls out, for all on the stage to hear."""
     enter: list[str] = []
     exit: list[str] = []
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.direction or self.enter or self.exit):
-            raise ValueError("an event needs a 'direction', an 'enter' or an 'exit'")
+        if not (self.direction or self.audience or self.enter or self.exit or self.wake):
+            raise ValueError(
+                "an event needs a 'direction', an 'audience', an 'enter', an 'exit' or a 'wake'"
+            )
         return self
 
 
-class NoteSample(Strict):
-    """A note as the author would write it."""
+class Beat(Strict):
+    """A step of the story that is known before it is played."""
 
-    to: str
-    note: str = Field(min_length=1, max_length=240)
+    turn: int = Field(ge=1)
+    """The improvised turn that it comes before."""
+    text: str = Field(min_length=1, max_length=500)
 
 
-class Author(Strict):
-    """The agent that holds what an author knows: as text in the frame, as a live agent, or both."""
+class Envelope(Strict):
+    """Something that a character is asked once, before the first turn, and that is kept."""
 
-    name: str = Field(default="", max_length=80)
-    """Who is writing, as the title page says it."""
-    called: str = Field(default="the author", min_length=1, max_length=40)
-    """What it is to the cast: "the author", "the director"."""
-    frame: Text = ""
-    """Author-level context that every character's prompt begins with."""
-    live: bool = False
-    """Whether the author acts while the scene plays."""
-    brief: Text = ""
-    """What the live author is told of its own intentions and manner."""
-    bible: Text = ""
-    """What the live author knows of the work: facts, arcs, what must not happen."""
-    knows: list[Knowledge] = ["transcript", "cards"]
-    """What else the live author may see."""
-    may: list[Power] = ["note"]
-    """What the live author may do."""
-    moves: dict[str, str] = {}
-    """Name of a move → the stage direction that is played when the author makes it."""
-    samples: list[NoteSample] = []
-    """Notes in this author's manner; a small model imitates them where it obeys nothing."""
-    every: int = Field(default=2, ge=1)
-    """The live author acts before every so many turns."""
-    when: Literal["before", "during"] = "before"
-    """"during" lets the author think while a line is spoken; what it does then reaches the turn
-    after, which saves its latency."""
-    model: AnyModel | None = None
-    """A model of its own, where it should not be the scene's."""
-
-    @model_validator(mode="after")
-    def _moves_exist(self) -> Self:
-        if "move" in self.may and not self.moves:
-            raise ValueError("may make a move, but 'moves' names none")
-        return self
+    of: str
+    """Whose answer it is."""
+    ask: str = Field(min_length=1, max_length=1000)
+    """What is asked, off the record."""
+    kept: Literal["none", "own", "outside", "author"] = "own"
+    """Where the answer stands: in the character's own prompt, nowhere that a model sees, or in
+    the live author's. "none": nothing is asked."""
+    options: list[str] = []
+    """What may be answered, where not anything may. An answer that holds one of them is that."""
 
 
 class Scene(Strict):
     """A premise, a world, a cast, and how it is played."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"phrasing", "rules", "structure", "beats", "memory", "envelope"}
+    )
+    MENUS: ClassVar[frozenset[str]] = frozenset({"about", "phrasings"})
 
     title: str = Field(min_length=1, max_length=120)
     form: str = Field(default="a scene", max_length=120)
@@ -270,10 +204,22 @@ class Scene(Strict):
     """For people who choose a scene; no model sees it."""
     premise: Text
     """How things stand when the scene begins. Everybody sees it."""
+    phrasings: list[Text] = Field(default=[], max_length=200)
+    """Other wordings of the premise, for studies that ask whether the wording matters."""
+    phrasing: int | None = Field(default=None, ge=0)
+    """Which of `phrasings` (the first is 0) takes the premise's place when the scene is read.
+    Afterwards this is null again."""
     place: str = Field(default="", max_length=300)
     time: str = Field(default="", max_length=300)
     world: list[str] = []
     """The rules of the world, one a line. Everybody sees them."""
+    rules: dict[str, Rule] = {}
+    """Name → a rule that can be verified on a line, and may be enforced."""
+    structure: Literal["free", "beats", "outline"] = "free"
+    """What is known of the story: nothing, each beat when its turn has come, or all of them from
+    the start."""
+    beats: list[Beat] = Field(default=[], max_length=100)
+    """The steps of the story, where its structure has any."""
     cast: list[Character] = Field(min_length=1, max_length=12)
     opening: list[Opening] = []
     """Written first lines. They matter more to a small model than any instruction."""
@@ -281,8 +227,28 @@ class Scene(Strict):
     """How many turns are improvised, at most."""
     order: Order = "round-robin"
     events: list[Event] = []
+    memory: Memory = "all"
+    """What the cast remembers when an event wakes it to a new session: all of it (then nobody
+    forgets), nothing, the diary each has written, what the author has written down, or the diary
+    of the next in the cast."""
+    envelope: Envelope | None = None
+    """What a character commits to before the first turn."""
     author: Author = Author()
     model: AnyModel = Model()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_phrasing(cls, data: Any) -> Any:
+        """Put the phrasing that is asked for in the premise's place."""
+        chosen = data.get("phrasing") if isinstance(data, dict) else None
+        if not isinstance(chosen, int) or isinstance(chosen, bool) or chosen < 0:
+            return data
+        menu = data.get("phrasings")
+        if not isinstance(menu, list) or chosen >= len(menu):
+            count = len(menu) if isinstance(menu, list) else 0
+            what = f"there is no phrasing {chosen}: there are {count}, and the first is 0"
+            raise SceneProblems([(("phrasing",), what)])
+        return data | {"premise": menu[chosen], "phrasing": None}
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -302,17 +268,18 @@ class Scene(Strict):
         return self.character(role).model or self.model
 
 
-class SceneProblems(ValueError):
-    """Names in a scene that do not agree, each with the path of the one at fault."""
-
-    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(what for _, what in problems))
+Found = list[tuple[tuple[str | int, ...], str]]
+"""What is wrong, each with the path of the place."""
 
 
-def name_problems(scene: Scene) -> list[tuple[tuple[str | int, ...], str]]:
-    """Find names used twice, reserved, or used for nobody."""
-    found: list[tuple[tuple[str | int, ...], str]] = []
+def name_problems(scene: Scene) -> Found:
+    """Find names used twice, reserved, or used for nobody, and what else does not fit together."""
+    return [*_clashes(scene), *_strangers(scene), *_misfits(scene)]
+
+
+def _clashes(scene: Scene) -> Found:
+    """Find names that are used twice, or are words of the stage."""
+    found: Found = []
     seen: dict[str, str] = {}
     for i, c in enumerate(scene.cast):
         for path, name in [(("cast", i, "name"), c.name)] + [
@@ -327,35 +294,62 @@ def name_problems(scene: Scene) -> list[tuple[tuple[str | int, ...], str]]:
                 )
             else:
                 seen[folded] = c.name
-    names = {c.name for c in scene.cast}
+    return found
 
-    def known(path: tuple[str | int, ...], name: str) -> None:
-        if name not in names:
-            close = _closest(name, names)
+
+def _strangers(scene: Scene) -> Found:
+    """Find names that are used for nobody in the cast."""
+    used: list[tuple[tuple[str | int, ...], str | None]] = []
+    for i, o in enumerate(scene.opening):
+        used += [(("opening", i, "who"), o.who), (("opening", i, "aside_to"), o.aside_to)]
+    for i, e in enumerate(scene.events):
+        for field, members in (("enter", e.enter), ("exit", e.exit)):
+            used += [(("events", i, field, k), name) for k, name in enumerate(members)]
+    for i, sample in enumerate(scene.author.samples):
+        used.append((("author", "samples", i, "to"), sample.to))
+    for key, rule in scene.rules.items():
+        used.append((("rules", key, "of"), None if rule.of == EVERYBODY else rule.of))
+    if scene.author.planned is not None:
+        of = scene.author.planned.on_break_of
+        used.append((("author", "planned", "on_break_of"), of or None))
+    if scene.envelope is not None:
+        used.append((("envelope", "of"), scene.envelope.of))
+    names = {c.name for c in scene.cast}
+    found: Found = []
+    for path, name in used:
+        if name is not None and name not in names:
+            close = closest(name, names)
             hint = (
                 f" (did you mean '{close}'?)"
                 if close
                 else f"; the cast is {', '.join(sorted(names))}"
             )
             found.append((path, f"nobody is called '{name}'{hint}"))
+    return found
 
-    for i, o in enumerate(scene.opening):
-        if o.who is not None:
-            known(("opening", i, "who"), o.who)
-        if o.aside_to is not None:
-            known(("opening", i, "aside_to"), o.aside_to)
+
+def _misfits(scene: Scene) -> Found:
+    """Find settings that ask for what the scene does not have."""
+    found: Found = []
+    plan, envelope = scene.author.planned, scene.envelope
+    for i, c in enumerate(scene.cast):
+        if plan is not None and plan.on_break_of == c.name and breakable(c) is None:
+            what = f"{c.name} has neither a trait with a sign nor a habit that could break"
+            found.append((("cast", i), what))
+    if envelope is not None and envelope.kept == "author" and not scene.author.live:
+        found.append((("envelope", "kept"), "there is no live author who could keep it"))
+    if scene.structure != "free" and not scene.beats:
+        found.append((("structure",), f"'{scene.structure}' needs 'beats'"))
+    wakes = [e.turn for e in scene.events if e.wake]
     for i, e in enumerate(scene.events):
-        for field, members in (("enter", e.enter), ("exit", e.exit)):
-            for k, name in enumerate(members):
-                known(("events", i, field, k), name)
-    for i, sample in enumerate(scene.author.samples):
-        known(("author", "samples", i, "to"), sample.to)
+        if e.wake and wakes.count(e.turn) > 1:
+            found.append((("events", i, "wake"), "a turn can begin one session only"))
     if all(c.offstage for c in scene.cast):
         found.append((("cast",), "everybody is offstage; somebody must begin"))
     return found
 
 
-def _closest(name: str, names: set[str]) -> str | None:
-    folded = {n.casefold(): n for n in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return folded[near[0]] if near else None
+def breakable(character: Character) -> Predicate | None:
+    """Return what shows that a character breaks: the sign of its first trait that has one, else
+    its habit."""
+    return next((t.sign for t in character.traits if t.sign is not None), character.habit)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from improv.record import digest, seed_of
-from improv.scene import Scene
+from improv.scene import Scene, essence
 from improv.study import Study
 
 VERSION = 1
@@ -76,8 +76,7 @@ def scene_json(scene: Scene) -> str:
 
 def _fingerprint(scene: Scene) -> str:
     """Hash what decides how the scene plays: not where its models stand or what they cost."""
-    data = scene.model_dump(mode="json")
-    data.pop("about")
+    data = essence(scene)
     for model in [data["model"], data["author"]["model"], *(c["model"] for c in data["cast"])]:
         if model is not None:
             for field in ("base_url", "api_key_env", "timeout", "retries", "price"):
