@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from improv import prompt
@@ -49,11 +49,12 @@ class Leak:
 class Exposure:
     """What the ledger shows: how much was looked at, which arm saw what, and what leaked.
 
+    `prompts` counts the roles of scenes and branches, each with all that it was ever shown.
     `seen` maps (condition, kind of block) to the distinct blocks of that kind that it was shown.
     `unknown` counts blocks that are listed by a call and are not in the table of blocks.
     """
 
-    calls: int
+    prompts: int
     blocks: int
     seen: Mapping[tuple[str, str], int]
     leaks: tuple[Leak, ...]
@@ -66,22 +67,21 @@ class Exposure:
 
 
 def exposure(
-    study: Study, trials: Iterable[Json], calls: Iterable[Json], blocks: Mapping[str, Block]
+    study: Study,
+    trials: Iterable[Json],
+    shown: Mapping[tuple[str, str, str], Collection[str]],
+    blocks: Mapping[str, Block],
 ) -> Exposure:
-    """Check every call of a run.
+    """Check what every role of every scene was shown.
 
-    `trials` are rows with trial, branch, scene, condition, parent and edit; `calls` rows with
-    trial, branch, role and blocks; `blocks` maps ids to blocks.
+    `trials` are rows with trial, branch, origin, scene, condition, parent and edit; `shown` maps
+    (trial, branch, role) to the ids of all blocks that its calls listed; `blocks` maps ids to
+    blocks.
     """
     arms = {(slug, condition.name): scene for slug, condition, scene in study.cells}
     own, whose = _heads(arms)
     words = _sentences(arms)
     places = {(row["trial"], row["branch"]): row for row in trials}
-    shown: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    counted = 0
-    for call in calls:
-        counted += 1
-        shown[call["trial"], call["branch"], call["role"]].update(call["blocks"])
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
     quoted = _quoted(blocks, words)
     edited = _Edited(arms)
@@ -111,7 +111,7 @@ def exposure(
                     what = " ".join(block.text.split())[:120]
                     leaks.append(Leak(arm[1], trial, branch, role, block.kind, owner, what))
     return Exposure(
-        counted,
+        len(shown),
         len({id for ids in shown.values() for id in ids}),
         {key: len(ids) for key, ids in sorted(seen.items())},
         tuple(leaks),
