@@ -1,0 +1,343 @@
+"""Two states per trait: how often a character falls into its opposite, and how often it returns.
+
+Each scene brings sequences, one for each character and trait, of what its lines showed: 1 the
+pole, 0 the opposite, and anything else (.5, None, NaN) no evidence. Both transitions next to
+a line without evidence are dropped; they are never bridged, since what the line was is unknown.
+Rates read straight from such labels are here. Whoever has a judge that errs wants `absorption`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, special
+
+from improv.stats.interval import DRAWS, LEVEL, Array, Estimate, at_edge, bootstrap_sums
+
+Sequence_ = Sequence[float | None]
+Scenes = Sequence[Sequence[Sequence_]]
+"""For each scene its sequences; for each sequence a value per own line, in the order of play."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Transitions from one own line to the next; 0 is the pole and 1 the opposite.
+
+    Mind that this is the other way round than in the values: `n01` is pole to opposite.
+    """
+
+    n00: int = 0
+    n01: int = 0
+    n10: int = 0
+    n11: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.n00 + other.n00, self.n01 + other.n01, self.n10 + other.n10, self.n11 + other.n11
+        )
+
+    @property
+    def alpha(self) -> float:
+        """n01/n0·, the share of lines at the pole that the opposite follows; NaN without any."""
+        return _ratio(self.n01, self.n00 + self.n01)
+
+    @property
+    def beta(self) -> float:
+        """n10/n1·, the share of lines at the opposite that the pole follows; NaN without any."""
+        return _ratio(self.n10, self.n10 + self.n11)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A two-state chain pooled over scenes, with intervals from a bootstrap of whole scenes.
+
+    `alpha` is P(pole → opposite), `beta` P(opposite → pole), `opposite_share` the stationary
+    π = α/(α+β) (where a long scene would settle, which is not the share of lines in short ones)
+    and `spell` the mean spell in the opposite, 1/β own lines. Where scenes differ, α and β are
+    ratios of expected counts: scenes that stay longer in a state weigh more on leaving it.
+    `n` of each estimate counts the scenes that had a transition out of the state in question.
+    """
+
+    alpha: Estimate
+    beta: Estimate
+    opposite_share: Estimate
+    spell: Estimate
+    counts: Counts
+    scenes: int
+
+
+def states(sequence: Sequence_) -> npt.NDArray[np.int8]:
+    """Return 0 for the pole, 1 for the opposite and −1 for no evidence; shape (lines,)."""
+    # A tenth of the time of a comprehension, and None becomes NaN by itself.
+    values = np.array(sequence, dtype=float)
+    return np.where(values == 1, 0, np.where(values == 0, 1, -1)).astype(np.int8)
+
+
+def count(sequence: Sequence_) -> Counts:
+    """Count the transitions of one sequence; those next to a line without evidence are dropped."""
+    found = states(sequence)
+    pairs = 2 * found[:-1] + found[1:]
+    known = (found[:-1] >= 0) & (found[1:] >= 0)
+    n00, n01, n10, n11 = np.bincount(pairs[known], minlength=4).tolist()
+    return Counts(n00, n01, n10, n11)
+
+
+def fit(
+    scenes: Scenes, *, seed: int, draws: int = DRAWS, level: float = LEVEL, unit: str = "scenes"
+) -> Chain:
+    """Estimate the chain of all `scenes`, pooling their transitions and resampling the scenes.
+
+    A share that is 0 or 1 in every scene has the bound of Clopper–Pearson with scenes as units
+    (`interval.at_edge`). `spell` is infinite where nobody returned.
+    """
+    each = [sum((count(s) for s in scene), Counts()) for scene in scenes]
+    whole = sum(each, Counts())
+    table = np.array([(c.n00, c.n01, c.n10, c.n11) for c in each], dtype=float).reshape(-1, 4)
+    alpha, beta, share = bootstrap_sums(
+        table, _rates, seed=seed, draws=draws, level=level, unit=unit
+    )
+    at_pole = int(np.count_nonzero(table[:, 0] + table[:, 1]))
+    at_opposite = int(np.count_nonzero(table[:, 2] + table[:, 3]))
+    alpha = at_edge(replace(alpha, n=at_pole))
+    beta = at_edge(replace(beta, n=at_opposite))
+    share = at_edge(replace(share, n=min(at_pole, at_opposite)))
+    if not whole.n00 + whole.n01:
+        alpha = replace(alpha, why="no transition from the pole was seen")
+    if not whole.n10 + whole.n11:
+        beta = replace(beta, why="no transition from the opposite was seen")
+        share = replace(share, why=beta.why)
+    return Chain(alpha, beta, share, _turned_over(beta), whole, len(scenes))
+
+
+@dataclass(frozen=True, slots=True)
+class Absorption:
+    """Whether the opposite can be left at all, read through a judge of known errors.
+
+    `alpha`, `beta` and `initial` (the share of first lines at the opposite) are the maximum
+    likelihood of a hidden chain; `beta` has a profile-likelihood interval, so that "not rejected"
+    comes with how much return is still possible. `statistic` is the likelihood ratio of β = 0
+    and `p` its upper tail under ½χ²₀ + ½χ²₁; `loglik` and `loglik_absorbing` are those of the two
+    models, in nats. `naive` is n10/n1· of the labels as they stand. `at_risk` is the expected
+    number of lines at the opposite that another line follows: below one there is nothing to
+    leave, and `beta` and `p` are NaN with `beta.why`.
+    """
+
+    sensitivity: float
+    specificity: float
+    initial: float
+    alpha: float
+    beta: Estimate
+    statistic: float
+    p: float
+    loglik: float
+    loglik_absorbing: float
+    naive: float
+    at_risk: float
+
+
+def absorption(
+    scenes: Scenes,
+    *,
+    sensitivity: Sequence[float],
+    specificity: Sequence[float],
+    level: float = LEVEL,
+) -> list[Absorption]:
+    """Test β = 0 by a hidden Markov chain whose emissions are fixed at the judge's Se and Sp.
+
+    A judge that errs makes returns out of nothing: with Se .9 and Sp .95 a chain that never leaves
+    the opposite shows a naive β̂ of .13. Here the opposite is called so with probability Se and the
+    pole with Sp, and (initial, α, β) maximise the likelihood of all sequences; β = 0 lies on the
+    boundary, hence the mixture of χ² (Self & Liang 1987, JASA 82:605-610). Lines without evidence
+    have emission 1: the hidden chain walks on beneath them, which `count` cannot do.
+
+    One result for each pair of `sensitivity` × `specificity`, since Se is never known exactly:
+    report all of them, and the conclusion that holds at the `worst`. Sequences are taken to be
+    independent and alike, and `beta.n` counts them; where a scene brings several (characters,
+    traits), p and the interval are too sure of themselves by as much as these move together.
+    """
+    each = [states(s) for scene in scenes for s in scene]
+    each = [s for s in each if (s >= 0).any()]
+    naive = sum((count(s) for scene in scenes for s in scene), Counts()).beta
+    return [_absorption(each, se, sp, naive, level) for se in sensitivity for sp in specificity]
+
+
+def worst(found: Sequence[Absorption]) -> Absorption | None:
+    """Return the result with the largest p: what a grid of judges allows to be said at least.
+
+    None where no result has a p.
+    """
+    return max((a for a in found if not math.isnan(a.p)), key=lambda a: a.p, default=None)
+
+
+def _rates(totals: Array) -> Array:
+    """Map totals n00, n01, n10, n11 of shape (r, 4) to α, β and π: shape (r, 3)."""
+    n00, n01, n10, n11 = totals.T
+    alpha = n01 / (n00 + n01)
+    beta = n10 / (n10 + n11)
+    return np.stack([alpha, beta, alpha / (alpha + beta)], axis=1)
+
+
+def _turned_over(beta: Estimate) -> Estimate:
+    """Return 1/β; a percentile interval is that of β turned over."""
+    value, low, high = (math.inf if x == 0 else 1 / x for x in (beta.value, beta.high, beta.low))
+    return replace(beta, value=value, low=low, high=high)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+BOUND = 16.0
+"""Logits go no further: 10⁻⁷ is as good as 0 for any number of lines that was ever judged."""
+SURE = 1e-9
+"""The least error of a judge; none at all would make a single odd label impossible."""
+STARTS = (0.02, 0.15, 0.5)
+"""Where the search for β begins. α and the initial share are found from wherever it is."""
+
+
+def _absorption(
+    each: list[npt.NDArray[np.int8]], se: float, sp: float, naive: float, level: float
+) -> Absorption:
+    n = len(each)
+
+    def unknown(why: str, at_risk: float = math.nan) -> Absorption:
+        beta = Estimate.unknown(why, n=n, unit="sequences", level=level)
+        nan = math.nan
+        return Absorption(se, sp, nan, nan, beta, nan, nan, nan, nan, naive, at_risk)
+
+    if not each:
+        return unknown("no line with evidence")
+    if not 0 <= se <= 1 or not 0 <= sp <= 1 or se + sp <= 1:
+        return unknown(f"a judge of sensitivity {se:g} and specificity {sp:g} tells nothing")
+    hidden = _Hidden.of(each, se, sp)
+    null = max((hidden.climb((-2, a), 0.0) for a in (-3.0, -1.0)), key=lambda f: f.loglik)
+    free = [hidden.climb((*null.logits, special.logit(b))) for b in STARTS]
+    # The null model is the edge of the free one, so that it may be the best of it.
+    best = max([*free, null], key=lambda f: f.loglik)
+    initial, alpha = (float(p) for p in special.expit(best.logits[:2]))
+    *_, at_risk = hidden.score(initial, alpha, best.beta)
+    if at_risk < 1:
+        return unknown("no line at the opposite that another line follows", at_risk)
+    statistic = 2 * (best.loglik - null.loglik)
+    p = float(special.chdtrc(1, statistic)) / 2 if statistic > 0 else 1.0
+    low, high = hidden.profile(best, statistic, level)
+    beta = Estimate(best.beta, low, high, level, n, "sequences")
+    return Absorption(
+        se, sp, initial, alpha, beta, statistic, p, best.loglik, null.loglik, naive, at_risk
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    logits: tuple[float, ...]
+    """Of the initial share and of α."""
+    beta: float
+    loglik: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """The emissions of all distinct sequences, padded: shapes (lines, sequences)."""
+
+    pole: Array
+    opposite: Array
+    weights: Array
+    """How many sequences are like this one: shape (sequences,)."""
+    followed: Array
+    """The weight where another line follows, 0 where none does: shape (lines − 1, sequences)."""
+
+    @classmethod
+    def of(cls, each: list[npt.NDArray[np.int8]], se: float, sp: float) -> _Hidden:
+        se, sp = (min(max(x, SURE), 1 - SURE) for x in (se, sp))
+        longest = max(map(len, each))
+        # −1 is no evidence and −2 no line; neither has anything to say of the state.
+        rows = np.full((len(each), longest), -2, dtype=np.int8)
+        for row, found in zip(rows, each, strict=True):
+            row[: len(found)] = found
+        rows, times = np.unique(rows, axis=0, return_counts=True)
+        seen = np.ascontiguousarray(rows.T)
+        said = [seen == 0, seen == 1]
+        return cls(
+            np.select(said, [sp, 1 - sp], 1.0),
+            np.select(said, [1 - se, se], 1.0),
+            times.astype(float),
+            (seen[1:] > -2) * times.astype(float),
+        )
+
+    def score(
+        self, initial: float, alpha: float, beta: float
+    ) -> tuple[float, tuple[float, float, float], float]:
+        """Return the log likelihood, its slope by the logits of the three parameters, and E[n1·].
+
+        One pass forward and one back; the slope is the expected score of the complete data
+        (Fisher's identity): for α, E[n01] − α·E[n0·], and so on.
+        """
+        lines = len(self.pole)
+        ahead = np.empty_like(self.pole)  # P(opposite | labels up to and with this line)
+        norm = np.empty_like(self.pole)
+        before: float | Array = initial
+        for t in range(lines):
+            at_opposite = before * self.opposite[t]
+            norm[t] = at_opposite + (1 - before) * self.pole[t]
+            ahead[t] = at_opposite / norm[t]
+            before = alpha + (1 - alpha - beta) * ahead[t]
+        loglik = float(np.log(norm).sum(axis=0) @ self.weights)
+        later0 = later1 = np.ones_like(self.weights)
+        n01 = n0 = n10 = n1 = 0.0
+        for t in range(lines - 2, -1, -1):
+            e0 = self.pole[t + 1] * later0 / norm[t + 1]
+            e1 = self.opposite[t + 1] * later1 / norm[t + 1]
+            later0 = e0 + alpha * (e1 - e0)
+            later1 = e1 + beta * (e0 - e1)
+            down = self.followed[t] * ahead[t]
+            up = self.followed[t] - down
+            n01 += alpha * float(up @ e1)
+            n0 += float(up @ later0)
+            n10 += beta * float(down @ e0)
+            n1 += float(down @ later1)
+        first = float(self.weights @ (ahead[0] * later1)) - initial * float(self.weights.sum())
+        return loglik, (first, n01 - alpha * n0, n10 - beta * n1), n1
+
+    def climb(self, start: Sequence[float], beta: float | None = None) -> _Fit:
+        """Find the maximum from `start`, logits of (initial, α) and of β unless it is given."""
+
+        def down(logits: Array) -> tuple[float, Array]:
+            initial, alpha, *last = (float(p) for p in special.expit(logits))
+            loglik, slope, _ = self.score(initial, alpha, last[0] if last else beta or 0.0)
+            return -loglik, -np.array(slope[: len(logits)])
+
+        # From the very bounds a logit has no slope to come back by.
+        inside = np.clip(start, -BOUND / 2, BOUND / 2)
+        bounds = [(-BOUND, BOUND)] * len(inside)
+        found = optimize.minimize(down, inside, jac=True, method="L-BFGS-B", bounds=bounds)
+        logits = tuple(float(x) for x in found.x)
+        last = float(special.expit(logits[2])) if beta is None else beta
+        return _Fit(logits[:2], last, -float(found.fun))
+
+    def profile(self, best: _Fit, statistic: float, level: float) -> tuple[float, float]:
+        """Return the β at which twice the log likelihood has fallen by the quantile of χ²₁."""
+        most = float(special.chdtri(1, 1 - level))
+        middle = float(np.clip(special.logit(best.beta), -BOUND, BOUND))
+
+        def end(way: int) -> float:
+            near = best
+
+            def above(logit: float) -> float:
+                nonlocal near
+                near = self.climb(near.logits, float(special.expit(logit)))
+                return 2 * (best.loglik - near.loglik) - most
+
+            inner, outer, step = middle, float(np.clip(middle + way, -BOUND, BOUND)), 2
+            while above(outer) < 0:
+                if abs(outer) == BOUND:
+                    return (way + 1) / 2
+                step *= 2
+                inner, outer = outer, float(np.clip(outer + way * step, -BOUND, BOUND))
+            root = optimize.brentq(above, *sorted((inner, outer)), xtol=1e-2, rtol=1e-3)
+            return float(special.expit(root))
+
+        return (end(-1) if statistic > most else 0.0), end(1)

@@ -1,0 +1,224 @@
+"""Estimates with their intervals: the bootstrap over clusters, and the proportion.
+
+The cluster is what was sampled: a scene or a block, never a turn. Turns of one scene hang
+together, and an interval that counts them as if they did not is far too short. What is estimated
+(a chain, a corrected rate, a collision) is its own module's affair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+from statsmodels.stats.proportion import proportion_confint
+
+T = TypeVar("T")
+Array = npt.NDArray[np.float64]
+
+DRAWS = 2000
+LEVEL = 0.95
+UNDEFINED = 0.1
+"""The largest share of resamples that may be undefined where an interval is still given."""
+CELLS = 4_000_000
+"""How many picks of clusters are in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval, and what it rests on.
+
+    `n` counts the units of replication and `unit` names them ("scenes", "blocks", "items").
+    `value`, `low` and `high` are NaN where they cannot be had; `why` then says the reason.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    n: int
+    unit: str
+    why: str = ""
+
+    @classmethod
+    def unknown(cls, why: str, *, n: int = 0, unit: str, level: float = LEVEL) -> Estimate:
+        """Return an estimate of which nothing is known but the reason."""
+        return cls(math.nan, math.nan, math.nan, level, n, unit, why)
+
+
+@overload
+def cluster_bootstrap(
+    clusters: Sequence[T],
+    statistic: Callable[[Sequence[T]], float],
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    unit: str = "scenes",
+) -> Estimate: ...
+
+
+@overload
+def cluster_bootstrap(
+    clusters: Sequence[T],
+    statistic: Callable[[Sequence[T]], Sequence[float] | Array],
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    unit: str = "scenes",
+) -> list[Estimate]: ...
+
+
+def cluster_bootstrap(
+    clusters: Sequence[T],
+    statistic: Callable[[Sequence[T]], Any],
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    unit: str = "scenes",
+) -> Estimate | list[Estimate]:
+    """Estimate `statistic` of whole clusters, with a percentile interval from resampled clusters.
+
+    `statistic` takes a list of clusters (records, arrays: whatever they are) and returns a float,
+    for which one Estimate comes back, or m floats, for which a list of m does. It should return
+    NaN where it cannot be computed. It is called `draws` + 1 times; where it depends on sums over
+    clusters alone, `bootstrap_sums` is a thousand times faster. See there for the interval.
+    """
+    n = len(clusters)
+    whole = np.asarray(statistic(clusters), dtype=float)
+    if n < 2:
+        values = np.empty((0, whole.size))
+    else:
+        picked = np.random.default_rng(seed).integers(0, n, size=(draws, n))
+        values = np.array(
+            [np.ravel(statistic([clusters[i] for i in row])) for row in picked], dtype=float
+        ).reshape(len(picked), whole.size)
+    found = _percentiles(whole.ravel(), values, n, level, unit)
+    return found[0] if whole.ndim == 0 else found
+
+
+def bootstrap_sums(
+    sums: npt.ArrayLike,
+    statistic: Callable[[Array], Array],
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    unit: str = "scenes",
+) -> list[Estimate]:
+    """Bootstrap clusters through their sums: an Estimate for each number that `statistic` makes.
+
+    `sums` has shape (clusters, k), one row of sufficient statistics a cluster; `statistic` maps
+    totals of shape (r, k), one resample a row, to (r,) or (r, m), with NaN where it is undefined
+    (division by nothing is taken care of). A resample is the multinomial number of times that
+    each cluster was drawn, times `sums`: 2,000 of 100 clusters take some milliseconds.
+
+    The interval is the percentile interval: it needs no standard error, stays where the statistic
+    can be (shares in [0, 1], spells above 1), and is the same on every scale, so that the
+    interval of 1/β is that of β turned over. BCa corrects more, but its acceleration comes from a
+    jackknife that is poor where clusters are few and many of them have no break at all. The
+    percentiles are those of Hesterberg's *expanded* percentile interval (2015, The American
+    Statistician 69:371-386), Φ(±√(n/(n−1))·t(n−1)) instead of 2.5% and 97.5%: with 100 clusters
+    2.3%, with ten .9%, because a plain percentile interval is as short as if the variance were
+    divided by n and the t were normal.
+
+    Resamples in which the statistic is undefined are left out; where they are more than a tenth,
+    and for fewer than two clusters, both ends are NaN.
+    """
+    table = np.asarray(sums, dtype=float)
+    if table.ndim != 2:
+        raise ValueError(f"sums: shape {table.shape}, wanted (clusters, statistics)")
+    n = len(table)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.ravel(statistic(table.sum(axis=0, keepdims=True)))
+        if n < 2:
+            values = np.empty((0, whole.size))
+        else:
+            totals = resampled_totals(table, draws, seed)
+            values = statistic(totals).reshape(draws, whole.size)
+    return _percentiles(whole, values, n, level, unit)
+
+
+def resampled_totals(table: Array, draws: int, seed: int) -> Array:
+    """Return the totals of `draws` resamples of the rows of `table`: (n, k) to (draws, k)."""
+    n = len(table)
+    rng = np.random.default_rng(seed)
+    found = []
+    for start in range(0, draws, rows := max(1, CELLS // n)):
+        part = min(rows, draws - start)
+        # Counts of picks of equal chance are multinomial, and come faster than numpy's.
+        picked = rng.integers(0, n, size=(part, n)) + n * np.arange(part)[:, None]
+        times = np.bincount(picked.ravel(), minlength=part * n).reshape(part, n)
+        found.append(times @ table)
+    return np.concatenate(found)
+
+
+def at_edge(estimate: Estimate, n: int | None = None) -> Estimate:
+    """Give a share that is 0 (or 1) in every cluster an interval that is not a point.
+
+    Resampling clusters that are all 0 gives nothing but 0, and yet 20 scenes without a break do
+    not prove that there are none. If X in [0, 1] is a cluster's share, E[X] ≤ P(X > 0), so that
+    the Clopper–Pearson bound for "no cluster of `n`" holds for the share too, and is on the safe
+    side. `n` is the number of clusters that could have shown it, by default `estimate.n`.
+    """
+    n = estimate.n if n is None else n
+    if n < 1 or estimate.value not in (0.0, 1.0):
+        return estimate
+    if estimate.low < estimate.high:
+        return estimate
+    bound = proportion(n if estimate.value else 0, n, level=estimate.level)
+    return replace(estimate, low=bound.low, high=bound.high)
+
+
+def proportion(successes: int, n: int, *, level: float = LEVEL, unit: str = "items") -> Estimate:
+    """Return successes/n of independent trials with its two-sided interval: Wilson's.
+
+    For none or all it is Clopper–Pearson's, which holds its level there and whose bound is the
+    one people quote: 0 in 1,000 leaves up to .37% (two-sided; a one-sided bound would be .30%).
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes: {successes} of {n}")
+    if n == 0:
+        return Estimate.unknown("nothing was counted", unit=unit, level=level)
+    method = "beta" if successes in (0, n) else "wilson"
+    low, high = proportion_confint(successes, n, alpha=1 - level, method=method)
+    return Estimate(successes / n, float(low), float(high), level, n, unit)
+
+
+def percentile_ends(values: Array, n: int, level: float) -> tuple[float, float]:
+    """Return the ends of the expanded percentile interval of resampled `values`, shape (draws,).
+
+    `n` is the number of clusters that were resampled. Infinite values are values; NaN are not.
+    """
+    good = np.sort(values[~np.isnan(values)])
+    if n < 2 or not len(good) or len(good) < (1 - UNDEFINED) * len(values):
+        return math.nan, math.nan
+    t = float(special.stdtrit(n - 1, (1 - level) / 2))
+    tail = float(special.ndtr(math.sqrt(n / (n - 1)) * t))
+    # An observed value at either end: between a number and infinity there is nothing to draw a
+    # line to. Counting from both ends alike makes the interval of 1/x that of x turned over.
+    rank = math.floor(tail * len(good))
+    return float(good[rank]), float(good[-1 - rank])
+
+
+def _percentiles(whole: Array, values: Array, n: int, level: float, unit: str) -> list[Estimate]:
+    found = []
+    for column, value in enumerate(whole):
+        low, high = percentile_ends(values[:, column], n, level)
+        why = ""
+        if math.isnan(value):
+            why = "cannot be computed from these data"
+        elif n < 2:
+            why = f"no interval from {n} of {unit}"
+        elif math.isnan(low):
+            why = f"undefined in more than {UNDEFINED:.0%} of the resamples"
+        if math.isnan(value):
+            low = high = math.nan
+        found.append(Estimate(float(value), low, high, level, n, unit, why))
+    return found
