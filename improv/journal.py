@@ -22,6 +22,8 @@ from improv.record import Block, Call, Draw
 FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
 LIMITS = "limits.jsonl"
 """What lies beside the journals and is none: the history of the limits of endpoints."""
+VERDICTS = "verdicts.jsonl"
+"""What judges have said and no table holds yet; it is no host's journal either."""
 _CALL = b'[["'
 
 
@@ -93,7 +95,7 @@ class Journaled:
     def refresh(self) -> Journaled:
         """Read what was written since, up to the last whole line of each file."""
         for file in sorted(self._folder.glob("*.jsonl")):
-            if file.name == LIMITS or not file.is_file():
+            if file.name in (LIMITS, VERDICTS) or not file.is_file():
                 continue
             start = self._read.get(file.name, 0)
             with file.open("rb") as source:

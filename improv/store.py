@@ -8,6 +8,7 @@
       journal/study.yaml    the study as it was when the run was made, to compare
       shards/<host>-<n>.*   finished trials, which count when all five files are there
       trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
+      verdicts.parquet      what judges said, from journal/verdicts.jsonl once a scoring is over
       aside/                what was found torn or foreign
 
 While a run plays, its hosts write shards; when it ends they are compacted into the tables,
@@ -39,7 +40,7 @@ import pyarrow.parquet as pq
 
 from improv.branch import keeps, shared
 from improv.errors import RunError, first_line
-from improv.journal import Journaled
+from improv.journal import VERDICTS, Journaled
 from improv.lock import unwritable
 from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
 from improv.study import Study, resolved, unresolved
@@ -200,8 +201,20 @@ class RunFolder:
             (folder / "journal/limits.jsonl").unlink(missing_ok=True)
         if finished:
             for file in folder.glob("journal/*"):
-                if file.is_file():
+                # What judges said stands in no table until their scores do.
+                if file.is_file() and file.name != VERDICTS:
                     file.unlink(missing_ok=True)
+
+    def keep_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
+        """Write the tables of scores and verdicts anew, each whole or not at all. Raises OSError.
+
+        Nobody may be playing the run, and its shards must have been compacted. The verdicts come
+        first: scores are made of them, and not the other way round.
+        """
+        found = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
+        self.write_table("verdicts", found)
+        self.write_table("scores", pa.Table.from_pylist(score_rows(scores), schema=SCHEMAS["scores"]))
+        (self.local / "journal" / VERDICTS).unlink(missing_ok=True)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write one whole table, sorted and compressed, under a temporary name first."""

@@ -103,6 +103,31 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("evidence", _TEXT),
         ]
     ),
+    "verdicts": pa.schema(
+        [
+            *_IDENTITY,
+            ("turn", pa.int32()),
+            ("character", _TEXT),
+            ("measure", _TEXT),
+            ("version", _TEXT),
+            ("judge", _TEXT),
+            ("endpoint", _TEXT),
+            ("item", _TEXT),
+            ("prompt", _TEXT),
+            ("options", _TEXTS),
+            ("reply", _TEXT),
+            ("answer", _TEXT),
+            ("value", pa.float64()),
+            ("truth", pa.float64()),
+            ("evidence", _TEXT),
+            ("error", _TEXT),
+            ("prompt_tokens", pa.int32()),
+            ("completion_tokens", pa.int32()),
+            ("cost", pa.float64()),
+            ("started", pa.float64()),
+            ("latency", pa.float64()),
+        ]
+    ),
     "limits": pa.schema(
         [
             ("endpoint", _TEXT),
@@ -121,7 +146,11 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 Trials and branches are rows of one table: a branch has an `origin` ("branch", "regeneration",
 "probe"), its `parent` branch, and the last turn that it shares with it, its `fork`. The other
-tables hold a branch's own rows only."""
+tables hold a branch's own rows only.
+
+A verdict is what one judge said of one `item`: what it read (`prompt`, with the `options` in the
+order shown), its raw `reply`, the option that was read in it, and what that counts. `truth` is
+null but for planted lines, whose measure begins with "calibration:"."""
 
 PLAYED = ("turns", "calls", "blocks", "scores", "trials")
 """The tables that a host writes, the one last whose rows make the others count."""
@@ -129,6 +158,7 @@ PLAYED = ("turns", "calls", "blocks", "scores", "trials")
 CLOCKED = {
     "trials": ("seconds", "retries", "cached_tokens"),
     "calls": ("started", "latency", "waited", "retries", "retried", "endpoint", "cached_tokens"),
+    "verdicts": ("started", "latency", "endpoint"),
     "limits": tuple(SCHEMAS["limits"].names),
 }
 """Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
@@ -139,12 +169,13 @@ SORT = {
     "calls": ["trial", "branch", "turn", "purpose", "role", "attempt"],
     "blocks": ["id"],
     "scores": ["trial", "branch", "turn", "measure", "character"],
+    "verdicts": ["trial", "branch", "turn", "measure", "character", "judge", "item"],
     "limits": ["endpoint", "at"],
 }
 CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
 _TURN_FIELDS = [f.name for f in fields(Turn) if f.name != "acts"]
 _EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
-_NULLABLE = {"turn", "value", "failure_turn", "prompt_tokens", "completion_tokens", "cached_tokens"}
+_NULLABLE = {"turn", "value", "truth", "failure_turn", "prompt_tokens", "completion_tokens", "cached_tokens"}
 
 
 def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:
