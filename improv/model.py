@@ -54,6 +54,8 @@ class Ask:
 Drawer = Callable[[Ask], Awaitable[Call]]
 """Answers a scene's asks: from the journal what was drawn before, from a model what was not."""
 
+Reader = Callable[[Json], tuple[str, str]]
+
 
 class Models:
     """Makes calls to every endpoint that a batch of scenes needs, with one client for each.
@@ -77,8 +79,12 @@ class Models:
         self._urls: dict[str, str] = {}
         self._halted = asyncio.Event()
 
-    async def complete(self, ask: Ask) -> Call:
-        """Make the call. A call that fails for good comes back with `error` set, never raises."""
+    async def complete(self, ask: Ask, read: Reader | None = None) -> Call:
+        """Make the call. A call that fails for good comes back with `error` set, never raises.
+
+        `read` takes text and finish reason out of the response where they are not the plain
+        ones; it raises ModelError where they are not there.
+        """
         body = request_body(ask)
         started = time.time()
         clock = time.perf_counter()
@@ -96,7 +102,7 @@ class Models:
                 url = await self.address(ask.model)
                 endpoint = public(url)
                 found = await self._post(url, ask.model, body, trip)
-            reply, finish = _reply(found)
+            reply, finish = (read or _reply)(found)
         except ModelError as e:
             reply, finish, error = "", "error", f"{e.kind}: {e}"
         except MachineError as e:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from improv.puppet_judge import JUDGED, judged, options_of
 from improv.record import Json, digest, seed_of
 from improv.scene import Puppet
 
@@ -114,6 +115,8 @@ class Shown:
 
 def answer(body: Json, spec: Puppet) -> Json:
     """Return the response body for a request body. Raises ValueError for one that asks nothing."""
+    if body.get("echo"):
+        return _echoed(body, spec)
     shown = read(body)
     kind = "chat.completion" if shown.chat else "text_completion"
     choices = []
@@ -303,6 +306,9 @@ def _reply(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, flo
         return "", math.log(spec.mute)
     garbled = dice.roll("garble") < spec.garble
     schema = _schema(body)
+    options = options_of(schema)
+    if spec.judge is not None and options and JUDGED in shown.prompt:
+        return judged(shown.prompt, options, sentences(spec)[1], spec.judge, dice.roll), 0.0
     if schema is not None:
         text = orjson.dumps(fill(schema, dice)).decode()
         return (_garbled_json(text, dice) if garbled else text), 0.0
@@ -414,6 +420,46 @@ def _text_logprobs(text: str, likelihood: float, wanted: int) -> Json:
         "top_logprobs": [dict(_rivals(pair, wanted)) for pair in pairs] if wanted else None,
         "text_offset": offsets,
     }
+
+
+def _echoed(body: Json, spec: Puppet) -> Json:
+    """Return a completions prompt with the log-probability of its last line, as vLLM does.
+
+    All of it stands at the line's first token. What no puppet would say is all but impossible.
+    """
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str):
+        raise ValueError("'echo' needs a 'prompt' that is one string")
+    start = prompt.rfind("\n") + 1
+    cue = _CUE.match(prompt[start:])
+    end = start + (cue.end() if cue else 0)
+    shown = read({**body, "prompt": prompt[:end]})
+    line, p = prompt[end:], opposite_chance(shown, spec)
+    likelihood = -float(count_tokens(line)) * _STRANGE
+    for options, chance in zip(sentences(spec), (1 - p, p), strict=True):
+        if _any_of(options, line):
+            likelihood = math.log(max(chance, 1e-12) / len(options))
+    pieces = _PIECE.findall(prompt[:end])
+    before = _text_logprobs(prompt[:end], 0.0, 1)
+    after = _text_logprobs(line, likelihood, 1)
+    logprobs = {
+        "tokens": before["tokens"] + after["tokens"],
+        "token_logprobs": [None, *before["token_logprobs"][1:], *after["token_logprobs"]],
+        "text_offset": before["text_offset"] + [end + at for at in after["text_offset"]],
+        "top_logprobs": None,
+    }
+    tokens = len(pieces) + len(after["tokens"])
+    usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+    choice = {"index": 0, "text": prompt, "finish_reason": "length", "logprobs": logprobs}
+    return {
+        "id": f"cmpl-{digest(shown.key)}", "object": "text_completion", "created": 0,
+        "model": body.get("model") or "puppet", "choices": [choice],
+        "usage": usage | {"prompt_tokens_details": {"cached_tokens": 0}},
+    }  # fmt: skip
+
+
+_STRANGE = 7.0
+"""Nats that a puppet takes for each token of a line that is none of its sentences."""
 
 
 def _schema(body: Json) -> Any:
