@@ -1,0 +1,63 @@
+"""Blind attribution: who said this? Characters that blur into one cannot be told apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import orjson
+
+from improv.measure.judge import Item, harmless, item, one_line, own, persona
+from improv.measure.wording import WHO
+from improv.record import Score, Transcript
+from improv.scene import Character, Scene
+
+VERSION = "attribution-1"
+MASK = "[name]"
+
+
+def items(transcript: Transcript, scene: Scene) -> list[Item]:
+    """Return a question for each own line, its options the cast: 1 where its speaker is named."""
+    if len(scene.cast) < 2:
+        return []
+    described = "\n\n".join(_described(c) for c in scene.cast)
+    found = []
+    for c in scene.cast:
+        options: dict[str, float | None] = {
+            # As a prompt shows them, so that an answer is one of the options.
+            harmless(each.name): float(each.name == c.name)
+            for each in scene.cast
+        }
+        for turn in own(transcript, c.name)[0]:
+            line = masked(one_line(turn.text), scene)
+            found.append(
+                item(
+                    turn, "attribution", VERSION, WHO, options,
+                    evidence={"line": line}, cast=described, line=line,
+                )
+            )  # fmt: skip
+    return found
+
+
+def masked(line: str, scene: Scene) -> str:
+    """Return a line with every name of the cast masked, whole words in any case."""
+    names = sorted((n for c in scene.cast for n in (c.name, *c.aliases)), key=len, reverse=True)
+    return re.sub(
+        "|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in names), MASK, line, flags=re.IGNORECASE
+    )
+
+
+def confusion(scores: Iterable[Score]) -> dict[str, dict[str, int]]:
+    """Return speaker → who was named → how often. What could not be read is under ""."""
+    table: dict[str, dict[str, int]] = {}
+    for s in scores:
+        if s.measure == "attribution":
+            said = orjson.loads(s.evidence or "{}").get("answer", "")
+            row = table.setdefault(s.character, {})
+            row[said] = row.get(said, 0) + 1
+    return table
+
+
+def _described(c: Character) -> str:
+    samples = "".join(f"\n- {line}" for line in c.samples[:2])
+    return persona(c) + (f"\nSays things like:{samples}" if samples else "")

@@ -1,0 +1,120 @@
+"""Dispersion: how far apart the draws of one turn lie, as discrete acts and as vectors.
+
+The collision probability ĉ = Σ n(n−1) / (R(R−1)) is unbiased for the chance that two draws are the
+same act, where plug-in entropy is not. The energy distance (Székely and Rizzo 2013,
+doi:10.1016/j.jspi.2013.03.018) compares two groups of draws over any vectors.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import orjson
+
+from improv.measure.stylometry import trigrams
+from improv.record import Score, Turn
+
+VERSION = "dispersion-1"
+Vector = Mapping[str, float]
+_CLAUSE = re.compile(r"[.!?…,;:。！？]|\s[—–-]\s")
+_STAGED = re.compile(r"\([^()]*\)")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def act(text: str, options: Sequence[str] = ()) -> str:
+    """Return the discrete act of a line: the option that it mentions first, or else its first
+    clause, folded. "" for a line of no words, and for one that mentions no option."""
+    spoken = " ".join(_WORD.findall(_STAGED.sub(" ", text).casefold()))
+    if options:
+        places = {o: _place(o, spoken) for o in options}
+        found = [o for o in options if places[o] >= 0]
+        return min(found, key=lambda o: (places[o], -len(o))) if found else ""
+    for clause in _CLAUSE.split(_STAGED.sub(" ", text)):
+        words = _WORD.findall(clause.casefold())
+        if words:
+            return " ".join(words)
+    return ""
+
+
+def collision(acts: Sequence[str]) -> float | None:
+    """Return ĉ over the acts that could be read, None with fewer than two."""
+    counts = Counter(a for a in acts if a)
+    n = sum(counts.values())
+    return sum(k * (k - 1) for k in counts.values()) / (n * (n - 1)) if n > 1 else None
+
+
+def distance(one: Vector, other: Vector) -> float:
+    """Return the Euclidean distance of two vectors, each brought to length 1."""
+    a, b = _unit(one), _unit(other)
+    return math.sqrt(sum((a.get(k, 0.0) - b.get(k, 0.0)) ** 2 for k in sorted({*a, *b})))
+
+
+def spread(vectors: Sequence[Vector]) -> float | None:
+    """Return the mean distance of two different draws, None with fewer than two."""
+    pairs = [distance(a, b) for a, b in combinations(vectors, 2)]
+    return sum(pairs) / len(pairs) if pairs else None
+
+
+def energy(one: Sequence[Vector], other: Sequence[Vector]) -> float | None:
+    """Return the squared energy distance 2E|X−Y| − E|X−X'| − E|Y−Y'| of two groups of draws, its
+    means over different draws and so unbiased; None where a group has fewer than two."""
+    within, without = spread(one), spread(other)
+    if within is None or without is None:
+        return None
+    across = [distance(a, b) for a in one for b in other]
+    return 2 * sum(across) / len(across) - within - without
+
+
+def of_turn(
+    draws: Sequence[Turn], parent: str, options: Sequence[str] = (), *, certain: bool = False
+) -> Score:
+    """Score one turn from all draws of it: ĉ, with the acts counted and the spread beside it.
+
+    Where the model cannot but repeat itself (`certain`: temperature 0), ĉ would be 1 for nothing,
+    and is missing.
+    """
+    turn = draws[0]
+    acts = [act(d.text, options) if d.kind == "line" else "" for d in draws]
+    vectors = [trigrams(d.text) for d in draws if d.kind == "line"]
+    evidence = {
+        "draws": len(draws), "unread": acts.count(""), "spread": spread(vectors),
+        "counts": dict(Counter(a for a in acts if a).most_common()),
+        "why": "at temperature 0 all draws are one" if certain else "",
+    }  # fmt: skip
+    return Score(
+        turn.trial, parent, turn.turn, turn.speaker, "dispersion", VERSION,
+        None if certain else collision(acts), orjson.dumps(evidence).decode(),
+    )  # fmt: skip
+
+
+def of_arms(
+    trial: str, parent: str, turn: int, arms: Mapping[str, Sequence[Turn]], *, certain: bool = False
+) -> list[Score]:
+    """Score each arm of a branching: how far its next lines lie from the first arm's."""
+    vectors = {
+        arm: [trigrams(t.text) for t in turns if t.kind == "line"] for arm, turns in arms.items()
+    }
+    first = next(iter(arms))
+    return [
+        Score(
+            trial, parent, turn, arm, "dispersion:energy", VERSION,
+            None if certain else energy(found, vectors[first]),
+            orjson.dumps({"arm": arm, "against": first, "draws": len(found)}).decode(),
+        )
+        for arm, found in vectors.items() if arm != first
+    ]  # fmt: skip
+
+
+def _place(option: str, spoken: str) -> int:
+    words = " ".join(_WORD.findall(option.casefold()))
+    found = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", spoken) if words else None
+    return found.start() if found else -1
+
+
+def _unit(vector: Vector) -> dict[str, float]:
+    length = math.sqrt(sum(v * v for v in vector.values())) or 1.0
+    return {k: v / length for k, v in vector.items()}

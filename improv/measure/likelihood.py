@@ -1,0 +1,123 @@
+"""Likelihood: how much likelier a line is from its speaker than from its opposite, in nats.
+
+log P(line | own persona) − log P(line | opposite persona), and against the rest of the cast. The
+personas are of one form, and all that differs is who they say the speaker is. It needs an endpoint
+that scores a given text (vLLM: completions with echo and logprobs); llama.cpp cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import orjson
+
+from improv.errors import ModelError
+from improv.measure.judge import Item, Verdict, before, by, one_line, own
+from improv.record import Json, Score, Transcript
+from improv.scene import Character, Scene
+
+VERSION = "likelihood-1"
+OWN, OPPOSITE = "own", "opposite"
+ECHO: Json = {"echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 1.0}
+"""What a completions request says to have its own prompt scored."""
+
+
+def items(transcript: Transcript, scene: Scene) -> list[Item]:
+    """Return each own line with each persona it is to be scored under, one line's together."""
+    found = []
+    for c in scene.cast:
+        personas = {OWN: _nature(c)}
+        if c.traits:
+            personas[OPPOSITE] = _nature(c, flipped=True)
+        personas |= {o.name: _nature(o) for o in scene.cast if o is not c and _nature(o)}
+        if not personas[OWN]:
+            continue
+        for turn in own(transcript, c.name)[0]:
+            for who, nature in personas.items():
+                found.append(
+                    Item(
+                        turn.trial, turn.branch, turn.turn, c.name, "likelihood", VERSION,
+                        _document(transcript, scene, turn.turn, c, nature, before(transcript, turn)),
+                        place=who, given=f" {one_line(turn.text)}",
+                        evidence=orjson.dumps({"persona": who}).decode(),
+                    )
+                )  # fmt: skip
+    return found
+
+
+def logprob(response: Json, given: str) -> tuple[str, str]:
+    """Read the log-probability of `given`, with which the prompt of a completions response ends.
+
+    Returns it as JSON {"logprob", "tokens"}, and how the reply ended. A token that stands across
+    the border counts as the line's. Raises ModelError where the endpoint scores no given text.
+    """
+    try:
+        choice = response["choices"][0]
+        found = choice["logprobs"]
+        text, offsets, values = choice["text"], found["text_offset"], found["token_logprobs"]
+        ends = [*offsets[1:], len(text)]
+        start = text.rindex(given)
+        mine = [v for v, end in zip(values, ends, strict=True) if end > start]
+        total = float(sum(mine))
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise ModelError(
+            "this endpoint does not score a given text: the measure 'likelihood' needs "
+            "/v1/completions with echo and logprobs, as vLLM has it; llama.cpp, and so the "
+            "embedded model, has not",
+            kind="unscored",
+        ) from None
+    told = orjson.dumps({"logprob": total, "tokens": len(mine)}).decode()
+    return told, str(choice.get("finish_reason") or "")
+
+
+def read(reply: str) -> Verdict:
+    """Read a journaled log-probability."""
+    try:
+        return Verdict(reply, "", float(orjson.loads(reply)["logprob"]))
+    except (ValueError, KeyError, TypeError):
+        return Verdict(reply, "", None)
+
+
+def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) -> list[Score]:
+    """Score each line all of whose personas were scored: `likelihood` against the opposite and
+    `likelihood:others` against the mean of the other members of the cast."""
+    scores = []
+    for _, group in groupby(asked, key=lambda a: (a.trial, a.branch, a.turn, a.character)):
+        mine = list(group)
+        if any(a.id not in verdicts for a in mine):
+            continue
+        found = {a.place: verdicts[a.id].value for a in mine}
+        one, rest = mine[0], {k: v for k, v in found.items() if k not in (OWN, OPPOSITE)}
+        known = [v for v in rest.values() if v is not None]
+        mean = sum(known) / len(known) if known and len(known) == len(rest) else None
+        evidence = {OWN: found[OWN], OPPOSITE: found.get(OPPOSITE), "others": rest}
+        for measure, against in (("likelihood", found.get(OPPOSITE)), ("likelihood:others", mean)):
+            if measure == "likelihood" and OPPOSITE not in found:
+                continue
+            if measure == "likelihood:others" and not rest:
+                continue
+            own_value = found[OWN]
+            value = None if own_value is None or against is None else own_value - against
+            scores.append(
+                Score(
+                    one.trial, one.branch, one.turn, one.character, measure,
+                    by(VERSION, judge), value, orjson.dumps(evidence).decode(),
+                )
+            )  # fmt: skip
+    return scores
+
+
+def _nature(c: Character, *, flipped: bool = False) -> str:
+    """Return a persona in one form for all: traits, and manner unless they are turned round."""
+    pairs = [(t.opposite, t.pole) if flipped else (t.pole, t.opposite) for t in c.traits]
+    parts = ["Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "."] if pairs else []
+    return " ".join(parts)
+
+
+def _document(
+    transcript: Transcript, scene: Scene, turn: int, c: Character, nature: str, earlier: str
+) -> str:
+    cast = "\n".join(f"{o.name.upper()}, {o.role}" for o in scene.cast)
+    head = f"{scene.title.upper()}\n\n{cast}\n\n{c.name.upper()}: for the actor only. {nature}"
+    return f"{head}\n\n{earlier}\n{c.name.upper()}:"

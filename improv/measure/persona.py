@@ -1,0 +1,121 @@
+"""Consistency by a judge: each line against the persona, and a character's lines with each other.
+
+P2L is the mean of the lines' scores, 1 − (1/T) Σ J(persona, line); L2L is 1 − conflicting pairs
+over pairs read (Abdulhai et al. 2025, arXiv 2511.00222). The pairs grow as T², so their count is
+kept beside the number, and above a cap they are sampled by hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import orjson
+
+from improv.measure.judge import Item, Verdict, before, by, item, one_line, own, persona
+from improv.measure.wording import PAIR, PERSONA
+from improv.record import Json, Score, Transcript, Turn, seed_of
+from improv.scene import Character, Scene
+
+VERSION = "p2l-1"
+L2L_VERSION = "l2l-1"
+PAIRS = 60
+"""At most so many pairs of one character's lines are compared."""
+OPTIONS: dict[str, float | None] = {
+    "no contradiction": 1.0, "contradiction": 0.0, "unreadable": None,
+}  # fmt: skip
+
+
+def items(transcript: Transcript, scene: Scene) -> list[Item]:
+    """Return a question for each own line: does it contradict the persona?"""
+    return [
+        ask(transcript, turn, c) for c in scene.cast for turn in own(transcript, c.name)[0]
+    ]
+
+
+def ask(
+    transcript: Transcript,
+    turn: Turn,
+    c: Character,
+    *,
+    line: str = "",
+    truth: float | None = None,
+    more: Json | None = None,
+) -> Item:
+    """Return the question about one line, or about the planted `line` in its place."""
+    said = one_line(line or turn.text)
+    planted = {"truth": truth} | (more or {})
+    return item(
+        turn,
+        "calibration:p2l" if line else "p2l",
+        VERSION,
+        PERSONA,
+        OPTIONS,
+        place=said if line else "",
+        truth=truth,
+        evidence={"line": said} | (planted if line else {}),
+        name=c.name.upper(),
+        persona=persona(c),
+        before=before(transcript, turn),
+        line=f"{c.name.upper()}: {said}",
+    )
+
+
+def pairs(transcript: Transcript, scene: Scene, cap: int = PAIRS) -> list[Item]:
+    """Return a question for each pair of a character's lines, a sample of them above `cap`."""
+    found = []
+    for c in scene.cast:
+        lines = [t for t in transcript.lines(c.name) if t.kind == "line"]
+        all_pairs = list(combinations(lines, 2))
+        kept = sorted(all_pairs, key=lambda p: seed_of("pair", p[0].text, p[1].text, p[1].turn))
+        for one, other in sorted(kept[:cap], key=lambda p: (p[0].turn, p[1].turn)):
+            found.append(
+                item(
+                    _of_scene(transcript, other),
+                    "l2l",
+                    L2L_VERSION,
+                    PAIR,
+                    OPTIONS,
+                    place=f"{one.turn}-{other.turn}",
+                    evidence={"pair": [one.turn, other.turn], "pairs": len(all_pairs)},
+                    name=c.name.upper(),
+                    line=one_line(one.text),
+                    other=one_line(other.text),
+                )
+            )
+    return found
+
+
+def line_to_line(
+    asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str
+) -> list[Score]:
+    """Return 1 − conflicts / pairs read for each character all of whose pairs were judged.
+
+    `verdicts` are by item. The evidence counts all pairs, those compared, and those read.
+    """
+    scores = []
+    for who in dict.fromkeys((a.trial, a.branch, a.character) for a in asked):
+        mine = [a for a in asked if (a.trial, a.branch, a.character) == who]
+        if any(a.id not in verdicts for a in mine):
+            continue
+        facts = [orjson.loads(a.evidence) for a in mine]
+        values = [verdicts[a.id].value for a in mine]
+        read = [v for v in values if v is not None]
+        bad = [f["pair"] for f, v in zip(facts, values, strict=True) if v == 0]
+        evidence = {
+            "pairs": facts[0]["pairs"], "compared": len(mine), "read": len(read),
+            "conflicts": len(bad), "conflicting": bad,
+        }  # fmt: skip
+        value = 1 - len(bad) / len(read) if read else None
+        version = by(L2L_VERSION, judge)
+        scores.append(
+            Score(who[0], who[1], None, who[2], "l2l", version, value, orjson.dumps(evidence).decode())
+        )
+    return scores
+
+
+def _of_scene(transcript: Transcript, turn: Turn) -> Turn:
+    """A pair belongs to the branch that is compared, though its lines may be the parent's."""
+    return Turn(
+        transcript.trial, transcript.branch, turn.turn, turn.seq, turn.kind, turn.speaker, turn.text
+    )

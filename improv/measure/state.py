@@ -1,0 +1,54 @@
+"""Trait state: each line of each trait is at its pole, at its opposite, or neither. Needs a judge."""
+
+from __future__ import annotations
+
+from improv.measure.judge import Item, before, item, one_line, own
+from improv.measure.wording import STATE
+from improv.record import Transcript, Turn
+from improv.scene import Character, Scene, Trait
+
+VERSION = "state-1"
+
+
+def measure_of(trait: Trait) -> str:
+    return f"state:{trait.pole}/{trait.opposite}"
+
+
+def items(transcript: Transcript, scene: Scene) -> list[Item]:
+    """Return a question for each own line and trait: 1 pole, 0 opposite, .5 neither."""
+    return [
+        ask(transcript, turn, c, trait)
+        for c in scene.cast
+        for turn in own(transcript, c.name)[0]
+        for trait in c.traits
+    ]
+
+
+def ask(
+    transcript: Transcript,
+    turn: Turn,
+    c: Character,
+    trait: Trait,
+    *,
+    line: str = "",
+    truth: float | None = None,
+) -> Item:
+    """Return the question about one line, or about the planted `line` in its place."""
+    planted = {"truth": truth, "pole": trait.pole, "opposite": trait.opposite}
+    said = one_line(line or turn.text)
+    return item(
+        turn,
+        f"calibration:{measure_of(trait)}" if line else measure_of(trait),
+        VERSION,
+        STATE,
+        {trait.pole: 1.0, trait.opposite: 0.0, "neither": 0.5, "unreadable": None},
+        place=said if line else "",
+        truth=truth,
+        evidence={"line": said} | (planted if line else {}),
+        name=c.name.upper(),
+        role=c.role,
+        pole=trait.pole,
+        opposite=trait.opposite,
+        before=before(transcript, turn),
+        line=f"{c.name.upper()}: {said}",
+    )
