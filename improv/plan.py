@@ -170,6 +170,11 @@ class Plan(Strict):
         data = self.model_dump(mode="json", by_alias=True)
         return digest(json.dumps(data, sort_keys=True, ensure_ascii=False), size=16)
 
+    @property
+    def of_arms(self) -> bool:
+        """Whether its units are branches, because a contrast names their arms."""
+        return any(ARM in where for _, where in self.wheres())
+
     def wheres(self) -> Iterator[tuple[tuple[str | int, ...], Where]]:
         """Yield every `where` of the plan with its place."""
         for i, contrast in enumerate(self.contrasts):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ EVERYBODY = "everybody"
 ON_TRIALS = ("probe", "dispersion")
 """Measures whose scores count for the trial that they were taken from, whatever their branch."""
 
-Frame = pd.DataFrame
+Frame: TypeAlias = pd.DataFrame
 
 
 @dataclass(frozen=True)

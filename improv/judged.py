@@ -1,0 +1,166 @@
+"""What judges' verdicts are worth: how they did on planted lines, arm by arm, and what follows.
+
+A judge that cannot tell planted lines apart decides nothing. One that can errs at known rates:
+each arm's numbers are corrected for that arm's own rates, so that a judge who errs more in one
+arm than in another makes no effect out of it. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from improv.record import MAIN, seed_of
+from improv.stats.calibration import (
+    Confusion,
+    Difference,
+    Verdict,
+    agreement,
+    can_judge,
+    differs,
+    rogan_gladen_scenes,
+)
+from improv.stats.contrast import Contrast, complete, contrast
+from improv.stats.interval import Estimate
+from improv.unit import Frame, Tables, named
+
+PLANTED = "calibration:"
+"""What stands before the name of a measure whose planted lines were judged."""
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One judge on one measure: its confusion in each condition, and whether it may judge.
+
+    `arms` maps a condition to what planted lines showed there; `difference` is whether it errs
+    alike in all; `agreement` is Krippendorff's alpha with the other judges of the same lines.
+    """
+
+    measure: str
+    judge: str
+    arms: Mapping[str, tuple[Confusion, Verdict]]
+    difference: Difference
+    agreement: Estimate
+
+    @property
+    def able(self) -> bool:
+        return bool(self.arms) and all(verdict.able for _, verdict in self.arms.values())
+
+
+def judge_of(given: Tables, measure: str) -> str:
+    """Return the judge whose verdicts the scores of a measure are, "" where no judge made them.
+
+    A version ends in "@" and the judge's name where there is one.
+    """
+    versions = named(given.scores, measure)["version"].unique()
+    judges = sorted({v.partition("@")[2] for v in versions if "@" in v})
+    return ", ".join(judges)
+
+
+def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:
+    """Return what each judge showed on each measure that planted lines were judged for."""
+    conditions = trials[trials["branch"] == MAIN].set_index("trial")["condition"]
+    planted = verdicts[verdicts["measure"].str.startswith(PLANTED) & (verdicts["error"] == "")]
+    planted = planted.assign(condition=planted["trial"].map(conditions))
+    found = []
+    family = planted["measure"].str.removeprefix(PLANTED).str.partition(":")[0]
+    for (measure, judge), rows in planted.groupby([family, "judge"], sort=True):
+        arms = {}
+        for condition, part in rows.groupby("condition", sort=True):
+            confusion = Confusion.of(zip(part["truth"], part["value"], strict=True))
+            arms[str(condition)] = (confusion, can_judge(confusion))
+        confusions = {name: confusion for name, (confusion, _) in arms.items()}
+        where = seed_of("judged", seed, measure, judge)
+        found.append(
+            Judged(
+                str(measure), str(judge), arms, differs(confusions, seed=where),
+                _agreement(verdicts, str(measure), where),
+            )
+        )  # fmt: skip
+    return found
+
+
+def corrected(called: Frame, judges: Judged, *, seed: int) -> dict[str, Estimate]:
+    """Return condition → its share of lines at the opposite, corrected by Rogan and Gladen.
+
+    `called` has a row for each unit: condition, broken (lines called opposite) and read.
+    """
+    rates = {}
+    for condition, part in called.groupby("condition", sort=False):
+        if condition in judges.arms:
+            confusion, _ = judges.arms[str(condition)]
+            rates[str(condition)] = rogan_gladen_scenes(
+                part["broken"].tolist(), part["read"].tolist(), confusion,
+                seed=seed_of("corrected", seed, condition),
+            )  # fmt: skip
+    return rates
+
+
+def corrected_contrast(
+    values: Mapping[str, Mapping[str, float | None]],
+    weights: Mapping[str, float],
+    confusions: Mapping[str, Confusion],
+    *,
+    name: str,
+    seed: int,
+) -> Contrast:
+    """Return a contrast of shares, each corrected for how its own arm was judged.
+
+    The correction is linear in the share, so a block's is (share + Sp − 1)/(Se + Sp − 1). The
+    variance is that between blocks plus that of the correction, from Beta(x + ½, n − x + ½)
+    draws of each arm's Se and Sp; the interval and p are normal. Arms lack a value where their
+    judge's Se + Sp is not above 1.
+    """
+    used = {cell: w for cell, w in weights.items() if w}
+    right = {cell: _map(values[cell], _rates(confusions[cell])) for cell in used}
+    plain = contrast(right, weights, name=name, seed=seed, planned=True)
+    table, _ = complete(values, weights)
+    if not len(table) or math.isnan(plain.estimate.value):
+        return plain
+    rng = np.random.default_rng(seed_of("correction", seed, name))
+    means, shifted = table.mean(axis=0), np.zeros(DRAWS)
+    for (cell, weight), mean in zip(used.items(), means, strict=True):
+        c = confusions[cell]
+        se = rng.beta(c.hits + 0.5, c.misses + 0.5, size=DRAWS)
+        sp = rng.beta(c.clears + 0.5, c.alarms + 0.5, size=DRAWS)
+        youden = np.maximum(se + sp - 1, 0.05)
+        shifted += weight * (mean + sp - 1) / youden
+    between = (plain.sd**2 / plain.blocks) if plain.blocks > 1 else math.nan
+    error = math.sqrt(between + float(shifted.var(ddof=1)))
+    half = float(stats.norm.ppf((1 + plain.estimate.level) / 2)) * error
+    value = plain.estimate.value
+    p = float(2 * stats.norm.sf(abs(value) / error)) if error > 0 else plain.p
+    estimate = replace(plain.estimate, low=value - half, high=value + half)
+    return replace(plain, estimate=estimate, p=p)
+
+
+def _rates(confusion: Confusion) -> tuple[float, float]:
+    return confusion.sensitivity().value, confusion.specificity().value
+
+
+def _map(values: Mapping[str, float | None], rates: tuple[float, float]) -> dict[str, float | None]:
+    se, sp = rates
+    if not se + sp > 1:
+        return dict.fromkeys(values)
+    return {
+        block: None if v is None else (v + sp - 1) / (se + sp - 1) for block, v in values.items()
+    }
+
+
+def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
+    """Return the agreement of all judges on the lines that were played, whole scenes resampled."""
+    rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(PLANTED)]
+    rows = rows[rows["measure"].str.partition(":")[0] == measure]
+    judges = sorted(rows["judge"].unique())
+    if len(judges) < 2:
+        return Estimate.unknown("one judge alone", unit="scenes")
+    place = ["trial", "branch", "turn", "character", "measure", "item"]
+    wide = rows.pivot_table(index=place, columns="judge", values="value", dropna=False)
+    wide = wide.reindex(columns=judges)
+    ratings = [[None if math.isnan(v) else float(v) for v in wide[j]] for j in judges]
+    return agreement(ratings, seed=seed, scenes=wide.index.get_level_values("trial").tolist())
