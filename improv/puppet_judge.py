@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from improv.scene import Judging
+from improv.playing import Judging
 
 JUDGED = "<line>"
 """What stands before each line that a judge is to judge, and in no other prompt."""

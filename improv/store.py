@@ -213,7 +213,8 @@ class RunFolder:
         """
         found = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
         self.write_table("verdicts", found)
-        self.write_table("scores", pa.Table.from_pylist(score_rows(scores), schema=SCHEMAS["scores"]))
+        rows = score_rows(scores)
+        self.write_table("scores", pa.Table.from_pylist(rows, schema=SCHEMAS["scores"]))
         (self.local / "journal" / VERDICTS).unlink(missing_ok=True)
 
     def write_table(self, name: str, table: pa.Table) -> None:

@@ -175,7 +175,10 @@ SORT = {
 CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
 _TURN_FIELDS = [f.name for f in fields(Turn) if f.name != "acts"]
 _EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
-_NULLABLE = {"turn", "value", "truth", "failure_turn", "prompt_tokens", "completion_tokens", "cached_tokens"}
+_NULLABLE = {
+    "turn", "value", "truth", "failure_turn", "prompt_tokens", "completion_tokens",
+    "cached_tokens",
+}  # fmt: skip
 
 
 def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:

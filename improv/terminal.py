@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from improv.estimate import Estimate
     from improv.launch import Result
     from improv.replay import Check
+    from improv.score import Scored
     from improv.session import Progress as Standing
     from improv.session import Setup, Watch
     from improv.store import RunFolder
@@ -178,6 +179,40 @@ def branches(found: Result, trial: str) -> None:
     if found.fresh:
         name = f"{found.folder.id}/{trial.partition('~')[0]}~{found.fresh[0].id}"
         say(f"read it:     improv show {name} --notes{_at(found.folder)}")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of something there are: one line that stays, or a plain one now and then."""
+    last = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last > (0.2 if _err.is_terminal else PLAIN_EVERY):
+            last = now
+            line = Text(f"{done:,} of {total:,} {what}")
+            _err.print(line, end="\r" if _err.is_terminal and done < total else "\n")
+
+    yield tell
+
+
+def scored(found: Scored) -> None:
+    """Say which scores a run has got, by which version of what, and how many are missing."""
+    for notice in found.notices:
+        complain(notice)
+    table = Table(box=None, pad_edge=False)
+    for column in ("measure", "scores", "missing", "made by"):
+        table.add_column(column, justify="right" if column in ("scores", "missing") else "left")
+    for measure, (n, missing, version) in found.measures.items():
+        table.add_row(plain(measure), f"{n:,}", f"{missing:,}", plain(version))
+    _out.print(table)
+    if found.asked:
+        say(f"{found.asked:,} verdicts were asked for, {found.failed:,} failed")
+    if found.stopped:
+        complain(f"stopped: {found.stopped}")
+    if found.owed or found.failed:
+        say(f"{found.owed + found.failed:,} verdicts are owed: the same command goes on")
 
 
 def replayed(checks: Iterable[Check]) -> bool:

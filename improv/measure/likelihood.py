@@ -38,7 +38,7 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
                 found.append(
                     Item(
                         turn.trial, turn.branch, turn.turn, c.name, "likelihood", VERSION,
-                        _document(transcript, scene, turn.turn, c, nature, before(transcript, turn)),
+                        _document(scene, c, nature, before(transcript, turn)),
                         place=who, given=f" {one_line(turn.text)}",
                         evidence=orjson.dumps({"persona": who}).decode(),
                     )
@@ -109,15 +109,12 @@ def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) 
 
 
 def _nature(c: Character, *, flipped: bool = False) -> str:
-    """Return a persona in one form for all: traits, and manner unless they are turned round."""
+    """Return a persona in one form for all: its traits, or all of them turned round."""
     pairs = [(t.opposite, t.pole) if flipped else (t.pole, t.opposite) for t in c.traits]
-    parts = ["Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "."] if pairs else []
-    return " ".join(parts)
+    return "Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "." if pairs else ""
 
 
-def _document(
-    transcript: Transcript, scene: Scene, turn: int, c: Character, nature: str, earlier: str
-) -> str:
+def _document(scene: Scene, c: Character, nature: str, earlier: str) -> str:
     cast = "\n".join(f"{o.name.upper()}, {o.role}" for o in scene.cast)
     head = f"{scene.title.upper()}\n\n{cast}\n\n{c.name.upper()}: for the actor only. {nature}"
     return f"{head}\n\n{earlier}\n{c.name.upper()}:"

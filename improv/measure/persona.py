@@ -28,9 +28,7 @@ OPTIONS: dict[str, float | None] = {
 
 def items(transcript: Transcript, scene: Scene) -> list[Item]:
     """Return a question for each own line: does it contradict the persona?"""
-    return [
-        ask(transcript, turn, c) for c in scene.cast for turn in own(transcript, c.name)[0]
-    ]
+    return [ask(transcript, turn, c) for c in scene.cast for turn in own(transcript, c.name)[0]]
 
 
 def ask(
@@ -86,9 +84,7 @@ def pairs(transcript: Transcript, scene: Scene, cap: int = PAIRS) -> list[Item]:
     return found
 
 
-def line_to_line(
-    asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str
-) -> list[Score]:
+def line_to_line(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) -> list[Score]:
     """Return 1 − conflicts / pairs read for each character all of whose pairs were judged.
 
     `verdicts` are by item. The evidence counts all pairs, those compared, and those read.
@@ -109,7 +105,9 @@ def line_to_line(
         value = 1 - len(bad) / len(read) if read else None
         version = by(L2L_VERSION, judge)
         scores.append(
-            Score(who[0], who[1], None, who[2], "l2l", version, value, orjson.dumps(evidence).decode())
+            Score(
+                who[0], who[1], None, who[2], "l2l", version, value, orjson.dumps(evidence).decode()
+            )
         )
     return scores
 

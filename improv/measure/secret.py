@@ -22,13 +22,14 @@ JUDGED_VERSION = "secret-1"
 SHARE = 0.5
 """A line gives a secret away if it holds this share of its own words, and two at least."""
 _WORD = re.compile(r"[^\W\d_]{4,}")
-_PLAIN = frozenset(
-    "about after again been before being both could does down each even every from have having "
-    "here himself herself into itself just like made make many more most much must never only "
-    "other over same shall should since some such than that their them then there these they "
-    "this those through told under until very were what when where which while will with would "
-    "your yours".split()
-)
+_PLAIN = """
+about after again been before being both could does down each even every from have having
+here herself himself into itself just like made make many more most much must never only
+other over same shall should since some such than that their them then there these they
+this those through told under until very were what when where which while will with would
+your yours
+"""
+_COMMON = frozenset(_PLAIN.split())
 
 
 def items(transcript: Transcript, scene: Scene) -> list[Item]:
@@ -115,4 +116,4 @@ def given_away(scores: Iterable[Score]) -> list[Score]:
 
 def _stems(text: str) -> list[str]:
     """Return a text's words of content, cut so that most of their forms are one."""
-    return [w[:6] for w in _WORD.findall(text.casefold()) if w not in _PLAIN]
+    return [w[:6] for w in _WORD.findall(text.casefold()) if w not in _COMMON]

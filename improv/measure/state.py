@@ -1,4 +1,4 @@
-"""Trait state: each line of each trait is at its pole, at its opposite, or neither. Needs a judge."""
+"""Trait state by a judge: in each line each trait is at its pole, its opposite, or neither."""
 
 from __future__ import annotations
 

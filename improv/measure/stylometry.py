@@ -74,7 +74,9 @@ def delta(late: Iterable[str], early: Iterable[str], everything: Sequence[str]) 
     texts = [_words(t) for t in everything]
     frequent = [w for w, _ in Counter(w for t in texts for w in t).most_common(FREQUENT)]
     rates = [_rates(t, frequent) for t in texts if t]
-    one, other = (_rates([w for t in group for w in _words(t)], frequent) for group in (late, early))
+    one, other = (
+        _rates([w for t in group for w in _words(t)], frequent) for group in (late, early)
+    )
     differences = []
     for k in range(len(frequent)):
         column = [r[k] for r in rates]

@@ -1,0 +1,78 @@
+"""Planted lines: for every trait, lines known to be at its pole, and at its opposite.
+
+They are written by hand for each shipped scene, in scenes/calibration/<scene>.yaml, or given for
+one's own; a puppet's are its own sentences. How they are put to a judge is in measure/planted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from improv import source
+from improv.errors import Problem, RunError, StudyError
+from improv.measure.planted import Lines
+from improv.paths import shipped
+from improv.puppet import sentences
+from improv.scene import Character, Puppet, Scene, Trait
+
+Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
+"""Character → "pole/opposite" → "pole" or "opposite" → lines."""
+
+
+def planted_lines(file: str | None = None) -> Callable[[str, Scene], Lines]:
+    """Return where the planted lines of a scene are found, by its name and the scene itself.
+
+    `file` holds those of scenes that ship none, by scene. Raises RunError where it cannot be read,
+    and StudyError where it holds something else.
+    """
+    given: dict[str, Written] = _read(Path(file), by_scene=True) if file else {}
+    kept: dict[str, Written] = {}
+
+    def written(slug: str) -> Written:
+        if slug not in kept:
+            own = shipped("scenes") / "calibration" / f"{slug}.yaml"
+            kept[slug] = given.get(slug) or (_read(own)[""] if own.is_file() else {})
+        return kept[slug]
+
+    def of_scene(slug: str, scene: Scene) -> Lines:
+        def lines(c: Character, trait: Trait) -> tuple[Sequence[str], Sequence[str]]:
+            model = scene.model_of(c.name)
+            if model.puppet is not None or model.model == "puppet":
+                return sentences(model.puppet or Puppet())
+            found = written(slug).get(c.name, {}).get(f"{trait.pole}/{trait.opposite}", {})
+            return found.get("pole", ()), found.get("opposite", ())
+
+        return lines
+
+    return of_scene
+
+
+def _read(file: Path, *, by_scene: bool = False) -> dict[str, Written]:
+    """Read a file of planted lines: of one scene, under "", or of several."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise RunError(f"{file}: cannot be read: {e}") from None
+    found = source.read(text, str(file))
+    scenes = found.data if by_scene else {"": found.data}
+    problems: list[Problem] = []
+    for slug, cast in _mapping(scenes).items():
+        for who, traits in _mapping(cast).items():
+            for trait, sides in _mapping(traits).items():
+                path = (*([slug] if by_scene else []), who, trait)
+                sound = set(_mapping(sides)) == {"pole", "opposite"} and all(
+                    isinstance(lines, list) and lines and all(isinstance(s, str) for s in lines)
+                    for lines in sides.values()
+                )
+                if not sound or "/" not in trait:
+                    what = "needs a trait 'pole/opposite' with the lists 'pole' and 'opposite'"
+                    problems.append(found.problem(path, what))
+    if problems or not isinstance(scenes, dict) or not all(map(_mapping, scenes.values())):
+        raise StudyError(problems or [found.problem((), "needs characters, and their traits")])
+    return dict(scenes)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,244 @@
+"""Asks judges: items go out through the same client, gates and retries as a scene's calls.
+
+Every verdict is written into a journal of its own before anything is made of it, so that a crash
+or Ctrl-C loses nothing that was paid for. What becomes of verdicts is score's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from improv import limiter, local
+from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
+from improv.errors import ModelError
+from improv.journal import VERDICTS
+from improv.measure import judge, likelihood
+from improv.measure.judge import Item, Verdict
+from improv.model import Ask, Models
+from improv.prompt import Prompt
+from improv.record import Call, Draw, Json
+from improv.scene import Model
+from improv.session import Stop
+from improv.store import RunFolder
+
+STOPS = frozenset({"key", "quota", "model", "budget", "halted", "unscored"})
+"""Failures that every further call would share."""
+HOPELESS = 20
+"""So many failures one after the other, and nothing else, end a scoring."""
+EMBEDDED_AT_ONCE = 4
+SYNC_EVERY = 64
+
+Told = Callable[[int, int], None]
+"""Is told how many verdicts there are, of how many that are to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An item and who judges it. `judge` is the name that the verdict is kept under."""
+
+    item: Item
+    model: Model
+    judge: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.item.id, self.judge
+
+
+@dataclass
+class Terms:
+    """How judges are asked: calls in flight to an endpoint, and the most that may be spent."""
+
+    connections: int = 64
+    budget: Budget = field(default_factory=Budget)
+    tell: Told | None = None
+
+
+def sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
+    """Ask every question and journal what comes of it; return what stopped it, if anything did.
+
+    Ctrl-C once: ask nothing more, and let what is in flight come. Raises OSError where the
+    journal cannot be written.
+    """
+    return asyncio.run(_sit(folder, questions, terms))
+
+
+def journaled(folder: RunFolder) -> list[Json]:
+    """Return the verdicts that no table holds yet. A torn line is none, and asked again."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in _file(folder).read_bytes().split(b"\n"):
+            with contextlib.suppress(orjson.JSONDecodeError):
+                row = orjson.loads(line)
+                if isinstance(row, dict) and "item" in row and "judge" in row:
+                    found.append(row)
+    return found
+
+
+def verdict_of(row: Json) -> Verdict:
+    return Verdict(row["reply"], row["answer"], row["value"], row["error"])
+
+
+class _Ledger:
+    """Appends verdicts, a line each, in one piece."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")  # a torn line must not be gone on with
+        self._since = 0
+
+    def append(self, row: Json) -> None:
+        data = memoryview(orjson.dumps(row) + b"\n")
+        while data:
+            data = data[os.write(self._file, data) :]
+        self._since += 1
+        if self._since >= SYNC_EVERY:
+            self._since = 0
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        try:
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+
+async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
+    stop, tasks = Stop(), list[asyncio.Task[None]]()
+    models = Models(_served, terms.connections, partial(_gate, tasks, terms.connections))
+    purse = PurseKeeper(terms.budget, Spent())
+    allowance = Allowance("judges", purse.lease) if terms.budget else None
+    ledger = _Ledger(_file(folder))
+    left = iter(questions)
+    failed = done = 0
+
+    async def work() -> None:
+        nonlocal failed, done
+        for question in left:
+            if stop:
+                return
+            try:
+                if allowance is not None:
+                    await allowance.take()
+            except ModelError as e:
+                stop.because(str(e), e.kind)
+                return
+            call = await models.complete(_ask(question), _reader(question.item))
+            if allowance is not None:
+                if call.error:
+                    allowance.give_back()
+                else:
+                    allowance.spend(spent_by(call, question.model.price))
+            kind, _, why = call.error.partition(": ")
+            if kind in STOPS:
+                stop.because(why, kind)
+                return
+            ledger.append(_row(question, call))
+            done += 1
+            failed = failed + 1 if call.error else 0
+            if failed >= HOPELESS:
+                stop.because(f"{failed} verdicts in a row failed, the last: {why}", "hopeless")
+            if terms.tell is not None:
+                terms.tell(done, len(questions))
+
+    local_only = any(q.model.embedded for q in questions)
+    at_once = EMBEDDED_AT_ONCE if local_only else terms.connections
+    with _interrupts(models, stop):
+        try:
+            workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
+            await asyncio.gather(*workers)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ledger.close()
+            await models.close()
+    return stop
+
+
+def _ask(question: Question) -> Ask:
+    """Return the call. Its identity is the item's, which tells nobody whose line it is."""
+    item, model = question.item, question.model
+    draw = Draw(item.id, "judge", 0, "judge", "judge")
+    if item.given is not None:
+        scoring = model.model_copy(update={"extra": {**model.extra, **likelihood.ECHO}})
+        return Ask(draw, scoring, Prompt("script", (), text=item.text + item.given))
+    schema = judge.schema(item.options)
+    if model.plays_in == "script":
+        return Ask(draw, model, Prompt("script", (), text=judge.script(item.text)), schema)
+    message = {"role": "user", "content": item.text}
+    return Ask(draw, model, Prompt("chat", (), messages=(message,)), schema)
+
+
+def _reader(item: Item) -> Callable[[Json], tuple[str, str]] | None:
+    given = item.given
+    return None if given is None else lambda found: likelihood.logprob(found, given)
+
+
+def _row(question: Question, call: Call) -> Json:
+    """Return a verdict as its table has it."""
+    item = question.item
+    if call.error:
+        verdict = Verdict("", "", None, call.error)
+    elif item.given is not None:
+        verdict = likelihood.read(call.reply)
+    else:
+        verdict = judge.read(item, call.reply)
+    return {
+        "trial": item.trial, "branch": item.branch, "turn": item.turn,
+        "character": item.character, "measure": item.measure, "version": item.version,
+        "judge": question.judge, "endpoint": call.endpoint, "item": item.id,
+        "prompt": item.text + (item.given or ""), "options": list(item.options),
+        "reply": verdict.reply, "answer": verdict.answer, "value": verdict.value,
+        "truth": item.truth, "evidence": item.evidence, "error": verdict.error,
+        "prompt_tokens": call.prompt_tokens, "completion_tokens": call.completion_tokens,
+        "cost": price_of(call, question.model.price), "started": call.started,
+        "latency": call.latency,
+    }  # fmt: skip
+
+
+def _file(folder: RunFolder) -> Path:
+    return folder.local / "journal" / VERDICTS
+
+
+async def _served(model: str) -> str:
+    return (await asyncio.to_thread(local.serve, model)).url
+
+
+def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> limiter.Gate:
+    """Return the gate of an endpoint, kept as wide as its own limiter allows."""
+    gate, live = limiter.Gate(), limiter.LiveLimiter(most)
+    tasks.append(asyncio.create_task(limiter.keep_reporting(gate, live.report, "judges")))
+    return gate
+
+
+@contextlib.contextmanager
+def _interrupts(models: Models, stop: Stop) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers: Iterable[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupted() -> None:
+        stop.because("interrupted", "halted")
+        models.halt()
+
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, interrupted)
+    except (ValueError, RuntimeError, NotImplementedError):
+        yield  # not the main thread: whoever started us has the signals
+        return
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
