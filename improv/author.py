@@ -16,7 +16,9 @@ import mesa
 from improv import prompt, scene
 from improv.line import plain
 from improv.model import Ask, Drawer
-from improv.record import Act, Block, Draw, Json
+from improv.predicate import keeps
+from improv.record import Act, Block, Draw, Json, Turn
+from improv.scene import breakable
 
 MAX_NOTE = 160
 ROOM = 200
@@ -28,8 +30,12 @@ NONE = "none"
 class Author(mesa.Agent):  # type: ignore[misc]
     """The author while a scene is played."""
 
-    def __init__(self, stage: mesa.Model, whole: scene.Scene, book: dict[str, Block]) -> None:
+    def __init__(
+        self, stage: mesa.Model, whole: scene.Scene, book: dict[str, Block], called: str = ""
+    ) -> None:
+        """`called` is what its thread calls it, where it began under another name."""
         super().__init__(stage)
+        self._called = called or whole.author.called
         self.settings = whole.author
         given = whole.model_of("author")
         # A note and its JSON need more room than a line of dialogue.
@@ -40,7 +46,11 @@ class Author(mesa.Agent):  # type: ignore[misc]
         self.mode = self.plays.plays_in
         self.thread = prompt.Thread.begin(self.mode, prompt.author_head(whole), book)
         for sample in self.settings.samples if "note" in self.settings.may else ():
-            self.thread.show(prompt.author_said("script", self._as_reply(sample)))
+            self.thread.show(prompt.author_said(self._called, "script", self._as_reply(sample)))
+
+    def _said(self, reply: str) -> None:
+        said = prompt.author_said(self._called, self.mode, reply.strip()[:2000])
+        self.thread.said(said, reply)
 
     def due(self, turn: int) -> bool:
         """Whether the author acts before `turn` (its first chance is the first turn)."""
@@ -57,16 +67,10 @@ class Author(mesa.Agent):  # type: ignore[misc]
         """Return what the author may do before `turn`."""
         return powers(self.settings, turn, self.turns)
 
-    def hears(self, aside: bool) -> bool:
-        """Whether the author's settings let it hear a line."""
-        return "transcript" in self.settings.knows and (
-            not aside or "asides" in self.settings.knows
-        )
-
     def recall(self, turn: int, reply: str) -> None:
         """Take in again what was asked and answered before a turn that is not played anew."""
         self.thread.show(prompt.author_asked(turn, self.turns))
-        self.thread.said(prompt.author_said(self.mode, reply.strip()[:2000]), reply)
+        self._said(reply)
 
     def read(self, turn: int, reply: str) -> tuple[Act, ...]:
         """Read what the author does before a turn from its reply."""
@@ -80,15 +84,35 @@ class Author(mesa.Agent):  # type: ignore[misc]
         asked = prompt.author_asked(identity.turn, self.turns)
         if self.mode == "script":
             self.thread.show(asked)
-            shown = self.thread.ask(prompt.author_cue())
+            shown = self.thread.ask(prompt.author_cue(self._called))
         else:
             shown = self.thread.ask(asked)
         may = self.powers(identity.turn)
         schema = reply_schema(may, self.names, tuple(self.settings.moves))
         call = await draw(Ask(identity, self.plays, shown, schema))
         acts = self.read(identity.turn, call.reply)
-        self.thread.said(prompt.author_said(self.mode, call.reply.strip()[:2000]), call.reply)
+        self._said(call.reply)
         return acts
+
+
+def hears(author: scene.Author, *, aside: bool) -> bool:
+    """Whether an author's settings let it hear what is said on the stage."""
+    return "transcript" in author.knows and (not aside or "asides" in author.knows)
+
+
+def planned(whole: scene.Scene, turns: Sequence[Turn], turn: int) -> scene.Planned | None:
+    """Return the move that is planned for `turn`, where `turns` were played before it."""
+    plan = whole.author.planned
+    if plan is None or plan.turn is not None:
+        return plan if plan is not None and plan.turn == turn else None
+    if plan.within is not None and turn > plan.within:
+        return None
+    breaks = breakable(whole.character(plan.on_break_of))
+    own = [t for t in turns if t.kind == "line" and t.speaker == plan.on_break_of]
+    # The last line is looked at first: a break before it is looked for only where it broke.
+    if breaks is None or not own or own[-1].turn != turn - 1 or keeps(breaks, own[-1].text):
+        return None
+    return plan if all(keeps(breaks, t.text) for t in own[:-1]) else None
 
 
 def powers(author: scene.Author, turn: int, turns: int) -> tuple[scene.Power, ...]:

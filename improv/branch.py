@@ -94,7 +94,7 @@ class Past:
     """What the shared turns were played from: first turn, scene."""
     turns: tuple[Turn, ...]
     """The parent's improvised turns, up to the one after the fork, which a regeneration or an
-    edited line partly keeps."""
+    edited line partly keeps; and what was sealed before the first of them."""
     thoughts: Mapping[int, str] = field(default_factory=dict)
     """Turn → what the author replied before it."""
 
@@ -128,9 +128,12 @@ def past(trial: Trial, branch: Branch, turns: Sequence[Turn], calls: Sequence[Ca
     return Past(
         branch,
         tuple(scenes),
-        tuple(t for t in turns if 0 < t.turn <= branch.fork + 1),
+        tuple(t for t in turns if 0 < t.turn <= branch.fork + 1 or t.kind == "envelope"),
         {k: v for k, v in thoughts.items() if k <= needed},
     )
+
+
+_SAID = ("line", "probe")
 
 
 def keeps(origin: str, edit: str) -> bool:
@@ -139,10 +142,9 @@ def keeps(origin: str, edit: str) -> bool:
 
 
 def shared(calls: Sequence[Call], fork: int, *, kept: bool) -> list[Call]:
-    """Return those of a parent's calls that a branch shares; the author's part in a turn that is
-    `kept` but for its line, too."""
-    author = fork + kept
-    return [c for c in calls if c.draw.turn <= (author if c.draw.purpose == "author" else fork)]
+    """Return those of a parent's calls that a branch shares: where a turn is `kept` but for its
+    line, what the author did and what was written down before that line, too."""
+    return [c for c in calls if c.draw.turn <= (fork if c.draw.purpose in _SAID else fork + kept)]
 
 
 def branched(trial: Trial, branch: Branch) -> Trial:

@@ -6,11 +6,18 @@ stage do); it asks its model for a line when it is cued.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mesa
 
 from improv import prompt, scene
+from improv.line import Line, clean
 from improv.model import Ask, Drawer
+from improv.outside import Rules, passed
 from improv.record import Block, Call, Draw
+
+ROOM = 200
+"""Tokens that whoever writes down what will be remembered may use, at least."""
 
 
 class Character(mesa.Agent):  # type: ignore[misc]
@@ -46,13 +53,41 @@ class Character(mesa.Agent):  # type: ignore[misc]
         if memory.strip():
             self.thread.show(prompt.memory(self.name, memory))
 
-    async def act(self, draw: Drawer, identity: Draw) -> Call:
-        """Ask the model for this character's next line. Raises ModelError."""
-        stop = ("\n",) if self.mode == "script" else ()
-        shown = self.thread.ask(prompt.line_cue(self.mode, self.name), stop)
-        return await draw(Ask(identity, self.plays, shown))
+    async def speak(
+        self, draw: Drawer, identity: Draw, rules: Rules, cast: Sequence[str]
+    ) -> tuple[Call, Line]:
+        """Ask the model for this character's next line, again where a rule has it drawn again.
 
-    async def answer(self, question: str, draw: Drawer, identity: Draw) -> Call:
-        """Ask the model what this character answers off the record. Raises ModelError."""
-        self.thread.show(prompt.probe(self.name, question))
-        return await self.act(draw, identity)
+        Raises ModelError.
+        """
+        shown = self._asked()
+
+        async def once(again: Draw) -> tuple[Call, Line]:
+            call = await draw(Ask(again, self.plays, shown))
+            return call, clean(call.reply, self.name, cast)
+
+        return await passed(rules, identity, once)
+
+    async def answer(self, question: Block, draw: Drawer, identity: Draw) -> Call:
+        """Ask the model what this character answers off the record: a fork of its thread is asked,
+        and it will not remember. Raises ModelError."""
+        aside = self.thread.fork()
+        aside.show(question)
+        return await draw(Ask(identity, self.plays, self._asked(aside)))
+
+    async def write(self, draw: Drawer, identity: Draw) -> Call:
+        """Ask the model for this character's diary of a session that is over. Raises ModelError."""
+        page = self.thread.fork()
+        page.show(prompt.diary_asked(self.name))
+        shown = page.ask(prompt.diary_cue(self.mode, self.name), self._stop)
+        # Facts need more room than a line of dialogue.
+        roomy = self.plays.model_copy(update={"max_tokens": max(self.plays.max_tokens, ROOM)})
+        return await draw(Ask(identity, roomy, shown))
+
+    def _asked(self, thread: prompt.Thread | None = None) -> prompt.Prompt:
+        cue = prompt.line_cue(self.mode, self.name)
+        return (thread or self.thread).ask(cue, self._stop)
+
+    @property
+    def _stop(self) -> tuple[str, ...]:
+        return ("\n",) if self.mode == "script" else ()

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from improv.scene import EVERYBODY as EVERYBODY
 from improv.scene import Strict, Text
 
-EVERYBODY = "everybody"
 Turns = list[int] | Literal["every"]
 
 

@@ -221,11 +221,14 @@ class _Use:
 _NAMES = {
     "line": "cast",
     "author": "author",
+    "envelope": "envelopes",
+    "diary": "memories",
+    "bible": "memories",
     "branch": "branches",
     "regeneration": "regenerations",
     "probe": "probes",
 }
-_ROLES = tuple(_NAMES.values())
+_ROLES = tuple(dict.fromkeys(_NAMES.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from improv.branch import Branch, Past, branched, past, shared
 from improv.budget import Allowance, PurseKeeper, spent_by
 from improv.errors import EndpointError, ImprovError, MachineError, ModelError
 from improv.journal import Journal, calls_of
-from improv.measure.marker import habits
+from improv.measure.marker import marked
 from improv.model import Ask, Models
 from improv.record import MAIN, Call, Draw, Failure, Outcome, Transcript
 from improv.stage import Stage
@@ -273,7 +273,7 @@ class Host:
                 # Kept with the branch that it made, though it is another draw of its parent's.
                 calls = [replace(c, draw=replace(c.draw, branch=stage.branch)) for c in calls]
         transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.own))
-        scores = habits(transcript, stage.scene)
+        scores = marked(transcript, stage.scene)
         self._shards.add(row, stage.own, calls, stage.book.values(), scores)
 
     async def _flush_regularly(self) -> None:

@@ -10,11 +10,11 @@ breaks off where the next line is due.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from improv.record import Block, BlockKind
-from improv.scene import Author, Character, Scene
+from improv.scene import Author, Character, Envelope, Scene
 
 Mode = Literal["chat", "script"]
 Message = dict[str, str]
@@ -53,6 +53,12 @@ class Thread:
             texts.append(block.text)
         thread._head = "\n\n".join(texts)
         return thread
+
+    def fork(self) -> Thread:
+        """Return a copy that goes on by itself: what it is shown, this one never sees."""
+        return replace(
+            self, _ids=[*self._ids], _pieces=[*self._pieces], _messages=[*self._messages]
+        )
 
     def show(self, block: Block) -> None:
         """Append something the agent hears or reads."""
@@ -126,14 +132,57 @@ def author_asked(turn: int, turns: int) -> Block:
     return Block.of("cue", f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)")
 
 
-def author_cue() -> Block:
-    """Return the beginning of the author's answer in a script."""
-    return Block.of("cue", "AUTHOR: ")
+def author_cue(called: str) -> Block:
+    """Return the beginning of an answer, in a script, by an author who is `called` so."""
+    return Block.of("cue", f"{_label(called)}: ")
 
 
-def author_said(mode: Mode, reply: str) -> Block:
+def author_said(called: str, mode: Mode, reply: str) -> Block:
     """Return the block of what the author answered, as its own thread keeps it."""
-    return Block.of("author", reply if mode == "chat" else f"AUTHOR: {reply}")
+    return Block.of("author", reply if mode == "chat" else f"{_label(called)}: {reply}")
+
+
+def _label(called: str) -> str:
+    """Return what an author is called where a script gives it a line: "the author", AUTHOR."""
+    return called.strip().removeprefix("the ").strip().upper() or "AUTHOR"
+
+
+def diary_asked(name: str) -> Block:
+    """Return the question for what a character will remember of a session that is over."""
+    return Block.of(
+        "cue",
+        f"(This session is over, and {name} will remember nothing of it but what is written down "
+        f"now. To {name} alone, and no part of the scene: write {name}'s diary, a few sentences, "
+        "with every fact that must not be lost.)",
+    )
+
+
+def diary_cue(mode: Mode, name: str) -> Block:
+    """Return the cue for `name` to write its diary."""
+    script = f"{name.upper()}'S DIARY:"
+    return Block.of("cue", script if mode == "script" else f"({name}, your diary.)")
+
+
+def bible_asked() -> Block:
+    """Return the question for what is true in the work when a session is over."""
+    return Block.of(
+        "cue",
+        "(This session is over, and the cast will remember nothing of it but what you write down "
+        "now. Write what holds true, a few sentences, with every fact that must not be lost.)",
+    )
+
+
+def sealing(envelope: Envelope) -> Block:
+    """Return the question that a character is asked once, before the scene begins."""
+    among = f" One of: {', '.join(envelope.options)}." if envelope.options else ""
+    return Block.of(
+        "cue", f"(To {envelope.of} alone, before the scene begins: {envelope.ask.strip()}{among})"
+    )
+
+
+def sealed(name: str, answer: str) -> Block:
+    """Return the block of what a character has committed to."""
+    return Block.of("memory", f"(What {name} has written down and sealed: {answer})")
 
 
 def line_cue(mode: Mode, name: str) -> Block:
@@ -143,7 +192,9 @@ def line_cue(mode: Mode, name: str) -> Block:
 
 def character_head(scene: Scene, character: Character, mode: Mode) -> list[Block]:
     """Return what a character is shown before the scene: shared blocks first, its own card last."""
-    shared = [_title(scene), _world(scene), _cast(scene), *_frame(scene)]
+    shared = [_title(scene), _world(scene), _cast(scene), *_outline(scene)]
+    if scene.author.shown:
+        shared += _frame(scene)
     if mode == "script":
         card = _script_card(character)
         return [*shared, *card, Block.of("task", "* * *")]
@@ -153,21 +204,7 @@ def character_head(scene: Scene, character: Character, mode: Mode) -> list[Block
 def author_head(scene: Scene) -> list[Block]:
     """Return what a live author is shown before the scene, as far as its settings grant it."""
     author = scene.author
-    shared = [_title(scene), _world(scene), _cast(scene)]
-    known = []
-    for c in scene.cast:
-        facts = _facts(c, card="cards" in author.knows, secret="secrets" in author.knows)
-        if facts:
-            known.append(f"{c.name.upper()}\n{facts}")
-    blocks = [*shared]
-    if known:
-        blocks.append(
-            Block.of("author", "What only the author knows of them\n\n" + "\n\n".join(known))
-        )
-    if author.bible:
-        blocks.append(Block.of("author", f"Notes on the work\n\n{author.bible.strip()}"))
-    who = f"You are {author.called}" + (f", {author.name}" if author.name else "")
-    brief = f"{who}, of the scene above. You do not speak in it. {author.brief.strip()}".strip()
+    brief = _brief(author)
     if author.moves and "move" in author.may:
         listed = "\n".join(f"- {name}: {text}" for name, text in author.moves.items())
         brief += f"\n\nMoves you may make, each once:\n{listed}"
@@ -178,12 +215,36 @@ def author_head(scene: Scene) -> list[Block]:
         "end": "end the scene",
     }
     may = "; ".join(powers[p] for p in author.may)
-    blocks.append(
-        Block.of(
-            "author", f"{brief}\n\nBefore some turns you are asked what you do. You may {may}."
-        )
-    )
+    brief += f"\n\nBefore some turns you are asked what you do. You may {may}."
+    return [*_known_to_author(scene), Block.of("author", brief)]
+
+
+def keeper_head(scene: Scene) -> list[Block]:
+    """Return what the author is shown that writes down, from session to session, what holds."""
+    return [*_known_to_author(scene), Block.of("author", _brief(scene.author))]
+
+
+def _known_to_author(scene: Scene) -> list[Block]:
+    author = scene.author
+    blocks = [_title(scene), _world(scene), _cast(scene), *_outline(scene)]
+    if not author.shown:
+        blocks += _frame(scene)
+    known = []
+    for c in scene.cast:
+        facts = _facts(c, card="cards" in author.knows, secret="secrets" in author.knows)
+        if facts:
+            known.append(f"{c.name.upper()}\n{facts}")
+    if known:
+        heading = f"What only {author.called} knows of them"
+        blocks.append(Block.of("author", f"{heading}\n\n" + "\n\n".join(known)))
+    if author.bible:
+        blocks.append(Block.of("author", f"Notes on the work\n\n{author.bible.strip()}"))
     return blocks
+
+
+def _brief(author: Author) -> str:
+    who = f"You are {author.called}" + (f", {author.name}" if author.name else "")
+    return f"{who}, of the scene above. You do not speak in it. {author.brief.strip()}".strip()
 
 
 def _title(scene: Scene) -> Block:
@@ -195,8 +256,17 @@ def _frame(scene: Scene) -> list[Block]:
     author = scene.author
     if not author.frame:
         return []
-    about = f"About the author, {author.name}" if author.name else "About the author"
-    return [Block.of("frame", f"{about}\n{author.frame.strip()}")]
+    about = ", ".join(part for part in (author.heading.strip(), author.name) if part)
+    return [Block.of("frame", "\n".join(part for part in (about, author.frame.strip()) if part))]
+
+
+def _outline(scene: Scene) -> list[Block]:
+    """Return the story as it is known from the start, where its structure is an outline."""
+    if scene.structure != "outline":
+        return []
+    beats = sorted(scene.beats, key=lambda beat: beat.turn)
+    listed = "\n".join(f"{n}. {beat.text.strip()}" for n, beat in enumerate(beats, 1))
+    return [Block.of("task", f"What happens, in this order\n{listed}")]
 
 
 def _world(scene: Scene) -> Block:
@@ -205,8 +275,9 @@ def _world(scene: Scene) -> Block:
     if setting:
         parts.append(f"{setting}.")
     parts.append(scene.premise.strip())
-    if scene.world:
-        parts.append("\n".join(f"- {rule}" for rule in scene.world))
+    rules = [*scene.world, *(r.says for r in scene.rules.values() if r.shown)]
+    if rules:
+        parts.append("\n".join(f"- {rule}" for rule in rules))
     return Block.of("world", "\n".join(parts))
 
 

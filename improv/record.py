@@ -7,7 +7,7 @@ this file: seeds, journal look-ups and table keys all come from it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 MAIN = "main"
@@ -15,6 +15,10 @@ MAIN = "main"
 
 REGENERATED = 1000
 """The first attempt of a draw that is a regeneration, asked for after the scene was played."""
+
+REDRAWN = 1_000_000
+"""What the attempts of a regeneration's own redraws count up by, so that they are nobody else's:
+the scene's are below REGENERATED, and regenerations of one draw never come to a million."""
 
 BlockKind = Literal[
     "frame", "world", "cast", "card", "memory", "transcript", "note", "cue", "author", "task"
@@ -24,7 +28,7 @@ TurnKind = Literal[
 ]  # fmt: skip
 Origin = Literal["main", "branch", "regeneration", "probe"]
 ActKind = Literal["note", "cue", "move", "end", "nothing", "unread"]
-Purpose = Literal["line", "author", "probe", "diary", "bible", "envelope"]
+Purpose = Literal["line", "author", "probe", "diary", "bible", "envelope", "judge"]
 Hearing = Literal["said", "name", "order", "none"]
 
 
@@ -45,7 +49,8 @@ class Draw:
 
     `turn` is the turn being prepared (1 is the first improvised one), `role` the character's
     name, or "author" for the author, and `attempt` counts further samples of the same draw: from
-    0 those that the scene itself makes, from REGENERATED those that somebody asked for later.
+    0 those that the scene itself makes (a filter may have a line drawn again: 1, 2, ...), from
+    REGENERATED those that somebody asked for later, whose own redraws follow in steps of REDRAWN.
     """
 
     trial: str
@@ -62,6 +67,11 @@ class Draw:
     @property
     def seed(self) -> int:
         return seed_of("draw", self.key)
+
+    def redrawn(self, times: int) -> Draw:
+        """Return the identity of the same draw, drawn again so many times."""
+        step = 1 if self.attempt < REGENERATED else REDRAWN
+        return replace(self, attempt=self.attempt + times * step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,9 @@ class Turn:
     with `seq` 0, and a direction that precedes one has its own `seq`. `raw` is the model's reply
     before cleaning and `cuts` names the cleaning rules that applied. `addressed` is who the line
     speaks to ("" for nobody in particular) and `by` how that is known: said outright, by name,
-    or by turn order. A `probe` is an answer off the record: no turn of the scene.
+    or by turn order. What is off the record is no line of the scene: a `probe` is an answer to a
+    question, an `envelope` (turn 0) what a character committed to, and a `memory` what somebody
+    (a character, or "author") wrote down before a session's end, for those in `heard_by`.
     """
 
     trial: str

@@ -17,10 +17,11 @@ from improv.playing import AnyModel, Choice, Fact, Judging, Leak, Model, Price, 
 from improv.strict import Chance, Name, SceneProblems, Strict, Text, closest, essence
 
 __all__ = [
-    "RESERVED", "Author", "Beat", "Character", "Choice", "Context", "Envelope", "Event", "Fact",
-    "Habit", "Judging", "Knowledge", "Leak", "Marker", "Memory", "Model", "NoteSample", "Opening",
-    "Order", "Planned", "Power", "Predicate", "Price", "Puppet", "Rule", "Scene", "SceneProblems",
-    "Sign", "Strict", "Text", "Trait", "breakable", "essence", "name_problems",
+    "EVERYBODY", "RESERVED", "Author", "Beat", "Character", "Choice", "Context", "Envelope",
+    "Event", "Fact", "Habit", "Judging", "Knowledge", "Leak", "Marker", "Memory", "Model",
+    "NoteSample", "Opening", "Order", "Planned", "Power", "Predicate", "Price", "Puppet",
+    "Rule", "Scene", "SceneProblems", "Sign", "Strict", "Text", "Trait", "breakable", "essence",
+    "name_problems",
 ]  # fmt: skip
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]

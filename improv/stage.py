@@ -10,21 +10,28 @@ import asyncio
 import random
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import mesa
 
 from improv import prompt
-from improv.author import Author, powers, read_acts
+from improv.author import Author, hears, planned, powers, read_acts
 from improv.branch import Past, last_turn
 from improv.character import Character
 from improv.edit import EVERYBODY
 from improv.hearing import addressed
-from improv.line import clean
+from improv.line import LONGEST, Line, clean, plain
+from improv.memory import Memory, wakes
 from improv.model import Drawer
+from improv.order import ORDERS
+from improv.outside import WITHHELD, binding
+from improv.predicate import named
 from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
 from improv.scene import Scene
 from improv.trial import Trial
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Stage(mesa.Model):  # type: ignore[misc]
@@ -43,7 +50,11 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.book: dict[str, Block] = {}
         self.cast = [Character(self, self.scene, c, self.book) for c in self.scene.cast]
         self.by_name = {c.name: c for c in self.cast}
-        self.author = Author(self, self.scene, self.book) if self.scene.author.live else None
+        self.author: Author | None = None
+        if self.scene.author.live:
+            lived = [s for _, s in past.scenes if s.author.live] if past is not None else []
+            called = lived[0].author.called if lived else ""
+            self.author = Author(self, self.scene, self.book, called)
         self._past = past
         self._fork = past.branch.fork if past is not None else 0
         self._last = last_turn(self.scene, past.branch) if past is not None else self.scene.turns
@@ -53,10 +64,15 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._cued = ""
         self._thought: tuple[Act, ...] = ()
         self._acts: list[Act] = []
-        self._round: list[Character] = []
+        self.round: list[Character] = []
         self._seq = 0
-        self._last_speaker = ""
+        self.last_speaker = ""
+        self.memory = Memory(self.scene, self.book)
+        self._unopened = False
         self._written()
+        for row in past.turns if past is not None else ():
+            if row.kind == "envelope":
+                self._sealed(row)
 
     @property
     def turn(self) -> int:
@@ -77,12 +93,28 @@ class Stage(mesa.Model):  # type: ignore[misc]
             await self._probe(draw, self._past)
 
     def step(self) -> None:
-        """Open the next turn: what was thought meanwhile takes effect, and events happen."""
+        """Open the next turn: what was thought meanwhile takes effect, and events happen.
+
+        Where something must be written down before, a diary or what goes into an envelope, the
+        turn is opened when that has come.
+        """
         self._seq = 0
         self._acts = []
         self._kept = None
+        self._unopened = False
         if self._past is not None and self._relives(self._past):
             return
+        self._unopened = self._seals() or (
+            wakes(self.scene, self.turn) and self.scene.memory != "nothing"
+        )
+        if not self._unopened:
+            self._open()
+
+    def _open(self) -> None:
+        """Let happen what comes before anybody speaks: a session's beginning before all else."""
+        self._unopened = False
+        if wakes(self.scene, self.turn):
+            self._wake(self.scene)
         thought, self._thought = self._thought, ()
         self._take_effect(thought)
         for event in self.scene.events:
@@ -90,7 +122,17 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 self._come_and_go(event.enter, ())
                 if event.direction:
                     self._direct(event.direction)
+                if event.audience:
+                    self._direct(f"From the audience: {event.audience.strip()}")
                 self._come_and_go((), event.exit)
+        for beat in self.scene.beats if self.scene.structure == "beats" else ():
+            if beat.turn == self.turn:
+                self._direct(beat.text)
+        plan = planned(self.scene, self.turns, self.turn)
+        if plan is not None:
+            self._take_effect([Act("move", plan.move, self.scene.author.moves.get(plan.move, ""))])
+            if self.author is not None:
+                self.author.made.add(plan.move)
 
     async def act(self, draw: Drawer) -> None:
         """Let the author (where it is due) and then the speaker act. Raises ModelError."""
@@ -102,25 +144,99 @@ class Stage(mesa.Model):  # type: ignore[misc]
             self.running = False
 
     async def _act(self, draw: Drawer) -> None:
+        if self._unopened:
+            await self._seal(draw)
+            await self._write_down(draw)
+            self._open()
         author = self.author
         due = self.running and author is not None and author.due(self.turn)
         thinking = due and self.scene.author.when == "during"
         if author is not None and due and not thinking:
             self._take_effect(await author.act(draw, self._draw("author", "author")))
-        if self.running:
-            speaker = self.speaker()
-            if speaker is None:
-                self._direct("Nobody is there.")
-            elif author is not None and thinking:
-                # The author is asked first, so that what it is shown never hangs on which of
-                # the two answers sooner.
-                self._thought, call = await _together(
-                    author.act(draw, self._draw("author", "author")),
-                    speaker.act(draw, self._draw(speaker.name, "line")),
-                )
-                self._speak(speaker, call)
-            else:
-                self._speak(speaker, await speaker.act(draw, self._draw(speaker.name, "line")))
+        if not self.running:
+            return
+        self._remind()
+        speaker = self.speaker()
+        if speaker is None:
+            self._direct("Nobody is there.")
+        elif author is not None and thinking:
+            # The author is asked first, so that what it is shown never hangs on which of
+            # the two answers sooner.
+            self._thought, spoken = await _together(
+                author.act(draw, self._draw("author", "author")),
+                self._drawn(speaker, draw, self._draw(speaker.name, "line")),
+            )
+            self._speak(speaker, *spoken)
+        else:
+            drawn = await self._drawn(speaker, draw, self._draw(speaker.name, "line"))
+            self._speak(speaker, *drawn)
+
+    async def _drawn(self, speaker: Character, draw: Drawer, identity: Draw) -> tuple[Call, Line]:
+        rules = binding(self.scene, speaker.name, "filter", "sham")
+        return await speaker.speak(draw, identity, rules, list(self.by_name))
+
+    # -- what is written down --------------------------------------------------------------
+
+    def _seals(self) -> bool:
+        """Whether this is when somebody is asked what goes into an envelope."""
+        envelope = self.scene.envelope
+        return (
+            self.turn == 1
+            and self._past is None
+            and envelope is not None
+            and envelope.kept != "none"
+        )
+
+    async def _seal(self, draw: Drawer) -> None:
+        envelope = self.scene.envelope
+        if envelope is None or not self._seals():
+            return
+        holder = self.by_name[envelope.of]
+        identity = Draw(self.trial.id, self.branch, 0, holder.name, "envelope")
+        call = await holder.answer(prompt.sealing(envelope), draw, identity)
+        line = clean(call.reply, holder.name, list(self.by_name))
+        answer = named(envelope.options, line.text)
+        knows = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
+        # It belongs to the time before the first turn, which every branch shares.
+        seq = sum(t.turn == 0 for t in self.turns)
+        row = Turn(
+            self.trial.id, MAIN, 0, seq, "envelope", holder.name, answer,
+            raw=call.reply, cuts=line.cuts, heard_by=knows,
+        )  # fmt: skip
+        self._sealed(row)
+
+    def _sealed(self, row: Turn) -> None:
+        block = prompt.sealed(row.speaker, row.text)
+        for name in row.heard_by if row.text else ():
+            if name in self.by_name:
+                self.by_name[name].thread.show(block)
+            elif self.author is not None:
+                self.author.thread.show(block)
+        self.turns.append(row)
+
+    async def _write_down(self, draw: Drawer) -> None:
+        """Have written down what will be remembered of a session that is over."""
+        if not wakes(self.scene, self.turn) or self.scene.memory == "nothing":
+            return
+        keeper, there = self.memory.keeper, [c for c in self.cast if c.present]
+        if keeper is not None:
+            written = {"author": keeper.write(draw, self._draw("author", "bible"))}
+        else:
+            written = {c.name: c.write(draw, self._draw(c.name, "diary")) for c in there}
+        calls = await asyncio.gather(*written.values(), return_exceptions=True)
+        for call in calls:
+            if isinstance(call, BaseException):
+                raise call
+        for name, call in zip(written, cast("list[Call]", calls), strict=True):
+            entry = plain(call.reply)[:LONGEST]
+            readers = self.memory.readers(self.scene.memory, name)
+            self._keep("memory", name, entry, raw=call.reply, heard_by=readers)
+            self.memory.keep(self.turns[-1])
+
+    def _wake(self, scene: Scene) -> None:
+        """Begin a new session: everybody forgets, and remembers what the scene grants."""
+        for character in self.cast:
+            character.wake(self.memory.of(scene, character.name))
 
     # -- what was played before ------------------------------------------------------------
 
@@ -150,11 +266,17 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 self._come_and_go(event.enter, event.exit)
         thought = past.thoughts.get(self.turn) if self.author is not None else None
         before = scene.author.when == "before"
-        # An edit's move was made before the author was asked.
-        moved = any(t == self.turn and e.move is not None for t, e in past.branch.changes)
-        for i, row in enumerate(past.of(self.turn)):
+        rows = past.of(self.turn)
+        if wakes(scene, self.turn):
+            for row in rows:
+                if row.kind == "memory":
+                    self._written_again(row)
+            self._wake(scene)
+        early = self._made_early(past, scene)
+        for row in (r for r in rows if r.kind != "memory"):
             spoken = row.kind in ("line", "silence")
-            asked = spoken or (before and bool(row.acts) and not (moved and i == 0))
+            early -= len(row.acts)
+            asked = spoken or (before and early < 0)
             if self.author and thought is not None and asked:
                 self.author.recall(self.turn, thought)
                 thought = None
@@ -170,13 +292,38 @@ class Stage(mesa.Model):  # type: ignore[misc]
             else:
                 self._hear_again(replace(row, branch=self.branch))
 
+    def _made_early(self, past: Past, scene: Scene) -> int:
+        """Return how many acts of this turn came before the author was asked: what it thought
+        while the turn before was spoken, an edit's move, a move that was planned."""
+        moved = sum(t == self.turn and e.move is not None for t, e in past.branch.changes)
+        return (
+            len(self._pending(past, past.scene(self.turn - 1)))
+            + moved
+            + (planned(scene, self.turns, self.turn) is not None)
+        )
+
+    def _pending(self, past: Past, before: Scene) -> tuple[Act, ...]:
+        """Return what the author thought while the turn before was spoken."""
+        reply = past.thoughts.get(self.turn - 1)
+        if reply is None or before.author.when != "during":
+            return ()
+        made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
+        may = powers(before.author, self.turn - 1, before.turns)
+        return read_acts(reply, may, list(self.by_name), before.author.moves, made)
+
+    def _written_again(self, row: Turn) -> None:
+        own = row if self.turn <= self._fork else replace(row, branch=self.branch)
+        self.turns.append(own)
+        self._seq = row.seq + 1
+        self.memory.keep(own)
+
     def _chosen(self, speaker: Character) -> None:
         """Let the order remember who spoke, as it would if it had chosen."""
         cued, self._cued = self._cued, ""
         if cued == speaker.name or self.scene.order != "shuffled":
             return
-        left = [c for c in self._round if c.present] or [c for c in self.cast if c.present]
-        self._round = [c for c in left if c is not speaker]
+        left = [c for c in self.round if c.present] or [c for c in self.cast if c.present]
+        self.round = [c for c in left if c is not speaker]
 
     def _recall(self, act: Act, scene: Scene) -> None:
         if act.kind == "note" and act.to in self.by_name:
@@ -193,31 +340,27 @@ class Stage(mesa.Model):  # type: ignore[misc]
             block = prompt.spoken(row.speaker, row.text, _to_whom(row))
         for name in row.heard_by:
             self.by_name[name].thread.show(block)
-        if self.author is not None and self.author.hears(row.aside):
-            self.author.thread.show(block)
+        self._overheard(block, aside=row.aside)
         if spoken:
             speaker = self.by_name[row.speaker]
-            speaker.recall(block, row.raw or row.text)
+            speaker.recall(block, _reply(row.raw or row.text, row.cuts))
             speaker.last_spoke = len(self.turns)
-            self._last_speaker = row.speaker
+            self.last_speaker = row.speaker
         self.turns.append(row)
         self._seq = row.seq + 1
 
     def _begin(self, past: Past, before: Scene) -> None:
         """Begin the branch's own play: what was still pending, and what the edit changes."""
-        if self._round:
+        if self.round:
             # How a round that was begun goes on is drawn anew, like all that follows.
-            self.dice("rest of the round").shuffle(self._round)
+            self.dice("rest of the round").shuffle(self.round)
         made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
-        pending = past.thoughts.get(self.turn - 1)
-        if pending is not None and before.author.when == "during":
-            may = powers(before.author, self.turn - 1, before.turns)
-            self._thought = read_acts(pending, may, list(self.by_name), before.author.moves, made)
+        self._thought = self._pending(past, before)
         for first, edit in past.branch.changes:
             if first == self.turn and edit.move is not None:
                 text = self.scene.author.moves.get(edit.move, edit.move)
-                self._take_effect([Act("move", edit.move, text)])
-                made.add(edit.move)
+                # It is made first of all, but not before a session that begins here has begun.
+                self._thought = (Act("move", edit.move, text), *self._thought)
         if self.author is not None:
             self.author.made |= made | {a.to for a in self._thought if a.kind == "move"}
 
@@ -229,7 +372,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
             identity = Draw(
                 self.trial.id, kept.branch, self.turn, speaker.name, "line", past.branch.attempt
             )
-            self._speak(speaker, await speaker.act(draw, identity))
+            self._speak(speaker, *await self._drawn(speaker, draw, identity))
         else:
             speaker.cue()
             line = " ".join((edit.line or "").split())
@@ -241,7 +384,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
         identity = Draw(
             self.trial.id, self.branch, self.turn + 1, character.name, "probe", past.branch.attempt
         )
-        call = await character.answer(past.branch.ask, draw, identity)
+        question = prompt.probe(character.name, past.branch.ask)
+        call = await character.answer(question, draw, identity)
         line = clean(call.reply, character.name, list(self.by_name))
         self.turns.append(
             Turn(
@@ -261,7 +405,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._cued = ""
         if cued is not None and cued.present:
             return cued
-        return _ORDERS[self.scene.order](self, present)
+        return ORDERS[self.scene.order](self, present)
 
     def dice(self, purpose: str) -> random.Random:
         """Return Mesa's random source, set by what it is for: nothing random is carried over."""
@@ -287,8 +431,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 to = (opening.aside_to,) if opening.aside_to else None
                 self._utter(self.by_name[opening.who], "written", opening.line, aside_to=to)
 
-    def _speak(self, speaker: Character, call: Call) -> None:
-        line = clean(call.reply, speaker.name, list(self.by_name))
+    def _speak(self, speaker: Character, call: Call, line: Line) -> None:
         to = None
         if line.aside:
             heard = self.by_name.get(line.aside_to)
@@ -315,15 +458,14 @@ class Stage(mesa.Model):  # type: ignore[misc]
             to, by = (aside_to[0], "said") if aside_to else ("", "none")
         elif text:
             others = [c.name for c in present]
-            to, by = addressed(text, speaker.name, self._known, self._last_speaker, others)
+            to, by = addressed(text, speaker.name, self._known, self.last_speaker, others)
         block = prompt.spoken(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
-        speaker.thread.said(block, raw or text)
-        if self.author is not None and self.author.hears(aside_to is not None):
-            self.author.thread.show(block)
+        speaker.thread.said(block, _reply(raw or text, cuts))
+        self._overheard(block, aside=aside_to is not None)
         speaker.last_spoke = len(self.turns)
-        self._last_speaker = speaker.name
+        self.last_speaker = speaker.name
         names = tuple(c.name for c in hearers)
         self._keep(kind, speaker.name, text, raw, cuts, to, by, aside_to is not None, names)  # type: ignore[arg-type]
 
@@ -333,9 +475,23 @@ class Stage(mesa.Model):  # type: ignore[misc]
         present = [c for c in self.cast if c.present]
         for c in present:
             c.thread.show(block)
-        if self.author is not None and self.author.hears(False):
-            self.author.thread.show(block)
+        self._overheard(block)
         self._keep("direction", "", text.strip(), heard_by=tuple(c.name for c in present))
+
+    def _overheard(self, block: Block, *, aside: bool = False) -> None:
+        """Let the author take in what is said on the stage, as far as its settings grant it."""
+        if not hears(self.scene.author, aside=aside):
+            return
+        for listener in (self.author, self.memory.keeper):
+            if listener is not None:
+                listener.thread.show(block)
+
+    def _remind(self) -> None:
+        """Have the author repeat the rules that it is to repeat, to those whom they bind."""
+        for character in self.cast:
+            for _, rule in binding(self.scene, character.name, "reminder"):
+                if character.present and (self.turn - 1) % rule.every == 0:
+                    self._take_effect([Act("note", character.name, rule.says)])
 
     def _take_effect(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -345,7 +501,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 self.by_name[act.to].thread.show(shown)
             elif act.kind == "cue":
                 self._cued = act.to
-            elif act.kind == "move":
+            elif act.kind == "move" and act.text:
                 self._direct(act.text)
             elif act.kind == "end":
                 self.running = False
@@ -375,15 +531,18 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._seq += 1
 
 
-async def _together(
-    author: Coroutine[Any, Any, tuple[Act, ...]], speaker: Coroutine[Any, Any, Call]
-) -> tuple[tuple[Act, ...], Call]:
+async def _together(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
     """Await both; when one fails the other is still waited for, so that its call is journaled."""
-    thought, call = await asyncio.gather(author, speaker, return_exceptions=True)
-    for result in (thought, call):
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    for result in (first, second):
         if isinstance(result, BaseException):
             raise result
-    return thought, call
+    return first, second
+
+
+def _reply(reply: str, cuts: tuple[str, ...]) -> str:
+    """Return what a speaker remembers to have replied: nothing, where it was withheld."""
+    return "" if WITHHELD in cuts else reply
 
 
 def _to_whom(row: Turn) -> tuple[str, ...] | None:
@@ -391,53 +550,3 @@ def _to_whom(row: Turn) -> tuple[str, ...] | None:
     if not row.aside:
         return None
     return (row.addressed,) if row.addressed else ()
-
-
-def _round_robin(stage: Stage, present: mesa.agent.AgentSet) -> Character:
-    """Whoever comes next in the cast list after the last speaker."""
-    cast = stage.cast
-    last = stage.by_name.get(stage._last_speaker)
-    start = cast.index(last) + 1 if last is not None else 0
-    return next(c for c in cast[start:] + cast[:start] if c.present)
-
-
-def _shuffled(stage: Stage, present: mesa.agent.AgentSet) -> Character:
-    """Everybody once a round, in an order drawn anew for each."""
-    stage._round = [c for c in stage._round if c.present]
-    if not stage._round:
-        stage.dice("round")
-        stage._round = list(present.shuffle())
-        if len(stage._round) > 1 and stage._round[0].name == stage._last_speaker:
-            stage._round.append(stage._round.pop(0))
-    return stage._round.pop(0)
-
-
-def _to_the_addressed(stage: Stage, present: mesa.agent.AgentSet) -> Character:
-    """Whoever the last line spoke to; the one longest silent where it spoke to nobody."""
-    last = next((t for t in reversed(stage.turns) if t.speaker), None)
-    named = stage.by_name.get(last.addressed) if last is not None else None
-    if named is not None and named.present and named.name != stage._last_speaker:
-        return named
-    return _longest_silent(stage, present)
-
-
-def _longest_silent(stage: Stage, present: mesa.agent.AgentSet) -> Character:
-    return min(present, key=lambda c: c.last_spoke)  # type: ignore[no-any-return]
-
-
-def _by_silence(stage: Stage, present: mesa.agent.AgentSet) -> Character:
-    """Drawn by chance, in proportion to how many turns each has been silent."""
-    silent = present.map(lambda c: max(len(stage.turns) - 1 - c.last_spoke, 0))
-    if not sum(silent):
-        return next(iter(present))  # type: ignore[no-any-return]
-    chosen: Character = stage.dice("speaker").choices(list(present), weights=silent)[0]
-    return chosen
-
-
-_ORDERS = {
-    "round-robin": _round_robin,
-    "shuffled": _shuffled,
-    "addressed": _to_the_addressed,
-    "author-cued": _longest_silent,
-    "by-silence": _by_silence,
-}

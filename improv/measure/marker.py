@@ -1,19 +1,18 @@
-"""The marker measure: verbal habits that a program can verify on a line, with no model.
+"""The marker measure: what a program can verify on a line, with no model.
 
-A silent turn has no line to read; it scores missing, never kept.
+Habits, the signs of traits, and rules. A silent turn has no line to read; it scores missing,
+never kept.
 """
 
 from __future__ import annotations
 
-import re
+from improv.predicate import keeps
+from improv.record import Score, Transcript, Turn
+from improv.scene import EVERYBODY, Predicate, Scene
 
-from improv.record import Score, Transcript
-from improv.scene import Habit, Scene
+__all__ = ["VERSION", "habits", "keeps", "marked", "rules", "signs"]
 
 VERSION = "marker-1"
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_SENTENCE_END = re.compile(r"[.!?…。！？]+(?=\s|$|[\"”»')])")
-_STAGED = re.compile(r"\([^()]*\)")
 
 
 def habits(transcript: Transcript, scene: Scene) -> list[Score]:
@@ -22,52 +21,47 @@ def habits(transcript: Transcript, scene: Scene) -> list[Score]:
     The evidence is the line itself, so that the score can be read beside what it read.
     """
     by_name = {c.name: c.habit for c in scene.cast if c.habit is not None}
-    scores = []
-    for turn in transcript.lines():
-        habit = by_name.get(turn.speaker)
-        if habit is None:
-            continue
-        value = float(keeps(habit, turn.text)) if turn.kind == "line" else None
-        scores.append(
-            Score(
-                turn.trial, turn.branch, turn.turn, turn.speaker,
-                f"habit:{habit.marker}", VERSION, value, turn.text,
-            )
-        )  # fmt: skip
-    return scores
+    return [
+        _score(turn, f"habit:{habit.marker}", habit)
+        for turn in transcript.lines()
+        if (habit := by_name.get(turn.speaker)) is not None
+    ]
 
 
-def keeps(habit: Habit, line: str) -> bool:
-    """Whether `line` keeps the habit. Stage business in parentheses is not speech."""
-    spoken = _STAGED.sub(" ", line).strip()
-    number = habit.value if isinstance(habit.value, int) else 0
-    phrases = habit.value if isinstance(habit.value, list) else []
-    words = _words(spoken)
-    match habit.marker:
-        case "never_asks":
-            return "?" not in spoken and "？" not in spoken
-        case "always_asks":
-            return "?" in spoken or "？" in spoken
-        case "one_sentence":
-            return len(_SENTENCE_END.findall(spoken)) <= 1
-        case "at_most_words":
-            return len(words) <= number
-        case "at_least_words":
-            return len(words) >= number
-        case "says_any":
-            return any(_within(_words(p), words) for p in phrases)
-        case "never_says":
-            return not any(_within(_words(p), words) for p in phrases)
-        case "starts_with":
-            return any(words[: len(_words(p))] == _words(p) for p in phrases)
-        case "ends_with":
-            return any(words[len(words) - len(_words(p)) :] == _words(p) for p in phrases)
+def signs(transcript: Transcript, scene: Scene) -> list[Score]:
+    """Score every improvised line of characters with a trait that has a sign: 1 at the pole, 0
+    at the opposite, None missing. The measure is named `sign:<pole>/<opposite>`."""
+    by_name = {c.name: [t for t in c.traits if t.sign is not None] for c in scene.cast}
+    return [
+        _score(turn, f"sign:{trait.pole}/{trait.opposite}", trait.sign)
+        for turn in transcript.lines()
+        for trait in by_name.get(turn.speaker, ())
+        if trait.sign is not None
+    ]
 
 
-def _words(text: str) -> list[str]:
-    return [w.replace("’", "'") for w in _WORD.findall(text.casefold())]
+def rules(transcript: Transcript, scene: Scene) -> list[Score]:
+    """Score every improvised line of those whom a rule binds: 1 kept, 0 broken, None missing.
+
+    The measure is named `rule:<name>`, and does not ask how the rule is enforced: a line that a
+    filter withheld is a silence, and so missing.
+    """
+    return [
+        _score(turn, f"rule:{name}", rule)
+        for turn in transcript.lines()
+        for name, rule in scene.rules.items()
+        if rule.of in (EVERYBODY, turn.speaker)
+    ]
 
 
-def _within(phrase: list[str], words: list[str]) -> bool:
-    size = len(phrase)
-    return any(words[i : i + size] == phrase for i in range(len(words) - size + 1))
+def marked(transcript: Transcript, scene: Scene) -> list[Score]:
+    """Return all that markers say of a transcript: what is kept with it as soon as it is played."""
+    found = (habits, signs, rules)
+    return [score for measure in found for score in measure(transcript, scene)]
+
+
+def _score(turn: Turn, measure: str, predicate: Predicate) -> Score:
+    value = float(keeps(predicate, turn.text)) if turn.kind == "line" else None
+    return Score(
+        turn.trial, turn.branch, turn.turn, turn.speaker, measure, VERSION, value, turn.text
+    )
