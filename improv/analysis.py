@@ -8,16 +8,28 @@ and the reason is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-
+from improv.curves import (
+    TWO_STATES,
+    CellChain,
+    Curve,
+    absorptions,
+    by_turn,
+    cells,
+    chains_of,
+    drifts,
+    linear,
+    slopes,
+    spells,
+    survivals,
+)
+from improv.judged import Judged, corrected, corrected_contrast, judge_of
 from improv.plan import Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved, Where
-from improv.record import MAIN, seed_of
-from improv.stats import chain as chains
-from improv.stats import drift, phrasing, survival
-from improv.stats.chain import Absorption, Chain
+from improv.record import seed_of
+from improv.stats import phrasing, survival
+from improv.stats.chain import Absorption
 from improv.stats.contrast import (
     Contrast,
     benjamini_hochberg,
@@ -27,22 +39,13 @@ from improv.stats.contrast import (
     unpaired,
 )
 from improv.stats.interval import Estimate, at_edge, bootstrap_sums, proportion
-from improv.unit import (
-    Frame,
-    Tables,
-    among,
-    by_cell,
-    cell_name,
-    cell_names,
-    named,
-    sequences,
-    units,
-    weights,
-)
+from improv.unit import Frame, Tables, among, by_cell, cell_name, named, units, weights
 
 PREFERRED = ("sign", "state", "habit", "rule")
 """What is explored where no plan names a measure: the first of these that there are scores of."""
 MISSING_ABOVE = 0.05
+CANNOT_JUDGE = "cannot judge"
+NOT_CALIBRATED = "not calibrated on planted lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +80,6 @@ class Arm:
         return self.missing / self.lines if self.lines else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A line over turns with its band: (turn, value, low, high) each."""
-
-    name: str
-    points: tuple[tuple[float, float, float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CellChain:
-    """The two-state chain of one cell and measure."""
-
-    cell: str
-    measure: str
-    chain: Chain
-
-
 @dataclass(frozen=True)
 class Analysis:
     """Everything that a report says about the outcome of a run.
@@ -110,22 +96,42 @@ class Analysis:
     checks: tuple[Check, ...] = ()
     exploratory: tuple[Contrast, ...] = ()
     chains: tuple[CellChain, ...] = ()
+    absorptions: tuple[tuple[str, tuple[Absorption, ...]], ...] = ()
     survival: tuple[Curve, ...] = ()
     drift: tuple[Curve, ...] = ()
     slopes: tuple[tuple[str, Estimate], ...] = ()
     stopped: tuple[str, ...] = ()
+    corrected: Mapping[str, Estimate] = field(default_factory=dict)
+    """Condition → its rate, with a judge's errors taken out."""
+    judge: str = ""
+    """Whose verdicts the outcome rests on, where planted lines showed that it can judge."""
+
+    @property
+    def mute(self) -> bool:
+        """Whether the outcome rests on a judge who cannot judge, so that no rate means anything."""
+        return any(word in why for why in self.stopped for word in (CANNOT_JUDGE, NOT_CALIBRATED))
 
 
-def analyse(plan: Plan | None, given: Tables, *, seed: int = 0, planned: bool = True) -> Analysis:
+def analyse(
+    plan: Plan | None,
+    given: Tables,
+    *,
+    seed: int = 0,
+    planned: bool = True,
+    judges: Sequence[Judged] = (),
+) -> Analysis:
     """Analyse a run by a plan, or explore it where there is none.
 
-    Raises ValueError where the plan names a condition that the run has not.
+    `judges` are what planted lines showed of those who judged. Raises ValueError where the plan
+    names a condition that the run has not.
     """
     outcome = plan.outcome if plan is not None else _default(given)
     if outcome is None:
         return Analysis(plan, None, False, stopped=("there are no scores to analyse",))
     found = units(outcome, given, arms=plan is not None and plan.of_arms)
-    arms = tuple(_arm(name, part, seed) for name, part in _cells(found))
+    judge, unfit = _judge(outcome, given, judges)
+    right = judge if outcome.of == "broken" and not outcome.less else None
+    arms = tuple(_arm(name, part, seed) for name, part in cells(found))
     limit = plan.exclude.missing_above if plan is not None else MISSING_ABOVE
     every = units(outcome, given) if plan is not None and plan.of_arms else found
     return Analysis(
@@ -133,17 +139,56 @@ def analyse(plan: Plan | None, given: Tables, *, seed: int = 0, planned: bool = 
         outcome=outcome,
         planned=planned and plan is not None,
         arms=arms,
-        findings=tuple(_findings(plan, outcome, found, given, seed)) if plan else (),
+        findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
         checks=tuple(_check(c, outcome, found, given, plan, seed) for c in plan.controls)
         if plan
         else (),
         exploratory=tuple(_explored(plan, outcome, given, seed)),
-        chains=tuple(_chains(outcome, given, seed)),
-        survival=tuple(_survival(outcome, given)),
-        drift=tuple(_drift(outcome, given, every, seed)),
-        slopes=tuple(_slopes(outcome, given)),
-        stopped=tuple(_stopped(arms, limit)),
+        chains=tuple(chains_of(outcome, given, seed)),
+        survival=tuple(survivals(outcome, given)),
+        drift=tuple(drifts(outcome, given, every, seed)),
+        slopes=tuple(slopes(outcome, given)),
+        stopped=(*unfit, *_stopped(arms, limit)),
+        corrected=_corrected(found, right, seed) if right is not None else {},
+        absorptions=tuple(_absorptions(outcome, given, judge)) if judge is not None else (),
+        judge=judge.judge if judge is not None else "",
     )
+
+
+def _judge(
+    outcome: Outcome, given: Tables, judges: Sequence[Judged]
+) -> tuple[Judged | None, list[str]]:
+    """Return whose verdicts the outcome rests on, and why they decide nothing if so."""
+    name = judge_of(given, outcome.measure)
+    if not name:
+        return None, []
+    family = outcome.measure.partition(":")[0]
+    found = next((j for j in judges if j.judge == name and j.measure == family), None)
+    if found is None:
+        return None, [f"{name}, who judged {family}, was {NOT_CALIBRATED}: run improv score"]
+    if not found.able:
+        why = next(v.reason for _, v in found.arms.values() if not v.able)
+        return None, [f"{name} {CANNOT_JUDGE} {family}: {why}"]
+    return found, []
+
+
+def _corrected(found: Frame, judge: Judged, seed: int) -> dict[str, Estimate]:
+    known = found[found["value"].notna()]
+    read = known["lines"] - known["missing"]
+    called = known.assign(read=read, broken=(known["value"] * read).round().astype(int))
+    return corrected(called, judge, seed=seed)
+
+
+def _absorptions(
+    outcome: Outcome, given: Tables, judge: Judged
+) -> Iterator[tuple[str, tuple[Absorption, ...]]]:
+    """Test β = 0 over the range that planted lines leave for the judge's sensitivity."""
+    if outcome.measure.partition(":")[0] not in TWO_STATES:
+        return
+    whole = judge.pooled
+    se, sp = whole.sensitivity(), whole.specificity()
+    grid = sorted({round(max(x, 0.5), 3) for x in (se.low, se.value, se.high)})
+    yield from absorptions(given, outcome.measure, grid, [sp.value])
 
 
 def _default(given: Tables) -> Outcome | None:
@@ -151,13 +196,6 @@ def _default(given: Tables) -> Outcome | None:
         if len(named(given.scores, name)):
             return Outcome(of="broken", measure=name)
     return None
-
-
-def _cells(found: Frame) -> Iterator[tuple[str, Frame]]:
-    names = [cell_name(c, lv) for c, lv in zip(found["condition"], found["levels"], strict=True)]
-    cells = found.assign(cell=names)
-    for name in cell_names(found):
-        yield name, cells[cells["cell"] == name]
 
 
 def _arm(name: str, part: Frame, seed: int) -> Arm:
@@ -202,27 +240,53 @@ def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[str]:
 
 
 def _findings(
-    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int
+    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judge: Judged | None
 ) -> list[Contrast]:
     if outcome.of == "phrasing":
         left = [c.icc.where for c in plan.controls if c.icc is not None]
-        return holm(_of_phrasings("", outcome, _without(found, left), given, seed), plan.alpha)
-    made = []
-    for wanted in plan.contrasts:
-        made.append(_compare(wanted.name, wanted.plus, wanted.minus, outcome, found, seed))
+        told = _of_phrasings(outcome, _without(found, left), given, seed)
+        return holm(told, plan.alpha)
+    made = [compare(c.name, c.plus, c.minus, outcome, found, seed, judge) for c in plan.contrasts]
     return holm(made, plan.alpha)
 
 
-def _compare(
-    name: str, plus: list[Where], minus: list[Where], outcome: Outcome, found: Frame, seed: int
+def compare(
+    name: str,
+    plus: list[Where],
+    minus: list[Where],
+    outcome: Outcome,
+    found: Frame,
+    seed: int,
+    judge: Judged | None = None,
 ) -> Contrast:
+    """Compare two sides of units on an outcome, by the test that the outcome asks for.
+
+    With a `judge`, shares are corrected for its errors first. Raises ValueError where a side
+    means no condition.
+    """
     if outcome.of == "time":
         return _survive(name, among(found, plus[0]), among(found, minus[0]), seed)
     if outcome.unit == "scene":
         sides = [_by_scene(among(found, side[0])) for side in (plus, minus)]
         return unpaired(*sides, name=name, seed=seed, planned=True)
     weighed = weights(found, plus, minus)
+    if judge is not None:
+        cells_of = zip(found["condition"], found["levels"], strict=True)
+        confusions = {cell_name(c, levels): judge.arms[c][0] for c, levels in cells_of}
+        values = by_cell(found)
+        return corrected_contrast(values, weighed, confusions, name=name, seed=seed)
     return contrast(by_cell(found), weighed, name=name, seed=seed, planned=True)
+
+
+def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
+    """Compare times to the first break: restricted mean turns apart, and the log-rank test."""
+    both = [*spells(a, "plus"), *spells(b, "minus")]
+    test = survival.log_rank(both)
+    where = seed_of("survival", seed, name)
+    apart = survival.restricted_mean_difference(both, "plus", "minus", seed=where)
+    lost = a[a["value"].isna()]["block"], b[b["value"].isna()]["block"]
+    dropped = tuple(sorted({block for blocks in lost for block in blocks}))
+    return Contrast(name, apart, test.p, len(both), dropped, math.nan, planned=True)
 
 
 def _by_scene(part: Frame) -> dict[str, float | None]:
@@ -261,7 +325,7 @@ def _check(
         what = f"at most {check.at_most:.2%} of lines break {measure}"
         return Check(control.name, what, rate, rate.high <= check.at_most if len(scores) else None)
     if isinstance(check, Unmoved):
-        (level, *_) = _of_phrasings("", outcome, among(found, check.where), given, seed)
+        (level, *_) = _of_phrasings(outcome, among(found, check.where), given, seed)
         what = f"the intraclass correlation is within ±{check.within:g} of nothing"
         held = abs(level.estimate.value) <= check.within
         unknown = math.isnan(level.estimate.value)
@@ -279,13 +343,70 @@ def _same(
         apart = unpaired(*sides, name=name, seed=seed, planned=True, level=1 - 2 * alpha).estimate
         inside = -check.margin < apart.low and apart.high < check.margin
         return Check(name, what, apart, None if math.isnan(apart.low) else inside)
-    sides = {"plus": check.plus, "minus": check.minus}
-    cells = by_cell(found)
+    means = by_cell(found)
     values: dict[str, dict[str, float | None]] = {}
-    for side, wheres in sides.items():
+    for side, wheres in (("plus", check.plus), ("minus", check.minus)):
         weighed = weights(found, wheres, [])
-        blocks = set.intersection(*(set(cells[cell]) for cell in weighed))
-        values[side] = {b: sum(w * cells[cell][b] for cell, w in weighed.items()) for b in blocks}
+        blocks = set.intersection(*(set(means[cell]) for cell in weighed))
+        values[side] = {b: sum(w * means[cell][b] for cell, w in weighed.items()) for b in blocks}
     same = equivalence(values, "plus", "minus", margin=check.margin, alpha=alpha, name=name)
     unknown = math.isnan(same.p)
     return Check(name, what, same.estimate, None if unknown else same.equivalent)
+
+
+def _flat(name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int) -> Check:
+    what = f"the outcome moves by at most {check.margin:g} a turn"
+    sloped = linear(by_turn(outcome, given, part), seed_of("flat", seed, name))
+    if math.isnan(sloped.low):
+        return Check(name, what, sloped, None)
+    inside = -check.margin <= sloped.low and sloped.high <= check.margin
+    return Check(name, what, sloped, inside)
+
+
+def _of_phrasings(outcome: Outcome, part: Frame, given: Tables, seed: int) -> list[Contrast]:
+    """Return the intraclass correlation of phrasings and its slope over turns, as findings."""
+    said = [levels.get(outcome.factor, "") for levels in part["levels"]]
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for name, rows in part.groupby(said, sort=False):
+        for block, turns in by_turn(outcome, given, rows).items():
+            values.setdefault(block, {})[str(name)] = turns
+    slugs = dict(zip(part["block"], part["scene"], strict=True))
+    found = phrasing.phrasing(values, seed=seed, slugs=slugs)
+
+    def told(name: str, estimate: Estimate, p: float) -> Contrast:
+        return Contrast(name, estimate, p, found.blocks, (), math.nan, planned=True)
+
+    return [
+        told("intraclass correlation of phrasings, mean over turns", found.mean, found.mean_p),
+        told("its slope a turn", found.slope, found.slope_p),
+    ]
+
+
+# -- what nobody planned ------------------------------------------------------------------------
+
+
+def _explored(plan: Plan | None, outcome: Outcome, given: Tables, seed: int) -> list[Contrast]:
+    """Compare every condition with the first, on every measure but what was planned."""
+    made = []
+    for measure in given.measures():
+        planned = plan is not None and (
+            measure == outcome.measure or measure.startswith(f"{outcome.measure}:")
+        )
+        kind = "broken" if measure.partition(":")[0] in _SHARES else "mean"
+        if planned or measure.partition(":")[0] in _NO_OUTCOME:
+            continue
+        found = units(Outcome(of=kind, measure=measure), given)  # type: ignore[arg-type]
+        means = by_cell(found)
+        if not means:
+            continue
+        first, *others = means
+        for other in others:
+            if means[first] and means[other]:
+                name = f"{measure}: {other} against {first}"
+                weighed = {first: -1.0, other: 1.0}
+                made.append(contrast(means, weighed, name=name, seed=seed, planned=False))
+    return benjamini_hochberg(made)
+
+
+_SHARES = ("sign", "state", "habit", "rule", "p2l")
+_NO_OUTCOME = ("calibration", "likelihood:others", "stylometry:delta", "dispersion:energy")

@@ -64,15 +64,21 @@ class Budget:
         return ""
 
 
+def dollars(prompt: int | None, completion: int | None, cached: int | None, price: Price) -> float:
+    """Return what so many tokens cost; those that were cached count among the prompt's."""
+    kept = min(cached or 0, prompt or 0)
+    each = price.prompt if price.cached is None else price.cached
+    paid = (
+        ((prompt or 0) - kept) * price.prompt + kept * each + (completion or 0) * price.completion
+    )
+    return paid / 1e6
+
+
 def price_of(call: Call, price: Price | None) -> float:
     """Return what a call cost in dollars; 0 where no price is known, which a budget refuses."""
     if price is None:
         return 0.0
-    cached = min(call.cached_tokens or 0, call.prompt_tokens or 0)
-    fresh = (call.prompt_tokens or 0) - cached
-    dear = price.prompt if price.cached is None else price.cached
-    paid = fresh * price.prompt + cached * dear + (call.completion_tokens or 0) * price.completion
-    return paid / 1e6
+    return dollars(call.prompt_tokens, call.completion_tokens, call.cached_tokens, price)
 
 
 def spent_by(call: Call, price: Price | None) -> Spent:

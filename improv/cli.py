@@ -67,9 +67,6 @@ Anyway = Annotated[
 ]
 
 
-CALLS_REPORTED = ["endpoint", "latency", "error", "retried"]
-
-
 @contextmanager
 def _telling() -> Iterator[None]:
     """Turn errors made for a person into a message and the exit code they carry."""
@@ -285,6 +282,62 @@ def replay_command(
     raise typer.Exit(0 if same else 1)
 
 
+@app.command("score")
+def score_command(
+    run: Annotated[str, typer.Argument(help='A run\'s id, its beginning, or "last".')] = "last",
+    measure: Annotated[
+        list[str] | None, typer.Option(help="Only this measure; may be given several times.")
+    ] = None,
+    judge: Annotated[
+        str, typer.Option(help='Who judges: "embedded", "puppet", a GGUF, or a model\'s name.')
+    ] = "",
+    base_url: Annotated[str | None, typer.Option(help="The judge's address.")] = None,
+    second_judge: Annotated[
+        str, typer.Option(help="Another judge, whose agreement with the first is reported.")
+    ] = "",
+    second_base_url: Annotated[str | None, typer.Option(help="Its address, if another.")] = None,
+    plants: Annotated[
+        int, typer.Option(min=0, help="Planted lines of each truth for each condition.")
+    ] = 60,
+    lines: Annotated[
+        str | None, typer.Option(help="A file of planted lines, for scenes that ship none.")
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Ask again what a judge has said already.")
+    ] = False,
+    runs: Runs = "runs",
+    connections: Connections = 64,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    trust: Trust = None,
+) -> None:
+    """Score a played run, by measures and by judges; nothing is played.
+
+    Verdicts that the run holds are not asked for again. Budgets are for this call.
+    """
+    with _telling():
+        from improv.budget import Budget
+        from improv.score import Judges, score
+        from improv.store import open_run
+
+        judges = Judges(
+            judge, second_judge, base_url, second_base_url, plants, lines, tuple(trust or ())
+        )
+        with terminal.counting("verdicts") as tell:
+            result = score(
+                open_run(runs, run),
+                tuple(measure or ()),
+                judges,
+                redo=redo,
+                connections=connections,
+                budget=Budget(max_calls, max_tokens, max_cost),
+                tell=tell,
+            )
+        terminal.scored(result)
+    _leave(result)
+
+
 @app.command("report")
 def report_command(
     run: Annotated[str, typer.Argument(help='A run\'s id, its beginning, or "last".')] = "last",
@@ -293,25 +346,70 @@ def report_command(
         str | None,
         typer.Option("-o", "--output", help="report.html or report.md; both in . by default."),
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="A study whose plan to analyse by; exploratory if it is another's."),
+    ] = None,
 ) -> None:
-    """Write a page on a run: what was played, what is missing, how the endpoints behaved."""
+    """Write a page on a run that a referee could read: result, design, controls, who saw what."""
     with _telling():
+        from improv.reading import appraise
         from improv.report import report
         from improv.store import open_run
+        from improv.study import load
 
         folder = open_run(runs, run)
-        page = report(
-            folder.id,
-            folder.meta(),
-            folder.study().question,
-            folder.table("trials").to_pylist(),
-            folder.table("calls", columns=CALLS_REPORTED).to_pylist(),
-            folder.table("limits").to_pylist(),
-        )
+        page = report(appraise(folder, load(plan).plan if plan else None))
         names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
         for name in names:
             text = page.as_markdown() if name.endswith(".md") else page.as_html()
             terminal.write(name, text)
+
+
+@app.command("compare")
+def compare_command(
+    runs_of: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, two or more.")],
+    runs: Runs = "runs",
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Where to: an .html or an .md file.")
+    ] = "compare.html",
+) -> None:
+    """Set runs side by side, of several models say: the same plan's findings, run by run."""
+    with _telling():
+        from improv.reading import appraise
+        from improv.report import compared
+        from improv.store import open_run
+
+        page = compared([appraise(open_run(runs, run)) for run in runs_of])
+        text = page.as_markdown() if output.endswith(".md") else page.as_html()
+        terminal.write(output, text)
+
+
+@app.command("power")
+def power_command(
+    study: Annotated[str, typer.Argument(help="A study with a plan and a planted truth.")],
+    planted: Annotated[str, typer.Option(help="Which planted truth puppets play.")] = "effect",
+    sizes: Annotated[
+        list[int] | None, typer.Option("-n", min=2, help="Blocks of a study; several.")
+    ] = None,
+    pool: Annotated[
+        int, typer.Option(min=4, max=5000, help="Blocks that are played and drawn from.")
+    ] = 200,
+    repetitions: Annotated[
+        int, typer.Option(min=10, max=100_000, help="Studies drawn at each size.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Changes which studies are drawn.")] = 0,
+) -> None:
+    """Say how often the plan of a study would find what is planted, at several sizes."""
+    with _telling():
+        from improv.rehearsal import SIZES, powers, rehearse
+        from improv.study import load
+
+        loaded = load(study, None, planted)
+        with terminal.progress() as watch:
+            given = rehearse(loaded, blocks=pool, watch=watch)
+        found = powers(loaded, given, sizes or SIZES, repetitions=repetitions, seed=seed)
+        terminal.power(found, planted, pool, repetitions)
 
 
 def _place(what: str) -> tuple[str, str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -48,6 +48,12 @@ class Judged:
     agreement: Estimate
 
     @property
+    def pooled(self) -> Confusion:
+        """All conditions together."""
+        counts = [astuple(confusion) for confusion, _ in self.arms.values()]
+        return Confusion(*map(sum, zip(*counts, strict=True)))
+
+    @property
     def able(self) -> bool:
         return bool(self.arms) and all(verdict.able for _, verdict in self.arms.values())
 
@@ -68,7 +74,7 @@ def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:
     planted = verdicts[verdicts["measure"].str.startswith(PLANTED) & (verdicts["error"] == "")]
     planted = planted.assign(condition=planted["trial"].map(conditions))
     found = []
-    family = planted["measure"].str.removeprefix(PLANTED).str.partition(":")[0]
+    family = planted["measure"].str.removeprefix(PLANTED).str.split(":").str[0]
     for (measure, judge), rows in planted.groupby([family, "judge"], sort=True):
         arms = {}
         for condition, part in rows.groupby("condition", sort=True):
@@ -155,7 +161,7 @@ def _map(values: Mapping[str, float | None], rates: tuple[float, float]) -> dict
 def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
     """Return the agreement of all judges on the lines that were played, whole scenes resampled."""
     rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(PLANTED)]
-    rows = rows[rows["measure"].str.partition(":")[0] == measure]
+    rows = rows[rows["measure"].str.split(":").str[0] == measure]
     judges = sorted(rows["judge"].unique())
     if len(judges) < 2:
         return Estimate.unknown("one judge alone", unit="scenes")

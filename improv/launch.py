@@ -23,6 +23,7 @@ from improv.edit import Edit
 from improv.errors import RunError, first_line
 from improv.host import Terms
 from improv.journal import Journaled
+from improv.lengths import lengths
 from improv.lock import RunLock, unwritable
 from improv.mend import mend, mend_shards
 from improv.pool import Pool
@@ -87,7 +88,8 @@ def run(
     fs, base = place(runs)
     root = os.fspath(runs) if "://" in os.fspath(runs) else base
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
-    folder.create(study, _meta(study, trials, setup, source))
+    meta = _meta(study, trials, setup, source) | {"lengths": lengths(study)}
+    folder.create(study, meta)
     with RunLock(folder.local) as lock:
         return _play(folder, study, trials, setup, watch, lock, folder.journaled())
 

@@ -1,23 +1,34 @@
-"""Reads a run's folder for an analysis: whole columns, never row by row."""
+"""Reads a run's folder for an analysis and its report: whole columns, never row by row."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from improv.analysis import analyse
+from improv.budget import dollars
+from improv.judged import judged
 from improv.ledger import Exposure, exposure
-from improv.record import Block
+from improv.plan import Plan
+from improv.record import Block, Json
+from improv.report import Material
+from improv.scene import Price
 from improv.store import RunFolder
 from improv.study import Study
 from improv.unit import Tables, tables
 
 TRIALS = [
-    "trial", "branch", "origin", "scene", "condition", "levels", "block", "arm", "status",
+    "trial", "branch", "index", "origin", "scene", "condition", "levels", "block", "arm", "status",
 ]  # fmt: skip
 SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
+CALLS = [
+    "model", "endpoint", "latency", "error", "retried", "prompt_tokens", "completion_tokens",
+    "cached_tokens",
+]  # fmt: skip
 PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
 
 
@@ -31,6 +42,55 @@ def read_tables(folder: RunFolder) -> Tables:
         folder.table("scores", columns=SCORES).to_pandas(),
         turns.to_pandas(),
     )
+
+
+def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
+    """Analyse a run, by its study's own plan or by another; return all that a report says.
+
+    Raises RunError, and ValueError where a plan does not fit the run.
+    """
+    meta, study = folder.meta(), folder.study()
+    plan = plan or study.plan
+    given = read_tables(folder)
+    calls = folder.table("calls", columns=CALLS).to_pylist()
+    judges = judged(folder.table("verdicts").to_pandas(), given.trials, seed=study.seed)
+    planned = plan is not None and plan.hash == meta.get("analysis")
+    return Material(
+        run=folder.id,
+        meta=meta,
+        question=study.question,
+        about=study.about,
+        trials=folder.table("trials").to_pylist(),
+        calls=calls,
+        limits=folder.table("limits").to_pylist(),
+        analysis=analyse(plan, given, seed=study.seed, planned=planned, judges=judges),
+        exposure=read_exposure(folder, study),
+        judges=judges,
+        costs=_costs(study, calls),
+        lengths=_rows(meta.get("lengths")),
+    )
+
+
+def _rows(found: object) -> list[Json]:
+    keys = {"scene", "context", "tokens", "matches", "of", "apart", "by"}
+    rows = found if isinstance(found, list) else []
+    return [row for row in rows if isinstance(row, dict) and keys <= set(row)]
+
+
+def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
+    """Return model → dollars, None where a model has no price."""
+    prices: dict[str, Price | None] = {}
+    for _, _, scene in study.cells:
+        for model in [scene.model_of("author"), *(scene.model_of(c.name) for c in scene.cast)]:
+            prices[model.model] = model.price
+    costs: dict[str, float | None] = {}
+    for call in calls:
+        price = prices.get(call["model"])
+        if price is not None and not call["error"]:
+            counts = (call["prompt_tokens"], call["completion_tokens"], call["cached_tokens"])
+            before = costs.get(call["model"]) or 0.0
+            costs[call["model"]] = before + dollars(*counts, price)
+    return costs
 
 
 def read_exposure(folder: RunFolder, study: Study) -> Exposure:

@@ -1,142 +1,489 @@
-"""Writes what came of a run on one page: HTML that opens offline, and Markdown. Pure.
+"""Writes what came of a run on one page that a referee could read. Pure: material in, page out.
 
-It reads tables and run.json and knows nothing of folders. Every rate has its count beside it, and
-what is missing is counted.
+The planned result stands first, with its interval and decision. Every number has its unit of
+replication and a count of what is missing; what was not planned is called exploratory; a judge
+that cannot judge has no rates printed.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
-from improv.chart import Line, lines, thinned
+from improv import chart
+from improv.analysis import Analysis, Arm, Check
+from improv.chart import Line, Mark, thinned
+from improv.curves import Curve
+from improv.judged import Judged
+from improv.ledger import Exposure, kinds
+from improv.page import Page
+from improv.plan import Plan
 from improv.record import Json
+from improv.stats.contrast import Contrast
+from improv.stats.interval import Estimate
+
+EMBEDDED = "embedded"
 
 
-@dataclass
-class Page:
-    """A page while it is written: the same paragraphs, tables and charts twice."""
+@dataclass(frozen=True)
+class Material:
+    """What a report is made of: run.json, the study's words, rows of tables, and what was found.
 
-    title: str
-    html: list[str] = field(default_factory=list)
-    markdown: list[str] = field(default_factory=list)
+    `calls` rows need endpoint, model, latency, error, retried and the token counts. `costs` maps
+    a model to its dollars so far, None where it has no price. `lengths` are the rows that
+    lengths.lengths made before the first call.
+    """
 
-    def head(self, text: str) -> None:
-        self.html.append(f"<h2>{escape(text)}</h2>")
-        self.markdown.append(f"## {_plain(text)}")
+    run: str
+    meta: Json
+    question: str
+    about: str
+    trials: Sequence[Json]
+    calls: Sequence[Json]
+    limits: Sequence[Json]
+    analysis: Analysis
+    exposure: Exposure
+    judges: Sequence[Judged] = ()
+    costs: Mapping[str, float | None] = field(default_factory=dict)
+    lengths: Sequence[Json] = ()
 
-    def say(self, text: str) -> None:
-        self.html.append(f"<p>{escape(text)}</p>")
-        self.markdown.append(_plain(text))
-
-    def table(self, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        cells = [[_cell(c) for c in row] for row in rows]
-        head = "".join(f'<th scope="col">{escape(n)}</th>' for n in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in cells
-        )
-        self.html.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-        lined = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-        lined += ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
-        self.markdown.append("\n".join(lined))
-
-    def chart(self, svg: str, caption: str) -> None:
-        self.html.append(f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>")
-        self.markdown.append(f"*{_plain(caption)} (Drawn in the HTML page.)*")
-
-    def as_html(self) -> str:
-        return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            # Nothing on this page may load anything, whatever text has come into it.
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            "style-src 'unsafe-inline'\">"
-            f"<title>{escape(self.title)}</title><style>{_STYLE}</style></head><body><main>"
-            f"<h1>{escape(self.title)}</h1>{''.join(self.html)}</main></body></html>\n"
-        )
-
-    def as_markdown(self) -> str:
-        return "\n\n".join([f"# {_plain(self.title)}", *self.markdown]) + "\n"
+    @property
+    def embedded(self) -> bool:
+        return EMBEDDED in self.meta.get("models", [])
 
 
-def report(
-    run: str,
-    meta: Json,
-    question: str,
-    trials: Sequence[Json],
-    calls: Sequence[Json],
-    limits: Sequence[Json],
-) -> Page:
-    """Return the page of a run from its run.json and the rows of its tables."""
-    page = Page(f"{meta.get('study', 'A run')} · {run}")
-    if question:
-        page.say(question)
-    if "embedded" in meta.get("models", []):
-        page.say(
+def report(of: Material) -> Page:
+    """Return the page of a run."""
+    page = Page(f"{of.meta.get('study', 'A run')} · {of.run}")
+    if of.question:
+        page.say(of.question)
+    if of.embedded:
+        page.note(
             "Played by an embedded model of 135M parameters: a demonstration that all this works, "
             "and evidence of nothing else."
         )
-    _design(page, meta, trials)
-    _missing(page, trials)
-    _weather(page, calls, limits)
-    page.head("How to reproduce")
-    versions = meta.get("versions", {})
-    page.table(
-        ["what", "which"],
-        [
-            ("plan hash", meta.get("plan", "")),
-            ("seed", meta.get("seed", "")),
-            ("models", ", ".join(meta.get("models", []))),
-            ("begun", meta.get("created", "")),
-            *((name, version) for name, version in versions.items()),
-        ],
-    )
+    leaked = not of.exposure.clean
+    _result(page, of, leaked)
+    _plan(page, of)
+    _design(page, of)
+    _controls(page, of.analysis.checks)
+    _judging(page, of)
+    _pictures(page, of.analysis, hidden=of.analysis.mute)
+    _explored(page, of.analysis, hidden=of.analysis.mute)
+    _missing(page, of.trials)
+    _exposure(page, of.exposure)
+    _cost(page, of)
+    _weather(page, of.calls, of.limits)
+    _reproduce(page, of)
     return page
 
 
-def _design(page: Page, meta: Json, trials: Sequence[Json]) -> None:
+def compared(several: Sequence[Material]) -> Page:
+    """Return one page on several runs: what each found of the same contrasts."""
+    page = Page("Runs side by side")
+    hashes = {m.analysis.plan.hash if m.analysis.plan else "" for m in several}
+    if len(hashes) > 1 or hashes == {""}:
+        page.note(
+            "These runs have no plan in common, so their findings answer different questions. "
+            "What follows is exploratory."
+        )
+    elif len(several) > 1:
+        page.say(
+            "One plan, several runs. Each was decided by itself; that one run shows a contrast and "
+            "another does not is no difference between them."
+        )
+    rows: list[tuple[object, ...]] = []
+    for m in several:
+        done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
+        state = "; ".join(m.analysis.stopped) or (
+            "planned" if m.analysis.planned else "exploratory"
+        )
+        exposed = "clean" if m.exposure.clean else f"{m.exposure.leaked} leaks"
+        models = ", ".join(m.meta.get("models", []))
+        rows.append((m.run, m.meta.get("study", ""), models, done, state, exposed))
+    page.table(["run", "study", "models", "done", "analysis", "exposure"], rows)
+    for m in several:
+        if m.embedded:
+            page.note(f"{m.run}: played by a model of 135M parameters, a demonstration.")
+    names = dict.fromkeys(c.name for m in several for c in m.analysis.findings)
+    for name in names:
+        page.head(name)
+        told = [
+            (m.run, c) for m in several if not m.analysis.mute
+            for c in m.analysis.findings if c.name == name
+        ]  # fmt: skip
+        page.table(
+            ["run", "estimate [interval]", "p", "p (Holm)", "units"],
+            [(run, shown(c.estimate), _number(c.p), _number(c.adjusted), _units(c))
+             for run, c in told],
+        )  # fmt: skip
+        marks = [Mark(run, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
+                 for run, c in told]  # fmt: skip
+        page.chart(chart.forest(name, name, "difference, with its interval", marks), name)
+    page.head("Means by condition")
+    page.table(
+        ["run", "condition", "mean [interval]", "units", "missing"],
+        [
+            (m.run, arm.cell, "not shown: no judge could tell" if m.analysis.mute
+             else shown(arm.value), arm.units, f"{arm.missing_share:.1%}")
+            for m in several for arm in m.analysis.arms
+        ],
+    )  # fmt: skip
+    return page
+
+
+# -- the planned result -------------------------------------------------------------------------
+
+
+def _result(page: Page, of: Material, leaked: bool) -> None:
+    found = of.analysis
+    if found.plan is None:
+        page.head("Result")
+        page.say(
+            "This study has no plan: nothing was settled beforehand, so nothing is decided. What "
+            "follows is exploratory."
+        )
+        for why in found.stopped:
+            page.note(why)
+        return
+    page.head("Planned result" if found.planned else "Result (exploratory)")
+    if not found.planned:
+        page.note(
+            "The plan that made this page is not the one whose hash was stored with the run before "
+            "its first call. What it finds is exploratory."
+        )
+    page.say(f"Hypothesis: {found.plan.hypothesis}")
+    if leaked:
+        page.note(
+            "Nothing is decided: the exposure check found text of one arm in another (see below)."
+        )
+    for why in found.stopped:
+        page.note(f"Nothing is decided. {why}")
+    if not of.analysis.mute:
+        verdicts = leaked or bool(found.stopped) or not found.planned
+        page.listed([_sentence(c, found.plan, undecided=verdicts) for c in found.findings])
+        _contrasts(page, found.findings, "difference, with its interval", "Holm")
+        short = _shortfall(found.plan, found.arms)
+        if short:
+            page.say(short)
+
+
+def _sentence(c: Contrast, plan: Plan, *, undecided: bool) -> str:
+    if math.isnan(c.estimate.value):
+        return f"{c.name}: cannot be told ({c.estimate.why or 'no data'})."
+    told = f"{c.name}: {shown(c.estimate)}, {_p(c.p)}, {_p(c.adjusted, 'Holm')}, {_units(c)}"
+    if undecided:
+        return f"{told}. Not decided."
+    if c.rejected:
+        way = "more" if c.estimate.value > 0 else "less"
+        return f"{told}. Shown at α = {plan.alpha:g}: {way} on the first side."
+    return f"{told}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
+
+
+def _contrasts(page: Page, found: Sequence[Contrast], x: str, correction: str) -> None:
+    if not found:
+        return
+    page.table(
+        ["contrast", "estimate [interval]", "p", f"p ({correction})", "units", "left out"],
+        [
+            (c.name, shown(c.estimate), _number(c.p), _number(c.adjusted), _units(c),
+             len(c.dropped))
+            for c in found
+        ],
+    )  # fmt: skip
+    marks = [Mark(c.name, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
+             for c in found]  # fmt: skip
+    page.chart(
+        chart.forest("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
+        f"Estimates with their {found[0].estimate.level:.0%} intervals.",
+    )
+
+
+def _shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
+    most = max((arm.blocks for arm in arms), default=0)
+    if most >= plan.blocks:
+        return ""
+    return (
+        f"{plan.blocks} blocks were planned and {most} were played: intervals are wider than "
+        "planned, and effects of the size that the plan was made for may be missed."
+    )
+
+
+def _plan(page: Page, of: Material) -> None:
+    plan = of.analysis.plan
+    if of.about:
+        page.head("What it tests")
+        page.say(of.about)
+    if plan is None:
+        return
+    page.head("The plan")
+    outcome = plan.outcome
+    what = f"{_OUTCOMES[outcome.of]} of {outcome.measure}"
+    if outcome.less:
+        what += f" less that of {outcome.less}"
+    hashes = [("hash of this plan", plan.hash)]
+    stored = of.meta.get("analysis")
+    hashes.append(("hash stored before the first call", stored or "none"))
+    page.table(
+        ["what", "which"],
+        [
+            ("primary outcome", what),
+            ("compared", "within blocks" if outcome.unit == "block" else "scene against scene"),
+            ("planned contrasts", len(plan.contrasts) or "the correlation of phrasings"),
+            ("α, over all of them (Holm)", f"{plan.alpha:g}"),
+            ("blocks", plan.blocks),
+            ("stops", plan.stop),
+            ("decides nothing above", f"{plan.exclude.missing_above:.0%} missing in an arm"),
+            *hashes,
+        ],
+    )
+
+
+_OUTCOMES = {
+    "broken": "share of readable lines at the opposite",
+    "broke": "whether a line is at the opposite",
+    "mean": "mean score",
+    "recovered": "whether it is back within so many own lines",
+    "time": "turn of the first break",
+    "collision": "collision probability of regenerated acts",
+    "phrasing": "intraclass correlation of phrasings",
+}
+
+
+# -- the design, and what controls it -----------------------------------------------------------
+
+
+def _design(page: Page, of: Material) -> None:
     page.head("What was played")
     rows = []
-    for condition in meta.get("conditions", []):
-        mains = [t for t in trials if t["condition"] == condition and t["origin"] == "main"]
-        grown = sum(t["condition"] == condition and t["origin"] != "main" for t in trials)
+    for condition in of.meta.get("conditions", []):
+        mains = [t for t in of.trials if t["condition"] == condition and t["origin"] == "main"]
+        grown = sum(t["condition"] == condition and t["origin"] != "main" for t in of.trials)
         done = [t for t in mains if t["status"] == "done"]
-        failed = len(mains) - len(done)
         tokens = sum(t["prompt_tokens"] + t["completion_tokens"] for t in mains)
+        turns, calls = (sum(t[name] for t in mains) for name in ("turns", "calls"))
+        blocks = len({t["block"] for t in mains})
         rows.append(
-            (
-                condition,
-                len({t["block"] for t in mains}),
-                len(done),
-                failed,
-                sum(t["turns"] for t in mains),
-                sum(t["calls"] for t in mains),
-                tokens,
-                grown,
-            )
+            (condition, blocks, len(done), len(mains) - len(done), turns, calls, tokens, grown)
         )
     names = ["condition", "blocks", "done", "failed", "turns", "calls", "tokens", "branches"]
     page.table(names, rows)
-    planned = int(meta.get("trials", 0))
-    there = sum(t["origin"] == "main" for t in trials)
+    planned = int(of.meta.get("trials", 0))
+    there = sum(t["origin"] == "main" for t in of.trials)
     if there < planned:
         page.say(f"{planned - there} of {planned} planned trials have not been played yet.")
+    if of.analysis.outcome is not None and of.analysis.arms:
+        outcome = of.analysis.outcome
+        page.say(f"The outcome, {_OUTCOMES[outcome.of]} of {outcome.measure}, by condition:")
+        page.table(
+            ["condition", "mean [interval]", "corrected for the judge", "units", "without",
+             "scores", "missing"],
+            [_arm_row(arm, of) for arm in of.analysis.arms],
+        )  # fmt: skip
+    if of.lengths:
+        page.say("Lengths of the texts that arms are told apart by, as the playing model counts:")
+        page.table(
+            ["scene", "text", "tokens", "matches", "tokens", "apart", "counted by"],
+            [
+                (r["scene"], r["context"], r["tokens"], r["matches"], r["of"],
+                 f"{r['apart']:+.1%}", r["by"])
+                for r in of.lengths
+            ],
+        )  # fmt: skip
+
+
+def _arm_row(arm: Arm, of: Material) -> tuple[object, ...]:
+    value = "not shown: no judge could tell" if of.analysis.mute else shown(arm.value)
+    right = of.analysis.corrected.get(arm.cell)
+    known = "" if right is None or of.analysis.mute else shown(right)
+    share = f"{arm.missing} ({arm.missing_share:.1%})"
+    return (arm.cell, value, known, arm.units, arm.without, arm.lines, share)
+
+
+def _controls(page: Page, checks: Sequence[Check]) -> None:
+    if not checks:
+        return
+    page.head("Controls")
+    said = {True: "held", False: "did not hold", None: "cannot be told"}
+    page.table(
+        ["control", "what must hold", "found", "units", "verdict"],
+        [
+            (c.name, c.what, shown(c.estimate), f"{c.estimate.n} {c.estimate.unit}", said[c.held])
+            for c in checks
+        ],
+    )
+    if any(c.held is not True for c in checks):
+        page.note(
+            "A control that did not hold, or that so few units cannot tell, is a reason to doubt "
+            "the result above."
+        )
+
+
+def _judging(page: Page, of: Material) -> None:
+    if not of.judges:
+        return
+    page.head("Judges")
+    page.say(
+        "Planted lines whose truth is known were put to each judge among the lines of each arm. "
+        "Sensitivity is the share of lines at the opposite that it called so, specificity the "
+        "share of the others that it did not."
+    )
+    rows = []
+    for j in of.judges:
+        for condition, (confusion, verdict) in j.arms.items():
+            se, sp = confusion.sensitivity(), confusion.specificity()
+            able = "can judge" if verdict.able else "cannot judge"
+            rows.append(
+                (j.measure, j.judge, condition, shown(se), shown(sp),
+                 confusion.opposite + confusion.pole, f"{confusion.unread:.1%}", able)
+            )  # fmt: skip
+    page.table(
+        ["measure", "judge", "condition", "sensitivity", "specificity", "planted", "unread",
+         "verdict"],
+        rows,
+    )  # fmt: skip
+    for j in of.judges:
+        if not j.able:
+            reason = next(v.reason for _, v in j.arms.values() if not v.able)
+            page.note(f"{j.judge} cannot judge {j.measure}: {reason}. Its rates are not shown.")
+        elif j.difference.differs:
+            kinds_of = " and ".join(j.difference.differs)
+            page.note(
+                f"{j.judge} errs differently from arm to arm in {kinds_of} ({j.measure}); each arm "
+                "is corrected by its own rates."
+            )
+        if not math.isnan(j.agreement.value):
+            page.say(
+                f"Agreement of judges on {j.measure} (Krippendorff's α): {shown(j.agreement)}."
+            )
+
+
+# -- pictures, and what nobody planned ----------------------------------------------------------
+
+
+def _pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
+    if hidden:
+        return
+    if found.chains:
+        page.head("Flips, and the way back")
+        page.table(
+            ["condition", "measure", "α: pole to opposite", "β: back", "share of opposite",
+             "mean spell (lines)", "scenes"],
+            [
+                (c.cell, c.measure, shown(c.chain.alpha), shown(c.chain.beta),
+                 shown(c.chain.opposite_share), shown(c.chain.spell), c.chain.scenes)
+                for c in found.chains
+            ],
+        )  # fmt: skip
+        for c in found.chains[:6]:
+            pole, _, opposite = c.measure.partition(":")[2].partition("/")
+            alpha, beta = f"α {shown(c.chain.alpha)}", f"β {shown(c.chain.beta)}"
+            drawn = chart.chain(c.cell, pole or "kept", opposite or "broken", alpha, beta)
+            page.chart(drawn, f"{c.cell}: {c.measure}.")
+        for cell, grid in found.absorptions:
+            page.say(f"{cell}: is the opposite absorbing (β = 0)? Over a grid of sensitivities:")
+            page.table(
+                ["Se", "Sp", "β [interval]", "naive β", "likelihood ratio", "p"],
+                [
+                    (f"{a.sensitivity:.2f}", f"{a.specificity:.2f}", shown(a.beta),
+                     _number(a.naive), _number(a.statistic), _number(a.p))
+                    for a in grid
+                ],
+            )  # fmt: skip
+    for curves, title, y in (
+        (found.survival, "Time to the first break", "share of scenes without a break"),
+        (found.drift, "Drift over turns", "share of lines at the pole"),
+    ):
+        if curves:
+            page.head(title)
+            page.chart(
+                chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves))),
+                f"{title}: {y}, with pointwise 95% intervals.",
+            )
+    if found.slopes:
+        page.table(
+            ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
+            [(name, shown(e), f"{e.n} {e.unit}") for name, e in found.slopes],
+        )
+
+
+def _lines(curves: Sequence[Curve]) -> Iterator[Line]:
+    for curve in curves[: len(chart.COLOURS)]:
+        points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
+        band = [(x, low, high) for x, _, low, high in curve.points
+                if not (math.isnan(low) or math.isnan(high))]  # fmt: skip
+        yield Line(curve.name, points, steps=False, band=band)
+
+
+def _explored(page: Page, found: Analysis, *, hidden: bool) -> None:
+    if not found.exploratory or hidden:
+        return
+    page.head("Exploratory")
+    page.say(
+        "Nobody planned these comparisons. Their p are corrected by Benjamini and Hochberg over "
+        "all of them; they suggest what to plan next, and decide nothing."
+    )
+    _contrasts(page, found.exploratory, "difference", "Benjamini–Hochberg")
+
+
+# -- what is missing, who saw what, what it cost ------------------------------------------------
 
 
 def _missing(page: Page, trials: Sequence[Json]) -> None:
     failed = [t for t in trials if t["status"] == "failed"]
     page.head("What is missing")
     if not failed:
-        page.say("Nothing: no trial failed.")
+        page.say("No trial failed.")
         return
-    kinds = Counter((t["condition"], t["failure_kind"]) for t in failed)
+    counts = Counter((t["condition"], t["failure_kind"]) for t in failed)
     of = Counter(t["condition"] for t in trials)
     page.table(
         ["condition", "why", "trials", "of"],
-        [(c, kind, n, of[c]) for (c, kind), n in sorted(kinds.items())],
+        [(c, kind, n, of[c]) for (c, kind), n in sorted(counts.items())],
     )
+
+
+def _exposure(page: Page, found: Exposure) -> None:
+    page.head("Who saw what")
+    there = kinds(found)
+    conditions = list(dict.fromkeys(condition for condition, _ in found.seen))
+    page.say(
+        f"The exposure ledger: {found.blocks:,} blocks in the prompts of {found.prompts:,} roles "
+        "of scenes and branches were checked. Distinct blocks of each kind, by condition:"
+    )
+    page.table(
+        ["condition", *there],
+        [(c, *(found.seen.get((c, kind), 0) for kind in there)) for c in conditions],
+    )
+    if found.clean:
+        page.say("No arm was shown a text that only another arm may see.")
+        return
+    if found.unknown:
+        page.note(f"{found.unknown} blocks are listed by calls and stand in no table.")
+    if found.leaked:
+        page.note(f"{found.leaked} blocks belong to another arm or another role:")
+        page.table(
+            ["condition", "trial", "who saw it", "kind", "whose it is", "text"],
+            [(k.condition, k.trial, k.role, k.kind, k.owner, k.text) for k in found.leaks],
+        )
+
+
+def _cost(page: Page, of: Material) -> None:
+    page.head("What it took")
+    rows = []
+    for model in sorted({c["model"] for c in of.calls}):
+        own = [c for c in of.calls if c["model"] == model]
+        asked, answered, cached = (
+            sum(c[name] or 0 for c in own)
+            for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
+        )
+        cost = of.costs.get(model)
+        dollars = "unknown" if cost is None else f"${cost:.2f}"
+        rows.append((model, len(own), asked, cached, answered, dollars))
+    names = ["model", "calls", "prompt tokens", "of them cached", "completion tokens", "cost"]
+    page.table(names, rows)
 
 
 def _weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
@@ -168,30 +515,64 @@ def _weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
             "were refused with 429."
         )
         drawn = [Line("limit", limit, steps=True), Line("in flight", flying)]
-        page.chart(lines(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn), what)
+        svg = chart.lines(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
+        page.chart(svg, what)
 
 
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _reproduce(page: Page, of: Material) -> None:
+    page.head("How to reproduce")
+    meta = of.meta
+    versions = meta.get("versions", {})
+    page.table(
+        ["what", "which"],
+        [
+            ("hash of the trials", meta.get("plan", "")),
+            ("seed", meta.get("seed", "")),
+            ("models", ", ".join(meta.get("models", []))),
+            ("program", meta.get("program", "")),
+            ("begun", meta.get("created", "")),
+            *((name, version) for name, version in versions.items()),
+        ],
+    )
+    source = meta.get("source") or {}
+    file = source.get("file") if isinstance(source, dict) else None
+    page.say(
+        "The run folder holds the study as it was resolved (study.yaml), every call with what it "
+        "was shown, and every reply. With the same improv:"
+    )
+    name = of.run
+    page.code(
+        f"improv run {file or f'{name}/study.yaml'}   # plays it anew, under another run id\n"
+        f"improv replay {name}   # steps every scene again from its calls, and compares\n"
+        f"improv score {name}    # redoes the measures\n"
+        f"improv report {name}   # writes this page"
+    )
 
 
-def _plain(text: str) -> str:
-    """Take what Markdown would read out of text that came from elsewhere."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))
+# -- numbers in words ---------------------------------------------------------------------------
 
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#222;--paper:#fdfcf9;--faint:#8886;--soft:#666}
-@media(prefers-color-scheme:dark){:root{--ink:#e8e6e1;--paper:#1b1b1d;--soft:#aaa}}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 Georgia,serif}
-main{max-width:52rem;margin:0 auto;padding:2rem 1.2rem 4rem}
-h1{font-size:1.6rem;line-height:1.25}h2{font-size:1.15rem;margin-top:2.2rem}
-table{border-collapse:collapse;width:100%;font:14px/1.4 system-ui,sans-serif;display:block;
-overflow-x:auto}
-th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--faint)}
-th{color:var(--soft);font-weight:500}
-td{font-variant-numeric:tabular-nums}
-figure{margin:1.5rem 0}figcaption{color:var(--soft);font:14px/1.4 system-ui,sans-serif}
-svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg text.name{font-weight:600}
-svg .grid{stroke:var(--faint);stroke-width:.6}
-""".replace("\n", "")
+def shown(e: Estimate) -> str:
+    """Return an estimate with its interval as text, and the reason where there is none."""
+    if math.isnan(e.value):
+        return f"— ({e.why})" if e.why else "—"
+    if math.isnan(e.low) or math.isnan(e.high):
+        return f"{_number(e.value)} [no interval{f': {e.why}' if e.why else ''}]"
+    return f"{_number(e.value)} [{_number(e.low)}, {_number(e.high)}]"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.3g}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _p(p: float, what: str = "") -> str:
+    name = f"p ({what})" if what else "p"
+    return f"{name} < .001" if p < 0.001 else f"{name} = {_number(p)}"
+
+
+def _units(c: Contrast) -> str:
+    return f"{c.estimate.n} {c.estimate.unit}"

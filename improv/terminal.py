@@ -24,6 +24,7 @@ from improv.line import plain
 from improv.record import MAIN, Act, Block, Call, Json, Turn
 
 if TYPE_CHECKING:
+    from improv.rehearsal import Rehearsed
     from improv.doctor import Finding
     from improv.estimate import Estimate
     from improv.launch import Result
@@ -179,6 +180,27 @@ def branches(found: Result, trial: str) -> None:
     if found.fresh:
         name = f"{found.folder.id}/{trial.partition('~')[0]}~{found.fresh[0].id}"
         say(f"read it:     improv show {name} --notes{_at(found.folder)}")
+
+
+def power(found: Sequence[Rehearsed], planted: str, pool: int, repetitions: int) -> None:
+    """Show how often each planned contrast would be found, with its Monte-Carlo error."""
+    sizes = [p.n for p in found[0].sizes] if found else []
+    table = Table("contrast", *(f"{n} blocks" for n in sizes))
+    for one in found:
+        shown = [
+            f"{p.power.value:.2f} [{p.power.low:.2f}, {p.power.high:.2f}]"
+            if p.power.value == p.power.value
+            else p.power.why
+            for p in one.sizes
+        ]
+        table.add_row(Text(one.name), *shown)
+    _out.print(table)
+    say(
+        f"The share of {repetitions:,} studies, drawn from about {pool} blocks that puppets played "
+        f"('{planted}'), that show the contrast. In brackets the Monte-Carlo error (95%); that the "
+        "pool is itself a sample is not in it. Puppets are not your model: what is planted is an "
+        "assumption."
+    )
 
 
 @contextmanager

@@ -42,9 +42,11 @@ class Tables:
 
 
 def tables(trials: Frame, scores: Frame, turns: Frame) -> Tables:
-    """Bring the run's tables into the form that an analysis reads; `turns` needs trial, branch,
-    turn and acts."""
-    trials = trials.copy()
+    """Bring the run's tables into the form that an analysis reads, in the order of the plan.
+
+    `turns` needs trial, branch, turn and acts.
+    """
+    trials = trials.sort_values(["index", "branch"], ignore_index=True)
     trials["levels"] = [{p["name"]: p["value"] for p in pairs} for pairs in trials["levels"]]
     trials["arm"] = trials["arm"].fillna("")
     moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"]]

@@ -1,0 +1,137 @@
+"""Whether a placebo is as long as what it stands in for, as the playing model counts tokens.
+
+A context that is longer than another changes more than whose context it is. Lengths are counted
+by the tokenizer of the model that plays where that can be asked (an embedded model, llama.cpp,
+vLLM), and by words and marks elsewhere, which a report says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+from improv import local, prompt
+from improv.edit import Edit
+from improv.errors import Problem, StudyError
+from improv.puppet import count_tokens
+from improv.record import Json
+from improv.scene import Model, Scene
+from improv.study import Study, changed
+from improv.wire import remote_address
+
+APART = 0.05
+"""How far the lengths of two contexts may be apart in a study with a plan."""
+ROUGHLY = 0.10
+"""The same, where only words and marks could be counted."""
+BY_WORDS = "words and marks"
+PATIENCE = 20.0
+
+Count = Callable[[str], int]
+
+
+def lengths(study: Study) -> list[Json]:
+    """Return a row for each context in use that has to match another: how long both are.
+
+    Keys: scene, context, tokens, matches, of (tokens of that), apart (relative), by. Raises
+    StudyError for a study with a plan whose contexts are too far apart.
+    """
+    rows = []
+    seen = set()
+    counters: dict[tuple[str, str | None], tuple[Count, str]] = {}
+    with contextlib.ExitStack() as stack:
+        for slug, _, scene in study.cells:
+            name = slug.partition("/")[0]
+            for used in _in_use(scene):
+                if (name, used) in seen:
+                    continue
+                seen.add((name, used))
+                model = scene.model_of(scene.cast[0].name)
+                key = (model.model, model.base_url)
+                if key not in counters:
+                    counters[key] = _counter(model, stack)
+                rows.append(_row(scene, name, used, *counters[key]))
+    if study.plan is not None:
+        _refuse(study, rows)
+    return rows
+
+
+def _in_use(scene: Scene) -> Iterator[str]:
+    """Yield the contexts that the scene is played with and that have to match another."""
+    author = scene.author
+    for name, context in author.contexts.items():
+        same = (context.frame, context.brief) == (author.frame, author.brief)
+        if same and context.matches and context.matches in author.contexts:
+            yield name
+
+
+def _row(scene: Scene, slug: str, used: str, count: Count, by: str) -> Json:
+    other = scene.author.contexts[used].matches
+    tokens, of = (count(_frame(scene, name)) for name in (used, other))
+    apart = tokens / of - 1 if of else 0.0
+    return {"scene": slug, "context": used, "tokens": tokens, "matches": other, "of": of,
+            "apart": apart, "by": by}  # fmt: skip
+
+
+def _frame(scene: Scene, context: str) -> str:
+    """Return the block that a context puts into every prompt."""
+    made = changed(scene, Edit(scene={"author": {"context": context, "shown": True}}))
+    who = made.cast[0]
+    head = prompt.character_head(made, who, made.model_of(who.name).plays_in)
+    return "".join(block.text for block in head if block.kind == "frame")
+
+
+def _refuse(study: Study, rows: list[Json]) -> None:
+    problems = []
+    for row in rows:
+        limit = ROUGHLY if row["by"] == BY_WORDS else APART
+        if abs(row["apart"]) > limit:
+            what = (
+                f"the context '{row['context']}' has {row['tokens']} tokens ({row['by']}) and "
+                f"'{row['matches']}', which it has to match, {row['of']}: {row['apart']:+.1%}, and "
+                f"a planned study allows {limit:.0%}"
+            )
+            problems.append(Problem(row["scene"], 1, 1, "author.contexts", what))
+    if problems:
+        raise StudyError(problems)
+
+
+def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
+    """Return what counts tokens for a model, and what it is called."""
+    if model.in_process:
+        return count_tokens, BY_WORDS
+    if model.embedded:
+        served = local.Local(model.model, slots=1)
+        stack.callback(served.close)
+        address = served.url
+    else:
+        address = remote_address(model)
+    root = address.rstrip("/").removesuffix("/v1")
+
+    def count(text: str) -> int:
+        return _asked(root, model, text)
+
+    try:
+        count("One, two.")
+    except (OSError, ValueError, KeyError, TypeError):
+        return count_tokens, BY_WORDS
+    return count, f"tokens of {model.model}"
+
+
+def _asked(root: str, model: Model, text: str) -> int:
+    """Ask llama.cpp's or vLLM's own route. Raises OSError, ValueError, KeyError, TypeError."""
+    body = {"content": text, "model": model.model, "prompt": text, "add_special": False}
+    request = urllib.request.Request(
+        f"{root}/tokenize",
+        data=json.dumps(body).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {os.environ.get(model.api_key_env) or 'none'}",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        found = json.loads(reply.read(4_000_000))
+    return int(found["count"]) if "count" in found else len(found["tokens"])

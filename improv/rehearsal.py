@@ -1,0 +1,110 @@
+"""Plays a study with puppets of a planted truth, to see what its plan would find: power.
+
+A pool of blocks is played once, through everything that a real run goes through; studies of the
+sizes asked for are then drawn from it again and again and put to the planned test.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from improv.analysis import compare
+from improv.errors import RunError
+from improv.launch import run
+from improv.reading import read_tables
+from improv.record import seed_of
+from improv.session import Setup, Watch
+from improv.stats.interval import proportion
+from improv.stats.power import Power, power
+from improv.study import Study, with_replicates
+from improv.unit import Frame, Tables, by_cell, units, weights
+
+POOL = 200
+SIZES = (10, 20, 40, 80, 120)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """One planned contrast: how often studies of each size would find it."""
+
+    name: str
+    sizes: tuple[Power, ...]
+
+
+def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) -> Tables:
+    """Play about so many blocks of a study into a folder that is then thrown away.
+
+    Raises RunError where a trial fails, or a model of the study is not a puppet.
+    """
+    models = {scene.model_of(c.name) for _, _, scene in study.cells for c in scene.cast}
+    if any(not m.in_process for m in models):
+        raise RunError("only puppets rehearse; plant a truth in the study and name it (--planted)")
+    whole = with_replicates(study, max(1, math.ceil(blocks / len(study.scenes))))
+    with tempfile.TemporaryDirectory(prefix="improv-") as root:
+        result = run(whole, runs=root, name="rehearsal", setup=Setup("off"), watch=watch)
+        if result.failed or result.owed:
+            raise RunError(f"{result.failed + result.owed} trials of the rehearsal were not played")
+        return read_tables(result.folder)
+
+
+def powers(
+    study: Study,
+    given: Tables,
+    sizes: Sequence[int] = SIZES,
+    *,
+    repetitions: int = 1000,
+    seed: int = 0,
+) -> list[Rehearsed]:
+    """Return the power of each planned contrast at each size, in blocks.
+
+    A contrast counts as found if its own p is at most the α that Holm's first step leaves it, so
+    that the power is a lower bound where several contrasts are true. Paired contrasts take the
+    test's fast form; others repeat the analysis itself, a tenth as often. Raises RunError for a
+    study without a plan.
+    """
+    plan = study.plan
+    if plan is None:
+        raise RunError(f"{study.name} has no plan, so nothing that could be found or missed")
+    found = units(plan.outcome, given, arms=plan.of_arms)
+    alpha = plan.alpha / max(1, len(plan.contrasts))
+    paired = plan.outcome.unit == "block" and plan.outcome.of not in ("time", "phrasing")
+    table = []
+    for wanted in plan.contrasts:
+        if paired:
+            weighed = weights(found, wanted.plus, wanted.minus)
+            several = power(
+                by_cell(found), weighed, sizes, seed=seed_of(seed, wanted.name),
+                repetitions=repetitions, alpha=alpha,
+            )  # fmt: skip
+        else:
+            several = []
+            for size in sizes:
+                p = [
+                    compare(wanted.name, wanted.plus, wanted.minus, plan.outcome,
+                            _study(found, size, seed_of(seed, wanted.name, size, k)), k).p
+                    for k in range(max(1, repetitions // 10))
+                ]  # fmt: skip
+                rejected = sum(x <= alpha for x in p)
+                several.append(
+                    Power(size, proportion(rejected, len(p), unit="repetitions"), len(p))
+                )
+        table.append(Rehearsed(wanted.name, tuple(several)))
+    return table
+
+
+def _study(found: Frame, size: int, seed: int) -> Frame:
+    """Draw a study of so many blocks from the pool, with replacement; copies are blocks apart."""
+    blocks = sorted(found["block"].unique())
+    picked = np.random.default_rng(seed).integers(0, len(blocks), size=size)
+    by_block = dict(tuple(found.groupby("block")))
+    parts = [
+        by_block[blocks[i]].assign(block=f"{blocks[i]}#{k}", branch=f"{k}")
+        for k, i in enumerate(picked.tolist())
+    ]
+    return pd.concat(parts, ignore_index=True)
