@@ -24,10 +24,10 @@ from improv.line import plain
 from improv.record import MAIN, Act, Block, Call, Json, Turn
 
 if TYPE_CHECKING:
-    from improv.rehearsal import Rehearsed
     from improv.doctor import Finding
     from improv.estimate import Estimate
     from improv.launch import Result
+    from improv.rehearsal import Rehearsed
     from improv.replay import Check
     from improv.score import Scored
     from improv.session import Progress as Standing
