@@ -155,7 +155,10 @@ def absorption(
     have emission 1: the hidden chain walks on beneath them, which `count` cannot do.
 
     One result for each pair of `sensitivity` × `specificity`, since Se is never known exactly:
-    report all of them, and the conclusion that holds at the `worst`. Sequences are taken to be
+    report all of them, and the conclusion that holds at the `worst`. The grid must go down to the
+    lower bound of the calibrated Se: misses that it takes for returns are what the test is about,
+    and with Se .95 for a true .9 it rejects a true β = 0 in 28% of studies (100 scenes of 20 lines;
+    with .9, or .85, in at most 1%), although scenes may differ in α. Sequences are taken to be
     independent and alike, and `beta.n` counts them; where a scene brings several (characters,
     traits), p and the interval are too sure of themselves by as much as these move together.
     """
@@ -308,15 +311,20 @@ class _Hidden:
         def down(logits: Array) -> tuple[float, Array]:
             initial, alpha, *last = (float(p) for p in special.expit(logits))
             loglik, slope, _ = self.score(initial, alpha, last[0] if last else beta or 0.0)
-            return -loglik, -np.array(slope[: len(logits)])
+            return -loglik / n, -np.array(slope[: len(logits)]) / n
 
-        # From the very bounds a logit has no slope to come back by.
+        # A mean over sequences keeps first steps short of the bounds, and from there a logit has
+        # no slope to come back by. L-BFGS-B finds the same top, but spends ten times as long in
+        # BLAS threads that wait for each other.
+        n = float(self.weights.sum())
         inside = np.clip(start, -BOUND / 2, BOUND / 2)
         bounds = [(-BOUND, BOUND)] * len(inside)
-        found = optimize.minimize(down, inside, jac=True, method="L-BFGS-B", bounds=bounds)
+        found = optimize.minimize(
+            down, inside, jac=True, method="SLSQP", bounds=bounds, options={"ftol": 1e-10}
+        )
         logits = tuple(float(x) for x in found.x)
         last = float(special.expit(logits[2])) if beta is None else beta
-        return _Fit(logits[:2], last, -float(found.fun))
+        return _Fit(logits[:2], last, -float(found.fun) * n)
 
     def profile(self, best: _Fit, statistic: float, level: float) -> tuple[float, float]:
         """Return the β at which twice the log likelihood has fallen by the quantile of χ²₁."""

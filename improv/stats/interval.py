@@ -191,16 +191,20 @@ def proportion(successes: int, n: int, *, level: float = LEVEL, unit: str = "ite
     return Estimate(successes / n, float(low), float(high), level, n, unit)
 
 
-def percentile_ends(values: Array, n: int, level: float) -> tuple[float, float]:
+def percentile_ends(values: Array, n: int | None, level: float) -> tuple[float, float]:
     """Return the ends of the expanded percentile interval of resampled `values`, shape (draws,).
 
-    `n` is the number of clusters that were resampled. Infinite values are values; NaN are not.
+    `n` is the number of clusters that were resampled; None expands nothing, for draws from a
+    distribution that knows its own width. Infinite values are values; NaN are not.
     """
     good = np.sort(values[~np.isnan(values)])
-    if n < 2 or not len(good) or len(good) < (1 - UNDEFINED) * len(values):
+    few = n is not None and n < 2
+    if few or not len(good) or len(good) < (1 - UNDEFINED) * len(values):
         return math.nan, math.nan
-    t = float(special.stdtrit(n - 1, (1 - level) / 2))
-    tail = float(special.ndtr(math.sqrt(n / (n - 1)) * t))
+    tail = (1 - level) / 2
+    if n is not None:
+        t = float(special.stdtrit(n - 1, tail))
+        tail = float(special.ndtr(math.sqrt(n / (n - 1)) * t))
     # An observed value at either end: between a number and infinity there is nothing to draw a
     # line to. Counting from both ends alike makes the interval of 1/x that of x turned over.
     rank = math.floor(tail * len(good))
