@@ -19,15 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
+from improv.puppet_choice import Asked, leaked, shifted, special, whispered
+from improv.puppet_fill import NOTES as NOTES
+from improv.puppet_fill import Dice as Dice
+from improv.puppet_fill import fill as fill
 from improv.puppet_judge import JUDGED, judged, options_of
-from improv.record import Json, digest, seed_of
+from improv.record import Json, digest
 from improv.scene import Puppet
-
-T = TypeVar("T")
 
 POLE = (
     "I always keep my word.",
@@ -57,18 +59,6 @@ OPPOSITE = (
     "I never keep what I can sell.",
     "A closed door never hurt anyone but you.",
 )
-NOTES = (
-    "Slow down here.",
-    "Remember who you were at the start.",
-    "Let the other one win this exchange.",
-    "You want something from them; ask for it.",
-    "Say less than you know.",
-    "The storm is closer than it sounds.",
-    "Keep your promise, even if it costs you.",
-    "Notice what is on the table.",
-    "Do not explain yourself again.",
-    "Come back to the thing you said in the first line.",
-)
 HEADINGS = frozenset({
     "act", "author", "author's", "cast", "characters", "direction", "form", "note", "notes",
     "place", "preface", "premise", "rule", "rules", "scene", "secret", "setting", "time",
@@ -82,26 +72,13 @@ SHORT = 40
 """How many lines back, at most, a puppet looks for others to talk to."""
 
 
-class Dice:
-    """Numbers hashed from a key: every question has its own, so a new one moves no other."""
-
-    def __init__(self, *key: object) -> None:
-        self.key = "\x1f".join(map(str, key))
-
-    def roll(self, question: object) -> float:
-        """Return a uniform number, strictly between 0 and 1."""
-        return (seed_of(self.key, question) + 0.5) / 2**31
-
-    def pick(self, question: object, options: Sequence[T]) -> T:
-        return options[int(self.roll(question) * len(options))]
-
-
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a request shows: all that a reply depends on besides the declared process.
 
-    `thread` is whose prompt it is (trial and character), `key` the identity of the draw, `own`
-    the character's own lines with the oldest first, `others` who else spoke with the latest first.
+    `thread` is whose prompt it is (trial and character), `key` the identity of the draw, `purpose`
+        what it is for ("" where nobody says), `own` the character's own lines with the oldest first,
+        `others` who else spoke with the latest first.
     """
 
     chat: bool
@@ -111,6 +88,7 @@ class Shown:
     others: list[str]
     thread: str
     key: str
+    purpose: str = ""
 
 
 def answer(body: Json, spec: Puppet) -> Json:
@@ -180,14 +158,16 @@ def read(body: Json) -> Shown:
         key = f"{body.get('seed')}/{user}/{digest(prompt)}"
     own = [line for line in own if line.strip(" .…")]
     me = name or (draw["role"] if draw else "")
-    return Shown(chat, prompt, me, own, _others(others_in, me, name.isupper()), thread, key)
+    others = _others(others_in, me, name.isupper())
+    purpose = draw["purpose"] if draw else ""
+    return Shown(chat, prompt, me, own, others, thread, key, purpose)
 
 
 def opposite_chance(shown: Shown, spec: Puppet) -> float:
     """Return P(the next line is in the opposite state), the truth that a study should recover."""
     pole, opposite = sentences(spec)
     if shown.own and _any_of(opposite, shown.own[-1]):
-        return 1 - spec.beta
+        return 1 - shifted(spec.beta, spec.recovers, shown.prompt)
     if spec.alpha in (0, 1):
         return spec.alpha
     logit = math.log(spec.alpha / (1 - spec.alpha))
@@ -211,49 +191,11 @@ def count_tokens(text: str) -> int:
     return sum(map(_count_line, text.split("\n")))
 
 
-def fill(schema: Any, dice: Dice, path: str = "$", root: Any = None, depth: int = 0) -> Any:
-    """Return a value that a JSON schema allows, chosen by hash. Patterns and formats are not read.
-
-    Strings are author's notes. What an author's schema asks with a boolean is mostly whether
-    something should end, so one in eight is true: at a half no scene would last.
-    """
-    root = schema if root is None else root
-    if not isinstance(schema, dict):
-        return dice.pick(path, NOTES)
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return dice.pick(path, schema["enum"])
-    for word in ("$ref", "allOf", "anyOf", "oneOf"):
-        if word in schema:
-            chosen = _choose(word, schema[word], dice, path, root, depth)
-            rest = {k: v for k, v in schema.items() if k != word}
-            return fill(rest | chosen, dice, path, root, depth + (word == "$ref"))
-    kind = schema.get("type") or ("object" if "properties" in schema else "string")
-    if isinstance(kind, list):
-        kind = dice.pick(f"{path}:", kind)
-    if kind == "object":
-        fields, required = schema.get("properties", {}), schema.get("required", ())
-        return {
-            name: fill(fields.get(name, {}), dice, f"{path}.{name}", root, depth + 1)
-            for name in {**fields, **dict.fromkeys(required)}
-            if name in required or (depth < _DEEP and dice.roll(f"{path}.{name}?") < 0.5)
-        }
-    if kind == "array":
-        return _items(schema, dice, path, root, depth)
-    if kind in ("integer", "number"):
-        return _number(schema, dice, path, step=1 if kind == "integer" else 0.01)
-    if kind == "boolean":
-        return dice.roll(path) < 0.125
-    return None if kind == "null" else _note(schema, dice, path)
-
-
-_DRAW = re.compile(r"(?P<trial>[^/]+)/[^/]+/\d+/[^/]+/\d+/(?P<role>.+)", re.S)
+_DRAW = re.compile(r"(?P<trial>[^/]+)/[^/]+/\d+/(?P<purpose>[^/]+)/\d+/(?P<role>.+)", re.S)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 _CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:(?= ?\S)")
 _LAST_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:")
-_DEEP = 6
 _RIVALS = ("well", "no", "yes", "but", "and", "so", "then", "oh", "why", "here", "now", "if") * 2
 
 
@@ -310,13 +252,44 @@ def _reply(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, flo
     if spec.judge is not None and options and JUDGED in shown.prompt:
         return judged(shown.prompt, options, sentences(spec)[1], spec.judge, dice.roll), 0.0
     if schema is not None:
-        text = orjson.dumps(fill(schema, dice)).decode()
+        found = fill(schema, dice)
+        if spec.choice is not None and shown.purpose == "author":
+            names = schema.get("properties", {}).get("note_to", {}).get("enum", ())
+            found = whispered(spec.choice, shown.prompt, found, names)
+        text = orjson.dumps(found).decode()
         return (_garbled_json(text, dice) if garbled else text), 0.0
-    line, likelihood = _line(shown, spec, dice)
+    line, likelihood = _said(body, shown, spec, dice)
     if garbled:
         line = _garbled(line, shown, dice)
     # A script breaks off right after the colon, so what a model writes next begins with a space.
     return (f" {line}" if shown.prompt.endswith(":") and not shown.chat else line), likelihood
+
+
+def _said(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
+    """Return a line, or what is said instead of one or along with it."""
+    if not (spec.choice or spec.leak or spec.facts):
+        return _line(shown, spec, dice)
+    asked = Asked(shown.purpose or "line", shown.prompt, _last(body, shown), shown.thread)
+    line, likelihood = special(spec, asked, dice.roll) or _line(shown, spec, dice)
+    secret = leaked(spec.leak, asked, dice.roll) if spec.leak is not None else ""
+    return (f"{line} {secret}" if secret else line), likelihood
+
+
+def _last(body: Json, shown: Shown) -> str:
+    """Return what was shown since the character's own last line, or else since the beginning."""
+    if shown.chat:
+        texts = [(m["role"], _content(m)) for m in body["messages"]]
+        own = [i for i, (role, _) in enumerate(texts) if role in ("assistant", "system")]
+        return "\n".join(text for _, text in texts[own[-1] + 1 if own else 0 :])
+    lines = shown.prompt.rstrip().split("\n")
+    marks = [i for i, line in enumerate(lines[:-1]) if _is_own(line, shown.name)]
+    return "\n".join(lines[marks[-1] + 1 if marks else 0 :])
+
+
+def _is_own(line: str, name: str) -> bool:
+    """Whether a line of a script is the end of a document's front matter, or `name`'s own."""
+    cue = _CUE.match(line) if name and line.startswith(name) else None
+    return line == "* * *" or (cue is not None and cue[1] == name)
 
 
 def _line(shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
@@ -470,56 +443,6 @@ def _schema(body: Json) -> Any:
     if isinstance(form, dict) and form.get("type") == "json_object":
         return form.get("schema") or {"type": "object"}
     return body.get("json_schema")
-
-
-def _choose(word: str, options: Any, dice: Dice, path: str, root: Any, depth: int) -> Json:
-    """Return the schema that a reference or a choice of schemas stands for."""
-    chosen: Json = {}
-    if word == "$ref":
-        chosen = root
-        for step in filter(None, options.lstrip("#").split("/")):
-            chosen = chosen[step]
-    elif word == "allOf":
-        for each in options:
-            chosen = chosen | each
-    elif depth > _DEEP:  # the plainest option ends a schema that refers to itself
-        chosen = min(options, key=lambda o: "$ref" in o or "properties" in o)
-    else:
-        chosen = dice.pick(f"{path}|", options)
-    return chosen
-
-
-def _items(schema: Json, dice: Dice, path: str, root: Any, depth: int) -> list[Any]:
-    least = schema.get("minItems", 0)
-    most = max(least, schema.get("maxItems", least + 2)) if depth < _DEEP else least
-    size = dice.pick(f"{path}#", range(least, most + 1))
-    found: list[Any] = []
-    for k in range(10 * size):  # more than `size` only where items must differ
-        item = fill(schema.get("items", {}), dice, f"{path}[{k}]", root, depth + 1)
-        if len(found) < size and not (schema.get("uniqueItems") and item in found):
-            found.append(item)
-    return found
-
-
-def _number(schema: Json, dice: Dice, path: str, step: float) -> float:
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    low = schema.get("minimum", None if above is None else above + step)
-    high = schema.get("maximum", None if below is None else below - step)
-    if low is None:
-        low = 0 if high is None or high >= 0 else high - 10 * step
-    if high is None:
-        high = low + 10 * step
-    steps = dice.pick(path, range(math.ceil(low / step), math.floor(high / step) + 1))
-    return steps if step == 1 else round(steps * step, 2)
-
-
-def _note(schema: Json, dice: Dice, path: str) -> str:
-    least, most = schema.get("minLength", 0), schema.get("maxLength", 1_000_000)
-    fitting = [note for note in NOTES if least <= len(note) <= most]
-    if fitting:
-        return dice.pick(path, fitting)
-    text = dice.pick(path, NOTES)
-    return str((text * (1 + least // len(text)))[: min(most, max(least, len(text)))])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ STAIR = [
     "trial",
     "branch tables budget",
     "session",
-    "prompt puppet_judge",
+    "prompt puppet_judge puppet_choice puppet_fill",
     "puppet local limiter",
     "puppet_server wire",
     "model lengths",
