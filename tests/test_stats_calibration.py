@@ -8,6 +8,7 @@ import krippendorff
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from improv.stats.calibration import (
     Confusion,
@@ -166,9 +167,12 @@ def test_judges_that_err_alike_are_rarely_accused(arms: str) -> None:
 def test_two_conditions_are_fishers_test_and_holms_adjustment() -> None:
     each = {"a": Confusion(90, 10, 95, 5), "b": Confusion(70, 30, 93, 7)}
     found = differs(each, seed=1)
-    raw = stats.fisher_exact([[90, 10], [70, 30]]).pvalue
-    assert found.p_sensitivity == pytest.approx(2 * raw) and found.differs == ("sensitivity",)
-    assert found.p_specificity == pytest.approx(stats.fisher_exact([[95, 5], [93, 7]]).pvalue)
+    raw = [stats.fisher_exact(table).pvalue for table in ([[90, 10], [70, 30]], [[95, 5], [93, 7]])]
+    _, adjusted, *_ = multipletests(raw, method="holm")
+    assert (found.p_sensitivity, found.p_specificity) == pytest.approx(tuple(adjusted))
+    assert adjusted[0] == pytest.approx(2 * raw[0]) and found.differs == ("sensitivity",)
+    alike = differs({"a": GOOD, "b": GOOD}, seed=1)
+    assert (alike.p_sensitivity, alike.p_specificity, alike.differs) == (1, 1, ())
 
 
 def test_many_conditions_have_an_exact_p() -> None:
