@@ -13,6 +13,8 @@ from html import escape
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 110, 16, 40
+LABEL = 14
+"""The height of a label."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
@@ -73,7 +75,7 @@ def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
         f'<text x="12" y="{TOP + high / 2}" text-anchor="middle" '
         f'transform="rotate(-90 12 {TOP + high / 2})">{escape(y)}</text>'
     )
-    taken: list[float] = []
+    labels: list[tuple[float, str, str]] = []
     for line, colour, dash in zip(drawn, COLOURS, ("", "5 3", "2 2", "8 2 2 2"), strict=False):
         if not line.points:
             continue
@@ -93,15 +95,21 @@ def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
             f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="1.8" '
             f'stroke-dasharray="{dash}"/>'
         )
-        label = at(line.points[-1])[1]
-        while any(abs(label - other) < 14 for other in taken):
-            label += 14 if label < TOP + high / 2 else -14
-        taken.append(label)
-        parts.append(
-            f'<text x="{LEFT + wide + 6}" y="{label + 4:.1f}" fill="{colour}" '
-            f'class="name">{escape(line.name)}</text>'
-        )
+        labels.append((at(line.points[-1])[1], colour, line.name))
+    parts += _labels(labels, LEFT + wide + 6, TOP + high)
     return "".join(parts) + "</svg>"
+
+
+def _labels(named: Sequence[tuple[float, str, str]], across: float, lowest: float) -> list[str]:
+    """Write names beside the ends of their lines: (level, colour, name), none over another."""
+    parts, free = [], lowest + LABEL
+    for level, colour, name in sorted(named, reverse=True):
+        free = min(level, free - LABEL)
+        parts.append(
+            f'<text x="{across}" y="{free + 4:.1f}" fill="{colour}" '
+            f'class="name">{escape(name)}</text>'
+        )
+    return parts
 
 
 def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:

@@ -41,6 +41,7 @@ def read_tables(folder: RunFolder) -> Tables:
         folder.table("trials", columns=TRIALS).to_pandas(),
         folder.table("scores", columns=SCORES).to_pandas(),
         turns.to_pandas(),
+        [c.name for c in folder.study().conditions],
     )
 
 

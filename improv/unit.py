@@ -6,7 +6,7 @@ number; how many lines there were and how many were unreadable stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -41,12 +41,15 @@ class Tables:
         return sorted(self.scores["measure"].unique())
 
 
-def tables(trials: Frame, scores: Frame, turns: Frame) -> Tables:
-    """Bring the run's tables into the form that an analysis reads, in the order of the plan.
+def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()) -> Tables:
+    """Bring the run's tables into the form that an analysis reads.
 
-    `turns` needs trial, branch, turn and acts.
+    `turns` needs trial, branch, turn and acts. Rows come in the order of `conditions`, which is
+    the study's: trials are played in another in each block.
     """
-    trials = trials.sort_values(["index", "branch"], ignore_index=True)
+    rank = {name: i for i, name in enumerate(conditions)}
+    ranks = trials["condition"].map(rank).fillna(len(rank))
+    trials = trials.assign(rank=ranks).sort_values(["rank", "index", "branch"], ignore_index=True)
     trials["levels"] = [{p["name"]: p["value"] for p in pairs} for pairs in trials["levels"]]
     trials["arm"] = trials["arm"].fillna("")
     moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"]]
