@@ -269,8 +269,8 @@ def differs(confusions: Mapping[str, Confusion], *, seed: int, level: float = 0.
 
     Two conditions: Fisher's test. More: Pearson's χ² against its exact distribution given the
     margins, by TABLES random tables from `seed` (p is never below 1/(TABLES + 1)). No difference
-    found is no proof that there is none: Sp .95 against .92 is found in 5, 25, 74 and 94% of studies
-    of 100, 500, 1,000 and 2,000 lines planted at the pole in each of two conditions.
+    found is no proof that there is none: Sp .95 against .92 is found in 5, 25, 74 and 94% of
+    studies of 100, 500, 1,000 and 2,000 lines planted at the pole in each of two conditions.
     """
     each = list(confusions.values())
     tables = {
