@@ -16,7 +16,8 @@ from improv.playing import Judging
 
 JUDGED = "<line>"
 """What stands before each line that a judge is to judge, and in no other prompt."""
-BROKEN = ("contradiction", "given away")
+GIVEN_AWAY = "given away"
+BROKEN = ("contradiction", GIVEN_AWAY)
 KEPT = ("no contradiction", "kept")
 
 _LINE = re.compile(r"<line>\n(.*?)\n</line>", re.S)
@@ -41,7 +42,11 @@ def judged(
     judging: Judging,
     roll: Callable[[str], float],
 ) -> str:
-    """Return what the puppet answers a judge's prompt; `roll` gives it its luck."""
+    """Return what the puppet answers a judge's prompt.
+
+    A line that holds one of `opposite` is broken: a sentence of the opposite state, or what gives
+    a secret away. `roll` gives the puppet its luck.
+    """
     if roll("judge unreadable") < judging.unreadable:
         return _EVASIONS[int(roll("judge evasion") * len(_EVASIONS))]
     lines = _LINE.findall(prompt)

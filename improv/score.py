@@ -282,6 +282,7 @@ def _dispersed(runs: Sequence[Played]) -> list[Score]:
     """Score the turns that were drawn several times, and how far arms lie apart at their fork."""
     draws: dict[tuple[str, str, int], list[Turn]] = {}
     arms: dict[tuple[str, str, int, str], dict[str, list[Turn]]] = {}
+    changed: set[str] = set()
     by_key = {(p.trial.id, p.transcript.branch): p for p in runs}
     for p in runs:
         own = [t for t in p.transcript.lines() if t.branch == p.transcript.branch]
@@ -291,6 +292,7 @@ def _dispersed(runs: Sequence[Played]) -> list[Score]:
         elif p.origin == "branch" and own and ": " in p.row["arm"]:
             wish, _, arm = p.row["arm"].partition(": ")
             arms.setdefault((*place, wish), {}).setdefault(arm, []).append(own[0])
+            changed |= {arm} if p.row["edit"] else set()
     scores = []
     for (trial, parent, fork), found in draws.items():
         origin = by_key[trial, parent]
@@ -304,7 +306,9 @@ def _dispersed(runs: Sequence[Played]) -> list[Score]:
         origin = by_key[trial, parent]
         speaker = next(iter(groups.values()))[0].speaker
         certain = origin.scene.model_of(speaker).temperature == 0
-        scores += dispersion.of_arms(trial, parent, fork, groups, certain=certain)
+        # Against the arm that changes nothing, where there is one.
+        ordered = {a: groups[a] for a in sorted(groups, key=lambda a: (a in changed, a))}
+        scores += dispersion.of_arms(trial, parent, fork, ordered, certain=certain)
     return scores
 
 
