@@ -1,8 +1,12 @@
 """Every question that a judge is asked, word for word. Nothing else reaches it.
 
 A judge is shown what a trait, a persona or a secret is, and the lines: never the author's text,
-the condition, a seed or a trial. Each text was tried on lines of the shipped scenes (CHANGES at
-the end says what was seen); whoever changes one raises the version of its measure.
+the condition, a seed or a trial. Whoever changes a text raises the version of its measure.
+
+STATE was tried with the embedded model (135M parameters) on the sample run and on planted lines:
+it answers by the words of the options, "unreadable" in half of the script's cases and most of the
+chat's, and finds poles no better than by chance. It cannot judge, and calibration says so. No
+larger model was at hand.
 """
 
 from __future__ import annotations
