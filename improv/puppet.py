@@ -27,7 +27,7 @@ from improv.puppet_choice import Asked, leaked, shifted, special, whispered
 from improv.puppet_fill import NOTES as NOTES
 from improv.puppet_fill import Dice as Dice
 from improv.puppet_fill import fill as fill
-from improv.puppet_judge import JUDGED, judged, options_of
+from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
 from improv.record import Json, digest
 from improv.scene import Puppet
 
@@ -77,8 +77,8 @@ class Shown:
     """What a request shows: all that a reply depends on besides the declared process.
 
     `thread` is whose prompt it is (trial and character), `key` the identity of the draw, `purpose`
-        what it is for ("" where nobody says), `own` the character's own lines with the oldest first,
-        `others` who else spoke with the latest first.
+    what it is for ("" where nobody says), `own` the character's own lines with the oldest first,
+    `others` who else spoke with the latest first.
     """
 
     chat: bool
@@ -250,7 +250,9 @@ def _reply(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, flo
     schema = _schema(body)
     options = options_of(schema)
     if spec.judge is not None and options and JUDGED in shown.prompt:
-        return judged(shown.prompt, options, sentences(spec)[1], spec.judge, dice.roll), 0.0
+        leaks = (spec.leak.says,) if spec.leak else ()
+        broken = leaks if GIVEN_AWAY in options else sentences(spec)[1]
+        return judged(shown.prompt, options, broken, spec.judge, dice.roll), 0.0
     if schema is not None:
         found = fill(schema, dice)
         if spec.choice is not None and shown.purpose == "author":

@@ -129,7 +129,7 @@ def _sealed(choice: Choice, prompt: str) -> tuple[str, str] | None:
         return None
     longest = sorted(choice.options, key=len, reverse=True)
     either = "|".join(map(re.escape, longest))
-    pattern = rf"[^\n]*{re.escape(choice.committed)}\s*({either})(?!\w)"
+    pattern = rf"[^\n]*{re.escape(choice.committed)}\s*(?:(?:an?|the)\s+)?({either})(?!\w)"
     found = None
     for found in re.finditer(pattern, prompt):  # noqa: B007 - the last one counts
         pass

@@ -155,6 +155,11 @@ class Turn:
     heard_by: tuple[str, ...] = ()
     acts: tuple[Act, ...] = ()
 
+    @property
+    def off_record(self) -> bool:
+        """Whether it is nothing that was said on the stage."""
+        return self.kind in ("probe", "memory", "envelope")
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:

@@ -332,7 +332,8 @@ def trials(folder: RunFolder) -> None:
 def replay(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
     """Replay a trial as a play; with `notes` what the author did, with `prompts` what was shown."""
     transcript = folder.transcript(row["trial"], row["branch"])
-    speakers = list(dict.fromkeys(t.speaker for t in transcript.turns if t.speaker))
+    spoken = (t for t in transcript.turns if t.speaker and t.kind not in ("memory", "envelope"))
+    speakers = list(dict.fromkeys(t.speaker for t in spoken))
     colours = {s: _VOICES[i % len(_VOICES)] for i, s in enumerate(speakers)}
     calls: dict[int, list[Call]] = {}
     blocks: dict[str, Block] = {}
@@ -363,6 +364,11 @@ def _turn(turn: Turn, colours: dict[str, str]) -> None:
     if turn.kind == "direction":
         _out.print(Padding(Text(f"({plain(turn.text)})", style="italic dim"), (0, 0, 0, 4)))
         return
+    if turn.kind in ("memory", "envelope"):
+        what = "writes down" if turn.kind == "memory" else "seals"
+        told = Text(f"✎ {plain(turn.speaker)} {what}: {plain(turn.text)}", style="magenta dim")
+        _out.print(Padding(told, (0, 0, 0, 8)))
+        return
     text = Text()
     text.append(f"{plain(turn.speaker).upper()}", style=f"bold {colours.get(turn.speaker, '')}")
     if turn.aside:
@@ -379,7 +385,7 @@ def _act(act: Act) -> None:
     what = {
         "note": f"to {act.to}: {act.text}",
         "cue": f"cues {act.to}",
-        "move": f"makes a move: {act.to}",
+        "move": f"makes a move: {act.to}" if act.to else "lets the moment of its move pass",
         "end": "ends the scene",
         "unread": f"wrote something that cannot be read: {act.text[:80]}",
     }.get(act.kind)

@@ -118,7 +118,7 @@ def play(t: Trial, reply: Callable[[Ask], str], b: Branch | None = None, of: Any
     """Play a trial, or a branch of a scene that was played."""
     before = past(t, b, of.stage.turns, of.calls) if b is not None else None
     done = Played(Stage(branched(t, b) if b is not None else t, before), [], [], [], [])
-    first = 1 if b is None else b.fork + 1
+    first = 0 if b is None else b.fork + 1
 
     async def draw(ask: Ask) -> Call:
         assert ask.draw.turn >= first, f"a shared turn is drawn again: {ask.draw.key}"

@@ -36,7 +36,8 @@ _HEARD = ("transcript", "note", "cue")
 
 def panel(run: data.Run, play: data.Play, turn: int, *, margin: bool) -> None:
     """Draw the panel for a turn: its line's call, and the author's if the margin shows."""
-    spoken = next((t for t in play.transcript.turns if t.turn == turn and t.speaker), None)
+    lines = (t for t in play.transcript.turns if t.kind not in script.MARGINAL)
+    spoken = next((t for t in lines if t.turn == turn and t.speaker), None)
     found = data.calls(run, play.row, turn)
     if not margin:
         found = [pair for pair in found if pair[0]["purpose"] != "author"]

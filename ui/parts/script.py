@@ -17,6 +17,9 @@ from ui.parts.text import clipped, one_line, safe
 VOICES = 6
 """How many colours theme.css has for voices; a larger cast shares them, and each has its name."""
 
+MARGINAL = ("memory", "envelope")
+"""Kinds of turns that are nothing said on the stage, and stand in the margin."""
+
 _BROKEN = 0.5
 """A habit's score below this is a break: 1 is kept, 0 broken."""
 
@@ -24,7 +27,9 @@ _BROKEN = 0.5
 def voices(turns: Sequence[Turn], scene: Scene | None) -> dict[str, int]:
     """Return each character's number among the colours: by the cast list, else by entrance."""
     cast = [c.name for c in scene.cast] if scene is not None else []
-    names = dict.fromkeys([*cast, *(t.speaker for t in turns if t.speaker)])
+    names = dict.fromkeys(
+        [*cast, *(t.speaker for t in turns if t.speaker and t.kind not in MARGINAL)]
+    )
     return {name: i % VOICES for i, name in enumerate(names)}
 
 
@@ -82,7 +87,7 @@ def transcript(
     for score in scores:
         if score["turn"] is not None:
             marks.setdefault(score["turn"], []).append(score)
-    noted = any(t.acts for t in turns) or any(_mark(s, told) for s in scores)
+    noted = any(t.acts or t.kind in MARGINAL for t in turns) or any(_mark(s, told) for s in scores)
     parts = [f'<div class="play{" noted" if noted else ""}"><ol class="turns">']
     improvised = False
     for number, rows in groupby(turns, key=lambda t: t.turn):
@@ -133,8 +138,11 @@ def _papers(scene: Scene) -> str:
 def _turn(
     number: int, rows: Sequence[Turn], colours: Mapping[str, int], marks: str, link: str
 ) -> str:
+    private = [t for t in rows if t.kind in MARGINAL]
+    rows = [t for t in rows if t.kind not in MARGINAL]
     speaker = next((t.speaker for t in rows if t.speaker), "")
-    margin = "".join(_act(act) for t in rows for act in t.acts)
+    margin = "".join(map(_written_down, private))
+    margin += "".join(_act(act) for t in [*private, *rows] for act in t.acts)
     margin += marks
     parts = [f'<li class="turn{"" if number else " written"}" id="turn-{number}">']
     if number:
@@ -180,7 +188,7 @@ def _act(act: Act) -> str:
         case "cue":
             return _scribble("cue", f"Cues {act.to}", "")
         case "move":
-            return _scribble("move", f"Move: {act.to}", "")
+            return _scribble("move", f"Move: {act.to or 'none, at its moment'}", "")
         case "end":
             return _scribble("end", "Ends the scene", "")
         case "unread":
@@ -188,6 +196,13 @@ def _act(act: Act) -> str:
             return _scribble("unread", "Reply could not be read, and did nothing", text)
         case "nothing":
             return _scribble("nothing", "Lets it run", "")
+
+
+def _written_down(turn: Turn) -> str:
+    """Return what somebody wrote down off the record: a diary's entry, or what was sealed."""
+    who = "The author" if turn.speaker == "author" else turn.speaker
+    does = "seals" if turn.kind == "envelope" else "writes down"
+    return _scribble(turn.kind, f"{who} {does}", clipped(turn.text, 600))
 
 
 def _scribble(kind: str, head: str, text: str) -> str:
