@@ -388,13 +388,12 @@ def _of_phrasings(outcome: Outcome, part: Frame, given: Tables, seed: int) -> li
 def _explored(plan: Plan | None, outcome: Outcome, given: Tables, seed: int) -> list[Contrast]:
     """Compare every condition with the first, on every measure but what was planned."""
     made = []
-    for measure in given.measures():
-        planned = plan is not None and (
-            measure == outcome.measure or measure.startswith(f"{outcome.measure}:")
-        )
-        kind = "broken" if measure.partition(":")[0] in _SHARES else "mean"
-        if planned or measure.partition(":")[0] in _NO_OUTCOME:
+    measures = [_family(m) for m in given.measures() if m not in _NO_OUTCOME]
+    for measure in dict.fromkeys(measures):
+        planned = plan is not None and measure == _family(outcome.measure)
+        if planned or measure in _NO_OUTCOME:
             continue
+        kind = "broken" if measure.partition(":")[0] in _SHARES else "mean"
         found = units(Outcome(of=kind, measure=measure), given)  # type: ignore[arg-type]
         means = by_cell(found)
         if not means:
@@ -408,5 +407,12 @@ def _explored(plan: Plan | None, outcome: Outcome, given: Tables, seed: int) -> 
     return benjamini_hochberg(made)
 
 
+def _family(measure: str) -> str:
+    """Return what traits of several scenes share; rules and probes are each their own."""
+    kind = measure.partition(":")[0]
+    return kind if kind in _FAMILIES else measure
+
+
+_FAMILIES = ("sign", "state", "habit", "p2l", "l2l")
 _SHARES = ("sign", "state", "habit", "rule", "p2l")
 _NO_OUTCOME = ("calibration", "likelihood:others", "stylometry:delta", "dispersion:energy")

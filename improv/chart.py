@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 720, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 110, 16, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 150, 16, 40
+LONGEST = 36
+"""Characters of a name beside a row."""
 LABEL = 14
 """The height of a label."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -65,7 +67,7 @@ def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
             f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{level:.1f}" y2="{level:.1f}" class="grid"/>'
             f'<text x="{LEFT - 6}" y="{level + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
-        moment = first + (last - first) * i / 4
+    for moment in _ticks(first, last):
         across, _ = at((moment, 0))
         parts.append(
             f'<text x="{across:.1f}" y="{HEIGHT - 22}" text-anchor="middle">{moment:.3g}</text>'
@@ -100,13 +102,21 @@ def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
     return "".join(parts) + "</svg>"
 
 
+def _ticks(first: float, last: float) -> list[float]:
+    """Return where to write numbers below a chart: whole ones where both ends are."""
+    if first.is_integer() and last.is_integer() and last - first >= 4:
+        step = math.ceil((last - first) / 6)
+        return [float(x) for x in range(int(first), int(last) + 1, step)]
+    return [first + (last - first) * i / 4 for i in range(5)]
+
+
 def _labels(named: Sequence[tuple[float, str, str]], across: float, lowest: float) -> list[str]:
     """Write names beside the ends of their lines: (level, colour, name), none over another."""
     parts, free = [], lowest + LABEL
     for level, colour, name in sorted(named, reverse=True):
         free = min(level, free - LABEL)
         parts.append(
-            f'<text x="{across}" y="{free + 4:.1f}" fill="{colour}" '
+            f'<text x="{across}" y="{free + 4:.1f}" style="fill:{colour}" '
             f'class="name">{escape(name)}</text>'
         )
     return parts
@@ -121,7 +131,7 @@ def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
     low, high = min(ends), max(ends)
     margin = 0.06 * ((high - low) or 1)
     low, high = low - margin, high + margin
-    left, wide = 250, WIDTH - 250 - 150
+    left, wide = 230, WIDTH - 230 - 190
     tall = TOP + 26 * len(known) + BOTTOM
 
     def at(value: float) -> float:
@@ -136,7 +146,7 @@ def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
     ]
     for i, mark in enumerate(known):
         y = TOP + 26 * i + 13
-        name = mark.name if len(mark.name) <= 40 else mark.name[:39] + "…"
+        name = mark.name if len(mark.name) <= LONGEST else mark.name[: LONGEST - 1] + "…"
         parts.append(
             f'<text x="{left - 12}" y="{y + 4}" text-anchor="end" class="name">'
             f"{escape(name)}</text>"
@@ -150,15 +160,22 @@ def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
             f'<circle cx="{at(mark.value):.1f}" cy="{y}" r="4" fill="{COLOURS[0]}"/>'
             f'<text x="{left + wide + 10}" y="{y + 4}">{escape(mark.said)}</text>'
         )
-    for i in range(5):
-        value = low + (high - low) * i / 4
-        parts.append(
-            f'<text x="{at(value):.1f}" y="{tall - 22}" text-anchor="middle">{value:.2g}</text>'
-        )
+    parts += [
+        f'<text x="{at(value):.1f}" y="{tall - 22}" text-anchor="middle">{value:g}</text>'
+        for value in _round_ticks(low, high)
+    ]
     parts.append(
         f'<text x="{left + wide / 2}" y="{tall - 4}" text-anchor="middle">{escape(x)}</text>'
     )
     return "".join(parts) + "</svg>"
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two ends, 0 among them if it lies there."""
+    unit = 10 ** math.floor(math.log10(high - low))
+    step = next(unit * k for k in (0.1, 0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * k) <= 6)
+    first = math.ceil(low / step)
+    return [round(step * k, 10) for k in range(first, math.floor(high / step) + 1)]
 
 
 def chain(title: str, pole: str, opposite: str, alpha: str, beta: str) -> str:

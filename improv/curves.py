@@ -114,11 +114,12 @@ def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]
     if outcome.measure.partition(":")[0] not in TWO_STATES:
         return
     rows = sequences(given, outcome.measure)
-    # Every trait has a chain of its own: together they would not be two states.
-    for (condition, measure), part in rows.groupby(["condition", "measure"], sort=False):
+    # Traits are pooled, but none of a trait's lines follows another trait's.
+    for condition in given.trials["condition"].unique():
+        part = rows[rows["condition"] == condition]
         scenes = [values.tolist() for _, values in part.groupby("trial")["values"]]
-        where = seed_of("chain", seed, condition, measure)
-        yield CellChain(str(condition), str(measure), chains.fit(scenes, seed=where))
+        found = chains.fit(scenes, seed=seed_of("chain", seed, condition))
+        yield CellChain(str(condition), outcome.measure, found)
 
 
 def absorptions(

@@ -377,7 +377,7 @@ def _pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
                 for c in found.chains
             ],
         )  # fmt: skip
-        for c in found.chains[:6]:
+        for c in found.chains[:8]:
             pole, _, opposite = c.measure.partition(":")[2].partition("/")
             alpha, beta = f"α {shown(c.chain.alpha)}", f"β {shown(c.chain.beta)}"
             drawn = chart.chain(c.cell, pole or "kept", opposite or "broken", alpha, beta)
@@ -392,15 +392,15 @@ def _pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
                     for a in grid
                 ],
             )  # fmt: skip
-    for curves, title, y in (
-        (found.survival, "Time to the first break", "share of scenes without a break"),
-        (found.drift, "Drift over turns", "share of lines at the pole"),
+    for curves, title, y, stepped in (
+        (found.survival, "Time to the first break", "share of scenes without a break", True),
+        (found.drift, "Drift over turns", "mean score", False),
     ):
         if curves:
             page.head(title)
             page.chart(
-                chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves))),
-                f"{title}: {y}, with pointwise 95% intervals.",
+                chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped))),
+                f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.",
             )
     if found.slopes:
         page.table(
@@ -409,12 +409,27 @@ def _pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
         )
 
 
-def _lines(curves: Sequence[Curve]) -> Iterator[Line]:
-    for curve in curves[: len(chart.COLOURS)]:
+def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
+    drawn = curves[: len(chart.COLOURS)]
+    for name, curve in zip(_telling([c.name for c in drawn]), drawn, strict=True):
         points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
         band = [(x, low, high) for x, _, low, high in curve.points
                 if not (math.isnan(low) or math.isnan(high))]  # fmt: skip
-        yield Line(curve.name, points, steps=False, band=band)
+        yield Line(name, points, stepped, band)
+
+
+def _only(curves: Sequence[Curve]) -> str:
+    most = len(chart.COLOURS)
+    return f"; the first {most} of {len(curves)} conditions" if len(curves) > most else ""
+
+
+def _telling(names: Sequence[str]) -> list[str]:
+    """Leave out of the names of conditions the levels that all of them share."""
+    parts = [name.split(" · ") for name in names]
+    if len(names) < 2 or len({len(p) for p in parts}) > 1:
+        return list(names)
+    keep = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
+    return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
 
 
 def _explored(page: Page, found: Analysis, *, hidden: bool) -> None:
