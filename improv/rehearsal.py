@@ -19,10 +19,11 @@ from improv.errors import RunError
 from improv.launch import run
 from improv.reading import read_tables
 from improv.record import seed_of
-from improv.session import Setup, Watch
+from improv.session import Setup, Watch, models_of
 from improv.stats.interval import proportion
 from improv.stats.power import Power, power
 from improv.study import Study, with_replicates
+from improv.trial import plan
 from improv.unit import Frame, Tables, by_cell, units, weights
 
 POOL = 200
@@ -42,8 +43,7 @@ def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) ->
 
     Raises RunError where a trial fails, or a model of the study is not a puppet.
     """
-    models = {scene.model_of(c.name) for _, _, scene in study.cells for c in scene.cast}
-    if any(not m.in_process for m in models):
+    if not all(model.in_process for model in models_of(plan(study))):
         raise RunError("only puppets rehearse; plant a truth in the study and name it (--planted)")
     whole = with_replicates(study, max(1, math.ceil(blocks / len(study.scenes))))
     with tempfile.TemporaryDirectory(prefix="improv-") as root:
@@ -68,14 +68,14 @@ def powers(
     test's fast form; others repeat the analysis itself, a tenth as often. Raises RunError for a
     study without a plan.
     """
-    plan = study.plan
-    if plan is None:
+    asked = study.plan
+    if asked is None:
         raise RunError(f"{study.name} has no plan, so nothing that could be found or missed")
-    found = units(plan.outcome, given, arms=plan.of_arms)
-    alpha = plan.alpha / max(1, len(plan.contrasts))
-    paired = plan.outcome.unit == "block" and plan.outcome.of not in ("time", "phrasing")
+    found = units(asked.outcome, given, arms=asked.of_arms)
+    alpha = asked.alpha / max(1, len(asked.contrasts))
+    paired = asked.outcome.unit == "block" and asked.outcome.of not in ("time", "phrasing")
     table = []
-    for wanted in plan.contrasts:
+    for wanted in asked.contrasts:
         if paired:
             weighed = weights(found, wanted.plus, wanted.minus)
             several = power(
@@ -86,7 +86,7 @@ def powers(
             several = []
             for size in sizes:
                 p = [
-                    compare(wanted.name, wanted.plus, wanted.minus, plan.outcome,
+                    compare(wanted.name, wanted.plus, wanted.minus, asked.outcome,
                             _study(found, size, seed_of(seed, wanted.name, size, k)), k).p
                     for k in range(max(1, repetitions // 10))
                 ]  # fmt: skip
