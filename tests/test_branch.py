@@ -522,7 +522,7 @@ def rows(folder: RunFolder, name: str, **where: Any) -> list[Json]:
 
 
 def everything(folder: RunFolder) -> dict[str, list[Json]]:
-    return {n: rows(folder, n) for n in SCHEMAS if n != "limits"}
+    return {n: rows(folder, n) for n in SCHEMAS if n not in ("limits", "verdicts")}
 
 
 def lines(folder: RunFolder, branch_id: str) -> list[str]:

@@ -198,6 +198,8 @@ def test_the_schema_agrees_with_the_reader() -> None:
 
     validator = jsonschema.Draft202012Validator(schema())
     for file in shipped("scenes").rglob("*.yaml"):
+        if file.parent.name == "calibration":
+            continue  # planted lines for judges: neither a scene nor a study
         validator.validate(yaml.safe_load(file.read_text()))
     assert list(validator.iter_errors({"title": "T", "premise": "p", "casst": []}))
     assert isinstance(Scene.model_json_schema()["properties"]["turns"]["description"], str)
