@@ -223,6 +223,9 @@ def _mean(known: Frame, seed: int) -> Estimate:
 
 
 def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[str]:
+    if arms and not any(arm.lines for arm in arms):
+        yield "there are no scores of what the plan reads: `improv score` makes them"
+        return
     for arm in arms:
         if arm.missing_share > limit:
             yield (

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from improv import local
@@ -29,6 +29,7 @@ from improv.mend import mend, mend_shards
 from improv.pool import Pool
 from improv.record import MAIN, Json
 from improv.scene import Model, Price
+from improv.score import FREE, score
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
 from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.study import Study
@@ -91,7 +92,8 @@ def run(
     meta = _meta(study, trials, setup, source) | {"lengths": lengths(study)}
     folder.create(study, meta)
     with RunLock(folder.local) as lock:
-        return _play(folder, study, trials, setup, watch, lock, folder.journaled())
+        result = _play(folder, study, trials, setup, watch, lock, folder.journaled())
+    return _scored(result, study)
 
 
 def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None = None) -> Result:
@@ -100,20 +102,16 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     Raises RunError where somebody else plays it, or where it has changed since.
     """
     setup = setup or Setup()
-    folder.refuse_links()
-    with RunLock(folder.local) as lock:
-        notices = [lock.took_over] if lock.took_over else []
-        journal = folder.journaled()
-        notices += mend(folder, journal)
-        meta = folder.meta()
-        study = folder.study()
+    with _entered(folder) as (lock, journal, notices):
+        meta, study = folder.meta(), folder.study()
         trials = plan(study)[: _number(meta, "trials")]
         models = models_of(trials)
         if not _owed(folder, study, trials, meta, None):
             return replace(_finish(folder, trials, Stop(), notices), idle=True)
         refuse_drift(folder, meta, identity(models), plan_hash(trials), anyway=setup.anyway)
         _look_ahead(study, trials, setup, _asked(meta))
-        return _play(folder, study, trials, setup, watch, lock, journal, notices=notices)
+        result = _play(folder, study, trials, setup, watch, lock, journal, notices=notices)
+    return _scored(result, study)
 
 
 def branch(
@@ -133,13 +131,8 @@ def branch(
     the same run; `fresh` of the result names them. Raises RunError and StudyError.
     """
     setup = setup or Setup()
-    folder.refuse_links()
-    with RunLock(folder.local) as lock:
-        notices = [lock.took_over] if lock.took_over else []
-        journal = folder.journaled()
-        notices += mend(folder, journal)
-        meta = folder.meta()
-        study = folder.study()
+    with _entered(folder) as (lock, journal, notices):
+        meta, study = folder.meta(), folder.study()
         row = folder.trial(trial)
         trials = plan(study)
         found = next((t for t in trials if t.id == row["trial"]), None)
@@ -171,6 +164,29 @@ def branch(
             folder, study, planned_trials, setup, watch, lock, journal, wanted, notices
         )  # fmt: skip
         return replace(result, fresh=tuple(fresh))
+
+
+@contextlib.contextmanager
+def _entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]:
+    """Hold a run's lock, and bring its folder into order first. Raises RunError."""
+    folder.refuse_links()
+    with RunLock(folder.local) as lock:
+        notices = [lock.took_over] if lock.took_over else []
+        journal = folder.journaled()
+        notices += mend(folder, journal)
+        yield lock, journal, notices
+
+
+def _scored(result: Result, study: Study) -> Result:
+    """Make the scores that the study's plan reads, where that takes no model, once all is played.
+
+    Markers are there already: hosts make them. What takes a judge waits for `improv score`.
+    """
+    wanted = [m for m in study.plan.measures() if m in FREE] if study.plan is not None else []
+    if not wanted or result.owed or result.stopped:
+        return result
+    found = score(result.folder, wanted)
+    return replace(result, notices=(*result.notices, *found.notices))
 
 
 def _next(

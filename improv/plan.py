@@ -40,7 +40,7 @@ class Outcome(Strict):
     collision probability of the acts that one turn was drawn as, "phrasing" the intraclass
     correlation of a factor's levels, turn by turn."""
     measure: str = Field(default="sign", min_length=1, max_length=120)
-    """A measure by its name, or by what stands before its colon."""
+    """A measure by its name, or by what stands before a colon or a dot of it."""
     of_whom: str = "everybody"
     """A character's name."""
     first: int = Field(default=1, ge=0)
@@ -174,6 +174,13 @@ class Plan(Strict):
     def of_arms(self) -> bool:
         """Whether its units are branches, because a contrast names their arms."""
         return any(ARM in where for _, where in self.wheres())
+
+    def measures(self) -> list[str]:
+        """Return every measure that it reads, each once, by what stands before its colon."""
+        checks = [c.check for c in self.controls]
+        named = [self.outcome.measure, self.outcome.less]
+        named += [c.measure for c in checks if isinstance(c, Chance | Bound)]
+        return list(dict.fromkeys(name.partition(":")[0] for name in named if name))
 
     def wheres(self) -> Iterator[tuple[tuple[str | int, ...], Where]]:
         """Yield every `where` of the plan with its place."""

@@ -58,8 +58,9 @@ def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str]
 
 
 def named(scores: Frame, measure: str) -> Frame:
-    """Return the scores of a measure, or of all whose name begins with it and a colon."""
-    names = [m for m in scores["measure"].unique() if m == measure or m.startswith(f"{measure}:")]
+    """Return the scores of a measure, or of all whose name begins with it and a colon or dot."""
+    family = (f"{measure}:", f"{measure}.")
+    names = [m for m in scores["measure"].unique() if m == measure or m.startswith(family)]
     return scores[scores["measure"].isin(names)]
 
 
