@@ -1,0 +1,199 @@
+"""Times to the first break: textbook numbers, planted hazards, and scenes that say nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.duration.survfunc import SurvfuncRight
+from statsmodels.genmod import families
+from statsmodels.genmod.generalized_linear_model import GLM
+
+from improv.stats.survival import (
+    Spell,
+    curves,
+    hazards,
+    log_rank,
+    restricted_mean_difference,
+)
+
+# Freireich et al. (1963), weeks of remission; + is censored. Log-rank 16.79.
+MP6 = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
+PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
+
+
+def spells(condition: str, times: str, stratum: str = "") -> list[Spell]:
+    return [
+        Spell(condition, f"{condition}{i}", int(t.rstrip("+")), not t.endswith("+"), stratum)
+        for i, t in enumerate(times.split())
+    ]
+
+
+def played(
+    chance: np.random.Generator, n: int, effect: float, hazard: float = 0.1, turns: int = 12
+) -> list[Spell]:
+    """Paired scenes under "none" and "brief", whose log hazard is moved by `effect`."""
+    found = []
+    for condition, moved in (("none", 0.0), ("brief", effect)):
+        risk = 1 - (1 - hazard) ** math.exp(moved)
+        breaks = chance.geometric(risk, size=n)
+        for i, turn in enumerate(breaks):
+            slug = f"slug{i % 4}"
+            spell = Spell(condition, f"{slug}/{i}", min(int(turn), turns), turn <= turns, slug)
+            found.append(spell)
+    return found
+
+
+def test_the_curve_of_a_textbook() -> None:
+    curve = curves([*spells("6-MP", MP6), *spells("placebo", PLACEBO)])["6-MP"]
+    shown = {s.turn: round(s.survival.value, 4) for s in curve if s.events}
+    assert shown == {
+        6: 0.8571,
+        7: 0.8067,
+        10: 0.7529,
+        13: 0.6902,
+        16: 0.6275,
+        22: 0.5378,
+        23: 0.4482,
+    }
+    assert [s.at_risk for s in curve if s.turn in (6, 7, 23)] == [21, 17, 6]
+    # The log-log interval by its formula, from the errors of statsmodels.
+    whole = SurvfuncRight([s.turn for s in spells("x", MP6)], [s.event for s in spells("x", MP6)])
+    for time, error in zip(whole.surv_times, whole.surv_prob_se, strict=True):
+        step = next(s for s in curve if s.turn == time)
+        share = step.survival.value
+        spread = 1.959964 * error / (share * math.log(share))
+        ends = (share ** math.exp(-spread), share ** math.exp(spread))
+        assert (step.survival.low, step.survival.high) == pytest.approx(ends, abs=1e-4)
+
+
+def test_the_curve_where_nothing_or_everything_has_broken() -> None:
+    found = curves([*spells("kept", "5+ 5+ 5+ 2+"), *spells("lost", "1 1 2 2")])
+    kept, lost = found["kept"], found["lost"]
+    assert [s.survival.value for s in kept] == [1.0] * 6
+    assert kept[0].survival.low == pytest.approx(0.025 ** (1 / 4))
+    assert kept[5].survival.low == pytest.approx(0.025 ** (1 / 3))  # one was seen no longer
+    assert [s.survival.value for s in lost] == [1.0, 0.5, 0.0]
+    assert lost[2].survival.low == 0.0 and lost[2].survival.high == lost[1].survival.high
+    assert curves([]) == {}
+
+
+def test_the_log_rank_test_of_a_textbook() -> None:
+    found = log_rank([*spells("6-MP", MP6), *spells("placebo", PLACEBO)])
+    assert found.chi2 == pytest.approx(16.79, abs=0.005)
+    assert (found.df, found.n) == (1, 42)
+    assert found.p == pytest.approx(stats.chi2.sf(found.chi2, 1)) and found.p < 1e-4
+
+
+def test_strata_take_up_what_slugs_share() -> None:
+    # In each slug the brief helps; but it was played mostly where scenes break early.
+    easy = [*spells("none", "9 9+ 9 8 9+ 9+", "easy"), *spells("brief", "9+ 9+", "easy")]
+    hard = [*spells("none", "1 2", "hard"), *spells("brief", "2 3 3 4 3 4", "hard")]
+    together = [Spell(s.condition, s.block, s.turn, s.event) for s in easy + hard]
+    apart, mixed = log_rank(easy + hard), log_rank(together)
+    assert mixed.p > 0.2 > apart.p
+
+
+def test_three_conditions_are_tested_at_once() -> None:
+    found = log_rank([*spells("a", MP6), *spells("b", PLACEBO), *spells("c", PLACEBO)])
+    assert found.df == 2 and found.p < 0.001
+
+
+@pytest.mark.parametrize(
+    "given", [[], spells("a", "1 2 3"), [*spells("a", "5+ 5+"), *spells("b", "5+ 4+")]]
+)
+def test_nothing_to_test_gives_a_reason(given: Sequence[Spell]) -> None:
+    found = log_rank(given)
+    assert math.isnan(found.p) and found.why
+    assert math.isnan(restricted_mean_difference(given, "a", "z", seed=1).value)
+    assert all(h.ratio.why and math.isnan(h.p) for h in hazards(given, "a"))
+
+
+def test_restricted_means_are_areas_under_curves() -> None:
+    given = [*spells("a", "2 4+ 4+ 4+"), *spells("b", "1 2 3 4+")]
+    found = restricted_mean_difference(given, "a", "b", seed=1)
+    assert found.value == pytest.approx((1 + 1 + 0.75 + 0.75) - (1 + 0.75 + 0.5 + 0.25))
+    short = restricted_mean_difference(given, "a", "b", seed=1, horizon=2)
+    assert short.value == pytest.approx(0.25)
+    # An arm that has broken altogether is known for ever; the other to its fourth turn.
+    gone = [*spells("a", "4+ 4+ 4+"), *spells("b", "1 1 2")]
+    assert restricted_mean_difference(gone, "a", "b", seed=1).value == pytest.approx(4 - 4 / 3)
+
+
+def test_restricted_means_of_planted_hazards_are_covered() -> None:
+    planted = sum(0.9 ** (math.exp(-0.6) * t) - 0.9**t for t in range(12))
+    chance = np.random.default_rng(1)
+    studies = [played(chance, 40, -0.6) for _ in range(150)]
+    found = [
+        restricted_mean_difference(study, "brief", "none", seed=seed, draws=500)
+        for seed, study in enumerate(studies)
+    ]
+    assert np.mean([f.value for f in found]) == pytest.approx(planted, abs=0.25)
+    assert np.mean([f.low <= planted <= f.high for f in found]) > 0.89
+    assert {(f.n, f.unit) for f in found} == {(40, "blocks")}
+
+
+def test_pairing_narrows_the_interval() -> None:
+    chance = np.random.default_rng(2)
+    given = []
+    for i in range(60):
+        broke = int(chance.integers(1, 12))
+        given += [Spell("none", f"b{i}", broke, True),
+                  Spell("brief", f"b{i}", broke + int(chance.integers(0, 3)), True)]  # fmt: skip
+    apart = [Spell(s.condition, s.block + s.condition, s.turn, s.event) for s in given]
+    paired, unpaired = (restricted_mean_difference(g, "brief", "none", seed=1, horizon=13)
+                        for g in (given, apart))  # fmt: skip
+    assert paired.value == pytest.approx(unpaired.value)
+    assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
+
+
+def test_without_an_effect_the_tests_of_times_reject_one_time_in_twenty() -> None:
+    chance = np.random.default_rng(3)
+    studies = [played(chance, 30, 0.0) for _ in range(200)]
+    ranks = np.mean([log_rank(s).p <= 0.05 for s in studies])
+    ratios = np.mean([hazards(s, "none")[0].p <= 0.05 for s in studies[:120]])
+    assert 0.005 <= ranks <= 0.1 and ratios <= 0.11
+
+
+def test_a_planted_hazard_ratio_is_found() -> None:
+    chance = np.random.default_rng(4)
+    found = [hazards(played(chance, 60, -0.6), "none")[0].ratio for _ in range(100)]
+    assert np.mean([f.value for f in found]) == pytest.approx(-0.6, abs=0.08)
+    assert np.mean([f.low <= -0.6 <= f.high for f in found]) > 0.87
+
+
+def test_hazards_are_those_of_the_model_of_all_scenes_and_turns() -> None:
+    given = played(np.random.default_rng(5), 60, -0.4)
+    (found,) = hazards(given, "none")
+    rows = [(s, t) for s in given for t in range(1, s.turn + 1)]
+    x = np.array([[*(t == k for k in range(1, 13)), s.condition == "brief"] for s, t in rows])
+    y = np.array([s.event and t == s.turn for s, t in rows])
+    blocks = np.unique([s.block for s, _ in rows], return_inverse=True)[1]
+    family = families.Binomial(link=families.links.CLogLog())
+    fit = GLM(y.astype(float), x.astype(float), family=family).fit(
+        cov_type="cluster", cov_kwds={"groups": blocks}, use_t=True
+    )
+    assert found.ratio.value == pytest.approx(fit.params[-1], abs=1e-5)
+    error = (found.ratio.high - found.ratio.low) / 2 / stats.t.ppf(0.975, 59)
+    assert error == pytest.approx(fit.bse[-1], rel=0.03)  # expected against observed information
+    assert found.p == pytest.approx(fit.pvalues[-1], abs=0.01)
+
+
+def test_a_condition_without_breaks_has_no_ratio_and_spoils_no_other() -> None:
+    given = [*played(np.random.default_rng(6), 40, -0.3), *spells("kept", "12+ 12+ 12+ 12+ 9+")]
+    brief, kept = hazards(given, "none")
+    assert (brief.condition, kept.condition) == ("brief", "kept")
+    assert math.isnan(kept.ratio.value) and "no finite estimate" in kept.ratio.why
+    alone = hazards([s for s in given if s.condition != "kept"], "none")[0]
+    assert brief.ratio.value == pytest.approx(alone.ratio.value, abs=1e-6)
+
+
+def test_conditions_that_break_in_turns_of_their_own_are_told() -> None:
+    # All of a break at turn 1 or last past 3, where only b breaks: turn 3 has both, but one way.
+    given = [*spells("a", "2+ 2+ 3+ 3+"), *spells("b", "3 3 3+ 4+")]
+    assert math.isnan(hazards(given, "a")[0].ratio.value)
+    assert "fewer than three" in hazards([*spells("a", "1"), *spells("b", "2")], "a")[0].ratio.why
+    assert "no scene of z" in hazards(given, "z")[0].ratio.why
