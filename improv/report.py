@@ -382,16 +382,7 @@ def _pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
             alpha, beta = f"α {shown(c.chain.alpha)}", f"β {shown(c.chain.beta)}"
             drawn = chart.chain(c.cell, pole or "kept", opposite or "broken", alpha, beta)
             page.chart(drawn, f"{c.cell}: {c.measure}.")
-        for cell, grid in found.absorptions:
-            page.say(f"{cell}: is the opposite absorbing (β = 0)? Over a grid of sensitivities:")
-            page.table(
-                ["Se", "Sp", "β [interval]", "naive β", "likelihood ratio", "p"],
-                [
-                    (f"{a.sensitivity:.2f}", f"{a.specificity:.2f}", shown(a.beta),
-                     _number(a.naive), _number(a.statistic), _number(a.p))
-                    for a in grid
-                ],
-            )  # fmt: skip
+        _absorbing(page, found)
     for curves, title, y, stepped in (
         (found.survival, "Time to the first break", "share of scenes without a break", True),
         (found.drift, "Drift over turns", "mean score", False),
@@ -407,6 +398,28 @@ def _pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
             ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
             [(name, shown(e), f"{e.n} {e.unit}") for name, e in found.slopes],
         )
+
+
+def _absorbing(page: Page, found: Analysis) -> None:
+    """Tell whether the way back is closed, over the sensitivities that planted lines allow."""
+    grids = [(cell, grid) for cell, grid in found.absorptions if grid]
+    if not grids:
+        return
+    page.say(
+        "The rates above are those of the judge's labels as they stand, and a judge that misses "
+        "lines makes returns out of nothing. Is the opposite absorbing (β = 0)? A hidden chain with "
+        "the judge's errors taken out, at each sensitivity that its planted lines allow; only what "
+        "holds at all of them may be said. Nobody planned this: it is exploratory."
+    )
+    levels = [f"p at Se {a.sensitivity:.2f}" for a in grids[0][1]]
+    page.table(
+        ["condition", "naive β", "β [interval], Se as calibrated", *levels],
+        [
+            (cell, _number(grid[0].naive), shown(grid[len(grid) // 2].beta),
+             *(_number(a.p) for a in grid))
+            for cell, grid in grids
+        ],
+    )  # fmt: skip
 
 
 def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
