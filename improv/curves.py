@@ -128,7 +128,8 @@ def absorptions(
     """Test in each condition whether the opposite is absorbing, over a grid of judges."""
     rows = sequences(given, measure)
     found = []
-    for condition, part in rows.groupby("condition", sort=False):
+    for condition in given.trials["condition"].unique():
+        part = rows[rows["condition"] == condition]
         scenes = [values.tolist() for _, values in part.groupby("trial")["values"]]
         grid = chains.absorption(scenes, sensitivity=sensitivity, specificity=specificity)
         found.append((str(condition), tuple(grid)))

@@ -407,9 +407,9 @@ def _absorbing(page: Page, found: Analysis) -> None:
         return
     page.say(
         "The rates above are those of the judge's labels as they stand, and a judge that misses "
-        "lines makes returns out of nothing. Is the opposite absorbing (β = 0)? A hidden chain with "
-        "the judge's errors taken out, at each sensitivity that its planted lines allow; only what "
-        "holds at all of them may be said. Nobody planned this: it is exploratory."
+        "lines makes returns out of nothing. Is the opposite absorbing (β = 0)? A hidden chain "
+        "with the judge's errors taken out, at each sensitivity that its planted lines allow; only "
+        "what holds at all of them may be said. Nobody planned this: it is exploratory."
     )
     levels = [f"p at Se {a.sensitivity:.2f}" for a in grids[0][1]]
     page.table(
