@@ -25,8 +25,19 @@ from improv.curves import (
     spells,
     survivals,
 )
-from improv.judged import Judged, corrected, corrected_contrast, judge_of
-from improv.plan import Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved, Where
+from improv.judged import Judged, corrected, corrected_contrast, judge_of, trusted
+from improv.plan import (
+    ARM,
+    Bound,
+    Chance,
+    Control,
+    Equivalence,
+    Flat,
+    Outcome,
+    Plan,
+    Unmoved,
+    Where,
+)
 from improv.record import seed_of
 from improv.stats import phrasing, survival
 from improv.stats.chain import Absorption
@@ -39,7 +50,18 @@ from improv.stats.contrast import (
     unpaired,
 )
 from improv.stats.interval import Estimate, at_edge, bootstrap_sums, proportion
-from improv.unit import Frame, Tables, among, by_cell, cell_name, named, units, weights
+from improv.unit import (
+    DERIVED,
+    Frame,
+    Tables,
+    among,
+    by_cell,
+    cell_name,
+    chosen,
+    named,
+    units,
+    weights,
+)
 
 PREFERRED = ("sign", "state", "habit", "rule")
 """What is explored where no plan names a measure: the first of these that there are scores of."""
@@ -122,8 +144,8 @@ def analyse(
 ) -> Analysis:
     """Analyse a run by a plan, or explore it where there is none.
 
-    `judges` are what planted lines showed of those who judged. Raises ValueError where the plan
-    names a condition that the run has not.
+    `judges` are what planted lines showed of those who judged. What the plan says of a condition
+    that was not played cannot be told.
     """
     outcome = plan.outcome if plan is not None else _default(given)
     if outcome is None:
@@ -140,10 +162,8 @@ def analyse(
         planned=planned and plan is not None,
         arms=arms,
         findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
-        checks=tuple(_check(c, outcome, found, given, plan, seed) for c in plan.controls)
-        if plan
-        else (),
-        exploratory=tuple(_explored(plan, outcome, given, seed)),
+        checks=tuple(_checks(plan, outcome, found, given, seed, judges)) if plan else (),
+        exploratory=tuple(_explored(plan, outcome, given, seed, judges)),
         chains=tuple(chains_of(outcome, given, seed)),
         survival=tuple(survivals(outcome, given)),
         drift=tuple(drifts(outcome, given, every, seed)),
@@ -160,12 +180,20 @@ def _judge(
 ) -> tuple[Judged | None, list[str]]:
     """Return whose verdicts the outcome rests on, and why they decide nothing if so."""
     name = judge_of(given, outcome.measure)
+    if outcome.less and not trusted(given, outcome.less, judges):
+        who = judge_of(given, outcome.less)
+        return None, [f"{who} {CANNOT_JUDGE} {outcome.less}, or was {NOT_CALIBRATED}"]
     if not name:
         return None, []
     family = outcome.measure.partition(":")[0]
     found = next((j for j in judges if j.judge == name and j.measure == family), None)
     if found is None:
+        if trusted(given, outcome.measure, judges):
+            return None, []
         return None, [f"{name}, who judged {family}, was {NOT_CALIBRATED}: run improv score"]
+    if missed := sorted(set(given.trials["condition"]) - set(found.arms)):
+        where = ", ".join(missed)
+        return None, [f"{name}, who judged {family}, was {NOT_CALIBRATED} in {where}"]
     if not found.able:
         why = next(v.reason for _, v in found.arms.values() if not v.able)
         return None, [f"{name} {CANNOT_JUDGE} {family}: {why}"]
@@ -264,21 +292,29 @@ def compare(
 ) -> Contrast:
     """Compare two sides of units on an outcome, by the test that the outcome asks for.
 
-    With a `judge`, shares are corrected for its errors first. Raises ValueError where a side
-    means no condition.
+    With a `judge`, shares are corrected for its errors first. Where a side means no condition
+    that was played, nothing is known.
     """
+    try:
+        weighed = weights(found, plus, minus)
+    except ValueError as e:
+        return _unknown(name, str(e))
     if outcome.of == "time":
         return _survive(name, among(found, plus[0]), among(found, minus[0]), seed)
     if outcome.unit == "scene":
         sides = [_by_scene(among(found, side[0])) for side in (plus, minus)]
         return unpaired(*sides, name=name, seed=seed, planned=True)
-    weighed = weights(found, plus, minus)
     if judge is not None:
         cells_of = zip(found["condition"], found["levels"], strict=True)
         confusions = {cell_name(c, levels): judge.arms[c][0] for c, levels in cells_of}
         values = by_cell(found)
         return corrected_contrast(values, weighed, confusions, name=name, seed=seed)
     return contrast(by_cell(found), weighed, name=name, seed=seed, planned=True)
+
+
+def _unknown(name: str, why: str) -> Contrast:
+    nothing = Estimate.unknown(why, unit="blocks")
+    return Contrast(name, nothing, math.nan, 0, (), math.nan, planned=True)
 
 
 def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
@@ -307,6 +343,25 @@ def _without(found: Frame, wheres: Sequence[Where]) -> Frame:
 # -- controls -----------------------------------------------------------------------------------
 
 
+def _checks(
+    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judges: Sequence[Judged]
+) -> Iterator[Check]:
+    for control in plan.controls:
+        measure = getattr(control.check, "measure", "") or outcome.measure
+        if not trusted(given, measure, judges):
+            nothing = Estimate.unknown(f"no judge of {measure} could tell", unit="blocks")
+            yield Check(control.name, "not looked at", nothing, None)
+            continue
+        if isinstance(same := control.check, Equivalence):
+            try:
+                weights(found, same.plus, same.minus)
+            except ValueError as e:
+                nothing = Estimate.unknown(str(e), unit="blocks")
+                yield Check(control.name, "not looked at", nothing, None)
+                continue
+        yield _check(control, outcome, found, given, plan, seed)
+
+
 def _check(
     control: Control, outcome: Outcome, found: Frame, given: Tables, plan: Plan, seed: int
 ) -> Check:
@@ -315,15 +370,16 @@ def _check(
         return _same(control.name, check, outcome, found, plan.alpha, seed)
     if isinstance(check, Chance):
         asked = Outcome(of="mean", measure=check.measure)
-        part = among(units(asked, given), check.where)
+        part = among(units(asked, given, arms=ARM in check.where), check.where)
         mean = _mean(part[part["value"].notna()], seed_of("chance", seed, control.name))
         what = f"the mean of {check.measure} is {check.value:g} ± {check.margin:g}"
         inside = mean.low >= check.value - check.margin and mean.high <= check.value + check.margin
         return Check(control.name, what, mean, None if math.isnan(mean.low) else inside)
     if isinstance(check, Bound):
         measure = check.measure or outcome.measure
-        meant = among(units(Outcome(of="broken", measure=measure), given), check.where)
-        scores = named(given.scores, measure).merge(meant[["trial", "branch"]])["value"].dropna()
+        asked = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
+        meant = among(units(asked, given, arms=ARM in check.where), check.where)
+        scores = chosen(asked, given).merge(meant[["trial", "branch"]])["value"].dropna()
         rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
         what = f"at most {check.at_most:.2%} of lines break {measure}"
         return Check(control.name, what, rate, rate.high <= check.at_most if len(scores) else None)
@@ -388,13 +444,17 @@ def _of_phrasings(outcome: Outcome, part: Frame, given: Tables, seed: int) -> li
 # -- what nobody planned ------------------------------------------------------------------------
 
 
-def _explored(plan: Plan | None, outcome: Outcome, given: Tables, seed: int) -> list[Contrast]:
+def _explored(
+    plan: Plan | None, outcome: Outcome, given: Tables, seed: int, judges: Sequence[Judged]
+) -> list[Contrast]:
     """Compare every condition with the first, on every measure but what was planned."""
     made = []
-    measures = [_family(m) for m in given.measures() if m not in _NO_OUTCOME]
+    measures = [_family(m) for m in given.measures() if m not in DERIVED]
     for measure in dict.fromkeys(measures):
-        planned = plan is not None and measure == _family(outcome.measure)
-        if planned or measure in _NO_OUTCOME:
+        planned = plan is not None and (
+            measure == _family(outcome.measure) or measure.startswith(f"{outcome.measure}:")
+        )
+        if planned or not trusted(given, measure, judges):
             continue
         kind = "broken" if measure.partition(":")[0] in _SHARES else "mean"
         found = units(Outcome(of=kind, measure=measure), given)  # type: ignore[arg-type]
@@ -418,4 +478,3 @@ def _family(measure: str) -> str:
 
 _FAMILIES = ("sign", "state", "habit", "p2l", "l2l")
 _SHARES = ("sign", "state", "habit", "rule", "p2l")
-_NO_OUTCOME = ("calibration", "likelihood:others", "stylometry:delta", "dispersion:energy")

@@ -15,6 +15,10 @@ WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 150, 16, 40
 LONGEST = 36
 """Characters of a name beside a row."""
+BESIDE = 24
+"""The same at the end of a line."""
+SAID = 34
+"""Characters of what is said beside an estimate."""
 LABEL = 14
 """The height of a label."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -107,19 +111,28 @@ def _ticks(first: float, last: float) -> list[float]:
     if first.is_integer() and last.is_integer() and last - first >= 4:
         step = math.ceil((last - first) / 6)
         return [float(x) for x in range(int(first), int(last) + 1, step)]
-    return [first + (last - first) * i / 4 for i in range(5)]
+    return [first + (last - first) * i / 4 for i in range(5)] if last > first else [first]
 
 
 def _labels(named: Sequence[tuple[float, str, str]], across: float, lowest: float) -> list[str]:
     """Write names beside the ends of their lines: (level, colour, name), none over another."""
-    parts, free = [], lowest + LABEL
+    placed, free = [], lowest + LABEL
     for level, colour, name in sorted(named, reverse=True):
         free = min(level, free - LABEL)
+        placed.append((free, colour, name))
+    # Lines that all end at the top have pushed names out of the picture: back down, from there.
+    parts, free = [], TOP - LABEL
+    for level, colour, name in reversed(placed):
+        free = max(level, free + LABEL)
         parts.append(
             f'<text x="{across}" y="{free + 4:.1f}" style="fill:{colour}" '
-            f'class="name">{escape(name)}</text>'
+            f'class="name">{escape(_short(name, BESIDE))}</text>'
         )
     return parts
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
@@ -146,7 +159,7 @@ def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
     ]
     for i, mark in enumerate(known):
         y = TOP + 26 * i + 13
-        name = mark.name if len(mark.name) <= LONGEST else mark.name[: LONGEST - 1] + "…"
+        name = _short(mark.name, LONGEST)
         parts.append(
             f'<text x="{left - 12}" y="{y + 4}" text-anchor="end" class="name">'
             f"{escape(name)}</text>"
@@ -158,7 +171,7 @@ def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
             )
         parts.append(
             f'<circle cx="{at(mark.value):.1f}" cy="{y}" r="4" fill="{COLOURS[0]}"/>'
-            f'<text x="{left + wide + 10}" y="{y + 4}">{escape(mark.said)}</text>'
+            f'<text x="{left + wide + 10}" y="{y + 4}">{escape(_short(mark.said, SAID))}</text>'
         )
     parts += [
         f'<text x="{at(value):.1f}" y="{tall - 22}" text-anchor="middle">{value:g}</text>'

@@ -96,6 +96,8 @@ def by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int,
 def drifts(outcome: Outcome, given: Tables, found: Frame, seed: int) -> Iterator[Curve]:
     for name, part in cells(found):
         turns = by_turn(outcome, given, part)
+        if not all(0 <= v <= 1 for row in turns.values() for v in row.values()):
+            return  # log-likelihoods, say: a curve is of shares
         points = drift.curve(turns, seed=seed_of("curve", seed, name)) if turns else []
         means = [(float(p.turn), p.mean.value, p.mean.low, p.mean.high) for p in points]
         if len(means) > 1:

@@ -8,7 +8,7 @@ arm than in another makes no effect out of it. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
@@ -66,6 +66,21 @@ def judge_of(given: Tables, measure: str) -> str:
     versions = named(given.scores, measure)["version"].unique()
     judges = sorted({v.partition("@")[2] for v in versions if "@" in v})
     return ", ".join(judges)
+
+
+def trusted(given: Tables, measure: str, judges: Sequence[Judged]) -> bool:
+    """Whether the scores of a measure may be shown: nobody judged them, or somebody who can.
+
+    Planted lines are judged for some families only. In another a judge is trusted that can judge
+    all that it was tried on; a log-likelihood is no judgement.
+    """
+    name = judge_of(given, measure)
+    family = measure.partition(":")[0]
+    if not name or family == "likelihood":
+        return True
+    tried = [j for j in judges if j.judge == name]
+    own = [j for j in tried if j.measure == family] or tried
+    return bool(own) and all(j.able for j in own)
 
 
 def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from improv import prompt
+from improv.edit import Edit
 from improv.errors import StudyError
 from improv.prompt import Mode
 from improv.record import MAIN, Block, BlockKind, Json
 from improv.scene import Scene
-from improv.study import Study
+from improv.study import Study, changed
 
 AUTHOR = "author"
 TELLING = 30
@@ -30,6 +31,8 @@ _MODES: tuple[Mode, ...] = ("chat", "script")
 _SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
 Arm = tuple[str, str]
 """A scene's slug and a condition."""
+Places = Mapping[tuple[str, str], Json]
+"""(trial, branch) → its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def exposure(
             continue  # a scene that is not finished is owed, and is checked when it is
         arm = (row["scene"], row["condition"])
         allowed = own.get((*arm, role), frozenset())
-        for id in ids:
+        for id in sorted(ids):
             block = blocks.get(id)
             if block is None:
                 unknown += 1
@@ -103,12 +106,12 @@ def exposure(
             if id not in allowed:
                 if id in whose:
                     owner = whose[id]
-                elif id in quoted and arm not in quoted[id]:
-                    owner = _named(quoted[id])
+                elif alien := edited.alien(places, row, quoted.get(id, ()), words):
+                    owner = _named(set.intersection(*(words[s] for s in alien)))
             if owner and id not in edited.heads(places, row, role):
                 leaked += 1
                 if len(leaks) < SHOWN:
-                    what = " ".join(block.text.split())[:120]
+                    what = _flat(block.text)[:120]
                     leaks.append(Leak(arm[1], trial, branch, role, block.kind, owner, what))
     return Exposure(
         len(shown),
@@ -132,39 +135,72 @@ class _Edited:
 
     def __init__(self, arms: Mapping[Arm, Scene]) -> None:
         self._arms = arms
-        self._known: dict[tuple[Arm, str, str], set[str]] = {}
+        self._heads: dict[tuple[Arm, str, str], set[str]] = {}
+        self._made: dict[tuple[Arm, str], tuple[Scene | None, tuple[str, ...]]] = {}
 
-    def heads(
-        self, places: Mapping[tuple[str, str], Json], row: Json | None, role: str
-    ) -> set[str]:
+    def heads(self, places: Places, row: Json, role: str) -> set[str]:
+        """Return the ids that a role's head has by the edits of a branch and of its parents."""
         found: set[str] = set()
-        while row is not None and row["branch"] != MAIN:
-            edit = row["edit"] if row["origin"] == "branch" else ""
-            arm = (row["scene"], row["condition"])
-            if edit and arm in self._arms:
-                key = (arm, edit, role)
-                if key not in self._known:
-                    self._known[key] = _edited_heads(self._arms[arm], edit, role)
-                found |= self._known[key]
-            row = places.get((row["trial"], row["parent"]))
+        for arm, edit in self._edits(places, row):
+            key = (arm, edit, role)
+            if key not in self._heads:
+                scene, _ = self._changed(arm, edit)
+                self._heads[key] = {b.id for b in _head(scene, role)} if scene else set()
+            found |= self._heads[key]
         return found
 
+    def alien(
+        self, places: Places, row: Json, there: Iterable[str], words: Mapping[str, set[Arm]]
+    ) -> list[str]:
+        """Return those sentences that neither the row's own arm holds nor an edit brought in."""
+        arm = (row["scene"], row["condition"])
+        found = [s for s in there if arm not in words[s]]
+        if found:
+            texts = [t for edit in self._edits(places, row) for t in self._changed(*edit)[1]]
+            found = [s for s in found if not any(s in text for text in texts)]
+        return found
 
-def _edited_heads(scene: Scene, edit: str, role: str) -> set[str]:
-    from improv.edit import Edit
-    from improv.study import changed
+    def _edits(self, places: Places, row: Json | None) -> Iterator[tuple[Arm, str]]:
+        while row is not None and row["branch"] != MAIN:
+            arm = (row["scene"], row["condition"])
+            if row["origin"] == "branch" and row["edit"] and arm in self._arms:
+                yield arm, row["edit"]
+            row = places.get((row["trial"], row["parent"]))
 
-    try:
-        made = changed(scene, Edit.model_validate_json(edit))
-    except (StudyError, ValueError):
-        return set()
-    return {b.id for b in _head(made, role)}
+    def _changed(self, arm: Arm, edit: str) -> tuple[Scene | None, tuple[str, ...]]:
+        """Return the scene as it is edited, and every text that the edit brings into it."""
+        if (arm, edit) not in self._made:
+            made, texts = None, []
+            try:
+                read = Edit.model_validate_json(edit)
+                texts = list(_texts(read.model_dump(mode="json")))
+                made = changed(self._arms[arm], read)
+                texts += map(_flat, _told(made))
+            except (StudyError, ValueError):
+                pass  # an edit that fits no scene any more allows nothing but its own words
+            self._made[arm, edit] = made, tuple(texts)
+        return self._made[arm, edit]
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text inside an edit."""
+    if isinstance(value, str):
+        yield _flat(value)
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def _told(scene: Scene) -> list[str]:
+    """Return the texts that tell the arms of a study apart."""
+    author = scene.author
+    return [author.frame, author.brief, author.bible, *(c.secret for c in scene.cast)]
 
 
 def _head(scene: Scene, role: str) -> list[Block]:
     """Return every block that a role may be shown before a scene, in either mode."""
     if role == AUTHOR:
-        return prompt.author_head(scene)
+        return [*prompt.author_head(scene), *prompt.keeper_head(scene)]
     who = next((c for c in scene.cast if c.name == role), None)
     if who is None:
         return []
@@ -190,10 +226,8 @@ def _sentences(arms: Mapping[Arm, Scene]) -> dict[str, set[Arm]]:
     """Return the sentences that only some arms of a scene hold, with the arms that hold them."""
     found: dict[str, set[Arm]] = defaultdict(set)
     for arm, scene in arms.items():
-        author = scene.author
-        texts = [author.frame, author.brief, author.bible, *(c.secret for c in scene.cast)]
-        for text in texts:
-            for sentence in _SENTENCE.findall(" ".join(text.split())):
+        for text in _told(scene):
+            for sentence in _SENTENCE.findall(_flat(text)):
                 if len(sentence.strip()) >= TELLING:
                     found[sentence.strip()].add(arm)
     every = Counter(slug for slug, _ in arms)
@@ -204,17 +238,18 @@ def _sentences(arms: Mapping[Arm, Scene]) -> dict[str, set[Arm]]:
     return {sentence: held for sentence, held in found.items() if tells(held)}
 
 
-def _quoted(blocks: Mapping[str, Block], words: Mapping[str, set[Arm]]) -> dict[str, set[Arm]]:
-    """Return the blocks that hold such a sentence, with the arms that may."""
+def _quoted(blocks: Mapping[str, Block], words: Collection[str]) -> dict[str, list[str]]:
+    """Return the blocks that hold such a sentence, with all that they hold."""
     found = {}
     for id, block in blocks.items():
-        if len(block.text) < TELLING:
-            continue
-        text = " ".join(block.text.split())
-        there = [s for s in words if s in text]
-        if there:
-            found[id] = set.intersection(*(words[s] for s in there))
+        text = _flat(block.text)
+        if len(text) >= TELLING and (there := [s for s in words if s in text]):
+            found[id] = there
     return found
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _named(arms: Iterable[Arm]) -> str:

@@ -8,20 +8,21 @@ vLLM), and by words and marks elsewhere, which a report says.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from improv import local, prompt
 from improv.edit import Edit
-from improv.errors import Problem, StudyError
+from improv.errors import MachineError, Problem, StudyError, first_line
 from improv.puppet import count_tokens
 from improv.record import Json
 from improv.scene import Model, Scene
 from improv.study import Study, changed
-from improv.wire import remote_address
+from improv.wire import public, remote_address
 
 APART = 0.05
 """How far the lengths of two contexts may be apart in a study with a plan."""
@@ -45,12 +46,12 @@ def lengths(study: Study) -> list[Json]:
     with contextlib.ExitStack() as stack:
         for slug, _, scene in study.cells:
             name = slug.partition("/")[0]
+            model = scene.model_of(scene.cast[0].name)
+            key = (model.model, model.base_url)
             for used in _in_use(scene):
-                if (name, used) in seen:
+                if (name, used, key) in seen:
                     continue
-                seen.add((name, used))
-                model = scene.model_of(scene.cast[0].name)
-                key = (model.model, model.base_url)
+                seen.add((name, used, key))
                 if key not in counters:
                     counters[key] = _counter(model, stack)
                 rows.append(_row(scene, name, used, *counters[key]))
@@ -71,7 +72,8 @@ def _in_use(scene: Scene) -> Iterator[str]:
 def _row(scene: Scene, slug: str, used: str, count: Count, by: str) -> Json:
     other = scene.author.contexts[used].matches
     tokens, of = (count(_frame(scene, name)) for name in (used, other))
-    apart = tokens / of - 1 if of else 0.0
+    # What has to match nothing at all is as far from it as a thing can be.
+    apart = tokens / of - 1 if of else float(tokens > 0)
     return {"scene": slug, "context": used, "tokens": tokens, "matches": other, "of": of,
             "apart": apart, "by": by}  # fmt: skip
 
@@ -112,17 +114,32 @@ def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
     root = address.rstrip("/").removesuffix("/v1")
 
     def count(text: str) -> int:
-        return _asked(root, model, text)
+        try:
+            return _asked(root, model, text)
+        except _UNABLE as e:
+            what = f"{public(address)} counts tokens no more: {first_line(e)}"
+            raise MachineError(what) from None
 
     try:
-        count("One, two.")
-    except (OSError, ValueError, KeyError, TypeError):
+        if _asked(root, model, "One, two.") < 1:
+            return count_tokens, BY_WORDS
+    except _UNABLE:
         return count_tokens, BY_WORDS
     return count, f"tokens of {model.model}"
 
 
+_UNABLE = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
+
+
+class _Nowhere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the key is for the address that somebody vouched for."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def _asked(root: str, model: Model, text: str) -> int:
-    """Ask llama.cpp's or vLLM's own route. Raises OSError, ValueError, KeyError, TypeError."""
+    """Ask llama.cpp's or vLLM's own route. Raises one of _UNABLE."""
     body = {"content": text, "model": model.model, "prompt": text, "add_special": False}
     request = urllib.request.Request(
         f"{root}/tokenize",
@@ -132,6 +149,6 @@ def _asked(root: str, model: Model, text: str) -> int:
             "Authorization": f"Bearer {os.environ.get(model.api_key_env) or 'none'}",
         },
     )
-    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+    with urllib.request.build_opener(_Nowhere).open(request, timeout=PATIENCE) as reply:
         found = json.loads(reply.read(4_000_000))
     return int(found["count"]) if "count" in found else len(found["tokens"])

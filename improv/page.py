@@ -80,8 +80,9 @@ def _cell(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Take what Markdown would read out of text that came from elsewhere."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))
+    """Take what Markdown would read out of text that came from elsewhere, and all line ends."""
+    line = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#!&~" else c for c in line)
 
 
 _STYLE = """

@@ -7,10 +7,11 @@ report can tell what was planned from what was thought of later.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from improv.record import digest
 from improv.scene import Strict
@@ -19,6 +20,21 @@ ARM = "arm"
 """The word of a `where` that names an arm of the study's branches, beside its factors."""
 
 Where = dict[str, str]
+
+MEASURES = (
+    "habit", "sign", "rule", "probe", "state", "p2l", "l2l", "secret", "attribution", "likelihood",
+    "stylometry", "dispersion",
+)  # fmt: skip
+"""What may stand before the colon of a measure's name."""
+
+
+def _known(name: str) -> str:
+    if name and re.split("[:.]", name)[0] not in MEASURES:
+        raise ValueError(f"no measure is called so; there are {', '.join(MEASURES)}")
+    return name
+
+
+Measure = Annotated[str, Field(max_length=120), AfterValidator(_known)]
 
 
 def _several(value: Any) -> Any:
@@ -39,7 +55,7 @@ class Outcome(Strict):
     planned move sets, or of the first break, "time" the turn of the first break, "collision" the
     collision probability of the acts that one turn was drawn as, "phrasing" the intraclass
     correlation of a factor's levels, turn by turn."""
-    measure: str = Field(default="sign", min_length=1, max_length=120)
+    measure: Measure = Field(default="sign", min_length=1)
     """A measure by its name, or by what stands before a colon or a dot of it."""
     of_whom: str = "everybody"
     """A character's name."""
@@ -47,7 +63,7 @@ class Outcome(Strict):
     """The first turn that counts."""
     within: int = Field(default=3, ge=1)
     """For "recovered": this many own lines."""
-    less: str = ""
+    less: Measure = ""
     """A measure whose like number is taken away: an unrelated trait's, say."""
     factor: str = ""
     """For "phrasing": the factor whose levels say one thing in several ways."""
@@ -74,8 +90,7 @@ class Contrast(Strict):
 
     @model_validator(mode="after")
     def _balanced(self) -> Self:
-        if len(self.plus) != len(self.minus):
-            raise ValueError("a contrast has as many mappings in 'plus' as in 'minus'")
+        _as_many(self)
         return self
 
 
@@ -86,11 +101,16 @@ class Equivalence(Strict):
     minus: Side
     margin: float = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _balanced(self) -> Self:
+        _as_many(self)
+        return self
+
 
 class Chance(Strict):
     """The mean of a measure must lie within `margin` of what guessing gives."""
 
-    measure: str
+    measure: Measure = Field(min_length=1)
     where: Where = {}
     value: float = Field(alias="is", ge=0, le=1)
     margin: float = Field(gt=0, le=1)
@@ -101,7 +121,7 @@ class Bound(Strict):
 
     where: Where
     at_most: float = Field(gt=0, lt=1)
-    measure: str = ""
+    measure: Measure = ""
     """The outcome's own where it is not given."""
 
 
@@ -164,6 +184,24 @@ class Plan(Strict):
     exclude: Exclusions = Exclusions()
     stop: str = Field(default="when all blocks are played", max_length=300)
 
+    @model_validator(mode="after")
+    def _testable(self) -> Self:
+        names = [*(c.name for c in self.contrasts), *(c.name for c in self.controls)]
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise ValueError(f"two contrasts or controls are called '{twice}'")
+        if self.outcome.of == "phrasing" and self.contrasts:
+            raise ValueError("the outcome 'phrasing' is tested by itself, without contrasts")
+        if self.outcome.of != "phrasing" and any(c.icc for c in self.controls):
+            raise ValueError("a control 'icc' goes with the outcome 'phrasing'")
+        alone = self.outcome.of == "time" or self.outcome.unit == "scene"
+        sides = [c.plus for c in self.contrasts]
+        sides += [c.equivalence.plus for c in self.controls if c.equivalence is not None]
+        if alone and any(len(side) > 1 for side in sides):
+            raise ValueError(
+                "times, and scenes that are not paired, are compared one mapping against one"
+            )
+        return self
+
     @property
     def hash(self) -> str:
         """A digest of the plan's content: equal plans have equal hashes, whatever their layout."""
@@ -207,3 +245,8 @@ def _sides(
     for side in ("plus", "minus"):
         for k, where in enumerate(getattr(of, side)):
             yield (*place, side, k), where
+
+
+def _as_many(of: Contrast | Equivalence) -> None:
+    if len(of.plus) != len(of.minus):
+        raise ValueError("a contrast has as many mappings in 'plus' as in 'minus'")

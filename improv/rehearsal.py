@@ -17,6 +17,7 @@ import pandas as pd
 from improv.analysis import compare
 from improv.errors import RunError
 from improv.launch import run
+from improv.plan import Plan
 from improv.reading import read_tables
 from improv.record import seed_of
 from improv.session import Setup, Watch, models_of
@@ -41,8 +42,9 @@ class Rehearsed:
 def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) -> Tables:
     """Play about so many blocks of a study into a folder that is then thrown away.
 
-    Raises RunError where a trial fails, or a model of the study is not a puppet.
+    Raises RunError where a trial fails, a model is not a puppet, or nothing is planned.
     """
+    _asked(study)
     if not all(model.in_process for model in models_of(plan(study))):
         raise RunError("only puppets rehearse; plant a truth in the study and name it (--planted)")
     whole = with_replicates(study, max(1, math.ceil(blocks / len(study.scenes))))
@@ -66,11 +68,9 @@ def powers(
     A contrast counts as found if its own p is at most the α that Holm's first step leaves it, so
     that the power is a lower bound where several contrasts are true. Paired contrasts take the
     test's fast form; others repeat the analysis itself, a tenth as often. Raises RunError for a
-    study without a plan.
+    study without a plan, or without contrasts in it.
     """
-    asked = study.plan
-    if asked is None:
-        raise RunError(f"{study.name} has no plan, so nothing that could be found or missed")
+    asked = _asked(study)
     found = units(asked.outcome, given, arms=asked.of_arms)
     alpha = asked.alpha / max(1, len(asked.contrasts))
     paired = asked.outcome.unit == "block" and asked.outcome.of not in ("time", "phrasing")
@@ -96,6 +96,14 @@ def powers(
                 )
         table.append(Rehearsed(wanted.name, tuple(several)))
     return table
+
+
+def _asked(study: Study) -> Plan:
+    if study.plan is None:
+        raise RunError(f"{study.name} has no plan, so nothing that could be found or missed")
+    if not study.plan.contrasts:
+        raise RunError(f"{study.name}: its plan has no contrasts whose power could be told")
+    return study.plan
 
 
 def _study(found: Frame, size: int, seed: int) -> Frame:

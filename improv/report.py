@@ -8,12 +8,13 @@ that cannot judge has no rates printed.
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from improv import chart
-from improv.analysis import Analysis, Arm, Check
+from improv.analysis import Analysis, Arm
 from improv.chart import Line, Mark, thinned
 from improv.curves import Curve
 from improv.judged import Judged
@@ -68,7 +69,7 @@ def report(of: Material) -> Page:
     _result(page, of, leaked)
     _plan(page, of)
     _design(page, of)
-    _controls(page, of.analysis.checks)
+    _controls(page, of.analysis)
     _judging(page, of)
     _pictures(page, of.analysis, hidden=of.analysis.mute)
     _explored(page, of.analysis, hidden=of.analysis.mute)
@@ -100,7 +101,7 @@ def compared(several: Sequence[Material]) -> Page:
         state = "; ".join(m.analysis.stopped) or (
             "planned" if m.analysis.planned else "exploratory"
         )
-        exposed = "clean" if m.exposure.clean else f"{m.exposure.leaked} leaks"
+        exposed = _exposed(m.exposure)
         models = ", ".join(m.meta.get("models", []))
         rows.append((m.run, m.meta.get("study", ""), models, done, state, exposed))
     page.table(["run", "study", "models", "done", "analysis", "exposure"], rows)
@@ -157,7 +158,8 @@ def _result(page: Page, of: Material, leaked: bool) -> None:
     page.say(f"Hypothesis: {found.plan.hypothesis}")
     if leaked:
         page.note(
-            "Nothing is decided: the exposure check found text of one arm in another (see below)."
+            f"Nothing is decided: the exposure check found {_exposed(of.exposure)}; no arm may "
+            "see another's text, and all that was shown must be known (see below)."
         )
     for why in found.stopped:
         page.note(f"Nothing is decided. {why}")
@@ -302,10 +304,14 @@ def _arm_row(arm: Arm, of: Material) -> tuple[object, ...]:
     return (arm.cell, value, known, arm.units, arm.without, arm.lines, share)
 
 
-def _controls(page: Page, checks: Sequence[Check]) -> None:
+def _controls(page: Page, found: Analysis) -> None:
+    checks = found.checks
     if not checks:
         return
     page.head("Controls")
+    if found.mute:
+        page.note("Not shown: no judge could tell.")
+        return
     said = {True: "held", False: "did not hold", None: "cannot be told"}
     page.table(
         ["control", "what must hold", "found", "units", "verdict"],
@@ -473,6 +479,13 @@ def _missing(page: Page, trials: Sequence[Json]) -> None:
     )
 
 
+def _exposed(found: Exposure) -> str:
+    if found.clean:
+        return "clean"
+    unknown = f"{found.unknown} unknown blocks" if found.unknown else ""
+    return ", ".join(filter(None, [f"{found.leaked} leaks" if found.leaked else "", unknown]))
+
+
 def _exposure(page: Page, found: Exposure) -> None:
     page.head("Who saw what")
     there = kinds(found)
@@ -569,8 +582,9 @@ def _reproduce(page: Page, of: Material) -> None:
         "was shown, and every reply. With the same improv:"
     )
     name = of.run
+    file = shlex.quote(" ".join(str(file or f"{name}/study.yaml").split()))
     page.code(
-        f"improv run {file or f'{name}/study.yaml'}   # plays it anew, under another run id\n"
+        f"improv run {file}   # plays it anew, under another run id\n"
         f"improv replay {name}   # steps every scene again from its calls, and compares\n"
         f"improv score {name}    # redoes the measures\n"
         f"improv report {name}   # writes this page"
@@ -590,6 +604,7 @@ def shown(e: Estimate) -> str:
 
 
 def _number(value: float) -> str:
+    value += 0.0  # no −0
     if math.isnan(value):
         return "—"
     if math.isinf(value):

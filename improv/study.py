@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from improv.edit import EVERYBODY, Branching, Edit, Probe, Regeneration
 from improv.errors import Problem, StudyError
 from improv.paths import shipped
-from improv.plan import ARM, Plan
+from improv.plan import ARM, Plan, fits
 from improv.scene import Scene, SceneProblems, Strict
 from improv.source import MAX_BYTES, Source, core_scalar, read, write
 
@@ -398,7 +398,7 @@ def _study(source: Source, file: Path, over: Patch, planted: str = "") -> Study:
     if not problems and len(slugs) < len(written.scenes):
         problems.append(source.problem(("scenes",), "two scene files have the same name"))
     problems += _wishes(written, source, [scene for _, _, scene in cells])
-    problems += _plan_problems(written, source)
+    problems += _plan_problems(written, source, conditions, [scene for _, _, scene in cells])
     if problems:
         raise StudyError(problems)
     return Study(
@@ -414,7 +414,9 @@ def _blocks(written: StudyFile) -> list[tuple[tuple[str, str], ...]]:
     return list(itertools.product(*named))
 
 
-def _plan_problems(written: StudyFile, source: Source) -> list[Problem]:
+def _plan_problems(
+    written: StudyFile, source: Source, conditions: list[Condition], scenes: list[Scene]
+) -> list[Problem]:
     """Find what a plan names that the study has not, and levels that would be confused."""
     found = []
     for name, levels in written.blocks.items():
@@ -426,6 +428,9 @@ def _plan_problems(written: StudyFile, source: Source) -> list[Problem]:
                 found.append(source.problem(("blocks", name, level), what, at_key=True))
     if written.plan is None:
         return found
+    if ARM in written.factors:
+        what = f"a study with a plan may have no factor called '{ARM}': it is a branch's arm"
+        found.append(source.problem(("factors", ARM), what, at_key=True))
     arms = [f"{b.name}: {arm}" for b in written.branches for arm in b.arms]
     known: dict[str, Sequence[str]] = {f: list(levels) for f, levels in written.factors.items()}
     if arms:
@@ -439,6 +444,16 @@ def _plan_problems(written: StudyFile, source: Source) -> list[Problem]:
             else:
                 continue
             found.append(source.problem(("plan", *place, factor), what, at_key=True))
+        meant = {f: lv for f, lv in where.items() if f != ARM}
+        good = all(level in known.get(f, ()) for f, level in where.items())
+        if good and not any(fits(meant, dict(c.levels)) for c in conditions):
+            what = "none of the conditions that 'cells' lists is this one"
+            found.append(source.problem(("plan", *place), what))
+    whom = written.plan.outcome.of_whom
+    names = [c.name for scene in scenes for c in scene.cast]
+    if whom != EVERYBODY and scenes and whom not in names:
+        what = f"nobody in any scene is called '{whom}'{_hint(whom, names)}"
+        found.append(source.problem(("plan", "outcome", "of_whom"), what))
     factor = written.plan.outcome.factor
     if factor and factor not in written.factors:
         what = f"'{factor}' is not a factor{_hint(factor, written.factors)}"

@@ -20,6 +20,9 @@ EVERYBODY = "everybody"
 ON_TRIALS = ("probe", "dispersion")
 """Measures whose scores count for the trial that they were taken from, whatever their branch."""
 
+DERIVED = ("secret:turn", "likelihood:others", "stylometry:delta", "dispersion:energy")
+"""Measures in units of their own, that no mean of their family may have in it."""
+
 Frame: TypeAlias = pd.DataFrame
 
 
@@ -58,9 +61,16 @@ def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str]
 
 
 def named(scores: Frame, measure: str) -> Frame:
-    """Return the scores of a measure, or of all whose name begins with it and a colon or dot."""
+    """Return the scores of a measure, or of all whose name begins with it and a colon or dot.
+
+    What is derived from a family is in it only if it is asked for by its whole name.
+    """
     family = (f"{measure}:", f"{measure}.")
-    names = [m for m in scores["measure"].unique() if m == measure or m.startswith(family)]
+    names = [
+        m
+        for m in scores["measure"].unique()
+        if m == measure or (m.startswith(family) and m not in DERIVED)
+    ]
     return scores[scores["measure"].isin(names)]
 
 
@@ -74,9 +84,9 @@ def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
     """
     rows = given.trials
     rows = rows[rows["origin"] == "branch"] if arms else rows[rows["branch"] == MAIN]
-    chosen = _chosen(outcome, outcome.measure, given)
-    numbers = _NUMBERS[outcome.of](outcome, chosen, given)
-    counts = chosen.groupby(KEY)["value"].agg(lines="size", missing=lambda v: v.isna().sum())
+    scores = chosen(outcome, given)
+    numbers = _NUMBERS[outcome.of](outcome, scores, given)
+    counts = scores.groupby(KEY)["value"].agg(lines="size", missing=lambda v: v.isna().sum())
     found = rows[[*KEY, "scene", "condition", "block", "status"]].copy()
     found["levels"] = [
         {**levels, ARM: arm} for levels, arm in zip(rows["levels"], rows["arm"], strict=True)
@@ -87,8 +97,8 @@ def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
     if "event" not in found:
         found["event"] = True
     if outcome.less:
-        other = _chosen(outcome, outcome.less, given)
-        less = _NUMBERS[outcome.of](outcome, other, given)["value"].rename("less")
+        other = outcome.model_copy(update={"measure": outcome.less})
+        less = _NUMBERS[outcome.of](other, chosen(other, given), given)["value"].rename("less")
         found = found.join(less, on=KEY)
         found["value"] -= found.pop("less")
     # What was not played to its end is missing, whatever its first lines were like.
@@ -157,13 +167,13 @@ def sequences(given: Tables, measure: str) -> Frame:
     return found.join(places, on="trial")
 
 
-def _chosen(outcome: Outcome, measure: str, given: Tables) -> Frame:
+def chosen(outcome: Outcome, given: Tables) -> Frame:
     """Return the scores that an outcome reads, those of probes under the trial they were put in."""
-    scores = named(given.scores, measure)
+    scores = named(given.scores, outcome.measure)
     if outcome.of_whom != EVERYBODY:
         scores = scores[scores["character"] == outcome.of_whom]
     scores = scores[scores["turn"].isna() | (scores["turn"] >= outcome.first)]
-    if measure.partition(":")[0] in ON_TRIALS:
+    if outcome.measure.partition(":")[0] in ON_TRIALS:
         scores = scores.assign(branch=MAIN)
     return scores
 
@@ -196,14 +206,23 @@ def _time(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
 def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
     """Whether one of the next own lines from the mark on scores 1.
 
-    Without a mark: of the lines after the first break. A scene that has neither has no value.
+    Without a mark: of the lines after the first break. A scene that has neither has no value. Own
+    lines are those of whoever broke last before the mark, on the trait that broke: what others
+    say is no way back.
     """
+    scores = scores[scores["turn"].notna()].sort_values("turn", kind="stable")
+    broken = scores[scores["value"] == 0]
     marks = given.marks.set_index(KEY)["turn"]
     if marks.empty:
-        broken = scores[(scores["value"] == 0) & scores["turn"].notna()]
         marks = broken.groupby(KEY)["turn"].min() + 1
-    after = scores[scores["turn"].notna()].join(marks.rename("mark"), on=KEY)
-    after = after[after["turn"] >= after["mark"]].sort_values("turn")
+    scores, broken = (s.join(marks.rename("mark"), on=KEY) for s in (scores, broken))
+    fallen = broken[broken["turn"] < broken["mark"]].groupby(KEY)[["character", "measure"]].last()
+    after = scores[scores["turn"] >= scores["mark"]].join(fallen, on=KEY, rsuffix=" fallen")
+    own = (after["character"] == after["character fallen"]) & (
+        after["measure"] == after["measure fallen"]
+    )
+    # A move at a turn of the study's own choosing may come before anything has broken.
+    after = after[own | after["character fallen"].isna()]
     few = after.groupby(KEY).head(outcome.within)
     few = few[few["value"].notna()]
     return _per_unit(few.assign(value=(few["value"] == 1).astype(float)), "max")
