@@ -26,8 +26,9 @@ from improv.study import load, resolved, with_replicates
 from improv.wire import public, remote_address
 
 PLAYING = (
-    "author", "branch", "character", "hearing", "line", "model", "prompt", "record", "scene",
-    "scrub", "stage", "trial", "wire",
+    "author", "authoring", "branch", "character", "hearing", "line", "memory", "model", "order",
+    "outside", "playing", "predicate", "prompt", "record", "relive", "scene", "scrub", "stage",
+    "trial", "wire",
 )  # fmt: skip
 """The modules that decide how a scene is played: another of them may play another scene."""
 SHOWN = 30

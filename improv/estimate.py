@@ -37,6 +37,7 @@ from improv.model import Ask, Models
 from improv.prompt import Prompt
 from improv.puppet import NOTES, POLE, count_tokens
 from improv.record import Call, Json, Origin
+from improv.relive import staged
 from improv.scene import Model, Price, Puppet, Scene
 from improv.stage import Stage
 from improv.trial import Trial
@@ -376,7 +377,7 @@ async def _play_all(
                     continue  # an author ended the scene before
                 changed = branched(trial, branch)
                 again = _Player(changed.scene, level, branch.origin, player)
-                await Stage(changed, begun).play(again.draw)
+                await staged(changed, begun).play(again.draw)
                 count(again, part.branching * draws)
     return [_Entry(*key, uses) for key, uses in found.items()]
 

@@ -29,6 +29,7 @@ from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
 from improv.model import Ask, Models
 from improv.record import MAIN, Call, Draw, Failure, Outcome, Transcript
+from improv.relive import staged
 from improv.stage import Stage
 from improv.store import RunFolder, Shards, open_run
 from improv.tables import trial_row
@@ -163,7 +164,7 @@ class Host:
                 # asked something new long before the last has.
                 await rehearsal.enter_async_context(self._rehearsal)
                 known.read()
-            stage = Stage(trial, before)
+            stage = staged(trial, before)
             calls: list[Call] = []
             shown = 0
 

@@ -17,6 +17,7 @@ from improv.branch import Branch, Past, branched, from_json, past, planned
 from improv.errors import ModelError, RunError, StudyError
 from improv.model import Ask
 from improv.record import MAIN, Block, Call, Draw, Json, Turn
+from improv.relive import staged
 from improv.stage import Stage
 from improv.store import RunFolder
 from improv.study import Study
@@ -79,7 +80,7 @@ def _check(
         expected = row["failure_kind"] == "unreached" and row["failure"] == str(e)
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
     again = _Again(calls, stored)
-    stage = Stage(trial, before)
+    stage = staged(trial, before)
     found = asyncio.run(again.play(stage))
     difference = _first_difference(recorded, stage.turns, whole=not found) or found
     failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]

@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import mesa
 
 from improv import prompt
-from improv.author import Author, hears, planned, powers, read_acts
-from improv.branch import Past, last_turn
+from improv.author import Author, hears, planned
 from improv.character import Character
-from improv.edit import EVERYBODY
 from improv.hearing import addressed
 from improv.line import LONGEST, Line, clean, plain
 from improv.memory import Memory, wakes
@@ -37,13 +34,15 @@ B = TypeVar("B")
 class Stage(mesa.Model):  # type: ignore[misc]
     """One scene of one trial. `turns` and `book` (blocks by id) grow as it is played.
 
-    With a `past` it is a branch: the shared turns are relived, not drawn, whatever the edited
-    scene would make of them, and then the branch's own are played.
+    Its branches are played by `relive.Branched`, which says what `called` the author was to the
+    cast when the scene began, and with which turn it is the `last`.
     """
 
-    def __init__(self, trial: Trial, past: Past | None = None) -> None:
-        self.branch = past.branch.id if past is not None else MAIN
-        super().__init__(seed=seed_of("stage", trial.id, self.branch))
+    def __init__(
+        self, trial: Trial, *, branch: str = MAIN, called: str = "", last: int | None = None
+    ) -> None:
+        self.branch = branch
+        super().__init__(seed=seed_of("stage", trial.id, branch))
         self.trial = trial
         self.scene = trial.scene
         self.turns: list[Turn] = []
@@ -52,14 +51,9 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.by_name = {c.name: c for c in self.cast}
         self.author: Author | None = None
         if self.scene.author.live:
-            lived = [s for _, s in past.scenes if s.author.live] if past is not None else []
-            called = lived[0].author.called if lived else ""
             self.author = Author(self, self.scene, self.book, called)
-        self._past = past
-        self._fork = past.branch.fork if past is not None else 0
-        self._last = last_turn(self.scene, past.branch) if past is not None else self.scene.turns
+        self._last = self.scene.turns if last is None else last
         self.running: bool = self._last > 0
-        self._kept: Turn | None = None
         self._known = tuple((c.who.name, tuple(c.who.aliases)) for c in self.cast)
         self._cued = ""
         self._thought: tuple[Act, ...] = ()
@@ -70,9 +64,6 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.memory = Memory(self.scene, self.book)
         self._unopened = False
         self._written()
-        for row in past.turns if past is not None else ():
-            if row.kind == "envelope":
-                self._sealed(row)
 
     @property
     def turn(self) -> int:
@@ -81,16 +72,14 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     @property
     def own(self) -> list[Turn]:
-        """The turns that are this branch's own: all of them but those it shares."""
-        return [t for t in self.turns if t.turn > self._fork or self._past is None]
+        """The turns that are shared with no parent."""
+        return list(self.turns)
 
     async def play(self, draw: Drawer) -> None:
         """Play the scene to its end. Raises ModelError."""
         while self.running:
             self.step()
             await self.act(draw)
-        if self._past is not None and self._past.branch.origin == "probe":
-            await self._probe(draw, self._past)
 
     def step(self) -> None:
         """Open the next turn: what was thought meanwhile takes effect, and events happen.
@@ -100,9 +89,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
         """
         self._seq = 0
         self._acts = []
-        self._kept = None
         self._unopened = False
-        if self._past is not None and self._relives(self._past):
+        if self._relives():
             return
         self._unopened = self._seals() or (
             wakes(self.scene, self.turn) and self.scene.memory != "nothing"
@@ -136,10 +124,14 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     async def act(self, draw: Drawer) -> None:
         """Let the author (where it is due) and then the speaker act. Raises ModelError."""
-        if self._past is not None and self._kept is not None:
-            await self._again(draw, self._past, self._kept)
-        elif self._past is None or self.turn > self._fork:
-            await self._act(draw)
+        await self._act(draw)
+        self._close()
+
+    def _relives(self) -> bool:
+        """Whether this turn was played before, so that there is nothing to open."""
+        return False
+
+    def _close(self) -> None:
         if self.turn >= self._last:
             self.running = False
 
@@ -180,12 +172,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
     def _seals(self) -> bool:
         """Whether this is when somebody is asked what goes into an envelope."""
         envelope = self.scene.envelope
-        return (
-            self.turn == 1
-            and self._past is None
-            and envelope is not None
-            and envelope.kept != "none"
-        )
+        first = self.turn == 1 and self.branch == MAIN
+        return first and envelope is not None and envelope.kept != "none"
 
     async def _seal(self, draw: Drawer) -> None:
         envelope = self.scene.envelope
@@ -237,162 +225,6 @@ class Stage(mesa.Model):  # type: ignore[misc]
         """Begin a new session: everybody forgets, and remembers what the scene grants."""
         for character in self.cast:
             character.wake(self.memory.of(scene, character.name))
-
-    # -- what was played before ------------------------------------------------------------
-
-    def _relives(self, past: Past) -> bool:
-        """Relive this turn, or what of it a branch keeps; whether there is nothing more to open."""
-        begins = past.branch.begins
-        for first, edit in past.branch.changes:
-            if first == self.turn:
-                for character in self.cast:
-                    memory = edit.memory.get(character.name, edit.memory.get(EVERYBODY))
-                    if memory is not None:
-                        character.wake(memory)
-        if self.turn < begins:
-            self._relive(past, past.scene(self.turn))
-            return True
-        if self.turn == begins:
-            self._begin(past, past.scene(self.turn - 1))
-        return False
-
-    def _relive(self, past: Past, scene: Scene) -> None:
-        """Take everybody through a turn as it was: who heard what, and what the author did.
-
-        Of a turn after the fork, all but the line and who hears it.
-        """
-        for event in scene.events:
-            if event.turn == self.turn:
-                self._come_and_go(event.enter, event.exit)
-        thought = past.thoughts.get(self.turn) if self.author is not None else None
-        before = scene.author.when == "before"
-        rows = past.of(self.turn)
-        if wakes(scene, self.turn):
-            for row in rows:
-                if row.kind == "memory":
-                    self._written_again(row)
-            self._wake(scene)
-        early = self._made_early(past, scene)
-        for row in (r for r in rows if r.kind != "memory"):
-            spoken = row.kind in ("line", "silence")
-            early -= len(row.acts)
-            asked = spoken or (before and early < 0)
-            if self.author and thought is not None and asked:
-                self.author.recall(self.turn, thought)
-                thought = None
-            for act in row.acts:
-                self._recall(act, scene)
-            if spoken:
-                self._chosen(self.by_name[row.speaker])
-            if self.turn <= self._fork:
-                self._hear_again(row)
-            elif spoken:
-                self._kept, self._acts = row, list(row.acts)
-                return
-            else:
-                self._hear_again(replace(row, branch=self.branch))
-
-    def _made_early(self, past: Past, scene: Scene) -> int:
-        """Return how many acts of this turn came before the author was asked: what it thought
-        while the turn before was spoken, an edit's move, a move that was planned."""
-        moved = sum(t == self.turn and e.move is not None for t, e in past.branch.changes)
-        return (
-            len(self._pending(past, past.scene(self.turn - 1)))
-            + moved
-            + (planned(scene, self.turns, self.turn) is not None)
-        )
-
-    def _pending(self, past: Past, before: Scene) -> tuple[Act, ...]:
-        """Return what the author thought while the turn before was spoken."""
-        reply = past.thoughts.get(self.turn - 1)
-        if reply is None or before.author.when != "during":
-            return ()
-        made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
-        may = powers(before.author, self.turn - 1, before.turns)
-        return read_acts(reply, may, list(self.by_name), before.author.moves, made)
-
-    def _written_again(self, row: Turn) -> None:
-        own = row if self.turn <= self._fork else replace(row, branch=self.branch)
-        self.turns.append(own)
-        self._seq = row.seq + 1
-        self.memory.keep(own)
-
-    def _chosen(self, speaker: Character) -> None:
-        """Let the order remember who spoke, as it would if it had chosen."""
-        cued, self._cued = self._cued, ""
-        if cued == speaker.name or self.scene.order != "shuffled":
-            return
-        left = [c for c in self.round if c.present] or [c for c in self.cast if c.present]
-        self.round = [c for c in left if c is not speaker]
-
-    def _recall(self, act: Act, scene: Scene) -> None:
-        if act.kind == "note" and act.to in self.by_name:
-            self.by_name[act.to].thread.show(prompt.note(scene.author, act.to, act.text))
-        elif act.kind == "cue":
-            self._cued = act.to
-        elif act.kind == "move" and self.author is not None:
-            self.author.made.add(act.to)
-
-    def _hear_again(self, row: Turn) -> None:
-        spoken = bool(row.speaker)
-        block = prompt.direction(row.text)
-        if spoken:
-            block = prompt.spoken(row.speaker, row.text, _to_whom(row))
-        for name in row.heard_by:
-            self.by_name[name].thread.show(block)
-        self._overheard(block, aside=row.aside)
-        if spoken:
-            speaker = self.by_name[row.speaker]
-            speaker.recall(block, _reply(row.raw or row.text, row.cuts))
-            speaker.last_spoke = len(self.turns)
-            self.last_speaker = row.speaker
-        self.turns.append(row)
-        self._seq = row.seq + 1
-
-    def _begin(self, past: Past, before: Scene) -> None:
-        """Begin the branch's own play: what was still pending, and what the edit changes."""
-        if self.round:
-            # How a round that was begun goes on is drawn anew, like all that follows.
-            self.dice("rest of the round").shuffle(self.round)
-        made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
-        self._thought = self._pending(past, before)
-        for first, edit in past.branch.changes:
-            if first == self.turn and edit.move is not None:
-                text = self.scene.author.moves.get(edit.move, edit.move)
-                # It is made first of all, but not before a session that begins here has begun.
-                self._thought = (Act("move", edit.move, text), *self._thought)
-        if self.author is not None:
-            self.author.made |= made | {a.to for a in self._thought if a.kind == "move"}
-
-    async def _again(self, draw: Drawer, past: Past, kept: Turn) -> None:
-        """Say one kept turn's line otherwise: as it was edited, or drawn once more."""
-        speaker = self.by_name[kept.speaker]
-        edit = past.branch.change
-        if past.branch.origin == "regeneration":
-            identity = Draw(
-                self.trial.id, kept.branch, self.turn, speaker.name, "line", past.branch.attempt
-            )
-            self._speak(speaker, *await self._drawn(speaker, draw, identity))
-        else:
-            speaker.cue()
-            line = " ".join((edit.line or "").split())
-            self._utter(speaker, "line", line, cuts=("edited",), aside_to=_to_whom(kept))
-
-    async def _probe(self, draw: Drawer, past: Past) -> None:
-        """Ask a character something that neither it nor anybody else will remember."""
-        character = self.by_name[past.branch.of]
-        identity = Draw(
-            self.trial.id, self.branch, self.turn + 1, character.name, "probe", past.branch.attempt
-        )
-        question = prompt.probe(character.name, past.branch.ask)
-        call = await character.answer(question, draw, identity)
-        line = clean(call.reply, character.name, list(self.by_name))
-        self.turns.append(
-            Turn(
-                self.trial.id, self.branch, self.turn + 1, 0, "probe", character.name, line.text,
-                raw=call.reply, cuts=line.cuts,
-            )
-        )  # fmt: skip
 
     # -- who acts --------------------------------------------------------------------------
 
@@ -462,7 +294,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         block = prompt.spoken(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
-        speaker.thread.said(block, _reply(raw or text, cuts))
+        speaker.thread.said(block, replied(raw or text, cuts))
         self._overheard(block, aside=aside_to is not None)
         speaker.last_spoke = len(self.turns)
         self.last_speaker = speaker.name
@@ -540,13 +372,6 @@ async def _together(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) 
     return first, second
 
 
-def _reply(reply: str, cuts: tuple[str, ...]) -> str:
+def replied(reply: str, cuts: tuple[str, ...]) -> str:
     """Return what a speaker remembers to have replied: nothing, where it was withheld."""
     return "" if WITHHELD in cuts else reply
-
-
-def _to_whom(row: Turn) -> tuple[str, ...] | None:
-    """Return whom a recorded line was an aside to, None for a line to all."""
-    if not row.aside:
-        return None
-    return (row.addressed,) if row.addressed else ()

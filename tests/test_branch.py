@@ -30,6 +30,7 @@ from improv.model import Ask
 from improv.prompt import Prompt, line_cue
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN, REGENERATED, Act, Call, Json, Turn, seed_of
+from improv.relive import Branched, staged
 from improv.replay import Check, replay
 from improv.scene import Scene
 from improv.session import Setup
@@ -117,7 +118,7 @@ class Played:
 def play(t: Trial, reply: Callable[[Ask], str], b: Branch | None = None, of: Any = None) -> Played:
     """Play a trial, or a branch of a scene that was played."""
     before = past(t, b, of.stage.turns, of.calls) if b is not None else None
-    done = Played(Stage(branched(t, b) if b is not None else t, before), [], [], [], [])
+    done = Played(staged(branched(t, b) if b is not None else t, before), [], [], [], [])
     first = 0 if b is None else b.fork + 1
 
     async def draw(ask: Ask) -> Call:
@@ -156,8 +157,8 @@ def moment(stage: Stage) -> dict[str, Prompt]:
 
 def grown(t: Trial, parent: Played, turn: int, edit: Edit | None = None, **more: Any) -> Branch:
     """Return a branch of a scene that was played, with what it inherits."""
-    made = getattr(parent.stage._past, "branch", None)
-    more |= {"inherited": made.legacy} if made is not None else {}
+    if isinstance(parent.stage, Branched):
+        more |= {"inherited": parent.stage.past.branch.legacy}
     return grow(t.id, parent.stage.branch, turn, edit or Edit(), draws=1, **more)[0]
 
 
@@ -475,7 +476,7 @@ def test_a_probe_is_asked_last_and_heard_by_nobody(scene: Scene) -> None:
                 return Call(ask.draw, "m", "e", "chat", "{}", ask.prompt.blocks, "BO: Bo.", "stop",
                             1, 1, 0, 0.0, 0.0, 0)  # fmt: skip
 
-            stage = Stage(branched(t, b), past(t, b, parent.stage.turns, parent.calls))
+            stage = staged(branched(t, b), past(t, b, parent.stage.turns, parent.calls))
             asyncio.run(stage.play(draw))
             (ask,) = asked
             assert (ask.draw.purpose, ask.draw.role) == ("probe", "Bo")

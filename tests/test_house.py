@@ -33,6 +33,7 @@ STAIR = [
     "character author",
     "memory order",
     "stage",
+    "relive",
     "estimate ledger",
     "measure stats",
     "unit",
@@ -56,7 +57,7 @@ STAIR = [
 
 # Those that only read: what each may import, whatever the stair allows.
 READERS = {
-    "estimate": "errors record scene trial branch prompt puppet model stage",
+    "estimate": "errors record scene trial branch prompt puppet model stage relive",
     "measure": "errors record scene line hearing predicate",
     "stats": "errors record",
     "graph": "errors record stats",

@@ -12,6 +12,7 @@ from improv.edit import Edit
 from improv.errors import ModelError
 from improv.model import Ask
 from improv.record import MAIN, Call, Transcript
+from improv.relive import staged
 from improv.scene import Scene
 from improv.stage import Stage
 from tests.test_branch import BUSY, bare, grown, improvised, play, trial, words
@@ -157,7 +158,7 @@ def test_what_is_sealed_stands_where_it_is_kept_and_nowhere_else(
 
 
 def probed(t: Any, b: Branch, of: Any) -> list[Ask]:
-    stage, asks = Stage(branched(t, b), past(t, b, of.stage.turns, of.calls)), []
+    stage, asks = staged(branched(t, b), past(t, b, of.stage.turns, of.calls)), []
 
     async def draw(ask: Ask) -> Call:
         asks.append(ask)
