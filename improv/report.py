@@ -25,7 +25,7 @@ from improv.record import Json
 from improv.stats.contrast import Contrast
 from improv.stats.interval import Estimate
 
-EMBEDDED = "embedded"
+EMBEDDED, PUPPET = "embedded", "puppet"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,11 @@ def report(of: Material) -> Page:
     if of.embedded:
         page.note(
             "Played by an embedded model of 135M parameters: a demonstration that all this works, "
-            "and evidence of nothing else."
+            "and evidence of nothing else. Whatever follows decides nothing."
+        )
+    elif of.meta.get("models") == [PUPPET]:
+        page.note(
+            "Played by puppets, fake models of a declared process: what is found here was planted."
         )
     leaked = not of.exposure.clean
     _result(page, of, leaked)
@@ -164,8 +168,8 @@ def _result(page: Page, of: Material, leaked: bool) -> None:
     for why in found.stopped:
         page.note(f"Nothing is decided. {why}")
     if not of.analysis.mute:
-        verdicts = leaked or bool(found.stopped) or not found.planned
-        page.listed([_sentence(c, found.plan, undecided=verdicts) for c in found.findings])
+        open_still = leaked or bool(found.stopped) or not found.planned or of.embedded
+        page.listed([_sentence(c, found.plan, undecided=open_still) for c in found.findings])
         _contrasts(page, found.findings, "difference, with its interval", "Holm")
         short = _shortfall(found.plan, found.arms)
         if short:
