@@ -435,7 +435,8 @@ def _plan_problems(
     known: dict[str, Sequence[str]] = {f: list(levels) for f, levels in written.factors.items()}
     if arms:
         known[ARM] = arms
-    for place, where in written.plan.wheres():
+    for given, where in written.plan.wheres():
+        place = _as_written(source.data["plan"], given)
         for factor, level in where.items():
             if factor not in known:
                 what = f"'{factor}' is not a factor{_hint(factor, known)}"
@@ -459,6 +460,18 @@ def _plan_problems(
         what = f"'{factor}' is not a factor{_hint(factor, written.factors)}"
         found.append(source.problem(("plan", "outcome", "factor"), what))
     return found
+
+
+def _as_written(data: Any, place: Place) -> Place:
+    """Leave out of a place the number of a mapping that stands there without a list around it."""
+    found = []
+    for step in place:
+        if isinstance(step, int) and isinstance(data, dict):
+            continue
+        found.append(step)
+        known = isinstance(data, list) or (isinstance(data, dict) and step in data)
+        data = data[step] if known else None
+    return tuple(found)
 
 
 def _wishes(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:

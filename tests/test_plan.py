@@ -1,0 +1,416 @@
+"""Plans: what is wrong with one is told before anything is played, and its hash cannot slip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from improv.budget import Budget
+from improv.errors import MachineError, RunError, StudyError
+from improv.launch import resume, run
+from improv.lengths import APART, BY_WORDS, lengths
+from improv.plan import Plan
+from improv.puppet import count_tokens
+from improv.reading import appraise
+from improv.session import Setup
+from improv.study import Study, load, resolved, unresolved
+from improv.trial import plan as trials_of
+
+OFF = Setup(ray="off")
+PLAN = """\
+plan:
+  hypothesis: The author matters.
+  outcome: {of: broken, measure: habit, of_whom: Ana}
+  contrasts:
+    - {name: live against none, plus: {author: live}, minus: {author: none}}
+  controls:
+    - {name: orders, equivalence: {plus: {order: round}, minus: {order: silence}, margin: .1}}
+  blocks: 3
+"""
+
+
+@pytest.fixture
+def planned(study_file: Path) -> Path:
+    study_file.write_text(study_file.read_text() + PLAN)
+    return study_file
+
+
+def wrong(file: Path, old: str, new: str) -> list[str]:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(StudyError) as caught:
+        load(file)
+    file.write_text(text)
+    return [str(p).replace(str(file), "k.yaml") for p in caught.value.problems]
+
+
+def made(**changes: Any) -> Plan:
+    given: dict[str, Any] = {"hypothesis": "h", "outcome": {}, "blocks": 3}
+    return Plan.model_validate(given | changes)
+
+
+# --- what is wrong with a plan
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "path", "what"),
+    [
+        ("plus: {author: live}", "plus: {auther: live}", "auther", "contrasts.0.plus.auther",
+         "'auther' is not a factor (did you mean 'author'?)"),
+        ("minus: {author: none}", "minus: {author: nonne}", "author: nonne",
+         "contrasts.0.minus.author", "'nonne' is not a level of 'author' (did you mean 'none'?)"),
+        ("plus: {order: round}", "plus: {order: rond}", "order: rond",
+         "controls.0.equivalence.plus.order",
+         "'rond' is not a level of 'order' (did you mean 'round'?)"),
+        ("measure: habit", "measure: habbit", "habbit", "outcome.measure",
+         "no measure is called so"),
+        ("of_whom: Ana", "of_whom: Anna", "Anna", "outcome.of_whom",
+         "nobody in any scene is called 'Anna' (did you mean 'Ana'?)"),
+        ("{of: broken, measure", "{of: phrasing, factor: phrases, measure", "", "",
+         "the outcome 'phrasing' is tested by itself, without contrasts"),
+        ("of: broken,", "of: phrasing,", "{of: phrasing", "outcome",
+         "'factor' goes with the outcome 'phrasing', which needs it"),
+        ("plus: {author: live},", "plus: [{author: live}, {order: round}],", "{name: live",
+         "contrasts.0", "as many mappings in 'plus' as in 'minus'"),
+        ("margin: .1}", "margin: .1}, bound: {where: {}, at_most: .1}", "{name: orders",
+         "controls.0", "give one of equivalence, chance, bound, icc, flat"),
+        ("{name: orders, equivalence: {plus: {order: round}, minus: {order: silence}, margin: .1}}",
+         "{name: orders}", "{name: orders", "controls.0", "give one of"),
+        ("name: orders", "name: live against none", "", "", "are called 'live against none'"),
+        ("{order: silence}, margin", "{arm: 'a: b'}, margin", "arm: 'a",
+         "controls.0.equivalence.minus.arm", "'arm' is not a factor"),
+        ("  blocks: 3\n", "", "", "blocks", "this field is required"),
+    ],
+)  # fmt: skip
+def test_a_plan_is_refused_with_the_place(
+    planned: Path, old: str, new: str, at: str, path: str, what: str
+) -> None:
+    before = planned.read_text().replace(old, new, 1).partition(at)[0] if at else ""
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    place = f"k.yaml:{line}:{column}: " if at else "k.yaml:"
+    found = wrong(planned, old, new)
+    where = f": {'.'.join(filter(None, ('plan', path)))}: "
+    assert any(p.startswith(place) and where in p and what in p for p in found), (place, found)
+
+
+def test_a_phrasing_plan_names_a_factor_of_the_study(study_file: Path) -> None:
+    text = PLAN[: PLAN.index("  contrasts")] + "  blocks: 3\n"
+    text = text.replace("of: broken", "of: phrasing, factor: orders")
+    study_file.write_text(study_file.read_text() + text)
+    (found,) = wrong(study_file, "kettles", "kettles")
+    assert found.endswith(
+        "plan.outcome.factor: 'orders' is not a factor (did you mean 'order'?)"
+    ), found
+
+
+def test_a_plan_may_not_mean_a_condition_that_no_cell_has(planned: Path) -> None:
+    text = planned.read_text().replace("plus: {author: live}", "plus: {author: live, order: round}")
+    planned.write_text(f"{text}cells: [{{author: live, order: silence}},"
+                       " {author: none, order: round}]\n")  # fmt: skip
+    (found,) = wrong(planned, "kettles", "kettles")
+    assert "plan.contrasts.0.plus: none of the conditions that 'cells' lists" in found
+
+
+def test_arm_is_no_name_for_a_factor_of_a_planned_study(planned: Path) -> None:
+    text = planned.read_text().replace("  order:\n", "  arm:\n").replace("{order:", "{arm:")
+    planned.write_text(text.replace("{arm: round-robin}", "{order: round-robin}")
+                       .replace("{arm: by-silence}", "{order: by-silence}"))  # fmt: skip
+    assert any("no factor called 'arm'" in p for p in wrong(planned, "kettles", "kettles"))
+
+
+def test_times_and_unpaired_scenes_take_one_mapping_a_side() -> None:
+    two = [{"a": "x"}, {"a": "y"}]
+    contrast = {"name": "c", "plus": two, "minus": two}
+    assert made(contrasts=[contrast]).contrasts[0].plus == two
+    same = {"name": "s", "equivalence": {"plus": two, "minus": two, "margin": 0.1}}
+    for outcome in ({"of": "time"}, {"unit": "scene"}):
+        with pytest.raises(ValidationError, match="one mapping against one"):
+            made(contrasts=[contrast], outcome=outcome)
+        with pytest.raises(ValidationError, match="one mapping against one"):
+            made(controls=[same], outcome=outcome)
+    with pytest.raises(ValidationError, match="'icc' goes with the outcome 'phrasing'"):
+        made(controls=[{"name": "i", "icc": {"where": {}, "within": 0.1}}])
+
+
+# --- the hash
+
+
+def test_the_hash_is_of_the_content_and_not_of_its_layout(planned: Path) -> None:
+    plan = load(planned).plan
+    assert plan is not None
+    data = plan.model_dump(mode="json", by_alias=True)
+    upside_down = json.loads(json.dumps(dict(reversed(data.items()))))
+    assert Plan.model_validate(upside_down).hash == plan.hash
+    text = planned.read_text()
+    listed = text.replace("plus: {author: live}", "plus: [{author:   'live'}]")
+    planned.write_text(f"# a comment\n{listed}  alpha: 0.05\n")
+    again = load(planned).plan
+    assert again is not None and again.hash == plan.hash
+    hashes = {plan.hash}
+    for old, new in [
+        ("The author matters.", "The author matters!"), ("of: broken", "of: broke"),
+        ("margin: .1", "margin: .11"), ("blocks: 3", "blocks: 4"),
+        ("{author: none}}", "{order: round}}"),
+        ("  blocks: 3\n", "  blocks: 3\n  alpha: .01\n"), ("of_whom: Ana", "of_whom: Bo"),
+        ("  blocks: 3\n", "  blocks: 3\n  exclude: {missing_above: .2}\n"),
+        ("  blocks: 3\n", "  blocks: 3\n  stop: when we like it\n"),
+    ]:  # fmt: skip
+        assert old in text, old
+        planned.write_text(text.replace(old, new))
+        found = load(planned).plan
+        assert found is not None
+        hashes.add(found.hash)
+    assert len(hashes) == 10
+    assert all(re.fullmatch("[0-9a-f]{32}", h) for h in hashes)
+
+
+def test_the_hash_stands_in_the_run_before_the_first_call(
+    planned: Path, tmp_path: Path, httpserver: HTTPServer
+) -> None:
+    stored: list[str] = []
+
+    def answer(_: Request) -> Response:
+        (file,) = (tmp_path / "runs").glob("*/run.json")
+        stored.append(json.loads(file.read_text())["analysis"])
+        return Response('{"error": {"message": "no"}}', 400, content_type="application/json")
+
+    httpserver.expect_request(re.compile("/v1/.*")).respond_with_handler(answer)
+    url = httpserver.url_for("/v1")
+    study = load(planned, {"model": {"model": "m", "base_url": url}})
+    assert study.plan is not None
+    run(study, runs=tmp_path / "runs", setup=Setup("off", limit=1))
+    assert stored and set(stored) == {study.plan.hash}
+
+
+def test_another_plan_is_exploratory_and_its_own_is_planned(planned: Path, tmp_path: Path) -> None:
+    study = load(planned)
+    folder = run(study, runs=tmp_path / "r", setup=OFF).folder
+    own = appraise(folder).analysis
+    assert own.planned and own.plan == study.plan
+    planned.write_text(planned.read_text().replace("{author: live}, minus", "{order: round}, minus")
+                       .replace("minus: {author: none}", "minus: {order: silence}"))  # fmt: skip
+    other = appraise(folder, load(planned).plan).analysis
+    assert not other.planned and len(other.findings) == 1
+    # One that does not fit says so of its contrasts, and breaks nothing.
+    strange = made(
+        contrasts=[{"name": "c", "plus": {"mood": "good"}, "minus": {"mood": "bad"}}],
+        outcome={"measure": "habit"},
+    )
+    (told,) = appraise(folder, strange).analysis.findings
+    assert told.estimate.why == "no condition is {mood: good}" and not told.rejected
+
+
+def test_a_run_whose_plan_was_changed_is_refused(planned: Path, tmp_path: Path) -> None:
+    source: dict[str, Any] = {"file": str(planned), "patch": {}, "replicates": None, "planted": ""}
+    few = Setup(ray="off", budget=Budget(calls=4))
+    folder = run(load(planned), runs=tmp_path / "r", setup=few, source=source).folder
+    before = planned.read_text()
+    planned.write_text(before.replace("of: broken", "of: broke"))
+    with pytest.raises(RunError, match=r"(?s)\+.*of: broke.*--anyway"):
+        resume(folder, setup=OFF)
+    planned.write_text(before)
+    kept = Path(folder.path, "study.yaml")
+    kept.write_text(kept.read_text().replace("The author matters.", "The author matters not."))
+    with pytest.raises(RunError, match=r"(?s)matters not.*--anyway"):
+        resume(folder, setup=OFF)
+    # Whoever goes on all the same has nothing planned any more.
+    assert resume(folder, setup=Setup(ray="off", anyway=True)).owed == 0
+    assert not appraise(folder).analysis.planned
+
+
+# --- blocks, and planted truths
+
+
+def test_blocking_factors_make_scenes_within_which_conditions_are_compared(planned: Path) -> None:
+    planned.write_text(planned.read_text() + """\
+blocks:
+  topic: {soup: {place: A soup kitchen}, law: {place: A court}}
+  hour: {dawn: {time: dawn}, noon: {time: noon}, night: {time: night}}
+""")  # fmt: skip
+    study = load(planned)
+    slugs = [f"kettle/{t}/{h}" for t in ("soup", "law") for h in ("dawn", "noon", "night")]
+    assert study.scenes == slugs
+    assert {s: (sc.place, sc.time) for s, _, sc in study.cells}["kettle/law/noon"] == (
+        "A court", "noon",
+    )  # fmt: skip
+    trials = trials_of(study)
+    assert len(trials) == len({t.id for t in trials}) == 6 * 4 * 3
+    blocks = {t.block for t in trials}
+    assert blocks == {f"{slug}/{k}" for slug in slugs for k in range(3)}
+    for block in blocks:
+        mine = [t for t in trials if t.block == block]
+        assert len({t.condition for t in mine}) == len(mine) == 4
+        assert len({t.scene.place for t in mine}) == 1
+    found = wrong(planned, "soup: {place", "a/b: {place")
+    assert found == ["k.yaml:21:11: blocks.topic.a/b: a blocking level may have no '/' in its name"]
+    found = wrong(planned, "{place: A court}", "{plce: A court}")
+    assert len(found) == 1 and "blocks.topic.law.plce: not a field (did you mean" in found[0]
+
+
+def test_a_planted_truth_lies_over_all_and_options_over_it(planned: Path) -> None:
+    text = (
+        planned.read_text()
+        + """\
+planted:
+  effect: {turns: 4, model: {model: puppet, puppet: {alpha: .2}}}
+  none: {model: {model: puppet, puppet: {alpha: .5, lpha: 1}}}
+"""
+    )
+    planned.write_text(text)
+    study = load(planned, {"turns": 3}, "effect")
+    for _, _, scene in study.cells:
+        assert scene.model.puppet is not None and scene.model.puppet.alpha == 0.2
+        assert scene.turns == 3
+    assert load(planned).cells[0][2].turns == 6
+    assert {t.id for t in trials_of(load(planned, None, "effect"))}.isdisjoint(
+        t.id for t in trials_of(load(planned))
+    )
+    with pytest.raises(StudyError, match=r"no truth is planted as 'efect'.*did you mean 'effect'"):
+        load(planned, None, "efect")
+    with pytest.raises(StudyError) as caught:
+        load(planned, None, "none")
+    (told,) = {str(p) for p in caught.value.problems}
+    assert f"{planned}:22:53: planted.none.model.puppet.lpha: not a field" in told
+    with pytest.raises(StudyError, match="a scene plants no truth"):
+        load(planned.with_name("kettle.yaml"), None, "effect")
+
+
+def test_a_plan_comes_back_from_the_run_folder_as_it_was(planned: Path) -> None:
+    planned.write_text(planned.read_text().replace("  blocks: 3\n", """\
+    - {name: guessed, chance: {measure: "probe:x", is: .25, margin: .1}}
+    - {name: kept, bound: {where: {author: live}, at_most: .01}}
+    - {name: flat, flat: {margin: .01}}
+  blocks: 3
+blocks: {topic: {soup: {place: A soup kitchen}}}
+"""))  # fmt: skip
+    study = load(planned)
+    again = unresolved(resolved(study), "study.yaml")
+    assert again == study and again.plan is not None and study.plan is not None
+    assert again.plan.hash == study.plan.hash
+    assert resolved(again) == resolved(study)
+
+
+# --- the placebo's length
+
+
+def contexts(file: Path, brief: int, placebo: int, model: dict[str, Any] | None = None) -> Study:
+    """A planned study whose two contexts have so many words."""
+    words = {
+        "brief": {"name": "Ines Okafor", "frame": " ".join(["author"] * brief)},
+        "placebo": {"heading": "About the kettle", "frame": " ".join(["kettle"] * placebo),
+                    "matches": "brief"},
+    }  # fmt: skip
+    text = file.read_text()
+    for level, name in (("none", "placebo"), ("live", "brief")):
+        text = re.sub(rf"    {level}: .*", f"    {level}: {{author: {{context: {name}}}}}", text)
+    file.write_text(text)
+    return load(file, {"author": {"contexts": words, "live": False}, "model": model or "puppet"})
+
+
+def test_a_placebo_of_the_wrong_length_is_refused_in_a_planned_study(
+    planned: Path, tmp_path: Path
+) -> None:
+    (row,) = lengths(contexts(planned, 100, 102))
+    assert (row["context"], row["matches"], row["by"]) == ("placebo", "brief", BY_WORDS)
+    headed = "About the kettle\n" + " ".join(["kettle"] * 102)
+    assert row["tokens"] == count_tokens(headed) and row["of"] > 100
+    assert row["apart"] == pytest.approx(row["tokens"] / row["of"] - 1)
+    far = contexts(planned, 100, 130)
+    with pytest.raises(StudyError, match=r"the context 'placebo' has .* planned study allows 10%"):
+        run(far, runs=tmp_path / "r", setup=OFF)
+    assert not (tmp_path / "r").exists(), "nothing is begun"
+    (row,) = lengths(dataclasses.replace(far, plan=None))
+    assert row["apart"] > 0.2
+
+
+def test_what_matches_nothing_at_all_is_no_match(planned: Path) -> None:
+    study = contexts(planned, 0, 30)
+    # The heading and the name alone make no frame.
+    with pytest.raises(StudyError, match="which it has to match, 0:"):
+        lengths(study)
+
+
+def test_lengths_are_counted_by_the_endpoints_tokenizer(
+    planned: Path, httpserver: HTTPServer
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def tokenize(request: Request) -> Response:
+        asked.append(json.loads(request.data))
+        text = asked[-1]["prompt"]
+        # Kettles cost this tokenizer two each.
+        count = len(text.split()) + text.split().count("kettle")
+        found = {"tokens": [7] * count} if "llama" in request.path else {"count": count}
+        return Response(json.dumps(found), content_type="application/json")
+
+    for root in ("/vllm", "/llama"):
+        httpserver.expect_request(f"{root}/tokenize").respond_with_handler(tokenize)
+        model = {"model": "some-model", "base_url": httpserver.url_for(f"{root}/v1")}
+        (row,) = lengths(contexts(planned, 100, 51, model))
+        assert row["by"] == "tokens of some-model"
+        assert (row["tokens"], row["of"]) == (4 + 102, 105)
+        with pytest.raises(StudyError, match=f"tokens of some-model.* allows {APART:.0%}"):
+            lengths(contexts(planned, 100, 100, model))
+    assert {a["model"] for a in asked} == {"some-model"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response("no such route", 404), Response("<html>", 200), Response('{"count": 0}', 200),
+        Response('{"tokens": 5}', 200), Response("[]", 200), Response('{"count": "x"}', 200),
+    ],
+)  # fmt: skip
+def test_an_endpoint_that_cannot_count_leaves_it_to_words(
+    planned: Path, httpserver: HTTPServer, answer: Response
+) -> None:
+    httpserver.expect_request("/tokenize").respond_with_response(answer)
+    model = {"model": "m", "base_url": httpserver.url_for("/v1")}
+    (row,) = lengths(contexts(planned, 60, 60, model))
+    assert row["by"] == BY_WORDS
+
+
+def test_the_key_goes_nowhere_that_nobody_vouched_for(
+    planned: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-mine-0123456789")
+    seen: list[str] = []
+
+    def elsewhere(request: Request) -> Response:
+        seen.append(request.headers.get("Authorization", ""))
+        return Response('{"count": 5}', content_type="application/json")
+
+    httpserver.expect_request("/elsewhere").respond_with_handler(elsewhere)
+    moved = Response("", 302, headers={"Location": httpserver.url_for("/elsewhere")})
+    httpserver.expect_request("/tokenize").respond_with_response(moved)
+    model = {"model": "m", "base_url": httpserver.url_for("/v1")}
+    (row,) = lengths(contexts(planned, 60, 60, model))
+    assert row["by"] == BY_WORDS and not seen
+
+
+def test_a_tokenizer_that_gives_up_half_way_is_a_message(
+    planned: Path, httpserver: HTTPServer
+) -> None:
+    good = Response('{"count": 5}', content_type="application/json")
+    httpserver.expect_ordered_request("/tokenize").respond_with_response(good)
+    httpserver.expect_ordered_request("/tokenize").respond_with_data("down", status=503)
+    model = {"model": "m", "base_url": httpserver.url_for("/v1")}
+    with pytest.raises(MachineError, match="counts tokens no more: HTTP Error 503"):
+        lengths(contexts(planned, 60, 60, model))
+
+
+@pytest.mark.weights
+def test_the_embedded_model_counts_with_its_own_tokenizer(planned: Path) -> None:
+    (row,) = lengths(contexts(planned, 40, 45, {"model": "embedded"}))
+    assert row["by"] == "tokens of embedded"
+    # A word that begins with a space is one token of SmolLM2, and a heading has some more.
+    assert 40 <= row["of"] <= 60 and abs(row["apart"]) <= APART
