@@ -148,7 +148,8 @@ def score(
             kept = [s for s in old if _family(s.measure) not in chosen]
             folder.keep_verdicts([*kept, *scores], rows)
             folder.update({"scored": _told(meta, chosen, models, scores)})
-    asked = [r for r in fresh if (r["item"], r["judge"]) in {q.key for q in owed}]
+    wanted = {q.key for q in owed}
+    asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
     failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())
     return Scored(
         folder, _counts(scores), len(asked), left - failed, failed, stop.why, stop.kind,

@@ -217,7 +217,8 @@ def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
         marks = broken.groupby(KEY)["turn"].min() + 1
     scores, broken = (s.join(marks.rename("mark"), on=KEY) for s in (scores, broken))
     fallen = broken[broken["turn"] < broken["mark"]].groupby(KEY)[["character", "measure"]].last()
-    after = scores[scores["turn"] >= scores["mark"]].join(fallen, on=KEY, rsuffix=" fallen")
+    after = scores[scores["turn"] >= scores["mark"]]
+    after = after.join(fallen.add_suffix(" fallen"), on=KEY)
     own = (after["character"] == after["character fallen"]) & (
         after["measure"] == after["measure fallen"]
     )
