@@ -20,6 +20,7 @@ from improv.scene import Model, Puppet
 
 Serve = Callable[..., PuppetServer]
 CHAT = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))
+NOBODY = "http://127.0.0.1:9/v1"
 SCRIPT = Prompt("script", ("b1",), text="ANA: Hello, Bo.\nBO:", stop=("\n",))
 
 
@@ -67,24 +68,26 @@ def test_retries_are_the_clients_and_are_counted(puppet_server: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "error"),
-    [("500", "status 500"), ("drop", "connection"), ("html", "unreadable"),
-     ("broken", "unreadable"), ("empty", "unreadable"), ("hang", "timeout"),
-     ("endless", "endless"), ("401", "key"), ("quota", "quota"),
-     ("404", "model")],
+    ("kind", "error", "retries"),
+    [("500", "status 500", 1), ("drop", "connection", 1), ("html", "unreadable", 1),
+     ("broken", "unreadable", 1), ("empty", "unreadable", 1), ("hang", "timeout", 1),
+     ("endless", ("endless", "timeout"), None), ("401", "key", 0), ("quota", "quota", 0),
+     ("404", "model", 0)],
 )  # fmt: skip
-def test_bad_days_end_in_an_error_that_says_so(puppet_server: Serve, kind: str, error: str) -> None:
+def test_bad_days_end_in_an_error_that_says_so(
+    puppet_server: Serve, kind: str, error: str | tuple[str, ...], retries: int | None
+) -> None:
     server = puppet_server(errors={kind: 1.0})
-    # Half a second stands for the two minutes of a real timeout.
-    (call,) = complete(ask(Model(model="puppet", base_url=server.url, timeout=0.5)))
+    # Half a second stands for the two minutes of a real timeout, one retry for six.
+    (call,) = complete(ask(Model(model="puppet", base_url=server.url, timeout=0.5, retries=1)))
     assert call.reply == "" and call.finish_reason == "error"
-    expected = (error,) if kind != "endless" else ("endless", "timeout")
-    assert call.error.startswith(expected), call.error
+    assert call.error.startswith(error), call.error
+    assert retries in (None, call.retries)
 
 
 def test_nobody_there() -> None:
-    (call,) = complete(ask(Model(model="m", base_url="http://127.0.0.1:9/v1", timeout=1)))
-    assert call.error.startswith("connection: http://127.0.0.1:9/v1 broke the connection")
+    (call,) = complete(ask(Model(model="m", base_url=NOBODY, timeout=1, retries=1)))
+    assert call.error.startswith(f"connection: {NOBODY} broke the connection")
 
 
 def test_no_key_for_openai_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +117,7 @@ def test_keys_reach_the_endpoint_and_nothing_else(
 )  # fmt: skip
 def test_a_reply_of_another_shape_is_unreadable(httpserver: HTTPServer, reply: object) -> None:
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
-    (call,) = complete(ask(Model(model="m", base_url=httpserver.url_for("/v1"))))
+    (call,) = complete(ask(Model(model="m", base_url=httpserver.url_for("/v1"), retries=0)))
     assert call.error.startswith("unreadable:"), call
 
 
