@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import pandas as pd
 
 from improv.plan import ARM, Outcome, Where, fits
@@ -108,7 +109,8 @@ def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
 
 def among(found: Frame, where: Where) -> Frame:
     """Return the units of the conditions that `where` means."""
-    return found[[fits(where, levels) for levels in found["levels"]]]
+    # As an array: an empty list would choose columns, and leave none.
+    return found[np.array([fits(where, levels) for levels in found["levels"]], dtype=bool)]
 
 
 def by_cell(found: Frame) -> dict[str, dict[str, float]]:
