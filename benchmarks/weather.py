@@ -22,7 +22,7 @@ from pathlib import Path
 import orjson
 
 from improv.launch import Result, run
-from improv.report import report
+from improv.report.referee import report
 from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.study import Condition, Study, with_replicates

@@ -354,7 +354,7 @@ def report_command(
     """Write a page on a run that a referee could read: result, design, controls, who saw what."""
     with _telling():
         from improv.reading import appraise
-        from improv.report import report
+        from improv.report.referee import report
         from improv.store import open_run
         from improv.study import load
 
@@ -377,7 +377,7 @@ def compare_command(
     """Set runs side by side, of several models say: the same plan's findings, run by run."""
     with _telling():
         from improv.reading import appraise
-        from improv.report import compared
+        from improv.report.comparison import compared
         from improv.store import open_run
 
         page = compared([appraise(open_run(runs, run)) for run in runs_of])

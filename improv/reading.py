@@ -15,7 +15,7 @@ from improv.judged import judged
 from improv.ledger import Exposure, exposure
 from improv.plan import Plan
 from improv.record import Block, Json
-from improv.report import Material
+from improv.report.material import Material
 from improv.scene import Price
 from improv.store import RunFolder
 from improv.study import Study

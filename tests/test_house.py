@@ -40,7 +40,6 @@ STAIR = [
     "curves judged",
     "analysis",
     "graph",
-    "chart page",
     "report",
     "journal lock calibration",
     "store",
@@ -65,7 +64,7 @@ READERS = {
     "curves": "record plan stats unit",
     "judged": "record stats unit",
     "analysis": "record plan stats unit curves judged",
-    "report": "errors record plan stats analysis curves judged ledger graph chart page",
+    "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub lock study trial store measure stats graph",
 }
 

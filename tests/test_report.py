@@ -7,22 +7,37 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from improv.chart import Line, lines, thinned
 from improv.launch import run
+from improv.ledger import Leak
 from improv.puppet_server import PuppetServer
-from improv.report import Page, report
+from improv.reading import appraise
+from improv.report.chart import Line, lines, thinned
+from improv.report.comparison import compared
+from improv.report.material import Material
+from improv.report.page import Page
+from improv.report.referee import report
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load
+from improv.study import load, with_replicates
 
 
 def page_of(folder: RunFolder) -> Page:
-    tables = [folder.table(name).to_pylist() for name in ("trials", "calls", "limits")]
-    return report(folder.id, folder.meta(), folder.study().question, *tables)
+    return report(appraise(folder))
+
+
+@pytest.fixture(scope="module")
+def sloppy(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """A shipped study, small, with a planted effect that few blocks can see."""
+    whole = load("scenes/studies/sloppy-author.yaml", planted="effect")
+    study = with_replicates(whole, 3)
+    found = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
+    assert not found.failed
+    return appraise(found.folder)
 
 
 def test_a_page_counts_what_is_there_and_what_is_missing(
@@ -42,17 +57,75 @@ def test_a_page_counts_what_is_there_and_what_is_missing(
     assert retried and f"500 × {retried}" in text
     assert found.folder.meta()["plan"] in text
     html = page.as_html()
-    assert html.count("<svg") == 1 and "The limit on calls in flight" in html
+    assert html.count("Limit of http") == 1 and "The limit on calls in flight" in html
 
 
 def test_a_page_asks_nobody_for_anything_and_shows_text_as_text(played: RunFolder) -> None:
-    meta = played.meta() | {"study": "<script>alert(1)</script> [x](http://evil)"}
-    trials = played.table("trials").to_pylist()
-    page = report("run", meta, "Is <b>it</b> true? ![](http://evil/x.png)", trials, [], [])
+    whole = appraise(played)
+    meta = whole.meta | {"study": "<script>alert(1)</script> [x](http://evil)"}
+    page = report(replace(whole, meta=meta, question="Is <b>it</b> true? ![](http://evil/x.png)"))
     html = page.as_html()
     assert "<script" not in html and "<b>" not in html and "default-src 'none'" in html
     assert not re.search(r"(?:src|href)=", html)
     assert not re.search(r"(?<!\\)[\[\]<]", page.as_markdown())
+
+
+def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Material) -> None:
+    page = report(sloppy).as_markdown()
+    heads = re.findall(r"^## (.+)$", page, re.M)
+    assert heads[0] == "Planned result"
+    assert heads[-1] == "How to reproduce"
+    assert {"The plan", "What was played", "Controls", "Who saw what", "What it took"} <= set(heads)
+    result = page.split("## ")[1]
+    told = re.findall(
+        r"^- (.+?): (.+?) \\\[(.+?), (.+?)\\\], p .+?, (p \(Holm\) .+?), (\d+) blocks\. (\w+)",
+        result,
+        re.M,
+    )
+    found = {c.name: c for c in sloppy.analysis.findings}
+    assert [name for name, *_ in told] == list(found) and len(found) == 3
+    for name, *numbers, holm, units, decision in told:
+        value, low, high = (float(n.replace("−", "-")) for n in numbers)
+        assert low < value < high and value == pytest.approx(found[name].estimate.value, abs=1e-3)
+        assert units == "21" and "Holm" in holm
+        assert (decision == "Shown") == (found[name].adjusted <= 0.05)
+    assert found["sloppy against careful"].rejected
+    # Fewer blocks than planned is said, and so is whose lines these are.
+    assert sloppy.analysis.plan is not None
+    assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 were played" in result
+    assert "what is found here was planted" in page
+    hashes = re.findall(rf"\| ([^|]+) \| {sloppy.analysis.plan.hash} \|", page)
+    assert hashes == ["hash of this plan", "hash stored before the first call"]
+
+
+def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: Material) -> None:
+    leak = Leak(
+        "sloppy", "t", "main", "character:Ana", "context", "careful", "a page that was not theirs"
+    )
+    undecided = {
+        "a demonstration": replace(sloppy, meta=sloppy.meta | {"models": ["embedded"]}),
+        "What it finds is exploratory": replace(
+            sloppy, analysis=replace(sloppy.analysis, planned=False)
+        ),
+        "1 leaks": replace(sloppy, exposure=replace(sloppy.exposure, leaked=1, leaks=[leak])),
+        "Nothing is decided. A third": replace(
+            sloppy, analysis=replace(sloppy.analysis, stopped=["A third is missing."])
+        ),
+    }
+    for said, material in undecided.items():
+        page = report(material).as_markdown()
+        assert said in page and page.count("Not decided.") == 3
+        assert "Shown at" not in page and "Not shown at" not in page
+
+
+def test_runs_of_one_plan_stand_side_by_side_and_others_are_exploratory(
+    sloppy: Material, played: RunFolder
+) -> None:
+    twice = compared([sloppy, replace(sloppy, run="again")]).as_markdown()
+    assert "One plan, several runs" in twice
+    rows = re.findall(r"^\| (\S+) \| \S+ \\\[", twice.split("## sloppy against none")[1], re.M)
+    assert rows[1:3] == [sloppy.run, "again"]
+    assert "no plan in common" in compared([sloppy, appraise(played)]).as_markdown()
 
 
 def test_a_chart_draws_every_point_within_its_frame() -> None:

@@ -49,7 +49,7 @@ class Page:
             "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in cells
         )
         self.html.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-        lined = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+        lined = ["| " + " | ".join(map(_plain, names)) + " |", "|" + " --- |" * len(names)]
         lined += ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
         self.markdown.append("\n".join(lined))
 

@@ -1,0 +1,1 @@
+"""Reports: what was found in, a page out that a referee could read. Pure."""

@@ -1,0 +1,140 @@
+"""The accounts of a run: what is missing, who saw what, what it cost, and how to do it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from improv.ledger import Exposure, kinds
+from improv.record import Json
+from improv.report import chart
+from improv.report.chart import Line, thinned
+from improv.report.material import Material
+from improv.report.page import Page
+
+
+def missing(page: Page, trials: Sequence[Json]) -> None:
+    failed = [t for t in trials if t["status"] == "failed"]
+    page.head("What is missing")
+    if not failed:
+        page.say("No trial failed.")
+        return
+    counts = Counter((t["condition"], t["failure_kind"]) for t in failed)
+    of = Counter(t["condition"] for t in trials)
+    page.table(
+        ["condition", "why", "trials", "of"],
+        [(c, kind, n, of[c]) for (c, kind), n in sorted(counts.items())],
+    )
+
+
+def exposure(page: Page, found: Exposure) -> None:
+    page.head("Who saw what")
+    there = kinds(found)
+    conditions = list(dict.fromkeys(condition for condition, _ in found.seen))
+    page.say(
+        f"The exposure ledger: {found.blocks:,} blocks in the prompts of {found.prompts:,} roles "
+        "of scenes and branches were checked. Distinct blocks of each kind, by condition:"
+    )
+    page.table(
+        ["condition", *there],
+        [(c, *(found.seen.get((c, kind), 0) for kind in there)) for c in conditions],
+    )
+    if found.clean:
+        page.say("No arm was shown a text that only another arm may see.")
+        return
+    if found.unknown:
+        page.note(f"{found.unknown} blocks are listed by calls and stand in no table.")
+    if found.leaked:
+        page.note(f"{found.leaked} blocks belong to another arm or another role:")
+        page.table(
+            ["condition", "trial", "who saw it", "kind", "whose it is", "text"],
+            [(k.condition, k.trial, k.role, k.kind, k.owner, k.text) for k in found.leaks],
+        )
+
+
+def cost(page: Page, of: Material) -> None:
+    page.head("What it took")
+    rows = []
+    for model in sorted({c["model"] for c in of.calls}):
+        own = [c for c in of.calls if c["model"] == model]
+        asked, answered, cached = (
+            sum(c[name] or 0 for c in own)
+            for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
+        )
+        cost = of.costs.get(model)
+        dollars = "unknown" if cost is None else f"${cost:.2f}"
+        rows.append((model, len(own), asked, cached, answered, dollars))
+    names = ["model", "calls", "prompt tokens", "of them cached", "completion tokens", "cost"]
+    page.table(names, rows)
+
+
+def weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
+    page.head("Endpoints and their weather")
+    rows = []
+    for endpoint in sorted({c["endpoint"] for c in calls}):
+        own = [c for c in calls if c["endpoint"] == endpoint]
+        latencies = sorted(c["latency"] for c in own if not c["error"])
+        retried = Counter(why for c in own for why in c["retried"] or ())
+        reasons = ", ".join(f"{why} × {n}" for why, n in retried.most_common())
+        middle = latencies[len(latencies) // 2] if latencies else 0.0
+        slow = latencies[int(0.95 * (len(latencies) - 1))] if latencies else 0.0
+        errors = sum(bool(c["error"]) for c in own)
+        seconds = f"{middle:.2f} / {slow:.2f}"
+        rows.append((endpoint, len(own), errors, sum(retried.values()), reasons or "none", seconds))
+    names = ["endpoint", "calls", "failed", "retries", "why", "seconds (median / 95%)"]
+    page.table(names, rows)
+    for endpoint in sorted({m["endpoint"] for m in limits}):
+        moments = [m for m in limits if m["endpoint"] == endpoint]
+        began = min(m["at"] for m in moments)
+        limit = thinned([(m["at"] - began, float(m["limit"])) for m in moments])
+        flying = thinned([(m["at"] - began, float(m["in_flight"])) for m in moments])
+        cuts = sum(m["event"] == "cut" for m in moments)
+        refused = sum(m["limited"] for m in moments)
+        ended = refused + sum(m["ok"] + m["errors"] for m in moments)
+        what = (
+            f"The limit on calls in flight to {endpoint} began at {moments[0]['limit']} and ended "
+            f"at {moments[-1]['limit']}; it was cut {cuts} times. {refused} of {ended} requests "
+            "were refused with 429."
+        )
+        drawn = [Line("limit", limit, steps=True), Line("in flight", flying)]
+        svg = chart.lines(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
+        page.chart(svg, what)
+
+
+def reproduce(page: Page, of: Material) -> None:
+    page.head("How to reproduce")
+    meta = of.meta
+    versions = meta.get("versions", {})
+    page.table(
+        ["what", "which"],
+        [
+            ("hash of the trials", meta.get("plan", "")),
+            ("seed", meta.get("seed", "")),
+            ("models", ", ".join(meta.get("models", []))),
+            ("program", meta.get("program", "")),
+            ("begun", meta.get("created", "")),
+            *((name, version) for name, version in versions.items()),
+        ],
+    )
+    source = meta.get("source") or {}
+    file = source.get("file") if isinstance(source, dict) else None
+    page.say(
+        "The run folder holds the study as it was resolved (study.yaml), every call with what it "
+        "was shown, and every reply. With the same improv:"
+    )
+    name = of.run
+    file = shlex.quote(" ".join(str(file or f"{name}/study.yaml").split()))
+    page.code(
+        f"improv run {file}   # plays it anew, under another run id\n"
+        f"improv replay {name}   # steps every scene again from its calls, and compares\n"
+        f"improv score {name}    # redoes the measures\n"
+        f"improv report {name}   # writes this page"
+    )
+
+
+def exposed(found: Exposure) -> str:
+    if found.clean:
+        return "clean"
+    unknown = f"{found.unknown} unknown blocks" if found.unknown else ""
+    return ", ".join(filter(None, [f"{found.leaked} leaks" if found.leaked else "", unknown]))

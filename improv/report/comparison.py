@@ -1,0 +1,66 @@
+"""Sets several runs side by side on one page. Pure: material in, page out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from improv.report import chart
+from improv.report.accounts import exposed
+from improv.report.chart import Mark
+from improv.report.material import Material
+from improv.report.page import Page
+from improv.report.said import number, shown, units
+
+
+def compared(several: Sequence[Material]) -> Page:
+    """Return one page on several runs: what each found of the same contrasts."""
+    page = Page("Runs side by side")
+    hashes = {m.analysis.plan.hash if m.analysis.plan else "" for m in several}
+    if len(hashes) > 1 or hashes == {""}:
+        page.note(
+            "These runs have no plan in common, so their findings answer different questions. "
+            "What follows is exploratory."
+        )
+    elif len(several) > 1:
+        page.say(
+            "One plan, several runs. Each was decided by itself; that one run shows a contrast and "
+            "another does not is no difference between them."
+        )
+    rows: list[tuple[object, ...]] = []
+    for m in several:
+        done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
+        state = "; ".join(m.analysis.stopped) or (
+            "planned" if m.analysis.planned else "exploratory"
+        )
+        seen = exposed(m.exposure)
+        models = ", ".join(m.meta.get("models", []))
+        rows.append((m.run, m.meta.get("study", ""), models, done, state, seen))
+    page.table(["run", "study", "models", "done", "analysis", "exposure"], rows)
+    for m in several:
+        if m.embedded:
+            page.note(f"{m.run}: played by a model of 135M parameters, a demonstration.")
+    names = dict.fromkeys(c.name for m in several for c in m.analysis.findings)
+    for name in names:
+        page.head(name)
+        told = [
+            (m.run, c) for m in several if not m.analysis.mute
+            for c in m.analysis.findings if c.name == name
+        ]  # fmt: skip
+        page.table(
+            ["run", "estimate [interval]", "p", "p (Holm)", "units"],
+            [(run, shown(c.estimate), number(c.p), number(c.adjusted), units(c))
+             for run, c in told],
+        )  # fmt: skip
+        marks = [Mark(run, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
+                 for run, c in told]  # fmt: skip
+        page.chart(chart.forest(name, name, "difference, with its interval", marks), name)
+    page.head("Means by condition")
+    page.table(
+        ["run", "condition", "mean [interval]", "units", "missing"],
+        [
+            (m.run, arm.cell, "not shown: no judge could tell" if m.analysis.mute
+             else shown(arm.value), arm.units, f"{arm.missing_share:.1%}")
+            for m in several for arm in m.analysis.arms
+        ],
+    )  # fmt: skip
+    return page

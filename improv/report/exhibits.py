@@ -1,0 +1,166 @@
+"""The exhibits of a report: contrasts, judges, chains, curves, and what nobody planned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from improv.analysis import Analysis
+from improv.curves import Curve
+from improv.report import chart
+from improv.report.chart import Line, Mark
+from improv.report.material import Material
+from improv.report.page import Page
+from improv.report.said import number, shown, units
+from improv.stats.contrast import Contrast
+
+
+def contrasts(page: Page, found: Sequence[Contrast], x: str, correction: str) -> None:
+    if not found:
+        return
+    page.table(
+        ["contrast", "estimate [interval]", "p", f"p ({correction})", "units", "left out"],
+        [
+            (c.name, shown(c.estimate), number(c.p), number(c.adjusted), units(c),
+             len(c.dropped))
+            for c in found
+        ],
+    )  # fmt: skip
+    marks = [Mark(c.name, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
+             for c in found]  # fmt: skip
+    page.chart(
+        chart.forest("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
+        f"Estimates with their {found[0].estimate.level:.0%} intervals.",
+    )
+
+
+def judging(page: Page, of: Material) -> None:
+    if not of.judges:
+        return
+    page.head("Judges")
+    page.say(
+        "Planted lines whose truth is known were put to each judge among the lines of each arm. "
+        "Sensitivity is the share of lines at the opposite that it called so, specificity the "
+        "share of the others that it did not."
+    )
+    rows = []
+    for j in of.judges:
+        for condition, (confusion, verdict) in j.arms.items():
+            se, sp = confusion.sensitivity(), confusion.specificity()
+            able = "can judge" if verdict.able else "cannot judge"
+            rows.append(
+                (j.measure, j.judge, condition, shown(se), shown(sp),
+                 confusion.opposite + confusion.pole, f"{confusion.unread:.1%}", able)
+            )  # fmt: skip
+    page.table(
+        ["measure", "judge", "condition", "sensitivity", "specificity", "planted", "unread",
+         "verdict"],
+        rows,
+    )  # fmt: skip
+    for j in of.judges:
+        if not j.able:
+            reason = next(v.reason for _, v in j.arms.values() if not v.able)
+            page.note(f"{j.judge} cannot judge {j.measure}: {reason}. Its rates are not shown.")
+        elif j.difference.differs:
+            kinds_of = " and ".join(j.difference.differs)
+            page.note(
+                f"{j.judge} errs differently from arm to arm in {kinds_of} ({j.measure}); each arm "
+                "is corrected by its own rates."
+            )
+        if not math.isnan(j.agreement.value):
+            page.say(
+                f"Agreement of judges on {j.measure} (Krippendorff's α): {shown(j.agreement)}."
+            )
+
+
+def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
+    if hidden:
+        return
+    if found.chains:
+        page.head("Flips, and the way back")
+        page.table(
+            ["condition", "measure", "α: pole to opposite", "β: back", "share of opposite",
+             "mean spell (lines)", "scenes"],
+            [
+                (c.cell, c.measure, shown(c.chain.alpha), shown(c.chain.beta),
+                 shown(c.chain.opposite_share), shown(c.chain.spell), c.chain.scenes)
+                for c in found.chains
+            ],
+        )  # fmt: skip
+        for c in found.chains[:8]:
+            pole, _, opposite = c.measure.partition(":")[2].partition("/")
+            alpha, beta = f"α {shown(c.chain.alpha)}", f"β {shown(c.chain.beta)}"
+            drawn = chart.chain(c.cell, pole or "kept", opposite or "broken", alpha, beta)
+            page.chart(drawn, f"{c.cell}: {c.measure}.")
+        _absorbing(page, found)
+    for curves, title, y, stepped in (
+        (found.survival, "Time to the first break", "share of scenes without a break", True),
+        (found.drift, "Drift over turns", "mean score", False),
+    ):
+        if curves:
+            page.head(title)
+            page.chart(
+                chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped))),
+                f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.",
+            )
+    if found.slopes:
+        page.table(
+            ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
+            [(name, shown(e), f"{e.n} {e.unit}") for name, e in found.slopes],
+        )
+
+
+def _absorbing(page: Page, found: Analysis) -> None:
+    """Tell whether the way back is closed, over the sensitivities that planted lines allow."""
+    grids = [(cell, grid) for cell, grid in found.absorptions if grid]
+    if not grids:
+        return
+    page.say(
+        "The rates above are those of the judge's labels as they stand, and a judge that misses "
+        "lines makes returns out of nothing. Is the opposite absorbing (β = 0)? A hidden chain "
+        "with the judge's errors taken out, at each sensitivity that its planted lines allow; only "
+        "what holds at all of them may be said. Nobody planned this: it is exploratory."
+    )
+    levels = [f"p at Se {a.sensitivity:.2f}" for a in grids[0][1]]
+    page.table(
+        ["condition", "naive β", "β [interval], Se as calibrated", *levels],
+        [
+            (cell, number(grid[0].naive), shown(grid[len(grid) // 2].beta),
+             *(number(a.p) for a in grid))
+            for cell, grid in grids
+        ],
+    )  # fmt: skip
+
+
+def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
+    drawn = curves[: len(chart.COLOURS)]
+    for name, curve in zip(_telling([c.name for c in drawn]), drawn, strict=True):
+        points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
+        band = [(x, low, high) for x, _, low, high in curve.points
+                if not (math.isnan(low) or math.isnan(high))]  # fmt: skip
+        yield Line(name, points, stepped, band)
+
+
+def _only(curves: Sequence[Curve]) -> str:
+    most = len(chart.COLOURS)
+    return f"; the first {most} of {len(curves)} conditions" if len(curves) > most else ""
+
+
+def _telling(names: Sequence[str]) -> list[str]:
+    """Leave out of the names of conditions the levels that all of them share."""
+    parts = [name.split(" · ") for name in names]
+    if len(names) < 2 or len({len(p) for p in parts}) > 1:
+        return list(names)
+    keep = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
+    return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
+
+
+def explored(page: Page, found: Analysis, *, hidden: bool) -> None:
+    if not found.exploratory or hidden:
+        return
+    page.head("Exploratory")
+    page.say(
+        "Nobody planned these comparisons. Their p are corrected by Benjamini and Hochberg over "
+        "all of them; they suggest what to plan next, and decide nothing."
+    )
+    contrasts(page, found.exploratory, "difference", "Benjamini–Hochberg")

@@ -1,0 +1,225 @@
+"""Writes what came of a run on one page that a referee could read. Pure: material in, page out.
+
+The planned result stands first, with its interval and decision. Every number has its unit of
+replication and a count of what is missing; what was not planned is called exploratory; a judge
+that cannot judge has no rates printed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from improv.analysis import Analysis, Arm
+from improv.plan import Plan
+from improv.report.accounts import cost, exposed, exposure, missing, reproduce, weather
+from improv.report.exhibits import contrasts, explored, judging, pictures
+from improv.report.material import Material
+from improv.report.page import Page
+from improv.report.said import p_said, shown, units
+from improv.stats.contrast import Contrast
+
+PUPPET = "puppet"
+
+
+def report(of: Material) -> Page:
+    """Return the page of a run."""
+    page = Page(f"{of.meta.get('study', 'A run')} · {of.run}")
+    if of.question:
+        page.say(of.question)
+    if of.embedded:
+        page.note(
+            "Played by an embedded model of 135M parameters: a demonstration that all this works, "
+            "and evidence of nothing else. Whatever follows decides nothing."
+        )
+    elif of.meta.get("models") == [PUPPET]:
+        page.note(
+            "Played by puppets, fake models of a declared process: what is found here was planted."
+        )
+    leaked = not of.exposure.clean
+    _result(page, of, leaked)
+    _plan(page, of)
+    _design(page, of)
+    _controls(page, of.analysis)
+    judging(page, of)
+    pictures(page, of.analysis, hidden=of.analysis.mute)
+    explored(page, of.analysis, hidden=of.analysis.mute)
+    missing(page, of.trials)
+    exposure(page, of.exposure)
+    cost(page, of)
+    weather(page, of.calls, of.limits)
+    reproduce(page, of)
+    return page
+
+
+# -- the planned result -------------------------------------------------------------------------
+
+
+def _result(page: Page, of: Material, leaked: bool) -> None:
+    found = of.analysis
+    if found.plan is None:
+        page.head("Result")
+        page.say(
+            "This study has no plan: nothing was settled beforehand, so nothing is decided. What "
+            "follows is exploratory."
+        )
+        for why in found.stopped:
+            page.note(why)
+        return
+    page.head("Planned result" if found.planned else "Result (exploratory)")
+    if not found.planned:
+        page.note(
+            "The plan that made this page is not the one whose hash was stored with the run before "
+            "its first call. What it finds is exploratory."
+        )
+    page.say(f"Hypothesis: {found.plan.hypothesis}")
+    if leaked:
+        page.note(
+            f"Nothing is decided: the exposure check found {exposed(of.exposure)}; no arm may "
+            "see another's text, and all that was shown must be known (see below)."
+        )
+    for why in found.stopped:
+        page.note(f"Nothing is decided. {why}")
+    if not of.analysis.mute:
+        open_still = leaked or bool(found.stopped) or not found.planned or of.embedded
+        page.listed([_sentence(c, found.plan, undecided=open_still) for c in found.findings])
+        contrasts(page, found.findings, "difference, with its interval", "Holm")
+        short = _shortfall(found.plan, found.arms)
+        if short:
+            page.say(short)
+
+
+def _sentence(c: Contrast, plan: Plan, *, undecided: bool) -> str:
+    if math.isnan(c.estimate.value):
+        return f"{c.name}: cannot be told ({c.estimate.why or 'no data'})."
+    told = f"{c.name}: {shown(c.estimate)}, {p_said(c.p)}, {p_said(c.adjusted, 'Holm')}, {units(c)}"
+    if undecided:
+        return f"{told}. Not decided."
+    if c.rejected:
+        way = "more" if c.estimate.value > 0 else "less"
+        return f"{told}. Shown at α = {plan.alpha:g}: {way} on the first side."
+    return f"{told}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
+
+
+def _shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
+    most = max((arm.blocks for arm in arms), default=0)
+    if most >= plan.blocks:
+        return ""
+    return (
+        f"{plan.blocks} blocks were planned and {most} were played: intervals are wider than "
+        "planned, and effects of the size that the plan was made for may be missed."
+    )
+
+
+def _plan(page: Page, of: Material) -> None:
+    plan = of.analysis.plan
+    if of.about:
+        page.head("What it tests")
+        page.say(of.about)
+    if plan is None:
+        return
+    page.head("The plan")
+    outcome = plan.outcome
+    what = f"{_OUTCOMES[outcome.of]} of {outcome.measure}"
+    if outcome.less:
+        what += f" less that of {outcome.less}"
+    hashes = [("hash of this plan", plan.hash)]
+    stored = of.meta.get("analysis")
+    hashes.append(("hash stored before the first call", stored or "none"))
+    page.table(
+        ["what", "which"],
+        [
+            ("primary outcome", what),
+            ("compared", "within blocks" if outcome.unit == "block" else "scene against scene"),
+            ("planned contrasts", len(plan.contrasts) or "the correlation of phrasings"),
+            ("α, over all of them (Holm)", f"{plan.alpha:g}"),
+            ("blocks", plan.blocks),
+            ("stops", plan.stop),
+            ("decides nothing above", f"{plan.exclude.missing_above:.0%} missing in an arm"),
+            *hashes,
+        ],
+    )
+
+
+_OUTCOMES = {
+    "broken": "share of readable lines at the opposite",
+    "broke": "whether a line is at the opposite",
+    "mean": "mean score",
+    "recovered": "whether it is back within so many own lines",
+    "time": "turn of the first break",
+    "collision": "collision probability of regenerated acts",
+    "phrasing": "intraclass correlation of phrasings",
+}
+
+
+# -- the design, and what controls it -----------------------------------------------------------
+
+
+def _design(page: Page, of: Material) -> None:
+    page.head("What was played")
+    rows = []
+    for condition in of.meta.get("conditions", []):
+        mains = [t for t in of.trials if t["condition"] == condition and t["origin"] == "main"]
+        grown = sum(t["condition"] == condition and t["origin"] != "main" for t in of.trials)
+        done = [t for t in mains if t["status"] == "done"]
+        tokens = sum(t["prompt_tokens"] + t["completion_tokens"] for t in mains)
+        turns, calls = (sum(t[name] for t in mains) for name in ("turns", "calls"))
+        blocks = len({t["block"] for t in mains})
+        rows.append(
+            (condition, blocks, len(done), len(mains) - len(done), turns, calls, tokens, grown)
+        )
+    names = ["condition", "blocks", "done", "failed", "turns", "calls", "tokens", "branches"]
+    page.table(names, rows)
+    planned = int(of.meta.get("trials", 0))
+    there = sum(t["origin"] == "main" for t in of.trials)
+    if there < planned:
+        page.say(f"{planned - there} of {planned} planned trials have not been played yet.")
+    if of.analysis.outcome is not None and of.analysis.arms:
+        outcome = of.analysis.outcome
+        page.say(f"The outcome, {_OUTCOMES[outcome.of]} of {outcome.measure}, by condition:")
+        page.table(
+            ["condition", "mean [interval]", "corrected for the judge", "units", "without",
+             "scores", "missing"],
+            [_arm_row(arm, of) for arm in of.analysis.arms],
+        )  # fmt: skip
+    if of.lengths:
+        page.say("Lengths of the texts that arms are told apart by, as the playing model counts:")
+        page.table(
+            ["scene", "text", "tokens", "matches", "tokens", "apart", "counted by"],
+            [
+                (r["scene"], r["context"], r["tokens"], r["matches"], r["of"],
+                 f"{r['apart']:+.1%}", r["by"])
+                for r in of.lengths
+            ],
+        )  # fmt: skip
+
+
+def _arm_row(arm: Arm, of: Material) -> tuple[object, ...]:
+    value = "not shown: no judge could tell" if of.analysis.mute else shown(arm.value)
+    right = of.analysis.corrected.get(arm.cell)
+    known = "" if right is None or of.analysis.mute else shown(right)
+    share = f"{arm.missing} ({arm.missing_share:.1%})"
+    return (arm.cell, value, known, arm.units, arm.without, arm.lines, share)
+
+
+def _controls(page: Page, found: Analysis) -> None:
+    checks = found.checks
+    if not checks:
+        return
+    page.head("Controls")
+    if found.mute:
+        page.note("Not shown: no judge could tell.")
+        return
+    said = {True: "held", False: "did not hold", None: "cannot be told"}
+    page.table(
+        ["control", "what must hold", "found", "units", "verdict"],
+        [
+            (c.name, c.what, shown(c.estimate), f"{c.estimate.n} {c.estimate.unit}", said[c.held])
+            for c in checks
+        ],
+    )
+    if any(c.held is not True for c in checks):
+        page.note(
+            "A control that did not hold, or that so few units cannot tell, is a reason to doubt "
+            "the result above."
+        )

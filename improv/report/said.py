@@ -1,0 +1,35 @@
+"""Numbers in words: an estimate with its interval, a p, a count with its unit."""
+
+from __future__ import annotations
+
+import math
+
+from improv.stats.contrast import Contrast
+from improv.stats.interval import Estimate
+
+
+def shown(e: Estimate) -> str:
+    """Return an estimate with its interval as text, and the reason where there is none."""
+    if math.isnan(e.value):
+        return f"— ({e.why})" if e.why else "—"
+    if math.isnan(e.low) or math.isnan(e.high):
+        return f"{number(e.value)} [no interval{f': {e.why}' if e.why else ''}]"
+    return f"{number(e.value)} [{number(e.low)}, {number(e.high)}]"
+
+
+def number(value: float) -> str:
+    value += 0.0  # no −0
+    if math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.3g}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}"
+
+
+def p_said(p: float, what: str = "") -> str:
+    name = f"p ({what})" if what else "p"
+    return f"{name} < .001" if p < 0.001 else f"{name} = {number(p)}"
+
+
+def units(c: Contrast) -> str:
+    return f"{c.estimate.n} {c.estimate.unit}"
