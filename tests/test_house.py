@@ -77,7 +77,7 @@ DOORS = {
     "httpx2": "model wire",
     "mesa": "stage character author order",
     "networkx": "graph",
-    "numpy": "measure stats curves judged reading rehearsal graph ui",
+    "numpy": "measure stats unit curves judged reading rehearsal graph ui",
     "openai": "model wire",
     "orjson": "*",
     "pandas": "stats unit rehearsal ui",
