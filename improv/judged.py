@@ -72,7 +72,8 @@ def trusted(given: Tables, measure: str, judges: Sequence[Judged]) -> bool:
     """Whether the scores of a measure may be shown: nobody judged them, or somebody who can.
 
     Planted lines are judged for some families only. In another a judge is trusted that can judge
-    all that it was tried on; a log-likelihood is no judgement.
+    all that it was tried on; a log-likelihood is no judgement. Who was tried in some conditions
+    only can compare none.
     """
     name = judge_of(given, measure)
     family = measure.partition(":")[0]
@@ -80,7 +81,8 @@ def trusted(given: Tables, measure: str, judges: Sequence[Judged]) -> bool:
         return True
     tried = [j for j in judges if j.judge == name]
     own = [j for j in tried if j.measure == family] or tried
-    return bool(own) and all(j.able for j in own)
+    conditions = set(given.trials["condition"])
+    return bool(own) and all(j.able and conditions <= set(j.arms) for j in own)
 
 
 def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:
