@@ -16,7 +16,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint format lock bench storm wheel clean
+.PHONY: help setup dev demo test lint format lock bench storm truth wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ bench: $(DEV_READY) ## run every benchmark
 
 storm: $(DEV_READY) ## kill whatever can be killed, 200 times (ARGS="--kills 50 --seed 7")
 	@$(BIN)/python benchmarks/storm.py $(ARGS)
+
+truth: $(PLAY_READY) ## plant ten truths, find them again, write docs/truth.md (ARGS="--only 4 9")
+	@$(BIN)/python -m tools.truth $(ARGS)
 
 wheel: $(DEV_READY) ## build the wheel and put the locks beside it, in dist/
 	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel

@@ -1,0 +1,281 @@
+"""Checks of what is read through a judge that errs, and of what cannot be read at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from improv.analysis import analyse, compare
+from improv.curves import absorptions
+from improv.judged import judged
+from improv.plan import Plan
+from improv.puppet import OPPOSITE, POLE
+from improv.reading import read_tables
+from improv.record import seed_of
+from improv.score import Judges, score
+from improv.stats.chain import worst
+from improv.store import RunFolder
+from improv.unit import Frame, units
+from tools.truth.planting import (
+    SAME,
+    TOLD,
+    Check,
+    Figure,
+    averaged,
+    planned,
+    play,
+    pool,
+    study,
+)
+
+GOOD = {"sensitivity": 0.9, "specificity": 0.95}
+STATE = {"of": "broken", "measure": "state"}
+
+
+class Bench:
+    """Has each run judged as soon as it is played, and keeps the verdicts on planted lines."""
+
+    def __init__(self, plants: int) -> None:
+        self._judges = Judges("puppet", plants=plants)
+        self.each: list[Frame] = []
+
+    def __call__(self, folder: RunFolder) -> None:
+        done = score(folder, ["state"], self._judges)
+        if done.owed or done.failed:
+            raise RuntimeError(f"{done.owed + done.failed} verdicts were not given")
+        rows = folder.table("verdicts").to_pandas()
+        self.each.append(rows[rows["measure"].str.startswith("calibration:")])
+
+    @property
+    def verdicts(self) -> Frame:
+        return pd.concat(self.each, ignore_index=True)
+
+
+# -- 2 ------------------------------------------------------------------------------------------
+
+
+def absorbing(
+    seed: int, root: Path, *, studies: int, found: int, scenes: int = 100, plants: int = 60
+) -> list[Figure]:
+    turns, plan = 20, Plan.model_validate(planned(blocks=scenes, outcome=STATE))
+    level: list[Figure] = []
+    strength: list[Figure] = []
+    for beta, many in ((0.0, studies), (0.02, found)):
+        puppet = {"alpha": 0.1, "beta": beta, "judge": GOOD}
+
+        def make(one: int, few: int, puppet: Any = puppet) -> Any:
+            return study("absorbing", one, puppet, turns, few, plan=plan.model_dump())
+
+        bench = Bench(plants)
+        played = pool(make, many * scenes, seed_of(seed, beta), root, bench, most=scenes)
+        trials = played.given.trials
+        (showed,) = judged(bench.verdicts, trials, seed=seed)
+        se, sp = (r.value for r in (showed.pooled.sensitivity(), showed.pooled.specificity()))
+        naive, rejected, least = [], [], []
+        for blocks, verdicts in zip(played.runs(), bench.each, strict=True):
+            own = played.study(blocks)
+            ((_, (test,)),) = absorptions(own, "state", [se], [sp])
+            told = analyse(plan, own, seed=seed, judges=judged(verdicts, trials, seed=seed))
+            grid = worst(told.absorptions[0][1]) if told.absorptions else None
+            naive.append(test.naive)
+            rejected.append(test.p <= 0.05)
+            least.append(grid is not None and grid.p <= 0.05)
+        if beta:
+            strength = [
+                averaged("finds β = .02", rejected, 0.9, 1.0),
+                averaged("a report's grid of Se finds β = .02", least, *TOLD),
+            ]
+        else:
+            level = [
+                averaged("naive β̂ where β = 0", naive, 0.124, 0.144),
+                averaged("rejects β = 0 where it holds", rejected, 0.0, 0.05),
+                averaged("a report's grid of Se rejects β = 0 where it holds", least, 0.0, 0.05),
+                averaged("Se on planted lines: truth .9", _rates(bench, 0.0), 0.88, 0.92),
+                averaged("Sp on planted lines: truth .95", _rates(bench, 1.0), 0.94, 0.96),
+            ]
+    return [*level[:2], strength[0], *level[2:], *strength[1:]]
+
+
+def _rates(bench: Bench, truth: float) -> list[float]:
+    """Return how many of each run's planted lines of this truth were judged rightly."""
+    planted = [rows[rows["truth"] == truth]["value"] for rows in bench.each]
+    return [float((values == truth).mean()) for values in planted]
+
+
+# -- 8 ------------------------------------------------------------------------------------------
+
+FIFTH = {"alpha": 0.2, "beta": 0.8, "judge": GOOD}
+"""Every line is at the opposite with probability .2, whatever was said before."""
+FORETOLD = 130
+"""Blocks at which a difference of .024 is .31 of studies' finding."""
+WORSE = {"model": {"puppet": {"judge": {"specificity": 0.92}}}}
+
+
+def correction(
+    seed: int, root: Path, *, studies: int, blocks: int = 130, plants: int = 156
+) -> list[Figure]:
+    turns = 10
+    plan = planned(("worse", "good"), blocks=blocks, outcome=STATE)
+    settled = Plan.model_validate(plan)
+    (c,) = settled.contrasts
+
+    def make(one: int, few: int) -> Any:
+        return study("judged", one, FIFTH, turns, few, {"good": SAME, "worse": WORSE}, plan)
+
+    bench = Bench(plants)
+    played = pool(make, studies * blocks, seed, root, bench, most=2 * blocks)
+    trials = played.given.trials
+    seen: dict[str, list[float]] = {"good": [], "worse": []}
+    right: dict[str, list[float]] = {"good": [], "worse": []}
+    apart, plain, mended, covered, caught = [], [], [], [], []
+    for k, (names, verdicts) in enumerate(zip(played.runs(), bench.each, strict=True)):
+        own = played.study(names)
+        (showed,) = judged(verdicts, trials, seed=seed_of("judged", seed, k))
+        found = analyse(settled, own, seed=seed_of("analysed", seed, k), judges=[showed])
+        for arm in found.arms:
+            seen[arm.cell].append(arm.value.value)
+            right[arm.cell].append(found.corrected[arm.cell].value)
+            covered.append(found.corrected[arm.cell].low <= 0.2 <= found.corrected[arm.cell].high)
+        (contrast,) = found.findings
+        naive = compare(c.name, c.plus, c.minus, settled.outcome, units(settled.outcome, own), k)
+        apart.append(contrast.estimate.value)
+        mended.append(contrast.rejected)
+        plain.append(naive.p <= settled.alpha)
+        caught.append("specificity" in showed.difference.differs)
+    (whole,) = judged(bench.verdicts, trials, seed=seed)
+    rates = [
+        averaged("observed rate, Sp .95: .220 expected", seen["good"], 0.21, 0.23),
+        averaged("corrected rate, Sp .95: truth .200", right["good"], 0.19, 0.21),
+        averaged("observed rate, Sp .92: .244 expected", seen["worse"], 0.234, 0.254),
+        averaged("corrected rate, Sp .92: truth .200", right["worse"], 0.19, 0.21),
+        averaged("corrected difference: truth 0", apart, -0.01, 0.01),
+        averaged("corrected test rejects", mended, 0.0, 0.07),
+    ]
+    if blocks < FORETOLD:
+        return rates
+    differ = float("specificity" in whole.difference.differs)
+    return [
+        *rates,
+        averaged("uncorrected test rejects: .31 foretold", plain, 0.21, 0.41),
+        Figure("all planted lines show that Sp differs", differ, 0.0, 1, 1),
+        averaged(f"{plants} planted lines an arm show it", caught, *TOLD),
+        averaged("interval of a corrected rate covers .200", covered, *TOLD),
+    ]
+
+
+# -- 9 ------------------------------------------------------------------------------------------
+
+
+def unreadable(seed: int, root: Path, *, scenes: int, judged_scenes: int) -> list[Figure]:
+    arms = {
+        "sound": SAME,
+        "at times": {"model": {"puppet": {"mute": 0.02}}},
+        "mute": {"model": {"puppet": {"mute": 0.08}}},
+        "garbling": {"model": {"puppet": {"garble": 0.8}}},
+    }
+    plan = planned(*((arm, "sound") for arm in arms if arm != "sound"), blocks=scenes)
+    puppet, turns = {"alpha": 0.1, "beta": 0.3}, 10
+    wanted = study("mute", seed, puppet, turns, scenes, arms, plan)
+    folder = play(wanted, root / "played")
+    given = read_tables(folder)
+    found = analyse(wanted.plan, given, seed=seed)
+    share = {arm.cell: arm.missing_share for arm in found.arms}
+    stopped = [arm for arm in arms if any(why.startswith(f"{arm}:") for why in found.stopped)]
+    rows = folder.table("turns", columns=["trial", "turn", "kind", "text"]).to_pandas()
+    rows = rows.merge(given.scores, on=["trial", "turn"])
+    silent = rows["kind"] == "silence"
+    said = ~silent & rows["text"].map(lambda text: any(s in text for s in POLE + OPPOSITE))
+    error = (0.08 * 0.92 / (scenes * turns)) ** 0.5
+    return [
+        Figure("missing, of 8% mute", share["mute"], error, 0.06, 0.1),
+        Figure("missing, of 2% mute", share["at times"], error / 2, 0.01, 0.03),
+        Figure("silences with a score", float(rows[silent]["value"].notna().mean()), 0.0, 0, 0),
+        Figure(
+            "garbled lines, their sentence lost, with a score",
+            float(rows[~silent & ~said]["value"].notna().mean()), 0.0, 0, 0,
+        ),
+        Figure(
+            "lines that hold their sentence, without one",
+            float(rows[said]["value"].isna().mean()), 0.0, 0, 0,
+        ),
+        Figure(
+            "arms stopped are mute, garbling", float(stopped == ["mute", "garbling"]), 0.0, 1, 1
+        ),
+        *_unread_verdicts(seed, root, judged_scenes),
+    ]  # fmt: skip
+
+
+def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
+    arms = {"sound": SAME, "mute": {"model": {"puppet": {"judge": {"unreadable": 0.12}}}}}
+    plan = planned(("mute", "sound"), blocks=scenes, outcome=STATE)
+    turns = 10
+
+    def make(one: int, few: int) -> Any:
+        return study("unread", one, {"judge": {}}, turns, few, arms, plan)
+
+    bench = Bench(plants=60)
+    played = pool(make, scenes, seed, root, bench)
+    given = played.given
+    judges = judged(bench.verdicts, given.trials, seed=seed)
+    found = analyse(Plan.model_validate(plan), given, seed=seed, judges=judges)
+    share = {arm.cell: arm.missing_share for arm in found.arms}
+    kept = any("mute: " in why for why in found.stopped)
+    able = judges[0].arms["mute"][1].able
+    error = (0.12 * 0.88 / (scenes * turns)) ** 0.5
+    return [
+        Figure("missing, of 12% unreadable verdicts", share["mute"], error, 0.08, 0.16),
+        Figure("that arm is stopped, its judge refused", float(kept and not able), 0.0, 1, 1),
+    ]
+
+
+CHECKS = [
+    Check(
+        2, "An absorbing state and a noisy judge",
+        "β 0 (and .02), a judge of Se .9 and Sp .95",
+        "Each study is a run of 100 scenes of 20 lines, judged line by line through `score` by a "
+        "puppet that errs as often as declared; 60 lines of each truth are planted among them. "
+        "`curves.absorptions` tests β = 0 with the emissions at the Se and Sp that the planted "
+        "lines of all studies showed, as SCIENCE.md has it. A report knows the planted lines of "
+        "its own study alone: it tests over the range that these leave for Se and believes the "
+        "largest p, which costs power. Those figures are given too; nothing was promised of that "
+        "power.",
+        "A naive β̂ is not 0 where nobody ever returned. A test that rejects more than 5% calls "
+        "the judge's misses returns; one that misses β = .02 proves nothing when it does not "
+        "reject.",
+        absorbing,
+        {"studies": 100, "found": 50},
+        {"studies": 40, "found": 20},
+        {"studies": 2, "found": 2, "scenes": 60, "plants": 250},
+    ),
+    Check(
+        8, "A judge's errors taken out",
+        "every line at the opposite with probability .2; Se .9; Sp .95 in one arm, .92 in the "
+        "other",
+        "Each study is a run of 130 blocks, two arms of equal truth, ten lines a scene, judged "
+        "through `score`, with 156 planted lines of each truth an arm. `analyse` corrects each "
+        "arm by its own planted lines and tests the planned contrast corrected; `compare` without "
+        "a judge is the uncorrected test. Figures are means over studies. Whether Sp differs is "
+        "Fisher's test on the planted lines (`calibration.differs`), once on those of all studies "
+        "together.",
+        "A corrected rate off .200 means that calibration and scoring do not see the same judge. "
+        "If the corrected test rejects more than 7%, a judge that errs unevenly makes findings.",
+        correction,
+        {"studies": 100},
+        {"studies": 40},
+        {"studies": 3, "blocks": 30, "plants": 100},
+    ),
+    Check(
+        9, "Mute and garbling puppets",
+        "2% and 8% empty replies, 80% garbled ones, a judge whose verdicts are 12% unreadable",
+        "Each is an arm. Which replies became silences is read from the turns, what they scored "
+        "from the scores, and what is decided from `analyse`. Garbled lines that hold none of the "
+        "sentences that a puppet says (placeholders, loops, cut JSON) say nothing of its state.",
+        "An unreadable reply that counts as kept makes a broken model look consistent.",
+        unreadable,
+        {"scenes": 150, "judged_scenes": 150},
+        {"scenes": 100, "judged_scenes": 60},
+        {"scenes": 20, "judged_scenes": 10},
+    ),
+]  # fmt: skip

@@ -1,0 +1,230 @@
+"""What the checks share: puppets in a small scene, runs played and read back, studies dealt from
+them. A pool of scenes is played once and dealt into studies several times over; its groups share
+no scene, so that their spread is the Monte-Carlo error of a figure.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from improv.launch import run
+from improv.plan import Plan
+from improv.reading import read_tables
+from improv.record import seed_of
+from improv.scene import Scene
+from improv.session import Setup
+from improv.store import RunFolder
+from improv.study import Condition, Study, merge
+from improv.unit import Frame, Tables
+
+Patch = dict[str, Any]
+TOLD = (-math.inf, math.inf)
+"""The band of a figure that nothing is asked of."""
+SAME: Patch = {}
+BRIEF: Patch = {"author": {"frame": "Ines Okafor never lets a character turn."}}
+PLACEBO: Patch = {"author": {"frame": "The theatre is heated by a boiler of 1911."}}
+SCENE: Patch = {
+    "title": "The Kettle",
+    "premise": "Ana waits for a kettle.",
+    "cast": [{
+        "name": "Ana", "role": "who waits",
+        "traits": [{
+            "pole": "honest", "opposite": "false", "kind": "moral",
+            "sign": {"marker": "never_says", "value": ["never"]},
+        }],
+    }],
+}  # fmt: skip
+"""A puppet says "never" at the opposite and nowhere else, so that the sign reads its state."""
+ROUGH = 0.2
+"""An error from which on a figure says next to nothing."""
+RUN = 2000
+"""Trials in one run of a pool: what fits into memory on a laptop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number that a check found, its Monte-Carlo error, and the band it has to be in. One that
+    is only told has a band without ends."""
+
+    what: str
+    value: float
+    error: float
+    low: float
+    high: float
+
+    @property
+    def banded(self) -> bool:
+        return math.isfinite(self.low)
+
+    @property
+    def held(self) -> bool:
+        return self.low <= self.value <= self.high
+
+    def near(self, errors: float = 3.0) -> bool:
+        """Whether it is in its band but for so many errors: what a smaller form can ask. A figure
+        that is hardly known has to be in its band."""
+        room = errors * self.error if self.error < ROUGH else 0.0
+        return self.low - room <= self.value <= self.high + room
+
+
+@dataclass(frozen=True)
+class Check:
+    """A truth that is planted and what becomes of it. `figures` takes a seed, a folder to play
+    in, and sizes; `full`, `again` (for another seed) and `quick` (for tests) are sets of these."""
+
+    number: int
+    name: str
+    planted: str
+    how: str
+    failing: str
+    figures: Callable[..., list[Figure]]
+    full: Mapping[str, float]
+    again: Mapping[str, float]
+    quick: Mapping[str, float]
+
+
+def study(
+    name: str,
+    seed: int,
+    puppet: Patch,
+    turns: int,
+    replicates: int,
+    arms: Mapping[str, Patch] | None = None,
+    plan: Patch | None = None,
+    **more: Any,
+) -> Study:
+    """Return a study of one scene with Ana in it; an arm is a level of the factor "given"."""
+    base = merge(SCENE, {"turns": turns, "model": {"model": "puppet", "puppet": puppet}})
+    cells = []
+    for arm, patch in (arms or {"only": SAME}).items():
+        condition = Condition(arm, (("given", arm),))
+        cells.append(("kettle", condition, Scene.model_validate(merge(base, patch))))
+    settled = Plan.model_validate(plan) if plan is not None else None
+    conditions = tuple(condition for _, condition, _ in cells)
+    return Study(name, "", "", replicates, seed, conditions, tuple(cells), plan=settled, **more)
+
+
+def planned(*against: tuple[str, str], blocks: int, **more: Any) -> Patch:
+    """Return a plan whose contrasts are of these arms: (plus, minus) each."""
+    contrasts = [
+        {"name": f"{a} against {b}", "plus": {"given": a}, "minus": {"given": b}}
+        for a, b in against
+    ]
+    outcome = more.pop("outcome", {"of": "broken", "measure": "sign"})
+    told = {"hypothesis": "The arms differ.", "outcome": outcome, "blocks": blocks}
+    return {**told, "contrasts": contrasts, **more}
+
+
+def play(wanted: Study, root: Path) -> RunFolder:
+    """Play a study with Ray off, every trial of it. Raises RuntimeError where one failed."""
+    result = run(wanted, runs=root, setup=Setup(ray="off"))
+    if result.failed or result.owed:
+        raise RuntimeError(f"{result.failed} trials failed, {result.owed} are owed")
+    return result.folder
+
+
+@dataclass
+class Pool:
+    """Tables of scenes that were played alike, by block, for studies to be dealt from."""
+
+    given: Tables
+    _places: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        blocks = self.given.scores["trial"].map(self.given.trials.set_index("trial")["block"])
+        self._places = dict(blocks.reset_index(drop=True).groupby(blocks.to_numpy()).indices)
+
+    @property
+    def blocks(self) -> list[str]:
+        return sorted(self._places)
+
+    def runs(self) -> list[list[str]]:
+        """Return the blocks of each run that was played."""
+        found: dict[str, list[str]] = {}
+        for block in self.blocks:
+            found.setdefault(block.partition(":")[0], []).append(block)
+        return [found[run] for run in sorted(found, key=int)]
+
+    def study(self, blocks: Sequence[str]) -> Tables:
+        """Return the tables of these blocks alone, as a run of them would have."""
+        rows = np.concatenate([self._places[b] for b in blocks])
+        trials = self.given.trials
+        trials = trials[trials["block"].isin(blocks)]
+        return Tables(trials, self.given.scores.iloc[rows], self.given.marks.iloc[:0])
+
+
+def pool(
+    make: Callable[[int, int], Study],
+    blocks: int,
+    seed: int,
+    root: Path,
+    after: Callable[[RunFolder], None] = lambda folder: None,
+    most: int = RUN,
+) -> Pool:
+    """Play so many blocks as runs of at most `most` trials; return what is read back of them.
+
+    `make` gives the study of a seed and a number of replicates. `after` is called with each run
+    before it is read, and each is thrown away then.
+    """
+    arms = len(make(0, 1).cells)
+    each = min(blocks, max(1, most // arms))
+    found = []
+    for part in range(math.ceil(blocks / each)):
+        few = min(each, blocks - part * each)
+        folder = play(make(seed_of("truth", seed, part), few), root / f"{part}")
+        after(folder)
+        one = read_tables(folder)
+        shutil.rmtree(root / f"{part}")
+        named = f"{part}:" + one.trials["block"]
+        found.append(Tables(one.trials.assign(block=named), one.scores, one.marks))
+    return Pool(Tables(*(
+        pd.concat([getattr(t, name) for t in found], ignore_index=True)
+        for name in ("trials", "scores", "marks")
+    )))  # fmt: skip
+
+
+def deal(
+    blocks: Sequence[str], size: int, *, groups: int, deals: int, seed: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Deal blocks into studies of `size`: yield the group and the blocks of each study.
+
+    Groups share no block. Within a group no two studies of one deal share any.
+    """
+    chance = np.random.default_rng(seed_of("deal", seed))
+    mixed = chance.permutation(list(blocks)).tolist()
+    for group in range(groups):
+        own = mixed[group::groups]
+        for _ in range(deals):
+            own = chance.permutation(own).tolist()
+            for start in range(0, len(own) - size + 1, size):
+                yield group, own[start : start + size]
+
+
+def figure(what: str, found: Iterable[tuple[int, float]], low: float, high: float) -> Figure:
+    """Return the mean over groups of (group, number) pairs, its error from how groups differ."""
+    by_group: dict[int, list[float]] = {}
+    for group, value in found:
+        by_group.setdefault(group, []).append(float(value))
+    means = [float(np.mean(values)) for values in by_group.values()]
+    return averaged(what, means, low, high)
+
+
+def averaged(what: str, values: Sequence[float], low: float, high: float) -> Figure:
+    """Return the mean of independent numbers. All alike, the next might still have been another;
+    a band of no width wants certainty, and allows for no error."""
+    n = len(values)
+    error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    error = 0.0 if low == high else error or 1 / (n + 2)
+    return Figure(what, float(np.mean(values)), error, low, high)
+
+
+def by_block(found: Frame) -> dict[str, Frame]:
+    return dict(tuple(found.groupby("block")))
