@@ -10,6 +10,9 @@ from improv.scene import Predicate
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"[.!?…。！？]+(?=\s|$|[\"”»')])")
 _STAGED = re.compile(r"\([^()]*\)")
+_DATA = re.compile(r"[\[{]\s*[{\[]*\s*[\"']")
+LOOP = 12
+"""Words from which on a line can be told to go in circles."""
 
 
 def keeps(predicate: Predicate, line: str) -> bool:
@@ -37,6 +40,19 @@ def keeps(predicate: Predicate, line: str) -> bool:
             return any(words[: len(_words(p))] == _words(p) for p in phrases)
         case "ends_with":
             return any(words[len(words) - len(_words(p)) :] == _words(p) for p in phrases)
+
+
+def unreadable(line: str) -> bool:
+    """Whether a line has nothing in it that could keep a predicate or break it.
+
+    Stage business alone says nothing; JSON is a reply to somebody else; and a line of twelve words
+    or more that says each of them six times and more goes in circles. A model that writes such
+    things is broken, and would otherwise look as consistent as can be.
+    """
+    spoken = _STAGED.sub(" ", line).strip()
+    words = _words(spoken)
+    circles = len(words) >= LOOP and len(words) >= 6 * len(set(words))
+    return not words or circles or _DATA.match(spoken) is not None
 
 
 def _words(text: str) -> list[str]:

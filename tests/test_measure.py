@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from improv.measure import attribution, dispersion, likelihood, probe, secret, stylometry
+from improv.measure import attribution, dispersion, likelihood, marker, probe, secret, stylometry
 from improv.measure.judge import Verdict
 from improv.record import Score, Transcript, Turn
 from improv.scene import Scene
@@ -258,3 +258,28 @@ def test_personas_of_a_likelihood_differ_in_nothing_but_the_trait(scene: Scene) 
         one.text.replace("honest", "X").replace("deceitful", "honest").replace("X", "deceitful")
     )
     assert swapped == other.text
+
+
+# -- markers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("(Your line here)", None),
+        ("(He shrugs.) ...", None),
+        ('{"speaker": "MARA", "line": "I al', None),
+        ("I always I always I always I always I always I always", None),
+        ("(He shrugs.) I was there.", 1.0),
+        ("No, no, no, no, no!", 1.0),
+        ("Ha ha ha ha ha ha ha ha", 1.0),
+        ("[He] I was there.", 1.0),
+        ("I never was there, never, never, never, never.", 0.0),
+    ],
+)
+def test_a_line_that_says_nothing_is_missing_and_not_kept(text: str, value: float | None) -> None:
+    habit = {"says": "never says never", "marker": "never_says", "value": ["never"]}
+    cast = [{"name": "Ana", "role": "who waits", "habit": habit}]
+    wanted = Scene.model_validate({"title": "T", "premise": "A kettle.", "cast": cast})
+    (found,) = marker.habits(whole(said(1, "Ana", text)), wanted)
+    assert found.value == value and found.evidence == text

@@ -143,7 +143,7 @@ def test_scores_of_another_version_are_replaced_and_said(judged: Path) -> None:
     folder.write_table("scores", pa.Table.from_pylist(old, schema=folder.table("scores").schema))
     found = score(folder, ["marker"])
     assert folder.table("scores").to_pylist() == rows
-    assert found.measures["habit:never_asks"][2] == "marker-1"
+    assert found.measures["habit:never_asks"][2] == "marker-2"
     # Verdicts on a question that is worded otherwise now are no answers to it.
     folder = play(judged, {"model": {"model": "puppet", "puppet": {"judge": {}}}})
     score(folder, ["p2l"], Judges("puppet", plants=0))

@@ -1,18 +1,18 @@
 """The marker measure: what a program can verify on a line, with no model.
 
-Habits, the signs of traits, and rules. A silent turn has no line to read; it scores missing,
-never kept.
+Habits, the signs of traits, and rules. A silent turn has no line to read, and some lines are none
+(placeholders, loops, cut JSON); they score missing, never kept.
 """
 
 from __future__ import annotations
 
-from improv.predicate import keeps
+from improv.predicate import keeps, unreadable
 from improv.record import Score, Transcript, Turn
 from improv.scene import EVERYBODY, Predicate, Scene
 
 __all__ = ["VERSION", "habits", "keeps", "marked", "rules", "signs"]
 
-VERSION = "marker-1"
+VERSION = "marker-2"
 
 
 def habits(transcript: Transcript, scene: Scene) -> list[Score]:
@@ -61,7 +61,8 @@ def marked(transcript: Transcript, scene: Scene) -> list[Score]:
 
 
 def _score(turn: Turn, measure: str, predicate: Predicate) -> Score:
-    value = float(keeps(predicate, turn.text)) if turn.kind == "line" else None
+    read = turn.kind == "line" and not unreadable(turn.text)
+    value = float(keeps(predicate, turn.text)) if read else None
     return Score(
         turn.trial, turn.branch, turn.turn, turn.speaker, measure, VERSION, value, turn.text
     )
