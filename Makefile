@@ -16,7 +16,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint format lock bench storm truth wheel clean
+.PHONY: help setup dev demo test lint format lock bench storm truth studies wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ storm: $(DEV_READY) ## kill whatever can be killed, 200 times (ARGS="--kills 50 
 
 truth: $(PLAY_READY) ## plant ten truths, find them again, write docs/truth.md (ARGS="--only 4 9")
 	@$(BIN)/python -m tools.truth $(ARGS)
+
+studies: $(PLAY_READY) ## play every study with puppets, write docs/studies.md (ARGS="waluigi --seed 3")
+	@$(BIN)/python tools/studies.py $(ARGS)
 
 wheel: $(DEV_READY) ## build the wheel and put the locks beside it, in dist/
 	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel
