@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 from improv.branch import Branch, branched, grow, past, regenerate, shared
-from improv.cli import app
 from improv.edit import Edit
 from improv.errors import ImprovError, RunError, StudyError
 from improv.launch import branch, resume, run
@@ -39,6 +34,7 @@ from improv.store import RunFolder
 from improv.study import Condition, Study, load, merge, read_edit
 from improv.tables import CLOCKED, SCHEMAS
 from improv.trial import Trial, plan
+from tests.weather_support import command
 
 OFF = Setup(ray="off")
 ORDERS = ["round-robin", "addressed", "author-cued", "shuffled", "by-silence"]
@@ -1045,32 +1041,23 @@ def test_a_regeneration_takes_no_edit_and_no_written_line(kettle: Path, tmp_path
         list(replay(folder, "7"))
 
 
-def improv(*given: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "improv.cli", *given]
-    env = os.environ | {"COLUMNS": "120", "NO_COLOR": "1"}
-    env.pop("IMPROV_RUNS", None)
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done
-
-
 @pytest.mark.parametrize("place", ["tea/0", "tea@3", "tea/0@", "tea/0@-1", "tea/@2", "/0@two"])
 def test_a_place_is_a_run_a_trial_and_a_turn(tmp_path: Path, place: str) -> None:
-    done = CliRunner().invoke(app, ["branch", place, "--runs", str(tmp_path)])
-    assert done.exit_code == 2 and "write RUN/TRIAL@TURN" in " ".join(done.stderr.split())
+    done = command("branch", place, "--runs", str(tmp_path), code=2)
+    assert "write RUN/TRIAL@TURN" in " ".join(done.stderr.split())
 
 
 def test_the_command_branches_and_replays(kettle: Path, tmp_path: Path) -> None:
     folder = run(load(kettle), runs=tmp_path / "runs", name="tea", setup=OFF).folder
     words_of_edit = ["--edit", "line=A bomb!", "--edit", "author.live=false"]
-    given = ["branch", "tea/0@3", "-n", "2", *words_of_edit, "--runs", folder.root]
-    told = CliRunner().invoke(app, given).stdout
+    runs = ("--runs", folder.root)
+    given = ["branch", "tea/0@3", "-n", "2", *words_of_edit, *runs]
+    told = command(*given).stdout
     ids = [b["branch"] for b in rows(folder, "trials", origin="branch")]
     assert len(ids) == 2 and all(i in told for i in ids) and told.count("A bomb!") == 2
     alter(folder, "turns", setting(text="Boo."), branch=ids[0], turn=5, kind="line")
-    told = " ".join(improv("replay", "tea", cwd=tmp_path, code=1).stdout.split())
+    told = " ".join(command("replay", "tea", *runs, code=1).stdout.split())
     assert f"~{ids[0]}: turn 5.0: text was" in told
     assert "2 scenes come out the same, 1 not" in told
-    wrong = improv("branch", "tea/0@3", "--edit", "auther.frame=x", cwd=tmp_path, code=2)
+    wrong = command("branch", "tea/0@3", "--edit", "auther.frame=x", *runs, code=2)
     assert "auther: not a field (did you mean 'author'?)" in " ".join(wrong.stderr.split())

@@ -16,13 +16,15 @@ from improv.record import Act, Turn
 from improv.store import Shards, open_run
 from improv.tables import trial_row
 from improv.trial import plan
+from tests.weather_support import command
 
 
 def improv(*words: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "improv.cli", *words]
+    """Give the command in a process of its own, as a shell does."""
+    line = [sys.executable, "-m", "improv.cli", *words]
     env = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
     env.pop("IMPROV_RUNS", None)
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done
@@ -39,13 +41,14 @@ def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
     assert folder.meta()["hosts"][0]["process"] != os.getpid()
     lines = [t.text for t in folder.transcript(folder.trial("0")["trial"]).lines()]
     assert len(lines) == 6
-    shown = improv("show", "one/0", "--notes", cwd=tmp_path).stdout
+    runs = ("--runs", str(tmp_path / "runs"))
+    shown = command("show", "one/0", "--notes", *runs).stdout
     folded = " ".join(shown.split())
     assert all(" ".join(line.split()) in folded for line in lines)
     assert "(A knock.)" in shown and "✎ author" in shown
-    assert "as written" in improv("show", "one", cwd=tmp_path).stdout
+    assert "as written" in command("show", "one", *runs).stdout
     assert "one" in improv("list", cwd=tmp_path).stdout
-    asked = improv("show", "one/0", "--prompts", cwd=tmp_path).stdout
+    asked = command("show", "one/0", "--prompts", *runs).stdout
     assert "[card]" in asked and "── shown to Bo" in asked
     os.environ["IMPROV_RUNS"] = str(tmp_path / "runs")
     try:
@@ -65,8 +68,8 @@ def test_validate_says_everything_and_exits_2(kettle: Path, tmp_path: Path) -> N
     assert "bad.yaml:3:8: cast.0.role: this field is required" in done.stderr
 
 
-def test_schema_is_json(tmp_path: Path) -> None:
-    found = orjson.loads(improv("schema", cwd=tmp_path).stdout)
+def test_schema_is_json() -> None:
+    found = orjson.loads(command("schema").stdout)
     assert found["$defs"]["Character"]["properties"]["secret"]["description"]
 
 
@@ -82,15 +85,19 @@ def test_schema_is_json(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_word_gets_an_answer_not_a_traceback(
-    tmp_path: Path, words: tuple[str, ...], says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
 ) -> None:
-    assert says in improv(*words, cwd=tmp_path, code=2).stderr
+    monkeypatch.chdir(tmp_path)
+    assert says in command(*words, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_weights_say_the_command(kettle: Path, tmp_path: Path) -> None:
+def test_missing_weights_say_the_command(
+    kettle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ("run", str(kettle), "--model", "gone.gguf", "--ray", "off")
-    done = improv(*words, cwd=tmp_path, code=3)
-    assert "gone.gguf: no such file" in done.stderr
+    assert "gone.gguf: no such file" in command(*words, code=3).stderr
 
 
 def test_doctor_looks_at_everything(tmp_path: Path) -> None:
@@ -100,7 +107,8 @@ def test_doctor_looks_at_everything(tmp_path: Path) -> None:
 
 
 def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Path) -> None:
-    improv("run", str(kettle), "--name", "one", "--ray", "off", cwd=tmp_path)
+    runs = ("--runs", str(tmp_path / "runs"))
+    command("run", str(kettle), "--name", "one", "--ray", "off", *runs)
     folder = open_run(tmp_path / "runs", "one")
     trial = plan(folder.study())[0]
     bad = "\x1b[31mred\x1b]0;title\x07 \u202egnirts\u0000 [bold]x[/bold]"
