@@ -245,8 +245,8 @@ CHECKS = [
         "the judge's misses returns; one that misses β = .02 proves nothing when it does not "
         "reject.",
         absorbing,
-        {"studies": 100, "found": 50},
-        {"studies": 40, "found": 20},
+        {"studies": 80, "found": 50},
+        {"studies": 20, "found": 15},
         {"studies": 2, "found": 2, "scenes": 60, "plants": 250},
     ),
     Check(
@@ -262,8 +262,8 @@ CHECKS = [
         "A corrected rate off .200 means that calibration and scoring do not see the same judge. "
         "If the corrected test rejects more than 7%, a judge that errs unevenly makes findings.",
         correction,
-        {"studies": 100},
-        {"studies": 40},
+        {"studies": 80},
+        {"studies": 20},
         {"studies": 3, "blocks": 30, "plants": 100},
     ),
     Check(

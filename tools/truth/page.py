@@ -47,7 +47,9 @@ def _opening(made: list[Made], minutes: float) -> list[str]:
         f"{', '.join(f'seed {s}' for s in others) or 'none'}. Such a figure fails if it is outside "
         "by more than two of its errors; one that is outside by less is marked ○. A figure that "
         "fails is marked ✗.",
-        f"It took {minutes:.0f} minutes in two processes; times are of one check in one process.",
+        f"It took {sum(m.seconds for m in made) / 60:.0f} minutes of a core, and {minutes:.0f} "
+        "minutes in two processes on two cores, whatever else these had to do. Seconds below are "
+        "a core's.",
     ]
     return ["# Planted truth", *(line for text in told for line in ("", text))]
 

@@ -23,7 +23,7 @@ from improv.scene import Scene
 from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import Condition, Study, merge
-from improv.unit import Frame, Tables
+from improv.unit import Tables
 
 Patch = dict[str, Any]
 TOLD = (-math.inf, math.inf)
@@ -224,7 +224,3 @@ def averaged(what: str, values: Sequence[float], low: float, high: float) -> Fig
     error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     error = 0.0 if low == high else error or 1 / (n + 2)
     return Figure(what, float(np.mean(values)), error, low, high)
-
-
-def by_block(found: Frame) -> dict[str, Frame]:
-    return dict(tuple(found.groupby("block")))
