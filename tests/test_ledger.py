@@ -173,6 +173,14 @@ def test_what_an_arm_holds_itself_or_all_share_is_no_leak(
     assert checked(played).clean
 
 
+def test_what_all_arms_of_another_scene_hold_tells_no_arms_apart(tmp_path: Path) -> None:
+    secret = "She has put something else into the pot."
+    (tmp_path / "pot.yaml").write_text(KETTLE.replace("She has unplugged it.", secret))
+    folder = play(tmp_path, STUDY.replace("[kettle.yaml]", "[kettle.yaml, pot.yaml]"))
+    show(folder, "none", "Bo", said(folder, "transcript", f"ANA: {secret}"))
+    assert checked(folder).clean
+
+
 def test_a_block_that_no_table_knows_is_not_taken_for_harmless(played: RunFolder) -> None:
     show(played, "none", "Bo", "feedfeedfeedfeed")
     found = checked(played)
