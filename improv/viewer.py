@@ -34,11 +34,11 @@ def view(runs: str, what: str, *, port: int, browser: bool) -> int:
     or trial, and MachineError where Streamlit does not start.
     """
     root = runs if "://" in runs else place(runs)[1]
-    query = _query(root, what)
+    page = _page(root, what)
     at = _free(port)
     if port and at != port:
         _say(f"port {port} is taken; this is {at}")
-    url = f"http://{ADDRESS}:{at}/{query}"
+    url = f"http://{ADDRESS}:{at}/{page}"
     # Streamlit would greet with an address of its own; what goes wrong it says on standard error.
     server = subprocess.Popen(
         _command(at), env=os.environ | {"IMPROV_RUNS": root}, stdout=subprocess.DEVNULL
@@ -59,8 +59,9 @@ def view(runs: str, what: str, *, port: int, browser: bool) -> int:
     return 0 if code in (0, -signal.SIGINT, -signal.SIGTERM, 130) else 1
 
 
-def _query(root: str, what: str) -> str:
-    """Return the URL's query for RUN or RUN/TRIAL, in full ids. Raises RunError."""
+def _page(root: str, what: str) -> str:
+    """Return the path and query of the page that shows RUN or RUN/TRIAL, in full ids; without
+    either the first page, which lists the runs. Raises RunError."""
     run, _, trial = what.partition("/")
     if not run:
         return ""
@@ -68,7 +69,7 @@ def _query(root: str, what: str) -> str:
     parts = {"run": folder.id}
     if trial:
         parts["trial"] = folder.trial(trial)["trial"]
-    return "?" + urlencode(parts)
+    return "scene?" + urlencode(parts)
 
 
 def _free(port: int) -> int:
@@ -99,7 +100,7 @@ def _command(port: int) -> list[str]:
         "global.developmentMode": "false",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(shipped("ui") / "app.py"), *flags]
+    return [sys.executable, "-m", "streamlit", "run", str(shipped("ui") / "server.py"), *flags]
 
 
 def _wait(server: subprocess.Popen[bytes], port: int) -> None:

@@ -65,7 +65,8 @@ READERS = {
     "judged": "record stats unit",
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
-    "ui": "errors paths record scene scrub lock study trial store measure stats graph",
+    "ui": "errors paths record scene scrub lock study trial store measure stats graph "
+    "plan unit curves judged analysis ledger reading report relive branch",
 }
 
 # Nobody imports these, though they may import almost anything.
@@ -89,6 +90,7 @@ DOORS = {
     "rich": "cli terminal",
     "scipy": "stats judged",
     "statsmodels": "stats",
+    "starlette": "ui",
     "streamlit": "ui",
     "typer": "cli",
     "xllamacpp": "local",

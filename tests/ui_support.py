@@ -143,13 +143,15 @@ def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
     return folder
 
 
-def page(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+def page(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **query: str
+) -> AppTest:
     """Open the viewer at an address and draw it once."""
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
     app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=30)
     for name, value in query.items():
         app.query_params[name] = value
-    return well(app.run())
+    return well(app.switch_page(f"pages/{room}.py").run())
 
 
 def well(app: AppTest) -> AppTest:

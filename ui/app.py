@@ -19,6 +19,8 @@ if str(HERE.parent) not in sys.path:
     # checkout and in an installed wheel. Last, so that nothing there can hide another package.
     sys.path.append(str(HERE.parent))
 
+from ui.parts.link import LOBBY, ROOMS  # noqa: E402
+
 
 def main() -> None:
     """Draw whichever room the address names."""
@@ -29,8 +31,11 @@ def main() -> None:
         initial_sidebar_state=SIDEBAR,
     )
     st.html(HERE / "theme.css")
-    rooms = [st.Page("pages/scene.py", title="Scene", url_path="scene", default=True)]
-    st.navigation(rooms, position="hidden").run()
+    rooms = [
+        st.Page(f"pages/{room}.py", title=title, url_path=room, default=room == LOBBY)
+        for room, title in ROOMS.items()
+    ]
+    st.navigation(rooms, position="top").run()
 
 
 main()

@@ -15,7 +15,7 @@ from ui.parts import behind, data, library, link, notices, player, script
 
 def room() -> None:
     """Draw the room, or say why there is nothing to draw."""
-    link.arrive()
+    link.arrive("scene")
     try:
         runs = data.runs()
         if not runs:

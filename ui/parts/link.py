@@ -1,17 +1,41 @@
-"""Where the reader stands, kept in the address: any run, trial and turn is a link.
+"""Where the reader stands, kept in the address: any room, run, trial and turn is a link.
 
 The address and the session are one thing seen twice. After a click the session is right and the
-address follows; after Back, or a link, the address is right and the session follows.
+address follows; after Back, or a link, the address is right and the session follows. What one room
+holds is kept when the reader goes to another, so that it is there when they come back; a run and a
+trial are the same in all rooms.
 """
 
 from __future__ import annotations
 
+from typing import NoReturn
 from urllib.parse import urlencode
 
 import streamlit as st
 
-NAMES = ("run", "trial", "turn", "heard", "audience", "behind")
-"""Everything that the address holds; a name that is not there is empty."""
+ROOMS = {
+    "runs": "Runs",
+    "scene": "Scene",
+    "multiverse": "Multiverse",
+    "graph": "Graph",
+    "compare": "Compare",
+    "rate": "Rate",
+    "stagedoor": "Stage door",
+}
+"""The rooms by the name that the address has for them, which is their file's, and their titles."""
+LOBBY = "runs"
+
+SHARED = ("run", "trial", "branch")
+NAMES = {
+    "runs": (),
+    "scene": (*SHARED, "turn", "heard", "audience", "behind"),
+    "multiverse": (*SHARED, "left", "right", "turn"),
+    "graph": (*SHARED, "condition", "against", "from", "to", "edge"),
+    "compare": ("run", "contrast", "condition", "block"),
+    "rate": ("run", "measure"),
+    "stagedoor": ("run", "scene"),
+}
+"""What the address of each room holds; a name that is not there is empty."""
 
 
 def get(name: str) -> str:
@@ -32,29 +56,43 @@ def put(**values: str) -> None:
     _held().update(values)
 
 
-def arrive() -> None:
+def arrive(room: str) -> None:
     """Take over the address where it is newer than the session; call before anything is read.
 
     While a callback has moved the reader, the browser's address may be a step behind: it was sent
-    before the last answer reached it.
+    before the last answer reached it. An empty address is what the bar of rooms leads to, and says
+    nothing: the reader stands in the new room where they stood in the old.
     """
     moved = st.session_state.pop("link:moved", False)
-    now = {name: st.query_params.get(name, "") for name in NAMES}
-    if not moved and now != st.session_state.get("link:written"):
-        st.session_state["link:held"] = now
+    entered = st.session_state.get("link:room") != room
+    st.session_state["link:room"] = room
+    now = {name: st.query_params.get(name, "") for name in NAMES[room]}
+    if entered and not any(now.values()):
+        return
+    if entered or (not moved and now != st.session_state.get("link:written")):
+        _held().update(now)
 
 
 def settle() -> None:
     """Write the address anew where it differs; call when what is shown is known."""
-    held = {name: get(name) for name in NAMES}
-    if {name: st.query_params.get(name, "") for name in NAMES} != held:
+    names = NAMES[st.session_state["link:room"]]
+    held = {name: get(name) for name in names}
+    if {name: st.query_params.get(name, "") for name in names} != held:
         st.query_params.from_dict({name: value for name, value in held.items() if value})
     st.session_state["link:written"] = held
 
 
-def address(**parts: str) -> str:
-    """Return a relative address of these parts."""
-    return "?" + urlencode({name: value for name, value in parts.items() if value})
+def enter(room: str, **parts: str) -> NoReturn:
+    """Take the reader to another room, and to what `parts` say in it. Not from a callback."""
+    st.switch_page(f"pages/{room}.py", query_params={k: v for k, v in parts.items() if v})
+
+
+def address(room: str = "", **parts: str) -> str:
+    """Return the address of a room, of the one we are in if none is named: for a link in HTML,
+    which is opened as a new page."""
+    query = urlencode({name: value for name, value in parts.items() if value})
+    path = "" if not room else "./" if room == LOBBY else room
+    return f"{path}?{query}" if query else path
 
 
 def _held() -> dict[str, str]:

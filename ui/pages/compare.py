@@ -1,0 +1,7 @@
+"""The room compare."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.html("compare")

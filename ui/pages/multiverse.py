@@ -1,0 +1,7 @@
+"""The room multiverse."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.html("multiverse")

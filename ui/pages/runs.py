@@ -1,0 +1,7 @@
+"""The room runs."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.html("runs")
