@@ -1,9 +1,8 @@
 """The viewer's server: Streamlit over `app.py`, with each room's page at the room's own address.
 
-Streamlit's page in the browser cannot know whether `/scene` is a room of a viewer at `/`, or a viewer
-at `/scene`;
-it asks both for their health, and the browser reports the wrong one as an error. Here the page is
-told.
+Streamlit's page in the browser cannot know whether `/scene` is a room of a viewer at `/`, or is a
+viewer itself; it asks both for their health, and the browser reports the wrong one as an error.
+Here the page is told.
 """
 
 from __future__ import annotations
