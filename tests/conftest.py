@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +17,11 @@ from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser_support import Reader
 
 # A process keeps the way of authentication that its first Ray had, and clusters of several nodes in
 # one process have no token: so no Ray of the tests has one.
@@ -138,3 +145,37 @@ def browser_path() -> str:
     if not path:
         pytest.skip("no browser: IMPROV_BROWSER is not set (make test sets it)")
     return path
+
+
+# A module of browser tests says what there is to see in a fixture `runs`, which is made first: a
+# play needs an event loop of its own, and playwright's is the thread's while a browser is open.
+
+
+@pytest.fixture(scope="module")
+def url(runs: Path) -> Iterator[str]:
+    """The address of a running viewer, without a page."""
+    from tests.browser_support import start
+
+    server, address, _ = start(runs)
+    yield address.partition("?")[0]
+    server.send_signal(signal.SIGINT)
+    assert server.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def browser(runs: Path) -> Iterator[Browser]:
+    from tests.browser_support import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def reader(browser: Browser, url: str) -> Iterator[Reader]:
+    from tests.browser_support import Reader
+
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield Reader(page, url)
+    context.close()

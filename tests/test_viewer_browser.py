@@ -5,36 +5,23 @@ Any console error, any request that leaves this machine, and any serious finding
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from improv.errors import RunError
 from improv.store import open_run
 from improv.viewer import view
+from tests.browser_support import Reader, start
 from tests.ui_support import long_run, puppet_run, vandal_run
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
-START = 60
-"""Seconds that a cold server may take on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -44,100 +31,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vandal_run(folder)
     long_run(folder, 1000)
     return folder
-
-
-def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str], str, str]:
-    """Start `improv view` and return it, its URL, and what it said until then."""
-    command = [sys.executable, "-m", "improv.cli", "view", *what, "--no-browser"]
-    server = subprocess.Popen(
-        [*command, "--runs", str(runs), "--port", str(port)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    said = ""
-    assert server.stdout is not None
-    for line in server.stdout:
-        said += line
-        if found := re.search(r"The viewer is at (\S+)", line):
-            return server, found[1], said
-    raise AssertionError(said)
-
-
-@pytest.fixture(scope="module")
-def url(runs: Path) -> Iterator[str]:
-    """The address of a running viewer, without a query."""
-    server, address, _ = start(runs)
-    yield address.partition("?")[0]
-    server.send_signal(signal.SIGINT)
-    assert server.wait(20) == 0
-
-
-@pytest.fixture(scope="module")
-def browser(runs: Path) -> Iterator[Browser]:
-    """A Chromium of this machine, else playwright's own.
-
-    After the runs: a play needs an event loop of its own, and playwright's is this thread's.
-    """
-    names = [os.environ.get("IMPROV_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).is_file():
-            if os.environ.get("CI"):
-                pytest.fail("no Chromium to open the viewer with")
-            pytest.skip("no Chromium to open the viewer with")
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@dataclass
-class Reader:
-    """A page, and everything that went wrong on it."""
-
-    page: Page
-    url: str
-    wrong: list[str] = field(default_factory=list)
-
-    def open(self, query: str = "", room: str = "scene") -> Page:
-        page = self.page
-        page.on("console", lambda m: self._note(m.type in ("error", "warning"), m.text))
-        page.on("pageerror", lambda e: self._note(True, str(e)))
-        page.on("request", lambda r: self._note(not self._here(r.url), f"request to {r.url}"))
-        page.goto(self.url + f"{room}{query}")
-        page.wait_for_selector("html[data-prompter] .play", timeout=START * 1000)
-        return page
-
-    def address(self) -> dict[str, str]:
-        return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
-
-    def check(self) -> None:
-        """Fail on what was noted so far, and on what axe finds now."""
-        assert not self.wrong
-        found = Axe().run(self.page).response["violations"]
-        grave = [
-            f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
-            for v in found
-            if v["impact"] in ("serious", "critical")
-        ]
-        assert not grave, "\n".join(grave)
-
-    def _note(self, wrong: bool, what: str) -> None:
-        if wrong:
-            self.wrong.append(what)
-
-    @staticmethod
-    def _here(address: str) -> bool:
-        return address.startswith(("data:", "blob:")) or (
-            urlsplit(address).hostname in ("127.0.0.1", "localhost")
-        )
-
-
-@pytest.fixture
-def reader(browser: Browser, url: str) -> Iterator[Reader]:
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    yield Reader(page, url)
-    context.close()
 
 
 def turn_is(page: Page, number: int) -> None:

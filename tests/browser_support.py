@@ -1,0 +1,102 @@
+"""A reader in a real browser: `improv view`, Chromium, and a note of everything that goes wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+START = 60
+"""Seconds that a cold server may take on a busy machine."""
+
+
+def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str], str, str]:
+    """Start `improv view` and return it, its URL, and what it said until then."""
+    command = [sys.executable, "-m", "improv.cli", "view", *what, "--no-browser"]
+    server = subprocess.Popen(
+        [*command, "--runs", str(runs), "--port", str(port)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    said = ""
+    assert server.stdout is not None
+    for line in server.stdout:
+        said += line
+        if found := re.search(r"The viewer is at (\S+)", line):
+            return server, found[1], said
+    raise AssertionError(said)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a Chromium of this machine, else playwright's own."""
+    names = [os.environ.get("IMPROV_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
+    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        if path is None and not Path(playwright.chromium.executable_path).is_file():
+            if os.environ.get("CI"):
+                pytest.fail("no Chromium to open the viewer with")
+            pytest.skip("no Chromium to open the viewer with")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+SHOWN = {"scene": "html[data-prompter] .play"}
+"""What is on the page of a room once it is whole; a key for each room that has one of its own."""
+
+
+@dataclass
+class Reader:
+    """A page, and everything that went wrong on it."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, query: str = "", room: str = "scene") -> Page:
+        page = self.page
+        page.on("console", lambda m: self._note(m.type in ("error", "warning"), m.text))
+        page.on("pageerror", lambda e: self._note(True, str(e)))
+        page.on("request", lambda r: self._note(not self._here(r.url), f"request to {r.url}"))
+        page.goto(self.url + f"{room}{query}")
+        page.wait_for_selector(SHOWN.get(room, ".stMain h1"), timeout=START * 1000)
+        return page
+
+    def address(self) -> dict[str, str]:
+        return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def check(self) -> None:
+        """Fail on what was noted so far, and on what axe finds now."""
+        assert not self.wrong
+        found = Axe().run(self.page).response["violations"]
+        grave = [
+            f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert not grave, "\n".join(grave)
+
+    def _note(self, wrong: bool, what: str) -> None:
+        if wrong:
+            self.wrong.append(what)
+
+    @staticmethod
+    def _here(address: str) -> bool:
+        return address.startswith(("data:", "blob:")) or (
+            urlsplit(address).hostname in ("127.0.0.1", "localhost")
+        )
