@@ -140,10 +140,10 @@ def test_equivalence_holds_within_its_margin_only(
 def test_chance_holds_where_guessing_gives_the_same() -> None:
     chance = np.random.default_rng(2)
     rows: list[Row] = []
-    for k in range(200):
+    for k in range(100):
         for i in range(4):
             rows += said(f"x{k}", drawn(chance, 0.75, 1), f"probe:never.{i}", branch=f"p{i}")
-    given = made(trials(200, "x"), rows)
+    given = made(trials(100, "x"), rows)
     check = {"measure": "probe:never", "is": 0.25, "margin": 0.1}
     assert held(given, "chance", check) is True
     assert held(given, "chance", check | {"is": 0.5}) is False
@@ -256,16 +256,16 @@ def test_scores_beyond_shares_make_no_curve() -> None:
 
 def test_what_was_not_planned_is_exploratory_and_corrected_over_all_of_it() -> None:
     chance = np.random.default_rng(7)
-    played, rows = trials(20, "x", "y", "z"), list[Row]()
+    played, rows = trials(16, "x", "y", "z"), list[Row]()
     for t in played:
         rows += said(t["trial"], [1, 0, 1])
-        for m in range(8):
-            broken = 0.6 if m == 0 and t["condition"] == "x" else 0.2
+        for m in range(5):
+            broken = 0.9 if m == 0 and t["condition"] == "x" else 0.2
             rows += said(t["trial"], drawn(chance, broken, 5), f"rule:{m}")
         rows += said(t["trial"], [3.0], "secret:turn")
     given = made(played, rows)
     found = analyse(plan(X_Y), given)
-    assert len(found.exploratory) == 8 * 2
+    assert len(found.exploratory) == 5 * 2
     assert {(c.correction, c.planned) for c in found.exploratory} == {("bh", False)}
     assert {c.name.split(":")[0] for c in found.exploratory} == {"rule"}
     first = {c.name for c in found.exploratory if c.rejected}
@@ -275,5 +275,5 @@ def test_what_was_not_planned_is_exploratory_and_corrected_over_all_of_it() -> N
     rules = analyse(plan(X_Y, outcome={"measure": "rule"}), given)
     assert {c.name.split(":")[0] for c in rules.exploratory} == {"sign"}
     nothing = analyse(None, given)
-    assert not nothing.planned and nothing.findings == () and len(nothing.exploratory) == 9 * 2
+    assert not nothing.planned and nothing.findings == () and len(nothing.exploratory) == 6 * 2
     assert analyse(plan(X_Y), given, planned=False).planned is False

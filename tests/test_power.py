@@ -61,8 +61,8 @@ def kettles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pool(kettles: Path) -> Tables:
-    """What puppets played with an effect: 200 blocks."""
-    return rehearse(load(kettles, planted="effect"), blocks=200)
+    """What puppets played with an effect: 150 blocks."""
+    return rehearse(load(kettles, planted="effect"), blocks=150)
 
 
 def told(found: list[Rehearsed], name: str = "framed") -> list[float]:
@@ -95,7 +95,7 @@ def test_power_grows_with_the_number_of_blocks(kettles: Path, pool: Tables) -> N
 
 def test_with_nothing_planted_power_is_the_rate_of_false_alarms(kettles: Path) -> None:
     study = load(kettles, planted="nothing")
-    shares = told(powers(study, rehearse(study, blocks=300), [10, 20], repetitions=1000))
+    shares = told(powers(study, rehearse(study, blocks=200), [10, 20], repetitions=1000))
     assert all(0.01 < share < 0.08 for share in shares), shares
 
 
