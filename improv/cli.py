@@ -140,9 +140,6 @@ def run_command(
 ) -> None:
     """Play a study, or a scene, into a new run."""
     with _telling():
-        from improv.budget import Budget
-        from improv.launch import run
-        from improv.session import Setup
         from improv.study import load, with_replicates
 
         told = {"model": model, "base_url": base_url, "mode": mode}
@@ -161,6 +158,12 @@ def run_command(
             trials = plan(loaded)[:limit]
             terminal.dry_run(estimate(trials, branches=lambda trial: planned(loaded, trial)))
             raise typer.Exit(0)
+
+        # Not before all is well: they take seconds to load.
+        from improv.budget import Budget
+        from improv.launch import run
+        from improv.session import Setup
+
         setup = Setup(
             ray,
             hosts,

@@ -107,7 +107,7 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
         "What it finds is exploratory": replace(
             sloppy, analysis=replace(sloppy.analysis, planned=False)
         ),
-        "1 leaks": replace(sloppy, exposure=replace(sloppy.exposure, leaked=1, leaks=[leak])),
+        "found 1 leak;": replace(sloppy, exposure=replace(sloppy.exposure, leaked=1, leaks=[leak])),
         "Nothing is decided. A third": replace(
             sloppy, analysis=replace(sloppy.analysis, stopped=["A third is missing."])
         ),
@@ -125,6 +125,8 @@ def test_runs_of_one_plan_stand_side_by_side_and_others_are_exploratory(
     assert "One plan, several runs" in twice
     rows = re.findall(r"^\| (\S+) \| \S+ \\\[", twice.split("## sloppy against none")[1], re.M)
     assert rows[1:3] == [sloppy.run, "again"]
+    leaky = replace(sloppy, exposure=replace(sloppy.exposure, leaked=1))
+    assert "A leak decides nothing" in compared([sloppy, leaky]).as_markdown()
     assert "no plan in common" in compared([sloppy, appraise(played)]).as_markdown()
 
 

@@ -136,5 +136,5 @@ def reproduce(page: Page, of: Material) -> None:
 def exposed(found: Exposure) -> str:
     if found.clean:
         return "clean"
-    unknown = f"{found.unknown} unknown blocks" if found.unknown else ""
-    return ", ".join(filter(None, [f"{found.leaked} leaks" if found.leaked else "", unknown]))
+    counted = ((found.leaked, "leak"), (found.unknown, "unknown block"))
+    return ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counted if n)

@@ -29,9 +29,8 @@ def compared(several: Sequence[Material]) -> Page:
     rows: list[tuple[object, ...]] = []
     for m in several:
         done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
-        state = "; ".join(m.analysis.stopped) or (
-            "planned" if m.analysis.planned else "exploratory"
-        )
+        undecided = [*m.analysis.stopped, *(["A leak decides nothing."] * (not m.exposure.clean))]
+        state = " ".join(undecided) or ("planned" if m.analysis.planned else "exploratory")
         seen = exposed(m.exposure)
         models = ", ".join(m.meta.get("models", []))
         rows.append((m.run, m.meta.get("study", ""), models, done, state, seen))
