@@ -79,7 +79,7 @@ def run(name: str) -> Run:
 
 def trials(run: Run) -> list[Json]:
     """Return the rows of the trials that are finished, in the order of the plan."""
-    return _patiently(lambda: _trials(root(), run.id, run.stamp))
+    return patiently(lambda: _trials(root(), run.id, run.stamp))
 
 
 def find(run: Run, name: str) -> Json:
@@ -91,12 +91,12 @@ def find(run: Run, name: str) -> Json:
         for row in trials(run):
             if row["index"] == int(name[:9]):
                 return row
-    return _patiently(lambda: open_run(root(), run.id).trial(name))
+    return patiently(lambda: open_run(root(), run.id).trial(name))
 
 
 def play(run: Run, row: Json) -> Play:
     """Return a finished trial to read. Raises RunError where its tables cannot be read."""
-    return _patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
+    return patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
 
 
 def question(run: Run) -> str:
@@ -107,7 +107,7 @@ def question(run: Run) -> str:
 def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
     """Return the calls made for a turn, the author's first, each with the one before it by the
     same role (None for a role's first)."""
-    table, places = _patiently(
+    table, places = patiently(
         lambda: _calls(root(), run.id, run.stamp, row["trial"], row["branch"])
     )
     found = []
@@ -121,7 +121,7 @@ def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
 def blocks(run: Run, call: Json) -> list[Block]:
     """Return the blocks that a call showed, in order."""
     ids = tuple(call["blocks"] or ())
-    known = _patiently(lambda: _blocks(root(), run.id, run.stamp, ids))
+    known = patiently(lambda: _blocks(root(), run.id, run.stamp, ids))
     lost = Block("", "task", "(this block is not in the run's tables)")
     return [known.get(i, lost) for i in ids]
 
@@ -134,7 +134,7 @@ def _known(folder: RunFolder) -> Run:
     return Run(folder.id, meta, stamp)
 
 
-def _patiently(read: Callable[[], Found]) -> Found:
+def patiently(read: Callable[[], Found]) -> Found:
     """Read, and read again: a run that is being compacted moves its files under one's feet.
 
     Raises RunError where it stays unreadable. A broken Parquet file is a ValueError to pyarrow.

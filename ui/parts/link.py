@@ -29,7 +29,7 @@ SHARED = ("run", "trial", "branch")
 NAMES = {
     "runs": (),
     "scene": (*SHARED, "turn", "heard", "audience", "behind"),
-    "multiverse": (*SHARED, "left", "right", "turn"),
+    "multiverse": (*SHARED, "turn", "left", "right", "open", "colour"),
     "graph": (*SHARED, "condition", "against", "from", "to", "edge"),
     "compare": ("run", "contrast", "condition", "block"),
     "rate": ("run", "measure"),
