@@ -73,7 +73,7 @@ def read(text: str, file: str, *, own: bool = False) -> Source:
             f"{size:.1f} MB is too large: a scene or study may have {MAX_BYTES // 1000} kB",
         )
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=_FastLoader if own else _Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         what = e.problem or "cannot be read as YAML"
@@ -98,6 +98,12 @@ def read(text: str, file: str, *, own: bool = False) -> Source:
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's composer with no implicit types: scalars are read here, by the core schema."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same in C, ten times as fast, for what improv wrote: its errors have other words."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
