@@ -132,7 +132,7 @@ class _Walk:
             raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
         self._refuse_tag(node, path)
         if isinstance(node, yaml.ScalarNode):
-            return core_scalar(node.value) if node.style is None else node.value
+            return core_scalar(node.value) if not node.style else node.value
         if id(node) in self.open:
             raise _error(self.file, *place, "an alias to something it is itself inside of")
         self.open.add(id(node))
@@ -152,7 +152,7 @@ class _Walk:
                 continue
             key = key_node.value
             here = (*path, key)
-            if key == "<<" and key_node.style is None:
+            if key == "<<" and not key_node.style:
                 self._wrong(place, path, "merge keys (<<) are not part of YAML 1.2; use an alias")
                 continue
             if key in found:
