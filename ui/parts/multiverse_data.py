@@ -1,0 +1,301 @@
+"""What the Multiverse room reads: a trial's branches, their turns and scores, and in words what
+parted each from its parent.
+
+A trial's rows are read at once and kept for as long as its run does not change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from improv.record import MAIN, Json
+from improv.scene import Scene
+from improv.store import open_run
+from improv.study import merge
+from ui.parts import data
+from ui.parts.tree import World, ancestors
+
+EVER = 1_000_000_000
+_SPOKEN = ("line", "silence", "probe")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A row of a transcript, as far as this room shows it."""
+
+    turn: int
+    kind: str
+    speaker: str
+    text: str
+    aside: bool
+    edited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that a branch has otherwise than its parent: what, and the texts of it."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Multiverse:
+    """A trial and its branches: their rows by id, the trial's own first, and their own turns.
+
+    `scores` has, by measure, the mean value of each branch and turn that has one (turn None for
+    one of the whole scene).
+    """
+
+    rows: dict[str, Json]
+    own: dict[str, tuple[Said, ...]]
+    scores: dict[str, dict[tuple[str, int | None], float]]
+
+    def worlds(self) -> list[World]:
+        """Return the branches as a tree is drawn of them; the written opening is turn 0."""
+        return [
+            World(name, row["parent"], row["fork"], way(row), self._course(name))
+            for name, row in self.rows.items()
+        ]
+
+    def owned(self, branch: str) -> list[tuple[str, int, int]]:
+        """Return who owns which turns of a branch: (branch, first turn, last turn) in order."""
+        found, last = [], EVER
+        for name in ancestors(self._bare(), branch):
+            fork = self.rows[name]["fork"] if name != MAIN else -1
+            if fork < last:
+                found.append((name, fork + 1, last))
+                last = fork
+        return found[::-1]
+
+    def line(self, branch: str, *, first: int = 0, last: int = EVER) -> list[Said]:
+        """Return the turns of a branch from `first` to `last`, shared ones included."""
+        return [
+            said
+            for name, begins, ends in self.owned(branch)
+            for said in self.own.get(name, ())
+            if max(first, begins) <= said.turn <= min(last, ends)
+        ]
+
+    def parted(self, left: str, right: str) -> int:
+        """Return the last turn that two branches share."""
+        for (one, first, ends), (other, _, too) in zip(
+            self.owned(left), self.owned(right), strict=False
+        ):
+            if one != other:
+                return first - 1
+            if ends != too:
+                return min(ends, too)
+        return EVER
+
+    def lineage(self, branch: str, after: int) -> list[str]:
+        """Return the branches, oldest first, whose own turns a branch has later than `after`."""
+        return [name for name, _, last in self.owned(branch) if last > after and name != MAIN]
+
+    def last(self, branch: str) -> int:
+        """Return the last turn of a branch."""
+        return max((s.turn for s in self.line(branch)), default=0)
+
+    def begins(self, branch: str) -> int:
+        """Return the first turn that is a branch's own."""
+        own = self.own.get(branch) or ()
+        return own[0].turn if own else int(self.rows[branch]["fork"]) + 1
+
+    def value(self, measure: str, branches: Sequence[str], turn: int) -> float | None:
+        """Return the mean score of a turn over some branches, None where none has any."""
+        scored = self.scores.get(measure, {})
+        found = [
+            scored[key]
+            for branch in branches
+            for key in ((branch, turn), (branch, None))
+            if key in scored
+        ]
+        return sum(found) / len(found) if found else None
+
+    def _bare(self) -> list[World]:
+        return [World(name, row["parent"], row["fork"], "", ()) for name, row in self.rows.items()]
+
+    def _course(self, branch: str) -> tuple[tuple[int, str], ...]:
+        turns: dict[int, list[str]] = {0: []} if branch == MAIN else {}
+        for said in self.own.get(branch, ()):
+            if said.turn == 0 or said.kind in _SPOKEN:
+                turns.setdefault(said.turn, []).append(f"{said.speaker}: {said.text}")
+        return tuple((turn, "\n".join(words)) for turn, words in sorted(turns.items()))
+
+
+def multiverse(run: data.Run, trial: str) -> Multiverse:
+    """Return a trial with all its branches. Raises RunError where it cannot be read."""
+    return data.patiently(lambda: _multiverse(data.root(), run.id, run.stamp, trial))
+
+
+def grown(run: data.Run) -> dict[str, int]:
+    """Return how many branches each trial of a run has, for those that have some."""
+    return data.patiently(lambda: _grown(data.root(), run.id, run.stamp))
+
+
+def way(row: Json) -> str:
+    """Return in a few words how a branch parted from its parent, the same for all of a family."""
+    if row["branch"] == MAIN:
+        return "as it was played"
+    if row["origin"] == "regeneration":
+        return "drawn again"
+    if row["origin"] == "probe":
+        return str(row["arm"] or "a question")
+    if row["arm"]:
+        return str(row["arm"])
+    told = [f"{what}: {text}" for what, text in _told(row)]
+    return "; ".join(told) or "played on anew"
+
+
+def title(row: Json) -> str:
+    """Return what a branch is, in a sentence without a full stop."""
+    fork = row["fork"]
+    if row["branch"] == MAIN:
+        return "The scene as it was played"
+    if row["origin"] == "regeneration":
+        return f"Turn {fork + 1}, drawn again"
+    if row["origin"] == "probe":
+        return f"Asked off the record after turn {fork}"
+    after = f"after turn {fork}" if fork else "after the opening"
+    if not row["edit"]:
+        return f"Played on anew {after}"
+    return f"Changed, and played on, {after}"
+
+
+def name(row: Json) -> str:
+    """Return a name by which a branch can be told from its siblings."""
+    if row["branch"] == MAIN:
+        return "As it was played"
+    how = "" if row["origin"] in ("regeneration", "probe") else f" · {way(row)}"
+    return f"{title(row)} · {row['branch'][:6]}{how}"
+
+
+def changes(found: Multiverse, branch: str, scene: Scene | None) -> list[Change]:
+    """Return what a branch has otherwise than its parent, with what its parent had."""
+    row = found.rows[branch]
+    if row["origin"] == "probe":
+        asked = _edit(row)
+        return [Change(f"Asked of {asked.get('of', '')}", "", str(asked.get("ask", "")))]
+    past = scene.model_dump(mode="json") if scene is not None else {}
+    for older in reversed(ancestors(found._bare(), branch)[1:]):
+        past = merge(past, _patch(found.rows[older]))
+    edit, told = _edit(row), []
+    if isinstance(edit.get("line"), str):
+        at = row["fork"] + 1
+        was = [s.text for s in found.line(row["parent"], first=at, last=at) if s.kind == "line"]
+        told.append(Change(f"The line of turn {at}", " ".join(was), edit["line"]))
+    if isinstance(edit.get("move"), str):
+        moves = (past.get("author") or {}).get("moves") or {}
+        text = str(moves.get(edit["move"], edit["move"]))
+        told.append(Change(f"What happens before turn {row['fork'] + 1}", "", text))
+    for who, text in _mapping(edit.get("memory")).items():
+        told.append(Change(f"What {who} remembers", "the scene so far", str(text) or "nothing"))
+    for path, value in _leaves(_patch(row)):
+        told.append(Change(_words(path), _text(_at(past, path)), _text(value)))
+    return told
+
+
+def _told(row: Json) -> Iterator[tuple[str, str]]:
+    """Yield what an edit changes and to what, in few words."""
+    edit = _edit(row)
+    for what in ("line", "move"):
+        if isinstance(edit.get(what), str):
+            yield what, edit[what]
+    for who, text in _mapping(edit.get("memory")).items():
+        yield f"memory of {who}", str(text) or "nothing"
+    for path, value in _leaves(_patch(row)):
+        yield _words(path), _text(value)
+
+
+def _edit(row: Json) -> Json:
+    """Return a branch's edit; one that cannot be read changes nothing that could be told."""
+    try:
+        found = json.loads(row["edit"] or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _patch(row: Json) -> Json:
+    return _mapping(_edit(row).get("scene")) if row["origin"] == "branch" else {}
+
+
+def _mapping(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _leaves(patch: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in patch.items():
+        if isinstance(value, dict) and value and len(path) < 6:
+            yield from _leaves(value, (*path, str(key)))
+        else:
+            yield (*path, str(key)), value
+
+
+def _at(scene: Any, path: tuple[str, ...]) -> Any:
+    """Return what stands at a path of a scene; a cast is entered by a name."""
+    for step in path:
+        if isinstance(scene, list):
+            scene = next((c for c in scene if isinstance(c, dict) and c.get("name") == step), None)
+        else:
+            scene = scene.get(step) if isinstance(scene, dict) else None
+    return scene
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _words(path: tuple[str, ...]) -> str:
+    """Say in words what stands at a path of a scene."""
+    match path:
+        case ("cast", who, *rest):
+            return f"{who}’s {' '.join(rest) or 'part'}"
+        case ("author", *rest) if rest:
+            return f"The author’s {' '.join(rest)}"
+        case ("model", *rest):
+            return " ".join(["The model", *rest]) if rest != ["model"] else "The model"
+    return f"The scene’s {' '.join(path)}"
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _multiverse(root: str, run: str, stamp: str, trial: str) -> Multiverse:
+    folder = open_run(root, run)
+    # While a run is compacted its rows are for a moment both in the shards and in the table.
+    rows = {row["branch"]: row for row in folder.branches(trial)}
+    columns = ["branch", "turn", "seq", "kind", "speaker", "text", "aside", "cuts"]
+    own: dict[str, dict[tuple[int, int], Said]] = {}
+    for row in folder.table("turns", trial=trial, columns=columns).to_pylist():
+        edited = "edited" in (row["cuts"] or ())
+        own.setdefault(row["branch"], {})[row["turn"], row["seq"]] = Said(
+            row["turn"], row["kind"], row["speaker"], row["text"], bool(row["aside"]), edited
+        )
+    scores: dict[str, dict[tuple[str, int | None], list[float]]] = {}
+    columns = ["branch", "turn", "measure", "value"]
+    for row in folder.table("scores", trial=trial, columns=columns).to_pylist():
+        if row["value"] is not None:
+            key = (row["branch"], row["turn"])
+            scores.setdefault(row["measure"], {}).setdefault(key, []).append(row["value"])
+    return Multiverse(
+        rows,
+        {name: tuple(said for _, said in sorted(turns.items())) for name, turns in own.items()},
+        {
+            measure: {key: sum(v) / len(v) for key, v in values.items()}
+            for measure, values in sorted(scores.items())
+        },
+    )
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _grown(root: str, run: str, stamp: str) -> dict[str, int]:
+    table = open_run(root, run).table("trials", columns=["trial", "branch"]).to_pandas()
+    found = table[table["branch"] != MAIN].groupby("trial")["branch"].nunique()
+    return {str(trial): int(count) for trial, count in found.items()}
