@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.record import MAIN, Block, Json, Transcript
 from improv.scene import Scene
 from improv.store import RunFolder, list_runs, open_run
+from ui.parts.rows import Rows
 
 REFRESH = 2.0
 """Seconds after which a run that is being played is read again."""
@@ -54,7 +56,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Play:
-    """One trial as it can be read: its row, its turns, and the scene where its study has it."""
+    """One trial or branch as it can be read: its row, its turns, the shared ones included, and the
+    scene where its study has it. `scores` are of these turns, and of the scene whole."""
 
     row: Json
     transcript: Transcript
@@ -77,9 +80,16 @@ def run(name: str) -> Run:
     return _known(open_run(root(), name))
 
 
-def trials(run: Run) -> list[Json]:
+def trials(run: Run) -> Rows:
     """Return the rows of the trials that are finished, in the order of the plan."""
-    return patiently(lambda: _trials(root(), run.id, run.stamp))
+    return patiently(lambda: _trials(root(), run.id, run.stamp))[0]
+
+
+def branches(run: Run, trial: str) -> list[Json]:
+    """Return the rows of what was grown from a trial, by where it parts from its parent."""
+    grown = patiently(lambda: _trials(root(), run.id, run.stamp))[1]
+    found = [grown[i] for i in grown.places(trial=trial).tolist()]
+    return sorted(found, key=lambda r: (r["fork"], r["branch"]))
 
 
 def find(run: Run, name: str) -> Json:
@@ -87,21 +97,37 @@ def find(run: Run, name: str) -> Json:
 
     A number comes first: "2" is the beginning of some id as often as not.
     """
+    rows = trials(run)
     if name.isascii() and name.isdecimal():
-        for row in trials(run):
-            if row["index"] == int(name[:9]):
-                return row
-    return patiently(lambda: open_run(root(), run.id).trial(name))
+        at = rows.places(index=int(name[:9]))
+        if len(at):
+            return rows[int(at[0])]
+    if (place := rows.where(name)) is not None:
+        return rows[place]
+    near = [i for i, trial in enumerate(rows.column("trial")) if name and trial.startswith(name)]
+    if len(near) != 1:
+        why = "means several trials" if near else "is not a finished trial"
+        raise RunError(f"{name}: {why} of {run.id}")
+    return rows[near[0]]
 
 
 def play(run: Run, row: Json) -> Play:
-    """Return a finished trial to read. Raises RunError where its tables cannot be read."""
+    """Return a finished trial or branch to read. Raises RunError where its tables cannot be
+    read."""
     return patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
 
 
 def question(run: Run) -> str:
     """Return what the run's study asks, or says about itself."""
     return _study(root(), run.id)[0]
+
+
+def verdicts(run: Run, play: Play, turn: int | None) -> list[Json]:
+    """Return what judges said of a turn, or of the whole scene, without the lines planted there."""
+    trial, branch = play.row["trial"], play.row["branch"]
+    whose = _owners(play.transcript).get(turn, branch) if turn is not None else branch
+    found = patiently(lambda: _verdicts(root(), run.id, run.stamp, trial))
+    return [v for v in found if v["turn"] == turn and v["branch"] == whose]
 
 
 def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
@@ -126,9 +152,15 @@ def blocks(run: Run, call: Json) -> list[Block]:
     return [known.get(i, lost) for i in ids]
 
 
+_CHANGING = ("trials", "scores", "verdicts")
+
+
 def _known(folder: RunFolder) -> Run:
     meta = folder.meta()
     stamp = f"{meta.get('status')} {meta.get('ended')} {meta.get('created')}"
+    # A scoring, or a branch that grows, changes a run that is over.
+    for info in folder.fs.get_file_info([f"{folder.path}/{name}.parquet" for name in _CHANGING]):
+        stamp += f" {info.mtime_ns}"
     if meta.get("status") == "playing":
         stamp += f" {int(time.time() / REFRESH)}"
     return Run(folder.id, meta, stamp)
@@ -154,23 +186,67 @@ def _at(table: Any, place: int) -> Json:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _trials(root: str, run: str, stamp: str) -> list[Json]:
-    rows: list[Json] = open_run(root, run).table("trials").to_pylist()
+def _trials(root: str, run: str, stamp: str) -> tuple[Rows, Rows]:
+    """Return the trials of a run, and what was grown from them."""
+    rows = Rows(open_run(root, run).table("trials"))
+    keys = list(zip(rows.column("trial"), rows.column("branch"), strict=True))
     # While a run is compacted its rows are for a moment both in the shards and in the table.
-    return list({row["trial"]: row for row in rows if row["branch"] == MAIN}.values())
+    last = {key: i for i, key in enumerate(keys)}
+    main = np.array([i for (_, branch), i in last.items() if branch == MAIN], np.int64)
+    grown = np.array([i for (_, branch), i in last.items() if branch != MAIN], np.int64)
+    return (rows if len(main) == len(rows) else rows.take(main)), rows.take(grown)
+
+
+def _row(root: str, run: str, stamp: str, trial: str, branch: str) -> Json:
+    main, grown = _trials(root, run, stamp)
+    rows = main if branch == MAIN else grown
+    found = rows.places(trial=trial, branch=branch)
+    if not len(found):
+        raise RunError(f"{run}: trial {trial} has no branch {branch}")
+    return rows[int(found[-1])]
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
     folder = open_run(root, run)
-    row = next(r for r in folder.branches(trial) if r["branch"] == branch)
+    row = _row(root, run, stamp, trial, branch)
     transcript = folder.transcript(trial, branch)
     if row["turns"] and not transcript.turns:
         # The store passes over what is torn; a page must not show it as a silent scene.
         raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
-    scores = folder.table("scores", trial=trial).to_pylist()
     scene = _study(root, run)[1].get((row["scene"], row["condition"]))
-    return Play(row, transcript, scene, [s for s in scores if s["branch"] == branch])
+    found = folder.table("scores", trial=trial).to_pylist()
+    return Play(row, transcript, scene, _own(found, transcript, _probes(root, run, stamp, trial)))
+
+
+def _owners(transcript: Transcript) -> dict[int, str]:
+    """Return whose own each turn of a branch is: its own, or that of one that it grew from."""
+    return {t.turn: t.branch for t in transcript.turns}
+
+
+def _probes(root: str, run: str, stamp: str, trial: str) -> dict[str, str]:
+    """Return each probe of a trial with the branch that it was put to."""
+    grown = _trials(root, run, stamp)[1]
+    found = (grown[i] for i in grown.places(trial=trial, origin="probe").tolist())
+    return {row["branch"]: row["parent"] for row in found}
+
+
+def _own(scores: list[Json], transcript: Transcript, probes: Mapping[str, str]) -> list[Json]:
+    """Return the scores of a branch's turns, the shared ones included. What a probe answered is a
+    score of the branch, and the turn, that it was put to."""
+    owners, branch = _owners(transcript), transcript.branch
+    found = []
+    for score in scores:
+        whose = branch if score["turn"] is None else owners.get(score["turn"], branch)
+        if score["branch"] == branch or probes.get(score["branch"], score["branch"]) == whose:
+            found.append(score)
+    return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _verdicts(root: str, run: str, stamp: str, trial: str) -> list[Json]:
+    rows: list[Json] = open_run(root, run).table("verdicts", trial=trial).to_pylist()
+    return [v for v in rows if not v["measure"].startswith("calibration:")]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -197,9 +273,12 @@ def _calls(
     """
     table = open_run(root, run).table("calls", trial=trial)
     turns, roles, branches = (table[c].to_pylist() for c in ("turn", "role", "branch"))
+    owners = _owners(_play(root, run, stamp, trial, branch).transcript)
     # Rows of other branches keep their place and match no turn.
     rows = zip(turns, roles, branches, strict=True)
-    return table, [(turn if at == branch else -1, role) for turn, role, at in rows]
+    return table, [
+        (turn if at == owners.get(turn, branch) else -1, role) for turn, role, at in rows
+    ]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 from improv.errors import RunError
 from improv.record import Json
 from ui.parts import data, link, notices
+from ui.parts.rows import Rows
 from ui.parts.text import label, one_line, safe
 
 WINDOW = 200
@@ -21,6 +24,8 @@ SIDE_BY_SIDE = 4
 """Conditions of a block that are offered as buttons; more become a list."""
 
 _ALL = "all"
+_OTHER = {"branch": "", "marks": ""}
+"""What another trial does not share: its branches, and what was marked in it."""
 
 
 def choose_run(runs: Sequence[data.Run]) -> data.Run:
@@ -45,36 +50,39 @@ def choose_run(runs: Sequence[data.Run]) -> data.Run:
     return chosen
 
 
-def choose_trial(run: data.Run, rows: Sequence[Json]) -> Json:
+def choose_trial(run: data.Run, rows: Rows) -> Json:
     """Let the reader choose a trial, filtered by scene and condition if there are several."""
     wanted = link.get("trial")
-    chosen = next((r for r in rows if r["trial"] == wanted), None)
+    place = rows.where(wanted) if wanted else None
+    chosen = rows[place] if place is not None else None
     if wanted and chosen is None:
         try:
             chosen = data.find(run, wanted)
         except RunError:
             notices.no_such_trial(run, wanted)
-            link.put(turn="", behind="")
-    scene = _filter("Scene", "scene", [r["scene"] for r in rows], _titles(rows))
-    condition = _filter("Condition", "condition", [r["condition"] for r in rows], {})
-    fitting = [
-        r for r in rows if scene in (_ALL, r["scene"]) and condition in (_ALL, r["condition"])
-    ]
+            link.put(turn="", behind="", branch="")
+    scene = _filter("Scene", "scene", rows.distinct("scene"), _titles(rows))
+    condition = _filter("Condition", "condition", rows.distinct("condition"), {})
+    asked = {"scene": scene, "condition": condition}
+    fitting = rows.places(**{name: value for name, value in asked.items() if value != _ALL})
     if chosen is None:
-        chosen = (fitting or rows)[0]
+        chosen = rows[int(fitting[0]) if len(fitting) else 0]
     link.put(trial=chosen["trial"])
-    _trial_list(chosen, fitting or [chosen])
+    _trial_list(chosen, rows, fitting)
     return chosen
 
 
-def about(run: data.Run, rows: Sequence[Json]) -> None:
+def about(run: data.Run, rows: Rows) -> None:
     """Draw what there is to know of the run, at the foot of the sidebar."""
     asks = data.question(run)
-    failed = sum(r["status"] == "failed" for r in rows)
+    failed = rows.column("status").count("failed")
     facts = [
         ("Played by", _players(run)),
-        ("Trials", f"{len(rows)} of {run.planned}" if len(rows) < run.planned else f"{len(rows)}"),
-        ("Failed", str(failed)),
+        (
+            "Trials",
+            f"{len(rows):,} of {run.planned:,}" if len(rows) < run.planned else f"{len(rows):,}",
+        ),
+        ("Failed", f"{failed:,}"),
         ("Begun", str(run.meta.get("created", "")).replace("T", " ").removesuffix("Z")),
     ]
     shown = "".join(
@@ -92,10 +100,10 @@ def about(run: data.Run, rows: Sequence[Json]) -> None:
         st.html(f'<p class="asks">{safe(asks)}</p><dl class="facts">{shown}</dl>{small}')
 
 
-def strip(run: data.Run, rows: Sequence[Json], play: data.Play) -> None:
+def strip(run: data.Run, rows: Rows, play: data.Play) -> None:
     """Draw the strip over a scene: what it is in its study, the way to its siblings, the margin."""
     row = play.row
-    siblings = [r for r in rows if r["block"] == row["block"]]
+    siblings = list(rows.take(rows.places(block=row["block"])))
     status = "failed" if row["status"] == "failed" else row["status"]
     facts = [
         ("Condition", row["condition"]),
@@ -145,13 +153,12 @@ def _players(run: data.Run) -> str:
     return ", ".join(names) or "unknown"
 
 
-def _titles(rows: Sequence[Json]) -> dict[str, str]:
-    return {r["scene"]: r["title"] for r in rows}
+def _titles(rows: Rows) -> dict[str, str]:
+    return dict(zip(rows.column("scene"), rows.column("title"), strict=True))
 
 
-def _filter(name: str, key: str, values: Sequence[str], titles: dict[str, str]) -> str:
+def _filter(name: str, key: str, distinct: list[str], titles: dict[str, str]) -> str:
     """Offer a filter where there is something to filter, and return what it lets through."""
-    distinct: list[str] = list(dict.fromkeys(values))
     if len(distinct) < 2:
         return _ALL
     picked = st.sidebar.selectbox(
@@ -161,15 +168,15 @@ def _filter(name: str, key: str, values: Sequence[str], titles: dict[str, str]) 
     return str(picked)
 
 
-def _trial_list(chosen: Json, fitting: Sequence[Json]) -> None:
-    at = next((i for i, r in enumerate(fitting) if r["trial"] == chosen["trial"]), 0)
-    shown = list(fitting[max(0, at - WINDOW) : at + WINDOW + 1])
-    if chosen not in shown:
+def _trial_list(chosen: Json, rows: Rows, fitting: npt.NDArray[np.int64]) -> None:
+    at = int(np.searchsorted(fitting, rows.where(chosen["trial"]) or 0))
+    shown = list(rows.take(fitting[max(0, at - WINDOW) : at + WINDOW + 1]))
+    if all(r["trial"] != chosen["trial"] for r in shown):
         shown.insert(0, chosen)
     by_id = {r["trial"]: r for r in shown}
     st.session_state["trial"] = chosen["trial"]
     st.sidebar.selectbox(
-        f"Trial ({len(fitting)})" if len(fitting) > 1 else "Trial", list(by_id), key="trial",
+        f"Trial ({len(fitting):,})" if len(fitting) > 1 else "Trial", list(by_id), key="trial",
         on_change=_trial_chosen, format_func=lambda t: _trial_name(by_id[t]),
     )  # fmt: skip
     if len(fitting) > len(shown):
@@ -188,29 +195,29 @@ def _trial_name(row: Json) -> str:
 
 def _run_chosen() -> None:
     st.session_state["playing"] = False
-    link.go(run=st.session_state["run"], trial="", turn=0, heard=False, behind=False)
+    link.go(run=st.session_state["run"], trial="", turn=0, heard=False, behind=False, **_OTHER)
 
 
 def _trial_chosen() -> None:
     st.session_state["playing"] = False
-    link.go(trial=st.session_state["trial"], turn=0, heard=False)
+    link.go(trial=st.session_state["trial"], turn=0, heard=False, **_OTHER)
 
 
 def _filtered() -> None:
     st.session_state["playing"] = False
-    link.go(trial="", turn=0, heard=False)
+    link.go(trial="", turn=0, heard=False, **_OTHER)
 
 
 def _number_typed(key: str) -> None:
     st.session_state["playing"] = False
-    link.go(trial=str(st.session_state[key]), turn=0, heard=False)
+    link.go(trial=str(st.session_state[key]), turn=0, heard=False, **_OTHER)
 
 
 def _sibling_chosen() -> None:
     """Go to the same turn of the sibling: that is what one wants to compare."""
     if st.session_state["sibling"]:
         st.session_state["playing"] = False
-        link.go(trial=st.session_state["sibling"])
+        link.go(trial=st.session_state["sibling"], **_OTHER)
 
 
 def _margin_turned() -> None:

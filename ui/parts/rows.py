@@ -1,0 +1,67 @@
+"""Many rows of a table, of which few are looked at: columns stay columns until a row is asked for.
+
+A run of fifty thousand trials is a million values; unpacked as dicts they would take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from improv.record import Json
+
+Places = npt.NDArray[np.int64]
+
+
+class Rows(Sequence[Json]):
+    """The rows of an Arrow table as a sequence of dicts, each made when it is looked at."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self._columns: dict[str, list[Any]] = {}
+        self._where: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Json: ...
+    @overload
+    def __getitem__(self, at: slice) -> Rows: ...
+    def __getitem__(self, at: int | slice) -> Json | Rows:
+        if isinstance(at, slice):
+            return self.take(np.arange(len(self))[at])
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        row: Json = self.table.slice(at % len(self), 1).to_pylist()[0]
+        return row
+
+    def take(self, places: Places) -> Rows:
+        """Return the rows that stand at these places, in this order."""
+        return Rows(self.table.take(places))
+
+    def column(self, name: str) -> list[Any]:
+        """Return a column's values, which are kept."""
+        if name not in self._columns:
+            self._columns[name] = self.table[name].to_pylist()
+        return self._columns[name]
+
+    def distinct(self, name: str) -> list[Any]:
+        """Return the values of a column, each once, in the order of their first row."""
+        return list(dict.fromkeys(self.column(name)))
+
+    def places(self, **wanted: object) -> Places:
+        """Return where the rows stand whose columns have these values."""
+        fits = np.ones(len(self), bool)
+        for name, value in wanted.items():
+            fits &= np.fromiter((v == value for v in self.column(name)), bool, len(self))
+        return np.flatnonzero(fits)
+
+    def where(self, trial: str) -> int | None:
+        """Return where the (last) row of a trial stands."""
+        if self._where is None:
+            self._where = {t: i for i, t in enumerate(self.column("trial"))}
+        return self._where.get(trial)
