@@ -63,12 +63,13 @@ def _trial(run: data.Run, row: Json, found: Multiverse, scene: Scene | None) -> 
     _head(row, found)
     fresh = [b for b in grow.fresh(run, row["trial"]) if b in found.rows]
     _chart(row, found, branch, turn, (left, right) if pair else (), fresh)
+    if pair:
+        with st.container(key="pair"):
+            _both(found, left, right, turn, scene)
+        return
     reading, growing = st.columns([11, 6], gap="large")
     with reading, st.container(key="reading"):
-        if pair:
-            _both(found, left, right, turn, scene)
-        else:
-            _leaf(run, row, found, branch, turn, scene)
+        _leaf(run, row, found, branch, turn, scene)
     with growing, st.container(key="growing"):
         grow.panel(run, row, found, branch, turn, scene)
 

@@ -16,7 +16,7 @@ from ui.parts.text import SHOWN, clipped, safe
 
 COMPARED = 2_000
 """Characters of two lines that are compared word by word; longer ones are only shown."""
-ALIKE = 0.3
+ALIKE = 0.5
 """Lines less alike than this are two lines, and not one that was changed."""
 
 
@@ -71,7 +71,7 @@ def both(
             _cell(found, words, colours) for found, words in zip((one, other), marked, strict=True)
         ]
         if same:
-            cells = [cells[0], '<td class="same"><p class="quiet">the same</p></td>']
+            cells = [cells[0].replace("<td>", '<td colspan="2">', 1)]
         here = ' class="here"' if number == turn else ""
         rows.append(f'<tr{here}><th scope="row">{number or "opening"}</th>{"".join(cells)}</tr>')
     titles = "".join(f'<th scope="col">{safe(head)}</th>' for head in heads)

@@ -116,20 +116,17 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
     points = [_point(p, found, seen) for p in tree.points]
     small = [p | {"label": p["label"] | {"width": 90}} for p in points]
     axis = {
-        "type": "value", "min": -0.4, "max": last + 0.4, "position": "top",
+        "type": "value", "min": 0, "max": max(last, 1), "position": "top",
         "interval": max(1, round(last / 16)), "name": "turn", "nameLocation": "start",
-        "nameGap": 4, "nameTextStyle": {"color": ink.faint, "padding": [0, 0, 28, 0]},
+        "nameGap": 12, "nameTextStyle": {"color": ink.faint, "padding": [0, 0, 30, 0]},
         "axisLine": {"show": False}, "axisTick": {"show": False},
-        "axisLabel": {"color": ink.faint, "showMinLabel": False, "showMaxLabel": False},
-        "splitLine": {
-            "showMinLine": False, "showMaxLine": False,
-            "lineStyle": {"color": ink.rule, "opacity": 0.55},
-        },
+        "axisLabel": {"color": ink.faint},
+        "splitLine": {"lineStyle": {"color": ink.rule, "opacity": 0.55}},
     }  # fmt: skip
     option = {
         "animation": False,
         "textStyle": {"fontFamily": ink.serif},
-        "grid": {"left": 44, "right": RIGHT, "top": 34, "bottom": 14},
+        "grid": {"left": 52, "right": RIGHT, "top": 34, "bottom": 14},
         "xAxis": axis,
         "yAxis": {"type": "value", "inverse": True, "show": False, "min": -0.7,
                   "max": tree.rows - 0.3},
@@ -144,18 +141,18 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
                 "silent": True, "z": 1, "data": _edges(tree, found, seen),
             },
             {
-                "type": "scatter", "z": 3, "selectedMode": "single", "cursor": "pointer",
+                "type": "scatter", "z": 3, "clip": False, "selectedMode": "single", "cursor": "pointer",
                 "select": {"itemStyle": {"borderColor": ink.paper}},
                 "labelLayout": {"hideOverlap": False}, "data": points,
             },
             {
-                "type": "scatter", "z": 2, "silent": True, "tooltip": {"show": False},
+                "type": "scatter", "z": 2, "clip": False, "silent": True, "tooltip": {"show": False},
                 "data": [_ring(tree, *mark, ink) for mark in marks],
             },
         ],
     }  # fmt: skip
     narrow = {
-        "grid": {"left": 20, "right": 104, "top": 34, "bottom": 14},
+        "grid": {"left": 40, "right": 104, "top": 34, "bottom": 14},
         "series": [{}, {"data": small}, {}],
     }
     wide = {"grid": option["grid"], "series": [{}, {"data": points}, {}]}
