@@ -92,7 +92,7 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
     assert found["sloppy against careful"].rejected
     # Fewer blocks than planned is said, and so is whose lines these are.
     assert sloppy.analysis.plan is not None
-    assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 were played" in result
+    assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 played" in result
     assert "what is found here was planted" in page
     hashes = re.findall(rf"\| ([^|]+) \| {sloppy.analysis.plan.hash} \|", page)
     assert hashes == ["hash of this plan", "hash stored before the first call"]

@@ -126,7 +126,7 @@ def test_nothing_is_known_of_nothing(scenes: list[list[list[float | None]]]) -> 
 def test_one_scene_has_rates_without_intervals() -> None:
     found = fit([[[1, 1, 0, 1]]], seed=1)
     assert found.alpha.value == 0.5 and math.isnan(found.alpha.low)
-    assert found.alpha.why == "no interval from 1 of scenes"
+    assert found.alpha.why == "no interval from so few scenes"
 
 
 def by_all_paths(sequence: list[float | None], a: Absorption, beta: float) -> float:

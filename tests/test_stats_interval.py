@@ -98,7 +98,7 @@ def test_a_vector_has_an_interval_for_each_number() -> None:
 def test_one_cluster_has_a_value_and_no_interval() -> None:
     [one] = bootstrap_sums([[3.0, 4.0]], rate, seed=1)
     assert one.value == 0.75 and math.isnan(one.low) and math.isnan(one.high)
-    assert one.why == "no interval from 1 of scenes"
+    assert one.why == "no interval from so few scenes"
     slow = cluster_bootstrap([3.0], lambda v: float(np.mean(v)), seed=1)
     assert slow.value == 3 and math.isnan(slow.low)
 

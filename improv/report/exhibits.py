@@ -11,7 +11,7 @@ from improv.report import chart
 from improv.report.chart import Line, Mark
 from improv.report.material import Material
 from improv.report.page import Page
-from improv.report.said import number, shown, units
+from improv.report.said import counted, number, shown, units
 from improv.stats.contrast import Contrast
 
 
@@ -106,26 +106,27 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
     if found.slopes:
         page.table(
             ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
-            [(name, shown(e), f"{e.n} {e.unit}") for name, e in found.slopes],
+            [(name, shown(e), counted(e)) for name, e in found.slopes],
         )
 
 
 def _absorbing(page: Page, found: Analysis) -> None:
-    """Tell whether the way back is closed, over the sensitivities that planted lines allow."""
+    """Tell whether the way back is closed, over the errors that planted lines allow a judge."""
     grids = [(cell, grid) for cell, grid in found.absorptions if grid]
     if not grids:
         return
     page.say(
         "The rates above are those of the judge's labels as they stand, and a judge that misses "
         "lines makes returns out of nothing. Is the opposite absorbing (β = 0)? A hidden chain "
-        "with the judge's errors taken out, at each sensitivity that its planted lines allow; only "
-        "what holds at all of them may be said. Nobody planned this: it is exploratory."
+        "with the judge's errors taken out, as calibrated and at the ends of what its planted "
+        "lines allow; only what holds at all of them may be said. Nobody planned this: it is "
+        "exploratory."
     )
-    levels = [f"p at Se {a.sensitivity:.2f}" for a in grids[0][1]]
+    levels = [f"p at Se {a.sensitivity:.2f}, Sp {a.specificity:.2f}" for a in grids[0][1]]
     page.table(
-        ["condition", "naive β", "β [interval], Se as calibrated", *levels],
+        ["condition", "naive β", "β [interval], judge as calibrated", *levels],
         [
-            (cell, number(grid[0].naive), shown(grid[len(grid) // 2].beta),
+            (cell, number(grid[0].naive), shown(grid[0].beta),
              *(number(a.p) for a in grid))
             for cell, grid in grids
         ],

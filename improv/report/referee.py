@@ -16,7 +16,7 @@ from improv.report.accounts import cost, exposed, exposure, missing, reproduce, 
 from improv.report.exhibits import contrasts, explored, judging, pictures
 from improv.report.material import Material
 from improv.report.page import Page
-from improv.report.said import p_said, shown, units
+from improv.report.said import counted, p_said, shown, units
 from improv.stats.contrast import Contrast
 
 PUPPET = "puppet"
@@ -106,7 +106,7 @@ def _shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
     if most >= plan.blocks:
         return ""
     return (
-        f"{plan.blocks} blocks were planned and {most} were played: intervals are wider than "
+        f"{plan.blocks} blocks were planned and {most} played: intervals are wider than "
         "planned, and effects of the size that the plan was made for may be missed."
     )
 
@@ -210,16 +210,13 @@ def _controls(page: Page, found: Analysis) -> None:
     if found.mute:
         page.note("Not shown: no judge could tell.")
         return
-    said = {True: "held", False: "did not hold", None: "cannot be told"}
+    said = {True: "held", False: "not shown to hold", None: "cannot be told"}
     page.table(
         ["control", "what must hold", "found", "units", "verdict"],
-        [
-            (c.name, c.what, shown(c.estimate), f"{c.estimate.n} {c.estimate.unit}", said[c.held])
-            for c in checks
-        ],
+        [(c.name, c.what, shown(c.estimate), counted(c.estimate), said[c.held]) for c in checks],
     )
     if any(c.held is not True for c in checks):
         page.note(
-            "A control that did not hold, or that so few units cannot tell, is a reason to doubt "
-            "the result above."
+            "A control that is not shown to hold is a reason to doubt the result above; where its "
+            "interval is wide, it says no more than that units are few."
         )

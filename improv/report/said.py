@@ -31,5 +31,10 @@ def p_said(p: float, what: str = "") -> str:
     return f"{name} < .001" if p < 0.001 else f"{name} = {number(p)}"
 
 
+def counted(e: Estimate) -> str:
+    """Return how many units of replication an estimate is made of."""
+    return f"{e.n} {e.unit.removesuffix('s') if e.n == 1 else e.unit}"
+
+
 def units(c: Contrast) -> str:
-    return f"{c.estimate.n} {c.estimate.unit}"
+    return counted(c.estimate)

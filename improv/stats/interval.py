@@ -26,6 +26,8 @@ UNDEFINED = 0.1
 """The largest share of resamples that may be undefined where an interval is still given."""
 CELLS = 4_000_000
 """How many picks of clusters are in memory at a time."""
+MANY = 1000
+"""Clusters from which on those that are alike are drawn together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,17 @@ def bootstrap_sums(
 
 
 def resampled_totals(table: Array, draws: int, seed: int) -> Array:
-    """Return the totals of `draws` resamples of the rows of `table`: (n, k) to (draws, k)."""
+    """Return the totals of `draws` resamples of the rows of `table`: (n, k) to (draws, k).
+
+    Of many clusters most are alike (so many breaks in so many lines): how often each kind is
+    drawn is multinomial as well, and takes a fiftieth of the time.
+    """
     n = len(table)
     rng = np.random.default_rng(seed)
+    if n > MANY:
+        kinds, alike = np.unique(table, axis=0, return_counts=True)
+        if len(kinds) * 8 < n:
+            return np.asarray(rng.multinomial(n, alike / n, size=draws) @ kinds, dtype=np.float64)
     found = []
     for start in range(0, draws, rows := max(1, CELLS // n)):
         part = min(rows, draws - start)
@@ -219,7 +229,7 @@ def _percentiles(whole: Array, values: Array, n: int, level: float, unit: str) -
         if math.isnan(value):
             why = "cannot be computed from these data"
         elif n < 2:
-            why = f"no interval from {n} of {unit}"
+            why = f"no interval from so few {unit}"
         elif math.isnan(low):
             why = f"undefined in more than {UNDEFINED:.0%} of the resamples"
         if math.isnan(value):
