@@ -20,7 +20,7 @@ STAIR = [
     "playing",
     "authoring",
     "source scene scrub",
-    "line hearing edit plan predicate",
+    "line hearing edit plan predicate folio",
     "study",
     "trial",
     "branch tables budget",
@@ -57,6 +57,7 @@ STAIR = [
 # Those that only read: what each may import, whatever the stair allows.
 READERS = {
     "estimate": "errors record scene trial branch prompt puppet model stage relive",
+    "folio": "record scene scrub",
     "measure": "errors record scene line hearing predicate",
     "stats": "errors record",
     "graph": "errors record stats",
@@ -66,7 +67,7 @@ READERS = {
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub lock study trial store measure stats graph "
-    "plan unit curves judged analysis ledger reading report relive branch",
+    "plan unit curves judged analysis ledger reading report relive branch folio",
 }
 
 # Nobody imports these, though they may import almost anything.

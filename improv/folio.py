@@ -1,0 +1,216 @@
+"""A scene as a document to keep, to print, or to give to actors: Fountain, Markdown, JSON. Pure.
+
+Fountain is the plain text that screenwriting programs read (https://fountain.io/syntax). What a
+model wrote is text in all three: nothing in it becomes a heading, a link, a note or a cue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+
+import orjson
+
+from improv.record import Act, Json, Turn
+from improv.scene import Scene
+from improv.scrub import visible
+
+_EMPHASIS = re.compile(r"([\\*_])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$&])")
+_LIST = re.compile(r"^(\s*)([-+=!:]|\d+(?=[.)]))", re.MULTILINE)
+SEAM = "from here on, improvised"
+
+
+@dataclass(frozen=True)
+class Folio:
+    """A scene as it was played, and what there is to say of it.
+
+    `facts` stand on the title page (run, trial, condition and such). Without the `margin` it is
+    what an audience had: no acts of the author, nothing off the record, no scores. `broken` says
+    why a scene broke off.
+    """
+
+    title: str
+    turns: Sequence[Turn]
+    scene: Scene | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    scores: Sequence[Json] = ()
+    margin: bool = True
+    broken: str = ""
+
+    @property
+    def shown(self) -> list[Turn]:
+        return [t for t in self.turns if self.margin or not t.off_record]
+
+    @property
+    def setting(self) -> str:
+        parts = (self.scene.place, self.scene.time) if self.scene is not None else ()
+        return _flat(" ".join(p for p in parts if p))
+
+
+def fountain(folio: Folio) -> str:
+    """Return the scene as Fountain; what belongs to the margin stands in notes, `[[...]]`."""
+    scene = folio.scene
+    pairs = {"Title": folio.title, "Credit": scene.form if scene is not None else ""}
+    told = "; ".join(f"{name}: {value}" for name, value in folio.facts.items() if value)
+    page = [f"{n}: {_flat(v)}" for n, v in {**pairs, "Notes": told}.items() if v]
+    parts = ["\n".join(page)]
+    if folio.setting:
+        parts.append(f".{folio.setting}")
+    if scene is not None:
+        parts.append(f"= {_flat(scene.premise)}")
+    for turn, seam in _with_seam(folio.shown):
+        if seam:
+            parts.append(f"> {SEAM} <")
+        if folio.margin:
+            parts += [_note(_head(act), act.text) for act in turn.acts]
+        parts.append(_fountain_turn(turn))
+    parts.append("> the scene breaks off here <" if folio.broken else "> end of the scene <")
+    if folio.broken and folio.margin:
+        parts.append(_note("Broke off", folio.broken))
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def markdown(folio: Folio) -> str:
+    """Return the scene as Markdown (CommonMark)."""
+    scene = folio.scene
+    parts = [f"# {_plain(_flat(folio.title))}"]
+    if scene is not None:
+        parts.append(f"*{_plain(_flat(scene.form))}*")
+    if folio.setting:
+        parts.append(_plain(folio.setting))
+    told = "\n".join(
+        f"- {_plain(_flat(name))}: {_plain(_flat(value))}"
+        for name, value in folio.facts.items()
+        if value
+    )
+    parts.append(told)
+    if scene is not None:
+        parts.append(_plain(scene.premise))
+    for turn, seam in _with_seam(folio.shown):
+        if seam:
+            parts.append(f"---\n\n*{SEAM}*")
+        if folio.margin:
+            parts += [_quoted(_head(act), act.text) for act in turn.acts]
+        parts.append(_markdown_turn(turn))
+    parts.append("*the scene breaks off here*" if folio.broken else "*end of the scene*")
+    if folio.broken and folio.margin:
+        parts.append(_quoted("Broke off", folio.broken))
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def document(folio: Folio) -> bytes:
+    """Return the scene as JSON: `title`, `facts`, `turns`, and with the margin `scores`."""
+    turns = [asdict(t) for t in folio.shown]
+    whole: Json = {"title": folio.title, "facts": dict(folio.facts), "turns": turns}
+    if folio.margin:
+        whole |= {"broken": folio.broken, "scores": list(folio.scores)}
+    else:
+        for turn in turns:
+            for private in ("acts", "raw", "cuts"):
+                del turn[private]
+    return orjson.dumps(whole, option=orjson.OPT_INDENT_2)
+
+
+def _with_seam(turns: Sequence[Turn]) -> Iterator[tuple[Turn, bool]]:
+    """Yield each turn, and whether it is the first that was improvised after a written opening."""
+    opened = bool(turns) and turns[0].turn == 0
+    for number, (improvised, rows) in enumerate(groupby(turns, key=lambda t: t.turn > 0)):
+        for at, turn in enumerate(rows):
+            yield turn, improvised and opened and number == 1 and at == 0
+
+
+def _head(act: Act) -> str:
+    match act.kind:
+        case "note":
+            return f"Note to {act.to}"
+        case "cue":
+            return f"Cues {act.to}"
+        case "move":
+            return f"Move, {act.to}" if act.to else "Move: none, at its moment"
+        case "end":
+            return "Ends the scene"
+        case "unread":
+            return "The author’s reply could not be read"
+        case "nothing":
+            return "The author lets it run"
+
+
+def _private(turn: Turn) -> str:
+    """Say what kind of thing off the record a turn is."""
+    who = "The author" if turn.speaker == "author" else turn.speaker
+    does = {"envelope": "seals", "probe": "answers, off the record"}
+    return f"{who} {does.get(turn.kind, 'writes down')}"
+
+
+# -- Fountain
+
+
+def _fountain_turn(turn: Turn) -> str:
+    if turn.off_record:
+        return _note(_private(turn), turn.text)
+    if turn.kind == "direction":
+        # Forced, or a direction in capitals would be a cue, and one with a colon a transition.
+        return "\n".join(f"!{line}" for line in _spoken(turn.text).splitlines() if line.strip())
+    cue = [f"@{_flat(turn.speaker)}"]
+    if turn.aside:
+        to = " and ".join(turn.heard_by)
+        cue.append(f"(aside{f', to {_flat(to)}' if to else ''})")
+    said = "(says nothing)" if turn.kind == "silence" else _spoken(turn.text)
+    # An empty line would end the speech; two spaces keep it.
+    return "\n".join([*cue, *(line.rstrip() or "  " for line in said.split("\n"))])
+
+
+def _spoken(text: str) -> str:
+    return _no_marks(_EMPHASIS.sub(r"\\\1", visible(text).strip()))
+
+
+def _note(head: str, text: str) -> str:
+    body = f"{head}: {text}" if text else head
+    flat = _no_marks(_flat(body))
+    return f"[[{flat}{' ' if flat.endswith(']') else ''}]]"
+
+
+def _no_marks(text: str) -> str:
+    """Part what would open or close a note, or cut a piece out: Fountain has no way to write it."""
+    text = re.sub(r"\[(?=\[)", "[ ", text)
+    text = re.sub(r"\](?=\])", "] ", text)
+    return text.replace("/*", "/ *").replace("*/", "* /")
+
+
+def _flat(text: str) -> str:
+    return " ".join(visible(text).split())
+
+
+# -- Markdown
+
+
+def _markdown_turn(turn: Turn) -> str:
+    if turn.off_record:
+        return _quoted(_private(turn), turn.text)
+    if turn.kind == "direction":
+        return "\n>\n".join(f"> *{_plain(p)}*" for p in _flat_lines(turn.text))
+    name = f"**{_plain(_flat(turn.speaker))}**"
+    if turn.aside:
+        to = " and ".join(turn.heard_by)
+        name += f" *(aside{f', to {_plain(_flat(to))}' if to else ''})*"
+    said = "*says nothing*" if turn.kind == "silence" else _plain(turn.text)
+    return f"{name}: {said}"
+
+
+def _quoted(head: str, text: str) -> str:
+    body = f": {_plain(_flat(text))}" if text else ""
+    return f"> **{_plain(_flat(head))}**{body}"
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown would read, and keep lines apart without a paragraph's end."""
+    escaped = _LIST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", "\n".join(_flat_lines(text))))
+    escaped = re.sub(r"^(\s*)\\(\d+)(?=[.)])", r"\1\2\\", escaped, flags=re.MULTILINE)
+    return escaped.replace("\n", "  \n")
+
+
+def _flat_lines(text: str) -> list[str]:
+    return [flat for line in visible(text).splitlines() if (flat := " ".join(line.split()))]

@@ -1,0 +1,135 @@
+"""A scene as a document: what screenwriting programs, Markdown readers and scripts read in it."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+import pytest
+
+from improv.folio import Folio, document, fountain, markdown
+from improv.record import MAIN, Act, Turn
+from improv.study import load_scene
+
+HOSTILE = (
+    "# INT. BARN\n\nMARA\n[[gone]] /* cut */ *loud* _low_ <b>&</b> ![p](http://x/p.png)\n"
+    "- one\n1. two\n=== \u202e"
+)
+KIND = Act("note", "Eliseo", "Be [[kind]].")
+
+
+def turn(number: int, kind: str, who: str, text: str, **more: object) -> Turn:
+    return Turn("t", MAIN, number, more.pop("seq", 0), kind, who, text, **more)  # type: ignore[arg-type]
+
+
+TURNS = [
+    turn(0, "direction", "", "THE DOOR BURSTS OPEN TO:"),
+    turn(0, "written", "Rufina", "Sit down.", seq=1),
+    turn(1, "line", "Eliseo", HOSTILE, raw="ELISEO: x", acts=(KIND,)),
+    turn(2, "silence", "Rufina", ""),
+    turn(
+        3, "line", "Rufina", "Only you.", aside=True, heard_by=("Eliseo",), acts=(Act("nothing"),)
+    ),
+    turn(3, "memory", "Rufina", "He took the soup.", seq=1),
+]  # fmt: skip
+FOLIO = Folio("Fair, Turning Finer", TURNS, load_scene("cold-pass"), {"Run": "r1", "Trial": "t"})
+
+
+def elements(text: str) -> list[tuple[str, str]]:
+    """Read Fountain by its rules, as far as this goes: (kind, text) of each element."""
+    found = []
+    for block in re.split(r"\n\n", text.split("\n\n", 1)[1].strip("\n")):
+        first, _, rest = block.partition("\n")
+        if re.fullmatch(r"\[\[.*\]\]", block, re.DOTALL):
+            assert "[[" not in block[2:]
+            assert "]]" not in block[:-2]
+            found.append(("note", block[2:-2]))
+        elif first.startswith("@"):
+            found.append(("cue", first[1:]))
+            found += [
+                ("aside" if line.startswith("(") and line.endswith(")") else "said", line)
+                for line in rest.split("\n")
+            ]
+        elif kind := {"!": "action", ".": "heading", "=": "synopsis", ">": "centred"}.get(first[0]):
+            found.append((kind, block[1:].strip()))
+        else:
+            found.append(("stray", block))
+    return found
+
+
+def test_a_scene_in_fountain_is_read_by_a_screenwriters_program() -> None:
+    text = fountain(FOLIO)
+    head = text.split("\n\n", 1)[0]
+    assert head.splitlines()[0] == "Title: Fair, Turning Finer"
+    assert "Run: r1; Trial: t" in head
+    found = elements(text)
+    kinds = [kind for kind, _ in found]
+    assert "stray" not in kinds
+    assert [t for k, t in found if k == "cue"] == ["Rufina", "Eliseo", "Rufina", "Rufina"]
+    assert ("action", "THE DOOR BURSTS OPEN TO:") in found, "forced, so that it is no transition"
+    assert kinds.index("heading") < kinds.index("synopsis") < kinds.index("action")
+    assert ("aside", "(says nothing)") in found
+    assert ("aside", "(aside, to Eliseo)") in found
+    assert [t for k, t in found if k == "note"] == [
+        "Note to Eliseo: Be [ [kind] ].", "The author lets it run",
+        "Rufina writes down: He took the soup.",
+    ]  # fmt: skip
+    assert [t for k, t in found if k == "centred"] == [
+        "from here on, improvised <", "end of the scene <"
+    ]  # fmt: skip
+
+
+def test_what_a_model_wrote_stays_its_speakers_line() -> None:
+    found = elements(fountain(FOLIO))
+    at = found.index(("cue", "Eliseo"))
+    end = next(i for i, (k, _) in enumerate(found) if i > at and k not in ("said", "aside"))
+    said = [t for _, t in found[at + 1 : end]]
+    assert said[0] == "# INT. BARN", "within a speech this is no section"
+    assert said[1] == "  ", "a blank line would end the speech"
+    assert said[2] == "MARA", "and this would be the next cue"
+    assert "\\*loud\\* \\_low\\_" in said[3]
+    assert "/*" not in said[3]
+    assert "\u202e" not in "".join(said)
+
+
+def test_markdown_shows_the_same_and_obeys_nothing() -> None:
+    text = markdown(FOLIO)
+    assert text.startswith("# Fair, Turning Finer\n")
+    assert "**Rufina**: Sit down." in text
+    assert "**Rufina** *(aside, to Eliseo)*: Only you." in text
+    assert "> **Note to Eliseo**: Be \\[\\[kind\\]\\]." in text
+    assert "\\!\\[p\\]" in text or "!\\[p\\]" in text
+    assert "\\<b\\>" in text
+    lines = text.splitlines()
+    assert sum(line.startswith("#") for line in lines) == 1, "one heading, and it is ours"
+    assert "\\- one  " in lines
+    assert "1\\. two  " in lines
+    assert "\\=== " in text or "\\===" in text
+
+
+def test_json_holds_the_turns_and_the_scores() -> None:
+    score = {"turn": 1, "measure": "habit:never_asks", "value": 0.0}
+    found = orjson.loads(document(Folio("T", TURNS, None, {"Run": "r"}, [score])))
+    assert found["title"] == "T"
+    assert found["facts"] == {"Run": "r"}
+    assert found["turns"][2]["text"] == HOSTILE
+    assert found["turns"][2]["acts"][0]["kind"] == "note"
+    assert found["scores"] == [score]
+
+
+@pytest.mark.parametrize("make", [fountain, markdown, lambda f: document(f).decode()])
+def test_an_audience_gets_no_margin(make: object) -> None:
+    whole = make(FOLIO)  # type: ignore[operator]
+    bare = make(Folio("T", TURNS, FOLIO.scene, {}, [{"value": 1}], margin=False))  # type: ignore[operator]
+    assert "Only you." in bare
+    for private in ("kind", "writes down", "took the soup", "ELISEO: x", "lets it run"):
+        assert private not in bare.replace('"kind":', "")
+    assert "took the soup" in whole
+
+
+def test_a_scene_that_broke_off_says_so() -> None:
+    folio = Folio("T", TURNS[:3], None, broken="timeout: no [[answer]]")
+    assert "> the scene breaks off here <" in fountain(folio)
+    assert "[[Broke off: timeout: no [ [answer] ] ]]" in fountain(folio)
+    assert "*the scene breaks off here*" in markdown(folio)
+    assert orjson.loads(document(folio))["broken"] == "timeout: no [[answer]]"
