@@ -66,7 +66,7 @@ READERS = {
     "judged": "record stats unit",
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
-    "ui": "errors paths record scene scrub lock study trial store measure stats graph "
+    "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
     "plan unit curves judged analysis ledger reading report relive branch folio",
 }
 
@@ -82,7 +82,7 @@ DOORS = {
     "numpy": "measure stats unit curves judged reading rehearsal graph ui",
     "openai": "model wire",
     "orjson": "*",
-    "pandas": "stats unit rehearsal ui",
+    "pandas": "stats unit curves rehearsal ui",
     "altair": "ui",
     "krippendorff": "stats",
     "pyarrow": "store tables mend reading",

@@ -1,7 +1,36 @@
-"""The room stagedoor."""
+"""The Stage door: put a small run together, start it, watch its lines arrive, stop it, go on.
+
+Thin: what can be chosen stands in `parts.bill`, what is being played in `parts.watch`.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-st.html("stagedoor")
+from improv.errors import ImprovError
+from ui.parts import bill, link, notices, watch
+
+
+def room() -> None:
+    """Draw the room: what is playing, or the choices for what might."""
+    link.arrive("stagedoor")
+    try:
+        _aside()
+        run = link.get("run")
+        if run and watch.wanted(run):
+            watch.watch(run)
+        else:
+            bill.choices()
+    except ImprovError as e:
+        notices.unreadable(e)
+    link.settle()
+
+
+def _aside() -> None:
+    st.sidebar.html(
+        '<p class="wordmark">improv</p><p class="asks">What is started here plays by itself, '
+        "whatever becomes of this page. Come back to it by its address.</p>"
+    )
+
+
+room()

@@ -95,6 +95,8 @@ def _line(said: Said, words: str, colours: Mapping[str, int]) -> str:
     """Return one row; `words` is its text as HTML."""
     if said.kind == "direction":
         return f'<p class="direction">{words}</p>'
+    if said.kind == "note":
+        return f'<p class="note">Note to {safe(said.speaker)}: {words}</p>'
     who = f'<span class="name v{colours.get(said.speaker, 0)}">{safe(said.speaker)}</span> '
     if said.kind == "silence":
         return f'<p>{who}<i class="quiet">says nothing</i></p>'

@@ -54,6 +54,11 @@ def unreadable(error: Exception) -> None:
     _card("This cannot be read", clipped(str(error) or type(error).__name__, 1000))
 
 
+def problem(text: str) -> None:
+    """Something that was asked for cannot be done, in the words of whoever refused it."""
+    st.html(f'<div class="notice wrong" role="alert"><pre>{clipped(text, 3000)}</pre></div>')
+
+
 def no_such_run(wanted: str) -> None:
     _note(f"There is no run “{one_line(wanted, 60)}” here. This is the newest one.")
 

@@ -1,0 +1,112 @@
+"""A run as it arrives: which of its trials are over, which are being played, and their lines.
+
+What is finished stands in the tables; what is not is read from the journals, where every reply is
+written down before it is used. A line is cleaned as the stage cleans it; who heard it, and which
+notes were read, is settled only when the trial is over, and is read then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import streamlit as st
+
+from improv.line import clean
+from improv.record import MAIN, Call, Json
+from improv.scene import Scene
+from improv.store import open_run
+from improv.trial import Trial, plan
+from ui.parts import data
+from ui.parts.multiverse_data import Said
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """How a run stands: the finished trials' rows by id, and what has come of the others."""
+
+    rows: Mapping[str, Json]
+    begun: Mapping[str, list[Said]]
+
+    def count(self, planned: int) -> int:
+        return min(len(self.rows), planned)
+
+    @property
+    def lines(self) -> int:
+        """How many lines of unfinished trials there are."""
+        return sum(s.kind in ("line", "silence") for said in self.begun.values() for s in said)
+
+
+def planned(run: data.Run) -> list[Trial]:
+    """Return the trials of a run, in the order of play. Raises StudyError, RunError."""
+    return _planned(data.root(), run.id)[: run.planned]
+
+
+def arrived(run: data.Run, trials: list[Trial]) -> Arrived:
+    """Return how a run stands now. Raises RunError."""
+    rows = {str(row["trial"]): row for row in data.trials(run)}
+    calls: dict[str, list[Call]] = {}
+    if run.planned > len(rows):
+        for call in open_run(data.root(), run.id).journaled().calls():
+            if call.draw.branch == MAIN and call.draw.trial not in rows and not call.error:
+                calls.setdefault(call.draw.trial, []).append(call)
+    scenes = {trial.id: trial.scene for trial in trials}
+    return Arrived(
+        rows,
+        {trial: so_far(scenes[trial], found) for trial, found in calls.items() if trial in scenes},
+    )
+
+
+def finished(run: data.Run, row: Json) -> list[Said]:
+    """Return the transcript of a trial that is over."""
+    turns = data.play(run, row).transcript.turns
+    return [
+        Said(t.turn, t.kind, t.speaker, t.text, t.aside, "edited" in t.cuts)
+        for t in turns
+        if not t.off_record
+    ]
+
+
+def so_far(scene: Scene, calls: list[Call]) -> list[Said]:
+    """Return what a scene's calls have come to: its opening, the directions of the turns that
+    have begun, what the author wrote, and every line as it was cleaned."""
+    names = [c.name for c in scene.cast]
+    found = [
+        Said(0, "line" if o.who else "direction", o.who or "", o.line or o.direction or "",
+             o.aside_to is not None, False)
+        for o in scene.opening
+    ]  # fmt: skip
+    turns: dict[int, dict[str, Call]] = {}
+    for call in sorted(calls, key=lambda c: (c.draw.turn, c.draw.attempt)):
+        # Of a line that was drawn again the last draw is the one that was said.
+        turns.setdefault(call.draw.turn, {})[call.draw.purpose] = call
+    for turn, known in sorted(turns.items()):
+        happens = [e.direction for e in scene.events if e.turn == turn and e.direction]
+        found += [Said(turn, "direction", "", text, False, False) for text in happens]
+        if "author" in known:
+            found += _note(turn, known["author"].reply)
+        if "line" in known:
+            who = known["line"].draw.role
+            line = clean(known["line"].reply, who, names)
+            kind = "line" if line.text else "silence"
+            found.append(Said(turn, kind, who, line.text, line.aside, False))
+    return found
+
+
+def _note(turn: int, reply: str) -> list[Said]:
+    """Return what an author's reply whispers, where it can be read and says anything."""
+    try:
+        asked = json.loads(reply)
+    except (ValueError, RecursionError):
+        return []
+    note = asked.get("note") if isinstance(asked, dict) else None
+    to = asked.get("note_to") if isinstance(asked, dict) else None
+    if not isinstance(note, str) or not note.strip() or not isinstance(to, str):
+        return []
+    return [Said(turn, "note", to, note, False, False)]
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _planned(root: str, run: str) -> list[Trial]:
+    return plan(open_run(root, run).study())
