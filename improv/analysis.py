@@ -20,6 +20,7 @@ from improv.curves import (
     cells,
     chains_of,
     drifts,
+    grid,
     linear,
     slopes,
     spells,
@@ -210,13 +211,21 @@ def _corrected(found: Frame, judge: Judged, seed: int) -> dict[str, Estimate]:
 def _absorptions(
     outcome: Outcome, given: Tables, judge: Judged
 ) -> Iterator[tuple[str, tuple[Absorption, ...]]]:
-    """Test β = 0 over the range that planted lines leave for the judge's sensitivity."""
+    """Test β = 0 over the range that planted lines leave for the judge's errors, the errors as
+    calibrated first.
+
+    The least Sp counts as the least Se does: whoever thinks that a judge raises no false alarms
+    takes each of them for a way there and back.
+    """
     if outcome.measure.partition(":")[0] not in TWO_STATES:
         return
     whole = judge.pooled
     se, sp = whole.sensitivity(), whole.specificity()
-    grid = sorted({round(max(x, 0.5), 3) for x in (se.low, se.value, se.high)})
-    yield from absorptions(given, outcome.measure, grid, [sp.value])
+    grids = [
+        list(dict.fromkeys(round(max(x, 0.5), 3) for x in ends))
+        for ends in ((se.value, se.low, se.high), (sp.value, sp.low))
+    ]
+    yield from absorptions(given, outcome.measure, *grids)
 
 
 def _default(given: Tables) -> Outcome | None:
@@ -379,7 +388,8 @@ def _check(
         measure = check.measure or outcome.measure
         asked = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
         meant = among(units(asked, given, arms=ARM in check.where), check.where)
-        scores = chosen(asked, given).merge(meant[["trial", "branch"]])["value"].dropna()
+        scores = chosen(asked, given)
+        scores = scores[scores["at"].isin(meant["at"])]["value"].dropna()
         rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
         what = f"at most {check.at_most:.2%} of lines break {measure}"
         return Check(control.name, what, rate, rate.high <= check.at_most if len(scores) else None)
@@ -415,7 +425,7 @@ def _same(
 
 def _flat(name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int) -> Check:
     what = f"the outcome moves by at most {check.margin:g} a turn"
-    sloped = linear(by_turn(outcome, given, part), seed_of("flat", seed, name))
+    sloped = linear(grid(outcome, given, part), seed_of("flat", seed, name))
     if math.isnan(sloped.low):
         return Check(name, what, sloped, None)
     inside = -check.margin <= sloped.low and sloped.high <= check.margin

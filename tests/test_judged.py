@@ -158,6 +158,10 @@ def test_corrected_shares_are_the_true_ones() -> None:
     assert told.estimate.low < 2 / 7 < told.estimate.high
     assert found.judge == "j" and not found.mute and not found.stopped
     assert [name for name, _ in found.absorptions] == ["x", "y"]
+    (_, grid), _ = found.absorptions
+    errors = [(a.sensitivity, a.specificity) for a in grid]
+    assert errors[0] == pytest.approx((0.9, 0.85)), "as calibrated, all conditions together"
+    assert min(errors) < (0.9,) and min(sp for _, sp in errors) < 0.85, "and at its worst"
 
 
 def test_branches_are_judged_by_their_trials_calibration() -> None:
