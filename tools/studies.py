@@ -39,6 +39,7 @@ STUDIES = ROOT / "scenes" / "studies"
 PAGE = ROOT / "docs" / "studies.md"
 NOTHING = "nothing"
 SEEDS = (1, 2)
+LEAK = "an arm saw another's text"
 
 EXCEPTIONS = {
     ("outside-text", "unheeded", "reminder against the rule alone"): "nobody heeds the reminder",
@@ -104,7 +105,7 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     found = of.analysis
     faults += found.stopped
     if not of.exposure.clean:
-        faults.append(f"an arm saw another's text: {of.exposure.leaked} leaks")
+        faults.append(f"{LEAK}: {of.exposure.leaked} leaks")
     if not found.planned:
         faults.append("the plan is not the one that the run was begun with")
     rows = [
@@ -179,7 +180,8 @@ def _summary(all_played: Sequence[Played]) -> Iterator[str]:
     yield (
         f"{sum(bool(r.found) for r in there)} of {len(there)} planted effects were found; "
         f"{loud} of {len(quiet)} runs found something where nothing was planted; "
-        f"{sum(bool(r.found) for r in checks)} of {len(checks)} controls held. "
+        f"{sum(bool(r.found) for r in checks)} of {len(checks)} controls held; an arm saw another's "
+        f"text in {sum(LEAK in f for p in all_played for f in p.faults)} of {len(all_played)} runs. "
         f"{sum(p.calls for p in all_played):,} calls; "
         f"{sum(p.seconds for p in all_played) / 60:.0f} minutes of a processor."
     )
