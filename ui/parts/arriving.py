@@ -24,18 +24,17 @@ from ui.parts.multiverse_data import Said
 
 @dataclass(frozen=True)
 class Arrived:
-    """How a run stands: the finished trials' rows by id, and what has come of the others."""
+    """How a run stands: the finished trials' rows by id, what has come of the others, and which
+    of those spoke last ("" for none)."""
 
     rows: Mapping[str, Json]
     begun: Mapping[str, list[Said]]
+    latest: str
 
-    def count(self, planned: int) -> int:
-        return min(len(self.rows), planned)
-
-    @property
-    def lines(self) -> int:
-        """How many lines of unfinished trials there are."""
-        return sum(s.kind in ("line", "silence") for said in self.begun.values() for s in said)
+    def lines(self, trial: str) -> int:
+        """Return how many lines of an unfinished trial have been improvised."""
+        said = self.begun.get(trial, ())
+        return sum(s.turn > 0 and s.kind in ("line", "silence") for s in said)
 
 
 def planned(run: data.Run) -> list[Trial]:
@@ -44,7 +43,12 @@ def planned(run: data.Run) -> list[Trial]:
 
 
 def arrived(run: data.Run, trials: list[Trial]) -> Arrived:
-    """Return how a run stands now. Raises RunError."""
+    """Return how a run stands now. Raises RunError where it cannot be read."""
+    # Journals go away when a run ends, and may do so between two looks.
+    return data.patiently(lambda: _arrived(run, trials))
+
+
+def _arrived(run: data.Run, trials: list[Trial]) -> Arrived:
     rows = {str(row["trial"]): row for row in data.trials(run)}
     calls: dict[str, list[Call]] = {}
     if run.planned > len(rows):
@@ -52,10 +56,10 @@ def arrived(run: data.Run, trials: list[Trial]) -> Arrived:
             if call.draw.branch == MAIN and call.draw.trial not in rows and not call.error:
                 calls.setdefault(call.draw.trial, []).append(call)
     scenes = {trial.id: trial.scene for trial in trials}
-    return Arrived(
-        rows,
-        {trial: so_far(scenes[trial], found) for trial, found in calls.items() if trial in scenes},
-    )
+    known = {trial: found for trial, found in calls.items() if trial in scenes}
+    latest = max(known, key=lambda trial: max(c.started for c in known[trial]), default="")
+    begun = {trial: so_far(scenes[trial], found) for trial, found in known.items()}
+    return Arrived(rows, begun, latest)
 
 
 def finished(run: data.Run, row: Json) -> list[Said]:

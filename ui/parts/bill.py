@@ -120,7 +120,10 @@ def _begin(bill: Bill, scene: Scene) -> None:
     else:
         count, lines = bill.planned, bill.planned * bill.turns
         many = "One scene" if count == 1 else f"{count} scenes"
-        st.html(f'<p class="quiet">{many}, {lines} lines in all. The command:</p>')
+        st.html(
+            f'<p class="quiet">{many}, {lines} lines in all. The button writes a study file, and '
+            "has it played by:</p>"
+        )
         st.code(callboard.shown(command), language=None, wrap_lines=True)
         with st.expander("The study file that it plays"):
             st.code(callboard.study(bill, scene), language="yaml", wrap_lines=True)

@@ -57,6 +57,11 @@ class Multiverse:
     own: dict[str, tuple[Said, ...]]
     scores: dict[str, dict[tuple[str, int | None], float]]
 
+    @property
+    def first(self) -> str | None:
+        """The first of the branches, None where nothing has grown."""
+        return next((name for name in self.rows if name != MAIN), None)
+
     def worlds(self) -> list[World]:
         """Return the branches as a tree is drawn of them; the written opening is turn 0."""
         return [

@@ -21,6 +21,9 @@ RIGHT = 290
 NARROW = 640
 """Pixels below which labels are short."""
 
+HERE = "here"
+"""The mark of the point that is read, which needs no words."""
+
 _SHAPES = ("circle", "diamond", "rect", "triangle", "roundRect", "arrow")
 _GLYPHS = ("●", "◆", "■", "▲", "▢", "➤")
 _CROSS = "path://M2 0L8 6L14 0L16 2L10 8L16 14L14 16L8 10L2 16L0 14L6 8L0 2Z"
@@ -141,12 +144,14 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
                 "silent": True, "z": 1, "data": _edges(tree, found, seen),
             },
             {
-                "type": "scatter", "z": 3, "clip": False, "selectedMode": "single", "cursor": "pointer",
+                "type": "scatter", "z": 3, "clip": False, "selectedMode": "single",
+                "cursor": "pointer",
                 "select": {"itemStyle": {"borderColor": ink.paper}},
                 "labelLayout": {"hideOverlap": False}, "data": points,
             },
             {
-                "type": "scatter", "z": 2, "clip": False, "silent": True, "tooltip": {"show": False},
+                "type": "scatter", "z": 2, "clip": False, "silent": True,
+                "tooltip": {"show": False},
                 "data": [_ring(tree, *mark, ink) for mark in marks],
             },
         ],
@@ -318,7 +323,7 @@ def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Ink) -> Json:
         "symbol": "circle", "symbolSize": 30 if point is not None and point.folded else 26,
         "itemStyle": {"color": "transparent", "borderColor": ink.accent, "borderWidth": 2},
         "label": {
-            "show": name != "here", "position": "top", "distance": 1, "formatter": name,
+            "show": name != HERE, "position": "top", "distance": 1, "formatter": name,
             "color": ink.accent, "fontSize": 12, "fontStyle": "italic",
             "textBorderColor": ink.paper, "textBorderWidth": 3,
         },

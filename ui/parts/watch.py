@@ -20,7 +20,7 @@ from ui.parts.text import clipped, one_line, safe
 
 TICK = 1.0
 """Seconds after which it is looked for new lines."""
-NOW = "The one being played"
+NOW = "The one that spoke last"
 
 
 def wanted(run: str) -> bool:
@@ -59,7 +59,13 @@ def watch(name: str) -> None:
         still = _alive(run.id, started.look(data.root(), run.id))
         if alive and not still:
             st.rerun()
-        _stage(again, trials, alive=still)
+        try:
+            _stage(again, trials, alive=still)
+        except ImprovError as e:
+            if not alive:
+                raise
+            # Its tables are being moved about; the next look finds them.
+            st.html(f'<p class="quiet">{safe(one_line(str(e), 300))}</p>')
 
     # Once it is over there is nothing to look for; then it is drawn like any page.
     st.fragment(tick, run_every=TICK if alive else None)()
@@ -106,16 +112,17 @@ def _there(name: str) -> bool:
 def _stage(run: data.Run, trials: Sequence[Trial], *, alive: bool) -> None:
     """Draw how far a run is, and the scene that is looked at, as far as it has come."""
     found = arriving.arrived(run, list(trials))
-    over, failed = len(found.rows), sum(r["status"] == "failed" for r in found.rows.values())
-    total = max(len(trials), 1)
-    turns = sum(t.scene.turns for t in trials) or 1
-    share = (sum(t.scene.turns for t in trials if t.id in found.rows) + found.lines) / turns
+    failed = sum(r["status"] == "failed" for r in found.rows.values())
+    # A scene may be over before its rows are written.
+    lines = {t.id: t.scene.turns if t.id in found.rows else found.lines(t.id) for t in trials}
+    over, total = sum(lines[t.id] >= t.scene.turns for t in trials), max(len(trials), 1)
     words = f"{over} of {total} scenes are over" if total > 1 else "The scene is over"
-    if alive and not over and not found.begun:
+    if alive and not found.rows and not found.begun:
         words = "The actors are on their way"
     elif total == 1 and not over:
-        words = f"{found.lines} of {trials[0].scene.turns} lines"
+        words = f"{lines[trials[0].id]} of {trials[0].scene.turns} lines"
     words += f", {failed} failed" if failed else ""
+    share = sum(lines.values()) / (sum(t.scene.turns for t in trials) or 1)
     st.progress(min(share, 1.0), text=words)
     with st.container(horizontal=True, vertical_alignment="bottom", key="door-bar"):
         shown = _choose(trials, found)
@@ -132,20 +139,19 @@ def _stage(run: data.Run, trials: Sequence[Trial], *, alive: bool) -> None:
             notices.failed(row)
     colours = {c.name: i % script.VOICES for i, c in enumerate(shown.scene.cast)}
     now = max((s.turn for s in said), default=0)
-    lines = beside.leaf(said, colours, fork=-1, turn=now if row is None else 0, named="The scene")
+    text = beside.leaf(said, colours, fork=-1, turn=now if row is None else 0, named="The scene")
     if not said:
-        lines = '<p class="quiet">Not a word yet.</p>'
+        text = '<p class="quiet">Not a word yet.</p>'
     st.html(
-        f'<div class="arriving" tabindex="0" role="region" aria-label="What is said">{lines}</div>'
+        f'<div class="arriving" tabindex="0" role="region" aria-label="What is said">{text}</div>'
     )
 
 
 def _choose(trials: Sequence[Trial], found: Arrived) -> Trial:
     """Let the reader choose a trial to watch: until then it is the one that is being played."""
     by_id = {t.id: (i, t) for i, t in enumerate(trials)}
-    playing = [t for t in trials if t.id in found.begun]
     ended = [t for t in trials if t.id in found.rows]
-    now = (playing or ended[-1:] or list(trials))[0]
+    now = by_id[found.latest][1] if found.latest else (ended[-1:] or list(trials))[0]
 
     def name(trial: str) -> str:
         if trial == NOW:
@@ -153,7 +159,8 @@ def _choose(trials: Sequence[Trial], found: Arrived) -> Trial:
         place, known = by_id[trial]
         row = found.rows.get(trial)
         state = str(row["status"]) if row is not None else "to come"
-        state = "being played" if trial in found.begun else state
+        if trial in found.begun:
+            state = "over" if found.lines(trial) >= known.scene.turns else "being played"
         return f"{place}  {one_line(known.condition, 40)} · {state}"
 
     if len(trials) == 1:
