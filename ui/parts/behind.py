@@ -6,14 +6,14 @@ was new since it was asked last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import streamlit as st
 
 from improv.record import Block, Draw, Json, Turn
-from ui.parts import data, link, script
+from ui.parts import data, link, scored, script
 from ui.parts.text import PIECE, clipped, cut, inert, pieces, safe
 
 LONG = 4_000
@@ -44,18 +44,23 @@ def panel(run: data.Run, play: data.Play, turn: int, *, margin: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="behind-head"):
         st.html(f'<h2 class="behind-title">Behind turn {turn}</h2>' if turn else _nothing_head())
         st.button("Close", key="close", shortcut="Esc", type="tertiary", on_click=_close)
+    scores = [s for s in play.scores if (s["turn"] or 0) == turn]
+    judged = data.verdicts(run, play, turn or None)
     if not turn or not found:
-        st.html(f'<p class="quiet">{_why_nothing(turn, spoken)}</p>')
+        st.html(
+            f'<div class="behind"><p class="quiet">{_why_nothing(turn, spoken)}</p>'
+            + _scores(scores, judged, play, whole=not turn)
+            + "</div>"
+        )
         return
     call, before = found[_chosen(found)]
     blocks = data.blocks(run, call)
     seen = _common(call["blocks"], before["blocks"]) if before is not None else 0
     is_line = call["purpose"] == "line"
-    scores = [s for s in play.scores if s["turn"] == turn] if is_line else []
     st.html(
         '<div class="behind">'
         + _reply(call, spoken if is_line else None)
-        + _scores(scores, script.habits(play.scene))
+        + (_scores(scores, judged, play) if is_line else "")
         + _prompt(call, before, blocks, seen)
         + _draw(call)
         + "</div>"
@@ -142,24 +147,56 @@ def _reply(call: Json, spoken: Turn | None) -> str:
     return "".join(parts)
 
 
-def _scores(scores: Sequence[Json], told: Mapping[str, str]) -> str:
-    if not scores:
+def _scores(
+    scores: Sequence[Json], judged: Sequence[Json], play: data.Play, *, whole: bool = False
+) -> str:
+    """Return every score of a turn with what it rests on, and what judges said."""
+    if not scores and not judged:
         return ""
+    habits = script.habits(play.scene)
+    order = scored.ordered(str(s["measure"]) for s in scores)
     rows = []
-    for s in scores:
-        name = str(s["measure"]).replace("_", " ").replace(":", ": ")
-        if s["value"] is None:
-            verdict, mark = "missing", "–"
-        elif str(s["measure"]).startswith("habit:"):
-            verdict, mark = ("kept", "✓") if s["value"] >= 0.5 else ("broken", "✗")
-        else:
-            verdict, mark = f"{s['value']:g}", "·"
+    for s in sorted(scores, key=lambda s: (order.index(s["measure"]), s["character"])):
+        mark, value = scored.verdict(s)
+        told = scored.told(s, play.scene, habits)
+        who = f"{safe(s['character'])}, " if s["character"] else ""
         rows.append(
-            f'<div class="score"><p><strong>{mark} {safe(name)}: {safe(verdict)}</strong></p>'
-            f'<p class="cap">{safe(told.get(s["character"], ""))} ({safe(s["version"])})</p>'
-            f"<blockquote>{clipped(s['evidence'], 600) or '(nothing was said)'}</blockquote></div>"
+            f'<div class="score"><p><strong>{mark} {safe(scored.name(s["measure"]))}: '
+            f"{safe(value)}</strong></p>"
+            f'<p class="cap">{who}{safe(told)} ({safe(s["version"])})</p>{_evidence(s)}</div>'
         )
-    return f"<section><h3>Scores</h3>{''.join(rows)}</section>"
+    head = "Scores of the whole scene" if whole else "Scores"
+    return f"<section><h3>{head}</h3>{''.join(rows)}{''.join(map(_judged, judged))}</section>"
+
+
+def _evidence(score: Json) -> str:
+    parts = scored.evidence(score)
+    quoted = [text for what, text in parts if what in ("", "line", "answer")]
+    facts = [(what, text) for what, text in parts if what not in ("", "line", "answer")]
+    chips = "".join(
+        f'<span class="chip"><b>{safe(what)}</b> {clipped(text, 300)}</span> '
+        for what, text in facts
+    )
+    lines = "".join(f"<p>{clipped(text, 600) or '(nothing was said)'}</p>" for text in quoted)
+    return (f"<blockquote>{lines}</blockquote>" if lines else "") + (
+        f'<p class="cuts">{chips}</p>' if chips else ""
+    )
+
+
+def _judged(verdict: Json) -> str:
+    """Return what a judge was asked and replied, folded."""
+    said = verdict["answer"] or ("no answer" if verdict["error"] else "unreadable")
+    options = ", ".join(verdict["options"] or ())
+    wrong = f'<p class="wrong">{clipped(verdict["error"], 600)}</p>' if verdict["error"] else ""
+    return (
+        f'<details class="old"><summary>{safe(verdict["judge"])} on '
+        f"{safe(scored.name(verdict['measure']))}: {safe(said)}</summary>{wrong}"
+        '<p class="cap">what it replied</p>'
+        f'<pre class="raw">{clipped(verdict["reply"], LONG)}</pre>'
+        f'<p class="cap">the options, in the order shown: {safe(options) or "none"}</p>'
+        f'<p class="cap">what it was asked</p><pre>{clipped(verdict["prompt"], LONG)}</pre>'
+        "</details>"
+    )
 
 
 def _draw(call: Json) -> str:

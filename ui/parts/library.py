@@ -14,7 +14,7 @@ import streamlit as st
 
 from improv.errors import RunError
 from improv.record import Json
-from ui.parts import data, link, notices
+from ui.parts import data, link, notices, scored
 from ui.parts.rows import Rows
 from ui.parts.text import label, one_line, safe
 
@@ -138,7 +138,7 @@ def _has_margin(play: data.Play) -> bool:
     """Whether there is anything that an audience would not see."""
     author = play.scene.author if play.scene is not None else None
     acted = any(t.acts for t in play.transcript.turns)
-    broken = any(s["value"] is not None and s["value"] < 1 for s in play.scores)
+    broken = any(map(scored.broken, play.scores))
     return acted or broken or (author is not None and bool(author.live or author.frame))
 
 

@@ -27,8 +27,8 @@ LOBBY = "runs"
 
 SHARED = ("run", "trial", "branch")
 NAMES = {
-    "runs": (),
-    "scene": (*SHARED, "turn", "heard", "audience", "behind"),
+    "runs": ("seek", "page"),
+    "scene": (*SHARED, "turn", "heard", "audience", "behind", "find", "marks"),
     "multiverse": (*SHARED, "turn", "left", "right", "open", "colour"),
     "graph": (*SHARED, "condition", "against", "from", "to", "edge"),
     "compare": ("run", "contrast", "condition", "block"),

@@ -71,6 +71,10 @@ def no_such_branch(wanted: str) -> None:
     _note(f"This trial has no branch “{one_line(wanted, 40)}”. This is its first.")
 
 
+def no_branch(wanted: str) -> None:
+    _note(f"This trial has no branch “{one_line(wanted, 40)}”. This is how it was first played.")
+
+
 def no_such_turn(wanted: str, last: int) -> None:
     _note(f"There is no turn “{one_line(wanted, 20)}”: the scene has turns 1 to {last}.")
 

@@ -1,4 +1,4 @@
-"""Moves through a scene: the bar at the foot of the page, its keys, and Play.
+"""Moves through a scene: the bar at the foot of the page, its keys, jumps, and Play.
 
 Play gives each line the time it takes to read aloud in one's head, and shows the scene as the
 audience has heard it so far.
@@ -7,13 +7,15 @@ audience has heard it so far.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from improv.record import Turn
-from ui.parts import data, link
+from ui.parts import data, link, stops
+from ui.parts.rows import Rows
 
 PAUSE = 1.0
 """Seconds that Play gives any turn."""
@@ -25,8 +27,9 @@ SO_FAR, ALL = "So far", "All"
 _PROMPTER = (Path(__file__).parent / "prompter.js").read_text(encoding="utf-8")
 
 
-def bar(play: data.Play, last: int) -> None:
-    """Draw the bar: previous, play, next, the slider, and how much of the scene is shown."""
+def bar(rows: Rows, play: data.Play, last: int, *, margin: bool) -> None:
+    """Draw the bar: previous, play, next, jumps to what there is to jump to, the slider, and how
+    much of the scene is shown. `rows` are the run's trials."""
     now = turn_of(last)
     playing = bool(st.session_state.get("playing")) and now < last
     heard = bool(link.get("heard"))
@@ -45,6 +48,7 @@ def bar(play: data.Play, last: int) -> None:
             "Next", key="next", shortcut="Right", disabled=now >= last,
             on_click=_step, args=(1, last),
         )  # fmt: skip
+        _jumps(rows, play, last, margin=margin)
         if last:
             st.session_state["slider"] = now
             st.slider(
@@ -62,12 +66,67 @@ def bar(play: data.Play, last: int) -> None:
         st.session_state["playing"] = False
 
 
-def follow(trial: str, turn: int) -> None:
-    """Mount the script that makes turns clickable and scrolls to the one that is looked at."""
+def _jumps(rows: Rows, play: data.Play, last: int, *, margin: bool) -> None:
+    """Offer to go to the next of each kind of place that there is, round and round."""
+    row, turns = play.row, play.transcript.turns
+    if margin:
+        kinds = {
+            "Break": ("B", stops.breaks(play.scores), "the next line that breaks something"),
+            "Move": ("M", stops.moves(turns), "the author’s next note, cue or move"),
+        }
+        for name, (key, places, what) in kinds.items():
+            if places:
+                st.button(
+                    name, key=f"jump-{name.lower()}", shortcut=key, type="tertiary",
+                    help=f"To {what}; {_count(places)} in this scene", on_click=_jump,
+                    args=(places, last),
+                )  # fmt: skip
+    places, others = stops.failures(turns, row), rows.places(status="failed")
+    elsewhere = others[others != rows.where(row["trial"])]
+    if places or len(elsewhere):
+        told = f"{_count(places)} in this scene, {len(others):,} scenes of this run failed"
+        st.button(
+            "Failure", key="jump-failure", shortcut="F", type="tertiary",
+            help=f"To the next failure, here or in a later scene; {told}",
+            on_click=_fail, args=(places, last, rows, row["trial"]),
+        )  # fmt: skip
+
+
+def _count(places: Sequence[int]) -> str:
+    return f"{len(places):,}" if places else "none"
+
+
+def _jump(places: Sequence[int], last: int) -> None:
+    st.session_state["playing"] = False
+    at = stops.after(places, turn_of(last))
+    if at is not None:
+        link.go(turn=at)
+
+
+def _fail(places: Sequence[int], last: int, rows: Rows, trial: str) -> None:
+    """Go to the next failure of this scene, else to the next scene that failed, else round."""
+    st.session_state["playing"] = False
+    now = turn_of(last)
+    here = rows.where(trial)
+    failed = [at for at in rows.places(status="failed").tolist() if at != here]
+    later = [at for at in failed if here is None or at > here]
+    ahead = [at for at in places if at > now]
+    if ahead or not failed:
+        _jump(ahead or places, last)
+    else:
+        row = rows[(later or failed)[0]]
+        link.go(trial=row["trial"], turn=row["failure_turn"] or 0, branch="", marks="", heard=False)
+
+
+def follow(name: str, turn: int, *, found: str) -> None:
+    """Mount the script that makes turns and marks clickable, scrolls to the turn that is looked at
+    and shows where a text was `found`. `name` is the transcript's own."""
+    held = {n: link.get(n) for n in ("heard", "behind")}
     _prompter()(
         key="prompter",
-        data={"trial": trial, "turn": turn} | {n: link.get(n) for n in ("heard", "behind")},
+        data={"trial": name, "turn": turn, "find": found} | held,
         on_chosen_change=_chosen,
+        on_jumped_change=_jumped,
     )
 
 
@@ -107,6 +166,13 @@ def _chosen() -> None:
     if isinstance(number, int | float):
         st.session_state["playing"] = False
         link.go(turn=int(number), behind=True)
+
+
+def _jumped() -> None:
+    number = getattr(st.session_state["prompter"], "jumped", None)
+    if isinstance(number, int | float):
+        st.session_state["playing"] = False
+        link.go(turn=int(number))
 
 
 def _play(last: int) -> None:

@@ -12,6 +12,7 @@ from itertools import groupby
 
 from improv.record import Act, Json, Turn
 from improv.scene import Scene
+from ui.parts import scored
 from ui.parts.text import clipped, one_line, safe
 
 VOICES = 6
@@ -19,9 +20,6 @@ VOICES = 6
 
 MARGINAL = ("memory", "envelope")
 """Kinds of turns that are nothing said on the stage, and stand in the margin."""
-
-_BROKEN = 0.5
-"""A habit's score below this is a break: 1 is kept, 0 broken."""
 
 
 def voices(turns: Sequence[Turn], scene: Scene | None) -> dict[str, int]:
@@ -37,6 +35,12 @@ def habits(scene: Scene | None) -> dict[str, str]:
     """Return each character's habit in the words that it is told in."""
     cast = scene.cast if scene is not None else []
     return {c.name: c.habit.says for c in cast if c.habit is not None}
+
+
+def rules(scene: Scene | None) -> dict[str, str]:
+    """Return the rules of a scene that can be verified, by their measure."""
+    known = scene.rules.items() if scene is not None else ()
+    return {f"rule:{name}": rule.says for name, rule in known}
 
 
 def title_page(row: Json, scene: Scene | None, colours: Mapping[str, int]) -> str:
@@ -82,7 +86,7 @@ def transcript(
     told: Mapping[str, str],
 ) -> str:
     """Return the whole transcript. `link` is the address of the trial, to which a turn is added;
-    `told` has each character's habit in words."""
+    `told` has each character's habit, and each rule by its measure, in words."""
     marks: dict[int, list[Json]] = {}
     for score in scores:
         if score["turn"] is not None:
@@ -97,15 +101,19 @@ def transcript(
                 parts.append(
                     '<li class="seam" id="seam"><span>from here on, improvised</span></li>'
                 )
-        drawn = "".join(_mark(s, told) for s in marks.get(number, []))
+        # A sign and a judge may find the same break; the margin has it once.
+        drawn = "".join(dict.fromkeys(_mark(s, told) for s in marks.get(number, [])))
         parts.append(_turn(number, list(rows), colours, drawn, link))
     parts.append(_ending(row, turns, link))
     parts.append("</ol></div>")
     return "".join(parts)
 
 
-def view_style(turn: int, *, heard: bool, margin: bool) -> str:
-    """Return the style that marks `turn`, and hides what is not to be seen yet or not at all."""
+def view_style(
+    turn: int, *, heard: bool, margin: bool, last: int = 0, marks: Sequence[int] = ()
+) -> str:
+    """Return the style that marks `turn` (of `last`) and the bookmarks, and hides what is not to
+    be seen yet or not at all."""
     rules = []
     if turn:
         rules.append(
@@ -119,6 +127,11 @@ def view_style(turn: int, *, heard: bool, margin: bool) -> str:
     if not margin:
         rules.append(".play .margin,.desk{display:none}")
         rules.append(".play{--margin-column:0px;--margin-gap:0px}")
+    if marks:
+        flagged = ",".join(f".play #turn-{n} .no::after" for n in marks)
+        rules.append(f"{flagged}{{content:var(--bookmark)}}")
+    if turn and last:
+        rules.append(f".tally{{--at:{(turn - 0.5) / last:.5f};--cursor:1}}")
     return f"<style>{''.join(rules) or '.play{}'}</style>"
 
 
@@ -169,7 +182,7 @@ def _row(turn: Turn, colours: Mapping[str, int]) -> str:
         said = '<span class="silence">says nothing</span>'
     else:
         said = clipped(turn.text)
-    aside = ""
+    aside = '<span class="aside">off the record</span> ' if turn.kind == "probe" else ""
     if turn.aside:
         heard = " and ".join(turn.heard_by)
         to = f"to {heard}, who alone hears it" if heard else "heard by nobody on stage"
@@ -211,12 +224,17 @@ def _scribble(kind: str, head: str, text: str) -> str:
 
 
 def _mark(score: Json, told: Mapping[str, str]) -> str:
-    """Return the margin's mark for a broken habit; kept ones are for the panel."""
-    if score["value"] is None or score["value"] >= _BROKEN:
+    """Return the margin's mark for a break; what is kept is for the panel."""
+    if not scored.broken(score):
         return ""
-    what = f"{score['character']} breaks a habit"
-    name = told.get(score["character"]) or str(score["measure"]).replace("_", " ")
-    return f'<div class="act break"><p class="act-head">{safe(what)}</p><p>{safe(name)}</p></div>'
+    kind = scored.family(score["measure"])
+    words = told.get(score["character"] if kind == "habit" else score["measure"])
+    pair = scored.poles(score["measure"])
+    if pair:
+        words = f"{pair[1]}, not {pair[0]}"
+    elif kind in ("habit", "rule"):
+        words = words or scored.name(score["measure"])
+    return _scribble("break", scored.breaks(score), safe(words or ""))
 
 
 def _ending(row: Json, turns: Sequence[Turn], link: str) -> str:
