@@ -1,0 +1,190 @@
+"""What stands over a transcript: search, bookmarks, what the scene is a branch of, downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import orjson
+import pandas as pd
+import streamlit as st
+
+from improv import folio
+from improv.folio import Folio
+from improv.record import MAIN, Json
+from ui.parts import data, link, player, scored, stops, usher
+from ui.parts.text import one_line, safe
+
+_FORMS: dict[str, tuple[str, str, Callable[[Folio], str | bytes]]] = {
+    "Fountain": ("fountain", "text/plain", folio.fountain),
+    "Markdown": ("md", "text/markdown", folio.markdown),
+    "JSON": ("json", "application/json", folio.document),
+}
+"""What a scene is kept as: its ending, its type, and how it is made."""
+
+
+def row(run: data.Run, play: data.Play, last: int, *, margin: bool) -> list[int]:
+    """Draw the tools and return the bookmarks."""
+    found = stops.hits(play.transcript.turns, link.get("find"), margin=margin)
+    marks = stops.marks(link.get("marks"), last)
+    now = player.turn_of(last)
+    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
+        _search(play, found, now, last, margin=margin)
+        label = "Remove bookmark" if now in marks else "Bookmark"
+        st.button(
+            label, key="bookmark", shortcut="K", type="tertiary", disabled=not now,
+            on_click=_bookmark, args=(now, marks), help="Marks this turn, in the address too",
+        )  # fmt: skip
+        if marks:
+            st.html(_listed(run, play, marks, now))
+        with st.popover("Download", key="downloads"):
+            _downloads(run, play, margin=margin)
+    return marks
+
+
+def _search(play: data.Play, found: Sequence[int], now: int, last: int, *, margin: bool) -> None:
+    st.session_state["find"] = link.get("find")
+    st.text_input(
+        "Find in this scene", key="find", placeholder="Find in this scene  ( / )",
+        label_visibility="collapsed", on_change=_found, args=(play, last, margin), max_chars=200,
+        width=260,
+    )  # fmt: skip
+    if not link.get("find"):
+        return
+    if not found:
+        st.html('<p class="quiet hits" role="status">found nowhere</p>')
+        return
+    at = f"{found.index(now) + 1} of " if now in found else ""
+    turns = "turn" if len(found) == 1 else "turns"
+    st.html(f'<p class="quiet hits" role="status">{at}{len(found)} {turns}</p>')
+    for name, key, to in (("Back", None, stops.before), ("On", "N", stops.after)):
+        st.button(
+            name, key=f"hit-{name.lower()}", shortcut=key, type="tertiary",
+            help="To the next turn that has it" if key else "To the turn before that has it",
+            on_click=_hit, args=(to(found, now),),
+        )  # fmt: skip
+
+
+def branch_line(run: data.Run, play: data.Play) -> None:
+    """Say what a branch is a branch of, or what grows from the trial, with the way to each."""
+    row, turn = play.row, link.get("turn")
+    trial = row["trial"]
+    grown = data.branches(run, trial)
+    if not grown:
+        return
+    count = f"{len(grown)} {'branch' if len(grown) == 1 else 'branches'}"
+    here = {"run": run.id, "trial": trial, "branch": "" if row["branch"] == MAIN else row["branch"]}
+    tree = usher.way("multiverse", "the Multiverse", **here)
+    if row["branch"] == MAIN:
+        told = f"{count} grow{'s' if len(grown) == 1 else ''} from this scene: see {tree}."
+    else:
+        parent = "" if row["parent"] == MAIN else row["parent"]
+        whose = f"branch {parent[:6]}" if parent else "the scene as it was first played"
+        way = usher.way("scene", whose, run=run.id, trial=trial, branch=parent, turn=turn)
+        told = f"<strong>{_KINDS.get(row['origin'], 'A branch')}</strong> of {way}, {_parting(row)}. "
+        told += f"It is one of {count}: see {tree}."
+    st.html(f'<p class="branch-line">{told}</p>')
+
+
+_KINDS = {"regeneration": "Another draw", "probe": "A question off the record"}
+
+
+def _parting(row: Json) -> str:
+    """Say where a branch parts from its parent, and by what."""
+    at = f"which it shares up to turn {row['fork']}" if row["fork"] else "from its first turn on"
+    by = f" ({safe(one_line(row['arm'], 120))})" if row["arm"] else ""
+    return at + by + _edited(row["edit"])
+
+
+def _edited(text: str) -> str:
+    """Say what was changed where it parted, from the edit as JSON."""
+    try:
+        edit = orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError:
+        edit = {}
+    if not isinstance(edit, dict) or not edit:
+        return ""
+    told = "; ".join(f"{name}: {value if isinstance(value, str) else orjson.dumps(value).decode()}"
+                     for name, value in edit.items() if value)  # fmt: skip
+    return f", with <q>{safe(one_line(told, 200))}</q>" if told else ""
+
+
+def table(play: data.Play) -> None:
+    """Offer the scores as a table: what the strip draws, and those of the scene as a whole."""
+    if not play.scores:
+        return
+    with st.expander("The scores as a table", key="scores-table"):
+        rows = [
+            {
+                "turn": s["turn"],
+                "character": s["character"],
+                "measure": scored.name(s["measure"]),
+                "score": s["value"],
+                "in words": scored.verdict(s)[1],
+                "evidence": "; ".join(
+                    f"{what}: {text}" if what else text for what, text in scored.evidence(s)
+                )[:300],
+                "version": s["version"],
+            }
+            for s in play.scores
+        ]
+        frame = pd.DataFrame(rows).astype({"turn": "Int32", "score": "float64"})
+        st.dataframe(frame, hide_index=True, height="content" if len(rows) < 12 else 420)
+
+
+def _listed(run: data.Run, play: data.Play, marks: Sequence[int], now: int) -> str:
+    links = []
+    for n in marks:
+        where = link.address("scene", run=run.id, trial=play.row["trial"], turn=str(n))
+        current = ' aria-current="true"' if n == now else ""
+        links.append(
+            f'<a href="{safe(where)}" target="_self" data-jump="{n}"{current} '
+            f'aria-label="Bookmark: turn {n}">{n}</a>'
+        )
+    return f'<nav class="bookmarks" aria-label="Bookmarks">{"".join(links)}</nav>'
+
+
+def _downloads(run: data.Run, play: data.Play, *, margin: bool) -> None:
+    row = play.row
+    kept = "with" if margin else "without"
+    st.caption(f"As it is shown: {kept} the author’s margin and scores.")
+    branch = "" if row["branch"] == MAIN else f"-{row['branch'][:6]}"
+    whole = _folio(run, play, margin=margin)
+    for name, (ending, mime, make) in _FORMS.items():
+        st.download_button(
+            name, partial(make, whole), f"{run.id}-{row['index']}{branch}.{ending}",
+            mime, key=f"download-{ending}", on_click="ignore", width="stretch",
+        )  # fmt: skip
+
+
+def _folio(run: data.Run, play: data.Play, *, margin: bool) -> Folio:
+    row = play.row
+    facts = {
+        "Run": run.id, "Trial": row["trial"], "Condition": row["condition"], "Block": row["block"],
+        "Branch": "" if row["branch"] == MAIN else row["branch"],
+        "Played by": ", ".join(run.models),
+    }  # fmt: skip
+    broken = row["failure"] or row["failure_kind"] if row["status"] == "failed" else ""
+    title = play.scene.title if play.scene is not None else row["title"] or row["scene"]
+    turns = play.transcript.turns
+    return Folio(title, turns, play.scene, facts, play.scores, margin, broken)
+
+
+def _found(play: data.Play, last: int, margin: bool) -> None:
+    """Take what was typed, and go to the first turn from here on that has it."""
+    wanted = str(st.session_state["find"]).strip()
+    link.go(find=wanted)
+    hits = stops.hits(play.transcript.turns, wanted, margin=margin)
+    now = player.turn_of(last)
+    if hits and now not in hits:
+        _hit(stops.after(hits, now))
+
+
+def _bookmark(now: int, marks: Sequence[int]) -> None:
+    link.go(marks=stops.written(set(marks) ^ {now}))
+
+
+def _hit(turn: int | None) -> None:
+    if turn is not None:
+        st.session_state["playing"] = False
+        link.go(turn=turn)
