@@ -388,6 +388,64 @@ def compare_command(
         terminal.write(output, text)
 
 
+@app.command("graph")
+def graph_command(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="What to make graphs of.")
+    ] = "last",
+    output: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--output", help="A file: .gexf .graphml .json .dot .csv .svg or .png."),
+    ] = None,
+    of: Annotated[str, typer.Option(help='"talk", "branches", "exposure" or "flips".')] = "talk",
+    by: Annotated[str, typer.Option(help='A graph for each "condition" or "scene".')] = "",
+    kinds: Annotated[
+        str, typer.Option(help="Of addresses,answers,mentions,note,cue: these alone.")
+    ] = "",
+    first: Annotated[
+        int, typer.Option("--from", min=0, help="The first turn; 0 is the written opening.")
+    ] = 1,
+    last: Annotated[int | None, typer.Option("--to", min=0, help="The last turn.")] = None,
+    window: Annotated[
+        int, typer.Option(min=0, help="A graph for each stretch of so many turns.")
+    ] = 0,
+    guesses: Annotated[
+        bool, typer.Option("--guesses/--no-guesses", help="With whom the order of turns suggests.")
+    ] = True,
+    each: Annotated[bool, typer.Option("--each", help="An edge for every single line.")] = False,
+    condition: Annotated[str, typer.Option(help="Of one condition alone.")] = "",
+    against: Annotated[str, typer.Option(help="Another, to compare it with.")] = "",
+    around: Annotated[
+        str, typer.Option(help='Compare before and after the first "break" or "move".')
+    ] = "",
+    null: Annotated[
+        bool, typer.Option("--null/--no-null", help="Measure, beside a null model.")
+    ] = True,
+    runs: Runs = "runs",
+) -> None:
+    """Make graphs of who speaks to whom, measure them, and write them to files.
+
+    Figures are means over scenes. The null model keeps how much everybody says and shuffles the
+    order. Conditions are compared within blocks.
+    """
+    with _telling():
+        from improv import terminal_graph
+        from improv.graphing import Asked, files, graphed
+        from improv.store import open_run
+
+        run, _, trial = what.partition("/")
+        wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
+        asked = Asked(
+            trial, of, by, wanted, first, last, window, guesses, each, condition, against, around,
+            null,
+        )  # fmt: skip
+        found = graphed(open_run(runs, run), asked)
+        terminal_graph.graphed(found)
+        for name in output or []:
+            for file, data in files(found, name, wanted):
+                terminal.write(file, data)
+
+
 @app.command("power")
 def power_command(
     study: Annotated[str, typer.Argument(help="A study with a plan and a planted truth.")],

@@ -270,10 +270,25 @@ def dry_run(found: Estimate) -> None:
     say("Nothing was asked of any model, and nothing was written.")
 
 
-def write(name: str, text: str) -> None:
+def width() -> int:
+    """Return how many columns there are to print in."""
+    return _out.width
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table."""
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        shown.add_column(name, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(plain(cell)) for cell in row))
+    _out.print(shown)
+
+
+def write(name: str, text: str | bytes) -> None:
     """Write a file that somebody asked for, and say where it is. Raises RunError."""
     try:
-        Path(name).write_text(text, encoding="utf-8")
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
     except OSError as e:
         raise RunError(f"{name}: cannot be written: {e.strerror}") from None
     say(f"written: {name}")

@@ -43,6 +43,7 @@ STAIR = [
     "report",
     "journal lock calibration",
     "store",
+    "graphing",
     "host drift replay mend played judging reading",
     "pool score",
     "drive",
@@ -50,6 +51,7 @@ STAIR = [
     "rehearsal",
     "doctor viewer",
     "terminal",
+    "terminal_graph",
     "cli",
     "ui",
 ]
@@ -67,7 +69,7 @@ READERS = {
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
-    "plan unit curves judged analysis ledger reading report relive branch folio",
+    "plan unit curves judged analysis ledger reading report relive branch folio budget",
 }
 
 # Nobody imports these, though they may import almost anything.
@@ -85,7 +87,8 @@ DOORS = {
     "pandas": "stats unit curves rehearsal ui",
     "altair": "ui",
     "krippendorff": "stats",
-    "pyarrow": "store tables mend reading",
+    "pyarrow": "store tables mend reading graph graphing",
+    "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan study",
     "ray": "host limiter pool drive doctor",
     "rich": "cli terminal",

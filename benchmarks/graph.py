@@ -1,0 +1,156 @@
+"""A million turns as graphs: time and memory from the run's folder to files of every format.
+
+Makes a run of 50,000 scenes of 20 turns under five conditions, a cast of four each, and then, in a
+process of its own, what `improv graph --by condition` does: reads it, finds whom lines speak to,
+answer and mention, sums them, draws, and writes. Then the figures with their null models, and two
+conditions against each other. Prints `graphs <seconds> s <MiB> MiB` first.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from improv.scene import Scene
+from improv.store import RunFolder, place
+from improv.study import Condition, Study
+from improv.tables import SCHEMAS
+
+SCENES, TURNS, CONDITIONS = 50_000, 20, 5
+CAST = ("Mara", "Bo", "Inès", "Dov")
+WORDS = ("the", "boat", "is", "late", "and", "nobody", "told", "us", "what", "water", "wants")
+
+
+def folder(root: str) -> RunFolder:
+    """Make the run: a finished one, as a run of that size leaves it."""
+    scene = Scene.model_validate(
+        {
+            "title": "The Last Ferry",
+            "premise": "Four people wait for a boat.",
+            "cast": [{"name": name, "role": "who waits"} for name in CAST],
+            "turns": TURNS,
+            "model": "puppet",
+        }
+    )
+    arms = tuple(Condition(f"arm {i}", (("arm", f"arm {i}"),)) for i in range(CONDITIONS))
+    study = Study("ferry", "", "", 1, 0, arms, tuple(("ferry", arm, scene) for arm in arms))
+    fs, base = place(root)
+    made = RunFolder(fs, f"{base}/million", base)
+    made.create(study, {"study": "ferry", "status": "done", "conditions": [a.name for a in arms]})
+    chance = np.random.default_rng(1)
+    trials = _trials()
+    _write(made, "trials", trials)
+    _write(made, "turns", _turns(trials["trial"].to_pylist(), chance))
+    return made
+
+
+def _trials() -> pa.Table:
+    at = np.arange(SCENES)
+    ids = [f"{i:012x}" for i in (at * 2_654_435_761 % 2**48).tolist()]
+    columns: dict[str, object] = {
+        name: pa.array([None] * SCENES, SCHEMAS["trials"].field(name).type)
+        for name in SCHEMAS["trials"].names
+    }
+    columns |= {
+        "trial": ids,
+        "branch": ["main"] * SCENES,
+        "index": at,
+        "scene": ["ferry"] * SCENES,
+        "condition": [f"arm {i}" for i in (at % CONDITIONS).tolist()],
+        "block": [f"ferry/{i}" for i in (at // CONDITIONS).tolist()],
+        "origin": ["main"] * SCENES,
+        "status": ["done"] * SCENES,
+    }
+    return pa.table(columns, schema=SCHEMAS["trials"])
+
+
+def _turns(ids: list[str], chance: np.random.Generator) -> pa.Table:
+    many = SCENES * TURNS
+    who = chance.integers(0, 4, many)
+    to = (who + chance.integers(1, 4, many)) % 4
+    open_ = chance.random(many) < 0.2
+    by = chance.choice(["name", "order", "said"], many)
+    words = chance.choice(WORDS, (many, 9))
+    named = np.where(chance.random(many) < 0.2, chance.choice(CAST, many), "it")
+    # "Mara, the boat is late ... for Bo": words, somebody's name now and then.
+    text = [" ".join(row) + f" for {name}." for row, name in zip(words, named, strict=True)]
+    acts = [[{"kind": "note", "to": CAST[i % 4], "text": "Slower."}] if i % 4 == 0 else []
+            for i in range(many)]  # fmt: skip
+    return pa.table(
+        {
+            "trial": np.repeat(ids, TURNS),
+            "branch": ["main"] * many,
+            "turn": np.tile(np.arange(1, TURNS + 1), SCENES),
+            "seq": np.zeros(many),
+            "kind": ["line"] * many,
+            "speaker": np.array(CAST)[who],
+            "text": text,
+            "raw": text,
+            "cuts": [[]] * many,
+            "addressed": np.where(open_, "", np.array(CAST)[to]),
+            "by": np.where(open_, "none", by),
+            "aside": np.zeros(many, dtype=bool),
+            "heard_by": [list(CAST)] * many,
+            "acts": acts,
+        },
+        schema=SCHEMAS["turns"],
+    )
+
+
+def _write(made: RunFolder, name: str, table: pa.Table) -> None:
+    order = [(c, "ascending") for c in ("trial", "turn") if c in table.schema.names]
+    pq.write_table(
+        table.sort_by(order), made.local / f"{name}.parquet", compression="zstd",
+        row_group_size=10_000,
+    )  # fmt: skip
+
+
+def measure(root: str) -> None:
+    """Do the work, and say what it took."""
+    from improv.graph.compare import compare
+    from improv.graph.files import FORMATS
+    from improv.graph.null import beside
+    from improv.graphing import graphs, read_talk, write
+    from improv.store import open_run
+
+    began = time.perf_counter()
+    read = open_run(root, "million")
+    talk = read_talk(read)
+    reading = time.perf_counter() - began
+    made = graphs(read, talk, by="condition")
+    for form in FORMATS:
+        write(made, Path(root) / f"ferry.{form}")
+    whole = time.perf_counter() - began
+    print(f"graphs {whole:.1f} s {_peak():.0f} MiB")
+    print(f"  {len(talk.lines):,} turns read in {reading:.1f} s; {len(made)} conditions")
+    began = time.perf_counter()
+    beside(talk, seed=1)
+    print(f"figures with their null models {time.perf_counter() - began:.1f} s")
+    began = time.perf_counter()
+    found = compare(talk, "arm 0", "arm 1")
+    seconds = time.perf_counter() - began
+    print(f"two conditions in {found.units:,} blocks {seconds:.1f} s, p {found.p:.3f}")
+    print(f"peak {_peak():.0f} MiB")
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        folder(root)
+        # What made the run must not count.
+        subprocess.run([sys.executable, __file__, "--measure", root], check=True)
+
+
+if __name__ == "__main__":
+    measure(sys.argv[2]) if sys.argv[1:2] == ["--measure"] else main()

@@ -1,0 +1,148 @@
+"""Who had to do with whom, and when: the edges of a talk, still as columns.
+
+Each contact says how it is known, so that guesses can be left out. What a scene's edges add up to
+is the business of network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from improv.graph.talk import AUTHOR, CUE, NOBODY, NOTE, ORDER, SAID, Ints, Lines, Talk, Wide
+
+KINDS = ("addresses", "answers", "mentions", "note", "cue")
+"""The kinds of edges, by code. The first three are between characters, the others the author's."""
+ADDRESSES, ANSWERS, MENTIONS, NOTES, CUES = range(5)
+SPOKEN = ("addresses", "answers", "mentions")
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """The contacts of a talk, one a row: `source` had to do with `target` at `turn` of `scene`.
+
+    `kind` is a code of KINDS and `by` of talk.EVIDENCE (what the author did is known outright).
+    `line` is the row of the line that it stands in, -1 for the author's acts. `latency` is, for
+    an answer, how many places after the line that it answers it came (1 is the next), else 0.
+    """
+
+    scene: Ints
+    turn: Ints
+    source: Ints
+    target: Ints
+    kind: Ints
+    by: Ints
+    words: Ints
+    latency: Ints
+    line: Ints
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    def taken(self, rows: npt.NDArray[np.bool_] | Wide) -> Contacts:
+        return Contacts(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def among(
+        self,
+        *,
+        kinds: Collection[str] = KINDS,
+        first: int = 0,
+        last: int | None = None,
+        guesses: bool = True,
+    ) -> Contacts:
+        """Return the contacts of some kinds in turns from `first` to `last`, those included."""
+        keep = np.isin(self.kind, [KINDS.index(kind) for kind in kinds])
+        keep &= self.turn >= first
+        if last is not None:
+            keep &= self.turn <= last
+        if not guesses:
+            keep &= self.by != ORDER
+        return self.taken(keep)
+
+
+def contacts(talk: Talk) -> Contacts:
+    """Return every contact of a talk, in no promised order."""
+    lines = talk.lines
+    spoken = np.flatnonzero(lines.spoken & (lines.to >= 0) & (lines.who >= 0))
+    line, before, how = answers(lines)
+    about = talk.mentions
+    named = about[(lines.who[about[:, 0]] >= 0) & lines.spoken[about[:, 0]]]
+    acts = talk.acts.taken((talk.acts.kind == NOTE) | (talk.acts.kind == CUE))
+    parts = [
+        _of(lines, spoken, lines.to[spoken], ADDRESSES, lines.by[spoken]),
+        _of(lines, line, lines.who[before], ANSWERS, how, lines.place[line] - lines.place[before]),
+        _of(lines, named[:, 0], named[:, 1], MENTIONS, np.full(len(named), 1, np.int32)),
+    ]
+    zeros = np.zeros(len(acts.scene), dtype=np.int32)
+    author = Contacts(
+        acts.scene, acts.turn, zeros + AUTHOR, acts.to,
+        np.where(acts.kind == NOTE, NOTES, CUES).astype(np.int32), zeros + SAID, zeros, zeros,
+        zeros - 1,
+    )  # fmt: skip
+    return _together([*parts, author])
+
+
+def answers(lines: Lines) -> tuple[Wide, Wide, Ints]:
+    """Return which lines answer which, as rows, and how that is known.
+
+    A line answers the latest one that spoke to its speaker since the speaker spoke last; if there
+    is none, the one right before it by somebody else that spoke to nobody in particular. A line
+    that calls somebody else by name, or says it outright, turns away: it answers that one if that
+    one spoke right before, else nobody. It is as sure as the surer of the two lines.
+    """
+    many = len(lines)
+    if not many:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32)
+    people = int(max(lines.who.max(), lines.to.max())) + 2
+    spoke = np.flatnonzero(lines.spoken & (lines.who >= 0))
+    called = np.flatnonzero(lines.spoken & (lines.to >= 0))
+    # What happened to each person of each scene, in order: they were spoken to, or spoke.
+    person = np.concatenate([lines.who[spoke], lines.to[called]]).astype(np.int64)
+    at = np.concatenate([spoke, called])
+    owner = lines.scene[at].astype(np.int64) * people + person
+    order = np.argsort(owner * many + at)
+    at, owner = at[order], owner[order]
+    speaks = order < len(spoke)
+    follows = np.zeros(len(order), dtype=np.bool_)
+    follows[1:] = speaks[1:] & ~speaks[:-1] & (owner[1:] == owner[:-1])
+    answered = np.full(many, -1, dtype=np.int64)
+    answered[at[follows]] = at[np.flatnonzero(follows) - 1]
+
+    explicit = (lines.to >= 0) & (lines.by < ORDER)
+    away = (answered >= 0) & explicit & (lines.to != lines.who[answered])
+    answered[away] = -1
+    before = np.arange(many) - 1
+    near = (answered < 0) & lines.spoken & (lines.place > 0)
+    near &= lines.spoken[before] & (lines.who[before] != lines.who) & (lines.who[before] >= 0)
+    back = lines.to == lines.who[before]
+    near &= (explicit & back) | (~explicit & (lines.to[before] < 0) & (back | (lines.to < 0)))
+    answered[near] = before[near]
+
+    line = np.flatnonzero(answered >= 0)
+    to = answered[line]
+    own = np.where(lines.to[line] == lines.who[to], lines.by[line], NOBODY)
+    theirs = np.where(lines.to[to] == lines.who[line], lines.by[to], NOBODY)
+    return line, to, np.minimum(np.minimum(own, theirs), ORDER).astype(np.int32)
+
+
+def windows(last: int, size: int) -> list[tuple[int, int]]:
+    """Return (first, last) of each window of `size` improvised turns."""
+    return [(start, min(start + size - 1, last)) for start in range(1, last + 1, size)]
+
+
+def _of(
+    lines: Lines, rows: Wide | Ints, to: Ints, kind: int, by: Ints, latency: Ints | None = None
+) -> Contacts:
+    zeros = np.zeros(len(rows), dtype=np.int32)
+    return Contacts(
+        lines.scene[rows], lines.turn[rows], lines.who[rows], to, zeros + np.int32(kind), by,
+        lines.words[rows], zeros if latency is None else latency, rows.astype(np.int32),
+    )  # fmt: skip
+
+
+def _together(parts: list[Contacts]) -> Contacts:
+    names = Contacts.__slots__
+    return Contacts(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))

@@ -1,0 +1,291 @@
+"""What a scene's talk measures: one number a scene for each figure. Pure numpy, all scenes at once.
+
+None of them reads words for what they mean. Each has a null model beside it (see null), since a
+scene of few lines is never even, never random and rarely without a clique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from improv.graph.contacts import answers
+from improv.graph.talk import CUE, Bools, Ints, Lines, Talk, Wide
+
+Floats = npt.NDArray[np.float64]
+
+FIGURES = {
+    "balance": "how evenly lines are shared: entropy of who speaks, as a share of the largest",
+    "surprise": "entropy of who speaks next, given who speaks, in bits (0: a fixed round)",
+    "floor": "how long one keeps the floor: lines in a row, on average",
+    "reciprocity": "share of the addressing that is returned (Squartini and others 2013)",
+    "answered": "share of lines to somebody that this one answers",
+    "latency": "lines from being spoken to until answering, on average (1 is the next)",
+    "taken": "share of turns at which whoever was spoken to speaks next",
+    "usurped": "share of turns at which somebody else speaks instead",
+    "claimed": "share of turns at which somebody new speaks after a line to nobody",
+    "transitivity": "share of chains a to b to c in which a speaks to c too",
+    "modularity": "how far the cast falls into groups that speak among themselves",
+    "centrality": "PageRank of whoever has the most, less an even share",
+    "author": "what the author does (notes, cues, moves), per line",
+    "overruled": "share of lines to somebody after which the author cues another",
+}
+"""The figures by name, each in words. "taken", "usurped" and "claimed" are shares of all changes of
+speaker, after Gibson's participation shifts (2003, Social Forces 81:1335-1380)."""
+
+FIXED = frozenset({"balance", "author"})
+"""Figures that hang on nothing but how often who speaks, so that the null model has the same."""
+
+DAMPING = 0.85
+CELLS = 20_000_000
+"""How many cells of matrices are in memory at a time."""
+MOST = 7
+"""The largest cast whose every division into groups is tried."""
+
+
+def figures(talk: Talk, *, first: int = 1, last: int | None = None) -> dict[str, Floats]:
+    """Return each figure of FIGURES for each scene, shape (scenes,), NaN where it has none.
+
+    Only lines in turns from `first` to `last` count; what they answer may lie before.
+    """
+    found = {name: np.full(talk.scenes, np.nan) for name in FIGURES}
+    inside = talk.lines.turn >= first
+    if last is not None:
+        inside &= talk.lines.turn <= last
+    order = _Order(talk, inside)
+    for name in ("floor", "surprise", "answered", "latency", "taken", "usurped", "claimed"):
+        found[name] = getattr(order, name)()
+    found["author"], found["overruled"] = order.author()
+    for scenes, spoken, to in _matrices(talk, inside):
+        found["balance"][scenes] = _balance(spoken)
+        for name, figure in _OF_MATRIX.items():
+            found[name][scenes] = figure(to)
+    return found
+
+
+class _Order:
+    """The figures of the order of lines."""
+
+    def __init__(self, talk: Talk, inside: Bools) -> None:
+        self.talk = talk
+        lines = talk.lines
+        self.inside = inside & lines.spoken & (lines.who >= 0)
+        self.before = np.arange(len(lines)) - 1
+        before = self.before
+        # A silence says nothing, and is nobody's turn to have been taken from.
+        self.pairs = self.inside & (lines.place > 0) & lines.spoken[before]
+        self.same = self.pairs & (lines.who == lines.who[before])
+        self.changes = self.pairs & ~self.same
+        self.line, self.answered_line, _ = answers(lines)
+
+    def floor(self) -> Floats:
+        # A spell begins wherever the one before was not the speaker's own.
+        begins = self.inside & ~self.same
+        return _ratio(self._count(self.inside), self._count(begins))
+
+    def surprise(self) -> Floats:
+        """Plug-in conditional entropy H(next | now) of the speakers, in bits."""
+        lines, scenes = self.talk.lines, self.talk.scenes
+        rows = np.flatnonzero(self.pairs)
+        people = len(self.talk.people) + 1
+        now = lines.scene[rows].astype(np.int64) * people + lines.who[rows - 1]
+        both = now * people + lines.who[rows]
+        bits = _plogp(both, lines.scene[rows], scenes) - _plogp(now, lines.scene[rows], scenes)
+        return _ratio(-bits, self._count(self.pairs))
+
+    def answered(self) -> Floats:
+        lines = self.talk.lines
+        asked = self.inside & (lines.to >= 0)
+        gets = np.zeros(len(lines), dtype=np.bool_)
+        by_it = lines.who[self.line] == lines.to[self.answered_line]
+        gets[self.answered_line[by_it]] = True
+        # The last line of a scene has had no chance.
+        asked[_lasts(lines)] = False
+        return _ratio(self._count(asked & gets), self._count(asked))
+
+    def latency(self) -> Floats:
+        lines = self.talk.lines
+        rows = self.line[self.inside[self.line]]
+        late = lines.place[rows] - lines.place[self.answered_line[self.inside[self.line]]]
+        scene = lines.scene[rows]
+        sums = np.bincount(scene, weights=late, minlength=self.talk.scenes)
+        return _ratio(sums, np.bincount(scene, minlength=self.talk.scenes))
+
+    def taken(self) -> Floats:
+        return self._share(lambda to, who: to == who)
+
+    def usurped(self) -> Floats:
+        return self._share(lambda to, who: (to >= 0) & (to != who))
+
+    def claimed(self) -> Floats:
+        return self._share(lambda to, who: to < 0)
+
+    def author(self) -> tuple[Floats, Floats]:
+        """Return acts per line, and the share of lines whose addressee was passed over by a cue."""
+        acts, lines, scenes = self.talk.acts, self.talk.lines, self.talk.scenes
+        close = (acts.line >= 0) & self.inside[acts.line]
+        per_line = _ratio(
+            np.bincount(acts.scene[close], minlength=scenes), self._count(self.inside)
+        )
+        asked = self.pairs & (lines.to[self.before] >= 0)
+        cues = acts.line[close & (acts.kind == CUE)]
+        cued = np.zeros(len(lines), dtype=np.bool_)
+        cued[cues] = True
+        passed = asked & cued & (lines.to[self.before] != lines.who)
+        return per_line, _ratio(self._count(passed), self._count(asked))
+
+    def _share(self, holds: Callable[[Ints, Ints], Bools]) -> Floats:
+        lines = self.talk.lines
+        good = self.changes & holds(lines.to[self.before], lines.who)
+        return _ratio(self._count(good), self._count(self.changes))
+
+    def _count(self, mask: Bools) -> Wide:
+        return np.bincount(self.talk.lines.scene[mask], minlength=self.talk.scenes)
+
+
+def _lasts(lines: Lines) -> Wide:
+    """Return the row of each scene's last line."""
+    ends = np.ones(len(lines), dtype=np.bool_)
+    ends[:-1] = lines.scene[1:] != lines.scene[:-1]
+    return np.flatnonzero(ends)
+
+
+def _ratio(over: npt.ArrayLike, under: npt.ArrayLike) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.true_divide(over, under), dtype=np.float64) + np.where(
+            np.asarray(under) > 0, 0.0, np.nan
+        )
+
+
+def _plogp(keys: Wide, scene: Ints, scenes: int) -> Floats:
+    """Return Σ n log₂ n over the distinct keys of each scene."""
+    _, at, count = np.unique(keys, return_index=True, return_counts=True)
+    sums = np.bincount(scene[at], weights=count * np.log2(count), minlength=scenes)
+    return np.asarray(sums, dtype=np.float64)
+
+
+# --- the figures of who speaks to whom
+
+
+def matrices(talk: Talk, inside: Bools, scenes: Bools) -> tuple[Floats, Floats]:
+    """Return lines spoken (scenes, cast) and spoken from whom to whom (scenes, cast, cast), for
+    scenes of one slug, given as a mask."""
+    slug = int(talk.slug[scenes][0])
+    size, first = len(talk.cast(slug)), int(talk.first[slug])
+    at = np.cumsum(scenes) - 1
+    lines = talk.lines
+    rows = np.flatnonzero(inside & lines.spoken & (lines.who >= 0) & scenes[lines.scene])
+    here, who, to = at[lines.scene[rows]], lines.who[rows] - first, lines.to[rows] - first
+    many = int(scenes.sum())
+    spoken = np.bincount(here * size + who, minlength=many * size).reshape(many, size)
+    known = lines.to[rows] >= 0
+    cell = (here[known] * size + who[known]) * size + to[known]
+    weight = np.bincount(cell, minlength=many * size * size).reshape(many, size, size)
+    return spoken.astype(np.float64), weight.astype(np.float64)
+
+
+def _matrices(talk: Talk, inside: Bools) -> Iterator[tuple[Wide, Floats, Floats]]:
+    for slug in range(len(talk.slugs)):
+        size = max(1, len(talk.cast(slug)))
+        all_of = np.flatnonzero(talk.slug == slug)
+        groups = divisions(size).shape[0] if size <= MOST else 1
+        step = max(1, CELLS // max(size * size, groups))
+        for start in range(0, len(all_of), step):
+            part = all_of[start : start + step]
+            mask = np.zeros(talk.scenes, dtype=np.bool_)
+            mask[part] = True
+            yield part, *matrices(talk, inside, mask)
+
+
+def _balance(spoken: Floats) -> Floats:
+    size = spoken.shape[1]
+    if size < 2:
+        return np.full(len(spoken), np.nan)
+    share = _ratio(spoken, spoken.sum(axis=1, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(share > 0, share * np.log(share), 0.0)
+    entropy = -parts.sum(axis=1) / np.log(size) + 0.0
+    return np.where(spoken.sum(axis=1) > 0, entropy, np.nan)
+
+
+def reciprocity(to: Floats) -> Floats:
+    """Return Σ min(w_ij, w_ji) / Σ w_ij of each matrix: (scenes, cast, cast) to (scenes,)."""
+    both = np.minimum(to, to.transpose(0, 2, 1)).sum(axis=(1, 2))
+    return _ratio(both, to.sum(axis=(1, 2)))
+
+
+def transitivity(to: Floats) -> Floats:
+    """Return the share of chains a→b→c of three people for which there is a→c."""
+    there = (to > 0).astype(np.float64)
+    chains = there @ there
+    size = to.shape[1]
+    chains[:, np.arange(size), np.arange(size)] = 0.0
+    return _ratio((chains * there).sum(axis=(1, 2)), chains.sum(axis=(1, 2)))
+
+
+def modularity(to: Floats) -> Floats:
+    """Return the largest directed modularity (Leicht and Newman 2008) of any division of the cast.
+
+    All divisions of up to seven people are tried; a larger cast is divided in two by the leading
+    eigenvector of its symmetric modularity matrix.
+    """
+    size = to.shape[1]
+    if size < 3:
+        return np.full(len(to), np.nan)
+    total = to.sum(axis=(1, 2))
+    out, into = to.sum(axis=2), to.sum(axis=1)
+    share = to - _ratio(out[:, :, None] * into[:, None, :], total[:, None, None])
+    share = np.nan_to_num(share)
+    if size <= MOST:
+        together = divisions(size).reshape(-1, size * size)
+        best = (share.reshape(len(to), -1) @ together.T).max(axis=1)
+    else:
+        _, vectors = np.linalg.eigh(share + share.transpose(0, 2, 1))
+        side = np.where(vectors[:, :, -1] >= 0, 1.0, -1.0)
+        same = (side[:, :, None] * side[:, None, :] + 1) / 2
+        best = np.maximum((share * same).sum(axis=(1, 2)), 0.0)
+    return _ratio(best, total)
+
+
+@lru_cache(maxsize=16)
+def divisions(size: int) -> Floats:
+    """Return every division of `size` people into groups, as matrices of who is with whom."""
+    found = [[0]]
+    for _ in range(1, size):
+        found = [[*d, group] for d in found for group in range(max(d) + 2)]
+    groups = np.array(found)
+    return np.asarray(groups[:, :, None] == groups[:, None, :], dtype=np.float64)
+
+
+def pagerank(to: Floats) -> Floats:
+    """Return the weighted PageRank of each person, (scenes, cast, cast) to (scenes, cast).
+
+    Whoever speaks to nobody is taken to speak to all alike, as in NetworkX.
+    """
+    many, size, _ = to.shape
+    if not size:
+        return np.zeros((many, 0))
+    out = to.sum(axis=2, keepdims=True)
+    step = np.where(out > 0, to / np.where(out > 0, out, 1.0), 1.0 / size)
+    rank = np.full((many, 1, size), 1.0 / size)
+    for _ in range(60):  # .85 to the 60th is below a ten-thousandth
+        rank = (1 - DAMPING) / size + DAMPING * (rank @ step)
+    return np.where(to.sum(axis=(1, 2))[:, None] > 0, rank[:, 0, :], np.nan)
+
+
+def _centrality(to: Floats) -> Floats:
+    size = to.shape[1]
+    if not size:
+        return np.full(len(to), np.nan)
+    return np.asarray(pagerank(to).max(axis=1) - 1.0 / size, dtype=np.float64)
+
+
+_OF_MATRIX: dict[str, Callable[[Floats], Floats]] = {
+    "reciprocity": reciprocity,
+    "transitivity": transitivity,
+    "modularity": modularity,
+    "centrality": _centrality,
+}

@@ -1,0 +1,240 @@
+"""Contacts as a NetworkX graph: directed, weighted, in time, an edge for each kind and evidence.
+
+Everything is summed as columns first; NetworkX sees a few hundred edges, however many turns there
+were. All that stands in a graph is a number, a text or a list of tuples, so that files can hold
+it; what is unknown is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, TypeAlias
+
+import networkx as nx
+import numpy as np
+
+from improv.graph.contacts import ANSWERS, KINDS, Contacts, contacts
+from improv.graph.talk import AUTHOR, EVIDENCE, ORDER, Bools, Ints, Talk, Wide
+
+Graph: TypeAlias = nx.MultiDiGraph
+"""A graph of talk. Its nodes are names, with
+
+    role       "character" or "author"
+    scene      the slug, where the graph has scenes of several
+    scenes     how many scenes it could be in
+    lines      lines spoken, words in them, and how many were to nobody in particular
+    words
+    open
+
+and its edges, whose key is unique in the graph,
+
+    kind       one of contacts.KINDS
+    by         how it is known: one of talk.EVIDENCE
+    guess      whether that is the order of turns alone
+    weight     contacts a scene: of the scenes that could have had one
+    lines      contacts in all, and the words in their lines
+    words
+    first      the first turn that had one, and the last
+    last
+    spells     [(from turn, up to before turn), ...]: when there were any
+    turns      [(contacts, turn, turn + 1), ...]
+    latency    of answers: after how many lines, on average
+    window     of a graph by windows: the window's first turn
+"""
+
+
+def network(
+    talk: Talk,
+    *,
+    name: str = "",
+    kinds: Collection[str] = KINDS,
+    first: int = 1,
+    last: int | None = None,
+    guesses: bool = True,
+    window: int = 0,
+    each: bool = False,
+    found: Contacts | None = None,
+) -> Graph:
+    """Return the graph of a talk's scenes, between two turns.
+
+    `window` cuts time into windows of so many turns, with edges of their own; `each` makes an
+    edge of every single contact. `found` are the talk's contacts, where they are known already.
+    """
+    talk = talk if guesses else talk.sure()
+    rows = found if found is not None and guesses else contacts(talk)
+    rows = rows.among(kinds=kinds, first=first, last=last, guesses=guesses)
+    names = labels(talk)
+    graph = Graph(
+        name=name,
+        of="talk",
+        scenes=talk.scenes,
+        first=first,
+        last=talk.last if last is None else last,
+        kinds=[kind for kind in KINDS if kind in kinds],
+        guesses=guesses,
+    )
+    _nodes(graph, talk, names, rows, first, last)
+    if each:
+        _every(graph, names, rows)
+    else:
+        _summed(graph, talk, names, rows, window)
+    return graph
+
+
+def labels(talk: Talk) -> list[str]:
+    """Return a name for each person that is nobody else's: with the scene's, where two scenes
+    have somebody of one name."""
+    names = [person.name for person in talk.people]
+    twice = {name for name in names if names.count(name) > 1}
+    return [
+        f"{person.name} ({person.slug})" if person.name in twice else person.name
+        for person in talk.people
+    ]
+
+
+def chances(talk: Talk) -> Ints:
+    """Return for each person the number of scenes that it could be in."""
+    found = np.zeros(len(talk.people), dtype=np.int32)
+    counts = np.bincount(talk.slug, minlength=len(talk.slugs))
+    for slug in range(len(talk.slugs)):
+        found[int(talk.first[slug]) : int(talk.first[slug + 1])] = counts[slug]
+    found[AUTHOR] = talk.scenes
+    return found
+
+
+def within(talk: Talk, first: int, last: int | None) -> Bools:
+    """Return which lines were spoken in turns from `first` to `last`."""
+    lines = talk.lines
+    inside: Bools = lines.spoken & (lines.who >= 0) & (lines.turn >= first)
+    return inside if last is None else inside & (lines.turn <= last)
+
+
+def collapsed(graph: Graph, kinds: Collection[str] = ("addresses",)) -> nx.DiGraph:
+    """Return one weighted edge for each pair, of the kinds given, and no author in it."""
+    flat = nx.DiGraph()
+    flat.add_nodes_from(n for n, data in graph.nodes(data=True) if data.get("role") != "author")
+    for source, target, data in graph.edges(data=True):
+        if data["kind"] in kinds and source in flat and target in flat:
+            before = flat.get_edge_data(source, target, {"weight": 0.0})["weight"]
+            flat.add_edge(source, target, weight=before + data["weight"])
+    return flat
+
+
+def key_of(source: str, target: str, *parts: str) -> str:
+    """Return a key that no other edge of the graph has."""
+    return " ".join([f"{source} > {target}:", *parts])
+
+
+# --- making it
+
+
+def _nodes(
+    graph: Graph, talk: Talk, names: Sequence[str], rows: Contacts, first: int, last: int | None
+) -> None:
+    many = len(names)
+    inside = within(talk, first, last)
+    who = talk.lines.who[inside]
+    spoken = np.bincount(who, minlength=many)
+    words = np.bincount(who, weights=talk.lines.words[inside], minlength=many)
+    openly = np.bincount(who[talk.lines.to[inside] < 0], minlength=many)
+    there = (spoken > 0) | (np.bincount(rows.source, minlength=many) > 0)
+    there |= np.bincount(rows.target, minlength=many) > 0
+    could = chances(talk)
+    for code in np.flatnonzero(there).tolist():
+        data: dict[str, Any] = {"role": "author" if code == AUTHOR else "character"}
+        if len(talk.slugs) > 1 and code != AUTHOR:
+            data["scene"] = talk.people[code].slug
+        data["scenes"] = int(could[code])
+        if code != AUTHOR:
+            data |= {"lines": int(spoken[code]), "words": int(words[code])}
+            data["open"] = int(openly[code])
+        graph.add_node(names[code], **data)
+
+
+def _summed(graph: Graph, talk: Talk, names: Sequence[str], rows: Contacts, window: int) -> None:
+    spans = np.zeros(len(rows), dtype=np.int64)
+    if window:
+        # What was written beforehand, in turn 0, stands in no window but its own.
+        spans = np.where(rows.turn > 0, (rows.turn - 1) // window + 1, 0).astype(np.int64)
+    groups, place = _grouped(rows, len(names), spans)
+    count = np.bincount(place, minlength=len(groups))
+    words = np.bincount(place, weights=rows.words, minlength=len(groups))
+    latency = np.bincount(place, weights=rows.latency, minlength=len(groups))
+    moments, times = _moments(rows, place)
+    begins = np.searchsorted(moments[:, 0], np.arange(len(groups) + 1))
+    could = chances(talk)
+    for i, (span, source, target, kind, by) in enumerate(groups.tolist()):
+        here = slice(begins[i], begins[i + 1])
+        turns = list(zip(times[here].tolist(), moments[here, 1].tolist(), strict=True))
+        scenes = int(could[target] if source == AUTHOR else could[source])
+        data = {
+            **_evidence(kind, by),
+            "weight": int(count[i]) / max(scenes, 1),
+            "lines": int(count[i]),
+            "words": int(words[i]),
+            **_spans(turns),
+        }
+        if kind == ANSWERS:
+            data["latency"] = float(latency[i] / count[i])
+        parts = [KINDS[kind], EVIDENCE[by]]
+        if window:
+            data["window"] = (span - 1) * window + 1 if span else 0
+            parts.append(str(data["window"]))
+        key = key_of(names[source], names[target], *parts)
+        graph.add_edge(names[source], names[target], key=key, **data)
+
+
+def _every(graph: Graph, names: Sequence[str], rows: Contacts) -> None:
+    order = np.lexsort((rows.kind, rows.line, rows.turn, rows.scene))
+    columns = ("scene", "turn", "source", "target", "kind", "by", "words", "latency")
+    table = np.column_stack([getattr(rows, name)[order] for name in columns]).tolist()
+    for number, (scene, turn, source, target, kind, by, words, latency) in enumerate(table):
+        data = {
+            **_evidence(kind, by), "weight": 1.0, "lines": 1, "words": words,
+            **_spans([(1, turn)]), "number": scene,
+        }  # fmt: skip
+        if kind == ANSWERS:
+            data["latency"] = float(latency)
+        key = key_of(names[source], names[target], KINDS[kind], str(number))
+        graph.add_edge(names[source], names[target], key=key, **data)
+
+
+def _evidence(kind: int, by: int) -> dict[str, Any]:
+    return {"kind": KINDS[kind], "by": EVIDENCE[by], "guess": by == ORDER}
+
+
+def _spans(turns: list[tuple[int, int]]) -> dict[str, Any]:
+    """Return when an edge is there, from its (count, turn) in order of turns."""
+    spells: list[tuple[int, int]] = []
+    for _, turn in turns:
+        if spells and spells[-1][1] == turn:
+            spells[-1] = (spells[-1][0], turn + 1)
+        else:
+            spells.append((turn, turn + 1))
+    return {
+        "first": turns[0][1],
+        "last": turns[-1][1],
+        "spells": spells,
+        "turns": [(n, turn, turn + 1) for n, turn in turns],
+    }
+
+
+def _grouped(rows: Contacts, people: int, spans: Wide) -> tuple[Wide, Wide]:
+    """Return the distinct (span, source, target, kind, by), and each row's place among them."""
+    sizes = (people, people, len(KINDS), len(EVIDENCE))
+    key = spans
+    for column, size in zip((rows.source, rows.target, rows.kind, rows.by), sizes, strict=True):
+        key = key * size + column
+    distinct, place = np.unique(key, return_inverse=True)
+    parts = []
+    for size in reversed(sizes):
+        distinct, part = np.divmod(distinct, size)
+        parts.append(part)
+    return np.column_stack([distinct, *reversed(parts)]).astype(np.int64), place.astype(np.int64)
+
+
+def _moments(rows: Contacts, place: Wide) -> tuple[Wide, Wide]:
+    """Return the distinct (group, turn), sorted, and how many contacts each has."""
+    turns = int(rows.turn.max(initial=0)) + 1
+    key, count = np.unique(place * turns + rows.turn, return_counts=True)
+    return np.column_stack(np.divmod(key, turns)).astype(np.int64), count.astype(np.int64)

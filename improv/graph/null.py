@@ -1,0 +1,165 @@
+"""The null model: the same people say as much as they do, in an order that means nothing.
+
+Within each scene the improvised lines are shuffled whole, so that everybody speaks as often as
+before. Then pairs of lines exchange whom they speak to wherever nobody would speak to himself, so
+that everybody speaks to somebody, and is spoken to, as often as before (after Maslov and Sneppen
+2002, Science 296:910-913). What is written, and when the author acts, stays where it is. Who was on
+the stage when is not minded: a late entrance makes a scene look less random than it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from improv.graph.figures import FIXED, Floats, figures
+from improv.graph.talk import Talk, Wide
+from improv.record import seed_of
+from improv.stats.interval import LEVEL, Estimate
+
+DRAWS = 200
+"""Null models drawn beside a figure."""
+SCENES = 1500
+"""The most scenes that are shuffled; of more a sample is taken, and compared with itself."""
+LINE_DRAWS = 3_000_000
+"""Lines times draws: of many scenes fewer null models say as much."""
+FEWEST = 20
+ROUNDS = 6
+"""How often every line may exchange whom it speaks to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A figure with what the null model makes of it.
+
+    `value` is its mean over scenes, with Student's interval; `null` the null model's mean, `low`
+    and `high` where 95% of its draws lie, and `p` the two-sided share of draws as far from their
+    mean as the figure, which is never 0. All NaN where the figure is unknown; a figure that no
+    shuffling changes has p 1 and is `fixed`.
+    """
+
+    value: Estimate
+    null: float
+    low: float
+    high: float
+    p: float
+    draws: int
+    fixed: bool = False
+
+
+def shuffled(talk: Talk, seed: int) -> Talk:
+    """Return a talk of the same scenes, lines and speakers in an order that means nothing."""
+    chance = np.random.default_rng(seed)
+    lines = talk.lines
+    rows = np.flatnonzero(lines.turn > 0)
+    scene = lines.scene[rows]
+    # Scenes follow one another in rows, so that one sort shuffles each within itself.
+    new = rows[np.argsort(scene + chance.random(len(rows)))]
+    who, to, by, words, spoken = (
+        getattr(lines, name).copy() for name in ("who", "to", "by", "words", "spoken")
+    )
+    for column in (who, to, by, words, spoken):
+        column[rows] = column[new]
+    said = rows[spoken[rows]]
+    for _ in range(ROUNDS):
+        one, other = _pairs(said, lines.scene[said], chance)
+        swap = (who[one] != to[other]) & (who[other] != to[one])
+        one, other = one[swap], other[swap]
+        for column in (to, by):
+            column[one], column[other] = column[other], column[one]
+    place = np.arange(len(lines))
+    place[new] = rows
+    mentions = talk.mentions.copy()
+    mentions[:, 0] = place[mentions[:, 0]]
+    moved = replace(lines, who=who, to=to, by=by, words=words, spoken=spoken)
+    return replace(talk, lines=moved, mentions=mentions)
+
+
+def sample(talk: Talk, seed: int, most: int = SCENES) -> Talk:
+    """Return at most so many scenes of a talk, drawn by chance."""
+    if talk.scenes <= most:
+        return talk
+    chance = np.random.default_rng(seed_of("scenes", seed))
+    keep = np.zeros(talk.scenes, dtype=np.bool_)
+    keep[chance.choice(talk.scenes, most, replace=False)] = True
+    return talk.only(keep)
+
+
+def draws_of(talk: Talk, draws: int = DRAWS) -> int:
+    """Return how many null models to draw of a talk of this size."""
+    return max(min(draws, LINE_DRAWS // max(len(talk.lines), 1)), min(FEWEST, draws))
+
+
+def beside(
+    talk: Talk, *, seed: int, first: int = 1, last: int | None = None, draws: int = DRAWS
+) -> dict[str, Beside]:
+    """Return every figure of a talk's scenes, each with its null model beside it."""
+    seen = figures(talk, first=first, last=last)
+    some = sample(talk, seed)
+    draws = draws_of(some, draws)
+    there = seen if some is talk else figures(some, first=first, last=last)
+    null: dict[str, list[float]] = {name: [] for name in seen}
+    for i in range(draws):
+        drawn = figures(shuffled(some, seed_of("null", seed, i)), first=first, last=last)
+        for name, values in drawn.items():
+            null[name].append(_mean(values))
+    return {
+        name: _beside(values, _mean(there[name]), np.array(null[name]), name in FIXED)
+        for name, values in seen.items()
+    }
+
+
+def mean_of(values: Floats, unit: str = "scenes") -> Estimate:
+    """Return the mean of the values that are known, with Student's interval over them."""
+    known = values[np.isfinite(values)]
+    n = len(known)
+    if not n:
+        return Estimate.unknown("no scene has it", unit=unit)
+    value = float(known.mean())
+    if n < 2 or np.ptp(known) <= 1e-12:
+        why = "one scene" if n < 2 else "all alike"
+        return Estimate(value, math.nan, math.nan, LEVEL, n, unit, why)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * known.std(ddof=1) / math.sqrt(n))
+    return Estimate(value, value - half, value + half, LEVEL, n, unit)
+
+
+def _beside(values: Floats, seen: float, null: Floats, fixed: bool) -> Beside:
+    """Set the null means of the scenes that were shuffled beside a figure: `seen` is its mean over
+    those scenes, and what lies between it and the null holds for all scenes."""
+    value = mean_of(values)
+    null = null[np.isfinite(null)]
+    if math.isnan(value.value) or math.isnan(seen) or not len(null):
+        return Beside(value, math.nan, math.nan, math.nan, math.nan, len(null), fixed)
+    if fixed:
+        return Beside(value, value.value, value.value, value.value, 1.0, len(null), True)
+    middle = float(null.mean())
+    around = null - middle
+    p = (1 + int(np.sum(np.abs(around) >= abs(seen - middle) - 1e-12))) / (1 + len(null))
+    middle += value.value - seen
+    low, high = (middle + float(q) for q in np.quantile(around, (0.025, 0.975)))
+    return Beside(value, middle, low, high, p, len(null))
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _pairs(rows: Wide, scene: Wide, chance: np.random.Generator) -> tuple[Wide, Wide]:
+    """Pair rows of the same scene by chance, each in one pair at most."""
+    order = rows[np.argsort(scene + chance.random(len(rows)))]
+    if not len(order):
+        return order, order
+    begins = np.flatnonzero(np.append(True, scene[1:] != scene[:-1]))
+    rank = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
+    even = np.flatnonzero((rank[:-1] % 2 == 0) & (scene[1:] == scene[:-1]))
+    return order[even], order[even + 1]
+
+
+def told(found: Mapping[str, Beside]) -> list[str]:
+    """Return the names of the figures that are known."""
+    return [name for name, one in found.items() if not math.isnan(one.value.value)]

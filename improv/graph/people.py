@@ -1,0 +1,183 @@
+"""Where each person stands in the network: strengths, PageRank, betweenness, and their nulls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from improv.graph.contacts import answers
+from improv.graph.figures import Floats, matrices, pagerank
+from improv.graph.network import labels
+from improv.graph.null import DRAWS, draws_of, sample, shuffled
+from improv.graph.talk import NOTE, Bools, Talk
+from improv.record import seed_of
+
+LARGE = 40
+"""Casts beyond this size get no null model of their betweenness: it would take minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One person of the network. `out` and `into` are lines a scene that it speaks to somebody,
+    and that are spoken to it; `floor` is how many lines in a row it holds the floor, `latency`
+    after how many lines it answers, `notes` the author's notes to it a scene. The nulls have the
+    shape (low, mean, high), of 95% of the draws; NaN where there is none."""
+
+    name: str
+    scene: str
+    lines: float
+    share: float
+    words: float
+    out: float
+    into: float
+    pagerank: float
+    pagerank_null: tuple[float, float, float]
+    betweenness: float
+    betweenness_null: tuple[float, float, float]
+    floor: float
+    latency: float
+    notes: float
+
+
+def standings(
+    talk: Talk, *, seed: int, first: int = 1, last: int | None = None, draws: int = DRAWS
+) -> list[Standing]:
+    """Return where everybody stands in the scenes' network, in the order of the cast lists."""
+    names = labels(talk)
+    found: list[Standing] = []
+    nulls = _nulls(talk, first, last, seed, draws)
+    for slug, (ranks, betweens) in nulls.items():
+        of = talk.only(talk.slug == slug)
+        found += _cast(of, slug, names, ranks, betweens, first, last)
+    return [one for one in found if one.lines or one.into or one.notes]
+
+
+def betweenness(to: Floats) -> Floats:
+    """Return the betweenness of each person: (cast, cast) to (cast,). A tie of weight w is 1/w
+    long; shares of all pairs of others, by NetworkX."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(to)))
+    for source, target in np.argwhere(to > 0).tolist():
+        graph.add_edge(source, target, far=1.0 / float(to[source, target]))
+    between = nx.betweenness_centrality(graph, weight="far", normalized=True)
+    return np.array([between[i] for i in range(len(to))], dtype=np.float64)
+
+
+def triads(to: Floats) -> dict[str, int]:
+    """Return how many triples of a network are of each of the sixteen kinds (Holland and Leinhardt
+    1976), by their usual names: "003" has no tie, "300" all six."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(to)))
+    graph.add_edges_from(np.argwhere(to > 0).tolist())
+    return {str(kind): int(n) for kind, n in nx.triadic_census(graph).items()}
+
+
+def groups(to: Floats, seed: int) -> list[list[int]]:
+    """Return the groups that a network falls into by weighted modularity (Louvain), each sorted."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(to)))
+    for source, target in np.argwhere(to > 0).tolist():
+        graph.add_edge(source, target, weight=float(to[source, target]))
+    if not graph.number_of_edges():
+        return [[i] for i in range(len(to))]
+    found = nx.community.louvain_communities(graph, weight="weight", seed=seed)
+    return sorted(sorted(group) for group in found)
+
+
+def addressing(talk: Talk, slug: int, first: int, last: int | None) -> Floats:
+    """Return lines a scene from whom to whom over the scenes of one slug: (cast, cast)."""
+    return _network(talk, slug, _inside(talk, first, last))[1]
+
+
+def _cast(
+    talk: Talk,
+    slug: int,
+    names: list[str],
+    ranks: Floats,
+    betweens: Floats,
+    first: int,
+    last: int | None,
+) -> list[Standing]:
+    inside = _inside(talk, first, last)
+    spoken, to = _network(talk, slug, inside)
+    rank, between = pagerank(to[None])[0], betweenness(to)
+    cast = np.array(talk.cast(slug))
+    lines, acts, many = talk.lines, talk.acts, len(talk.people)
+    said = inside & lines.spoken & (lines.who >= 0)
+    words = np.bincount(lines.who[said], weights=lines.words[said], minlength=many)[cast]
+    before = np.arange(len(lines)) - 1
+    same = said & (lines.place > 0) & lines.spoken[before] & (lines.who == lines.who[before])
+    begins = np.bincount(lines.who[said & ~same], minlength=many)[cast]
+    line, answered, _ = answers(lines)
+    line, answered = line[inside[line]], answered[inside[line]]
+    late = np.bincount(
+        lines.who[line], weights=lines.place[line] - lines.place[answered], minlength=many
+    )[cast]
+    count = np.bincount(lines.who[line], minlength=many)[cast]
+    noted = (acts.kind == NOTE) & (acts.turn >= first)
+    if last is not None:
+        noted &= acts.turn <= last
+    notes = np.bincount(acts.to[noted], minlength=many)[cast] / talk.scenes
+    total = spoken.sum()
+    return [
+        Standing(
+            names[code], talk.slugs[slug], float(spoken[i]), _over(spoken[i], total),
+            float(words[i] / talk.scenes), float(to[i].sum()), float(to[:, i].sum()),
+            float(rank[i]), _ends(ranks[:, i]), float(between[i]), _ends(betweens[:, i]),
+            _over(spoken[i] * talk.scenes, begins[i]), _over(late[i], count[i]), float(notes[i]),
+        )
+        for i, code in enumerate(cast.tolist())
+    ]  # fmt: skip
+
+
+def _nulls(
+    talk: Talk, first: int, last: int | None, seed: int, draws: int
+) -> dict[int, tuple[Floats, Floats]]:
+    """Return slug → PageRank and betweenness of its cast in each null model, (draws, cast)."""
+    some = sample(talk, seed)
+    inside = _inside(some, first, last)
+    slugs = [slug for slug in range(len(talk.slugs)) if (some.slug == slug).any()]
+    ranks: dict[int, list[Floats]] = {slug: [] for slug in slugs}
+    betweens: dict[int, list[Floats]] = {slug: [] for slug in slugs}
+    for i in range(draws_of(some, draws)):
+        drawn = shuffled(some, seed_of("standing", seed, i))
+        for slug in slugs:
+            _, to = _network(drawn, slug, inside)
+            ranks[slug].append(pagerank(to[None])[0])
+            if len(to) <= LARGE:
+                betweens[slug].append(betweenness(to))
+    sizes = {slug: len(talk.cast(slug)) for slug in slugs}
+    return {
+        slug: (
+            np.array(ranks[slug]).reshape(-1, sizes[slug]),
+            np.array(betweens[slug]).reshape(-1, sizes[slug]),
+        )
+        for slug in slugs
+    }
+
+
+def _network(talk: Talk, slug: int, inside: Bools) -> tuple[Floats, Floats]:
+    """Return lines a scene by each of a cast, and from whom to whom."""
+    mask = talk.slug == slug
+    spoken, to = matrices(talk, inside, mask)
+    return spoken.mean(axis=0), to.mean(axis=0)
+
+
+def _inside(talk: Talk, first: int, last: int | None) -> Bools:
+    inside: Bools = talk.lines.turn >= first
+    return inside if last is None else inside & (talk.lines.turn <= last)
+
+
+def _ends(values: Floats) -> tuple[float, float, float]:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return math.nan, math.nan, math.nan
+    low, high = np.quantile(known, (0.025, 0.975))
+    return float(low), float(known.mean()), float(high)
+
+
+def _over(over: float, under: float) -> float:
+    return float(over / under) if under else math.nan

@@ -1,0 +1,357 @@
+"""From a run's folder to its graphs: what is asked for is read, measured, drawn and put in files.
+
+What a graph is and measures stands in graph; this is where folders, names of files and what a
+person asked for meet it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from improv.errors import ImprovError, RunError
+from improv.graph import others
+from improv.graph.compare import Comparison, before_after, changes, compare, compared
+from improv.graph.contacts import KINDS, windows
+from improv.graph.files import FORMATS, as_bytes
+from improv.graph.network import Graph, network
+from improv.graph.null import Beside, beside
+from improv.graph.picture import AUTHORS, MOST, as_png, picture
+from improv.graph.talk import COLUMNS, PLACES, Cast, Talk, talk
+from improv.record import MAIN
+from improv.store import RunFolder
+from improv.tables import SCHEMAS, turn_row
+
+OF = ("talk", "branches", "exposure", "flips")
+"""What there are graphs of."""
+BY = ("condition", "scene")
+AROUND = ("break", "move")
+PICTURES = ("svg", "png")
+DRAWN = ("addresses", *AUTHORS)
+"""The kinds of edges in a picture where none are asked for: answers go the same ways back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to make graphs of. `trial` is a trial's row by any of its names, with ~BRANCH; an empty
+    text, a `last` of None and a `window` of 0 are no wish."""
+
+    trial: str = ""
+    of: str = "talk"
+    by: str = ""
+    kinds: tuple[str, ...] = ()
+    first: int = 1
+    last: int | None = None
+    window: int = 0
+    guesses: bool = True
+    each: bool = False
+    condition: str = ""
+    against: str = ""
+    around: str = ""
+    null: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One graph, with the name of what it is of: a condition, a scene, a stretch of turns. `row`
+    says in which row of a picture it stands, and `figures` what it measures."""
+
+    name: str
+    graph: Graph
+    figures: dict[str, Beside]
+    row: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Graphed:
+    """What came of it."""
+
+    title: str
+    made: list[Made]
+    comparison: Comparison | None = None
+
+
+def graphed(folder: RunFolder, asked: Asked) -> Graphed:
+    """Read a run and make the graphs that are asked for. Raises RunError."""
+    _check(asked)
+    if asked.of != "talk":
+        return Graphed(folder.id, [Made("", _other(folder, asked), {})])
+    row = folder.trial(asked.trial) if asked.trial else None
+    spoken = read_talk(folder, row["trial"], row["branch"]) if row else read_talk(folder)
+    title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
+    comparison = None
+    if asked.against or asked.around:
+        comparison = _compared(folder, spoken, asked)
+    if asked.condition:
+        spoken = spoken.of(condition=_condition(spoken, asked.condition))
+    return Graphed(title, graphs(spoken, asked, _order(folder)), comparison)
+
+
+def graphs(spoken: Talk, asked: Asked = Asked(), order: Sequence[str] = ()) -> list[Made]:
+    """Return the graphs of a talk: one, or one for each condition, scene or window asked for."""
+    made = []
+    for name, part, row in _parts(spoken, asked, order):
+        spans = [(asked.first, asked.last)]
+        if asked.window:
+            last = part.last if asked.last is None else asked.last
+            spans = list(_spans(asked, last))
+        for first, last_turn in spans:
+            said = f"turns {first}–{last_turn}" if asked.window else ""
+            full = " · ".join(text for text in (name, said) if text)
+            figures = {}
+            if asked.null and not asked.each:
+                sure = part if asked.guesses else part.sure()
+                figures = beside(sure, seed=0, first=first, last=last_turn)
+            graph = network(
+                part, name=full, kinds=asked.kinds or KINDS, first=first, last=last_turn,
+                guesses=asked.guesses, each=asked.each,
+            )  # fmt: skip
+            made.append(Made(full, graph, figures, row))
+    return made
+
+
+def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that a name asks for, with what is in them. Raises RunError.
+
+    The ending says the format. Pictures hold all graphs side by side, with edges of `kinds`; of
+    the other formats there is a file for each, named after it.
+    """
+    path = PurePath(name)
+    form = path.suffix[1:].lower()
+    if form not in FORMATS:
+        raise RunError(f"{name}: no format is called so; end it in .{', .'.join(FORMATS)}")
+    if form in PICTURES:
+        svg = drawn(found, kinds)
+        yield name, as_png(svg) if form == "png" else svg.encode()
+        return
+    taken: set[str] = set()
+    for made in found.made:
+        stem = path.stem
+        if len(found.made) > 1:
+            stem += "-" + (re.sub(r"[^\w]+", "-", made.name).strip("-").lower()[:80] or "graph")
+        one = next(s for s in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
+                   if s not in taken)  # fmt: skip
+        taken.add(one)
+        yield str(path.with_name(one + path.suffix)), as_bytes(made.graph, form)
+
+
+def drawn(found: Graphed, kinds: Sequence[str] = ()) -> str:
+    """Return the graphs as one SVG picture, casts of several scenes in panels of their own."""
+    shown = kinds or DRAWN
+    panels = [(made.name, _only(made.graph, shown)) for made in found.made]
+    split = [part for name, graph in panels for part in _scenes(name, graph)]
+    rows = len(panels) if len(split) > len(panels) else len({made.row for made in found.made})
+    across = len(split) // rows if rows > 1 and len(split) % rows == 0 else 0
+    most = f"The first {MOST} of {len(split)}. " if len(split) > MOST else ""
+    if any(graph.graph.get("of", "talk") != "talk" for _, graph in panels):
+        return picture(split, title=found.title, note=most)
+    counts = {_scenes_of(made) for made in found.made} or {0}
+    note = f"{most}{max(counts):,} scene{'s' if max(counts) != 1 else ''}"
+    each = " in each" if len(counts) == 1 else " at most in each"
+    note += f"{each if len(panels) > 1 else ''}."
+    return picture(split, title=found.title, note=note, across=across)
+
+
+def _scenes_of(made: Made) -> int:
+    return int(made.graph.graph.get("scenes", 0))
+
+
+# --- reading
+
+
+def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
+    """Return who spoke when to whom in a run's finished scenes, or in one of them.
+
+    A branch is read with what it shares with its parents. Raises RunError.
+    """
+    trials = folder.table("trials", columns=[*PLACES, "index"], trial=trial or None)
+    trials = trials.filter(pc.equal(trials["branch"], branch)).sort_by("index")
+    if branch == MAIN:
+        turns = folder.table("turns", columns=COLUMNS, trial=trial or None)
+    else:
+        rows = [turn_row(turn) for turn in folder.transcript(trial, branch).turns]
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]).select(COLUMNS)
+        at = COLUMNS.index("branch")
+        turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
+    return talk(turns, trials, casts(folder))
+
+
+def casts(folder: RunFolder) -> dict[str, Cast]:
+    """Return slug → cast of a run's study; a study that cannot be read any more leaves names to
+    whoever speaks."""
+    try:
+        study = folder.study()
+    except ImprovError:
+        return {}
+    found: dict[str, Cast] = {}
+    for slug, _, scene in study.cells:
+        found.setdefault(slug, [(c.name, tuple(c.aliases)) for c in scene.cast])
+    return found
+
+
+def marks(folder: RunFolder, around: str) -> dict[str, int]:
+    """Return trial → the turn of its first move, or of the first line after its first break.
+
+    A break is a line's score of 0, by a trait's sign where there are such scores, else by a habit.
+    """
+    if around == "move":
+        turns = folder.table("turns", columns=["trial", "branch", "turn", "acts"])
+        turns = turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
+        moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"].to_pylist()]
+        rows = turns.filter(pa.array(moved, pa.bool_()))
+        after = 0
+    else:
+        rows = folder.table("scores", columns=["trial", "branch", "turn", "measure", "value"])
+        rows = rows.filter(pc.and_(pc.is_valid(rows["turn"]), pc.equal(rows["value"], 0.0)))
+        for family in ("sign:", "habit:"):
+            known = rows.filter(pc.starts_with(rows["measure"], family))
+            if known.num_rows:
+                break
+        rows, after = known, 1
+    rows = rows.filter(pc.equal(rows["branch"], MAIN)).select(["trial", "turn"])
+    first = rows.group_by("trial").aggregate([("turn", "min")])
+    pairs = zip(first["trial"].to_pylist(), first["turn_min"].to_pylist(), strict=True)
+    return {trial: turn + after for trial, turn in pairs}
+
+
+# --- what is asked for
+
+
+def _check(asked: Asked) -> None:
+    for value, known, what in (
+        (asked.of, OF, "graphs are of"),
+        (asked.by, ("", *BY), "graphs are by"),
+        (asked.around, ("", *AROUND), "networks are compared around"),
+    ):
+        if value not in known:
+            raise RunError(f"{value}: {what} {', '.join(k for k in known if k)}")
+    for kind in asked.kinds:
+        if kind not in KINDS:
+            raise RunError(f"{kind}: no kind of edge; there are {', '.join(KINDS)}")
+    if asked.against and not asked.condition:
+        raise RunError("--against needs the --condition that is compared with it")
+    if asked.last is not None and asked.last < asked.first:
+        raise RunError(f"turns {asked.first} to {asked.last}: there are none")
+
+
+def _order(folder: RunFolder) -> list[str]:
+    found = folder.meta().get("conditions", [])
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _condition(spoken: Talk, name: str) -> str:
+    """Return the condition of this name, or the only one that has it in its own."""
+    near = [c for c in spoken.conditions if c == name]
+    near = near or [c for c in spoken.conditions if name.casefold() in c.casefold()]
+    if len(near) != 1:
+        why = "means several conditions" if near else "is no condition of this run"
+        raise RunError(f"{name}: {why}; there are {', '.join(spoken.conditions)}")
+    return near[0]
+
+
+def _parts(spoken: Talk, asked: Asked, order: Sequence[str]) -> Iterator[tuple[str, Talk, str]]:
+    """Yield each part that has a graph of its own: its name, its talk, its row in a picture."""
+    if asked.by == "condition":
+        names = [c for c in order if c in spoken.conditions]
+        names += [c for c in spoken.conditions if c not in names]
+        short = telling(names)
+        for name, said in zip(names, short, strict=True):
+            part = spoken.of(condition=name)
+            if part.scenes:
+                yield said, part, said if asked.window else ""
+    elif asked.by == "scene":
+        for code, slug in enumerate(spoken.slugs):
+            part = spoken.only(spoken.slug == code)
+            if part.scenes:
+                yield slug, part, slug if asked.window else ""
+    else:
+        yield "", spoken, ""
+
+
+def _spans(asked: Asked, last: int) -> Iterator[tuple[int, int | None]]:
+    for first, end in windows(last, asked.window):
+        if end >= asked.first:
+            yield max(first, asked.first), end
+
+
+def _compared(folder: RunFolder, spoken: Talk, asked: Asked) -> Comparison:
+    kinds = asked.kinds or ("addresses",)
+    a = _condition(spoken, asked.condition) if asked.condition else ""
+    b = _condition(spoken, asked.against) if asked.against else ""
+    if not asked.around:
+        return compare(
+            spoken, a, b, kinds=kinds, first=asked.first, last=asked.last, guesses=asked.guesses
+        )
+    marked = marks(folder, asked.around)
+    if b:
+        given = changes(spoken, marked, kinds=kinds, guesses=asked.guesses)
+        return compared(spoken, given, a, b, seed=0)
+    part = spoken.of(condition=a) if a else spoken
+    return before_after(part, marked, kinds=kinds, guesses=asked.guesses)
+
+
+def _other(folder: RunFolder, asked: Asked) -> Graph:
+    trial = folder.trial(asked.trial)["trial"] if asked.trial else None
+    name = folder.id if trial is None else f"{folder.id}/{trial}"
+    trials = folder.table("trials", trial=trial)
+    if asked.condition:
+        keep = [asked.condition.casefold() in str(c).casefold() for c in trials["condition"]]
+        trials = trials.filter(pa.array(keep, pa.bool_()))
+    if asked.of == "branches":
+        return others.branches(trials.to_pylist(), name)
+    own = trials["trial"].unique()
+    if asked.of == "flips":
+        scores = folder.table("scores", trial=trial)
+        return others.flips(scores.filter(pc.is_in(scores["trial"], value_set=own)), name)
+    calls = folder.table("calls", columns=["trial", "branch", "role", "blocks"], trial=trial)
+    calls = calls.filter(pc.is_in(calls["trial"], value_set=own))
+    return others.exposure(calls, folder.table("blocks"), name, whole=trial is not None)
+
+
+def telling(names: Sequence[str]) -> list[str]:
+    """Leave out of the names of conditions the levels that all of them share."""
+    parts = [name.split(" · ") for name in names]
+    if len(names) < 2 or len({len(p) for p in parts}) > 1:
+        return list(names)
+    keep = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
+    return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
+
+
+# --- pictures
+
+
+def _only(graph: Graph, kinds: Sequence[str]) -> Graph:
+    """Return a graph of talk with edges of some kinds, and nobody who does nothing else."""
+    if graph.graph.get("of", "talk") != "talk":
+        return graph
+    found = Graph(**graph.graph)
+    found.add_nodes_from(graph.nodes(data=True))
+    found.add_edges_from(e for e in graph.edges(keys=True, data=True) if e[3]["kind"] in kinds)
+    found.remove_nodes_from(
+        [n for n, d in graph.nodes(data=True) if not found.degree(n) and not d.get("lines")]
+    )
+    return found
+
+
+def _scenes(name: str, graph: Graph) -> Iterator[tuple[str, Graph]]:
+    """Yield a graph by its scenes: several casts in one circle say nothing."""
+    scenes = list(dict.fromkeys(d["scene"] for _, d in graph.nodes(data=True) if "scene" in d))
+    if len(scenes) < 2:
+        yield name, graph
+        return
+    for scene in scenes:
+        # Not by NetworkX's subgraph, which has the nodes in another order each time.
+        part = Graph(**graph.graph)
+        part.add_nodes_from(n for n in graph.nodes(data=True) if n[1].get("scene", scene) == scene)
+        part.add_edges_from(
+            e for e in graph.edges(keys=True, data=True) if e[0] in part and e[1] in part
+        )
+        alone = [n for n, d in part.nodes(data=True) if d["role"] == "author"]
+        part.remove_nodes_from([n for n in alone if not part.degree(n)])
+        yield " · ".join(text for text in (name, str(scene)) if text), part
