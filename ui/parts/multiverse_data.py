@@ -273,6 +273,11 @@ def _words(path: tuple[str, ...]) -> str:
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _multiverse(root: str, run: str, stamp: str, trial: str) -> Multiverse:
+    return read(root, run, trial)
+
+
+def read(root: str, run: str, trial: str) -> Multiverse:
+    """Read a trial with all its branches, uncached. Raises RunError, OSError, ValueError."""
     folder = open_run(root, run)
     # While a run is compacted its rows are for a moment both in the shards and in the table.
     rows = {row["branch"]: row for row in folder.branches(trial)}

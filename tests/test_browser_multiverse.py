@@ -1,0 +1,93 @@
+"""The Multiverse in a real browser: points are clicked, bundles unfold, branches grow."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from improv.edit import Edit
+from improv.launch import branch, run
+from improv.session import Setup
+from improv.store import open_run
+from improv.study import load
+from tests.browser_support import Reader
+from tests.ui_support import HOSTILE
+
+pytestmark = pytest.mark.browser
+SLOW = 60_000
+"""Milliseconds that a process may take to start and play on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    off = Setup(ray="off")
+    made = run(load("cold-pass", {"model": "puppet", "turns": 6}), runs=folder, name="w", setup=off)
+    branch(made.folder, "0", 2, edit=Edit(line=HOSTILE[:1500]), setup=off)
+    branch(made.folder, "0", 4, again=True, draws=8, setup=off)
+    return folder
+
+
+def label(page: Page, words: str) -> Locator:
+    return page.locator(".stMain svg text").filter(has_text=re.compile(words)).first
+
+
+def press(page: Page, words: str) -> None:
+    """Click the point whose label says this: it lies left of it."""
+    box = label(page, words).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] - 12, box["y"] + box["height"] / 2)
+
+
+def test_a_reader_walks_the_tree(reader: Reader, runs: Path) -> None:
+    page = reader.open("?run=w", room="multiverse")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fair, Turning Finer")
+    expect(label(page, "8 draws, ")).to_be_visible()
+    assert page.title() == "improv"
+
+    press(page, "8 draws, ")
+    expect(page).to_have_url(re.compile("[?&]open="))
+    fold = page.get_by_role("button", name="Fold again")
+    expect(fold).to_be_visible()
+    expect(label(page, "8 draws, ")).to_be_hidden()
+    fold.click()
+    expect(label(page, "8 draws, ")).to_be_visible()
+
+    press(page, "^line: ")
+    [edited] = [r for r in open_run(runs, "w").branches(trial_of(runs)) if "line" in r["edit"]]
+    expect(page).to_have_url(re.compile(f"branch={edited['branch']}"))
+    expect(page.get_by_role("heading", name="Changed, and played on")).to_be_visible()
+    text = json.loads(edited["edit"])["line"]
+    assert "<script>" in text
+    expect(page.locator(".diff .in").first).to_contain_text("document.title='owned'")
+
+    page.get_by_role("button", name="Set beside its parent").click()
+    expect(page).to_have_url(re.compile("left=main"))
+    expect(page.locator("table.both caption")).to_be_visible()
+    page.go_back()
+    expect(page.locator("table.both")).to_be_hidden()
+    reader.check()
+
+
+def test_branches_grow(reader: Reader, runs: Path) -> None:
+    before = len(open_run(runs, "w").branches(trial_of(runs)))
+    page = reader.open("?run=w&branch=main&turn=3", room="multiverse")
+    count = page.get_by_label("How many")
+    count.fill("2")
+    count.press("Enter")
+    expect(page.locator(".st-key-growing code")).to_contain_text("@3 -n 2")
+    page.get_by_role("button", name="Grow", exact=True).dblclick()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("2 branches have grown")).to_be_visible(timeout=SLOW)
+    assert len(open_run(runs, "w").branches(trial_of(runs))) == before + 2
+    expect(label(page, "^new$")).to_be_visible()
+    reader.check()
+
+
+def trial_of(runs: Path) -> str:
+    return str(open_run(runs, "w").trial("0")["trial"])
