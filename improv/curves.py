@@ -7,20 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from improv.plan import Outcome
-from improv.record import MAIN, seed_of
+from improv.record import seed_of
 from improv.stats import chain as chains
 from improv.stats import drift, survival
 from improv.stats.chain import Absorption, Chain
+from improv.stats.drift import Grid
 from improv.stats.interval import Estimate, bootstrap_sums
 from improv.unit import (
-    ON_TRIALS,
+    Floats,
     Frame,
+    Places,
     Tables,
-    cell_name,
     cell_names,
-    named,
+    cells_of,
+    chosen,
+    in_order,
     sequences,
     units,
 )
@@ -49,15 +53,14 @@ class CellChain:
 
 def cells(found: Frame) -> Iterator[tuple[str, Frame]]:
     """Yield each cell's name and its units, in the order of the table."""
-    names = [cell_name(c, lv) for c, lv in zip(found["condition"], found["levels"], strict=True)]
-    cells = found.assign(cell=names)
+    cells = found if "cell" in found else found.assign(cell=cells_of(found))
     for name in cell_names(found):
         yield name, cells[cells["cell"] == name]
 
 
 def spells(part: Frame, condition: str | None = None) -> list[survival.Spell]:
     known = part[part["value"].notna()]
-    names = [cell_name(c, lv) for c, lv in zip(known["condition"], known["levels"], strict=True)]
+    names = cells_of(known)
     return [
         survival.Spell(condition or name, block, int(turn), bool(event), scene)
         for name, block, turn, event, scene in zip(
@@ -70,35 +73,65 @@ def survivals(outcome: Outcome, given: Tables) -> Iterator[Curve]:
     if outcome.of not in ("time", "broken", "broke"):
         return
     asked = outcome.model_copy(update={"of": "time", "less": ""})
-    for name, steps in survival.curves(spells(units(asked, given))).items():
-        points = [(float(s.turn), s.survival.value, s.survival.low, s.survival.high) for s in steps]
-        yield Curve(name, tuple(points))
+    for name, part in cells(units(asked, given)):
+        known = part[part["value"].notna()]
+        if len(known):
+            turns = known["value"].to_numpy(dtype=np.int64)
+            steps = survival.curve(turns, known["event"].to_numpy(dtype=bool))
+            points = [
+                (float(s.turn), s.survival.value, s.survival.low, s.survival.high) for s in steps
+            ]
+            yield Curve(name, tuple(points))
+
+
+def grid(outcome: Outcome, given: Tables, part: Frame) -> Grid:
+    """Return the mean score of each block at each turn, of the units in `part`."""
+    at, turns, scores = _of_lines(outcome, given)
+    own = np.full(len(given.trials), -1, dtype=np.int64)
+    blocks, names = pd.factorize(part["block"], sort=True)
+    own[part["at"].to_numpy()] = blocks
+    block = own[at]
+    there = block >= 0
+    rows, turn, values = block[there], turns[there], scores[there]
+    last = int(turn.max(initial=0))
+    shape = (len(names), last + 1)
+    cell = rows * (last + 1) + turn
+    counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    sums = np.bincount(cell, values, minlength=shape[0] * shape[1]).reshape(shape)
+    known, seen = counts.any(axis=1), counts.any(axis=0)
+    with np.errstate(invalid="ignore"):
+        found = (sums / counts)[np.ix_(known, seen)]
+    return Grid([str(n) for n in names[known]], np.flatnonzero(seen), found)
+
+
+def _of_lines(outcome: Outcome, given: Tables) -> tuple[Places, Places, Floats]:
+    """Return the unit, turn and value of the readable scores of lines that an outcome reads."""
+    scores = chosen(outcome, given)
+    values = scores["value"].to_numpy(dtype=float)
+    turns = scores["turn"].to_numpy(dtype=float)
+    there = ~(np.isnan(values) | np.isnan(turns))
+    if outcome.of != "mean" and outcome.of != "collision":
+        there &= values != NEITHER
+    return scores["at"].to_numpy()[there], turns[there].astype(np.int64), values[there]
 
 
 def by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int, float]]:
     """Return block → turn → mean score there, of the units in `part`."""
-    scores = named(given.scores, outcome.measure)
-    scores = scores[scores["value"].notna() & scores["turn"].notna()]
-    scores = scores[scores["turn"] >= outcome.first]
-    if outcome.of != "mean" and outcome.of != "collision":
-        scores = scores[scores["value"] != NEITHER]
-    if outcome.of_whom != "everybody":
-        scores = scores[scores["character"] == outcome.of_whom]
-    if outcome.measure.partition(":")[0] in ON_TRIALS:
-        scores = scores.assign(branch=MAIN)
-    rows = scores.merge(part[["trial", "branch", "block"]], on=["trial", "branch"])
-    found: dict[str, dict[int, float]] = {}
-    for (block, turn), value in rows.groupby(["block", "turn"])["value"].mean().items():
-        found.setdefault(str(block), {})[int(turn)] = float(value)
-    return found
+    found = grid(outcome, given, part)
+    turns = found.turns.tolist()
+    return {
+        block: {t: v for t, v in zip(turns, row, strict=True) if v == v}  # NaN is not itself
+        for block, row in zip(found.blocks, found.values.tolist(), strict=True)
+    }
 
 
 def drifts(outcome: Outcome, given: Tables, found: Frame, seed: int) -> Iterator[Curve]:
     for name, part in cells(found):
-        turns = by_turn(outcome, given, part)
-        if not all(0 <= v <= 1 for row in turns.values() for v in row.values()):
+        turns = grid(outcome, given, part)
+        known = turns.values[np.isfinite(turns.values)]
+        if ((known < 0) | (known > 1)).any():
             return  # log-likelihoods, say: a curve is of shares
-        points = drift.curve(turns, seed=seed_of("curve", seed, name)) if turns else []
+        points = drift.curve(turns, seed=seed_of("curve", seed, name))
         means = [(float(p.turn), p.mean.value, p.mean.low, p.mean.high) for p in points]
         if len(means) > 1:
             yield Curve(name, tuple(means))
@@ -108,19 +141,26 @@ def slopes(outcome: Outcome, given: Tables) -> Iterator[tuple[str, Estimate]]:
     if outcome.of in ("collision", "mean"):
         return  # no share of lines at the pole
     for name, part in cells(units(outcome, given)):
-        if turns := by_turn(outcome, given, part):
+        turns = grid(outcome, given, part)
+        if len(turns.blocks):
             yield name, drift.slope(turns)
 
 
 def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]:
     if outcome.measure.partition(":")[0] not in TWO_STATES:
         return
-    rows = sequences(given, outcome.measure)
     # Traits are pooled, but none of a trait's lines follows another trait's.
-    for condition in given.trials["condition"].unique():
-        part = rows[rows["condition"] == condition]
-        scenes = [values.tolist() for _, values in part.groupby("trial")["values"]]
-        found = chains.fit(scenes, seed=seed_of("chain", seed, condition))
+    rows = in_order(given, outcome.measure)
+    scenes = len(given.trials)
+    counts = chains.transitions(
+        rows["value"].to_numpy(dtype=float), rows["sequence"].to_numpy(), rows["at"].to_numpy(),
+        scenes,
+    )  # fmt: skip
+    there = np.bincount(rows["at"].to_numpy(), minlength=scenes) > 0
+    conditions = given.trials["condition"]
+    for condition in conditions.unique():
+        own = counts[there & (conditions == condition).to_numpy()]
+        found = chains.fit_counts(own, seed=seed_of("chain", seed, condition))
         yield CellChain(str(condition), outcome.measure, found)
 
 
@@ -138,19 +178,19 @@ def absorptions(
     return found
 
 
-def linear(turns: dict[str, dict[int, float]], seed: int) -> Estimate:
+def linear(turns: Grid, seed: int) -> Estimate:
     """Return the least-squares slope a turn, its interval from resampled blocks."""
-    rows = []
-    for by_turn in turns.values():
-        x, y = np.array(list(by_turn), float), np.array(list(by_turn.values()), float)
-        rows.append([len(x), x.sum(), y.sum(), (x * x).sum(), (x * y).sum()])
-    if len(rows) < 2:
+    if len(turns.blocks) < 2:
         return Estimate.unknown("fewer than two blocks", unit="blocks")
+    there = np.isfinite(turns.values)
+    x = turns.turns.astype(float)
+    y = np.nan_to_num(turns.values)
+    rows = np.column_stack([there.sum(axis=1), there @ x, y.sum(axis=1), there @ (x * x), y @ x])
 
     def slope(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         n, x, y, xx, xy = sums.T
         found: npt.NDArray[np.float64] = (n * xy - x * y) / (n * xx - x * x)
         return found
 
-    (found,) = bootstrap_sums(np.array(rows), slope, seed=seed, unit="blocks")
+    (found,) = bootstrap_sums(rows, slope, seed=seed, unit="blocks")
     return found

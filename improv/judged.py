@@ -26,7 +26,7 @@ from improv.stats.calibration import (
 )
 from improv.stats.contrast import Contrast, complete, contrast
 from improv.stats.interval import Estimate
-from improv.unit import Frame, Tables, named
+from improv.unit import Frame, Tables
 
 PLANTED = "calibration:"
 """What stands before the name of a measure whose planted lines were judged."""
@@ -63,7 +63,7 @@ def judge_of(given: Tables, measure: str) -> str:
 
     A version ends in "@" and the judge's name where there is one.
     """
-    versions = named(given.scores, measure)["version"].unique()
+    versions = given.scored(measure)["version"].unique()
     judges = sorted({v.partition("@")[2] for v in versions if "@" in v})
     return ", ".join(judges)
 

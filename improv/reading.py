@@ -25,6 +25,10 @@ TRIALS = [
     "trial", "branch", "index", "origin", "scene", "condition", "levels", "block", "arm", "status",
 ]  # fmt: skip
 SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
+TEXTS = ["trial", "branch", "character", "measure", "version"]
+VERDICTS = [
+    "trial", "branch", "turn", "character", "measure", "judge", "item", "value", "truth", "error",
+]  # fmt: skip
 CALLS = [
     "model", "endpoint", "latency", "error", "retried", "prompt_tokens", "completion_tokens",
     "cached_tokens",
@@ -32,17 +36,22 @@ CALLS = [
 PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
 
 
-def read_tables(folder: RunFolder) -> Tables:
+def read_tables(folder: RunFolder, study: Study | None = None) -> Tables:
     """Return the tables that an analysis needs. Raises RunError."""
-    turns = folder.table("turns", columns=["trial", "branch", "turn", "acts"])
-    # Few turns have an act, and lists are slow to bring over.
-    turns = turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
+    study = study or folder.study()
     return tables(
         folder.table("trials", columns=TRIALS).to_pandas(),
-        folder.table("scores", columns=SCORES).to_pandas(),
-        turns.to_pandas(),
-        [c.name for c in folder.study().conditions],
+        folder.coded("scores", SCORES, TEXTS).to_pandas(),
+        _moves(folder).to_pandas(),
+        [c.name for c in study.conditions],
     )
+
+
+def _moves(folder: RunFolder) -> pa.Table:
+    """Return the turns before which somebody did something."""
+    turns = folder.table("turns", columns=["trial", "branch", "turn", "acts"])
+    # Few turns have an act, and lists are slow to bring over.
+    return turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
 
 
 def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:

@@ -292,6 +292,23 @@ class RunFolder:
         """
         return self._table(name, self.stems(), trial, columns)
 
+    def coded(self, name: str, columns: Sequence[str], texts: Sequence[str]) -> pa.Table:
+        """Return columns of a table, those of `texts` as dictionaries: a fifth of the time and
+        memory where a million rows name few trials and measures."""
+        stems = self.stems()
+        file = f"{self.path}/{name}.parquet"
+        there = self.fs.get_file_info(file).type == pafs.FileType.File
+        found = None
+        if there and not stems:
+            found = self._read(file, name, list(columns), None, coded=texts)
+        if found is None:
+            found = self._table(name, stems, None, columns)
+        for column in texts:
+            if not pa.types.is_dictionary(found.schema.field(column).type):
+                at = found.schema.get_field_index(column)
+                found = found.set_column(at, column, found[column].dictionary_encode())
+        return found.unify_dictionaries()
+
     def _table(
         self,
         name: str,
@@ -469,13 +486,19 @@ class RunFolder:
             seen |= keys
         return lost
 
-    def _read(self, path: str, name: str, columns: list[str] | None, keep: Any) -> pa.Table | None:
+    def _read(
+        self, path: str, name: str, columns: list[str] | None, keep: Any, coded: Sequence[str] = ()
+    ) -> pa.Table | None:
         try:
             with self.fs.open_input_file(path) as source:
                 there = pq.read_schema(source).names
             with self.fs.open_input_file(path) as source:
                 known = None if columns is None else [c for c in columns if c in there]
-                part = pq.read_table(source, columns=known, filters=keep)
+                part = pq.read_table(
+                    source, columns=known, filters=keep, read_dictionary=list(coded) or None
+                )
+            if coded and columns is not None and set(columns) <= set(there):
+                return part.select(columns)
             return conform(part, name, columns)
         except FileNotFoundError:
             return None  # compacted between our look at the folder and now

@@ -6,11 +6,12 @@ number; how many lines there were and how many were unreadable stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from improv.plan import ARM, Outcome, Where, fits
@@ -25,6 +26,8 @@ DERIVED = ("secret:turn", "likelihood:others", "stylometry:delta", "dispersion:e
 """Measures in units of their own, that no mean of their family may have in it."""
 
 Frame: TypeAlias = pd.DataFrame
+Floats: TypeAlias = npt.NDArray[np.float64]
+Places: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,67 @@ class Tables:
     scores: Frame
     marks: Frame
 
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
     def measures(self) -> list[str]:
         """Return the measures that there are scores of, in alphabetical order."""
         return sorted(self.scores["measure"].unique())
+
+    def scored(self, measure: str) -> Frame:
+        """Return the scores that are `named` so, with the row of `trials` that each is of as `at`
+        (−1 for none), and that of its trial's main branch as `trial_at`."""
+        kept = f"scored {measure}"
+        if kept not in self._kept:
+            at, trial_at = self._places()
+            scores = self.scores.assign(at=at, trial_at=trial_at)
+            self._kept[kept] = named(scores, measure)
+        found: Frame = self._kept[kept]
+        return found
+
+    def places(self, *, arms: bool) -> Frame:
+        """Return the trials, or the branches that the study grew, as units without a value."""
+        kept = f"places {arms}"
+        if kept not in self._kept:
+            rows = self.trials
+            meant = rows["origin"] == "branch" if arms else rows["branch"] == MAIN
+            at = np.flatnonzero(meant.to_numpy())
+            rows = rows.iloc[at]
+            found = rows[[*KEY, "scene", "condition", "block", "status"]].reset_index(drop=True)
+            made: dict[tuple[int, str], dict[str, str]] = {}
+            found["levels"] = [
+                made.get((id(lv), arm)) or made.setdefault((id(lv), arm), {**lv, ARM: arm})
+                for lv, arm in zip(rows["levels"], rows["arm"], strict=True)
+            ]
+            found["cell"] = pd.Categorical(names := cells_of(found), list(dict.fromkeys(names)))
+            self._kept[kept] = found.assign(at=at)
+        frame: Frame = self._kept[kept]
+        return frame
+
+    def _places(self) -> tuple[Places, Places]:
+        """Return for each score the row of its trial and branch, and of its trial alone."""
+        if "places" not in self._kept:
+            rows = zip(self.trials["trial"], self.trials["branch"], strict=True)
+            known = {key: i for i, key in enumerate(rows)}
+            trials, of_trial = _coded(self.scores["trial"])
+            branches, of_branch = _coded(self.scores["branch"])
+            # Scores of one trial and branch stand together, if not all of them.
+            new = (np.diff(trials, prepend=-1) != 0) | (np.diff(branches, prepend=-1) != 0)
+            first = np.flatnonzero(new)
+            each = zip(trials[first].tolist(), branches[first].tolist(), strict=True)
+            own = [known.get((of_trial[t], of_branch[b]), -1) for t, b in each]
+            main = np.array([known.get((t, MAIN), -1) for t in of_trial], dtype=np.int64)
+            many = np.diff(first, append=len(trials))
+            self._kept["places"] = np.repeat(np.array(own, dtype=np.int64), many), main[trials]
+        found: tuple[Places, Places] = self._kept["places"]
+        return found
+
+
+def _coded(column: Any) -> tuple[Places, list[Any]]:
+    """Return a column as numbers, and what each stands for."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy().astype(np.int64), column.cat.categories.tolist()
+    codes, values = pd.factorize(column)
+    return codes.astype(np.int64), list(values)
 
 
 def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()) -> Tables:
@@ -54,7 +115,13 @@ def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str]
     rank = {name: i for i, name in enumerate(conditions)}
     ranks = trials["condition"].map(rank).fillna(len(rank))
     trials = trials.assign(rank=ranks).sort_values(["rank", "index", "branch"], ignore_index=True)
-    trials["levels"] = [{p["name"]: p["value"] for p in pairs} for pairs in trials["levels"]]
+    # One by one, texts come out of Arrow's columns a hundred times as slowly.
+    texts = [name for name in trials if isinstance(trials[name].dtype, pd.StringDtype)]
+    trials = trials.astype(dict.fromkeys(texts, object))
+    # Trials of a condition have the same levels, and share one dict of them.
+    made: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    keys = (tuple((p["name"], p["value"]) for p in pairs) for pairs in trials["levels"])
+    trials["levels"] = [made.get(key) or made.setdefault(key, dict(key)) for key in keys]
     trials["arm"] = trials["arm"].fillna("")
     moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"]]
     marks = turns.loc[moved, [*KEY, "turn"]].groupby(KEY, as_index=False)["turn"].min()
@@ -79,50 +146,67 @@ def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
     """Return a row for each unit, with its `value`.
 
     Columns: trial, branch, scene, condition, block, levels (with the branch's arm under "arm"),
-    value (NaN where it has none), event (for times: whether it happened), lines and missing (how
-    many scores the value rests on, and how many of them could not be read). Units are the trials,
-    or with `arms` the branches that the study grew from them.
+    cell, at (its row in `trials`), value (NaN where it has none), event (for times: whether it
+    happened), lines and missing (how many scores the value rests on, and how many of them could
+    not be read). Units are the trials, or with `arms` the branches that the study grew from them.
     """
-    rows = given.trials
-    rows = rows[rows["origin"] == "branch"] if arms else rows[rows["branch"] == MAIN]
+    found = given.places(arms=arms).copy()
+    at = found["at"].to_numpy()
     scores = chosen(outcome, given)
     numbers = _NUMBERS[outcome.of](outcome, scores, given)
-    counts = scores.groupby(KEY)["value"].agg(lines="size", missing=lambda v: v.isna().sum())
-    found = rows[[*KEY, "scene", "condition", "block", "status"]].copy()
-    found["levels"] = [
-        {**levels, ARM: arm} for levels, arm in zip(rows["levels"], rows["arm"], strict=True)
-    ]
-    found = found.join(numbers, on=KEY).join(counts, on=KEY)
-    for column in ("lines", "missing"):
-        found[column] = found[column].fillna(0).astype(int)
-    if "event" not in found:
-        found["event"] = True
+    found["value"] = numbers["value"][at]
+    found["event"] = numbers["event"][at] if "event" in numbers else True
+    found["lines"] = _count(scores, given)[at]
+    found["missing"] = _count(scores, given, scores["value"].isna())[at]
     if outcome.less:
         other = outcome.model_copy(update={"measure": outcome.less})
-        less = _NUMBERS[outcome.of](other, chosen(other, given), given)["value"].rename("less")
-        found = found.join(less, on=KEY)
-        found["value"] -= found.pop("less")
+        found["value"] -= _NUMBERS[outcome.of](other, chosen(other, given), given)["value"][at]
     # What was not played to its end is missing, whatever its first lines were like.
     found.loc[found["status"] != "done", "value"] = float("nan")
-    return found.reset_index(drop=True)
+    return found
 
 
 def among(found: Frame, where: Where) -> Frame:
     """Return the units of the conditions that `where` means."""
+    known: dict[int, bool] = {}
+    meant = [
+        known[key] if (key := id(levels)) in known else known.setdefault(key, fits(where, levels))
+        for levels in found["levels"]
+    ]
     # As an array: an empty list would choose columns, and leave none.
-    return found[np.array([fits(where, levels) for levels in found["levels"]], dtype=bool)]
+    return found[np.array(meant, dtype=bool)]
 
 
 def by_cell(found: Frame) -> dict[str, dict[str, float]]:
     """Return cell → block → mean value of its units that have one. A cell is a condition, with
     the arm of a branch after it where there is one."""
-    known = found[found["value"].notna()]
     cells: dict[str, dict[str, float]] = {name: {} for name in cell_names(found)}
-    names = [cell_name(c, lv) for c, lv in zip(known["condition"], known["levels"], strict=True)]
-    means = known.assign(cell=names).groupby(["cell", "block"])["value"].mean()
-    for (cell, block), value in means.items():
-        cells[cell][block] = float(value)
+    known = found[found["value"].notna()]
+    cell, names = _cells(known)
+    block, blocks = pd.factorize(known["block"], sort=True)
+    key = cell * len(blocks) + block
+    counts = np.bincount(key, minlength=len(names) * len(blocks)).reshape(len(names), -1)
+    sums = np.bincount(key, known["value"].to_numpy(dtype=float), minlength=counts.size)
+    told = np.array(blocks, dtype=object)
+    for name, own, total in zip(names, counts, sums.reshape(counts.shape), strict=True):
+        there = np.flatnonzero(own)
+        if not len(there):
+            continue
+        means = (total[there] / own[there]).tolist()
+        cells[name] = dict(zip(told[there].tolist(), means, strict=True))
     return cells
+
+
+def cells_of(found: Frame) -> list[str]:
+    """Return the name of each unit's cell."""
+    if "cell" in found:
+        return list(found["cell"])
+    made: dict[tuple[str, int], str] = {}
+    return [
+        made.get((condition, id(levels)))
+        or made.setdefault((condition, id(levels)), cell_name(condition, levels))
+        for condition, levels in zip(found["condition"], found["levels"], strict=True)
+    ]
 
 
 def cell_name(condition: str, levels: dict[str, str]) -> str:
@@ -131,8 +215,17 @@ def cell_name(condition: str, levels: dict[str, str]) -> str:
 
 def cell_names(found: Frame) -> dict[str, dict[str, str]]:
     """Return each cell's name with its levels, in the order of the table."""
-    pairs = zip(found["condition"], found["levels"], strict=True)
-    return {cell_name(condition, levels): levels for condition, levels in pairs}
+    cell, names = _cells(found)
+    _, first = np.unique(cell, return_index=True)
+    levels = found["levels"].iloc[np.sort(first)]
+    return dict(zip((names[cell[i]] for i in np.sort(first)), levels, strict=True))
+
+
+def _cells(found: Frame) -> tuple[Places, list[Any]]:
+    """Return each unit's cell as a number, and the cells' names."""
+    if "cell" in found:
+        return _coded(found["cell"])
+    return _coded(pd.Series(cells_of(found), dtype=object))
 
 
 def weights(found: Frame, plus: list[Where], minus: list[Where]) -> dict[str, float]:
@@ -153,59 +246,111 @@ def weights(found: Frame, plus: list[Where], minus: list[Where]) -> dict[str, fl
     return {name: w for name, w in total.items() if w}
 
 
+def in_order(given: Tables, measure: str) -> Frame:
+    """Return the scores of lines of finished trials, each character's and trait's in the order of
+    play, one after the other; which of these each belongs to stands in `sequence`.
+
+    Only main branches: what branches share would count twice.
+    """
+    scores = given.scored(measure)
+    trials = given.trials
+    counts = ((trials["branch"] == MAIN) & (trials["status"] == "done")).to_numpy()
+    at = scores["at"].to_numpy()
+    scores = scores[(at >= 0) & counts[at] & scores["turn"].notna().to_numpy()]
+    turn = scores["turn"].to_numpy(dtype=np.int64)
+    whose = scores["at"].to_numpy()
+    for name in ("character", "measure"):
+        codes, names = _coded(scores[name])
+        whose = whose * len(names) + codes
+    order = np.argsort(whose * (int(turn.max(initial=0)) + 1) + turn, kind="stable")
+    return scores.iloc[order].assign(
+        sequence=np.cumsum(np.diff(whose[order], prepend=whose[order[:1]]) != 0)
+    )
+
+
 def sequences(given: Tables, measure: str) -> Frame:
     """Return one row for each trial, character and trait: `values` of its lines in order.
 
-    Columns: trial, condition, scene, character, measure, values (list of floats, NaN missing).
-    Only main branches: what branches share would count twice.
+    Columns: trial, condition, scene, block, character, measure, values (list of floats, NaN
+    missing). Only main branches, as in `in_order`.
     """
-    scores = named(given.scores, measure)
-    scores = scores[(scores["branch"] == MAIN) & scores["turn"].notna()].sort_values("turn")
-    main = given.trials[(given.trials["branch"] == MAIN) & (given.trials["status"] == "done")]
-    scores = scores[scores["trial"].isin(main["trial"])]
-    grouped = scores.groupby(["trial", "character", "measure"])["value"].agg(list)
-    found = grouped.rename("values").reset_index()
-    places = main.set_index("trial")[["condition", "scene", "block"]]
-    return found.join(places, on="trial")
+    rows = in_order(given, measure)
+    firsts = np.flatnonzero(np.diff(rows["sequence"].to_numpy(), prepend=-1))
+    values = np.split(rows["value"].to_numpy(dtype=float), firsts[1:]) if len(rows) else []
+    found = rows.iloc[firsts][["trial", "character", "measure", "at"]].reset_index(drop=True)
+    found["values"] = [v.tolist() for v in values]
+    places = given.trials[["condition", "scene", "block"]].iloc[found.pop("at").to_numpy()]
+    return found.assign(**{name: places[name].tolist() for name in places})
 
 
 def chosen(outcome: Outcome, given: Tables) -> Frame:
-    """Return the scores that an outcome reads, those of probes under the trial they were put in."""
-    scores = named(given.scores, outcome.measure)
-    if outcome.of_whom != EVERYBODY:
-        scores = scores[scores["character"] == outcome.of_whom]
-    scores = scores[scores["turn"].isna() | (scores["turn"] >= outcome.first)]
+    """Return the scores that an outcome reads, with the row of the trial, or of its branch, that
+    each counts for as `at`: those of probes count for the trial they were put in."""
+    scores = given.scored(outcome.measure)
     if outcome.measure.partition(":")[0] in ON_TRIALS:
-        scores = scores.assign(branch=MAIN)
-    return scores
+        scores = scores.assign(branch=MAIN, at=scores["trial_at"])
+    meant = scores["at"].to_numpy() >= 0
+    if outcome.of_whom != EVERYBODY:
+        meant &= (scores["character"] == outcome.of_whom).to_numpy()
+    turns = scores["turn"].to_numpy(dtype=float)
+    meant &= ~(turns < outcome.first)  # what has no turn is of all of them
+    return scores if meant.all() else scores[meant]
 
 
-def _share_broken(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
-    known = scores[scores["value"].notna()]
-    return _per_unit(known.assign(value=(known["value"] == 0).astype(float)), "mean")
+Numbers: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""What units get, an array as long as `trials`: "value" (NaN for none) and, of times, "event"."""
 
 
-def _ever_broke(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
-    known = scores[scores["value"].notna()]
-    return _per_unit(known.assign(value=(known["value"] == 0).astype(float)), "max")
+def _count(scores: Frame, given: Tables, which: Any = slice(None)) -> Places:
+    at = scores["at"].to_numpy()[which]
+    return np.bincount(at, minlength=len(given.trials)).astype(np.int64)
 
 
-def _mean(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
-    return _per_unit(scores[scores["value"].notna()], "mean")
+def _means(at: Places, values: Floats, n: int) -> Floats:
+    """Return the mean of the values of each of `n` units, NaN where there are none."""
+    counts = np.bincount(at, minlength=n)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(at, values, minlength=n) / counts)
 
 
-def _time(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
+def _known(scores: Frame) -> tuple[Places, Floats, Floats]:
+    """Return the unit, the value and the turn of each score that could be read."""
+    values = scores["value"].to_numpy(dtype=float)
+    there = ~np.isnan(values)
+    turns = scores["turn"].to_numpy(dtype=float)
+    return scores["at"].to_numpy()[there], values[there], turns[there]
+
+
+def _share_broken(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+    at, values, _ = _known(scores)
+    return {"value": _means(at, (values == 0).astype(float), len(given.trials))}
+
+
+def _ever_broke(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+    shares = _share_broken(outcome, scores, given)["value"]
+    return {"value": np.where(shares > 0, 1.0, shares)}
+
+
+def _mean(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+    at, values, _ = _known(scores)
+    return {"value": _means(at, values, len(given.trials))}
+
+
+def _time(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
     """The turn of the first break; censored at the last readable line where there is none."""
-    known = scores[scores["value"].notna() & scores["turn"].notna()]
-    last = known.groupby(KEY)["turn"].max()
-    first = known[known["value"] == 0].groupby(KEY)["turn"].min()
-    found = pd.DataFrame({"value": last.astype(float)})
-    found["event"] = found.index.isin(first.index)
-    found.loc[first.index, "value"] = first.astype(float)
-    return found
+    at, values, turns = _known(scores)
+    last = np.full(len(given.trials), -np.inf)
+    first = np.full(len(given.trials), np.inf)
+    there = ~np.isnan(turns)
+    np.maximum.at(last, at[there], turns[there])
+    there &= values == 0
+    np.minimum.at(first, at[there], turns[there])
+    event = np.isfinite(first)
+    value = np.where(event, first, last)
+    return {"value": np.where(np.isfinite(value), value, np.nan), "event": event}
 
 
-def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
+def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
     """Whether one of the next own lines from the mark on scores 1.
 
     Without a mark: of the lines after the first break. A scene that has neither has no value. Own
@@ -216,26 +361,28 @@ def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Frame:
     broken = scores[scores["value"] == 0]
     marks = given.marks.set_index(KEY)["turn"]
     if marks.empty:
-        marks = broken.groupby(KEY)["turn"].min() + 1
-    scores, broken = (s.join(marks.rename("mark"), on=KEY) for s in (scores, broken))
-    fallen = broken[broken["turn"] < broken["mark"]].groupby(KEY)[["character", "measure"]].last()
+        marks = broken.groupby("at")["turn"].min() + 1
+    else:
+        rows = pd.MultiIndex.from_frame(given.trials[KEY])
+        marks = marks.reindex(rows).reset_index(drop=True).dropna()
+    scores, broken = (s.join(marks.rename("mark"), on="at") for s in (scores, broken))
+    fallen = broken[broken["turn"] < broken["mark"]].groupby("at")[["character", "measure"]].last()
     after = scores[scores["turn"] >= scores["mark"]]
-    after = after.join(fallen.add_suffix(" fallen"), on=KEY)
-    own = (after["character"] == after["character fallen"]) & (
-        after["measure"] == after["measure fallen"]
+    after = after.join(fallen.add_suffix(" fallen"), on="at")
+    own = (after["character"].astype(object) == after["character fallen"].astype(object)) & (
+        after["measure"].astype(object) == after["measure fallen"].astype(object)
     )
     # A move at a turn of the study's own choosing may come before anything has broken.
     after = after[own | after["character fallen"].isna()]
-    few = after.groupby(KEY).head(outcome.within)
+    few = after.groupby("at").head(outcome.within)
     few = few[few["value"].notna()]
-    return _per_unit(few.assign(value=(few["value"] == 1).astype(float)), "max")
+    back = _means(
+        few["at"].to_numpy(), (few["value"] == 1).to_numpy(dtype=float), len(given.trials)
+    )
+    return {"value": np.where(back > 0, 1.0, back)}
 
 
-def _per_unit(scores: Frame, how: str) -> Frame:
-    return cast(Frame, scores.groupby(KEY)["value"].agg(how).to_frame("value"))
-
-
-_NUMBERS: dict[str, Callable[[Outcome, Frame, Tables], Any]] = {
+_NUMBERS: dict[str, Callable[[Outcome, Frame, Tables], Numbers]] = {
     "broken": _share_broken,
     "broke": _ever_broke,
     "mean": _mean,

@@ -193,8 +193,9 @@ def complete(values: Values, weights: Mapping[str, float]) -> tuple[Floats, tupl
     """
     columns = [values.get(condition, {}) for condition in _used(weights)]
     names = sorted({block for column in columns for block in column})
-    rows = [[_number(column.get(block)) for column in columns] for block in names]
-    table = np.array(rows, dtype=np.float64).reshape(len(names), len(columns))
+    # In an array of floats None is NaN.
+    rows = [[column.get(block) for block in names] for column in columns]
+    table = np.array(rows, dtype=np.float64).reshape(len(columns), len(names)).T
     whole = np.isfinite(table).all(axis=1, keepdims=True).ravel()
     return table[whole], tuple(n for n, kept in zip(names, whole, strict=True) if not kept)
 

@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 DRAWS = 5000
 """Random permutations where not all of them are counted."""
+MANY = 1000
+"""Blocks from which on those that differ by as much have their signs drawn together."""
 _CELLS = 4_000_000
 """How many numbers one table in memory may have; larger work is done in pieces."""
 _FINEST = 240
@@ -53,6 +55,8 @@ def sign_flip(rows: Floats, *, seed: int, draws: int = DRAWS) -> Floats:
         every = np.array([(1.0, *half) for half in halves])
         return _share_as_far_out(every, rows)
     chance = np.random.default_rng(seed)
+    if blocks > MANY:
+        return (1 + draws * _of_like(rows, chance, draws)) / (1 + draws)
     heads = chance.integers(0, 2, size=(draws, blocks), dtype=np.int8)
     signs: Floats = 2.0 * heads.astype(np.float64) - 1.0
     return (1 + draws * _share_as_far_out(signs, rows)) / (1 + draws)
@@ -86,6 +90,23 @@ def relabel(a: Floats, b: Floats, *, seed: int, draws: int = DRAWS) -> float:
         means = mixed[:, : len(a)].mean(axis=1)
         beyond += int(np.sum(np.abs(means - whole.mean()) >= seen))
     return (1 + beyond) / (1 + draws)
+
+
+def _of_like(rows: Floats, chance: np.random.Generator, draws: int) -> Floats:
+    """Return the share of random signs that bring a row's sum as far out.
+
+    Among many blocks many differ by as much: how many of k such have one sign is binomial.
+    """
+    shares = np.empty(len(rows))
+    for i, row in enumerate(rows):
+        sizes, alike = np.unique(np.abs(row).round(12), return_counts=True)
+        seen = abs(float(row.sum())) - _SLACK * float(np.abs(row).sum())
+        beyond = 0
+        for some in _pieces(draws, len(sizes)):
+            sums = (2 * chance.binomial(alike, 0.5, size=(some, len(sizes))) - alike) @ sizes
+            beyond += int(np.sum(np.abs(sums) >= seen))
+        shares[i] = beyond / draws
+    return shares
 
 
 def _share_as_far_out(signs: Floats, rows: Floats) -> Floats:

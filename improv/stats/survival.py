@@ -80,7 +80,12 @@ def curves(spells: Iterable[Spell], *, level: float = LEVEL) -> dict[str, list[S
     grouped: dict[str, list[Spell]] = {}
     for spell in spells:
         grouped.setdefault(spell.condition, []).append(spell)
-    return {condition: _curve(found, level) for condition, found in grouped.items()}
+    return {
+        condition: curve(
+            np.array([s.turn for s in found]), np.array([s.event for s in found]), level=level
+        )
+        for condition, found in grouped.items()
+    }
 
 
 def log_rank(spells: Sequence[Spell]) -> LogRank:
@@ -217,15 +222,18 @@ def _followed(spells: Sequence[Spell]) -> float:
     return math.inf if all(s.event for s in spells if s.turn == last) else last
 
 
-def _curve(spells: Sequence[Spell], level: float) -> list[Step]:
-    last = max(s.turn for s in spells)
-    turns = np.array([s.turn for s in spells])
-    broke = np.array([s.event for s in spells])
+def curve(
+    turns: npt.NDArray[np.int64], broke: npt.NDArray[np.bool_], *, level: float = LEVEL
+) -> list[Step]:
+    """Return the curve of one condition: the turn to which each scene was seen, and whether it
+    broke there."""
+    n, last = len(turns), int(turns.max())
+    ended = np.bincount(turns, minlength=last + 1)
+    broken = np.bincount(turns[broke], minlength=last + 1)
+    at_risk = n - np.concatenate([[0], np.cumsum(ended)[:-1]])
     z = float(stats.norm.ppf((1 + level) / 2))
     share, variance, high, steps = 1.0, 0.0, 1.0, []
-    for turn in range(last + 1):
-        risk = int(np.sum(turns >= turn))
-        events = int(np.sum(broke & (turns == turn)))
+    for turn, (risk, events) in enumerate(zip(at_risk.tolist(), broken.tolist(), strict=True)):
         share *= 1 - events / risk
         if events < risk:
             variance += events / (risk * (risk - events))
@@ -237,9 +245,7 @@ def _curve(spells: Sequence[Spell], level: float) -> list[Step]:
         else:
             spread = z * math.sqrt(variance) / math.log(share)  # negative: log(share) is
             low, high = share ** math.exp(-spread), share ** math.exp(spread)
-        steps.append(
-            Step(turn, risk, events, Estimate(share, low, high, level, len(spells), "scenes"))
-        )
+        steps.append(Step(turn, risk, events, Estimate(share, low, high, level, n, "scenes")))
     return steps
 
 
