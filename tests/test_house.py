@@ -92,7 +92,7 @@ DOORS = {
     "pydantic": "strict playing authoring scene edit plan study",
     "ray": "host limiter pool drive doctor",
     "rich": "cli terminal",
-    "scipy": "stats judged",
+    "scipy": "stats judged graph",
     "statsmodels": "stats",
     "starlette": "ui",
     "streamlit": "ui",

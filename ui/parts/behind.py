@@ -159,11 +159,11 @@ def _scores(
     for s in sorted(scores, key=lambda s: (order.index(s["measure"]), s["character"])):
         mark, value = scored.verdict(s)
         told = scored.told(s, play.scene, habits)
-        who = f"{safe(s['character'])}, " if s["character"] else ""
+        who = ", ".join(safe(w) for w in (s["character"], told) if w)
         rows.append(
             f'<div class="score"><p><strong>{mark} {safe(scored.name(s["measure"]))}: '
             f"{safe(value)}</strong></p>"
-            f'<p class="cap">{who}{safe(told)} ({safe(s["version"])})</p>{_evidence(s)}</div>'
+            f'<p class="cap">{who} ({safe(s["version"])})</p>{_evidence(s)}</div>'
         )
     head = "Scores of the whole scene" if whole else "Scores"
     return f"<section><h3>{head}</h3>{''.join(rows)}{''.join(map(_judged, judged))}</section>"

@@ -85,6 +85,7 @@ function light(find) {
   for (let node = walker.nextNode(); node && ranges.length < 2000; node = walker.nextNode()) {
     const text = node.data.toLowerCase();
     if (text.length !== node.data.length) continue; // some letters grow when they are made small
+    if (node.parentElement.closest(".break, .no, .who")) continue; // ours, or a name
     for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
       const range = new Range();
       range.setStart(node, at);

@@ -52,26 +52,29 @@ def _row(who: str, what: str, scores: Sequence[Json], last: int) -> str:
     for s in scores:
         at, value = s["turn"], s["value"]
         if value is None:
-            marks["missing"].append(_bar(at, 1.5))
+            marks["missing"].append(_bar(at, 1.5, last))
         elif scored.broken(s):
-            marks["broke"].append(_bar(at, HIGH - 1))
+            marks["broke"].append(_bar(at, HIGH - 1, last))
         elif scored.family(s["measure"]) in scored.BREAKING:
-            marks["held"].append(_bar(at, 6 if value > scored.NEITHER else 10))
+            marks["held"].append(_bar(at, 6 if value > scored.NEITHER else 10, last))
         else:
             share = (value - low) / (high - low) if high > low else 0.5
-            marks["held"].append(_bar(at, 2 + share * (HIGH - 4)))
+            marks["held"].append(_bar(at, 2 + share * (HIGH - 4), last))
     paths = {name: "".join(bars) for name, bars in marks.items() if bars}
     return _strip(who, what, _summary(scores), [s["turn"] for s in scores], paths, last)
 
 
 def _acts(turns: Sequence[int], last: int) -> str:
-    paths = {"acts": "".join(_bar(t, 12) for t in turns)}
+    paths = {"acts": "".join(_bar(t, 12, last) for t in turns)}
     return _strip("The author", "acts", f"before {_turns(turns)}", turns, paths, last)
 
 
-def _bar(turn: int, high: float) -> str:
-    left = (turn - 1) * WIDE + 1
-    return f"M{left} {HIGH}v{-high:g}h{WIDE - 2}v{high:g}z"
+def _bar(turn: int, high: float, last: int) -> str:
+    """Return a mark in the middle of its turn: slim where there are few, close where there are
+    many."""
+    wide = WIDE * min(0.8, 0.12 + last / 150)
+    left = (turn - 0.5) * WIDE - wide / 2
+    return f"M{left:.1f} {HIGH}v{-high:g}h{wide:.1f}v{high:g}z"
 
 
 def _strip(
