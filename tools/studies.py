@@ -97,7 +97,8 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     with tempfile.TemporaryDirectory(prefix="improv-studies-") as root:
         result = run(study, runs=root, name=name, setup=Setup("off"))
         wanted = [m for m in study.plan.measures() if m in JUDGED and m != "secret"]
-        faults = [f"{n} not played to the end" for n in [result.failed + result.owed] if n]
+        lost = result.failed + result.owed + result.broken
+        faults = [f"{lost} not played to the end"] if lost else []
         if wanted:
             scored = score(result.folder, wanted, Judges("puppet"))
             faults += [f"{n} verdicts failed" for n in [scored.failed + scored.owed] if n]
@@ -176,12 +177,13 @@ def _summary(all_played: Sequence[Played]) -> Iterator[str]:
     quiet = [p for p in all_played if p.planted == NOTHING]
     loud = sum(any(r.kind == "contrast" and r.found for r in p.rows) for p in quiet)
     checks = [r for p in all_played for r in p.rows if r.kind == "control"]
+    leaks = sum(LEAK in fault for p in all_played for fault in p.faults)
     there = [r for p in all_played for r in p.rows if r.kind == "contrast" and r.expected]
     yield (
         f"{sum(bool(r.found) for r in there)} of {len(there)} planted effects were found; "
         f"{loud} of {len(quiet)} runs found something where nothing was planted; "
-        f"{sum(bool(r.found) for r in checks)} of {len(checks)} controls held; an arm saw another's "
-        f"text in {sum(LEAK in f for p in all_played for f in p.faults)} of {len(all_played)} runs. "
+        f"{sum(bool(r.found) for r in checks)} of {len(checks)} controls held; {LEAK} in {leaks} "
+        f"of {len(all_played)} runs. "
         f"{sum(p.calls for p in all_played):,} calls; "
         f"{sum(p.seconds for p in all_played) / 60:.0f} minutes of a processor."
     )
@@ -241,7 +243,7 @@ def main() -> int:
         Path(output).write_text("\n".join([*page(done), ""]))
         print(f"{output} written")
     wrong = faults_of(done)
-    print("faults: " + "; ".join(wrong) if wrong else "all came out as planted")
+    print("faults: " + ("; ".join(wrong) or "none"))
     return bool(wrong)
 
 
