@@ -43,7 +43,8 @@ def _run(run: data.Run) -> None:
     grown = worlds.grown(run)
     if not link.get("trial"):
         # The first that has something to show here.
-        link.put(trial=next((r["trial"] for r in rows if r["trial"] in grown), rows[0]["trial"]))
+        names = rows.column("trial")
+        link.put(trial=next((name for name in names if name in grown), names[0]))
     row = library.choose_trial(run, rows)
     library.about(run, rows)
     found = worlds.multiverse(run, row["trial"])

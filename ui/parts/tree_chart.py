@@ -24,6 +24,9 @@ NARROW = 640
 HERE = "here"
 """The mark of the point that is read, which needs no words."""
 
+HOLLOW = "hollow"
+"""The shape of a point that has no score."""
+
 _SHAPES = ("circle", "diamond", "rect", "triangle", "roundRect", "arrow")
 _GLYPHS = ("●", "◆", "■", "▲", "▢", "➤")
 _CROSS = "path://M2 0L8 6L14 0L16 2L10 8L16 14L14 16L8 10L2 16L0 14L6 8L0 2Z"
@@ -94,7 +97,7 @@ class Look:
     def scored(self, value: float | None) -> tuple[str, str]:
         """Return the shape and the colour of a score: high a disc, low a cross."""
         if value is None:
-            return "emptyCircle", self.ink.faint
+            return HOLLOW, self.ink.faint
         width = self.high - self.low
         share = (value - self.low) / width if width > 0 else 1.0
         if share >= 2 / 3:
@@ -121,7 +124,8 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
     axis = {
         "type": "value", "min": 0, "max": max(last, 1), "position": "top",
         "interval": max(1, round(last / 16)), "name": "turn", "nameLocation": "start",
-        "nameGap": 12, "nameTextStyle": {"color": ink.faint, "padding": [0, 0, 30, 0]},
+        "nameGap": 14,
+        "nameTextStyle": {"color": ink.faint, "verticalAlign": "bottom", "padding": [0, 0, 9, 0]},
         "axisLine": {"show": False}, "axisTick": {"show": False},
         "axisLabel": {"color": ink.faint},
         "splitLine": {"lineStyle": {"color": ink.rule, "opacity": 0.55}},
@@ -225,11 +229,16 @@ def _point(point: Point, found: Multiverse, seen: Look) -> Json:
         "value": [point.turn, point.row],
         "name": f"Turn {point.turn}. {times}{one_line(words, 300)}"
         + (" The scene breaks off here." if failed else ""),
-        "symbol": "circle" if point.turn == 0 else shape,
+        "symbol": "circle" if point.turn == 0 or shape == HOLLOW else shape,
         "symbolSize": 7 if point.turn == 0 else size,
-        "itemStyle": {"color": colour, "borderColor": ink.paper, "borderWidth": 1.5, "opacity": 1},
+        "itemStyle": _filled(colour, ink, hollow=shape == HOLLOW),
         "label": _label(point, found, here, ink, failed=failed),
     }
+
+
+def _filled(colour: str, ink: Ink, *, hollow: bool) -> Json:
+    inner, rim = (ink.paper, colour) if hollow else (colour, ink.paper)
+    return {"color": inner, "borderColor": rim, "borderWidth": 2 if hollow else 1.5, "opacity": 1}
 
 
 def seen_value(found: Multiverse, seen: Look, point: Point) -> float | None:
@@ -323,7 +332,7 @@ def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Ink) -> Json:
         "symbol": "circle", "symbolSize": 30 if point is not None and point.folded else 26,
         "itemStyle": {"color": "transparent", "borderColor": ink.accent, "borderWidth": 2},
         "label": {
-            "show": name != HERE, "position": "top", "distance": 1, "formatter": name,
+            "show": name != HERE, "position": "left", "distance": 2, "formatter": name,
             "color": ink.accent, "fontSize": 12, "fontStyle": "italic",
             "textBorderColor": ink.paper, "textBorderWidth": 3,
         },

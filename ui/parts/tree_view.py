@@ -45,7 +45,8 @@ def draw(
             st.button("Fold again", key="tree:fold", on_click=_folded)
     marks = [("new", b, found.begins(b)) for b in fresh if len(fresh) <= NEW]
     if pair:
-        marks += [(s, b, found.last(b)) for s, b in zip(SIDES, pair, strict=True)]
+        after = found.parted(*pair) + 1
+        marks += [(s, b, after) for s, b in zip(SIDES, pair, strict=True)]
     else:
         marks.append((tree_chart.HERE, branch, turn))
     st.session_state["tree:points"] = [(p.worlds[0], p.turn, p.folded) for p in drawn.points]
