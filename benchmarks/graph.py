@@ -118,16 +118,17 @@ def measure(root: str) -> None:
     from improv.graph.compare import compare
     from improv.graph.files import FORMATS
     from improv.graph.null import beside
-    from improv.graphing import graphs, read_talk, write
+    from improv.graphing import Asked, Graphed, files, graphs, read_talk
     from improv.store import open_run
 
     began = time.perf_counter()
     read = open_run(root, "million")
     talk = read_talk(read)
     reading = time.perf_counter() - began
-    made = graphs(read, talk, by="condition")
+    made = graphs(talk, Asked(by="condition", null=False))
     for form in FORMATS:
-        write(made, Path(root) / f"ferry.{form}")
+        for name, data in files(Graphed("ferry", made), f"ferry.{form}"):
+            (Path(root) / name).write_bytes(data)
     whole = time.perf_counter() - began
     print(f"graphs {whole:.1f} s {_peak():.0f} MiB")
     print(f"  {len(talk.lines):,} turns read in {reading:.1f} s; {len(made)} conditions")

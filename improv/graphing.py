@@ -20,9 +20,10 @@ from improv.graph import others
 from improv.graph.compare import Comparison, before_after, changes, compare, compared
 from improv.graph.contacts import KINDS, windows
 from improv.graph.files import FORMATS, as_bytes
+from improv.graph.made import Made, drawn, telling
 from improv.graph.network import Graph, network
-from improv.graph.null import Beside, beside
-from improv.graph.picture import AUTHORS, MOST, as_png, picture
+from improv.graph.null import beside
+from improv.graph.picture import as_png
 from improv.graph.talk import COLUMNS, PLACES, Cast, Talk, talk
 from improv.record import MAIN
 from improv.store import RunFolder
@@ -33,8 +34,6 @@ OF = ("talk", "branches", "exposure", "flips")
 BY = ("condition", "scene")
 AROUND = ("break", "move")
 PICTURES = ("svg", "png")
-DRAWN = ("addresses", *AUTHORS)
-"""The kinds of edges in a picture where none are asked for: answers go the same ways back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +54,6 @@ class Asked:
     against: str = ""
     around: str = ""
     null: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """One graph, with the name of what it is of: a condition, a scene, a stretch of turns. `row`
-    says in which row of a picture it stands, and `figures` what it measures."""
-
-    name: str
-    graph: Graph
-    figures: dict[str, Beside]
-    row: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +115,7 @@ def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tupl
     if form not in FORMATS:
         raise RunError(f"{name}: no format is called so; end it in .{', .'.join(FORMATS)}")
     if form in PICTURES:
-        svg = drawn(found, kinds)
+        svg = drawn(found.made, title=found.title, kinds=kinds)
         yield name, as_png(svg) if form == "png" else svg.encode()
         return
     taken: set[str] = set()
@@ -141,25 +129,9 @@ def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tupl
         yield str(path.with_name(one + path.suffix)), as_bytes(made.graph, form)
 
 
-def drawn(found: Graphed, kinds: Sequence[str] = ()) -> str:
-    """Return the graphs as one SVG picture, casts of several scenes in panels of their own."""
-    shown = kinds or DRAWN
-    panels = [(made.name, _only(made.graph, shown)) for made in found.made]
-    split = [part for name, graph in panels for part in _scenes(name, graph)]
-    rows = len(panels) if len(split) > len(panels) else len({made.row for made in found.made})
-    across = len(split) // rows if rows > 1 and len(split) % rows == 0 else 0
-    most = f"The first {MOST} of {len(split)}. " if len(split) > MOST else ""
-    if any(graph.graph.get("of", "talk") != "talk" for _, graph in panels):
-        return picture(split, title=found.title, note=most)
-    counts = {_scenes_of(made) for made in found.made} or {0}
-    note = f"{most}{max(counts):,} scene{'s' if max(counts) != 1 else ''}"
-    each = " in each" if len(counts) == 1 else " at most in each"
-    note += f"{each if len(panels) > 1 else ''}."
-    return picture(split, title=found.title, note=note, across=across)
-
-
-def _scenes_of(made: Made) -> int:
-    return int(made.graph.graph.get("scenes", 0))
+def by_condition(folder: RunFolder) -> list[Made]:
+    """Return the graph of each condition of a run, with its figures. Raises RunError."""
+    return graphs(read_talk(folder), Asked(by="condition"), _order(folder))
 
 
 # --- reading
@@ -312,46 +284,3 @@ def _other(folder: RunFolder, asked: Asked) -> Graph:
     calls = folder.table("calls", columns=["trial", "branch", "role", "blocks"], trial=trial)
     calls = calls.filter(pc.is_in(calls["trial"], value_set=own))
     return others.exposure(calls, folder.table("blocks"), name, whole=trial is not None)
-
-
-def telling(names: Sequence[str]) -> list[str]:
-    """Leave out of the names of conditions the levels that all of them share."""
-    parts = [name.split(" · ") for name in names]
-    if len(names) < 2 or len({len(p) for p in parts}) > 1:
-        return list(names)
-    keep = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
-    return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
-
-
-# --- pictures
-
-
-def _only(graph: Graph, kinds: Sequence[str]) -> Graph:
-    """Return a graph of talk with edges of some kinds, and nobody who does nothing else."""
-    if graph.graph.get("of", "talk") != "talk":
-        return graph
-    found = Graph(**graph.graph)
-    found.add_nodes_from(graph.nodes(data=True))
-    found.add_edges_from(e for e in graph.edges(keys=True, data=True) if e[3]["kind"] in kinds)
-    found.remove_nodes_from(
-        [n for n, d in graph.nodes(data=True) if not found.degree(n) and not d.get("lines")]
-    )
-    return found
-
-
-def _scenes(name: str, graph: Graph) -> Iterator[tuple[str, Graph]]:
-    """Yield a graph by its scenes: several casts in one circle say nothing."""
-    scenes = list(dict.fromkeys(d["scene"] for _, d in graph.nodes(data=True) if "scene" in d))
-    if len(scenes) < 2:
-        yield name, graph
-        return
-    for scene in scenes:
-        # Not by NetworkX's subgraph, which has the nodes in another order each time.
-        part = Graph(**graph.graph)
-        part.add_nodes_from(n for n in graph.nodes(data=True) if n[1].get("scene", scene) == scene)
-        part.add_edges_from(
-            e for e in graph.edges(keys=True, data=True) if e[0] in part and e[1] in part
-        )
-        alone = [n for n, d in part.nodes(data=True) if d["role"] == "author"]
-        part.remove_nodes_from([n for n in alone if not part.degree(n)])
-        yield " · ".join(text for text in (name, str(scene)) if text), part

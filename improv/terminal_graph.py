@@ -7,8 +7,9 @@ import math
 from improv import terminal
 from improv.graph.compare import Comparison
 from improv.graph.figures import FIGURES
+from improv.graph.made import Made
 from improv.graph.null import Beside
-from improv.graphing import Graphed, Made
+from improv.graphing import Graphed
 from improv.report.said import number, p_said, shown
 
 ROOMY = 150

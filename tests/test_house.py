@@ -43,7 +43,7 @@ STAIR = [
     "report",
     "journal lock calibration",
     "store",
-    "graphing",
+    "graphing shown",
     "host drift replay mend played judging reading",
     "pool score",
     "drive",
@@ -69,7 +69,7 @@ READERS = {
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
-    "plan unit curves judged analysis ledger reading report relive branch folio budget",
+    "plan unit curves judged analysis ledger shown reading report relive branch folio budget",
 }
 
 # Nobody imports these, though they may import almost anything.
@@ -81,13 +81,13 @@ DOORS = {
     "httpx2": "model wire",
     "mesa": "stage character author order",
     "networkx": "graph",
-    "numpy": "measure stats unit curves judged reading rehearsal graph ui",
+    "numpy": "measure stats unit curves judged shown rehearsal graph ui",
     "openai": "model wire",
     "orjson": "*",
     "pandas": "stats unit curves rehearsal ui",
     "altair": "ui",
     "krippendorff": "stats",
-    "pyarrow": "store tables mend reading graph graphing",
+    "pyarrow": "store tables mend shown reading graph graphing",
     "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan study",
     "ray": "host limiter pool drive doctor",

@@ -7,12 +7,20 @@ from collections.abc import Iterator, Sequence
 
 from improv.analysis import Analysis
 from improv.curves import Curve
+from improv.graph import made as graph
+from improv.graph.null import Beside
+from improv.graph.picture import ON_PAGE
 from improv.report import chart
 from improv.report.chart import Line, Mark
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, shown, units
 from improv.stats.contrast import Contrast
+
+NETWORKS = 9
+"""Conditions whose networks are drawn."""
+FIGURED = ("balance", "reciprocity", "answered", "latency", "usurped", "author")
+"""The figures of a network that a report shows; `improv graph` has all."""
 
 
 def contrasts(page: Page, found: Sequence[Contrast], x: str, correction: str) -> None:
@@ -154,6 +162,39 @@ def _telling(names: Sequence[str]) -> list[str]:
         return list(names)
     keep = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
     return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
+
+
+def networks(page: Page, of: Material) -> None:
+    """Show who speaks to whom, by condition: no outcome, and the frame that others stand in."""
+    talk = [made for made in of.talk if made.graph.number_of_edges()]
+    if not talk:
+        return
+    page.head("Who speaks to whom")
+    scene, drawn = graph.largest(talk[:NETWORKS])
+    only = f" The first {NETWORKS} of {len(talk)} conditions." if len(talk) > NETWORKS else ""
+    page.chart(
+        graph.drawn(drawn, inks=ON_PAGE, plain=True, across=min(3, len(drawn))),
+        (f"{scene}, the scene with the largest cast. " if scene else "")
+        + "Lines spoken to somebody, a scene: an arrow is as wide as they are many, and pale as far "
+        "as the order of turns is all that says to whom; dashed, the author’s notes and cues."
+        + only,
+    )
+    page.say(
+        "Means over scenes. In brackets, where 95% of null models lie, in which everybody says as "
+        "much to as many, in an order that means nothing. Nobody planned these figures."
+    )
+    page.table(
+        ["condition", *FIGURED],
+        [(made.name or of.run, *(_beside(made.figures.get(f)) for f in FIGURED)) for made in talk],
+    )
+
+
+def _beside(one: Beside | None) -> str:
+    if one is None or math.isnan(one.value.value):
+        return "—"
+    if one.fixed:
+        return number(one.value.value)
+    return f"{number(one.value.value)} [{number(one.low)}, {number(one.high)}]"
 
 
 def explored(page: Page, found: Analysis, *, hidden: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from improv.analysis import Analysis
+from improv.graph.made import Made
 from improv.judged import Judged
 from improv.ledger import Exposure
 from improv.record import Json
@@ -19,7 +20,8 @@ class Material:
 
     `calls` rows need endpoint, model, latency, error, retried and the token counts. `costs` maps
     a model to its dollars so far, None where it has no price. `lengths` are the rows that
-    lengths.lengths made before the first call.
+    lengths.lengths made before the first call. `talk` has a graph of who speaks to whom for each
+    condition.
     """
 
     run: str
@@ -34,6 +36,7 @@ class Material:
     judges: Sequence[Judged] = ()
     costs: Mapping[str, float | None] = field(default_factory=dict)
     lengths: Sequence[Json] = ()
+    talk: Sequence[Made] = ()
 
     @property
     def embedded(self) -> bool:

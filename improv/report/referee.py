@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from improv.analysis import Analysis, Arm
 from improv.plan import Plan
 from improv.report.accounts import cost, exposed, exposure, missing, reproduce, weather
-from improv.report.exhibits import contrasts, explored, judging, pictures
+from improv.report.exhibits import contrasts, explored, judging, networks, pictures
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, p_said, shown, units
@@ -44,6 +44,7 @@ def report(of: Material) -> Page:
     judging(page, of)
     pictures(page, of.analysis, hidden=of.analysis.mute)
     explored(page, of.analysis, hidden=of.analysis.mute)
+    networks(page, of)
     missing(page, of.trials)
     exposure(page, of.exposure)
     cost(page, of)
