@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from improv.analysis import analyse
 from improv.budget import dollars
+from improv.graphing import by_condition
 from improv.judged import judged
 from improv.ledger import Exposure, exposure
 from improv.plan import Plan
@@ -78,6 +79,7 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
         judges=judges,
         costs=_costs(study, calls),
         lengths=_rows(meta.get("lengths")),
+        talk=by_condition(folder),
     )
 
 
