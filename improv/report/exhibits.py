@@ -175,8 +175,8 @@ def networks(page: Page, of: Material) -> None:
     page.chart(
         graph.drawn(drawn, inks=ON_PAGE, plain=True, across=min(3, len(drawn))),
         (f"{scene}, the scene with the largest cast. " if scene else "")
-        + "Lines spoken to somebody, a scene: an arrow is as wide as they are many, and pale as far "
-        "as the order of turns is all that says to whom; dashed, the author’s notes and cues."
+        + "Lines spoken to somebody, a scene: an arrow is as wide as they are many, and pale as "
+        "far as the order of turns is all that says to whom; dashed, the author’s notes and cues."
         + only,
     )
     page.say(
