@@ -30,7 +30,7 @@ NAMES = {
     "runs": ("seek", "page"),
     "scene": (*SHARED, "turn", "heard", "audience", "behind", "find", "marks"),
     "multiverse": (*SHARED, "turn", "left", "right", "open", "colour"),
-    "graph": (*SHARED, "condition", "against", "from", "to", "edge"),
+    "graph": (*SHARED, "condition", "against", "kind", "sure", "from", "to", "edge"),
     "compare": ("run", "contrast", "condition", "block"),
     "rate": ("run", "measure"),
     "stagedoor": ("run", "scene"),
