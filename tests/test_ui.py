@@ -368,6 +368,10 @@ def test_every_colour_can_be_read_on_every_ground() -> None:
                 assert contrast(colour[name][theme], ground) >= 4.5, (name, theme, ground)
 
 
+def test_the_look_is_never_taken_for_markup() -> None:
+    assert not re.search(r"<[a-zA-Z/!?]", CSS), "Streamlit would throw all of it out, unsaid"
+
+
 def test_a_name_says_who_speaks_whatever_the_colour() -> None:
     turns = [Turn("t", MAIN, n, 0, "line", f"Voice {n}", "Hm.") for n in range(1, 13)]
     colours = script.voices(turns, None)
