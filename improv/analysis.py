@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from improv.curves import (
     TWO_STATES,
@@ -148,6 +148,19 @@ def analyse(
     `judges` are what planted lines showed of those who judged. What the plan says of a condition
     that was not played cannot be told.
     """
+    found = decided(plan, given, seed=seed, planned=planned, judges=judges)
+    return pictured(found, given, seed=seed, judges=judges)
+
+
+def decided(
+    plan: Plan | None,
+    given: Tables,
+    *,
+    seed: int = 0,
+    planned: bool = True,
+    judges: Sequence[Judged] = (),
+) -> Analysis:
+    """Do the part of `analyse` that was planned: arms, findings, controls, and what stops them."""
     outcome = plan.outcome if plan is not None else _default(given)
     if outcome is None:
         return Analysis(plan, None, False, stopped=("there are no scores to analyse",))
@@ -156,7 +169,6 @@ def analyse(
     right = judge if outcome.of == "broken" and not outcome.less else None
     arms = tuple(_arm(name, part, seed) for name, part in cells(found))
     limit = plan.exclude.missing_above if plan is not None else MISSING_ABOVE
-    every = units(outcome, given) if plan is not None and plan.of_arms else found
     return Analysis(
         plan=plan,
         outcome=outcome,
@@ -164,15 +176,29 @@ def analyse(
         arms=arms,
         findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
         checks=tuple(_checks(plan, outcome, found, given, seed, judges)) if plan else (),
+        stopped=(*unfit, *_stopped(arms, limit)),
+        corrected=_corrected(found, right, seed) if right is not None else {},
+        judge=judge.judge if judge is not None else "",
+    )
+
+
+def pictured(
+    found: Analysis, given: Tables, *, seed: int = 0, judges: Sequence[Judged] = ()
+) -> Analysis:
+    """Add to what was `decided` how scenes went turn by turn, and what nobody planned."""
+    plan, outcome = found.plan, found.outcome
+    if outcome is None:
+        return found
+    judge, _ = _judge(outcome, given, judges)
+    every = units(outcome, given)
+    return replace(
+        found,
         exploratory=tuple(_explored(plan, outcome, given, seed, judges)),
         chains=tuple(chains_of(outcome, given, seed)),
         survival=tuple(survivals(outcome, given)),
         drift=tuple(drifts(outcome, given, every, seed)),
         slopes=tuple(slopes(outcome, given)),
-        stopped=(*unfit, *_stopped(arms, limit)),
-        corrected=_corrected(found, right, seed) if right is not None else {},
         absorptions=tuple(_absorptions(outcome, given, judge)) if judge is not None else (),
-        judge=judge.judge if judge is not None else "",
     )
 
 

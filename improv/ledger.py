@@ -81,38 +81,26 @@ def exposure(
     (trial, branch, role) to the ids of all blocks that its calls listed; `blocks` maps ids to
     blocks.
     """
-    arms = {(slug, condition.name): scene for slug, condition, scene in study.cells}
-    own, whose = _heads(arms)
-    words = _sentences(arms)
+    watch = Watch(study)
     places = {(row["trial"], row["branch"]): row for row in trials}
+    quoted = watch.quoted(blocks.values())
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
-    quoted = _quoted(blocks, words)
-    edited = _Edited(arms)
     leaks: list[Leak] = []
     leaked = unknown = 0
     for (trial, branch, role), ids in shown.items():
         row = places.get((trial, branch))
         if row is None:
             continue  # a scene that is not finished is owed, and is checked when it is
-        arm = (row["scene"], row["condition"])
-        allowed = own.get((*arm, role), frozenset())
         for id in sorted(ids):
             block = blocks.get(id)
             if block is None:
                 unknown += 1
                 continue
             seen[row["condition"], block.kind].add(id)
-            owner = ""
-            if id not in allowed:
-                if id in whose:
-                    owner = whose[id]
-                elif alien := edited.alien(places, row, quoted.get(id, ()), words):
-                    owner = _named(set.intersection(*(words[s] for s in alien)))
-            if owner and id not in edited.heads(places, row, role):
+            leak = watch.leak(places, row, role, block, quoted.get(id, ()))
+            if leak is not None:
                 leaked += 1
-                if len(leaks) < SHOWN:
-                    what = _flat(block.text)[:120]
-                    leaks.append(Leak(arm[1], trial, branch, role, block.kind, owner, what))
+                leaks += [leak] if len(leaks) < SHOWN else []
     return Exposure(
         len(shown),
         len({id for ids in shown.values() for id in ids}),
@@ -121,6 +109,51 @@ def exposure(
         leaked,
         unknown,
     )
+
+
+class Watch:
+    """What the arms of a study may be shown, to hold what was shown against it.
+
+    `own` maps (scene, condition, role) to the ids of its head, and `whose` each id of any head to
+    who has it. A block that is neither in `whose` nor `quoted` can be no leak.
+    """
+
+    def __init__(self, study: Study) -> None:
+        arms = {(slug, condition.name): scene for slug, condition, scene in study.cells}
+        self.own, self.whose = _heads(arms)
+        self._words = _sentences(arms)
+        self._edited = _Edited(arms)
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences that only some arms of a scene hold."""
+        return list(self._words)
+
+    def quoted(self, blocks: Iterable[Block]) -> dict[str, list[str]]:
+        """Return the ids of those blocks that hold such a sentence, with all that they hold."""
+        found = {}
+        for block in blocks:
+            text = _flat(block.text)
+            if len(text) >= TELLING and (there := [s for s in self._words if s in text]):
+                found[block.id] = there
+        return found
+
+    def leak(
+        self, places: Places, row: Json, role: str, block: Block, quoted: Sequence[str]
+    ) -> Leak | None:
+        """Return the leak that it is to have shown a block to a role of a trial or branch."""
+        arm, id = (row["scene"], row["condition"]), block.id
+        if id in self.own.get((*arm, role), ()):
+            return None
+        owner = ""
+        if id in self.whose:
+            owner = self.whose[id]
+        elif alien := self._edited.alien(places, row, quoted, self._words):
+            owner = _named(set.intersection(*(self._words[s] for s in alien)))
+        if not owner or id in self._edited.heads(places, row, role):
+            return None
+        what = _flat(block.text)[:120]
+        return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what)
 
 
 def kinds(found: Exposure) -> list[str]:
@@ -236,16 +269,6 @@ def _sentences(arms: Mapping[Arm, Scene]) -> dict[str, set[Arm]]:
         return any(n < every[slug] for slug, n in Counter(slug for slug, _ in held).items())
 
     return {sentence: held for sentence, held in found.items() if tells(held)}
-
-
-def _quoted(blocks: Mapping[str, Block], words: Collection[str]) -> dict[str, list[str]]:
-    """Return the blocks that hold such a sentence, with all that they hold."""
-    found = {}
-    for id, block in blocks.items():
-        text = _flat(block.text)
-        if len(text) >= TELLING and (there := [s for s in words if s in text]):
-            found[id] = there
-    return found
 
 
 def _flat(text: str) -> str:

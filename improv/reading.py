@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.analysis import analyse
+from improv.analysis import Analysis, decided, pictured
 from improv.budget import dollars
 from improv.graphing import by_condition
-from improv.judged import judged
-from improv.ledger import Exposure, exposure
+from improv.judged import Judged, judged
 from improv.plan import Plan
-from improv.record import Block, Json
+from improv.record import Json
 from improv.report.material import Material
 from improv.scene import Price
+from improv.shown import read_exposure
 from improv.store import RunFolder
 from improv.study import Study
+from improv.tables import SCHEMAS
 from improv.unit import Tables, tables
 
 TRIALS = [
@@ -34,16 +34,17 @@ CALLS = [
     "model", "endpoint", "latency", "error", "retried", "prompt_tokens", "completion_tokens",
     "cached_tokens",
 ]  # fmt: skip
-PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
 
 
-def read_tables(folder: RunFolder, study: Study | None = None) -> Tables:
-    """Return the tables that an analysis needs. Raises RunError."""
+def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = True) -> Tables:
+    """Return the tables that an analysis needs; recovery alone needs the `moves` of authors.
+    Raises RunError."""
     study = study or folder.study()
+    turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
     return tables(
         folder.table("trials", columns=TRIALS).to_pandas(),
         folder.coded("scores", SCORES, TEXTS).to_pandas(),
-        _moves(folder).to_pandas(),
+        turns.to_pandas(),
         [c.name for c in study.conditions],
     )
 
@@ -55,17 +56,43 @@ def _moves(folder: RunFolder) -> pa.Table:
     return turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """A run's study, its tables, its judges, and what is decided by a plan.
+
+    `analysis` has no pictures yet: `Weighed.whole` adds them.
+    """
+
+    study: Study
+    given: Tables
+    judges: tuple[Judged, ...]
+    analysis: Analysis
+
+    def whole(self) -> Analysis:
+        """Return the analysis with how scenes went turn by turn, and what nobody planned."""
+        return pictured(self.analysis, self.given, seed=self.study.seed, judges=self.judges)
+
+
+def weigh(folder: RunFolder, plan: Plan | None = None) -> Weighed:
+    """Decide what a run's own plan, or another, asks. Raises as `appraise`."""
+    study = folder.study()
+    plan = plan or study.plan
+    given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
+    verdicts = folder.table("verdicts", columns=VERDICTS)
+    judges = tuple(judged(verdicts.to_pandas(), given.trials, seed=study.seed))
+    planned = plan is not None and plan.hash == folder.meta().get("analysis")
+    found = decided(plan, given, seed=study.seed, planned=planned, judges=judges)
+    return Weighed(study, given, judges, found)
+
+
 def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
     """Analyse a run, by its study's own plan or by another; return all that a report says.
 
     Raises RunError, and ValueError where a plan does not fit the run.
     """
-    meta, study = folder.meta(), folder.study()
-    plan = plan or study.plan
-    given = read_tables(folder)
+    weighed = weigh(folder, plan)
+    study, meta = weighed.study, folder.meta()
     calls = folder.table("calls", columns=CALLS).to_pylist()
-    judges = judged(folder.table("verdicts").to_pandas(), given.trials, seed=study.seed)
-    planned = plan is not None and plan.hash == meta.get("analysis")
     return Material(
         run=folder.id,
         meta=meta,
@@ -74,9 +101,9 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
         trials=folder.table("trials").to_pylist(),
         calls=calls,
         limits=folder.table("limits").to_pylist(),
-        analysis=analyse(plan, given, seed=study.seed, planned=planned, judges=judges),
+        analysis=weighed.whole(),
         exposure=read_exposure(folder, study),
-        judges=judges,
+        judges=weighed.judges,
         costs=_costs(study, calls),
         lengths=_rows(meta.get("lengths")),
         talk=by_condition(folder),
@@ -103,36 +130,3 @@ def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
             before = costs.get(call["model"]) or 0.0
             costs[call["model"]] = before + dollars(*counts, price)
     return costs
-
-
-def read_exposure(folder: RunFolder, study: Study) -> Exposure:
-    """Check from the run's calls that no arm saw another arm's text. Raises RunError."""
-    calls = folder.table("calls", columns=["trial", "branch", "role", "blocks"])
-    blocks = {row["id"]: Block(**row) for row in folder.table("blocks").to_pylist()}
-    trials = folder.table("trials", columns=PLACES).to_pylist()
-    return exposure(study, trials, _shown(calls), blocks)
-
-
-def _shown(calls: pa.Table) -> dict[tuple[str, str, str], set[str]]:
-    """Return (trial, branch, role) → ids of the blocks that its calls listed.
-
-    Prompts only grow, so a scene's calls list the same blocks again and again: pairs of role and
-    block are made distinct as numbers, before any becomes a Python string.
-    """
-    if not calls.num_rows:
-        return {}
-    lists = calls["blocks"].combine_chunks()
-    owners = pc.list_parent_indices(lists).to_numpy()
-    ids = pc.list_flatten(lists).dictionary_encode()
-    places = pc.binary_join_element_wise(
-        calls["trial"], calls["branch"], calls["role"], "\x1f"
-    ).combine_chunks().dictionary_encode()  # fmt: skip
-    roles = places.indices.to_numpy()[owners].astype(np.int64)
-    pairs = np.unique(roles * len(ids.dictionary) + ids.indices.to_numpy())
-    names = [tuple(p.split("\x1f")) for p in places.dictionary.to_pylist()]
-    texts = ids.dictionary.to_pylist()
-    found: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for pair in pairs.tolist():
-        role, block = divmod(pair, len(texts))
-        found[names[role]].add(texts[block])
-    return dict(found)

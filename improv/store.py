@@ -9,6 +9,7 @@
       shards/<host>-<n>.*   finished trials, which count when all five files are there
       trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
       verdicts.parquet      what judges said, from journal/verdicts.jsonl once a scoring is over
+      exposure.json         what the ledger found in a large run, for whoever looks again
       aside/                what was found torn or foreign
 
 While a run plays, its hosts write shards; when it ends they are compacted into the tables,
@@ -217,6 +218,10 @@ class RunFolder:
         self.write_table("scores", pa.Table.from_pylist(rows, schema=SCHEMAS["scores"]))
         (self.local / "journal" / VERDICTS).unlink(missing_ok=True)
 
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep beside the tables what can be found from them again. Raises OSError, RunError."""
+        self._put(name, data)
+
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write one whole table, sorted and compressed, under a temporary name first."""
         table = table.sort_by([(c, "ascending") for c in SORT[name]])
@@ -308,6 +313,25 @@ class RunFolder:
                 at = found.schema.get_field_index(column)
                 found = found.set_column(at, column, found[column].dictionary_encode())
         return found.unify_dictionaries()
+
+    def batches(
+        self, name: str, columns: Sequence[str], texts: Sequence[str] = ()
+    ) -> Iterator[pa.Table]:
+        """Yield columns of a table in pieces, in its order: all calls of a large run do not fit
+        into memory. `texts` come as dictionaries, by their Parquet paths ("blocks.list.element").
+        """
+        stems = self.stems()
+        file = f"{self.path}/{name}.parquet"
+        try:
+            with self.fs.open_input_file(file) as source:
+                table = pq.ParquetFile(source, read_dictionary=list(texts))
+                if not stems and set(columns) <= set(table.schema_arrow.names):
+                    for batch in table.iter_batches(ROW_GROUP, columns=list(columns)):
+                        yield pa.Table.from_batches([batch]).select(columns)
+                    return
+        except READING as e:
+            _log.debug("%s: read whole, for %s", file, first_line(e))
+        yield self._table(name, stems, None, columns)
 
     def _table(
         self,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +16,9 @@ import pytest
 
 from improv.launch import branch, run
 from improv.ledger import Exposure, kinds
-from improv.reading import read_exposure
 from improv.record import Block, BlockKind
 from improv.session import Setup
+from improv.shown import KEPT, kept_exposure, read_exposure
 from improv.store import RunFolder, open_run
 from improv.study import load, read_edit
 from tests.conftest import KETTLE
@@ -241,3 +244,18 @@ def test_a_leak_is_fatal_to_a_planned_analysis(played: RunFolder) -> None:
     assert "at α = 0.05" not in spoilt and "Not decided." in spoilt
     assert FRAME in spoilt.split("Who saw what")[1], "what leaked is shown"
     assert "1 leak" in page(played, "compare")
+
+
+def test_what_a_large_run_showed_is_kept_until_its_tables_change(played: RunFolder) -> None:
+    study, file = played.study(), played.local / KEPT
+    found = read_exposure(played, study)
+    assert kept_exposure(played, study) == found and not file.exists(), "it took no time"
+    assert kept_exposure(played, study, worth=0) == found
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"leaked": 7}))
+    assert kept_exposure(played, study).leaked == 7, "it is what was kept"
+    later = time.time_ns() + 5_000_000_000
+    os.utime(played.local / "calls.parquet", ns=(later, later))
+    assert kept_exposure(played, study) == found
+    file.write_text("{torn")
+    assert kept_exposure(played, study) == found

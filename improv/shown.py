@@ -1,0 +1,298 @@
+"""Reads what every role of a run was shown, a piece at a time, and has the ledger judge it.
+
+A large run has a million calls that list a hundred million blocks. As numbers, most of them are
+seen to be harmless at once: a block that belongs to no arm's head and quotes none. What is left
+is looked at one by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from improv.errors import RunError
+from improv.ledger import SHOWN, TELLING, Exposure, Leak, Watch
+from improv.record import Block, Json, digest
+from improv.store import READING, RunFolder
+from improv.study import Study
+
+PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
+CALLS = ["trial", "branch", "role", "blocks"]
+CODED = ["trial", "branch", "role", "blocks.list.element"]
+KEPT = "exposure.json"
+VERSION = 1
+"""Rises when the same tables would be judged in another way."""
+WORTH = 2.0
+"""Seconds from which on what was found is kept."""
+BEGINNING = 5
+"""Words of a telling sentence by which a block is found that may hold it."""
+_ODD = (
+    r"[\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+)
+"""Spaces that Python knows and a quick search does not; a text with one is looked at."""
+_MIXED = np.uint64(0x9E3779B97F4A7C15)
+
+Numbers = npt.NDArray[np.int64]
+Key = tuple[str, str, str]
+
+
+def read_exposure(folder: RunFolder, study: Study) -> Exposure:
+    """Check from the run's calls that no arm saw another arm's text. Raises RunError."""
+    watch = Watch(study)
+    known = _Blocks(folder, watch)
+    places = {(r["trial"], r["branch"]): r
+              for r in folder.table("trials", columns=PLACES).to_pylist()}  # fmt: skip
+    conditions = {
+        name: i for i, name in enumerate(sorted({r["condition"] for r in places.values()}))
+    }
+    roles = {key: i for i, key in enumerate(watch.own)}
+    own = _pairs(known, watch, roles)
+    seen = np.zeros((len(conditions), len(known)), dtype=bool)
+    there = np.zeros(len(known), dtype=bool)
+    keys: set[Key] = set()
+    odd: dict[Key, set[str]] = defaultdict(set)
+    lost: set[str] = set()
+    for shown in _pieces(folder, known):
+        keys.update(shown.keys)
+        lost.update(shown.lost)
+        there[shown.block[shown.block >= 0]] = True
+        rows = [places.get((trial, branch)) for trial, branch, _ in shown.keys]
+        # A scene that is not finished is owed, and is checked when it is.
+        of = [-1 if row is None else conditions[row["condition"]] for row in rows]
+        arm = [
+            -2 if row is None else roles.get((row["scene"], row["condition"], key[2]), -1)
+            for row, key in zip(rows, shown.keys, strict=True)
+        ]
+        condition = np.array(of, dtype=np.int64)[shown.key]
+        finished = condition >= 0
+        seen[
+            condition[finished & (shown.block >= 0)], shown.block[finished & (shown.block >= 0)]
+        ] = 1
+        pair = np.array(arm, dtype=np.int64)[shown.key] * len(known) + shown.block
+        doubtful = (shown.block < 0) | (known.doubtful[shown.block] & ~np.isin(pair, own))
+        for i in np.flatnonzero(finished & doubtful).tolist():
+            odd[shown.keys[shown.key[i]]].add(shown.id(i))
+    return _judged(watch, known, places, odd, keys, _counts(known, conditions, seen),
+                   int(there.sum()) + len(lost))  # fmt: skip
+
+
+def kept_exposure(folder: RunFolder, study: Study, *, worth: float = WORTH) -> Exposure:
+    """Do what `read_exposure` does, once for a large run that is over: what it took seconds to
+    find is kept beside the tables, for as long as they stay as they are, if it took more than
+    `worth` seconds. Raises RunError."""
+    before = _state(folder)
+    file = f"{folder.path}/{KEPT}"
+    with contextlib.suppress(*READING, TypeError):
+        with folder.fs.open_input_stream(file) as source:
+            kept = orjson.loads(source.read())
+        if before and kept["of"] == before:
+            seen = {(condition, kind): n for condition, kind, n in kept["seen"]}
+            leaks = tuple(Leak(*leak) for leak in kept["leaks"])
+            counts = (kept["prompts"], kept["blocks"], seen, leaks, kept["leaked"], kept["unknown"])
+            return Exposure(*counts)
+    began = time.monotonic()
+    found = read_exposure(folder, study)
+    if before == _state(folder) and time.monotonic() - began > worth:
+        seen_rows = [[condition, kind, n] for (condition, kind), n in found.seen.items()]
+        leaks_rows = [list(astuple(leak)) for leak in found.leaks]
+        row = {"of": before, "prompts": found.prompts, "blocks": found.blocks, "seen": seen_rows,
+               "leaks": leaks_rows, "leaked": found.leaked, "unknown": found.unknown}  # fmt: skip
+        # A folder that cannot be written is read all the same.
+        with contextlib.suppress(OSError, RunError):
+            folder.keep(KEPT, orjson.dumps(row))
+    return found
+
+
+def _state(folder: RunFolder) -> str:
+    """Return what the ledger hangs on, "" while that changes."""
+    if folder.stems():
+        return ""
+    files = [f"{folder.path}/{name}" for name in ("calls.parquet", "blocks.parquet",
+                                                  "trials.parquet", "study.yaml")]  # fmt: skip
+    there = [(info.size, info.mtime_ns) for info in folder.fs.get_file_info(files)]
+    return digest(f"{VERSION} {there}")
+
+
+def _judged(
+    watch: Watch, known: _Blocks, places: dict[tuple[str, str], Json], odd: dict[Key, set[str]],
+    keys: set[Key], seen: dict[tuple[str, str], int], blocks: int,
+) -> Exposure:  # fmt: skip
+    """Look at what is doubtful, one by one."""
+    leaks: list[Leak] = []
+    leaked = unknown = 0
+    for (trial, branch, role), ids in odd.items():
+        for id in sorted(ids):
+            block = known.looked_at.get(id)
+            if block is None:
+                unknown += 1
+                continue
+            quoted = known.quoted.get(id, ())
+            leak = watch.leak(places, places[trial, branch], role, block, quoted)
+            if leak is not None:
+                leaked += 1
+                leaks += [leak] if len(leaks) < SHOWN else []
+    return Exposure(len(keys), blocks, seen, tuple(leaks), leaked, unknown)
+
+
+class _Blocks:
+    """The blocks of a run by number, in the order of their ids; those that matter as they are.
+
+    `doubtful` are in some arm's head, or quote one; `looked_at` has them whole.
+    """
+
+    def __init__(self, folder: RunFolder, watch: Watch) -> None:
+        ids: list[pa.Array] = []
+        kinds: list[pa.Array] = []
+        self.looked_at: dict[str, Block] = {}
+        begins = _beginnings(watch.sentences)
+        heads = pa.array(list(watch.whose), pa.string())
+        for part in folder.batches("blocks", ["id", "kind", "text"]):
+            ids += part["id"].chunks
+            kinds += part["kind"].chunks
+            matters = pc.is_in(part["id"], value_set=heads)
+            for pattern in begins:
+                matters = pc.or_(matters, pc.match_substring_regex(part["text"], pattern))
+            for row in part.filter(matters).to_pylist():
+                self.looked_at[row["id"]] = Block(**row)
+        self.quoted = watch.quoted(self.looked_at.values())
+        names, first = np.unique(_bytes(pa.chunked_array(ids, pa.string())), return_index=True)
+        # Numbers are found in a tenth of the time of texts.
+        mixed = _mixed(names)
+        self._names, self._order = names, np.argsort(mixed)
+        self._mixed = mixed[self._order]
+        kind = pa.chunked_array(kinds, pa.string()).dictionary_encode().unify_dictionaries()
+        kind = kind.combine_chunks()
+        if isinstance(kind, pa.ChunkedArray):
+            kind = (
+                pa.concat_arrays(kind.chunks)
+                if kind.num_chunks
+                else pa.array([], pa.string()).dictionary_encode()
+            )
+        self.kinds: list[str] = kind.dictionary.to_pylist()
+        self.kind = kind.indices.to_numpy()[first].astype(np.int64)
+        matter = [id for id in self.looked_at if id in watch.whose or id in self.quoted]
+        self.doubtful = np.zeros(len(names) + 1, dtype=bool)  # the last is for what is not known
+        self.doubtful[self.at(pa.array(matter, pa.string()))] = True
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def at(self, ids: pa.Array) -> Numbers:
+        """Return the number of each block, −1 for one that is not known."""
+        wanted = _bytes(ids)
+        if not len(self._names):
+            return np.full(len(wanted), -1)
+        last = len(self._names) - 1
+        found = self._order[np.minimum(np.searchsorted(self._mixed, _mixed(wanted)), last)]
+        other = np.flatnonzero(self._names[found] != wanted)
+        exact = np.minimum(np.searchsorted(self._names, wanted[other]), last)
+        found[other] = np.where(self._names[exact] == wanted[other], exact, -1)
+        return np.asarray(found, dtype=np.int64)
+
+
+class _Shown:
+    """What the calls of one piece listed: each block that a role was shown, once.
+
+    `key` says which of `keys` (trial, branch, role) it was shown to, `block` its number.
+    """
+
+    def __init__(self, calls: pa.Table, known: _Blocks) -> None:
+        lists = calls["blocks"].combine_chunks()
+        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        ids = pc.list_flatten(lists)
+        ids = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
+        codes, names = zip(*(_coded(calls[name]) for name in CALLS[:3]), strict=True)
+        whole = (codes[0] * len(names[1]) + codes[1]) * len(names[2]) + codes[2]
+        _, first, which = np.unique(whole, return_index=True, return_inverse=True)
+        self.keys: list[Key] = [
+            (names[0][codes[0][i]], names[1][codes[1][i]], names[2][codes[2][i]]) for i in first
+        ]
+        # Prompts only grow, so a role's calls list the same blocks again and again.
+        owner = which[pc.list_parent_indices(lists).to_numpy()]
+        many = max(1, len(ids.dictionary))
+        self.key, self._own = np.divmod(np.unique(owner * many + ids.indices.to_numpy()), many)
+        self._ids = ids.dictionary
+        at = known.at(ids.dictionary)
+        self.block = at[self._own]
+        self.lost: list[str] = ids.dictionary.filter(pa.array(at < 0)).to_pylist()
+
+    def id(self, i: int) -> str:
+        return str(self._ids[self._own[i]].as_py())
+
+
+def _pieces(folder: RunFolder, known: _Blocks) -> Iterator[_Shown]:
+    for calls in folder.batches("calls", CALLS, CODED):
+        # A run that is still played comes whole; a table of what was listed must fit in memory.
+        for start in range(0, calls.num_rows, PIECE):
+            yield _Shown(calls.slice(start, PIECE), known)
+
+
+PIECE = 10_000
+"""Calls that are looked at together."""
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[Numbers, list[str]]:
+    whole = column.combine_chunks()
+    whole = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.unify_dictionaries().chunk(0)
+    return whole.indices.to_numpy().astype(np.int64), whole.dictionary.to_pylist()
+
+
+def _bytes(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return ids as an array of bytes that numpy can sort."""
+    found = ids.cast(pa.binary()).to_numpy(zero_copy_only=False)
+    return np.array(found.tolist() or [b""][:0], dtype=np.bytes_)
+
+
+def _mixed(names: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a number for each text, hardly ever the same for two."""
+    width = -(-max(1, names.dtype.itemsize) // 8) * 8
+    parts = names.astype(f"S{width}").view("<u8").reshape(len(names), -1)
+    found = np.zeros(len(names), dtype=np.uint64)
+    for part in parts.T:
+        # From the low bits to the high ones and back, or texts that are alike would be so here.
+        found = (found ^ part) * _MIXED
+        found ^= found >> np.uint64(29)
+    return found
+
+
+def _pairs(known: _Blocks, watch: Watch, roles: dict[tuple[str, str, str], int]) -> Numbers:
+    """Return which blocks are of each role's own head: its number times theirs."""
+    found = []
+    for key, ids in watch.own.items():
+        at = known.at(pa.array(sorted(ids), pa.string()))
+        found.append(roles[key] * len(known) + at[at >= 0])
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+
+
+def _counts(
+    known: _Blocks, conditions: dict[str, int], seen: npt.NDArray[np.bool_]
+) -> dict[tuple[str, str], int]:
+    counts = {
+        (condition, kind): int(n)
+        for condition, i in conditions.items()
+        for kind, n in zip(
+            known.kinds, np.bincount(known.kind[seen[i]], minlength=len(known.kinds)), strict=True
+        )
+        if n
+    }
+    return dict(sorted(counts.items()))
+
+
+def _beginnings(sentences: Sequence[str]) -> list[str]:
+    """Return patterns of which every block matches one that holds one of the sentences."""
+    begins = {tuple(s.split()[:BEGINNING]) for s in sentences if len(s) >= TELLING}
+    whole = "|".join(r"\s+".join(map(re.escape, words)) for words in sorted(begins))
+    return [whole, _ODD] if whole else []
