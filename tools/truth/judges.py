@@ -250,7 +250,7 @@ CHECKS = [
         absorbing,
         {"studies": 60, "found": 30},
         {"studies": 20, "found": 10},
-        {"studies": 2, "found": 2, "scenes": 60, "plants": 250},
+        {"studies": 2, "found": 1, "scenes": 60, "plants": 250},
     ),
     Check(
         8, "A judge's errors taken out",
@@ -267,7 +267,7 @@ CHECKS = [
         correction,
         {"studies": 80},
         {"studies": 20},
-        {"studies": 3, "blocks": 30, "plants": 100},
+        {"studies": 3, "blocks": 24, "plants": 70},
     ),
     Check(
         9, "Mute and garbling puppets",

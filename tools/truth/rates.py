@@ -256,8 +256,8 @@ def marginal_slope(puppet: dict[str, float], turns: int) -> float:
     return float(params[1])
 
 
-def drift(seed: int, root: Path, *, studies: int) -> list[Figure]:
-    size, turns = 100, 14
+def drift(seed: int, root: Path, *, studies: int, size: int = 100) -> list[Figure]:
+    turns = 14
     figures = []
     for name, puppet in (("planted", DRIFT), ("none", DRIFT | {"drift": 0.0})):
 
@@ -293,7 +293,7 @@ CHECKS = [
         chain,
         {"studies": 200, "groups": 20, "deals": 4},
         {"studies": 40, "groups": 10, "deals": 8},
-        {"studies": 16, "groups": 4, "deals": 8, "scenes": 30, "turns": 10},
+        {"studies": 16, "groups": 4, "deals": 5, "scenes": 30, "turns": 10},
     ),
     Check(
         3, "False alarms of the primary test",
@@ -307,7 +307,7 @@ CHECKS = [
         false_alarms,
         {"studies": 120, "groups": 12, "deals": 20},
         {"studies": 40, "groups": 8, "deals": 30},
-        {"studies": 20, "groups": 5, "deals": 15, "size": 12},
+        {"studies": 16, "groups": 4, "deals": 20, "size": 10},
     ),
     Check(
         4, "Power",
@@ -333,7 +333,7 @@ CHECKS = [
         drift,
         {"studies": 60},
         {"studies": 15},
-        {"studies": 3},
+        {"studies": 3, "size": 60},
     ),
     Check(
         10, "Placebo study",
@@ -345,6 +345,6 @@ CHECKS = [
         placebo,
         {"studies": 400, "groups": 20, "deals": 5},
         {"studies": 80, "groups": 8, "deals": 20},
-        {"studies": 24, "groups": 6, "deals": 15, "size": 12},
+        {"studies": 18, "groups": 6, "deals": 20, "size": 10},
     ),
 ]  # fmt: skip
