@@ -20,6 +20,8 @@ from ui.parts.tree_chart import DARK, LIGHT, Ink
 __all__ = ["DARK", "LIGHT", "Arrow", "Ink", "alt", "differences", "edges", "spec", "table"]
 
 HEIGHT = 460
+NARROW = 440
+"""Pixels below which there is room for names alone."""
 THICKEST, THINNEST = 11.0, 0.9
 AUTHORS_THICKEST = 2.5
 AUTHORS = ("note", "cue")
@@ -79,12 +81,15 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Ink, *, apart:
     `apart` says that arrows are differences: solid for more, dashed for less.
     """
     cast = [n for n, d in graph.nodes(data=True) if d["role"] != "author"]
+    # Under the other condition somebody else may speak.
+    ends = [end for a in arrows for end in (a.source, a.target) if end != "author"]
+    cast += [name for name in dict.fromkeys(ends) if name not in cast]
     places = circle(cast)
     hues = {name: ink.voices[i % len(ink.voices)] for i, name in enumerate(cast)}
-    lines = {n: int(graph.nodes[n].get("lines", 0)) for n in cast}
+    lines = {n: int(graph.nodes[n].get("lines", 0)) if n in graph else 0 for n in cast}
     most = max(lines.values(), default=0) or 1
     total = sum(lines.values()) or 1
-    nodes = []
+    nodes: list[Json] = []
     for name in cast:
         x, y = places[name]
         said = f"{one_line(name, 18)}\n{lines[name] / total:.0%} of lines"
@@ -107,12 +112,12 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Ink, *, apart:
     top = 100 * AUTHOR[1] - 20 if len(nodes) > len(cast) else -130
     # Corners that nobody sees keep the picture as large as it is, whoever is in it.
     nodes += [
-        {"name": f"corner {i}", "x": x, "y": y, "symbolSize": 0, "label": {"show": False},
+        {"name": f" corner {i}", "x": x, "y": y, "symbolSize": 0, "label": {"show": False},
          "tooltip": {"show": False}, "silent": True}
         for i, (x, y) in enumerate([(-190, top), (190, 130)])
     ]  # fmt: skip
     widest = max((abs(a.weight) for a in arrows if a.source != "author"), default=1.0) or 1.0
-    return {
+    option = {
         "animation": False,
         "textStyle": {"fontFamily": ink.serif},
         "tooltip": {
@@ -123,6 +128,7 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Ink, *, apart:
             {
                 "type": "graph", "layout": "none", "selectedMode": "single", "cursor": "pointer",
                 "left": 8, "right": 8, "top": 8, "bottom": 8, "roam": False,
+                "preserveAspect": "contain", "nodeScaleRatio": 0,
                 "edgeSymbol": ["none", "arrow"], "data": nodes,
                 "edges": [_edge(a, hues, widest, chosen, ink, apart) for a in arrows],
                 "emphasis": {"focus": "none"},
@@ -130,6 +136,16 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Ink, *, apart:
             }
         ],
     }  # fmt: skip
+    # Where there is little room, names alone.
+    few = [
+        n | {"label": n["label"] | {"formatter": n["label"].get("formatter", "").split("\n")[0]}}
+        for n in nodes
+    ]
+    media = [
+        {"query": {"maxWidth": NARROW}, "option": {"series": [{"data": few}]}},
+        {"option": {"series": [{"data": nodes}]}},
+    ]
+    return {"baseOption": option, "media": media}
 
 
 def alt(title: str, arrows: Sequence[Arrow]) -> str:
@@ -188,7 +204,7 @@ def _edge(
         },
         "label": {
             "show": share > 0.3 or here, "formatter": number.replace("-", "−"), "fontSize": 11,
-            "color": ink.faint, "textBorderColor": ink.paper, "textBorderWidth": 3,
+            "color": ink.ink, "opacity": 1, "textBorderColor": ink.paper, "textBorderWidth": 3,
         },
     }  # fmt: skip
 

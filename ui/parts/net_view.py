@@ -72,8 +72,9 @@ def page(view: View) -> None:
     found = net_data.difference(view) if view.against else None
     arrows = net_chart.differences(found) if found else net_chart.edges(graph, view.kind)
     names = [a.name for a in arrows]
-    chosen = link.get("edge") if link.get("edge") in names else ""
-    link.put(edge=chosen)
+    asked = link.get("edge") if link.get("edge") in names else ""
+    link.put(edge=asked)
+    chosen = asked or next(iter(names), "")
     ink = net_chart.DARK if st.context.theme.type == "dark" else net_chart.LIGHT
     left, right = st.columns([11, 8], gap="large")
     with left, st.container(key="net"):
@@ -218,11 +219,10 @@ def _lines(view: View, arrows: list[Arrow], chosen: str) -> None:
     words = {a.name: f"{one_line(a.source, 40)} to {one_line(a.target, 40)}" for a in arrows}
     st.session_state["net:edge"] = chosen
     st.selectbox(
-        "Lines from whom to whom", ["", *words], key="net:edge", on_change=_picked,
-        format_func=lambda name: words.get(name, "Choose one, or click an arrow"),
+        "Lines from whom to whom", list(words), key="net:edge", on_change=_picked,
+        format_func=lambda name: words.get(name, name),
+        help="Choose here, or click an arrow.",
     )  # fmt: skip
-    if not chosen:
-        return
     source, _, target = chosen.partition(">")
     found, many = net_data.heard(view, source, target)
     said = next((a.said for a in arrows if a.name == chosen), "")
