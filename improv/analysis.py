@@ -485,6 +485,20 @@ def _explored(
 ) -> list[Contrast]:
     """Compare every condition with the first, on every measure but what was planned."""
     made = []
+    for measure, means in explored(plan, outcome, given, judges):
+        first, *others = means
+        for other in others:
+            if means[first] and means[other]:
+                name = f"{measure}: {other} against {first}"
+                weighed = {first: -1.0, other: 1.0}
+                made.append(contrast(means, weighed, name=name, seed=seed, planned=False))
+    return benjamini_hochberg(made)
+
+
+def explored(
+    plan: Plan | None, outcome: Outcome, given: Tables, judges: Sequence[Judged]
+) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    """Yield each measure that nobody planned, with cell → block → its mean there."""
     measures = [_family(m) for m in given.measures() if m not in DERIVED]
     for measure in dict.fromkeys(measures):
         planned = plan is not None and (
@@ -493,17 +507,9 @@ def _explored(
         if planned or not trusted(given, measure, judges):
             continue
         kind = "broken" if measure.partition(":")[0] in _SHARES else "mean"
-        found = units(Outcome(of=kind, measure=measure), given)  # type: ignore[arg-type]
-        means = by_cell(found)
-        if not means:
-            continue
-        first, *others = means
-        for other in others:
-            if means[first] and means[other]:
-                name = f"{measure}: {other} against {first}"
-                weighed = {first: -1.0, other: 1.0}
-                made.append(contrast(means, weighed, name=name, seed=seed, planned=False))
-    return benjamini_hochberg(made)
+        means = by_cell(units(Outcome(of=kind, measure=measure), given))  # type: ignore[arg-type]
+        if means:
+            yield measure, means
 
 
 def _family(measure: str) -> str:

@@ -143,7 +143,7 @@ def _absorbing(page: Page, found: Analysis) -> None:
 
 def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
     drawn = curves[: len(chart.COLOURS)]
-    for name, curve in zip(_telling([c.name for c in drawn]), drawn, strict=True):
+    for name, curve in zip(telling([c.name for c in drawn]), drawn, strict=True):
         points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
         band = [(x, low, high) for x, _, low, high in curve.points
                 if not (math.isnan(low) or math.isnan(high))]  # fmt: skip
@@ -155,7 +155,7 @@ def _only(curves: Sequence[Curve]) -> str:
     return f"; the first {most} of {len(curves)} conditions" if len(curves) > most else ""
 
 
-def _telling(names: Sequence[str]) -> list[str]:
+def telling(names: Sequence[str]) -> list[str]:
     """Leave out of the names of conditions the levels that all of them share."""
     parts = [name.split(" · ") for name in names]
     if len(names) < 2 or len({len(p) for p in parts}) > 1:

@@ -27,20 +27,12 @@ def report(of: Material) -> Page:
     page = Page(f"{of.meta.get('study', 'A run')} · {of.run}")
     if of.question:
         page.say(of.question)
-    if of.embedded:
-        page.note(
-            "Played by an embedded model of 135M parameters: a demonstration that all this works, "
-            "and evidence of nothing else. Whatever follows decides nothing."
-        )
-    elif of.meta.get("models") == [PUPPET]:
-        page.note(
-            "Played by puppets, fake models of a declared process: what is found here was planted."
-        )
-    leaked = not of.exposure.clean
-    _result(page, of, leaked)
+    if told := played_by(of):
+        page.note(told)
+    _result(page, of)
     _plan(page, of)
     _design(page, of)
-    _controls(page, of.analysis)
+    controls(page, of.analysis)
     judging(page, of)
     pictures(page, of.analysis, hidden=of.analysis.mute)
     explored(page, of.analysis, hidden=of.analysis.mute)
@@ -56,36 +48,85 @@ def report(of: Material) -> Page:
 # -- the planned result -------------------------------------------------------------------------
 
 
-def _result(page: Page, of: Material, leaked: bool) -> None:
-    found = of.analysis
-    if found.plan is None:
-        page.head("Result")
-        page.say(
+def played_by(of: Material) -> str:
+    """Say what it means that these models played, "" where it means nothing by itself."""
+    if of.embedded:
+        return (
+            "Played by an embedded model of 135M parameters: a demonstration that all this works, "
+            "and evidence of nothing else. Whatever follows decides nothing."
+        )
+    if of.meta.get("models") == [PUPPET]:
+        return (
+            "Played by puppets, fake models of a declared process: what is found here was planted."
+        )
+    return ""
+
+
+def head(of: Analysis) -> str:
+    """Return what stands over the result."""
+    if of.plan is None:
+        return "Result"
+    return "Planned result" if of.planned else "Result (exploratory)"
+
+
+def late(of: Analysis) -> str:
+    """Say that the plan came late, or that there is none; "" where it stood before the first
+    call."""
+    if of.plan is None:
+        return (
             "This study has no plan: nothing was settled beforehand, so nothing is decided. What "
             "follows is exploratory."
         )
-        for why in found.stopped:
-            page.note(why)
-        return
-    page.head("Planned result" if found.planned else "Result (exploratory)")
-    if not found.planned:
-        page.note(
+    if not of.planned:
+        return (
             "The plan that made this page is not the one whose hash was stored with the run before "
             "its first call. What it finds is exploratory."
         )
-    page.say(f"Hypothesis: {found.plan.hypothesis}")
-    if leaked:
-        page.note(
-            f"Nothing is decided: the exposure check found {exposed(of.exposure)}; no arm may "
-            "see another's text, and all that was shown must be known (see below)."
+    return ""
+
+
+def stops(of: Material) -> list[str]:
+    """Return every reason why nothing is decided, but who played and a plan that came late."""
+    if of.analysis.plan is None:
+        return list(of.analysis.stopped)
+    told = [f"Nothing is decided. {why}" for why in of.analysis.stopped]
+    if not of.exposure.clean:
+        found = exposed(of.exposure)
+        told.insert(
+            0,
+            f"Nothing is decided: the exposure check found {found}; no arm may see another's "
+            "text, and all that was shown must be known (see below).",
         )
-    for why in found.stopped:
-        page.note(f"Nothing is decided. {why}")
-    if not of.analysis.mute:
-        open_still = leaked or bool(found.stopped) or not found.planned or of.embedded
-        page.listed([_sentence(c, found.plan, undecided=open_still) for c in found.findings])
+    return told
+
+
+def sentences(of: Material, *, undecided: bool = False) -> list[str]:
+    """Return what was found of each planned contrast, and whether that decides it; nothing where
+    no judge could tell. With `undecided` there is a reason that `of` does not know."""
+    found = of.analysis
+    if found.plan is None or found.mute:
+        return []
+    still = undecided or bool(stops(of)) or not found.planned or of.embedded
+    return [_sentence(c, found.plan, undecided=still) for c in found.findings]
+
+
+def _result(page: Page, of: Material) -> None:
+    found = of.analysis
+    page.head(head(found))
+    if found.plan is None:
+        page.say(late(found))
+        for why in stops(of):
+            page.note(why)
+        return
+    if told := late(found):
+        page.note(told)
+    page.say(f"Hypothesis: {found.plan.hypothesis}")
+    for why in stops(of):
+        page.note(why)
+    if not found.mute:
+        page.listed(sentences(of))
         contrasts(page, found.findings, "difference, with its interval", "Holm")
-        short = _shortfall(found.plan, found.arms)
+        short = shortfall(found.plan, found.arms)
         if short:
             page.say(short)
 
@@ -102,7 +143,8 @@ def _sentence(c: Contrast, plan: Plan, *, undecided: bool) -> str:
     return f"{told}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
 
 
-def _shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
+def shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
+    """Say how many of the planned blocks were not played, "" for none."""
     most = max((arm.blocks for arm in arms), default=0)
     if most >= plan.blocks:
         return ""
@@ -121,7 +163,7 @@ def _plan(page: Page, of: Material) -> None:
         return
     page.head("The plan")
     outcome = plan.outcome
-    what = f"{_OUTCOMES[outcome.of]} of {outcome.measure}"
+    what = f"{OUTCOMES[outcome.of]} of {outcome.measure}"
     if outcome.less:
         what += f" less that of {outcome.less}"
     hashes = [("hash of this plan", plan.hash)]
@@ -142,7 +184,7 @@ def _plan(page: Page, of: Material) -> None:
     )
 
 
-_OUTCOMES = {
+OUTCOMES = {
     "broken": "share of readable lines at the opposite",
     "broke": "whether a line is at the opposite",
     "mean": "mean score",
@@ -177,7 +219,7 @@ def _design(page: Page, of: Material) -> None:
         page.say(f"{planned - there} of {planned} planned trials have not been played yet.")
     if of.analysis.outcome is not None and of.analysis.arms:
         outcome = of.analysis.outcome
-        page.say(f"The outcome, {_OUTCOMES[outcome.of]} of {outcome.measure}, by condition:")
+        page.say(f"The outcome, {OUTCOMES[outcome.of]} of {outcome.measure}, by condition:")
         page.table(
             ["condition", "mean [interval]", "corrected for the judge", "units", "without",
              "scores", "missing"],
@@ -203,7 +245,7 @@ def _arm_row(arm: Arm, of: Material) -> tuple[object, ...]:
     return (arm.cell, value, known, arm.units, arm.without, arm.lines, share)
 
 
-def _controls(page: Page, found: Analysis) -> None:
+def controls(page: Page, found: Analysis) -> None:
     checks = found.checks
     if not checks:
         return
