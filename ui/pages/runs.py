@@ -40,7 +40,10 @@ def _lobby(runs: list[data.Run]) -> None:
     told += f", {playing} being played" if playing else ""
     door = usher.way("stagedoor", "play another at the Stage door")
     with st.container(horizontal=True, vertical_alignment="bottom", key="lobby"):
-        st.html(f'<h1 class="lobby">Runs</h1><p class="quiet">{told}; {door}.</p>')
+        st.html(
+            '<header class="room-head"><p class="wordmark">improv</p><h1>Runs</h1>'
+            f'<p class="quiet">{told}; {door}.</p></header>'
+        )
         if len(runs) > FEW:
             st.session_state["seek"] = link.get("seek")
             st.text_input(

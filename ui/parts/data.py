@@ -199,11 +199,14 @@ def _trials(root: str, run: str, stamp: str) -> tuple[Rows, Rows]:
 
 def _row(root: str, run: str, stamp: str, trial: str, branch: str) -> Json:
     main, grown = _trials(root, run, stamp)
-    rows = main if branch == MAIN else grown
-    found = rows.places(trial=trial, branch=branch)
-    if not len(found):
+    if branch == MAIN:
+        at = main.where(trial)
+    else:
+        near = (i for i in grown.places(trial=trial).tolist() if grown[i]["branch"] == branch)
+        at = next(near, None)
+    if at is None:
         raise RunError(f"{run}: trial {trial} has no branch {branch}")
-    return rows[int(found[-1])]
+    return main[at] if branch == MAIN else grown[at]
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -5,15 +5,18 @@ A run of fifty thousand trials is a million values; unpacked as dicts they would
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from improv.record import Json
 
 Places = npt.NDArray[np.int64]
+PIECE = 1_000
+"""Rows that are unpacked at once where all are wanted."""
 
 
 class Rows(Sequence[Json]):
@@ -23,6 +26,7 @@ class Rows(Sequence[Json]):
         self.table = table
         self._columns: dict[str, list[Any]] = {}
         self._where: dict[str, int] | None = None
+        self._places: dict[str, dict[Any, Places]] = {}
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -39,6 +43,10 @@ class Rows(Sequence[Json]):
         row: Json = self.table.slice(at % len(self), 1).to_pylist()[0]
         return row
 
+    def __iter__(self) -> Iterator[Json]:
+        for at in range(0, len(self), PIECE):
+            yield from self.table.slice(at, PIECE).to_pylist()
+
     def take(self, places: Places) -> Rows:
         """Return the rows that stand at these places, in this order."""
         return Rows(self.table.take(places))
@@ -54,11 +62,15 @@ class Rows(Sequence[Json]):
         return list(dict.fromkeys(self.column(name)))
 
     def places(self, **wanted: object) -> Places:
-        """Return where the rows stand whose columns have these values."""
-        fits = np.ones(len(self), bool)
-        for name, value in wanted.items():
-            fits &= np.fromiter((v == value for v in self.column(name)), bool, len(self))
-        return np.flatnonzero(fits)
+        """Return where the rows stand whose columns have these values, in order."""
+        found = np.arange(len(self))
+        for at, (name, value) in enumerate(wanted.items()):
+            if name not in self._places:
+                values = pd.Series(self.column(name), dtype=object)
+                self._places[name] = values.groupby(values, sort=False).indices
+            these = self._places[name].get(value, np.empty(0, np.int64))
+            found = np.intersect1d(found, these, assume_unique=True) if at else these
+        return found
 
     def where(self, trial: str) -> int | None:
         """Return where the (last) row of a trial stands."""
