@@ -82,8 +82,8 @@ class _Order:
         self.line, self.answered_line, _ = answers(lines)
 
     def floor(self) -> Floats:
-        # A spell begins wherever the one before was not the speaker's own.
-        begins = self.inside & ~self.same
+        # A spell begins wherever the line before was not the speaker's own, or too early to count.
+        begins = self.inside & ~(self.same & self.inside[self.before])
         return _ratio(self._count(self.inside), self._count(begins))
 
     def surprise(self) -> Floats:

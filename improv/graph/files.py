@@ -29,6 +29,7 @@ SPELLS, SERIES = "spells", ("turns",)
 """What GEXF knows as an edge's times, and which attributes are values in time."""
 
 _GEXF = "http://www.gexf.net/1.2draft"
+_LABEL = "own label"
 _JSON = "json:"
 """Before a list that a format holds as text."""
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -69,12 +70,17 @@ def _gexf(graph: Graph) -> bytes:
             "position": {"x": 300.0 * x, "y": -300.0 * y, "z": 0.0},
             "size": 20.0,
         }
-        made.add_node(_text(str(node)), **_plain(data), viz=look)
+        known = _plain(data)
+        if "label" in known:
+            # NetworkX makes every node a label, and would not say which were there.
+            known[_LABEL] = known["label"]
+        made.add_node(_text(str(node)), **known, viz=look)
     for source, target, key, data in graph.edges(keys=True, data=True):
         timed = {name: data[name] for name in (SPELLS, *SERIES) if data.get(name)}
         rest = {name: value for name, value in data.items() if name not in (SPELLS, *SERIES)}
+        name = _text(str(key))
         made.add_edge(
-            _text(str(source)), _text(str(target)), key=_text(str(key)), **_plain(rest), **timed
+            _text(str(source)), _text(str(target)), key=name, id=name, **_plain(rest), **timed
         )
     sink = io.BytesIO()
     nx.write_gexf(made, sink, version="1.2draft")
@@ -110,13 +116,12 @@ def _from_gexf(data: bytes) -> Graph:
         graph.graph.update(orjson.loads(about.text))
     for node, found in read.nodes(data=True):
         own = {name: _loaded(v) for name, v in found.items() if name not in ("label", "viz")}
+        if _LABEL in own:
+            own["label"] = own.pop(_LABEL)
         graph.add_node(node, **own)
-    keyed = read.edges(keys=True, data=True) if read.is_multigraph() else (
-        (s, t, d.get("networkx_key", d.get("id")), d) for s, t, d in read.edges(data=True)
-    )  # fmt: skip
-    for source, target, key, found in keyed:
+    for source, target, found in read.edges(data=True):
         own = {n: _loaded(v) for n, v in found.items() if n not in ("id", "networkx_key")}
-        graph.add_edge(source, target, key=key, **own)
+        graph.add_edge(source, target, key=found["id"], **own)
     return graph
 
 

@@ -37,9 +37,9 @@ class Beside:
     """A figure with what the null model makes of it.
 
     `value` is its mean over scenes, with Student's interval; `null` the null model's mean, `low`
-    and `high` where 95% of its draws lie, and `p` the two-sided share of draws as far from their
-    mean as the figure, which is never 0. All NaN where the figure is unknown; a figure that no
-    shuffling changes has p 1 and is `fixed`.
+    and `high` where 95% of its draws lie, and `p` twice the share of draws beyond the figure,
+    on the side where they are fewer, which is never 0. All NaN where the figure is unknown; a
+    figure that no shuffling changes has p 1 and is `fixed`.
     """
 
     value: Estimate
@@ -138,7 +138,8 @@ def _beside(values: Floats, seen: float, null: Floats, fixed: bool) -> Beside:
         return Beside(value, value.value, value.value, value.value, 1.0, len(null), True)
     middle = float(null.mean())
     around = null - middle
-    p = (1 + int(np.sum(np.abs(around) >= abs(seen - middle) - 1e-12))) / (1 + len(null))
+    tail = min(int(np.sum(null <= seen + 1e-12)), int(np.sum(null >= seen - 1e-12)))
+    p = min(1.0, 2 * (1 + tail) / (1 + len(null)))
     middle += value.value - seen
     low, high = (middle + float(q) for q in np.quantile(around, (0.025, 0.975)))
     return Beside(value, middle, low, high, p, len(null))

@@ -110,7 +110,7 @@ def _cast(
     words = np.bincount(lines.who[said], weights=lines.words[said], minlength=many)[cast]
     before = np.arange(len(lines)) - 1
     same = said & (lines.place > 0) & lines.spoken[before] & (lines.who == lines.who[before])
-    begins = np.bincount(lines.who[said & ~same], minlength=many)[cast]
+    begins = np.bincount(lines.who[said & ~(same & said[before])], minlength=many)[cast]
     line, answered, _ = answers(lines)
     line, answered = line[inside[line]], answered[inside[line]]
     late = np.bincount(

@@ -1,0 +1,120 @@
+"""Talk for the tests of graphs: a scene written line by line, and networks planted at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Person, Talk, talk
+from improv.tables import SCHEMAS
+
+CAST = (("Mara", ("Mam",)), ("Bo", ()), ("Inès", ("Ines",)))
+FERRY = [
+    # turn, speaker, text, addressed, by, acts
+    (0, "Mara", "Bo, you've got water in your boots.", "Bo", "name", []),
+    (1, "Bo", "So have you.", "Mara", "order", [("note", "Bo", "Slower.")]),
+    (2, "Inès", "Did nobody ask Mara?", "", "none", []),
+    (3, "Mara", "(to Inès) Ask Bo's mother.", "Inès", "said", [("cue", "Mara", "")]),
+    (4, "Bo", "Leave her out of it.", "Mara", "order", []),
+    (5, "Inès", "I will ask. Bo?", "Bo", "name", [("move", "dream sequence", "Fog.")]),
+]
+"""A scene of six lines with everything in it."""
+
+
+def written(
+    lines: Sequence[tuple[Any, ...]],
+    *,
+    trial: str = "t0",
+    scene: str = "ferry",
+    condition: str = "none",
+    block: str = "ferry/0",
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rows of a scene's turns, and its own."""
+    rows = [
+        {
+            "trial": trial, "branch": "main", "turn": turn, "seq": 0,
+            "kind": "written" if turn == 0 else "line" if text else "silence",
+            "speaker": who, "text": text, "addressed": to, "by": by,
+            "acts": [{"kind": kind, "to": name, "text": words} for kind, name, words in acts],
+        }
+        for turn, who, text, to, by, acts in lines
+    ]  # fmt: skip
+    place = {"trial": trial, "branch": "main", "scene": scene, "condition": condition}
+    return rows, place | {"block": block}
+
+
+def read(*scenes: tuple[list[dict[str, Any]], dict[str, Any]], cast: Any = CAST) -> Talk:
+    """Read scenes as a run's tables are read."""
+    turns = pa.Table.from_pylist([r for rows, _ in scenes for r in rows], SCHEMAS["turns"])
+    trials = pa.Table.from_pylist([place for _, place in scenes], SCHEMAS["trials"])
+    slugs = {place["scene"] for _, place in scenes}
+    return talk(turns.select(COLUMNS), trials.select(PLACES), dict.fromkeys(slugs, cast))
+
+
+def ferry() -> Talk:
+    return read(written(FERRY))
+
+
+def planted(
+    chance: np.random.Generator,
+    blocks: int,
+    *,
+    conditions: int = 2,
+    cast: int = 3,
+    lines: int = 16,
+    more: float = 0.0,
+    spread: float = 1.0,
+    turn: int | None = None,
+) -> Talk:
+    """Draw a network for each block and play it under every condition.
+
+    A block has its own liking of everybody for everybody (normal on the logit with SD `spread`),
+    so that its scenes are more alike than others. Under condition 0 the first speaks to the second
+    with `more` on that logit; with a `turn`, from that turn on only, drawn anew in each scene.
+    """
+    scenes = blocks * conditions
+    likes = chance.normal(0, spread, (blocks, cast, cast))
+    block = np.repeat(np.arange(blocks), conditions)
+    condition = np.tile(np.arange(conditions), blocks)
+    who = chance.integers(0, cast, (scenes, lines))
+    push = np.zeros((scenes, lines))
+    push[condition == 0] = more
+    at = np.full(scenes, -1)
+    if turn is not None:
+        at = chance.integers(3, lines - 2, scenes)
+        push = np.where(np.arange(1, lines + 1) >= at[:, None], more, 0.0)
+    logit = likes[block[:, None], who].copy()
+    logit[..., 1] += push * (who == 0)
+    logit += chance.gumbel(size=logit.shape)
+    np.put_along_axis(logit, who[..., None], -np.inf, axis=2)
+    to = logit.argmax(axis=2)
+    many = scenes * lines
+
+    def column(values: Any) -> Any:
+        return np.ascontiguousarray(np.broadcast_to(values, (scenes, lines)), np.int32).ravel()
+
+    order = np.arange(lines)
+    talked = Lines(
+        scene=column(np.arange(scenes)[:, None]), place=column(order), turn=column(order + 1),
+        seq=column(0), who=column(who + 1), to=column(to + 1), by=column(1), words=column(7),
+        spoken=np.ones(many, dtype=bool),
+    )  # fmt: skip
+    none = np.zeros(0, np.int32)
+    made = Talk(
+        tuple(f"t{i}" for i in range(scenes)), np.zeros(scenes, np.int32), ("ferry",),
+        condition.astype(np.int32), tuple(f"c{i}" for i in range(conditions)),
+        block.astype(np.int32), tuple(f"b{i}" for i in range(blocks)),
+        (Person("", "author"), *(Person("ferry", f"p{i}") for i in range(cast))),
+        np.array([1, 1 + cast], np.int32), talked, Acts(none, none, none, none, none),
+        np.zeros((0, 2), np.int32),
+    )  # fmt: skip
+    made_marks.clear()
+    made_marks.update({f"t{i}": int(t) for i, t in enumerate(at) if t >= 0})
+    return made
+
+
+made_marks: dict[str, int] = {}
+"""Where the last planted talk changed, by trial."""
