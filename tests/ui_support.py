@@ -143,9 +143,7 @@ def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
     return folder
 
 
-def page(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **query: str
-) -> AppTest:
+def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **query: str) -> AppTest:
     """Open the viewer at an address and draw it once."""
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
     app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=30)

@@ -81,7 +81,8 @@ def branch_line(run: data.Run, play: data.Play) -> None:
         parent = "" if row["parent"] == MAIN else row["parent"]
         whose = f"branch {parent[:6]}" if parent else "the scene as it was first played"
         way = usher.way("scene", whose, run=run.id, trial=trial, branch=parent, turn=turn)
-        told = f"<strong>{_KINDS.get(row['origin'], 'A branch')}</strong> of {way}, {_parting(row)}. "
+        kind = _KINDS.get(row["origin"], "A branch")
+        told = f"<strong>{kind}</strong> of {way}, {_parting(row)}. "
         told += f"It is one of {count}: see {tree}."
     st.html(f'<p class="branch-line">{told}</p>')
 
