@@ -69,7 +69,8 @@ READERS = {
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
-    "graphing plan unit curves judged analysis ledger shown reading report relive branch folio budget",
+    "graphing plan unit curves judged analysis ledger shown reading report relive branch folio "
+    "budget",
 }
 
 # Nobody imports these, though they may import almost anything.
