@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Person, Talk, talk
+from improv.launch import run
+from improv.session import Setup
+from improv.store import RunFolder
+from improv.study import load
 from improv.tables import SCHEMAS
 
 CAST = (("Mara", ("Mam",)), ("Bo", ()), ("Inès", ("Ines",)))
@@ -118,3 +123,27 @@ def planted(
 
 made_marks: dict[str, int] = {}
 """Where the last planted talk changed, by trial."""
+
+STUDY = """\
+study: company
+scenes: [honey-job]
+set: {turns: 10}
+factors:
+  author:
+    none: {author: {live: false, frame: ""}}
+    live: {author: {live: true, every: 2, may: [note, cue]}}
+replicates: 3
+planted:
+  nothing:
+    model: {model: puppet, puppet: {alpha: 0.2, beta: 0.5}}
+"""
+
+
+def company_run(runs: Path, name: str = "company") -> RunFolder:
+    """Play a scene of five people three times under two conditions."""
+    file = runs / "company-study.yaml"
+    runs.mkdir(parents=True, exist_ok=True)
+    file.write_text(STUDY)
+    study = load(str(file), None, "nothing")
+    file.unlink()
+    return run(study, runs=runs, name=name, setup=Setup(ray="off")).folder

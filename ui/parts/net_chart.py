@@ -14,7 +14,7 @@ from improv.graph.compare import Comparison
 from improv.graph.layout import AUTHOR, circle
 from improv.graph.network import Graph
 from improv.record import Json
-from ui.parts.text import one_line
+from ui.parts.text import one_line, safe
 from ui.parts.tree_chart import DARK, LIGHT, Ink
 
 __all__ = ["DARK", "LIGHT", "Arrow", "Ink", "alt", "differences", "edges", "spec", "table"]
@@ -191,11 +191,12 @@ def _edge(
         # Pale, as far as it is guessed.
         opacity = 0.3 + 0.6 * arrow.sure / arrow.weight
     here = arrow.name == chosen
+    ends = f"{one_line(arrow.source, 30)} to {one_line(arrow.target, 30)}"
     number = f"{arrow.weight:+.2g}" if apart else f"{arrow.weight:.2g}"
     return {
         "source": arrow.source, "target": arrow.target, "value": arrow.weight,
-        "name": f"{one_line(arrow.source, 30)} to {one_line(arrow.target, 30)}: "
-        + (arrow.said or f"{number} a scene"),
+        # A template of a tooltip is HTML, and what stands in braces is filled in.
+        "tooltip": {"formatter": _braceless(safe(f"{ends}: {arrow.said or f'{number} a scene'}"))},
         "symbolSize": [0, 7 + width],
         "lineStyle": {
             "width": width + (2 if here else 0), "color": ink.accent if here else colour,
@@ -212,7 +213,11 @@ def _edge(
 def _label(text: str, x: float, y: float, ink: Ink) -> Json:
     where = "right" if x > 0.3 else "left" if x < -0.3 else "bottom" if y > 0 else "top"
     return {
-        "show": True, "position": where, "formatter": text.replace("{", "(").replace("}", ")"),
+        "show": True, "position": where, "formatter": _braceless(text),
         "distance": 7, "color": ink.ink, "fontSize": 13, "fontFamily": ink.serif,
         "lineHeight": 17, "textBorderColor": ink.paper, "textBorderWidth": 3,
     }  # fmt: skip
+
+
+def _braceless(text: str) -> str:
+    return text.replace("{", "(").replace("}", ")")
