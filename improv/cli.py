@@ -413,6 +413,7 @@ def graph_command(
         bool, typer.Option("--guesses/--no-guesses", help="With whom the order of turns suggests.")
     ] = True,
     each: Annotated[bool, typer.Option("--each", help="An edge for every single line.")] = False,
+    scene: Annotated[str, typer.Option(help="Of one scene alone, by its name.")] = "",
     condition: Annotated[str, typer.Option(help="Of one condition alone.")] = "",
     against: Annotated[str, typer.Option(help="Another, to compare it with.")] = "",
     around: Annotated[
@@ -437,7 +438,7 @@ def graph_command(
         wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
         asked = Asked(
             trial, of, by, wanted, first, last, window, guesses, each, condition, against, around,
-            null,
+            null, scene,
         )  # fmt: skip
         found = graphed(open_run(runs, run), asked)
         terminal_graph.graphed(found)

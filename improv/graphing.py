@@ -54,6 +54,7 @@ class Asked:
     against: str = ""
     around: str = ""
     null: bool = True
+    scene: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def graphed(folder: RunFolder, asked: Asked) -> Graphed:
     row = folder.trial(asked.trial) if asked.trial else None
     spoken = read_talk(folder, row["trial"], row["branch"]) if row else read_talk(folder)
     title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
+    if asked.scene:
+        spoken, title = _scene(spoken, asked.scene), f"{folder.id} · {asked.scene}"
     comparison = None
     if asked.against or asked.around:
         comparison = _compared(folder, spoken, asked)
@@ -151,7 +154,11 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
         table = pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]).select(COLUMNS)
         at = COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
-    return talk(turns, trials, casts(folder))
+    found = talk(turns, trials, casts(folder))
+    del turns
+    # The words of a million lines are not needed any more.
+    pa.default_memory_pool().release_unused()
+    return found
 
 
 def casts(folder: RunFolder) -> dict[str, Cast]:
@@ -225,6 +232,12 @@ def _condition(spoken: Talk, name: str) -> str:
         why = "means several conditions" if near else "is no condition of this run"
         raise RunError(f"{name}: {why}; there are {', '.join(spoken.conditions)}")
     return near[0]
+
+
+def _scene(spoken: Talk, slug: str) -> Talk:
+    if slug not in spoken.slugs:
+        raise RunError(f"{slug}: no scene of this run; there are {', '.join(spoken.slugs)}")
+    return spoken.only(spoken.slug == spoken.slugs.index(slug))
 
 
 def _parts(spoken: Talk, asked: Asked, order: Sequence[str]) -> Iterator[tuple[str, Talk, str]]:

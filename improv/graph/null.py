@@ -95,11 +95,20 @@ def draws_of(talk: Talk, draws: int = DRAWS) -> int:
 
 
 def beside(
-    talk: Talk, *, seed: int, first: int = 1, last: int | None = None, draws: int = DRAWS
+    talk: Talk,
+    *,
+    seed: int,
+    first: int = 1,
+    last: int | None = None,
+    draws: int = DRAWS,
+    most: int = SCENES,
 ) -> dict[str, Beside]:
-    """Return every figure of a talk's scenes, each with its null model beside it."""
+    """Return every figure of a talk's scenes, each with its null model beside it.
+
+    Of more than `most` scenes a sample is shuffled.
+    """
     seen = figures(talk, first=first, last=last)
-    some = sample(talk, seed)
+    some = sample(talk, seed, most)
     draws = draws_of(some, draws)
     there = seen if some is talk else figures(some, first=first, last=last)
     null: dict[str, list[float]] = {name: [] for name in seen}
