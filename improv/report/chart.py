@@ -191,23 +191,29 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return [round(step * k, 10) for k in range(first, math.floor(high / step) + 1)]
 
 
-def chain(title: str, pole: str, opposite: str, alpha: str, beta: str) -> str:
-    """Return a two-state chain as SVG: two circles and the two arrows between them."""
+def chain(
+    title: str, pole: str, opposite: str, alpha: str, beta: str, rates: tuple[float, float] = (0, 0)
+) -> str:
+    """Return a two-state chain as SVG: two circles and the two arrows between them, as wide as
+    the `rates` of α and β are high."""
+    down, up = (1.6 + 5 * min(max(r, 0.0), 1.0) if r == r else 1.6 for r in rates)
     what = f"From {pole} to {opposite} {alpha}; back {beta}."
     return (
         '<svg viewBox="0 0 420 130" role="img" width="100%" style="max-width:30rem">'
         f"<title>{escape(title)}</title><desc>{escape(what)}</desc>"
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        f'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="{COLOURS[0]}"/>'
-        "</marker></defs>"
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="11" '
+        'markerHeight="11" orient="auto" markerUnits="userSpaceOnUse">'
+        f'<path d="M0 0L8 4L0 8z" fill="{COLOURS[0]}"/></marker></defs>'
         f'<circle cx="80" cy="65" r="44" fill="none" stroke="{COLOURS[2]}" stroke-width="2"/>'
         f'<circle cx="340" cy="65" r="44" fill="none" stroke="{COLOURS[1]}" stroke-width="2" '
         'stroke-dasharray="5 3"/>'
         f'<text x="80" y="69" text-anchor="middle" class="name">{escape(pole[:14])}</text>'
         f'<text x="340" y="69" text-anchor="middle" class="name">{escape(opposite[:14])}</text>'
-        f'<path d="M122 45Q210 5 296 43" fill="none" stroke="{COLOURS[0]}" stroke-width="1.6" '
+        f'<path d="M122 45Q210 5 296 43" fill="none" stroke="{COLOURS[0]}" '
+        f'stroke-width="{down:.1f}" '
         'marker-end="url(#tip)"/>'
-        f'<path d="M298 87Q210 127 124 88" fill="none" stroke="{COLOURS[0]}" stroke-width="1.6" '
+        f'<path d="M298 87Q210 127 124 88" fill="none" stroke="{COLOURS[0]}" '
+        f'stroke-width="{up:.1f}" '
         'marker-end="url(#tip)"/>'
         f'<text x="210" y="18" text-anchor="middle">{escape(alpha)}</text>'
         f'<text x="210" y="124" text-anchor="middle">{escape(beta)}</text></svg>'

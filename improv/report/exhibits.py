@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from improv.analysis import Analysis
-from improv.curves import Curve
+from improv.curves import CellChain, Curve
 from improv.graph import made as graph
 from improv.graph.null import Beside
 from improv.graph.picture import ON_PAGE
@@ -96,11 +96,8 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
             ],
         )  # fmt: skip
         for c in found.chains[:8]:
-            pole, _, opposite = c.measure.partition(":")[2].partition("/")
-            alpha, beta = f"α {shown(c.chain.alpha)}", f"β {shown(c.chain.beta)}"
-            drawn = chart.chain(c.cell, pole or "kept", opposite or "broken", alpha, beta)
-            page.chart(drawn, f"{c.cell}: {c.measure}.")
-        _absorbing(page, found)
+            page.chart(chain_of(c), f"{c.cell}: {c.measure}.")
+        absorbing(page, found)
     for curves, title, y, stepped in (
         (found.survival, "Time to the first break", "share of scenes without a break", True),
         (found.drift, "Drift over turns", "mean score", False),
@@ -118,7 +115,17 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
         )
 
 
-def _absorbing(page: Page, found: Analysis) -> None:
+def chain_of(c: CellChain) -> str:
+    """Return a condition's chain as a picture."""
+    pole, _, opposite = c.measure.partition(":")[2].partition("/")
+    found = c.chain
+    return chart.chain(
+        c.cell, pole or "kept", opposite or "broken", f"α {shown(found.alpha)}",
+        f"β {shown(found.beta)}", (found.alpha.value, found.beta.value),
+    )  # fmt: skip
+
+
+def absorbing(page: Page, found: Analysis) -> None:
     """Tell whether the way back is closed, over the errors that planted lines allow a judge."""
     grids = [(cell, grid) for cell, grid in found.absorptions if grid]
     if not grids:
@@ -197,12 +204,15 @@ def _beside(one: Beside | None) -> str:
     return f"{number(one.value.value)} [{number(one.low)}, {number(one.high)}]"
 
 
+NOBODY = (
+    "Nobody planned these comparisons. Their p are corrected by Benjamini and Hochberg over "
+    "all of them; they suggest what to plan next, and decide nothing."
+)
+
+
 def explored(page: Page, found: Analysis, *, hidden: bool) -> None:
     if not found.exploratory or hidden:
         return
     page.head("Exploratory")
-    page.say(
-        "Nobody planned these comparisons. Their p are corrected by Benjamini and Hochberg over "
-        "all of them; they suggest what to plan next, and decide nothing."
-    )
+    page.say(NOBODY)
     contrasts(page, found.exploratory, "difference", "Benjamini–Hochberg")

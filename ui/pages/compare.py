@@ -1,7 +1,85 @@
-"""The room compare."""
+"""The Compare room: conditions side by side, and from any number to the scenes behind it.
+
+Thin: what is read stands in `parts.compare_data`, the page in `parts.compare_view`, the scenes
+behind a number in `parts.behind_number`, and one block's scenes in `parts.abreast`.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-st.html("compare")
+from improv.errors import ImprovError
+from improv.ledger import Exposure
+from ui.parts import (
+    abreast,
+    behind_number,
+    compare_data,
+    compare_view,
+    data,
+    library,
+    link,
+    notices,
+    usher,
+)
+
+
+def room() -> None:
+    """Draw the room, or say why there is nothing to draw."""
+    link.arrive("compare")
+    usher.lead()
+    try:
+        runs = data.runs()
+        if not runs:
+            notices.no_runs()
+        else:
+            _run(library.choose_run(runs))
+    except ImprovError as e:
+        notices.unreadable(e)
+    link.settle()
+
+
+def _run(run: data.Run) -> None:
+    rows = data.trials(run)
+    if run.playing:
+        notices.being_played(run, len(rows))
+    if not rows:
+        notices.no_trials(run)
+        link.put(contrast="", condition="", block="")
+        return
+    library.about(run, rows)
+    with st.spinner(f"Weighing {len(rows):,} scenes"):
+        of = compare_data.weighed(run)
+    exposed = None if run.playing else compare_data.exposure(run)
+    found = compare_data.material(run, of, exposed)
+    checked = exposed is not None
+    compare_view.head(run, of, found, exposed)
+    opened = bool(behind_number.asked(found))
+    stage, wing = st.columns([11, 7], gap="large") if opened else (st.container(), None)
+    if wing is not None:
+        with wing, st.container(key="behind"):
+            behind_number.panel(run, found, checked=checked)
+    with stage, st.container(key="compare"):
+        compare_view.result(run, found, checked=checked)
+        compare_view.conditions(run, of.analysis)
+        with st.spinner("Turn by turn"):
+            whole = compare_data.whole(run)
+        compare_view.turns(run, whole)
+        compare_view.unplanned(run, whole)
+        compare_view.fine_print(found)
+    abreast.block(run, found)
+    if not checked and not run.playing:
+        _wait(run)
+
+
+def _wait(run: data.Run) -> None:
+    """Draw the page anew when the ledger has been read."""
+
+    def look() -> None:
+        found: Exposure | None = compare_data.exposure(run)
+        if found is not None:
+            st.rerun()
+
+    st.fragment(look, run_every=data.REFRESH)()
+
+
+room()

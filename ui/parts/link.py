@@ -31,7 +31,7 @@ NAMES = {
     "scene": (*SHARED, "turn", "heard", "audience", "behind", "find", "marks"),
     "multiverse": (*SHARED, "turn", "left", "right", "open", "colour"),
     "graph": (*SHARED, "condition", "against", "kind", "sure", "from", "to", "edge"),
-    "compare": ("run", "contrast", "condition", "block"),
+    "compare": ("run", "contrast", "condition", "of", "turn", "sheet", "block"),
     "rate": ("run", "measure"),
     "stagedoor": ("run", "scene"),
 }
@@ -64,6 +64,7 @@ def arrive(room: str) -> None:
     nothing: the reader stands in the new room where they stood in the old.
     """
     moved = st.session_state.pop("link:moved", False)
+    st.session_state["link:asked"] = ""
     entered = st.session_state.get("link:room") != room
     st.session_state["link:room"] = room
     now = {name: st.query_params.get(name, "") for name in NAMES[room]}
@@ -71,14 +72,27 @@ def arrive(room: str) -> None:
         return
     if entered or (not moved and now != st.session_state.get("link:written")):
         _held().update(now)
+        st.session_state["link:asked"] = repr((room, now))
 
 
 def settle() -> None:
-    """Write the address anew where it differs; call when what is shown is known."""
+    """Write the address anew where it differs; call when what is shown is known.
+
+    A link that says too little is completed once. Whoever comes back to it is on the way back:
+    to complete it again would be a step forward, from which there is no way back at all.
+    """
     names = NAMES[st.session_state["link:room"]]
     held = {name: get(name) for name in names}
-    if {name: st.query_params.get(name, "") for name in names} != held:
+    now = {name: st.query_params.get(name, "") for name in names}
+    asked = st.session_state.get("link:asked", "")
+    completed: dict[str, dict[str, str]] = st.session_state.setdefault("link:completed", {})
+    if asked and now != held and completed.get(asked) == held:
+        st.session_state["link:written"] = now
+        return
+    if now != held:
         st.query_params.from_dict({name: value for name, value in held.items() if value})
+        if asked:
+            completed[asked] = held
     st.session_state["link:written"] = held
 
 

@@ -1,0 +1,479 @@
+"""The Compare room's page: the planned result, how scenes went turn by turn, what nobody planned.
+
+Every warning and every decision is the report's, word for word. A chart's rows and points lead to
+the scenes behind them (`parts.behind_number`), and have a table beside them.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from improv.analysis import Analysis
+from improv.curves import CellChain, Curve
+from improv.ledger import Exposure
+from improv.plan import Outcome
+from improv.reading import Weighed
+from improv.record import digest
+from improv.report import accounts, exhibits, referee
+from improv.report.exhibits import telling
+from improv.report.material import Material
+from improv.report.page import Page
+from improv.report.said import counted, number, p_said, shown
+from improv.stats.contrast import Contrast
+from ui.parts import compare_chart, compare_data, data, link, usher
+from ui.parts.compare_chart import DARK, LIGHT, Row
+from ui.parts.text import inert, label, one_line, safe
+
+REPORTING = 600.0
+"""Seconds that the writing of a report may take."""
+FEW = 4
+"""Conditions whose lines are drawn unless others are chosen."""
+EXPLORED = 12
+"""Comparisons that nobody planned which are drawn; the table has all."""
+
+Ways = Callable[[int], None]
+
+
+def head(run: data.Run, of: Weighed, found: Material, exposed: Exposure | None) -> None:
+    """Draw the room's heading: the study, its question, what is compared, the report to keep."""
+    mains = of.given.trials[of.given.trials["branch"] == "main"]
+    done = int((mains["status"] == "done").sum())
+    facts = [
+        ("Conditions", f"{mains['condition'].nunique():,}"),
+        ("Blocks", f"{mains['block'].nunique():,}"),
+        ("Scenes", f"{done:,}" + (f", {len(mains) - done:,} failed" if done < len(mains) else "")),
+    ]
+    if of.analysis.outcome is not None:
+        facts.append(("Outcome", outcome_said(of.analysis.outcome)))
+    facts.append(("Exposure", _exposed(run, exposed)))
+    told = "".join(f"<div><dt>{k}</dt><dd>{safe(one_line(v, 140))}</dd></div>" for k, v in facts)
+    name = one_line(str(run.meta.get("study", "")) or run.id, 120)
+    asks = f'<p class="form">{safe(of.study.question)}</p>' if of.study.question else ""
+    st.html(f'<header class="room-head"><h1>{safe(name)}</h1>{asks}</header>')
+    with st.container(horizontal=True, vertical_alignment="center", key="compare-strip"):
+        st.html(f'<dl class="strip">{told}</dl>')
+        st.download_button(
+            "The report", partial(written, data.root(), run.id), f"{run.id}.html", "text/html",
+            key="report", on_click="ignore", help="The whole report as one page, to keep or send",
+        )  # fmt: skip
+    if said := referee.played_by(found):
+        note(said)
+
+
+def outcome_said(outcome: Outcome) -> str:
+    """Return what an outcome is in the report's words."""
+    less = f" less that of {outcome.less}" if outcome.less else ""
+    return f"{referee.OUTCOMES[outcome.of]} of {outcome.measure}{less}"
+
+
+def _exposed(run: data.Run, exposed: Exposure | None) -> str:
+    if run.playing:
+        return "checked when all is played"
+    return "being checked" if exposed is None else accounts.exposed(exposed)
+
+
+def written(root: str, run: str) -> bytes:
+    """Return the report of a run as a page, made by a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="improv-") as home:
+        file = Path(home) / "report.html"
+        command = [sys.executable, "-m", "improv.cli", "report", run, "--runs", root]
+        try:
+            done = subprocess.run(
+                [*command, "--output", str(file)], capture_output=True, text=True, check=False,
+                timeout=REPORTING, env=os.environ | {"NO_COLOR": "1"}, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            if file.is_file():
+                return file.read_bytes()
+            why = done.stderr or done.stdout
+        except (OSError, subprocess.TimeoutExpired) as e:
+            why = str(e)
+        page = Page(f"No report of {run}")
+        page.say("It could not be written.")
+        page.code(inert(why)[-4000:])
+        return page.as_html().encode()
+
+
+def note(text: str) -> None:
+    """Say something that must not be read over."""
+    st.html(f'<div class="notice" role="note"><p>{safe(text)}</p></div>')
+
+
+# --- the planned result
+
+
+def result(run: data.Run, found: Material, *, checked: bool) -> None:
+    """Draw what was planned: the hypothesis, what is found and whether it is decided."""
+    of = found.analysis
+    st.html(f'<h2 class="side-title">{safe(referee.head(of))}</h2>')
+    if told := referee.late(of):
+        note(told)
+    if of.plan is not None:
+        st.html(f'<p class="hypothesis">{safe(of.plan.hypothesis)}</p>')
+    for why in referee.stops(found):
+        note(why)
+    if not checked and of.plan is not None:
+        note(_unchecked(run))
+    said = referee.sentences(found, undecided=not checked)
+    if said:
+        full = [_decided(s) for s in said]
+        rows = [
+            Row(c.name, c.estimate, _said(c, sentence), done)
+            for c, sentence, done in zip(of.findings, said, full, strict=True)
+        ]
+        _intervals(
+            run, "contrast", rows, axis="difference, with its interval", zero=True,
+            alt="Planned contrasts with their intervals. " + " ".join(said),
+        )  # fmt: skip
+        if short := referee.shortfall(of.plan, of.arms) if of.plan is not None else "":
+            st.html(f'<p class="quiet">{safe(short)}</p>')
+        with st.expander("The contrasts as a table"):
+            st.dataframe(_contrasts(of.findings, said), hide_index=True)
+
+
+def _unchecked(run: data.Run) -> str:
+    if run.playing:
+        return "Nothing is decided: the run is still being played."
+    return (
+        "Nothing is decided yet: the prompts are being checked for texts that reached another arm."
+    )
+
+
+def _decided(sentence: str) -> bool:
+    return ". Shown at " in sentence
+
+
+def _said(c: Contrast, sentence: str) -> str:
+    if math.isnan(c.estimate.value):
+        return sentence
+    verdict = sentence.rpartition(". ")[2] if ". Shown" not in sentence else "Shown"
+    verdict = "Not shown" if ". Not shown" in sentence else verdict.rstrip(".")
+    return f"{verdict}: {shown(c.estimate)}, {p_said(c.adjusted, 'Holm')}, {counted(c.estimate)}"
+
+
+def _contrasts(found: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFrame:
+    rows = {
+        "contrast": [c.name for c in found],
+        "estimate [interval]": [shown(c.estimate) for c in found],
+        "p": [number(c.p) for c in found],
+        "p (corrected)": [number(c.adjusted) for c in found],
+        "units": [counted(c.estimate) for c in found],
+        "left out": [len(c.dropped) for c in found],
+    }
+    if said:
+        rows["in words"] = list(said)
+    return pd.DataFrame(rows)
+
+
+# --- the conditions
+
+
+def conditions(run: data.Run, of: Analysis) -> None:
+    """Draw each condition's mean outcome, and what is missing of it."""
+    if of.mute or not of.arms or of.outcome is None:
+        return
+    st.html('<h2 class="side-title">Condition by condition</h2>')
+    names = telling([arm.cell for arm in of.arms])
+    rows = []
+    for arm, name in zip(of.arms, names, strict=True):
+        right = of.corrected.get(arm.cell)
+        known = f"; corrected for the judge {shown(right)}" if right is not None else ""
+        told = f"{shown(arm.value)}{known}, {counted_units(arm.units)}"
+        gone = f", {arm.missing_share:.1%} of scores missing" if arm.missing else ""
+        rows.append(Row(name, arm.value, told + gone))
+    cells = [arm.cell for arm in of.arms]
+    _intervals(
+        run, "condition", rows, axis=outcome_said(of.outcome), zero=False, values=cells,
+        alt="Conditions with their means and intervals. "
+        + " ".join(f"{r.name}: {r.said}." for r in rows),
+    )  # fmt: skip
+    with st.expander("The conditions as a table"):
+        corrected = [of.corrected.get(arm.cell) for arm in of.arms]
+        st.dataframe(
+            pd.DataFrame({
+                "condition": cells,
+                "mean [interval]": [shown(a.value) for a in of.arms],
+                "corrected for the judge": ["" if c is None else shown(c) for c in corrected],
+                "units": [a.units for a in of.arms],
+                "failed": [a.failed for a in of.arms],
+                "without": [a.without for a in of.arms],
+                "scores": [a.lines for a in of.arms],
+                "missing": [f"{a.missing} ({a.missing_share:.1%})" for a in of.arms],
+            }),
+            hide_index=True,
+        )  # fmt: skip
+
+
+def counted_units(n: int) -> str:
+    return f"{n:,} {'unit' if n == 1 else 'units'}"
+
+
+# --- turn by turn
+
+
+def turns(run: data.Run, of: Analysis) -> None:
+    """Draw how scenes went: survival, drift, chains."""
+    if of.mute:
+        return
+    if of.survival or of.drift:
+        picked = _picked_lines(run, of, [c.name for c in of.survival or of.drift])
+        for curves, kind, title, y, steps in (
+            (of.survival, "break", "Time to the first break", "share of scenes without a break",
+             True),
+            (of.drift, "line", "Drift over turns", "mean score", False),
+        ):  # fmt: skip
+            if curves:
+                _curves(run, of, curves, kind, title, y, picked, steps=steps)
+    if of.chains:
+        _chains(run, of)
+
+
+def _picked_lines(run: data.Run, of: Analysis, names: Sequence[str]) -> list[str]:
+    """Let the reader choose which conditions' lines are drawn, where there are too many: to begin
+    with, those of the planned contrasts."""
+    if len(names) <= FEW:
+        return list(names)
+    short = dict(zip(names, telling(names), strict=True))
+    key = f"lines-{digest(repr((run.id, names)))}"
+    if key not in st.session_state:
+        known = compare_data.compared(run, of)
+        order = [*(n for n in known if n in names), *(n for n in names if n not in known)]
+        st.session_state[key] = [n for n in names if n in order[:FEW]]
+    with st.container(key="compare-lines"):
+        picked = st.multiselect(
+            "Conditions that are drawn", list(names), key=key,
+            format_func=lambda n: label(short[n]), max_selections=compare_chart.MOST,
+        )  # fmt: skip
+    return [n for n in names if n in picked]
+
+
+def _curves(
+    run: data.Run, of: Analysis, curves: Sequence[Curve], kind: str, title: str, y: str,
+    picked: Sequence[str], *, steps: bool,
+) -> None:  # fmt: skip
+    st.html(f'<h2 class="side-title">{title}</h2>')
+    every = [c.name for c in curves]
+    short = telling(every)
+    drawn = [(i, short[i], c) for i, c in enumerate(curves) if c.name in picked]
+    if not drawn:
+        st.html('<p class="together">No condition is chosen.</p>')
+        return
+    chosen = None
+    if link.get("of") == kind and link.get("condition") in every and link.get("turn").isdecimal():
+        chosen = (every.index(link.get("condition")), int(link.get("turn")[:9]))
+    key = f"{kind}-{digest(repr((run.id, run.stamp, picked)))}"
+    st.vega_lite_chart(
+        spec=compare_chart.curves(drawn, chosen, _ink(), y=y, steps=steps), key=key, theme=None,
+        on_select=partial(_point, key, kind, every), selection_mode=compare_chart.PICK,
+        alt=f"{title}: {y}, by turn. " + " ".join(_ends(n, c) for _, n, c in drawn),
+    )  # fmt: skip
+    left = [n for n in every if n not in picked]
+    more = f"; {len(left)} of {len(every)} conditions are not drawn" if left else ""
+    st.html(
+        f'<p class="quiet">Pointwise 95% intervals{more}. A point leads to the scenes behind it.'
+        "</p>"
+    )
+    with st.expander(f"{title}, as a table"):
+        st.dataframe(_table(curves, y), hide_index=True)
+        if kind == "line" and of.slopes:
+            st.dataframe(
+                pd.DataFrame({
+                    "condition": [name for name, _ in of.slopes],
+                    "slope a turn (log odds of the pole) [interval]": [
+                        shown(e) for _, e in of.slopes
+                    ],
+                    "units": [counted(e) for _, e in of.slopes],
+                }),
+                hide_index=True,
+            )  # fmt: skip
+
+
+def _ends(name: str, curve: Curve) -> str:
+    known = [(turn, value) for turn, value, _, _ in curve.points if value == value]
+    if not known:
+        return ""
+    (first, a), (last, b) = known[0], known[-1]
+    return f"{one_line(name, 60)}: {a:.2f} at turn {first:g}, {b:.2f} at turn {last:g}."
+
+
+def _table(curves: Sequence[Curve], y: str) -> pd.DataFrame:
+    rows = [(c.name, *point) for c in curves for point in c.points]
+    frame = pd.DataFrame(rows, columns=["condition", "turn", y, "low", "high"])
+    return frame.astype({"turn": "int64"}).round(4)
+
+
+def _chains(run: data.Run, of: Analysis) -> None:
+    st.html('<h2 class="side-title">Flips, and the way back</h2>')
+    names = telling([c.cell for c in of.chains])
+    figures = "".join(_chain(run, c, name) for c, name in zip(of.chains, names, strict=True))
+    st.html(f'<div class="chains">{figures}</div>')
+    page = Page("")
+    exhibits.absorbing(page, of)
+    if page.html:
+        with st.expander("Is the way back closed?"):
+            st.html(f'<div class="from-report">{inert("".join(page.html))}</div>')
+    with st.expander("The chains as a table"):
+        st.dataframe(
+            pd.DataFrame({
+                "condition": [c.cell for c in of.chains],
+                "measure": [c.measure for c in of.chains],
+                "α: pole to opposite": [shown(c.chain.alpha) for c in of.chains],
+                "β: back": [shown(c.chain.beta) for c in of.chains],
+                "share of opposite": [shown(c.chain.opposite_share) for c in of.chains],
+                "mean spell (lines)": [shown(c.chain.spell) for c in of.chains],
+                "scenes": [c.chain.scenes for c in of.chains],
+            }),
+            hide_index=True,
+        )  # fmt: skip
+
+
+def _chain(run: data.Run, c: CellChain, name: str) -> str:
+    counts = c.chain.counts
+    ways = []
+    for kind, many, said in (("fall", counts.n01, "fall"), ("back", counts.n10, "way back")):
+        told = f"{many:,} {said}{'s' if many != 1 and said == 'fall' else ''}"
+        told = told if said == "fall" else f"{many:,} {'way' if many == 1 else 'ways'} back"
+        if many:
+            told = usher.way(
+                "compare", told, name=f"{told} under {name}: the scenes", run=run.id,
+                condition=c.cell, of=kind,
+            )  # fmt: skip
+        ways.append(told)
+    return (
+        f"<figure>{_picture(c)}<figcaption><span>{safe(one_line(name, 90))}</span> "
+        f'<span class="quiet">{" · ".join(ways)} · {c.chain.scenes:,} scenes</span>'
+        "</figcaption></figure>"
+    )
+
+
+def _picture(c: CellChain) -> str:
+    """Return a chain as an image, which is what a page may show of SVG."""
+    ink = _ink()
+    style = (
+        f"text{{font:12px 'Source Sans','DejaVu Sans',sans-serif;fill:{ink.faint}}}"
+        f"text.name{{font:600 15px {ink.serif.replace(chr(34), chr(39))};fill:{ink.ink}}}"
+    )
+    svg = inert(exhibits.chain_of(c)).replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
+    )
+    svg = svg.replace("<title>", f"<style>{style}</style><title>", 1)
+    coded = base64.b64encode(svg.encode()).decode()
+    told = f"From the pole to the opposite {shown(c.chain.alpha)}; back {shown(c.chain.beta)}."
+    return f'<img alt="{safe(told)}" src="data:image/svg+xml;base64,{coded}">'
+
+
+# --- what else there is
+
+
+def unplanned(run: data.Run, of: Analysis) -> None:
+    """Draw what nobody planned to compare."""
+    if of.mute or not of.exploratory:
+        return
+    st.html('<h2 class="side-title">Exploratory</h2>')
+    st.html(f'<p class="together">{safe(exhibits.NOBODY)}</p>')
+    order = sorted(of.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
+    rows = [
+        Row(c.name, c.estimate, f"{shown(c.estimate)}, {p_said(c.adjusted, 'Benjamini–Hochberg')}",
+            full=False)
+        for c in order[:EXPLORED]
+    ]  # fmt: skip
+    with st.expander(f"{len(order)} comparisons", key="explored"):
+        _intervals(
+            run, "contrast", rows, axis="difference", zero=True, name="explored-chart",
+            alt="Exploratory comparisons, those with the smallest p first.",
+        )  # fmt: skip
+        st.dataframe(_contrasts(order), hide_index=True)
+
+
+def fine_print(found: Material) -> None:
+    """Draw the controls and the judges as the report has them."""
+    for title, write in (("Controls", referee.controls), ("Judges", None)):
+        page = Page("")
+        if write is not None:
+            write(page, found.analysis)
+        else:
+            exhibits.judging(page, found)
+        if page.html:
+            st.html(f'<h2 class="side-title">{title}</h2>')
+            st.html(f'<div class="from-report">{inert("".join(page.html[1:]))}</div>')
+    if found.exposure.leaked or found.exposure.unknown:
+        page = Page("")
+        accounts.exposure(page, found.exposure)
+        st.html('<h2 class="side-title">Who saw what</h2>')
+        st.html(f'<div class="from-report">{inert("".join(page.html[1:]))}</div>')
+
+
+# --- charts and their clicks
+
+
+def _ink() -> compare_chart.Ink:
+    return DARK if st.context.theme.type == "dark" else LIGHT
+
+
+def _intervals(
+    run: data.Run, what: str, rows: Sequence[Row], *, axis: str, zero: bool, alt: str,
+    values: Sequence[str] = (), name: str = "",
+) -> None:  # fmt: skip
+    """Draw rows of intervals; a click on one puts its value into the address as `what`."""
+    known = [i for i, row in enumerate(rows) if not math.isnan(row.estimate.value)]
+    told = list(values) or [row.name for row in rows]
+    wanted = link.get(what) if not (what == "condition" and link.get("of")) else ""
+    chosen = rows[told.index(wanted)].name if wanted in told else ""
+    if not known:
+        return
+    key = f"{name or what}-{digest(repr((run.id, run.stamp, told)))}"
+    st.vega_lite_chart(
+        spec=compare_chart.intervals(rows, chosen, _ink(), axis=axis, zero=zero), key=key,
+        on_select=partial(_row, key, what, told), selection_mode=compare_chart.PICK, theme=None,
+        alt=alt[:2000],
+    )  # fmt: skip
+    with st.container(horizontal=True, key=f"{name or what}-rows"):
+        st.session_state[f"{key}-chosen"] = wanted if wanted in told else None
+        short = {t: rows[i].name for i, t in enumerate(told)}
+        st.selectbox(
+            "The scenes behind", [told[i] for i in known], key=f"{key}-chosen", index=None,
+            placeholder="Choose here, or click a row", format_func=lambda t: one_line(short[t], 80),
+            on_change=_listed, args=(f"{key}-chosen", what), width=420,
+        )  # fmt: skip
+
+
+def _row(key: str, what: str, values: Sequence[str]) -> None:
+    place = _clicked(key)
+    if place is not None and 0 <= place["i"] < len(values):
+        open_behind(what, values[place["i"]])
+
+
+def _point(key: str, kind: str, names: Sequence[str]) -> None:
+    place = _clicked(key)
+    if place is not None and 0 <= place["i"] < len(names):
+        open_behind("condition", names[place["i"]], of=kind, turn=str(place.get("turn", "")))
+
+
+def _listed(key: str, what: str) -> None:
+    value = st.session_state[key]
+    if value is not None:
+        open_behind(what, value)
+
+
+def open_behind(what: str, value: str, **more: str) -> None:
+    """Show the scenes behind a contrast or a condition, for a callback."""
+    clean = {"contrast": "", "condition": "", "of": "", "turn": "", "sheet": ""}
+    link.go(**{**clean, what: value, **more})
+
+
+def _clicked(key: str) -> dict[str, int] | None:
+    """Return what was clicked, None where a click took a mark away."""
+    picked = st.session_state[key]["selection"].get(compare_chart.PICK) or []
+    found = picked[0] if picked else {}
+    whole = {name: int(value) for name, value in found.items() if isinstance(value, int | float)}
+    return whole if "i" in whole else None
