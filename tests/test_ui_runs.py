@@ -102,7 +102,9 @@ def test_cost_is_what_the_calls_cost_and_unknown_without_a_price(
 
 def test_a_row_leads_to_the_rooms_of_its_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = shown(page(runs, monkeypatch, room="runs"))
-    for room in ("scene", "graph", "multiverse", "compare"):
+    first = open_run(runs, "puppet").trial("0")["trial"]
+    assert f'href="scene?run=puppet&amp;trial={first}" target="_self" data-room="scene"' in drawn
+    for room in ("graph", "multiverse", "compare"):
         assert f'href="{room}?run=puppet" target="_self" data-room="{room}"' in drawn
 
 
@@ -198,3 +200,18 @@ def test_a_mean_leaves_out_branches_but_not_probes(tmp_path: Path) -> None:
     folder.keep_verdicts(scores, [])
     found = {m.family: m.value for m in lobby_data._means(folder, grown=True)}
     assert found == {"sign": 1.0, "probe": 0.0}
+
+
+def test_back_from_a_link_that_says_little_leads_back(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = page(runs, monkeypatch, room="scene", run="puppet")
+    assert "trial" in address(app), "completed"
+    # What the browser sends after Back: the address as it was first asked for.
+    app.query_params.clear()
+    app.query_params["run"] = "puppet"
+    well(app.run())
+    assert address(app) == {"run": "puppet"}, "completed once only, or Back would lead nowhere"
+    app.button(key="next").click()
+    well(app.run())
+    assert set(address(app)) == {"run", "trial", "turn"}

@@ -33,7 +33,10 @@ def table(runs: Sequence[tuple[data.Run, Standing | None]]) -> str:
 
 def _row(run: data.Run, found: Standing | None) -> str:
     study = one_line(str(run.meta.get("study") or run.id), 60)
-    way = usher.way("scene", study, name=f"{study}: open the scenes of run {run.id}", run=run.id)
+    name = f"{study}: open the scenes of run {run.id}"
+    # With its trial: an address that must be completed first takes two steps back.
+    first = found.first if found is not None else ""
+    way = usher.way("scene", study, name=name, run=run.id, trial=first)
     cells = [
         ("Status", _status(run, found)),
         ("Played by", safe(one_line(", ".join(map(_model, run.models)) or "unknown", 60))),

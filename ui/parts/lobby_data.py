@@ -35,9 +35,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands: trials over and failed, branches, dollars (None where no model has a
-    price), the models whose share of them is unknown, and mean scores."""
+    """How a run stands: its first trial, trials over and failed, branches, dollars (None where no
+    model has a price), the models whose share of them is unknown, and mean scores."""
 
+    first: str
     over: int
     failed: int
     grown: int
@@ -63,7 +64,8 @@ def _standing(root: str, run: str, stamp: str) -> Standing:
         failed = sum(s == "failed" and b == MAIN for s, b in zip(status, branches, strict=True))
     cost, unpriced = _cost(folder)
     means = _means(folder, grown=main < len(branches))
-    return Standing(main, failed, len(branches) - main, cost, unpriced, means)
+    first = trials["trial"][branches.index(MAIN)].as_py() if main else ""
+    return Standing(first, main, failed, len(branches) - main, cost, unpriced, means)
 
 
 def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
