@@ -73,6 +73,8 @@ def graphed(folder: RunFolder, asked: Asked) -> Graphed:
         return Graphed(folder.id, [Made("", _other(folder, asked), {})])
     row = folder.trial(asked.trial) if asked.trial else None
     spoken = read_talk(folder, row["trial"], row["branch"]) if row else read_talk(folder)
+    if not spoken.scenes:
+        raise RunError(f"{folder.id}: no scene of it is finished yet")
     title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
     if asked.scene:
         spoken, title = _scene(spoken, asked.scene), f"{folder.id} · {asked.scene}"
