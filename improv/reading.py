@@ -20,7 +20,7 @@ from improv.shown import read_exposure
 from improv.store import RunFolder
 from improv.study import Study
 from improv.tables import SCHEMAS
-from improv.unit import Tables, tables
+from improv.unit import Frame, Tables, tables
 
 TRIALS = [
     "trial", "branch", "index", "origin", "scene", "condition", "levels", "block", "arm", "status",
@@ -42,11 +42,29 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
     study = study or folder.study()
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
     return tables(
-        folder.table("trials", columns=TRIALS).to_pandas(),
+        _with_levels(folder.table("trials", columns=TRIALS)),
         folder.coded("scores", SCORES, TEXTS).to_pandas(),
         turns.to_pandas(),
         [c.name for c in study.conditions],
     )
+
+
+def _with_levels(trials: pa.Table) -> Frame:
+    """Return the trials with their levels as dicts, one for all trials of a condition: unpacked
+    trial by trial they would take longer than all the rest."""
+    lists = trials["levels"].combine_chunks()
+    lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+    pairs = lists.flatten()
+    said = pc.binary_join_element_wise(pairs.field("name"), pairs.field("value"), "\x1f")
+    offsets = pc.subtract(lists.offsets, lists.offsets[0])
+    keys = pc.binary_join(pa.ListArray.from_arrays(offsets, said), "\x1e").dictionary_encode()
+    made = [
+        dict(pair.split("\x1f", 1) for pair in key.split("\x1e")) if key else {}
+        for key in keys.dictionary.to_pylist()
+    ]
+    frame = trials.drop_columns(["levels"]).to_pandas()
+    frame["levels"] = [made[i] for i in keys.indices.to_pylist()]
+    return frame
 
 
 def _moves(folder: RunFolder) -> pa.Table:
@@ -73,9 +91,9 @@ class Weighed:
         return pictured(self.analysis, self.given, seed=self.study.seed, judges=self.judges)
 
 
-def weigh(folder: RunFolder, plan: Plan | None = None) -> Weighed:
+def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = None) -> Weighed:
     """Decide what a run's own plan, or another, asks. Raises as `appraise`."""
-    study = folder.study()
+    study = study or folder.study()
     plan = plan or study.plan
     given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
     verdicts = folder.table("verdicts", columns=VERDICTS)

@@ -109,8 +109,8 @@ def _coded(column: Any) -> tuple[Places, list[Any]]:
 def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()) -> Tables:
     """Bring the run's tables into the form that an analysis reads.
 
-    `turns` needs trial, branch, turn and acts. Rows come in the order of `conditions`, which is
-    the study's: trials are played in another in each block.
+    `turns` needs trial, branch, turn and acts; levels may be dicts already. Rows come in the order
+    of `conditions`, which is the study's: trials are played in another in each block.
     """
     rank = {name: i for i, name in enumerate(conditions)}
     ranks = trials["condition"].map(rank).fillna(len(rank))
@@ -118,10 +118,10 @@ def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str]
     # One by one, texts come out of Arrow's columns a hundred times as slowly.
     texts = [name for name in trials if isinstance(trials[name].dtype, pd.StringDtype)]
     trials = trials.astype(dict.fromkeys(texts, object))
-    # Trials of a condition have the same levels, and share one dict of them.
-    made: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-    keys = (tuple((p["name"], p["value"]) for p in pairs) for pairs in trials["levels"])
-    trials["levels"] = [made.get(key) or made.setdefault(key, dict(key)) for key in keys]
+    trials["levels"] = [
+        found if isinstance(found, dict) else {p["name"]: p["value"] for p in found}
+        for found in trials["levels"]
+    ]
     trials["arm"] = trials["arm"].fillna("")
     moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"]]
     marks = turns.loc[moved, [*KEY, "turn"]].groupby(KEY, as_index=False)["turn"].min()

@@ -8,6 +8,8 @@ Here the page is told.
 from __future__ import annotations
 
 import sys
+import threading
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
@@ -29,6 +31,10 @@ TOLD = '<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + "/" }
 # A folder `pages` beside the script is Streamlit's older way to many pages, which it would take for
 # the first reader's, if that one comes to a room by its address; app.py names the rooms itself.
 PagesManager.uses_pages_directory = False
+
+
+# What weighs a run takes seconds to import. A browser that opens the page takes as long to load it.
+threading.Thread(target=import_module, args=("improv.reading",), daemon=True).start()
 
 
 async def _page(_: Request) -> HTMLResponse:

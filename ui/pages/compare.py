@@ -9,7 +9,6 @@ from __future__ import annotations
 import streamlit as st
 
 from improv.errors import ImprovError
-from improv.ledger import Exposure
 from ui.parts import (
     abreast,
     behind_number,
@@ -49,7 +48,8 @@ def _run(run: data.Run) -> None:
     library.about(run, rows)
     with st.spinner(f"Weighing {len(rows):,} scenes"):
         of = compare_data.weighed(run)
-    exposed = None if run.playing else compare_data.exposure(run)
+    soon = len(rows) < compare_data.LARGE
+    exposed = None if run.playing else compare_data.exposure(run, begin=soon)
     found = compare_data.material(run, of, exposed)
     checked = exposed is not None
     compare_view.head(run, of, found, exposed)
@@ -75,8 +75,7 @@ def _wait(run: data.Run) -> None:
     """Draw the page anew when the ledger has been read."""
 
     def look() -> None:
-        found: Exposure | None = compare_data.exposure(run)
-        if found is not None:
+        if compare_data.exposure(run, begin=True) is not None:
             st.rerun()
 
     st.fragment(look, run_every=data.REFRESH)()

@@ -127,8 +127,8 @@ def curves(
         if value == value
     ]  # fmt: skip
     names = [one_line(name, 70) for _, name, _ in drawn]
-    legend = {"title": None, "orient": "bottom", "columns": {"expr": "width < 480 ? 1 : 2"}, "labelLimit": 330,
-              "symbolSize": 90, "labelFontSize": 12, "symbolStrokeWidth": 2,
+    legend = {"title": None, "orient": "bottom", "columns": {"expr": "width < 480 ? 1 : 2"},
+              "labelLimit": 330, "symbolSize": 90, "labelFontSize": 12, "symbolStrokeWidth": 2,
               "symbolOpacity": 1}  # fmt: skip
 
     def by(how: Sequence[object]) -> Json:

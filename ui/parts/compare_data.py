@@ -27,6 +27,7 @@ from improv.record import MAIN, Json
 from improv.report.material import Material
 from improv.shown import kept_exposure
 from improv.store import open_run
+from improv.study import Study
 from improv.unit import Frame, among, by_cell, chosen, in_order, units, weights
 from ui.parts import data
 
@@ -36,6 +37,8 @@ BROKEN = ("broken", "broke", "time", "recovered")
 """Outcomes that are made of breaks, so that a scene has a first one."""
 UNCHECKED = Exposure(0, 0, {}, (), 0, 0)
 """What stands for the ledger while it is read."""
+LARGE = 3000
+"""Trials from which on the ledger takes seconds."""
 PATIENCE = 0.4
 """Seconds that a page waits for the ledger before it shows all the rest."""
 
@@ -81,7 +84,8 @@ class Pair:
 
 def weighed(run: data.Run) -> Weighed:
     """Return a run's tables and what its plan decides. Raises ImprovError."""
-    return data.patiently(lambda: _weighed(data.root(), run.id, run.stamp))
+    study = data.study(run)
+    return data.patiently(lambda: _weighed(data.root(), run.id, run.stamp, study))
 
 
 def whole(run: data.Run) -> Analysis:
@@ -89,11 +93,14 @@ def whole(run: data.Run) -> Analysis:
     return data.patiently(lambda: _whole(data.root(), run.id, run.stamp))
 
 
-def exposure(run: data.Run) -> Exposure | None:
-    """Return what the ledger found, None while it is read. Raises ImprovError."""
-    future = _ledger(data.root(), run.id, run.stamp)
+def exposure(run: data.Run, *, begin: bool) -> Exposure | None:
+    """Return what the ledger found, None while it is read, and before that is begun: of a large
+    run it is only begun when all else is on the page. Raises ImprovError."""
+    known = _begun(data.root(), run.id, run.stamp)
+    if begin and not known:
+        known.append(_ledger(data.root(), run.id, data.study(run)))
     try:
-        return future.result(PATIENCE)
+        return known[0].result(PATIENCE) if known else None
     except TimeoutError:
         return None
 
@@ -107,9 +114,9 @@ def material(run: data.Run, of: Weighed, exposed: Exposure | None) -> Material:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _weighed(root: str, run: str, stamp: str) -> Weighed:
+def _weighed(root: str, run: str, stamp: str, _study: Study | None = None) -> Weighed:
     try:
-        return weigh(open_run(root, run))
+        return weigh(open_run(root, run), study=_study)
     except ValueError as e:
         raise ImprovError(f"the plan does not fit this run: {e}") from None
 
@@ -120,14 +127,18 @@ def _whole(root: str, run: str, stamp: str) -> Analysis:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _ledger(root: str, run: str, stamp: str) -> Future[Exposure]:
+def _begun(root: str, run: str, stamp: str) -> list[Future[Exposure]]:
+    """Return where the reading of a run's ledger is kept, once it is begun."""
+    return []
+
+
+def _ledger(root: str, run: str, study: Study) -> Future[Exposure]:
     """Begin to read the ledger of a run."""
     future: Future[Exposure] = Future()
 
     def read() -> None:
         try:
-            folder = open_run(root, run)
-            future.set_result(kept_exposure(folder, folder.study()))
+            future.set_result(kept_exposure(open_run(root, run), study))
         except BaseException as e:
             future.set_exception(e)
 

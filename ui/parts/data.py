@@ -19,6 +19,7 @@ from improv.errors import ImprovError, RunError
 from improv.record import MAIN, Block, Json, Transcript
 from improv.scene import Scene
 from improv.store import RunFolder, list_runs, open_run
+from improv.study import Study
 from ui.parts.rows import Rows
 
 REFRESH = 2.0
@@ -117,9 +118,14 @@ def play(run: Run, row: Json) -> Play:
     return patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
 
 
+def study(run: Run) -> Study:
+    """Return a run's study. Raises ImprovError where this version cannot read it."""
+    return patiently(lambda: _whole_study(root(), run.id))
+
+
 def question(run: Run) -> str:
     """Return what the run's study asks, or says about itself."""
-    return _study(root(), run.id)[0]
+    return _question(root(), run.id)
 
 
 def verdicts(run: Run, play: Play, turn: int | None) -> list[Json]:
@@ -217,7 +223,7 @@ def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
     if row["turns"] and not transcript.turns:
         # The store passes over what is torn; a page must not show it as a silent scene.
         raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
-    scene = _study(root, run)[1].get((row["scene"], row["condition"]))
+    scene = _scene(root, run, row["scene"], row["condition"])
     found = folder.table("scores", trial=trial).to_pylist()
     return Play(row, transcript, scene, _own(found, transcript, _probes(root, run, stamp, trial)))
 
@@ -253,17 +259,29 @@ def _verdicts(root: str, run: str, stamp: str, trial: str) -> list[Json]:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _study(root: str, run: str) -> tuple[str, dict[tuple[str, str], Scene]]:
-    """Return the question of a run's study, and its scenes by file and condition.
+def _whole_study(root: str, run: str) -> Study:
+    return open_run(root, run).study()
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _question(root: str, run: str) -> str:
+    """Return the question of a run's study; one that this version cannot read asks nothing."""
+    try:
+        return open_run(root, run).question()
+    except (ImprovError, OSError, UnicodeDecodeError):
+        return ""
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _scene(root: str, run: str, slug: str, condition: str) -> Scene | None:
+    """Return the scene as a condition plays it.
 
     A study that this version cannot read leaves its transcripts readable all the same.
     """
     try:
-        study = open_run(root, run).study()
+        return open_run(root, run).scene(slug, condition)
     except (ImprovError, OSError, UnicodeDecodeError):
-        return "", {}
-    scenes = {(slug, condition.name): scene for slug, condition, scene in study.cells}
-    return study.question or study.about, scenes
+        return None
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
