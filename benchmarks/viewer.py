@@ -261,7 +261,7 @@ def visits(folder: RunFolder) -> list[Visit]:
             f"{played(other)}:has(.behind .block)", 1.0,
         ),
         Visit("Runs", "runs", "", "html:has(.playbill tbody tr .mean)", 1.0),
-        Visit("Compare", "compare", f"run={folder.id}", ".stMain h1", 3.0),
+        Visit("Compare", "compare", f"run={folder.id}", "html:not(:has(.play)):has(.stMain h1)", 3.0),
     ]  # fmt: skip
 
 
@@ -361,12 +361,12 @@ def look(page: Page, url: str, process: int, home: Path, only: Sequence[str]) ->
     for visit in (large[i] for i in wanted):
         try:
             times = [_timed(page, url, process, small[0], visit) for _ in range(4)]
+            fresh = min(loaded(page, url, visit) for _ in range(2))
         except TimeoutError:
             print(f"{visit.name:21} was not whole in {PATIENCE / 1000:.0f} s  BROKEN", flush=True)
             broken += 1
             continue
         (cold, used), (warm, used_warm) = times[0], min(times[1:])
-        fresh = min(loaded(page, url, visit) for _ in range(2))
         peak = memory(process)
         fail = cold > visit.seconds or peak > 1.5
         broken += fail

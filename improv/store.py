@@ -44,7 +44,8 @@ from improv.errors import RunError, first_line
 from improv.journal import VERDICTS, Journaled
 from improv.lock import unwritable
 from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
-from improv.study import Study, resolved, unresolved
+from improv.scene import Scene
+from improv.study import Study, resolved, unresolved, unresolved_question, unresolved_scene
 from improv.tables import (
     PLAYED,
     SCHEMAS,
@@ -276,6 +277,14 @@ class RunFolder:
     def study(self) -> Study:
         """Return the study as it was resolved when the run was made. Raises StudyError."""
         return unresolved(self.study_text(), f"{self.path}/study.yaml")
+
+    def question(self) -> str:
+        """Return what the study asks, without reading its scenes. Raises StudyError."""
+        return unresolved_question(self.study_text(), f"{self.path}/study.yaml")
+
+    def scene(self, slug: str, condition: str) -> Scene | None:
+        """Return a scene as a condition plays it, without reading the others. Raises StudyError."""
+        return unresolved_scene(self.study_text(), f"{self.path}/study.yaml", slug, condition)
 
     def study_text(self, *, first: bool = False) -> str:
         """Return the study's text; the `first` is what it was when the run was made, if known."""

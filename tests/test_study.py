@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,18 @@ import pytest
 from improv.errors import StudyError
 from improv.paths import shipped
 from improv.scene import Scene
-from improv.study import StudyFile, find, load, merge, resolved, schema, unresolved
+from improv.source import _FastLoader, _Loader, read
+from improv.study import (
+    StudyFile,
+    find,
+    load,
+    merge,
+    resolved,
+    schema,
+    unresolved,
+    unresolved_question,
+    unresolved_scene,
+)
 from improv.trial import plan, plan_hash
 
 CAST = "cast:\n  - {name: Ana, role: x}\n  - {name: Bo, role: y}\n"
@@ -147,6 +159,41 @@ def test_a_resolved_study_reads_back_as_it_was(study_file: Path) -> None:
     again = unresolved(resolved(study), "study.yaml")
     assert again == study
     assert plan_hash(plan(again)) == plan_hash(plan(study))
+
+
+@pytest.mark.parametrize("name", ["demo", "author-context", "outside-text"])
+def test_one_scene_of_a_resolved_study_is_read_without_the_others(name: str) -> None:
+    study = load(name)
+    text = resolved(study)
+    assert unresolved_question(text, "x") == study.question
+    for slug, condition, scene in [study.cells[0], study.cells[-1]]:
+        # What a text says is indented: it begins no cell, though it reads like one.
+        odd = dataclasses.replace(
+            study,
+            about="\ncells:\n- scene: cold-pass\n",
+            cells=tuple(
+                (s, c, v.model_copy(update={"premise": f"Yes.\ncells:\n- scene: {slug}\n"}))
+                for s, c, v in study.cells
+            ),
+        )
+        assert unresolved_scene(text, "x", slug, condition.name) == scene
+        found = unresolved_scene(resolved(odd), "x", slug, condition.name)
+        assert found is not None
+        assert found.premise == f"Yes.\ncells:\n- scene: {slug}\n"
+    assert unresolved_scene(text, "x", "nowhere", "none") is None
+    with pytest.raises(StudyError):
+        unresolved_scene("study: s\ncells:\n- scene: a\n", "x", "a", "b")
+
+
+def test_what_a_run_keeps_reads_the_same_in_c(study_file: Path) -> None:
+    odd = ["yes", "no", "12:30", "null", "~", "1e5", "a: b", "# x", "\u2028", "a\n\nb\n", "<<"]
+    study = dataclasses.replace(load(study_file), about="\n".join(odd), question=odd[2])
+    text = resolved(study)
+    fast = read(text, "x", own=True)
+    slow = read(text, "x")
+    assert _FastLoader is not _Loader
+    assert fast == slow
+    assert fast.data["question"] == "12:30"
 
 
 def test_the_plan_is_balanced_interleaved_and_unique(study_file: Path) -> None:
