@@ -261,7 +261,9 @@ def visits(folder: RunFolder) -> list[Visit]:
             f"{played(other)}:has(.behind .block)", 1.0,
         ),
         Visit("Runs", "runs", "", "html:has(.playbill tbody tr .mean)", 1.0),
-        Visit("Compare", "compare", f"run={folder.id}", "html:not(:has(.play)):has(.stMain h1)", 3.0),
+        Visit(
+            "Compare", "compare", f"run={folder.id}", "html:not(:has(.play)):has(.stMain h1)", 3.0
+        ),
     ]  # fmt: skip
 
 

@@ -195,7 +195,10 @@ def _at(table: Any, place: int) -> Json:
 def _trials(root: str, run: str, stamp: str) -> tuple[Rows, Rows]:
     """Return the trials of a run, and what was grown from them."""
     rows = Rows(open_run(root, run).table("trials"))
-    keys = list(zip(rows.column("trial"), rows.column("branch"), strict=True))
+    trials, branches = rows.column("trial"), rows.column("branch")
+    if branches.count(MAIN) == len(set(trials)) == len(rows):
+        return rows, rows.take(np.empty(0, np.int64))
+    keys = list(zip(trials, branches, strict=True))
     # While a run is compacted its rows are for a moment both in the shards and in the table.
     last = {key: i for i, key in enumerate(keys)}
     main = np.array([i for (_, branch), i in last.items() if branch == MAIN], np.int64)

@@ -10,7 +10,6 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from improv.record import Json
 
@@ -26,7 +25,7 @@ class Rows(Sequence[Json]):
         self.table = table
         self._columns: dict[str, list[Any]] = {}
         self._where: dict[str, int] | None = None
-        self._places: dict[str, dict[Any, Places]] = {}
+        self._values: dict[str, npt.NDArray[np.object_]] = {}
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -63,14 +62,12 @@ class Rows(Sequence[Json]):
 
     def places(self, **wanted: object) -> Places:
         """Return where the rows stand whose columns have these values, in order."""
-        found = np.arange(len(self))
-        for at, (name, value) in enumerate(wanted.items()):
-            if name not in self._places:
-                values = pd.Series(self.column(name), dtype=object)
-                self._places[name] = values.groupby(values, sort=False).indices
-            these = self._places[name].get(value, np.empty(0, np.int64))
-            found = np.intersect1d(found, these, assume_unique=True) if at else these
-        return found
+        fits = np.ones(len(self), bool)
+        for name, value in wanted.items():
+            if name not in self._values:
+                self._values[name] = np.array(self.column(name), dtype=object)
+            fits &= self._values[name] == value
+        return np.flatnonzero(fits)
 
     def where(self, trial: str) -> int | None:
         """Return where the (last) row of a trial stands."""
