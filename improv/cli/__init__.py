@@ -1,0 +1,34 @@
+"""The command: parse, call one function, print. What it prints is drawn in terminal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from improv import __version__
+from improv.cli.options import app
+
+# In the order in which `improv --help` lists their commands.
+# isort: off
+from improv.cli import play, read, ask, desk  # noqa: F401
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"improv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Language models on an improv stage."""
+
+
+def main() -> None:
+    """The entry point of the `improv` command."""
+    app()

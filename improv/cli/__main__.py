@@ -1,0 +1,5 @@
+"""`python -m improv.cli`, for where the command is not on the path."""
+
+from improv.cli import main
+
+main()

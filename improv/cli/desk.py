@@ -1,0 +1,72 @@
+"""Commands for the writing desk: validate, schema, doctor, puppet."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from improv import terminal
+from improv.cli.options import RayAt, Runs, app, telling
+from improv.errors import StudyError
+
+
+@app.command("validate")
+def validate_command(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scenes and studies.")],
+) -> None:
+    """Check scene and study files; print everything that is wrong with them and exit 2."""
+    from improv.study import load
+    from improv.trial import plan
+
+    wrong = 0
+    for file in files:
+        try:
+            study = load(file)
+        except StudyError as e:
+            wrong += len(e.problems)
+            terminal.plain_error(str(e))
+        else:
+            count = len(plan(study))
+            terminal.say(f"{file}: good ({count} trial{'s' if count != 1 else ''})")
+    if wrong:
+        terminal.plain_error(f"{wrong} problem{'s' if wrong != 1 else ''} found")
+        raise typer.Exit(2)
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of scene and study files, for editors."""
+    from improv.study import schema
+
+    print(orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command("doctor")
+def doctor_command(runs: Runs = "runs", ray: RayAt = "local") -> None:
+    """Say what is installed, which model would play, and whether everything answers."""
+    with telling():
+        from improv.doctor import examine
+
+        good = True
+        for finding in examine(runs, ray):
+            terminal.finding(finding)
+            good = good and finding.good
+    raise typer.Exit(0 if good else 3)
+
+
+@app.command("puppet")
+def puppet_command(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds before each reply.")] = 0.0,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="P(a character breaks) at a line.")
+    ] = 0.1,
+    beta: Annotated[float, typer.Option(min=0, max=1, help="P(it recovers) at a line.")] = 0.3,
+) -> None:
+    """Serve a puppet, a fake model with a declared process, at an OpenAI-compatible address."""
+    from improv.puppet_server import serve
+    from improv.scene import Puppet
+
+    serve(Puppet(latency=latency, alpha=alpha, beta=beta), port)

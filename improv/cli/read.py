@@ -1,0 +1,58 @@
+"""Commands that show what was played: list, show, view."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from improv import terminal
+from improv.cli.options import Runs, app, telling
+
+
+@app.command("list")
+def list_command(runs: Runs = "runs") -> None:
+    """List the runs, newest first."""
+    with telling():
+        from improv.store import list_runs
+
+        terminal.runs(list_runs(runs), runs)
+
+
+@app.command("show")
+def show_command(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN[/TRIAL]", help='"last" is the newest run.')
+    ] = "last",
+    runs: Runs = "runs",
+    notes: Annotated[
+        bool, typer.Option("--notes/--no-notes", help="Show what the author did.")
+    ] = False,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Show what each call was shown.")
+    ] = False,
+) -> None:
+    """Show a run's trials, or replay one trial in the terminal."""
+    with telling():
+        from improv.store import open_run
+
+        run, _, trial = what.partition("/")
+        folder = open_run(runs, run)
+        if trial:
+            terminal.replay(folder, folder.trial(trial), notes=notes, prompts=prompts)
+        else:
+            terminal.trials(folder)
+
+
+@app.command("view")
+def view_command(
+    what: Annotated[str, typer.Argument(metavar="[RUN[/TRIAL]]", help="What to open.")] = "",
+    runs: Runs = "runs",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+) -> None:
+    """Open the viewer in a browser, on this machine only."""
+    with telling():
+        from improv.viewer import view
+
+        raise typer.Exit(view(runs, what, port=port, browser=browser))
