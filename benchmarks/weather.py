@@ -22,6 +22,7 @@ from pathlib import Path
 import orjson
 
 from improv.launch import Result, run
+from improv.reading import appraise
 from improv.report.referee import report
 from improv.scene import Puppet, Scene
 from improv.session import Setup
@@ -93,11 +94,7 @@ def main() -> None:
     where.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
         for name, rate in (("errors", None), ("errors-and-a-rate", 150.0)):
-            folder = tell(name, rate, root).folder
-            calls = ["endpoint", "latency", "error", "retried"]
-            tables = [folder.table("trials"), folder.table("calls", columns=calls)]
-            rows = [t.to_pylist() for t in (*tables, folder.table("limits"))]
-            page = report(name, folder.meta(), "", *rows)
+            page = report(appraise(tell(name, rate, root).folder))
             (where / f"{name}.html").write_text(page.as_html())
     print(f"pages with the limiter's curve: {where}")
 
