@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 MAKEFLAGS += --no-builtin-rules
+# Test files at once. More starts as many Rays and browsers; 0 is one after the other, in one process.
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,8 @@ setup: $(PLAY_READY) ## an environment to play in: .venv/bin/improv
 dev: $(DEV_READY) ## the same, with the tools to work on improv
 
 test: lint ## ruff, mypy, then every test (ARGS="-k name" for some)
-	@browser="$$(tools/browser.sh)" && IMPROV_BROWSER="$$browser" $(BIN)/python -m pytest $(ARGS)
+	@browser="$$(tools/browser.sh)" && IMPROV_BROWSER="$$browser" \
+	    $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV_READY) ## ruff and strict mypy
 	@$(BIN)/ruff check --quiet .
