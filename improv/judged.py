@@ -179,6 +179,8 @@ def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
     """Return the agreement of all judges on the lines that were played, whole scenes resampled."""
     rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(PLANTED)]
     rows = rows[rows["measure"].str.split(":").str[0] == measure]
+    # What one judge alone was asked says nothing, and of a large run it is nearly all.
+    rows = rows[rows["item"].duplicated(keep=False)]
     judges = sorted(rows["judge"].unique())
     if len(judges) < 2:
         return Estimate.unknown("one judge alone", unit="scenes")

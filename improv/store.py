@@ -9,6 +9,7 @@
       shards/<host>-<n>.*   finished trials, which count when all five files are there
       trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
       verdicts.parquet      what judges said, from journal/verdicts.jsonl once a scoring is over
+      ratings/<rater>.jsonl what people said who judge: verdicts too, of judges "human:NAME"
       exposure.json         what the ledger found in a large run, for whoever looks again
       aside/                what was found torn or foreign
 
@@ -62,6 +63,7 @@ from improv.tables import (
 
 ROW_GROUP = 10_000
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+RATINGS, HUMAN = "ratings", "human:"
 _log = logging.getLogger("improv")
 READING = (OSError, pa.ArrowException, KeyError, ValueError)
 _BETWEEN = "\x1f"
@@ -329,16 +331,19 @@ class RunFolder:
         """Yield columns of a table in pieces, in its order: all calls of a large run do not fit
         into memory. `texts` come as dictionaries, by their Parquet paths ("blocks.list.element").
         """
-        stems = self.stems()
+        stems, begun = self.stems(), False
         file = f"{self.path}/{name}.parquet"
         try:
             with self.fs.open_input_file(file) as source:
                 table = pq.ParquetFile(source, read_dictionary=list(texts))
                 if not stems and set(columns) <= set(table.schema_arrow.names):
                     for batch in table.iter_batches(ROW_GROUP, columns=list(columns)):
+                        begun = True
                         yield pa.Table.from_batches([batch]).select(columns)
                     return
         except READING as e:
+            if begun:
+                raise RunError(f"{file}: cannot be read: {first_line(e)}") from None
             _log.debug("%s: read whole, for %s", file, first_line(e))
         yield self._table(name, stems, None, columns)
 
@@ -351,7 +356,8 @@ class RunFolder:
     ) -> pa.Table:
         wanted = list(columns) if columns is not None else None
         by = ["trial", "branch"] if name in PLAYED and name != "blocks" and stems else []
-        needed = None if wanted is None else list(dict.fromkeys([*wanted, *by]))
+        rated = ["judge", "item"] if name == "verdicts" else []
+        needed = None if wanted is None else list(dict.fromkeys([*wanted, *by, *rated]))
         of_trials = trial is not None and "trial" in SCHEMAS[name].names
         keep = [("trial", "=", trial)] if of_trials else None
         files = [f"{self.path}/{name}.parquet"]
@@ -378,13 +384,62 @@ class RunFolder:
         if name == "limits":
             parts += self._limits_since(parts)
         whole = pa.concat_tables(parts) if parts else conform(pa.table({}), name, needed)
-        if not stems and name != "limits":
+        if name == "verdicts":
+            whole = self._with_ratings(whole, trial)
+        elif not stems and name != "limits":
             return whole  # sorted when it was written
         if name == "blocks":
             whole = first_of_each(whole, "id") if "id" in whole.schema.names else whole
         order = [(c, "ascending") for c in SORT[name] if c in whole.schema.names]
         whole = whole.sort_by(order) if order else whole
         return whole if wanted is None else whole.select(wanted)
+
+    def ratings(self) -> list[Json]:
+        """Return every line that raters have added, each rater's in order; a torn one is none."""
+        found = []
+        for info in self._rated():
+            try:
+                lines = self._get(f"{RATINGS}/{info.base_name}").split(b"\n")
+            except READING as e:
+                _log.warning("%s: passed over, it cannot be read: %s", info.path, first_line(e))
+                continue
+            for line in lines:
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    row = orjson.loads(line)
+                    if isinstance(row, dict) and _is_rating(row):
+                        found.append(row)
+        return found
+
+    def rated(self) -> str:
+        """Return what changes with every rating, without reading any."""
+        return repr([(i.base_name, i.size, i.mtime_ns) for i in self._rated()])
+
+    def _rated(self) -> list[pafs.FileInfo]:
+        """Return the raters' files, in the order of their names."""
+        selector = pafs.FileSelector(f"{self.path}/{RATINGS}", allow_not_found=True)
+        try:
+            found = self.fs.get_file_info(selector)
+        except READING as e:
+            _log.warning("%s: passed over: %s", selector.base_dir, first_line(e))
+            return []
+        files = (i for i in found if i.type == pafs.FileType.File)
+        return sorted((i for i in files if i.base_name.endswith(".jsonl")),
+                      key=lambda i: i.base_name)  # fmt: skip
+
+    def _with_ratings(self, whole: pa.Table, trial: str | None) -> pa.Table:
+        """Return the verdicts with what raters said, in place of what the table has of them."""
+        last = {(row["item"], row["judge"]): row for row in self.ratings()}
+        if not last:
+            return whole
+        judges = pc.starts_with(whole["judge"], HUMAN).to_pylist()
+        if any(judges):
+            items, names = whole["item"].to_pylist(), whole["judge"].to_pylist()
+            old = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
+            whole = whole.filter(pa.array([not o for o in old]))
+        rows = [r for r in last.values()
+                if not r.get("retracted") and (trial is None or r["trial"] == trial)]  # fmt: skip
+        fresh = pa.Table.from_pylist(rows, schema=SCHEMAS["verdicts"]).select(whole.schema.names)
+        return pa.concat_tables([whole, fresh])
 
     def branches(self, trial: str) -> list[Json]:
         """Return the rows of a trial and its branches, the trial's own first."""
@@ -607,6 +662,20 @@ class Shards:
                         self._rows[name] = rows[name] + late
                 raise
             self._count += 1
+
+
+def _is_rating(row: Json) -> bool:
+    """Whether a line is a rater's: a verdict with all its columns, or one taken back."""
+    named = isinstance(row.get("item"), str) and isinstance(row.get("judge"), str)
+    if not named or not row["judge"].startswith(HUMAN):
+        return False
+    if row.get("retracted"):
+        return True
+    try:
+        pa.Table.from_pylist([row], schema=SCHEMAS["verdicts"])
+    except READING:
+        return False
+    return set(row) == set(SCHEMAS["verdicts"].names)
 
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:

@@ -44,9 +44,9 @@ STAIR = [
     "journal lock calibration",
     "store",
     "graphing shown",
-    "host drift replay mend played judging reading",
+    "host drift replay mend played judging reading rating",
     "pool score",
-    "drive",
+    "drive chorus",
     "launch",
     "rehearsal",
     "doctor viewer",
@@ -69,8 +69,8 @@ READERS = {
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
-    "graphing plan unit curves judged analysis ledger shown reading report relive branch folio "
-    "budget",
+    "graphing plan unit curves judged analysis ledger shown reading rating report relive branch "
+    "folio budget",
 }
 
 # Nobody imports these, though they may import almost anything.
@@ -91,7 +91,7 @@ DOORS = {
     "pyarrow": "store tables mend shown reading graph graphing",
     "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan study",
-    "ray": "host limiter pool drive doctor",
+    "ray": "host limiter pool drive doctor chorus",
     "rich": "cli terminal",
     "scipy": "stats judged graph",
     "statsmodels": "stats",

@@ -19,6 +19,7 @@ ROOMS = {
     "multiverse": "Multiverse",
     "graph": "Graph",
     "compare": "Compare",
+    "rate": "Rate",
     "stagedoor": "Stage door",
 }
 """The rooms by the name that the address has for them, which is their file's, and their titles."""
@@ -31,6 +32,7 @@ NAMES = {
     "multiverse": (*SHARED, "turn", "left", "right", "open", "colour"),
     "graph": (*SHARED, "condition", "against", "kind", "sure", "from", "to", "edge"),
     "compare": ("run", "contrast", "condition", "of", "turn", "sheet", "block"),
+    "rate": ("run", "measure"),
     "stagedoor": ("run", "scene"),
 }
 """What the address of each room holds; a name that is not there is empty."""

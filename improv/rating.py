@@ -1,0 +1,193 @@
+"""People as judges: what a rater is asked, and the ratings that they give, line by line.
+
+A rater is a judge by the name "human:NAME": asked what a model is asked, in its words, with planted
+lines among those that were played, blind to all conditions. Each has a file of their own in the
+run's folder, to which only lines are added, each on the disk before the next question: two raters
+never write to one file, and none to what models have said. Whoever reads the table of verdicts
+reads the ratings with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from improv.calibration import planted_lines
+from improv.errors import RunError
+from improv.measure import attribution, persona, secret, state
+from improv.measure.judge import Item, read
+from improv.measure.planted import calibration_items
+from improv.measure.wording import ANSWER, GLOSSES
+from improv.record import MAIN, Json, Transcript, seed_of
+from improv.scene import Scene
+from improv.scrub import visible
+from improv.store import HUMAN, RATINGS, RunFolder
+from improv.study import Study
+
+MEASURES = ("state", "p2l", "l2l", "attribution", "secret")
+"""What a person can be asked: all that a judge can."""
+CALIBRATED = ("state", "p2l")
+TRIALS = 12
+"""Scenes of each condition from which lines are drawn."""
+LINES = 12
+"""Lines of each condition that a rater is asked about."""
+PLANTS = 10
+"""Planted lines of each truth in each condition: fewer could not show that anybody can judge."""
+NAME = 40
+CANNOT_TELL = "unreadable"
+"""The option of a judge that a person means who cannot tell."""
+
+Place = tuple[Transcript, Scene, str, str]
+"""A scene that was played: its turns, what it was, its file's name, its condition."""
+
+
+def judge_name(name: str) -> str:
+    """Return the judge that a person is. Raises RunError for what is no name."""
+    told = " ".join(visible(name).split())
+    if not told or len(told) > NAME or not re.fullmatch(r"[\w .'’-]+", told):
+        raise RunError(f"a name has 1 to {NAME} letters, digits, spaces, dots or dashes")
+    return HUMAN + told
+
+
+def measures(study: Study) -> list[str]:
+    """Return what a person can be asked about a study's scenes."""
+    scenes = [scene for _, _, scene in study.cells]
+    there = {
+        "state": any(c.traits for s in scenes for c in s.cast),
+        "p2l": bool(scenes),
+        "l2l": bool(scenes),
+        "attribution": any(len(s.cast) > 1 for s in scenes),
+        "secret": any(c.secret for s in scenes for c in s.cast),
+    }
+    return [m for m in MEASURES if there[m]]
+
+
+def sheet(folder: RunFolder, study: Study, measure: str) -> list[Item]:
+    """Return what every rater of a run is asked on a measure: the same lines of each condition,
+    drawn by hash, and plants. Raises RunError."""
+    lines = planted_lines()
+    found: list[Item] = []
+    for places in _places(folder, study).values():
+        asked = [i for t, scene, _, _ in places for i in _items(measure, t, scene)]
+        asked.sort(key=lambda i: seed_of("rated", i.id))
+        found += asked[:LINES]
+        if measure in CALIBRATED:
+            grounds = [(t, scene, lines(slug, scene)) for t, scene, slug, _ in places]
+            found += calibration_items(grounds, [measure], PLANTS)
+    return found
+
+
+def in_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -> list[Item]:
+    """Return the items in a rater's own order: whoever stops early has rated as much of each
+    condition (`conditions` has each trial's), and as many plants among as many lines."""
+    groups: dict[tuple[str, float | None], list[Item]] = {}
+    for item in sorted(items, key=lambda i: seed_of("order", judge, i.id)):
+        groups.setdefault((conditions.get(item.trial, ""), item.truth), []).append(item)
+    placed = [
+        ((k + seed_of("place", judge, item.id) / 2**31) / len(group), item.id, item)
+        for group in groups.values()
+        for k, item in enumerate(group)
+    ]
+    return [item for _, _, item in sorted(placed, key=lambda p: p[:2])]
+
+
+def asked(item: Item) -> tuple[str, list[tuple[str, str]]]:
+    """Return an item's question without its options, and these in their order, each with what it
+    means; not the one that says that nothing can be told."""
+    told = [f"- {o}" + (f": {GLOSSES[o]}" if o in GLOSSES else "") for o in item.options]
+    text = item.text.removesuffix(ANSWER).rstrip()
+    text = text.removesuffix("\n".join(told)).rstrip()
+    options = [(o, GLOSSES.get(o, "")) for o in item.options if o != CANNOT_TELL]
+    return text, options
+
+
+def keep(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float) -> None:
+    """Keep what a rater said of an item, "" for what cannot be told, in place of what they may
+    have said before. Raises OSError, and RunError where the folder is not on this machine."""
+    answer = answer or (CANNOT_TELL if CANNOT_TELL in item.options else "")
+    verdict = read(item, orjson.dumps({"answer": answer}).decode())
+    now = time.time()
+    row = {
+        "trial": item.trial, "branch": item.branch, "turn": item.turn,
+        "character": item.character, "measure": item.measure, "version": item.version,
+        "judge": judge, "endpoint": "", "item": item.id, "prompt": item.text,
+        "options": list(item.options), "reply": verdict.reply, "answer": verdict.answer,
+        "value": verdict.value, "truth": item.truth, "evidence": item.evidence, "error": "",
+        "prompt_tokens": None, "completion_tokens": None, "cost": None,
+        "started": now - seconds, "latency": seconds,
+    }  # fmt: skip
+    _append(folder, judge, row)
+
+
+def retract(folder: RunFolder, item: str, judge: str) -> None:
+    """Take back what a rater said of an item. Raises as `keep`."""
+    _append(folder, judge, {"item": item, "judge": judge, "retracted": True})
+
+
+def rated(folder: RunFolder, judge: str) -> dict[str, Json]:
+    """Return item → what a rater said of it, the last rating last."""
+    found: dict[str, Json] = {}
+    for row in folder.ratings():
+        if row["judge"] == judge:
+            found.pop(row["item"], None)
+            if not row.get("retracted"):
+                found[row["item"]] = row
+    return found
+
+
+def _append(folder: RunFolder, judge: str, row: Json) -> None:
+    home = folder.local / RATINGS
+    home.mkdir(mode=0o700, exist_ok=True)
+    if home.is_symlink():
+        raise RunError(f"{home}: a link; a run has none")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    file = os.open(home / file_name(judge), flags, 0o600)
+    try:
+        size = os.fstat(file).st_size
+        # A torn line must not be gone on with. Another window of the same rater's may look torn
+        # while it writes: then there is an empty line, which is nothing.
+        torn = b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
+        data = memoryview(torn + orjson.dumps(row) + b"\n")
+        while data:
+            data = data[os.write(file, data) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def file_name(judge: str) -> str:
+    """Return the name of a rater's file: told apart whatever a file system makes of letters."""
+    plain = re.sub(r"[^a-z0-9]+", "-", judge.removeprefix(HUMAN).lower()).strip("-")
+    return f"{plain[:24]}-{seed_of('rater', judge):08x}.jsonl"
+
+
+def _items(measure: str, transcript: Transcript, scene: Scene) -> Iterable[Item]:
+    makers = {
+        "state": state.items, "p2l": persona.items, "l2l": persona.pairs,
+        "attribution": attribution.items, "secret": secret.items,
+    }  # fmt: skip
+    return makers[measure](transcript, scene)
+
+
+def _places(folder: RunFolder, study: Study) -> dict[str, list[Place]]:
+    """Return some finished scenes of each condition, drawn by hash."""
+    scenes = {(slug, condition.name): scene for slug, condition, scene in study.cells}
+    columns = ["trial", "branch", "scene", "condition", "status"]
+    table = folder.table("trials", columns=columns)
+    rows: dict[str, list[tuple[int, str, str]]] = {}
+    for trial, branch, slug, condition, status in zip(
+        *(table[c].to_pylist() for c in columns), strict=True
+    ):
+        if branch == MAIN and status == "done" and (slug, condition) in scenes:
+            rows.setdefault(condition, []).append((seed_of("scene", trial), trial, slug))
+    return {
+        condition: [
+            (folder.transcript(trial), scenes[slug, condition], slug, condition)
+            for _, trial, slug in sorted(found)[:TRIALS]
+        ]
+        for condition, found in sorted(rows.items())
+    }
