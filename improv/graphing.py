@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -24,7 +24,7 @@ from improv.graph.made import Made, drawn, telling
 from improv.graph.network import Graph, network
 from improv.graph.null import beside
 from improv.graph.picture import as_png
-from improv.graph.talk import COLUMNS, PLACES, Cast, Talk, talk
+from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Cast, Talk, completed, talk
 from improv.record import MAIN
 from improv.store import RunFolder
 from improv.tables import SCHEMAS, turn_row
@@ -68,16 +68,16 @@ class Graphed:
 
 def graphed(folder: RunFolder, asked: Asked) -> Graphed:
     """Read a run and make the graphs that are asked for. Raises RunError."""
-    _check(asked)
+    check(asked)
     if asked.of != "talk":
         return Graphed(folder.id, [Made("", _other(folder, asked), {})])
     row = folder.trial(asked.trial) if asked.trial else None
     spoken = read_talk(folder, row["trial"], row["branch"]) if row else read_talk(folder)
     if not spoken.scenes:
-        raise RunError(f"{folder.id}: no scene of it is finished yet")
+        raise nothing_yet(folder)
     title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
     if asked.scene:
-        spoken, title = _scene(spoken, asked.scene), f"{folder.id} · {asked.scene}"
+        spoken, title = _scene(spoken, asked.scene), titled(folder, asked)
     comparison = None
     if asked.against or asked.around:
         comparison = _compared(folder, spoken, asked)
@@ -88,25 +88,29 @@ def graphed(folder: RunFolder, asked: Asked) -> Graphed:
 
 def graphs(spoken: Talk, asked: Asked = Asked(), order: Sequence[str] = ()) -> list[Made]:
     """Return the graphs of a talk: one, or one for each condition, scene or window asked for."""
-    made = []
-    for name, part, row in _parts(spoken, asked, order):
-        spans = [(asked.first, asked.last)]
-        if asked.window:
-            last = part.last if asked.last is None else asked.last
-            spans = list(_spans(asked, last))
-        for first, last_turn in spans:
-            said = f"turns {first}–{last_turn}" if asked.window else ""
-            full = " · ".join(text for text in (name, said) if text)
-            figures = {}
-            if asked.null and not asked.each:
-                sure = part if asked.guesses else part.sure()
-                figures = beside(sure, seed=0, first=first, last=last_turn)
-            graph = network(
-                part, name=full, kinds=asked.kinds or KINDS, first=first, last=last_turn,
-                guesses=asked.guesses, each=asked.each,
-            )  # fmt: skip
-            made.append(Made(full, graph, figures, row))
-    return made
+    parts = _parts(spoken, asked, order)
+    return [made for name, part in parts for made in _graphs_of(name, part, asked)]
+
+
+def _graphs_of(name: str, part: Talk, asked: Asked) -> Iterator[Made]:
+    """Yield the graph of a part, or one for each window."""
+    row = name if asked.window else ""
+    spans = [(asked.first, asked.last)]
+    if asked.window:
+        last = part.last if asked.last is None else asked.last
+        spans = list(_spans(asked, last))
+    for first, last_turn in spans:
+        said = f"turns {first}–{last_turn}" if asked.window else ""
+        full = " · ".join(text for text in (name, said) if text)
+        figures = {}
+        if asked.null and not asked.each:
+            sure = part if asked.guesses else part.sure()
+            figures = beside(sure, seed=0, first=first, last=last_turn)
+        graph = network(
+            part, name=full, kinds=asked.kinds or KINDS, first=first, last=last_turn,
+            guesses=asked.guesses, each=asked.each,
+        )  # fmt: skip
+        yield Made(full, graph, figures, row)
 
 
 def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
@@ -139,6 +143,59 @@ def by_condition(folder: RunFolder) -> list[Made]:
     return graphs(read_talk(folder), Asked(by="condition"), _order(folder))
 
 
+# --- condition by condition
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A run in parts that can be read and measured apart: each condition with what it is called
+    beside the others, and the casts of the whole, so that every part knows the same people."""
+
+    conditions: tuple[tuple[str, str], ...]
+    casts: Mapping[str, Cast]
+
+
+def splits(asked: Asked) -> bool:
+    """Whether what is asked for falls into conditions that need not know of each other."""
+    whole = (asked.trial, asked.condition, asked.against, asked.around)
+    return asked.of == "talk" and asked.by == "condition" and not any(whole)
+
+
+def split(folder: RunFolder) -> Split:
+    """Find the conditions of a run, without reading what was said. Raises RunError."""
+    trials = _trials(folder)
+    if not len(trials):
+        raise nothing_yet(folder)
+    turns = folder.coded("turns", SPOKEN, SPOKEN)
+    names = trials["condition"].unique().to_pylist()
+    return Split(tuple(_called(names, _order(folder))), completed(turns, trials, casts(folder)))
+
+
+def part(folder: RunFolder, asked: Asked, condition: str, called: str, given: Split) -> list[Made]:
+    """Return the graphs of one condition, as `graphed` makes them of the whole: its turns are read
+    in pieces, and those of others never held. Raises RunError."""
+    trials = _trials(folder)
+    own = trials.filter(pc.equal(trials["condition"], condition))["trial"].unique()
+    pieces = [
+        piece.filter(pc.is_in(piece["trial"], value_set=own))
+        for piece in folder.batches("turns", COLUMNS)
+    ]
+    turns = pa.concat_tables(pieces) if pieces else SCHEMAS["turns"].empty_table().select(COLUMNS)
+    # All trials, so that codes are those of the whole.
+    spoken = talk(turns, trials, given.casts).of(condition=condition)
+    spoken = _scene(spoken, asked.scene) if asked.scene else spoken
+    return list(_graphs_of(called, spoken, asked)) if spoken.scenes else []
+
+
+def titled(folder: RunFolder, asked: Asked) -> str:
+    """Return what stands over the graphs of a run."""
+    return f"{folder.id} · {asked.scene}" if asked.scene else folder.id
+
+
+def nothing_yet(folder: RunFolder) -> RunError:
+    return RunError(f"{folder.id}: no scene of it is finished yet")
+
+
 # --- reading
 
 
@@ -147,8 +204,7 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
 
     A branch is read with what it shares with its parents. Raises RunError.
     """
-    trials = folder.table("trials", columns=[*PLACES, "index"], trial=trial or None)
-    trials = trials.filter(pc.equal(trials["branch"], branch)).sort_by("index")
+    trials = _trials(folder, trial, branch)
     if branch == MAIN:
         turns = folder.table("turns", columns=COLUMNS, trial=trial or None)
     else:
@@ -161,6 +217,11 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
     # The words of a million lines are not needed any more.
     pa.default_memory_pool().release_unused()
     return found
+
+
+def _trials(folder: RunFolder, trial: str = "", branch: str = MAIN) -> pa.Table:
+    found = folder.table("trials", columns=[*PLACES, "index"], trial=trial or None)
+    return found.filter(pc.equal(found["branch"], branch)).sort_by("index")
 
 
 def casts(folder: RunFolder) -> dict[str, Cast]:
@@ -204,7 +265,8 @@ def marks(folder: RunFolder, around: str) -> dict[str, int]:
 # --- what is asked for
 
 
-def _check(asked: Asked) -> None:
+def check(asked: Asked) -> None:
+    """Raise RunError where no graphs are of what is asked for."""
     for value, known, what in (
         (asked.of, OF, "graphs are of"),
         (asked.by, ("", *BY), "graphs are by"),
@@ -242,23 +304,27 @@ def _scene(spoken: Talk, slug: str) -> Talk:
     return spoken.only(spoken.slug == spoken.slugs.index(slug))
 
 
-def _parts(spoken: Talk, asked: Asked, order: Sequence[str]) -> Iterator[tuple[str, Talk, str]]:
-    """Yield each part that has a graph of its own: its name, its talk, its row in a picture."""
+def _parts(spoken: Talk, asked: Asked, order: Sequence[str]) -> Iterator[tuple[str, Talk]]:
+    """Yield each part that has a graph of its own: its name, and its talk."""
     if asked.by == "condition":
-        names = [c for c in order if c in spoken.conditions]
-        names += [c for c in spoken.conditions if c not in names]
-        short = telling(names)
-        for name, said in zip(names, short, strict=True):
-            part = spoken.of(condition=name)
-            if part.scenes:
-                yield said, part, said if asked.window else ""
+        for name, called in _called(spoken.conditions, order):
+            one = spoken.of(condition=name)
+            if one.scenes:
+                yield called, one
     elif asked.by == "scene":
         for code, slug in enumerate(spoken.slugs):
-            part = spoken.only(spoken.slug == code)
-            if part.scenes:
-                yield slug, part, slug if asked.window else ""
+            one = spoken.only(spoken.slug == code)
+            if one.scenes:
+                yield slug, one
     else:
-        yield "", spoken, ""
+        yield "", spoken
+
+
+def _called(conditions: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
+    """Return conditions in the order of the study, each with what it is called beside the rest."""
+    names = [c for c in order if c in conditions]
+    names += [c for c in conditions if c not in names]
+    return list(zip(names, telling(names), strict=True))
 
 
 def _spans(asked: Asked, last: int) -> Iterator[tuple[int, int | None]]:

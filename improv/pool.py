@@ -246,9 +246,8 @@ def start_ray(address: str) -> bool:
             include_dashboard=False if address == "local" else None,
             configure_logging=False,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as e:
-        first = str(e).strip().splitlines()[0]
+    except Exception as e:  # a node that comes up too late is a bare one
         raise MachineError(
-            f"Ray did not start ({address}): {first}; --ray off plays without it"
+            f"Ray did not start ({address}): {first_line(e)}; --ray off plays without it"
         ) from None
     return True

@@ -20,10 +20,12 @@ STAIR = [
     "playing",
     "authoring",
     "source scene scrub",
-    "line hearing edit plan predicate folio",
+    "naming",
+    "line hearing edit plan predicate folio cards screenplay",
     "study",
     "trial",
-    "branch tables budget",
+    "branch tables budget adaptation",
+    "importing",
     "session",
     "prompt puppet_judge puppet_choice puppet_fill",
     "puppet local limiter",
@@ -43,7 +45,8 @@ STAIR = [
     "report",
     "journal lock calibration",
     "store",
-    "graphing shown",
+    "graphing shown findings",
+    "doors",
     "host drift replay mend played judging reading rating",
     "pool score",
     "drive chorus",
@@ -51,7 +54,7 @@ STAIR = [
     "rehearsal",
     "doctor viewer",
     "terminal",
-    "terminal_graph",
+    "terminal_graph terminal_export",
     "cli",
     "ui",
 ]
@@ -69,7 +72,7 @@ READERS = {
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
-    "graphing plan unit curves judged analysis ledger shown reading rating report relive branch "
+    "graphing plan unit curves judged analysis ledger shown findings reading rating report relive branch "
     "folio budget",
 }
 
@@ -83,12 +86,13 @@ DOORS = {
     "mesa": "stage character author order",
     "networkx": "graph",
     "numpy": "measure stats unit curves judged shown rehearsal graph ui",
+    "inspect_ai": "doors",
     "openai": "model wire",
     "orjson": "*",
     "pandas": "stats unit curves rehearsal ui",
     "altair": "ui",
     "krippendorff": "stats",
-    "pyarrow": "store tables mend shown reading graph graphing",
+    "pyarrow": "store tables mend shown reading graph graphing doors",
     "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan study",
     "ray": "host limiter pool drive doctor chorus",

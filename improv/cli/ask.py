@@ -157,6 +157,14 @@ def graph_command(
     null: Annotated[
         bool, typer.Option("--null/--no-null", help="Measure, beside a null model.")
     ] = True,
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray",
+            help='With --by condition: "off", or conditions at once by the Ray at "local" or '
+            "the address of a cluster.",
+        ),
+    ] = "off",
     runs: Runs = "runs",
 ) -> None:
     """Make graphs of who speaks to whom, measure them, and write them to files.
@@ -165,8 +173,8 @@ def graph_command(
     order. Conditions are compared within blocks.
     """
     with telling():
-        from improv import terminal_graph
-        from improv.graphing import Asked, files, graphed
+        from improv import chorus, terminal_graph
+        from improv.graphing import Asked, files
         from improv.store import open_run
 
         run, _, trial = what.partition("/")
@@ -175,7 +183,7 @@ def graph_command(
             trial, of, by, wanted, first, last, window, guesses, each, condition, against, around,
             null, scene,
         )  # fmt: skip
-        found = graphed(open_run(runs, run), asked)
+        found = chorus.graphed(open_run(runs, run), asked, ray)
         terminal_graph.graphed(found)
         for name in output or []:
             for file, data in files(found, name, wanted):

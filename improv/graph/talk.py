@@ -37,6 +37,8 @@ COLUMNS = [
     "trial", "branch", "turn", "seq", "kind", "speaker", "text", "addressed", "by", "acts",
 ]  # fmt: skip
 """What is read of a run's turns."""
+SPOKEN = ["trial", "branch", "kind", "speaker"]
+"""What tells who speaks in them."""
 PLACES = ["trial", "branch", "scene", "condition", "block"]
 """What is read of its trials."""
 
@@ -215,6 +217,25 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
     )  # fmt: skip
 
 
+def completed(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> dict[str, Cast]:
+    """Return the casts with whoever speaks without standing in one: by them, a part of the turns
+    has the people that the whole has. `turns` needs only SPOKEN, and `trials` PLACES."""
+    slug_of = dict(zip(_joined(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
+    lines = turns.filter(pc.is_in(turns["kind"].cast(pa.string()), value_set=pa.array(_LINES)))
+    texts = [lines[name].cast(pa.string()) for name in ("trial", "branch", "speaker")]
+    keys = ["trial", "branch", "speaker"]
+    pairs = pa.table(texts, names=keys).group_by(keys).aggregate([])
+    found = {slug: list(cast) for slug, cast in casts.items()}
+    speaks: dict[str, set[str]] = {}
+    for scene, who in zip(_joined(pairs).to_pylist(), pairs["speaker"].to_pylist(), strict=True):
+        if scene in slug_of and who:
+            speaks.setdefault(slug_of[scene], set()).add(who)
+    for slug, names in speaks.items():
+        cast = found.setdefault(slug, [])
+        cast += [(who, ()) for who in sorted(names - {name for name, _ in cast})]
+    return dict(found)
+
+
 # --- columns
 
 
@@ -270,7 +291,7 @@ class _Names:
         people, first = [Person("", "author")], [1]
         for i, name in enumerate(slugs):
             cast = [who for who, _ in casts.get(name, ())]
-            others = [who for who in speaks.get(i, ()) if who and who not in cast]
+            others = sorted(who for who in speaks.get(i, ()) if who and who not in cast)
             people += [Person(name, who) for who in [*cast, *others]]
             first.append(len(people))
         self.people = tuple(people)
