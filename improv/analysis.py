@@ -21,6 +21,7 @@ from improv.curves import (
     chains_of,
     drifts,
     grid,
+    grids,
     linear,
     slopes,
     spells,
@@ -38,6 +39,7 @@ from improv.plan import (
     Plan,
     Unmoved,
     Where,
+    fits,
 )
 from improv.record import seed_of
 from improv.stats import phrasing, survival
@@ -58,6 +60,7 @@ from improv.unit import (
     among,
     by_cell,
     cell_name,
+    cell_names,
     chosen,
     named,
     units,
@@ -124,6 +127,8 @@ class Analysis:
     drift: tuple[Curve, ...] = ()
     slopes: tuple[tuple[str, Estimate], ...] = ()
     stopped: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
+    """The cells that the planned contrasts compare, in their order."""
     corrected: Mapping[str, Estimate] = field(default_factory=dict)
     """Condition → its rate, with a judge's errors taken out."""
     judge: str = ""
@@ -177,6 +182,7 @@ def decided(
         findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
         checks=tuple(_checks(plan, outcome, found, given, seed, judges)) if plan else (),
         stopped=(*unfit, *_stopped(arms, limit)),
+        compared=tuple(_compared(plan, found)) if plan else (),
         corrected=_corrected(found, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",
     )
@@ -190,14 +196,14 @@ def pictured(
     if outcome is None:
         return found
     judge, _ = _judge(outcome, given, judges)
-    every = units(outcome, given)
+    turns = grids(outcome, given, units(outcome, given))
     return replace(
         found,
         exploratory=tuple(_explored(plan, outcome, given, seed, judges)),
         chains=tuple(chains_of(outcome, given, seed)),
         survival=tuple(survivals(outcome, given)),
-        drift=tuple(drifts(outcome, given, every, seed)),
-        slopes=tuple(slopes(outcome, given)),
+        drift=tuple(drifts(turns, seed)),
+        slopes=tuple(slopes(outcome, turns)),
         absorptions=tuple(_absorptions(outcome, given, judge)) if judge is not None else (),
     )
 
@@ -345,6 +351,14 @@ def compare(
         values = by_cell(found)
         return corrected_contrast(values, weighed, confusions, name=name, seed=seed)
     return contrast(by_cell(found), weighed, name=name, seed=seed, planned=True)
+
+
+def _compared(plan: Plan, found: Frame) -> dict[str, None]:
+    """Return the names of the cells that a plan's contrasts mean."""
+    known = cell_names(found)
+    sides = (side for c in plan.contrasts for side in (c.plus, c.minus))
+    wheres = [where for side in sides for where in side]
+    return {name: None for where in wheres for name, lv in known.items() if fits(where, lv)}
 
 
 def _unknown(name: str, why: str) -> Contrast:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,22 +86,41 @@ def survivals(outcome: Outcome, given: Tables) -> Iterator[Curve]:
 
 def grid(outcome: Outcome, given: Tables, part: Frame) -> Grid:
     """Return the mean score of each block at each turn, of the units in `part`."""
+    (found,) = _grids(outcome, given, part, np.zeros(len(part), dtype=np.int64), 1)
+    return found
+
+
+def grids(outcome: Outcome, given: Tables, found: Frame) -> dict[str, Grid]:
+    """Return `grid` of the units of each cell, in the order of the table: of a million lines all
+    cells are counted at once."""
+    own = cells_of(found)
+    names = list(dict.fromkeys(own))
+    places = {name: i for i, name in enumerate(names)}
+    cell = np.array([places[name] for name in own], dtype=np.int64)
+    return dict(zip(names, _grids(outcome, given, found, cell, len(names)), strict=True))
+
+
+def _grids(
+    outcome: Outcome, given: Tables, part: Frame, cell: Places, cells: int
+) -> Iterator[Grid]:
+    """Yield the grid of each of so many cells, the units' own by their numbers."""
     at, turns, scores = _of_lines(outcome, given)
-    own = np.full(len(given.trials), -1, dtype=np.int64)
     blocks, names = pd.factorize(part["block"], sort=True)
-    own[part["at"].to_numpy()] = blocks
-    block = own[at]
-    there = block >= 0
-    rows, turn, values = block[there], turns[there], scores[there]
+    place = np.full(len(given.trials), -1, dtype=np.int64)
+    place[part["at"].to_numpy()] = cell * len(names) + blocks
+    own = place[at]
+    there = own >= 0
+    rows, turn, values = own[there], turns[there], scores[there]
     last = int(turn.max(initial=0))
-    shape = (len(names), last + 1)
-    cell = rows * (last + 1) + turn
-    counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-    sums = np.bincount(cell, values, minlength=shape[0] * shape[1]).reshape(shape)
-    known, seen = counts.any(axis=1), counts.any(axis=0)
-    with np.errstate(invalid="ignore"):
-        found = (sums / counts)[np.ix_(known, seen)]
-    return Grid([str(n) for n in names[known]], np.flatnonzero(seen), found)
+    shape = (cells, len(names), last + 1)
+    bins, size = rows * (last + 1) + turn, cells * len(names) * (last + 1)
+    counts = np.bincount(bins, minlength=size).reshape(shape)
+    sums = np.bincount(bins, values, minlength=size).reshape(shape)
+    for count, total in zip(counts, sums, strict=True):
+        known, seen = count.any(axis=1), count.any(axis=0)
+        with np.errstate(invalid="ignore"):
+            means = (total / count)[np.ix_(known, seen)]
+        yield Grid(names[known].tolist(), np.flatnonzero(seen), means)
 
 
 def _of_lines(outcome: Outcome, given: Tables) -> tuple[Places, Places, Floats]:
@@ -125,25 +144,24 @@ def by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int,
     }
 
 
-def drifts(outcome: Outcome, given: Tables, found: Frame, seed: int) -> Iterator[Curve]:
-    for name, part in cells(found):
-        turns = grid(outcome, given, part)
-        known = turns.values[np.isfinite(turns.values)]
+def drifts(turns: Mapping[str, Grid], seed: int) -> Iterator[Curve]:
+    """Yield the mean score over turns of each cell with its band, none where they are no shares."""
+    for name, found in turns.items():
+        known = found.values[np.isfinite(found.values)]
         if ((known < 0) | (known > 1)).any():
             return  # log-likelihoods, say: a curve is of shares
-        points = drift.curve(turns, seed=seed_of("curve", seed, name))
+        points = drift.curve(found, seed=seed_of("curve", seed, name))
         means = [(float(p.turn), p.mean.value, p.mean.low, p.mean.high) for p in points]
         if len(means) > 1:
             yield Curve(name, tuple(means))
 
 
-def slopes(outcome: Outcome, given: Tables) -> Iterator[tuple[str, Estimate]]:
+def slopes(outcome: Outcome, turns: Mapping[str, Grid]) -> Iterator[tuple[str, Estimate]]:
     if outcome.of in ("collision", "mean"):
         return  # no share of lines at the pole
-    for name, part in cells(units(outcome, given)):
-        turns = grid(outcome, given, part)
-        if len(turns.blocks):
-            yield name, drift.slope(turns)
+    for name, found in turns.items():
+        if len(found.blocks):
+            yield name, drift.slope(found)
 
 
 def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]:

@@ -43,7 +43,8 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
     return tables(
         _with_levels(folder.table("trials", columns=TRIALS)),
-        folder.coded("scores", SCORES, TEXTS).to_pandas(),
+        # Columns of one kind are not gathered into one array: that is a copy of everything.
+        folder.coded("scores", SCORES, TEXTS).to_pandas(split_blocks=True),
         turns.to_pandas(),
         [c.name for c in study.conditions],
     )

@@ -11,6 +11,7 @@
       verdicts.parquet      what judges said, from journal/verdicts.jsonl once a scoring is over
       ratings/<rater>.jsonl what people said who judge: verdicts too, of judges "human:NAME"
       exposure.json         what the ledger found in a large run, for whoever looks again
+      findings.json         what its analysis found, likewise
       aside/                what was found torn or foreign
 
 While a run plays, its hosts write shards; when it ends they are compacted into the tables,

@@ -86,14 +86,16 @@ class Tables:
             known = {key: i for i, key in enumerate(rows)}
             trials, of_trial = _coded(self.scores["trial"])
             branches, of_branch = _coded(self.scores["branch"])
-            # Scores of one trial and branch stand together, if not all of them.
-            new = (np.diff(trials, prepend=-1) != 0) | (np.diff(branches, prepend=-1) != 0)
-            first = np.flatnonzero(new)
-            each = zip(trials[first].tolist(), branches[first].tolist(), strict=True)
-            own = [known.get((of_trial[t], of_branch[b]), -1) for t, b in each]
-            main = np.array([known.get((t, MAIN), -1) for t in of_trial], dtype=np.int64)
-            many = np.diff(first, append=len(trials))
-            self._kept["places"] = np.repeat(np.array(own, dtype=np.int64), many), main[trials]
+            main = np.array([known.get((t, MAIN), -1) for t in of_trial], dtype=np.int64)[trials]
+            own = main.copy()
+            # Of branches there are few, and those of one stand together, if not all of them.
+            grown = np.flatnonzero(branches != (of_branch.index(MAIN) if MAIN in of_branch else -1))
+            pairs = trials[grown] * len(of_branch) + branches[grown]
+            keys, first = np.unique(pairs, return_inverse=True)
+            each = (divmod(key, len(of_branch)) for key in keys.tolist())
+            places = [known.get((of_trial[t], of_branch[b]), -1) for t, b in each]
+            own[grown] = np.array(places, dtype=np.int64)[first]
+            self._kept["places"] = own, main
         found: tuple[Places, Places] = self._kept["places"]
         return found
 
@@ -255,16 +257,17 @@ def in_order(given: Tables, measure: str) -> Frame:
     scores = given.scored(measure)
     trials = given.trials
     counts = ((trials["branch"] == MAIN) & (trials["status"] == "done")).to_numpy()
-    at = scores["at"].to_numpy()
-    scores = scores[(at >= 0) & counts[at] & scores["turn"].notna().to_numpy()]
-    turn = scores["turn"].to_numpy(dtype=np.int64)
-    whose = scores["at"].to_numpy()
+    at, turns = scores["at"].to_numpy(), scores["turn"].to_numpy(dtype=float)
+    rows = np.flatnonzero((at >= 0) & counts[at] & ~np.isnan(turns))
+    turn, whose = turns[rows].astype(np.int64), at[rows].astype(np.int64)
     for name in ("character", "measure"):
         codes, names = _coded(scores[name])
-        whose = whose * len(names) + codes
+        whose = whose * len(names) + codes[rows]
     order = np.argsort(whose * (int(turn.max(initial=0)) + 1) + turn, kind="stable")
-    return scores.iloc[order].assign(
-        sequence=np.cumsum(np.diff(whose[order], prepend=whose[order[:1]]) != 0)
+    whose = whose[order]
+    # Taken once: a million rows are slow to take.
+    return scores.iloc[rows[order]].assign(
+        sequence=np.cumsum(np.diff(whose, prepend=whose[:1]) != 0)
     )
 
 

@@ -46,13 +46,14 @@ def _run(run: data.Run) -> None:
         link.put(contrast="", condition="", block="")
         return
     library.about(run, rows)
+    run = compare_data.with_ratings(run)
     with st.spinner(f"Weighing {len(rows):,} scenes"):
-        of = compare_data.weighed(run)
+        of = compare_data.decided(run)
     soon = len(rows) < compare_data.LARGE
     exposed = None if run.playing else compare_data.exposure(run, begin=soon)
     found = compare_data.material(run, of, exposed)
     checked = exposed is not None
-    compare_view.head(run, of, found, exposed)
+    compare_view.head(run, found, exposed)
     opened = bool(behind_number.asked(found))
     stage, wing = st.columns([11, 7], gap="large") if opened else (st.container(), None)
     if wing is not None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import streamlit as st
 
+from improv import findings
 from improv.analysis import Analysis, explored
 from improv.errors import ImprovError
+from improv.findings import Findings
 from improv.ledger import Exposure
 from improv.plan import Contrast as Planned
 from improv.plan import Outcome
@@ -82,15 +84,23 @@ class Pair:
 # --- the analysis
 
 
-def weighed(run: data.Run) -> Weighed:
-    """Return a run's tables and what its plan decides. Raises ImprovError."""
+def with_ratings(run: data.Run) -> data.Run:
+    """Return the run as this room knows it: a rating changes what judges are worth, if no scene."""
+    said = open_run(data.root(), run.id).rated()
+    return run if said == "[]" else replace(run, stamp=f"{run.stamp} {said}")
+
+
+def decided(run: data.Run) -> Findings:
+    """Return what the run's plan decides, and its judges; the pictures only where they are kept.
+    Raises ImprovError."""
     study = data.study(run)
-    return data.patiently(lambda: _weighed(data.root(), run.id, run.stamp, study))
+    return data.patiently(lambda: _decided(data.root(), run.id, run.stamp, study))
 
 
 def whole(run: data.Run) -> Analysis:
     """Return the analysis with its pictures, and what nobody planned. Raises ImprovError."""
-    return data.patiently(lambda: _whole(data.root(), run.id, run.stamp))
+    study = data.study(run)
+    return data.patiently(lambda: _whole(data.root(), run.id, run.stamp, study))
 
 
 def exposure(run: data.Run, *, begin: bool) -> Exposure | None:
@@ -105,25 +115,47 @@ def exposure(run: data.Run, *, begin: bool) -> Exposure | None:
         return None
 
 
-def material(run: data.Run, of: Weighed, exposed: Exposure | None) -> Material:
+def material(run: data.Run, of: Findings, exposed: Exposure | None) -> Material:
     """Return as much of a report's material as its decisions and warnings need."""
+    study = data.study(run)
     return Material(
-        run=run.id, meta=run.meta, question=of.study.question, about=of.study.about, trials=(),
+        run=run.id, meta=run.meta, question=study.question, about=study.about, trials=(),
         calls=(), limits=(), analysis=of.analysis, exposure=exposed or UNCHECKED, judges=of.judges,
     )  # fmt: skip
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _kept(root: str, run: str, stamp: str, _study: Study) -> Findings | None:
+    return findings.kept(open_run(root, run), _study)
+
+
+def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
+    if (known := _kept(root, run, stamp, study)) is not None:
+        return known
+    of, _ = _weighed(root, run, stamp, study)
+    return Findings(of.analysis, of.judges)
+
+
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _weighed(root: str, run: str, stamp: str, _study: Study | None = None) -> Weighed:
+def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[Weighed, str]:
+    """Return a run's tables and what is decided, and what that hangs on."""
+    folder = open_run(root, run)
+    before = findings.state(folder)
     try:
-        return weigh(open_run(root, run), study=_study)
+        return weigh(folder, study=_study), before
     except ValueError as e:
         raise ImprovError(f"the plan does not fit this run: {e}") from None
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _whole(root: str, run: str, stamp: str) -> Analysis:
-    return _weighed(root, run, stamp).whole()
+def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
+    if (known := _kept(root, run, stamp, _study)) is not None:
+        return known.analysis
+    of, before = _weighed(root, run, stamp, _study)
+    found = Findings(of.whole(), of.judges)
+    if len(of.given.scores) >= findings.MANY:
+        findings.keep(open_run(root, run), found, before)
+    return found.analysis
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -151,17 +183,28 @@ def _ledger(root: str, run: str, study: Study) -> Future[Exposure]:
 
 def found(run: data.Run) -> Frame:
     """Return the units that the outcome is made of."""
-    return _units(data.root(), run.id, run.stamp)[0]
+    return _both(run)[0]
 
 
 def _of(run: data.Run) -> Weighed:
-    return _weighed(data.root(), run.id, run.stamp)
+    """Return the tables too: for who looks behind a number, which what is kept cannot show."""
+    study = data.study(run)
+    return data.patiently(lambda: _weighed(data.root(), run.id, run.stamp, study)[0])
+
+
+def _outcome(run: data.Run) -> Outcome | None:
+    return decided(run).analysis.outcome
+
+
+def _both(run: data.Run) -> tuple[Frame, Frame | None]:
+    study = data.study(run)
+    return data.patiently(lambda: _units(data.root(), run.id, run.stamp, study))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _units(root: str, run: str, stamp: str) -> tuple[Frame, Frame | None]:
+def _units(root: str, run: str, stamp: str, _study: Study) -> tuple[Frame, Frame | None]:
     """Return the units of the outcome, and those of the first break where there is such a thing."""
-    of = _weighed(root, run, stamp)
+    of, _ = _weighed(root, run, stamp, _study)
     outcome, plan = of.analysis.outcome, of.analysis.plan
     assert outcome is not None
     arms = plan is not None and plan.of_arms
@@ -177,7 +220,7 @@ def _units(root: str, run: str, stamp: str) -> tuple[Frame, Frame | None]:
 
 def scenes(run: data.Run, cell: str, kind: str = "", turn: int | None = None) -> list[Found]:
     """Return the scenes of a condition, or those of a `kind`, those that matter most first."""
-    own, times = _units(data.root(), run.id, run.stamp)
+    own, times = _both(run)
     mine = own[own["cell"] == cell]
     if kind in ("line", "fall", "back"):
         return _lines(run, own, cell, kind, turn)
@@ -228,7 +271,7 @@ def _scene(own: Frame, i: int, turn: int | None, character: str = "") -> Found:
 
 def quotes(run: data.Run, listed: Sequence[Found]) -> dict[tuple[str, str, int], tuple[str, str]]:
     """Return who says what in the lines that matter: (trial, branch, turn) → (character, line)."""
-    outcome = _of(run).analysis.outcome
+    outcome = _outcome(run)
     if outcome is None:
         return {}
     family = outcome.measure
@@ -293,18 +336,6 @@ def planned(of: Weighed, name: str) -> Planned | None:
     return next((c for c in plan.contrasts if c.name == name), None) if plan is not None else None
 
 
-def compared(run: data.Run, of: Analysis) -> list[str]:
-    """Return the cells that the planned contrasts compare, in their order."""
-    own, plan = found(run), of.plan
-    if plan is None or of.outcome is None:
-        return []
-    cells: dict[str, None] = {}
-    for side in (side for c in plan.contrasts for side in (c.plus, c.minus)):
-        for where in side:
-            cells |= dict.fromkeys(map(str, among(own, where)["cell"].unique()))
-    return list(cells)
-
-
 def _unplanned(of: Weighed, outcome: Outcome, name: str) -> list[Pair]:
     for measure, means in explored(of.analysis.plan, outcome, of.given, of.judges):
         first, *others = means
@@ -343,7 +374,7 @@ def of_block(run: data.Run, block: str) -> list[Json]:
 
 def broken(run: data.Run, play: data.Play) -> dict[int, list[Json]]:
     """Return the scores of a scene's broken lines by turn, of what the outcome is made of."""
-    outcome = _of(run).analysis.outcome
+    outcome = _outcome(run)
     marks: dict[int, list[Json]] = {}
     for score in play.scores:
         named = (

@@ -23,7 +23,6 @@ from improv.analysis import Analysis
 from improv.curves import CellChain, Curve
 from improv.ledger import Exposure
 from improv.plan import Outcome
-from improv.reading import Weighed
 from improv.record import digest
 from improv.report import accounts, exhibits, referee
 from improv.report.exhibits import telling
@@ -31,7 +30,7 @@ from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, p_said, shown
 from improv.stats.contrast import Contrast
-from ui.parts import compare_chart, compare_data, data, link, usher
+from ui.parts import compare_chart, data, link, usher
 from ui.parts.compare_chart import DARK, LIGHT, Row
 from ui.parts.text import inert, label, one_line, safe
 
@@ -45,21 +44,21 @@ EXPLORED = 12
 Ways = Callable[[int], None]
 
 
-def head(run: data.Run, of: Weighed, found: Material, exposed: Exposure | None) -> None:
+def head(run: data.Run, found: Material, exposed: Exposure | None) -> None:
     """Draw the room's heading: the study, its question, what is compared, the report to keep."""
-    mains = of.given.trials[of.given.trials["branch"] == "main"]
-    done = int((mains["status"] == "done").sum())
+    rows = data.trials(run)
+    done = len(rows.places(status="done"))
     facts = [
-        ("Conditions", f"{mains['condition'].nunique():,}"),
-        ("Blocks", f"{mains['block'].nunique():,}"),
-        ("Scenes", f"{done:,}" + (f", {len(mains) - done:,} failed" if done < len(mains) else "")),
+        ("Conditions", f"{len(rows.distinct('condition')):,}"),
+        ("Blocks", f"{len(rows.distinct('block')):,}"),
+        ("Scenes", f"{done:,}" + (f", {len(rows) - done:,} failed" if done < len(rows) else "")),
     ]
-    if of.analysis.outcome is not None:
-        facts.append(("Outcome", outcome_said(of.analysis.outcome)))
+    if found.analysis.outcome is not None:
+        facts.append(("Outcome", outcome_said(found.analysis.outcome)))
     facts.append(("Exposure", _exposed(run, exposed)))
     told = "".join(f"<div><dt>{k}</dt><dd>{safe(one_line(v, 140))}</dd></div>" for k, v in facts)
     name = one_line(str(run.meta.get("study", "")) or run.id, 120)
-    asks = f'<p class="form">{safe(of.study.question)}</p>' if of.study.question else ""
+    asks = f'<p class="form">{safe(found.question)}</p>' if found.question else ""
     st.html(f'<header class="room-head"><h1>{safe(name)}</h1>{asks}</header>')
     with st.container(horizontal=True, vertical_alignment="center", key="compare-strip"):
         st.html(f'<dl class="strip">{told}</dl>')
@@ -246,7 +245,7 @@ def _picked_lines(run: data.Run, of: Analysis, names: Sequence[str]) -> list[str
     short = dict(zip(names, telling(names), strict=True))
     key = f"lines-{digest(repr((run.id, names)))}"
     if key not in st.session_state:
-        known = compare_data.compared(run, of)
+        known = of.compared
         order = [*(n for n in known if n in names), *(n for n in names if n not in known)]
         st.session_state[key] = [n for n in names if n in order[:FEW]]
     with st.container(key="compare-lines"):

@@ -132,7 +132,8 @@ def verdicts(run: Run, play: Play, turn: int | None) -> list[Json]:
     """Return what judges said of a turn, or of the whole scene, without the lines planted there."""
     trial, branch = play.row["trial"], play.row["branch"]
     whose = _owners(play.transcript).get(turn, branch) if turn is not None else branch
-    found = patiently(lambda: _verdicts(root(), run.id, run.stamp, trial))
+    stamp = f"{run.stamp} {open_run(root(), run.id).rated()}"
+    found = patiently(lambda: _verdicts(root(), run.id, stamp, trial))
     return [v for v in found if v["turn"] == turn and v["branch"] == whose]
 
 

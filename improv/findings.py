@@ -1,0 +1,102 @@
+"""Keeps beside a large run's tables what its analysis found, for whoever looks again.
+
+A million scores take seconds to weigh, and the findings are a page. They are kept for as long as
+all that they hang on stays as it is: the tables, the study with its plan, what raters said, and
+the code that weighs. Nothing is decided by them: a report reads the tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from improv.analysis import Analysis
+from improv.errors import RunError
+from improv.judged import Judged
+from improv.record import digest
+from improv.store import READING, RunFolder
+from improv.study import Study
+
+KEPT = "findings.json"
+MANY = 100_000
+"""Scores from which on findings are kept: fewer are weighed as quickly as a page is drawn."""
+LARGEST = 64 * 2**20
+"""Bytes of a file that is looked at: no findings are as many."""
+WEIGHING = ("analysis", "curves", "judged", "plan", "unit", "reading", "stats")
+"""The modules and packages that decide what is found."""
+HANGS_ON = ("trials", "turns", "scores", "verdicts")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """An analysis with its pictures, and the judges that it rests on."""
+
+    analysis: Analysis
+    judges: tuple[Judged, ...]
+
+
+def kept(folder: RunFolder, study: Study) -> Findings | None:
+    """Return what was found of a run as it is now, None where that is not known."""
+    with contextlib.suppress(*READING, RunError, ValidationError, KeyError, TypeError):
+        file = f"{folder.path}/{KEPT}"
+        if not 0 < (folder.fs.get_file_info(file).size or 0) <= LARGEST:
+            return None
+        with folder.fs.open_input_stream(file) as source:
+            # Not orjson: it knows no NaN, and an interval's end may be one.
+            row = json.loads(source.read())
+        if row["of"] == state(folder) != "":
+            found = _reader().validate_python(row["found"])
+            return replace(found, analysis=replace(found.analysis, plan=study.plan))
+    return None
+
+
+def keep(folder: RunFolder, found: Findings, before: str) -> None:
+    """Keep what was found, if the run is still as it was `before`. A folder that cannot be written
+    is read all the same."""
+    if not before or before != state(folder):
+        return
+    # The plan is the study's, whose file the findings hang on.
+    plain = replace(found, analysis=replace(found.analysis, plan=None))
+    row = {"of": before, "found": _reader().dump_python(plain)}
+    with contextlib.suppress(OSError, RunError):
+        folder.keep(KEPT, json.dumps(row).encode())
+
+
+def state(folder: RunFolder) -> str:
+    """Return what findings hang on, "" while that changes."""
+    if folder.stems():
+        return ""
+    names = [*(f"{name}.parquet" for name in HANGS_ON), "study.yaml"]
+    infos = folder.fs.get_file_info([f"{folder.path}/{name}" for name in names])
+    there = [(i.base_name, i.size, i.mtime_ns) for i in infos if i.is_file]
+    planned = folder.meta().get("analysis")
+    return digest(repr((there, planned, folder.rated(), _code())))
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Findings]:
+    return TypeAdapter(Findings)
+
+
+@functools.cache
+def _code() -> str:
+    """Return a digest of the modules that weigh: what others found counts for nothing."""
+    whole = hashlib.blake2b(digest_size=8)
+    for file in _files():
+        whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+def _files() -> Iterator[Path]:
+    home = Path(__file__).parent
+    yield Path(__file__)
+    for name in WEIGHING:
+        module = home / f"{name}.py"
+        yield from [module] if module.is_file() else sorted((home / name).glob("*.py"))
