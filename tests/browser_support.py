@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -56,7 +56,8 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-SHOWN = {"scene": "html[data-prompter] .play"}
+expect.set_options(timeout=15_000)  # a busy machine answers late
+SHOWN = {"scene": "html[data-prompter] .stMain:has(.play):has(.st-key-shown)"}
 """What is on the page of a room once it is whole; a key for each room that has one of its own."""
 
 
