@@ -1,6 +1,11 @@
 """improv: language models on an improv stage, and an author behind them.
 
-The public names load on first use, so that `import improv` costs nothing.
+    run = improv.run("author-context", ray="off")
+    run.turns.pandas()
+    run.report()
+
+The public names load on first use, so that `import improv` costs nothing. docs/python.md and
+docs/notebook.ipynb show them at work.
 """
 
 from __future__ import annotations
@@ -17,39 +22,49 @@ if TYPE_CHECKING:
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
     from improv.launch import Result as Result
-    from improv.launch import resume as resume
-    from improv.launch import run as run
+    from improv.notebook import Run as Run
+    from improv.notebook import compare as compare
+    from improv.notebook import dry_run as dry_run
+    from improv.notebook import list_runs as list_runs
+    from improv.notebook import load_study as load_study
+    from improv.notebook import open_run as open_run
+    from improv.notebook import resume as resume
+    from improv.notebook import run as run
     from improv.record import Transcript as Transcript
     from improv.record import Turn as Turn
     from improv.scene import Scene as Scene
     from improv.session import Setup as Setup
-    from improv.store import list_runs as list_runs
-    from improv.store import open_run as open_run
-    from improv.study import load as load_study
+    from improv.study import Study as Study
+    from improv.table import Table as Table
 
 _HOMES = {
-    "ImprovError": ("improv.errors", "ImprovError"),
-    "Result": ("improv.launch", "Result"),
-    "Scene": ("improv.scene", "Scene"),
-    "Setup": ("improv.session", "Setup"),
-    "StudyError": ("improv.errors", "StudyError"),
-    "Transcript": ("improv.record", "Transcript"),
-    "Turn": ("improv.record", "Turn"),
-    "list_runs": ("improv.store", "list_runs"),
-    "load_study": ("improv.study", "load"),
-    "open_run": ("improv.store", "open_run"),
-    "resume": ("improv.launch", "resume"),
-    "run": ("improv.launch", "run"),
+    "ImprovError": "errors",
+    "Result": "launch",
+    "Run": "notebook",
+    "Scene": "scene",
+    "Setup": "session",
+    "Study": "study",
+    "StudyError": "errors",
+    "Table": "table",
+    "Transcript": "record",
+    "Turn": "record",
+    "compare": "notebook",
+    "dry_run": "notebook",
+    "list_runs": "notebook",
+    "load_study": "notebook",
+    "open_run": "notebook",
+    "resume": "notebook",
+    "run": "notebook",
 }
 
 __all__ = [
-    "ImprovError", "Result", "Scene", "Setup", "StudyError", "Transcript", "Turn",
-    "list_runs", "load_study", "open_run", "resume", "run",
+    "ImprovError", "Result", "Run", "Scene", "Setup", "Study", "StudyError", "Table",
+    "Transcript", "Turn", "compare", "dry_run", "list_runs", "load_study", "open_run", "resume",
+    "run",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'improv' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(f"improv.{_HOMES[name]}"), name)

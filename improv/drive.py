@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import ray
 
+from improv import loop
 from improv.errors import first_line
 from improv.host import STOPS_THE_RUN
 from improv.lock import RunLock
@@ -99,27 +99,18 @@ async def drive(
 def _interrupts(pool: Pool, stop: Stop, tell: Callable[[], None]) -> Iterator[asyncio.Event]:
     """Ctrl-C once: ask nothing more, and let what is in flight come. Twice: stop at once."""
     killed = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    running = asyncio.get_running_loop()
 
     def interrupted() -> None:
         if halting:
             killed.set()  # whatever stopped it the first time
         stop.because("interrupted", "halted")
         tell()
-        halting.add(loop.create_task(pool.halt()))
+        halting.add(running.create_task(pool.halt()))
 
     halting: set[asyncio.Task[None]] = set()
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupted)
-    except (ValueError, RuntimeError, NotImplementedError):
-        yield killed  # not the main thread: whoever started us has the signals
-        return
-    try:
+    with loop.interrupts(interrupted):
         yield killed
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _hopeless(progress: Progress, total: int, allowed: float | None) -> bool:

@@ -24,13 +24,13 @@ of those that differ only in their draw, on one trial of each scene under each c
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from improv import loop
 from improv.branch import Branch, branched, past
 from improv.errors import StudyError
 from improv.model import Ask, Models
@@ -113,7 +113,7 @@ def estimate(
     branches: Callable[[Trial], Sequence[Branch]] | None = None,
     at_most: int = AT_MOST,
 ) -> Estimate:
-    """Play `trials` on paper and return what they would ask. Call it outside an event loop.
+    """Play `trials` on paper and return what they would ask.
 
     `branches` gives what is grown from each of them. Raises StudyError for an edit that does not
     fit its scene.
@@ -130,7 +130,7 @@ def estimate(
     not.
     """
     sample = _sample(trials, at_most)
-    ledger = asyncio.run(_play_all(sample, branches or _none))
+    ledger = loop.run(_play_all(sample, branches or _none))
     billed = list(dict.fromkeys(entry.billed for entry in ledger))
     by_role = sorted(ledger, key=lambda entry: _ROLES.index(entry.role))
     return Estimate(

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import orjson
 
-from improv import limiter, local
+from improv import limiter, local, loop
 from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
 from improv.errors import ModelError
 from improv.journal import VERDICTS
@@ -69,7 +68,7 @@ def sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
     Ctrl-C once: ask nothing more, and let what is in flight come. Raises OSError where the
     journal cannot be written.
     """
-    return asyncio.run(_sit(folder, questions, terms))
+    return loop.run(_sit(folder, questions, terms))
 
 
 def journaled(folder: RunFolder) -> list[Json]:
@@ -154,7 +153,12 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
 
     local_only = any(q.model.embedded for q in questions)
     at_once = EMBEDDED_AT_ONCE if local_only else terms.connections
-    with _interrupts(models, stop):
+
+    def interrupted() -> None:
+        stop.because("interrupted", "halted")
+        models.halt()
+
+    with loop.interrupts(interrupted):
         try:
             workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
             await asyncio.gather(*workers)
@@ -220,25 +224,3 @@ def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> limiter.
     gate, live = limiter.Gate(), limiter.LiveLimiter(most)
     tasks.append(asyncio.create_task(limiter.keep_reporting(gate, live.report, "judges")))
     return gate
-
-
-@contextlib.contextmanager
-def _interrupts(models: Models, stop: Stop) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    numbers: Iterable[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupted() -> None:
-        stop.because("interrupted", "halted")
-        models.halt()
-
-    try:
-        for number in numbers:
-            loop.add_signal_handler(number, interrupted)
-    except (ValueError, RuntimeError, NotImplementedError):
-        yield  # not the main thread: whoever started us has the signals
-        return
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -6,7 +6,6 @@ counts as played is what stands in the run's folder, never what a host said of i
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
@@ -14,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from improv import local
+from improv import local, loop
 from improv.branch import Branch, branched, from_json, grow, past, planned, regenerate
 from improv.budget import Spent, spent_by
 from improv.drift import identity, refuse_drift, refuse_strangers
@@ -233,7 +232,7 @@ def _play(
         spent = _spent(folder, journal, models) if setup.budget else Spent()
         terms = Terms(session, setup.connections)
         pool = Pool(folder, [w.trial for w in work], setup, terms, journal, spent)
-        asyncio.run(drive(pool, work, progress, watch, stop, setup, lock))
+        loop.run(drive(pool, work, progress, watch, stop, setup, lock))
         # A host may have died with what it had said was done; the folder knows.
         with contextlib.suppress(OSError):
             told += mend_shards(folder)

@@ -7,12 +7,12 @@ is not what it was; the first difference says where.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 
+from improv import loop
 from improv.branch import Branch, Past, branched, from_json, past, planned
 from improv.errors import ModelError, RunError, StudyError
 from improv.model import Ask
@@ -81,7 +81,7 @@ def _check(
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
     again = _Again(calls, stored)
     stage = staged(trial, before)
-    found = asyncio.run(again.play(stage))
+    found = loop.run(again.play(stage))
     difference = _first_difference(recorded, stage.turns, whole=not found) or found
     failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]
     if found and difference == found and found in failure:

@@ -98,21 +98,36 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
         for c in found.chains[:8]:
             page.chart(chain_of(c), f"{c.cell}: {c.measure}.")
         absorbing(page, found)
-    for curves, title, y, stepped in (
-        (found.survival, "Time to the first break", "share of scenes without a break", True),
-        (found.drift, "Drift over turns", "mean score", False),
+    for curves, title, y, picture in (
+        (found.survival, *SURVIVAL, survival(found)),
+        (found.drift, *DRIFT, drift(found)),
     ):
         if curves:
             page.head(title)
-            page.chart(
-                chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped))),
-                f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.",
-            )
+            page.chart(picture, f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.")
     if found.slopes:
         page.table(
             ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
             [(name, shown(e), counted(e)) for name, e in found.slopes],
         )
+
+
+SURVIVAL = ("Time to the first break", "share of scenes without a break")
+DRIFT = ("Drift over turns", "mean score")
+
+
+def survival(found: Analysis) -> str:
+    """Return how long scenes stay without a break, condition by condition, as a picture."""
+    return _curves(found.survival, *SURVIVAL, stepped=True)
+
+
+def drift(found: Analysis) -> str:
+    """Return how scores go turn by turn, condition by condition, as a picture."""
+    return _curves(found.drift, *DRIFT, stepped=False)
+
+
+def _curves(curves: Sequence[Curve], title: str, y: str, *, stepped: bool) -> str:
+    return chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped)))
 
 
 def chain_of(c: CellChain) -> str:

@@ -100,13 +100,18 @@ def stops(of: Material) -> list[str]:
     return told
 
 
+def decides(of: Material) -> bool:
+    """Whether what is found decides what was planned."""
+    return of.analysis.planned and not of.embedded and not stops(of)
+
+
 def sentences(of: Material, *, undecided: bool = False) -> list[str]:
     """Return what was found of each planned contrast, and whether that decides it; nothing where
     no judge could tell. With `undecided` there is a reason that `of` does not know."""
     found = of.analysis
     if found.plan is None or found.mute:
         return []
-    still = undecided or bool(stops(of)) or not found.planned or of.embedded
+    still = undecided or not decides(of)
     return [_sentence(c, found.plan, undecided=still) for c in found.findings]
 
 

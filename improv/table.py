@@ -1,0 +1,150 @@
+"""One table of a run in the hand of whoever works in Python: as Arrow, pandas or DuckDB.
+
+Nothing is read before it is wanted. What was read is kept, and all three see the same memory. How a
+table lies on disk is the store's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from improv.errors import RunError
+from improv.line import plain
+from improv.record import Json
+from improv.store import RunFolder
+from improv.tables import PLAYED, SCHEMAS
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+NAMES = ("trials", "turns", "calls", "blocks", "scores", "verdicts", "limits")
+SHOWN = 5
+"""Rows that a notebook shows."""
+UNTYPESET = "tex2jax_ignore mathjax_ignore"
+"""What keeps a notebook from reading text as mathematics."""
+LONGEST = 140
+"""Characters of a cell there."""
+
+
+class Table:
+    """A table of a run, or columns of it (`select`), or one trial's rows (`of`).
+
+    It is what stood on disk when it was first read; `run.turns` is a new one each time. Whatever
+    reads Arrow (polars, DuckDB, pandas) takes it as it is, by the Arrow PyCapsule interface.
+    """
+
+    def __init__(
+        self, folder: RunFolder, name: str, columns: tuple[str, ...] = (), row: Json | None = None
+    ) -> None:
+        self._folder, self._row = folder, row
+        self.name = name
+        self.columns = list(columns or SCHEMAS[name].names)
+        """The names of its columns."""
+        self._read: pa.Table | None = None
+
+    def select(self, *columns: str) -> Table:
+        """Return the same table with only these columns, which alone are read. Raises RunError."""
+        for column in columns:
+            if column not in SCHEMAS[self.name].names:
+                known = ", ".join(SCHEMAS[self.name].names)
+                raise RunError(f"{column}: no column of {self.name}; there are {known}")
+        return Table(self._folder, self.name, columns, self._row)
+
+    def of(self, trial: str | int) -> Table:
+        """Return the rows of one trial (its id, its number or the beginning of its id), or with
+        ~BRANCH after it those that are the branch's own. Raises RunError."""
+        if "trial" not in SCHEMAS[self.name].names:
+            raise RunError(f"{self.name}: has no rows of a trial's own")
+        row = self._folder.trial(str(trial))
+        return Table(self._folder, self.name, tuple(self.columns), row)
+
+    def arrow(self) -> pa.Table:
+        """Return it as a pyarrow.Table."""
+        if self._read is None:
+            self._read = self._from_disk()
+        return self._read
+
+    def pandas(self) -> pd.DataFrame:
+        """Return it as a DataFrame whose columns are Arrow's own, not copied."""
+        import pandas as pd
+
+        return self.arrow().to_pandas(types_mapper=pd.ArrowDtype)
+
+    def duckdb(
+        self, connection: duckdb.DuckDBPyConnection | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Return it as a DuckDB relation over Arrow's memory. Raises RunError without DuckDB."""
+        return (connection or connect()).from_arrow(self.arrow()).set_alias(self.name)
+
+    def __arrow_c_schema__(self) -> object:
+        return self.arrow().schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.arrow().__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        if self._read is None and self._row is None:
+            return int(self._folder.table(self.name, columns=self.columns[:1]).num_rows)
+        return int(self.arrow().num_rows)
+
+    def __iter__(self) -> Iterator[Json]:
+        """Yield the rows as dicts."""
+        for batch in self.arrow().to_batches(max_chunksize=1000):
+            yield from batch.to_pylist()
+
+    def __repr__(self) -> str:
+        return f"<{self._title()}: {', '.join(self.columns)}>"
+
+    def _repr_html_(self) -> str:
+        """Show the first rows. What stands in a table may be anybody's, so all of it is escaped."""
+        head = "".join(f'<th style="text-align:left">{escape(c)}</th>' for c in self.columns)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{_cell(row[c])}</td>" for c in self.columns) + "</tr>"
+            for row in self._first().to_pylist()
+        )
+        return (
+            # No mathematics either: a notebook would typeset what stands between dollars.
+            f'<div class="{UNTYPESET}"><p>{escape(self._title())}</p><table>'
+            f"<thead><tr>{head}</tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+
+    def _title(self) -> str:
+        count, wide = len(self), len(self.columns)
+        rows, columns = "row" if count == 1 else "rows", "column" if wide == 1 else "columns"
+        return f"{self.name} of {self._folder.id}, {count:,} {rows}, {wide} {columns}"
+
+    def _from_disk(self) -> pa.Table:
+        if self._row is None:
+            return self._folder.table(self.name, columns=self.columns)
+        columns = list(dict.fromkeys([*self.columns, "branch"]))
+        found = self._folder.table(self.name, trial=self._row["trial"], columns=columns)
+        own = found.filter(pc.equal(found["branch"], self._row["branch"]))
+        return own.select(self.columns)
+
+    def _first(self) -> pa.Table:
+        """Return the first rows; of a large table, without reading the rest."""
+        if self._read is None and self._row is None and self.name in PLAYED:
+            for piece in self._folder.batches(self.name, self.columns):
+                return piece.slice(0, SHOWN)
+        return self.arrow().slice(0, SHOWN)
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Return a connection of DuckDB in memory. Raises RunError where it is not installed."""
+    try:
+        import duckdb
+    except ImportError:
+        raise RunError("DuckDB is not installed: pip install 'improv-theatre[duckdb]'") from None
+    return duckdb.connect()
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else plain(str(value))
+    return escape(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
