@@ -76,19 +76,19 @@ def fountain(folio: Folio) -> str:
 def markdown(folio: Folio) -> str:
     """Return the scene as Markdown (CommonMark)."""
     scene = folio.scene
-    parts = [f"# {_plain(_flat(folio.title))}"]
+    parts = [f"# {literal(_flat(folio.title))}"]
     if scene is not None:
-        parts.append(f"*{_plain(_flat(scene.form))}*")
+        parts.append(f"*{literal(_flat(scene.form))}*")
     if folio.setting:
-        parts.append(_plain(folio.setting))
+        parts.append(literal(folio.setting))
     told = "\n".join(
-        f"- {_plain(_flat(name))}: {_plain(_flat(value))}"
+        f"- {literal(_flat(name))}: {literal(_flat(value))}"
         for name, value in folio.facts.items()
         if value
     )
     parts.append(told)
     if scene is not None:
-        parts.append(_plain(scene.premise))
+        parts.append(literal(scene.premise))
     for turn, seam in _with_seam(folio.shown):
         if seam:
             parts.append(f"---\n\n*{SEAM}*")
@@ -191,22 +191,22 @@ def _markdown_turn(turn: Turn) -> str:
     if turn.off_record:
         return _quoted(_private(turn), turn.text)
     if turn.kind == "direction":
-        return "\n>\n".join(f"> *{_plain(p)}*" for p in _flat_lines(turn.text))
-    name = f"**{_plain(_flat(turn.speaker))}**"
+        return "\n>\n".join(f"> *{literal(p)}*" for p in _flat_lines(turn.text))
+    name = f"**{literal(_flat(turn.speaker))}**"
     if turn.aside:
         to = " and ".join(turn.heard_by)
-        name += f" *(aside{f', to {_plain(_flat(to))}' if to else ''})*"
-    said = "*says nothing*" if turn.kind == "silence" else _plain(turn.text)
+        name += f" *(aside{f', to {literal(_flat(to))}' if to else ''})*"
+    said = "*says nothing*" if turn.kind == "silence" else literal(turn.text)
     return f"{name}: {said}"
 
 
 def _quoted(head: str, text: str) -> str:
-    body = f": {_plain(_flat(text))}" if text else ""
-    return f"> **{_plain(_flat(head))}**{body}"
+    body = f": {literal(_flat(text))}" if text else ""
+    return f"> **{literal(_flat(head))}**{body}"
 
 
-def _plain(text: str) -> str:
-    """Escape what Markdown would read, and keep lines apart without a paragraph's end."""
+def literal(text: str) -> str:
+    """Return text that Markdown shows as it is, its lines apart without a paragraph's end."""
     escaped = _LIST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", "\n".join(_flat_lines(text))))
     escaped = re.sub(r"^(\s*)\\(\d+)(?=[.)])", r"\1\2\\", escaped, flags=re.MULTILINE)
     return escaped.replace("\n", "  \n")

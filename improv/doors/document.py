@@ -1,0 +1,36 @@
+"""Scenes as documents, one a file: Fountain for screenwriting programs, Markdown for readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from improv.doors.performance import Performance
+from improv.folio import Folio
+from improv.record import MAIN, Json
+from improv.scene import Scene
+
+
+def folio(
+    played: Performance, run: str, models: str, scenes: Mapping[tuple[str, str], Scene]
+) -> Folio:
+    """Return a scene as a document of what was played, margin and all."""
+    row = played.row
+    scene = scenes.get((row["scene"], row["condition"]))
+    facts = {
+        "Run": run, "Trial": row["trial"], "Condition": row["condition"], "Block": row["block"],
+        "Branch": "" if row["branch"] == MAIN else row["branch"], "Played by": models,
+    }  # fmt: skip
+    title = row["title"] or row["scene"]
+    return Folio(title, played.turns, scene, facts, played.scores)
+
+
+def file_name(row: Json, ending: str) -> str:
+    """Return the name of a scene's file: its number in the plan, its scene, its condition."""
+    branch = "" if row["branch"] == MAIN else f"-{row['branch']}"
+    return f"{row['index']:05d}{branch}-{slug(row['scene'])}-{slug(row['condition'])}.{ending}"
+
+
+def slug(text: str) -> str:
+    """Return text as part of a file's name."""
+    return re.sub(r"[^\w]+", "-", text).strip("-").lower()[:60] or "scene"

@@ -1,0 +1,215 @@
+"""Logs that Inspect reads (https://inspect.aisi.org.uk), written by Inspect's own writer.
+
+A condition is a log, so that Inspect compares conditions as it compares tasks; a scene is a sample,
+its replicates are epochs. A sample's messages are the scene as the stage has it, everybody's lines
+and what the author did; its scores are means over the scene, with each character's in the metadata.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from improv.doors.performance import Performance
+from improv.errors import RunError
+from improv.record import MAIN, Act, Call, Json, Turn, digest
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSample
+    from inspect_ai.model import ChatMessage, ModelUsage
+    from inspect_ai.scorer import Score
+
+EXTRA = "pip install 'improv-theatre[inspect]'"
+
+
+def needed() -> None:
+    """Raise RunError where Inspect is not installed."""
+    try:
+        import inspect_ai.log  # noqa: F401
+    except ImportError as e:
+        raise RunError(f"--to inspect needs Inspect ({e}); install it with: {EXTRA}") from None
+
+
+def write(log: EvalLog, path: Path) -> None:
+    """Write a log by Inspect's own writer."""
+    from inspect_ai.log import write_eval_log
+
+    write_eval_log(log, str(path), format="eval")
+
+
+def log_of(samples: Sequence[Performance], run: Json, premise: dict[str, str]) -> EvalLog:
+    """Return the log of one condition's scenes. `premise` says what each scene is about."""
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats
+
+    first = samples[0].row
+    made = [_sample(one, premise.get(first["scene"], "")) for one in samples]
+    condition = first["condition"]
+    levels = {pair["name"]: pair["value"] for pair in first["levels"]}
+    name = f"{run['run']}/{condition}"
+    begin, end = _span([c for one in samples for c in one.own])
+    models = sorted({c.model for one in samples for c in one.own})
+    ids = list(dict.fromkeys(str(s.id) for s in made))
+    epochs = max(s.epoch for s in made)
+    spec = EvalSpec(
+        eval_id=digest(f"eval {name}"), run_id=digest(f"run {run['run']}"),
+        task_id=digest(f"task {name}"), created=run["created"] or begin,
+        task=run["study"], task_version=0, task_display_name=f"{run['study']} · {condition}",
+        task_args={"condition": condition, **levels}, tags=["improv"],
+        dataset=EvalDataset(name=run["study"], samples=len(ids), sample_ids=ids, shuffled=False),
+        model=", ".join(models) or "none", config=EvalConfig(epochs=epochs),
+        packages={"improv-theatre": run["version"]},
+        metadata={"run": run["run"], "condition": condition, "levels": levels,
+                  "played": run["played"]},
+    )  # fmt: skip
+    stats = EvalStats(started_at=begin, completed_at=end, model_usage=_total(made))
+    return EvalLog(status="success", eval=spec, stats=stats, samples=made, results=_results(made))
+
+
+def _sample(played: Performance, premise: str) -> EvalSample:
+    from inspect_ai.log import EvalSample
+    from inspect_ai.model import ModelOutput
+
+    row = played.row
+    lines = [t for t in played.turns if t.kind == "line"]
+    begin, end = _span(played.own)
+    model = next((c.model for c in reversed(played.calls) if c.draw.purpose == "line"), "none")
+    output = ModelOutput.from_content(model, _line(lines[-1]) if lines else "")
+    output.choices[0].message.id = digest(f"{played.name}/output")
+    block = row["block"].rpartition("/")[0] or row["scene"]
+    return EvalSample(
+        id=block if row["branch"] == MAIN else f"{block}~{row['branch']}",
+        epoch=row["replicate"] + 1, input=premise or row["title"] or row["scene"], target="",
+        messages=_messages(played), output=output, scores=_scores(played.scores),
+        model_usage=_usage(played.own), uuid=digest(f"sample {played.name}"),
+        started_at=begin, completed_at=end, total_time=row["seconds"],
+        metadata={
+            "trial": row["trial"], "branch": row["branch"], "origin": row["origin"],
+            "scene": row["scene"], "title": row["title"], "block": row["block"],
+            "replicate": row["replicate"], "turns": row["turns"], "arm": row["arm"],
+        },
+    )  # fmt: skip
+
+
+def _messages(played: Performance) -> list[ChatMessage]:
+    """Return a scene as messages: improvised lines are the assistant's, all else the user's."""
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
+
+    models = {(c.draw.turn, c.draw.role): c.model for c in played.calls
+              if c.draw.purpose in ("line", "probe")}  # fmt: skip
+    found: list[ChatMessage] = []
+    for turn in played.turns:
+        where = f"{played.name}/{turn.turn}/{turn.seq}"
+        for number, act in enumerate(turn.acts):
+            told = {"kind": act.kind, "to": act.to, "turn": turn.turn, "by": "author"}
+            found.append(ChatMessageUser(content=_act(act), metadata=told,
+                                         id=digest(f"{where}/act {number}")))  # fmt: skip
+        told = {"kind": turn.kind, "speaker": turn.speaker, "turn": turn.turn,
+                "heard_by": list(turn.heard_by), "aside": turn.aside}  # fmt: skip
+        id = digest(where)
+        if turn.turn and turn.kind in ("line", "silence", "probe"):
+            model = models.get((turn.turn, turn.speaker))
+            found.append(ChatMessageAssistant(content=_line(turn), metadata=told, id=id,
+                                              source="generate", model=model))  # fmt: skip
+        else:
+            found.append(ChatMessageUser(content=_line(turn), metadata=told, id=id))
+    return found
+
+
+def _line(turn: Turn) -> str:
+    if turn.kind == "direction":
+        return f"({turn.text})"
+    if turn.off_record:
+        return f"({turn.speaker}, {turn.kind}: {turn.text})"
+    to = f" (aside to {', '.join(turn.heard_by) or 'nobody'})" if turn.aside else ""
+    return f"{turn.speaker.upper()}{to}: {turn.text or '…'}"
+
+
+def _act(act: Act) -> str:
+    to = f" {act.to}" if act.to else ""
+    return f"(The author: {act.kind}{to}{': ' if act.text else ''}{act.text})"
+
+
+def _scores(rows: Iterable[Json]) -> dict[str, Score]:
+    """Return each measure's mean over the scene; a NaN, which Inspect leaves out of its own means,
+    where nothing could be read."""
+    from inspect_ai.scorer import Score
+
+    by: dict[str, dict[str, list[float | None]]] = {}
+    for row in rows:
+        by.setdefault(row["measure"], {}).setdefault(row["character"], []).append(row["value"])
+    found = {}
+    for measure, characters in sorted(by.items()):
+        every = [v for values in characters.values() for v in values]
+        each = {who: {"mean": _mean(v), "n": sum(x is not None for x in v), "of": len(v)}
+                for who, v in sorted(characters.items())}  # fmt: skip
+        mean = _mean(every)
+        read = sum(v is not None for v in every)
+        found[measure] = Score(
+            value=math.nan if mean is None else mean,
+            explanation=f"the mean of {read} of {len(every)} scores, the others missing"
+            if read < len(every) else f"the mean of {read} scores",
+            metadata={"characters": each},
+        )  # fmt: skip
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    read = [v for v in values if v is not None]
+    return statistics.fmean(read) if read else None
+
+
+def _results(samples: Sequence[EvalSample]) -> Any:
+    """Return each measure's mean over scenes, which are the unit, and its standard error."""
+    from inspect_ai.log import EvalMetric, EvalResults, EvalScore
+
+    by: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, score in (sample.scores or {}).items():
+            by.setdefault(name, []).append(float(score.value))
+    scores = []
+    for name, values in sorted(by.items()):
+        read = [v for v in values if not math.isnan(v)]
+        metrics = {}
+        if read:
+            metrics["mean"] = EvalMetric(name="mean", value=statistics.fmean(read))
+        if len(read) > 1:
+            error = statistics.stdev(read) / math.sqrt(len(read))
+            metrics["stderr"] = EvalMetric(name="stderr", value=error)
+        scores.append(EvalScore(name=name, scorer=name, scored_samples=len(read),
+                                unscored_samples=len(values) - len(read),
+                                metrics=metrics))  # fmt: skip
+    n = len(samples)
+    return EvalResults(total_samples=n, completed_samples=n, scores=scores)
+
+
+def _usage(calls: Iterable[Call]) -> dict[str, ModelUsage]:
+    """Return tokens by model. Inspect counts those that were cached apart from the others."""
+    from inspect_ai.model import ModelUsage
+
+    found: dict[str, ModelUsage] = {}
+    for call in calls:
+        asked, said = call.prompt_tokens or 0, call.completion_tokens or 0
+        cached = min(call.cached_tokens or 0, asked)
+        one = ModelUsage(input_tokens=asked - cached, output_tokens=said,
+                         total_tokens=asked + said, input_tokens_cache_read=cached)  # fmt: skip
+        found[call.model] = found[call.model] + one if call.model in found else one
+    return found
+
+
+def _total(samples: Iterable[EvalSample]) -> dict[str, ModelUsage]:
+    found: dict[str, ModelUsage] = {}
+    for sample in samples:
+        for model, usage in sample.model_usage.items():
+            found[model] = found[model] + usage if model in found else usage
+    return found
+
+
+def _span(calls: Sequence[Call]) -> tuple[str, str]:
+    begin = min((c.started for c in calls), default=0.0)
+    end = max((c.started + c.latency for c in calls), default=begin)
+    first, last = (datetime.fromtimestamp(at, UTC).isoformat() for at in (begin, end))
+    return first, last

@@ -1,0 +1,267 @@
+"""Traces by OpenTelemetry's conventions for generative AI, as OTLP in JSON, one trace a line.
+
+A scene is a trace: a workflow, in which agents (the cast and the author) are invoked, each of whom
+calls its model, once or (where a rule has a line drawn again) several times. The conventions are
+in development; the names are those of v1.41 and of the repository semantic-conventions-genai
+after it (https://opentelemetry.io/docs/specs/semconv/gen-ai/), the encoding is that of
+https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding. Ids are hashes, and times are
+those of the calls, so that the same run gives the same traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from improv.doors.book import Book
+from improv.doors.performance import Performance
+from improv.doors.thread import messages, said_by, script
+from improv.record import MAIN, Block, Call, Json, digest
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
+INTERNAL, CLIENT = 1, 3
+ERROR = 2
+_SENT = {
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+}
+_PROVIDERS = {
+    "api.openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai",
+    "api.anthropic.com": "anthropic",
+    "api.cohere.com": "cohere",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+}
+
+
+def trace(played: Performance, book: Book, run: Json, version: str) -> Json:
+    """Return a scene's trace as an ExportTraceServiceRequest. Of a branch it has the calls that
+    nobody shares. Raises RunError where blocks are lost."""
+    shown = book.of(b for call in played.own for b in call.blocks)
+    said = {who: said_by(played, *who) for who in dict.fromkeys(map(_who, played.own))}
+    spans = _Spans(played, f"{run['run']}/{played.name}")
+    for _, calls in groupby(played.own, key=lambda c: (c.draw.turn, *_who(c))):
+        attempts = list(calls)
+        agent = spans.agent(attempts)
+        for call in attempts:
+            spans.call(call, agent, _prompt(call, shown, said[_who(call)]))
+    spans.workflow(run)
+    resource = {"service.name": "improv", "service.version": version}
+    scope = {"name": "improv", "version": version}
+    found = {"scope": scope, "spans": spans.made, "schemaUrl": SCHEMA_URL}
+    return {"resourceSpans": [{"resource": {"attributes": attributes(resource)},
+                               "scopeSpans": [found], "schemaUrl": SCHEMA_URL}]}  # fmt: skip
+
+
+def attributes(pairs: Mapping[str, Any]) -> list[Json]:
+    """Return attributes as OTLP has them; what is None or "" is none."""
+    return [{"key": k, "value": _value(v)} for k, v in pairs.items() if v is not None and v != ""]
+
+
+class _Spans:
+    """The spans of one trace. Times are in seconds since the epoch until they are written."""
+
+    def __init__(self, played: Performance, name: str) -> None:
+        self._played = played
+        self._trace = digest(f"trace {name}", 16)
+        self._root = self._id("scene")
+        self._common = {
+            "gen_ai.conversation.id": played.name,
+            "improv.trial": played.row["trial"],
+            "improv.branch": played.row["branch"],
+        }
+        self.made: list[Json] = []
+
+    def workflow(self, run: Json) -> None:
+        """Add the scene itself, from its first call to the end of its last."""
+        row, calls = self._played.row, self._played.own
+        levels = {f"improv.level.{pair['name']}": pair["value"] for pair in row["levels"]}
+        told = {
+            "gen_ai.operation.name": "invoke_workflow",
+            "gen_ai.workflow.name": row["scene"],
+            "improv.run": run["run"],
+            "improv.study": run["study"],
+            "improv.scene": row["scene"],
+            "improv.condition": row["condition"],
+            "improv.block": row["block"],
+            "improv.replicate": row["replicate"],
+            "improv.origin": row["origin"],
+            "improv.fork": row["fork"] if row["branch"] != MAIN else None,
+        }
+        begin, end = _span(calls)
+        scene = [s for s in self._played.scores if s["turn"] is None]
+        self._add(f"invoke_workflow {row['scene']}", INTERNAL, self._root, "", begin, end,
+                  self._common | told | levels, _evaluated(scene, end))  # fmt: skip
+        self.made.insert(0, self.made.pop())
+
+    def agent(self, calls: Sequence[Call]) -> str:
+        """Add the invocation of an agent that made these calls; return its id."""
+        draw = calls[0].draw
+        id = self._id(draw.turn, draw.role, draw.purpose, "agent")
+        told = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.provider.name": provider(calls[-1]),
+            "gen_ai.agent.name": draw.role,
+            "gen_ai.agent.id": f"{draw.trial}/{draw.role}",
+            "gen_ai.request.model": calls[-1].model,
+            "improv.turn": draw.turn,
+            "improv.purpose": draw.purpose,
+            "error.type": calls[-1].error.partition(":")[0],
+        }
+        begin, end = _span(calls)
+        scores = []
+        if draw.purpose == "line":
+            scores = [s for s in self._played.scores
+                      if s["turn"] == draw.turn and s["character"] == draw.role]  # fmt: skip
+        self._add(f"invoke_agent {draw.role}", INTERNAL, id, self._root, begin, end,
+                  self._common | told, _evaluated(scores, end), calls[-1].error)  # fmt: skip
+        return id
+
+    def call(self, call: Call, parent: str, prompt: Sequence[Json]) -> None:
+        """Add one call to a model, from its sending to its whole reply."""
+        said = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}],
+                "finish_reason": call.finish_reason or "error"}  # fmt: skip
+        operation = "chat" if call.mode == "chat" else "text_completion"
+        told = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": provider(call),
+            "gen_ai.request.model": call.model,
+            "gen_ai.agent.name": call.draw.role,
+            "gen_ai.response.model": call.served,
+            "gen_ai.response.finish_reasons": [call.finish_reason] if call.finish_reason else None,
+            "gen_ai.usage.input_tokens": call.prompt_tokens,
+            "gen_ai.usage.output_tokens": call.completion_tokens,
+            "gen_ai.usage.cache_read.input_tokens": call.cached_tokens,
+            "gen_ai.input.messages": orjson.dumps(prompt).decode(),
+            "gen_ai.output.messages": "" if call.error else orjson.dumps([said]).decode(),
+            "improv.attempt": call.draw.attempt,
+            "improv.waited": call.waited,
+            "improv.retries": call.retries,
+            "error.type": call.error.partition(":")[0],
+        }
+        told |= self._common | _params(call) | _server(call.endpoint)
+        draw = call.draw
+        id = self._id(draw.turn, draw.role, draw.purpose, draw.attempt)
+        self._add(f"{operation} {call.model}", CLIENT, id, parent, call.started,
+                  call.started + call.latency, told, (), call.error)  # fmt: skip
+
+    def _id(self, *parts: object) -> str:
+        return digest("/".join(map(str, ("span", self._trace, *parts))), 8)
+
+    def _add(
+        self, name: str, kind: int, id: str, parent: str, begin: float, end: float,
+        told: Mapping[str, Any], events: Iterable[Json] = (), error: str = "",
+    ) -> None:  # fmt: skip
+        span: Json = {
+            "traceId": self._trace, "spanId": id, "parentSpanId": parent, "name": name,
+            "kind": kind, "startTimeUnixNano": _nano(begin), "endTimeUnixNano": _nano(end),
+            "attributes": attributes(told), "events": list(events),
+            "status": {"code": ERROR, "message": error} if error else {},
+        }  # fmt: skip
+        self.made.append(span)
+
+
+def provider(call: Call) -> str:
+    """Return who served a call, as the conventions name providers: where that is not known, the
+    interface that it was asked by."""
+    if call.model == "puppet" or call.endpoint == "puppet":
+        return "improv.puppet"
+    if call.model == "embedded":
+        return "llama.cpp"
+    host = _host(call.endpoint)[0]
+    return next((p for name, p in _PROVIDERS.items() if host == name or host.endswith(f".{name}")),
+                "openai")  # fmt: skip
+
+
+def _who(call: Call) -> tuple[str, str]:
+    """Return whose thread a call was made in: the author has one for each thing it does."""
+    return call.draw.role, call.draw.purpose
+
+
+def _prompt(call: Call, shown: Mapping[str, Block], said: Sequence[Any]) -> list[Json]:
+    if call.mode == "script":
+        return [_message("user", script(call, shown))]
+    return [_message(m["role"], m["content"]) for m in messages(call, shown, said)]
+
+
+def _message(role: str, text: str) -> Json:
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
+
+
+def _params(call: Call) -> Json:
+    """Return what was sent beside the prompt."""
+    with suppress(orjson.JSONDecodeError):
+        sent = orjson.loads(call.params)
+        if isinstance(sent, dict):
+            found: Json = {name: float(sent[key]) for key, name in _SENT.items()
+                           if isinstance(sent.get(key), int | float)}  # fmt: skip
+            stop = sent.get("stop")
+            structured = sent.get("response_format") is not None
+            return found | {
+                "gen_ai.request.max_tokens": sent.get("max_tokens"),
+                "gen_ai.request.seed": sent.get("seed"),
+                "gen_ai.request.top_k": sent.get("top_k"),
+                "gen_ai.request.stop_sequences": [stop] if isinstance(stop, str) else stop,
+                "gen_ai.output.type": "json" if structured else "text",
+            }
+    return {}
+
+
+def _server(endpoint: str) -> Json:
+    host, port = _host(endpoint)
+    return {"server.address": host, "server.port": port} if host else {}
+
+
+def _host(endpoint: str) -> tuple[str, int]:
+    with suppress(ValueError):
+        parts = urlsplit(endpoint)
+        if parts.hostname:
+            return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    return "", 0
+
+
+def _span(calls: Sequence[Call]) -> tuple[float, float]:
+    begin = min((c.started for c in calls), default=0.0)
+    return begin, max((c.started + c.latency for c in calls), default=begin)
+
+
+def _evaluated(scores: Iterable[Json], at: float) -> Iterable[Json]:
+    """Yield what was scored as events: a score that could not be read has no value."""
+    for row in scores:
+        told = {
+            "gen_ai.evaluation.name": row["measure"],
+            "gen_ai.evaluation.score.value": row["value"],
+            "gen_ai.evaluation.score.label": "missing" if row["value"] is None else None,
+            "gen_ai.evaluation.explanation": row["evidence"],
+            "improv.character": row["character"],
+        }
+        yield {"name": "gen_ai.evaluation.result", "timeUnixNano": _nano(at),
+               "attributes": attributes(told)}  # fmt: skip
+
+
+def _nano(seconds: float) -> str:
+    return str(round(seconds * 1e9))
+
+
+def _value(value: Any) -> Json:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, list | tuple):
+        return {"arrayValue": {"values": [_value(v) for v in value]}}
+    return {"stringValue": str(value)}

@@ -1,0 +1,250 @@
+"""What is taken out of a run: each scene with its turns, calls and scores, one at a time.
+
+The tables of a run lie sorted by trial, so they are read side by side, and a run of a million turns
+needs the memory of a few thousand. A branch comes whole, with the turns and calls that it shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from improv.branch import keeps, shared
+from improv.errors import ImprovError, RunError
+from improv.record import MAIN, Call, Json, Turn
+from improv.scene import Scene
+from improv.store import RunFolder
+from improv.tables import SCHEMAS, call_of, turn_of
+
+SCORED = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which scenes of a run are wanted. `trial` is a trial by any of its names, with ~BRANCH;
+    an empty text is no wish. `branches` asks for them beside the trials that they parted from."""
+
+    trial: str = ""
+    condition: str = ""
+    scene: str = ""
+    branches: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The scenes that were found: their rows of the table of trials, those that `failed` left out.
+
+    `rows` are by trial, each trial's own first; `known` has the rows that branches hang on too.
+    """
+
+    folder: RunFolder
+    rows: dict[str, list[Json]]
+    known: dict[str, list[Json]]
+    failed: int
+    whole: bool
+    """Whether these are all trials of the run."""
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def each(self) -> Iterator[Json]:
+        """Yield the rows in the order of the plan."""
+        rows = [row for rows in self.rows.values() for row in rows]
+        yield from sorted(rows, key=lambda r: (r["index"], r["branch"] != MAIN, r["branch"]))
+
+    def only(self, **values: str) -> Selection:
+        """Return those scenes alone whose rows have these values."""
+        rows = {
+            trial: kept
+            for trial, found in self.rows.items()
+            if (kept := [r for r in found if all(r[k] == v for k, v in values.items())])
+        }
+        return Selection(
+            self.folder, rows, self.known, 0, self.whole and len(rows) == len(self.rows)
+        )
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One scene as it was played. `turns` and `calls` are all that made it, those that a branch
+    shares first; `own` are the calls and `scores` the scores (as rows) that nobody shares."""
+
+    row: Json
+    turns: Sequence[Turn]
+    calls: Sequence[Call]
+    own: Sequence[Call]
+    scores: Sequence[Json]
+
+    @property
+    def name(self) -> str:
+        """The trial's id, with ~BRANCH where it is one."""
+        trial, branch = self.row["trial"], self.row["branch"]
+        return str(trial) if branch == MAIN else f"{trial}~{branch}"
+
+
+def select(folder: RunFolder, wanted: Wanted) -> Selection:
+    """Find the scenes that are wanted. Raises RunError where there are none."""
+    table = folder.table("trials").to_pylist()
+    if not table:
+        raise RunError(f"{folder.id}: no scene of it is finished yet")
+    known: dict[str, list[Json]] = {}
+    for row in table:
+        known.setdefault(row["trial"], []).append(row)
+    chosen = table
+    if wanted.trial:
+        one = folder.trial(wanted.trial)
+        both = wanted.branches and one["branch"] == MAIN
+        chosen = [r for r in known[one["trial"]] if both or r["branch"] == one["branch"]]
+    elif not wanted.branches:
+        chosen = [r for r in table if r["branch"] == MAIN]
+    for column, value in (("condition", wanted.condition), ("scene", wanted.scene)):
+        if value:
+            name = _one(folder, column, value, sorted({r[column] for r in table}))
+            chosen = [r for r in chosen if r[column] == name]
+    # What could not be reached is no failure, but nothing that could be taken out either.
+    rows: dict[str, list[Json]] = {}
+    for row in chosen:
+        if row["status"] == "done":
+            rows.setdefault(row["trial"], []).append(row)
+    failed = [r for r in chosen if r["status"] != "done"]
+    if not rows:
+        why = f": {failed[0]['failure']}" if len(failed) == 1 else ""
+        what = f"all {len(failed)} failed{why}" if failed else "none was played"
+        raise RunError(f"{folder.id}: no scene is like that; {what}")
+    return Selection(folder, rows, known, len(failed), len(rows) == len(known))
+
+
+def performances(selection: Selection) -> Iterator[Performance]:
+    """Yield each scene, in the order in which the tables lie, which is by trial and branch.
+
+    Raises RunError where a table is not in order.
+    """
+    turns, calls, scores = (
+        _Groups(selection, name, columns)
+        for name, columns in (("turns", None), ("calls", None), ("scores", SCORED))
+    )
+    for trial in sorted(selection.rows):
+        at = _Trial(
+            selection.known[trial],
+            _by_branch(turn_of(row) for row in turns.take(trial)),
+            _by_branch_of_calls(call_of(row) for row in calls.take(trial)),
+        )
+        scored: dict[str, list[Json]] = {}
+        for row in scores.take(trial):
+            scored.setdefault(row["branch"], []).append(row)
+        for row in sorted(selection.rows[trial], key=lambda r: (r["branch"] != MAIN, r["branch"])):
+            name = row["branch"]
+            yield Performance(
+                row, at.turns_of(name), at.calls_of(name), at.calls.get(name, []),
+                scored.get(name, []),
+            )  # fmt: skip
+
+
+def scenes(folder: RunFolder) -> dict[tuple[str, str], Scene]:
+    """Return (slug, condition) → scene of a run's study; nothing of one that cannot be read."""
+    try:
+        return {(slug, c.name): scene for slug, c, scene in folder.study().cells}
+    except ImprovError:
+        return {}
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A trial with all its branches: the rows of each that are its own."""
+
+    rows: Sequence[Json]
+    turns: dict[str, list[Turn]]
+    calls: dict[str, list[Call]]
+    by_id: dict[str, Json] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {r["branch"]: r for r in self.rows})
+
+    def turns_of(self, branch: str) -> list[Turn]:
+        own = self.turns.get(branch, [])
+        row = self.by_id.get(branch)
+        if branch == MAIN or row is None:
+            return own
+        return [*(t for t in self.turns_of(row["parent"]) if t.turn <= row["fork"]), *own]
+
+    def calls_of(self, branch: str) -> list[Call]:
+        own = self.calls.get(branch, [])
+        row = self.by_id.get(branch)
+        if branch == MAIN or row is None:
+            return own
+        kept = keeps(row["origin"], row["edit"])
+        return [*shared(self.calls_of(row["parent"]), row["fork"], kept=kept), *own]
+
+
+class _Groups:
+    """The rows of a table, trial by trial, read as they are taken."""
+
+    def __init__(self, selection: Selection, name: str, columns: list[str] | None) -> None:
+        self._name = name
+        rows = _rows(selection, name, columns or SCHEMAS[name].names)
+        self._groups = groupby(rows, key=itemgetter("trial"))
+        self._next: tuple[str, list[Json]] | None = None
+        self._step("")
+
+    def take(self, trial: str) -> list[Json]:
+        """Return the rows of a trial; those of trials before it are let go."""
+        while self._next is not None and self._next[0] < trial:
+            self._step(self._next[0])
+        if self._next is None or self._next[0] != trial:
+            return []
+        found = self._next[1]
+        self._step(trial)
+        return found
+
+    def _step(self, last: str) -> None:
+        trial, rows = next(self._groups, ("", None))
+        self._next = None if rows is None else (trial, list(rows))
+        if self._next is not None and trial <= last:
+            raise RunError(f"{self._name}.parquet: trial {trial} stands after {last}: not in order")
+
+
+def _rows(selection: Selection, name: str, columns: list[str]) -> Iterator[Json]:
+    folder = selection.folder
+    if len(selection.rows) == 1:
+        only = next(iter(selection.rows))
+        yield from folder.table(name, trial=only, columns=columns).to_pylist()
+        return
+    wanted = pa.array(sorted(selection.rows), pa.string())
+    for part in folder.batches(name, columns):
+        if not selection.whole:
+            part = part.filter(pc.is_in(part["trial"], value_set=wanted))
+        for batch in part.to_batches(PIECE):
+            yield from batch.to_pylist()
+
+
+PIECE = 2_000
+"""Rows that are Python's at once: of a run that is still played, a whole table is in memory."""
+
+
+def _by_branch(turns: Iterator[Turn]) -> dict[str, list[Turn]]:
+    found: dict[str, list[Turn]] = {}
+    for turn in turns:
+        found.setdefault(turn.branch, []).append(turn)
+    return found
+
+
+def _by_branch_of_calls(calls: Iterator[Call]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.draw.branch, []).append(call)
+    return found
+
+
+def _one(folder: RunFolder, what: str, name: str, known: Sequence[str]) -> str:
+    """Return the condition or scene of this name, or the only one that has it in its own."""
+    near = [k for k in known if k == name] or [k for k in known if name.casefold() in k.casefold()]
+    if len(near) != 1:
+        why = f"means several {what}s" if near else f"is no {what} of {folder.id}"
+        raise RunError(f"{name}: {why}; there are {', '.join(near or known)}")
+    return near[0]
