@@ -259,7 +259,7 @@ def _bytes(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
 def _mixed(names: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Return a number for each text, hardly ever the same for two."""
     width = -(-max(1, names.dtype.itemsize) // 8) * 8
-    parts = names.astype(f"S{width}").view("<u8").reshape(len(names), -1)
+    parts = names.astype(f"S{width}").view("<u8").reshape(len(names), width // 8)
     found = np.zeros(len(names), dtype=np.uint64)
     for part in parts.T:
         # From the low bits to the high ones and back, or texts that are alike would be so here.

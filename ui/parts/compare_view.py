@@ -320,7 +320,10 @@ def _chains(run: data.Run, of: Analysis) -> None:
     exhibits.absorbing(page, of)
     if page.html:
         with st.expander("Is the way back closed?"):
-            st.html(f'<div class="from-report">{inert("".join(page.html))}</div>')
+            st.html(
+                '<div class="from-report" tabindex="0" role="region" aria-label="Is the way back '
+                f'closed?">{inert("".join(page.html))}</div>'
+            )
     with st.expander("The chains as a table"):
         st.dataframe(
             pd.DataFrame({
@@ -402,14 +405,21 @@ def fine_print(found: Material) -> None:
             write(page, found.analysis)
         else:
             exhibits.judging(page, found)
-        if page.html:
-            st.html(f'<h2 class="side-title">{title}</h2>')
-            st.html(f'<div class="from-report">{inert("".join(page.html[1:]))}</div>')
+        _from_report(title, page)
     if found.exposure.leaked or found.exposure.unknown:
         page = Page("")
         accounts.exposure(page, found.exposure)
-        st.html('<h2 class="side-title">Who saw what</h2>')
-        st.html(f'<div class="from-report">{inert("".join(page.html[1:]))}</div>')
+        _from_report("Who saw what", page)
+
+
+def _from_report(title: str, page: Page) -> None:
+    """Draw a part of the report under a heading; a wide table scrolls, by keys too."""
+    if page.html:
+        st.html(f'<h2 class="side-title">{title}</h2>')
+        st.html(
+            f'<div class="from-report" tabindex="0" role="region" aria-label="{title}">'
+            f"{inert(''.join(page.html[1:]))}</div>"
+        )
 
 
 # --- charts and their clicks

@@ -44,7 +44,7 @@ class Ink:
     paper: str
     accent: str
     voices: tuple[str, ...]
-    serif: str = '"Iowan Old Style", Palatino, "Source Serif 4", Georgia, "DejaVu Serif", serif'
+    serif: str = '"Iowan Old Style", Palatino, "Source Serif 4", "Source Serif", Georgia, serif'
 
 
 LIGHT = Ink(

@@ -1,0 +1,116 @@
+"""The Rate room in a real browser: a person judges with ten keys, and nothing tells them more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from improv import rating
+from improv.launch import run
+from improv.session import Setup
+from improv.store import open_run
+from improv.study import load
+from tests.browser_support import Reader
+from tests.conftest import KETTLE
+from tests.test_ui_rate import STUDY
+
+pytestmark = pytest.mark.browser
+ANN = rating.judge_name("Ann Lee")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("rate")
+    (home / "kettle.yaml").write_text(KETTLE)
+    (home / "blinded.yaml").write_text(STUDY)
+    run(load(home / "blinded.yaml"), runs=home / "runs", name="blind", setup=Setup(ray="off"))
+    return home / "runs"
+
+
+def begin(page: Page, name: str = "Ann Lee") -> Locator:
+    page.get_by_role("textbox", name="Your name").fill(name)
+    page.keyboard.press("Enter")
+    asked = page.locator(".ask")
+    expect(asked).to_be_visible()
+    return asked
+
+
+def rated(page: Page, many: int) -> None:
+    expect(page.get_by_text(re.compile(f"^{many} of \\d+ rated$"))).to_be_visible()
+
+
+def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
+    page = reader.open("?run=blind", room="rate")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Would you judge?")
+    reader.check()
+    asked = begin(page)
+    rated(page, 0)
+    assert reader.address() == {"run": "blind", "measure": "state"}
+    first = asked.inner_text()
+    wanted = page.locator(".st-key-answer-2 button").inner_text().split("\n")[0]
+    reader.check()
+
+    page.keyboard.press("2")
+    rated(page, 1)
+    expect(asked).not_to_have_text(first)
+    expect(page.get_by_role("button", name="Undo the last")).to_be_visible()
+    page.keyboard.press("u")
+    rated(page, 0)
+    assert asked.inner_text() == first
+    page.keyboard.press("0")
+    rated(page, 1)
+    page.keyboard.press("1")
+    rated(page, 2)
+    answers = {r["answer"] for r in rating.rated(open_run(runs, "blind"), ANN).values()}
+    assert rating.CANNOT_TELL in answers and len(answers) == 2
+    assert wanted
+    reader.check()
+
+    page.reload()  # the name is the session's; the ratings are the run's
+    begin(page)
+    rated(page, 2)
+    reader.check()
+
+
+def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
+    page = reader.open("?run=blind", room="rate")
+    begin(page, "Ben")
+    folder = open_run(runs, "blind")
+    rows = folder.table("trials").to_pylist()
+    hidden = {str(r[c]) for r in rows for c in ("trial", "condition", "block")}
+    hidden |= {i.id for i in rating.sheet(folder, folder.study(), "state")}
+    for many in range(1, 4):
+        expect(page.locator(".st-key-answer-0 button")).to_be_visible()
+        html = page.content()
+        assert "Somebody else" in html
+        assert not [h for h in hidden if h in html]
+        page.keyboard.press("3")
+        rated(page, many)
+    page.get_by_text("Contradictions", exact=True).click()
+    expect(page).to_have_url(re.compile("[?&]measure=l2l"))
+    reader.check()
+    page.go_back()
+    expect(page).to_have_url(re.compile("[?&]measure=state"))
+    expect(page.locator(".rate-title")).to_have_text("Traits")
+    page.get_by_role("button", name="Somebody else").click()
+    expect(page.get_by_role("textbox", name="Your name")).to_be_visible()
+    reader.check()
+
+
+def test_the_room_fits_a_telephone(reader: Reader) -> None:
+    page = reader.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    reader.open("?run=blind", room="rate")
+    begin(page, "Cyd")
+    wide = page.evaluate("document.scrollingElement.scrollWidth")
+    assert wide <= 390
+    for k in range(4):
+        box = page.locator(f".st-key-answer-{k} button").bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+        assert box["height"] >= 40 or k == 0
+    page.locator(".st-key-answer-1 button").click()
+    rated(page, 1)
+    reader.check()
