@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from improv.authoring import Author, Context, Knowledge, NoteSample, Planned, Power
 from improv.playing import AnyModel, Choice, Fact, Judging, Leak, Model, Price, Puppet
@@ -102,8 +102,17 @@ class Trait(Strict):
     """A predicate that a line at the pole satisfies, and one at the opposite does not."""
 
 
+def _or_a_card(schema: dict[str, Any]) -> None:
+    """A file may leave to a card what it does not say itself."""
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["card_file"]}]
+
+
 class Character(Strict):
     """Somebody who plays."""
+
+    MENUS: ClassVar[frozenset[str]] = frozenset({"card_file", "original"})
+
+    model_config = ConfigDict(json_schema_extra=_or_a_card)
 
     name: Name
     role: str = Field(min_length=1, max_length=200)
@@ -123,6 +132,18 @@ class Character(Strict):
     """Not there when the scene begins; an event may let it enter."""
     model: AnyModel | None = None
     """A model of its own, where it should not play with the scene's."""
+    card_file: str = ""
+    """A character card of another program (JSON, PNG or CHARX), relative to this file. It says
+    whatever does not stand here. It is read when the scene is; afterwards this is empty again."""
+    original: dict[str, Any] = {}
+    """The card that the character was imported from, and whom it met there: `improv export-card`
+    writes it back. No model sees it, and no run carries it."""
+
+    @model_validator(mode="after")
+    def _card_is_read(self) -> Self:
+        if self.card_file:
+            raise ValueError("a 'card_file' is read where the file of a scene or study names it")
+        return self
 
 
 class Opening(Strict):

@@ -172,21 +172,39 @@ class _Walk:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
 
 
-def write(data: Any) -> str:
-    """Return `data` as YAML that `read` reads back as it was."""
-    return yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+def write(data: Any, *, prose: bool = False) -> str:
+    """Return `data` as YAML that `read` reads back as it was; with `prose`, texts of several lines
+    stand as they are, for people who go on writing there."""
+    kind = _ProseDumper if prose else _Dumper
+    return yaml.dump(data, Dumper=kind, allow_unicode=True, sort_keys=False, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes text that the core schema, or any older reader, would take for something else."""
 
 
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None if isinstance(core_scalar(text), str) else "'"
+    if _BREAKS.search(text):
+        style = '"'  # PyYAML would write them as line breaks, which YAML 1.2 does not know.
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _prose(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if "\n" in text.strip("\n") and not _BREAKS.search(text):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+    return _text(dumper, text)
+
+
+class _ProseDumper(_Dumper):
+    """The same, with block literals."""
+
+
 _Dumper.add_representer(str, _text)
+_ProseDumper.add_representer(str, _prose)
 
 
 def core_scalar(text: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import functools
 import itertools
 import re
 import types
@@ -21,6 +22,8 @@ from typing import Any, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from improv.cards.casting import Account
+from improv.cards.named import with_cards
 from improv.edit import EVERYBODY, Branching, Edit, Probe, Regeneration
 from improv.errors import Problem, StudyError
 from improv.paths import shipped
@@ -122,6 +125,35 @@ def load(path: str | Path, patch: Patch | None = None, planted: str = "") -> Stu
 def load_scene(path: str | Path) -> Scene:
     """Read one scene file. Raises StudyError."""
     return _scene(_source(find(path)), [])
+
+
+def read_scene(text: str, file: str) -> Scene:
+    """Read a scene from its text; cards are looked for beside `file`. Raises StudyError."""
+    source = read(text, file)
+    if not isinstance(source.data, dict):
+        raise StudyError(
+            [Problem(file, 1, 1, "", "a scene is a mapping that begins with 'title:'")]
+        )
+    return _scene(source, [])
+
+
+def read_source(path: str | Path) -> Source:
+    """Read a scene's or study's file as it is written, unchecked. Raises StudyError."""
+    return _source(find(path))
+
+
+def named_cards(path: str | Path) -> list[Account]:
+    """Return what became of each card that a scene, or the scenes of a study, name. Raises
+    StudyError."""
+    source = _source(find(path))
+    folder = Path(source.file).parent
+    names = source.data.get("scenes") if "study" in source.data else None
+    if not isinstance(names, list):
+        return with_cards(source.data, folder, source.problem)[1]
+    beside = [folder / str(name) for name in names]
+    return [
+        a for f, n in zip(beside, names, strict=True) for a in named_cards(f if f.is_file() else n)
+    ]
 
 
 def with_replicates(study: Study, replicates: int) -> Study:
@@ -592,8 +624,13 @@ def _scene(
     source: Source, patches: list[tuple[Patch, Place | None]], owner: Source | None = None
 ) -> Scene:
     """Build a scene from its file and patches; an error points at the patch that caused it."""
-    data: Any = source.data
-    for patch, where in patches:
+    data: Any = with_cards(source.data, Path(source.file).parent, source.problem)[0]
+    patches = [*patches]
+    for i, (patch, where) in enumerate(patches):
+        if owner is not None and where is not None:
+            folder, said = Path(owner.file).parent, functools.partial(_inside, owner, where)
+            patch = with_cards(patch, folder, said, data.get("cast"))[0]
+            patches[i] = (patch, where)
         data = merge(data, patch)
         cast_patch = patch.get("cast")
         if isinstance(cast_patch, dict) and owner is not None and where is not None:
@@ -606,6 +643,10 @@ def _scene(
         return Scene.model_validate(data)
     except ValidationError as e:
         return _blame(e, source, patches, owner, data)
+
+
+def _inside(owner: Source, where: Place, path: Place, what: str) -> Problem:
+    return owner.problem((*where, *path), what)
 
 
 def _blame(

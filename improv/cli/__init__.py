@@ -11,7 +11,7 @@ from improv.cli.options import app
 
 # In the order in which `improv --help` lists their commands.
 # isort: off
-from improv.cli import play, read, ask, desk  # noqa: F401
+from improv.cli import play, read, ask, out, cards, desk  # noqa: F401
 
 
 def _version(wanted: bool) -> None:

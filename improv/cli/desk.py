@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from improv import terminal
+from improv import terminal, terminal_cards
 from improv.cli.options import RayAt, Runs, app, telling
 from improv.errors import StudyError
 
@@ -17,7 +17,7 @@ def validate_command(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scenes and studies.")],
 ) -> None:
     """Check scene and study files; print everything that is wrong with them and exit 2."""
-    from improv.study import load
+    from improv.study import load, named_cards
     from improv.trial import plan
 
     wrong = 0
@@ -30,6 +30,7 @@ def validate_command(
         else:
             count = len(plan(study))
             terminal.say(f"{file}: good ({count} trial{'s' if count != 1 else ''})")
+            terminal_cards.accounts(named_cards(file), brief=True)
     if wrong:
         terminal.plain_error(f"{wrong} problem{'s' if wrong != 1 else ''} found")
         raise typer.Exit(2)

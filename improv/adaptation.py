@@ -1,0 +1,252 @@
+"""Adapts a screenplay for an improv stage, and writes a scene's opening as a screenplay. Pure.
+
+One scene of the screenplay becomes the written opening: its dialogue lines, its action stage
+directions. What its people say in the other scenes becomes sample lines of theirs. What is said to
+a reader or a camera (notes, sections, transitions, cut pieces) is left out, and counted.
+
+Fountain → scene → Fountain keeps every speech and every direction in order. What changes is this:
+emphasis goes; a speech becomes one line, with its parentheticals in it, and (V.O.) and such as
+the first of them; (CONT'D) goes; names in capitals become ordinary names; dual dialogue is spoken
+one after the other; lyrics and centred text become action; scene numbers go; and where no synopsis
+says how things stand, a sentence does. Done a second time, it changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from improv.errors import Problem, StudyError
+from improv.folio import SEAM, Folio
+from improv.folio import fountain as written
+from improv.fountain import Element, Screenplay, plain
+from improv.naming import ordinary, stage_name
+from improv.record import MAIN, Json, Turn
+from improv.scene import Scene
+from improv.scrub import visible
+
+LONGEST = 2000
+"""Characters of a line or a direction of an opening."""
+MOST_CAST = 12
+LONGEST_SAMPLE, MOST_SAMPLES = 300, 12
+ROLE = "one of the cast"
+
+_OURS = {SEAM, "end of the scene", "the scene breaks off here"}
+"""What folio writes between lines, and nobody says."""
+_CONTINUED = re.compile(r"\(CONT(?:['’]?D|INUED)\.?\)\s*", re.IGNORECASE)
+_ASIDE = re.compile(r"\(aside(?:, to ([^()]{1,40}))?\)\s*", re.IGNORECASE)
+_SILENT = "(says nothing)"
+_SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
+_PARENTHETICAL = re.compile(r"(^|[.!?…—-])[ ]?(\([^()\n]{1,200}\))(?=$|[ ])")
+
+
+@dataclass
+class Adapted:
+    """A screenplay as the data of a scene's file, and what was left out of it, counted."""
+
+    scene: Json
+    left: dict[str, int] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    """The headings of the scenes that were not taken, for whoever wants another."""
+
+
+def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
+    """Return a screenplay's scene, the one of that `number` or the first in which somebody speaks.
+
+    Raises StudyError where nobody speaks, where there is no such scene, or more than 12 speak.
+    """
+    scenes = _scenes(play.elements)
+    speaking = [i for i, part in enumerate(scenes) if _speakers(part)]
+    if not speaking:
+        raise StudyError([Problem(file, 1, 1, "", "nobody speaks in this screenplay")])
+    if number > len(scenes):
+        what = f"there is no scene {number}: there are {len(scenes)}, of which these speak: "
+        what += ", ".join(str(i + 1) for i in speaking[:20])
+        raise StudyError([Problem(file, 1, 1, "", what)])
+    chosen = number - 1 if number else speaking[0]
+    part = scenes[chosen]
+    first = part[0].line if part else 1
+    cues = _speakers(part)
+    if not cues:
+        raise StudyError([Problem(file, first, 1, "", f"nobody speaks in scene {number}")])
+    names, problems = _names(cues, play.elements, file)
+    if len(set(names.values())) > MOST_CAST:
+        what = f"{len(set(names.values()))} people speak in this scene; a cast has {MOST_CAST}"
+        problems.append(Problem(file, first, 1, "", what))
+    if problems:
+        raise StudyError(problems)
+    left = _left(play, part)
+    opening = [one for e in part for one in _opened(e, names)]
+    heading = next((visible(plain(e.text)) for e in part if e.kind == "heading"), "")
+    rest = [e for i, other in enumerate(scenes) if i != chosen for e in other]
+    scene = _page(play.page) | {
+        "premise": _premise(part, scenes[0] if chosen else [], heading, names),
+        "place": heading[:300],
+        "cast": list(_cast(names, rest)),
+        "opening": opening,
+        "turns": 12,
+    }
+    return Adapted({k: v for k, v in scene.items() if v != ""}, left, _headings(scenes, chosen))
+
+
+def screenplay(scene: Scene) -> str:
+    """Return a scene's written part as Fountain: title page, setting, premise and opening."""
+    turns = []
+    cast = [c.name for c in scene.cast]
+    for seq, one in enumerate(scene.opening):
+        if one.direction is not None:
+            turns.append(Turn("", MAIN, 0, seq, "direction", "", one.direction))
+            continue
+        heard = (one.aside_to,) if one.aside_to else tuple(n for n in cast if n != one.who)
+        who, line, aside = one.who or "", _parted(one.line or ""), one.aside_to is not None
+        turns.append(Turn("", MAIN, 0, seq, "written", who, line, aside=aside, heard_by=heard))
+    return written(Folio(scene.title, turns, scene, {"About": scene.about}, margin=False))
+
+
+# -- the parts of a screenplay
+
+
+def _scenes(elements: list[Element]) -> list[list[Element]]:
+    """Part a screenplay at its headings; what stands before the first belongs to it."""
+    parts: list[list[Element]] = [[]]
+    for element in elements:
+        if element.kind == "heading" and any(e.kind == "heading" for e in parts[-1]):
+            # A section and its synopsis stand before the heading that they are about.
+            moved: list[Element] = []
+            while parts[-1] and parts[-1][-1].kind in ("section", "synopsis"):
+                moved.insert(0, parts[-1].pop())
+            parts.append(moved)
+        parts[-1].append(element)
+    return parts
+
+
+def _speakers(part: list[Element]) -> list[str]:
+    return list(dict.fromkeys(e.who for e in part if e.kind == "speech"))
+
+
+def _headings(scenes: list[list[Element]], chosen: int) -> list[str]:
+    found = []
+    for i, part in enumerate(scenes):
+        head = next((visible(plain(e.text))[:60] for e in part if e.kind == "heading"), "")
+        if i != chosen and _speakers(part):
+            found.append(f"{i + 1} {head}".strip())
+    return found
+
+
+def _names(
+    cues: list[str], elements: list[Element], file: str
+) -> tuple[dict[str, str], list[Problem]]:
+    """Return for each cue what its speaker is called on the stage."""
+    prose = "\n".join(plain(e.text) for e in elements if e.kind in ("action", "speech"))
+    names: dict[str, str] = {}
+    problems = []
+    folded: dict[str, str] = {}
+    for cue in cues:
+        name = stage_name(ordinary(visible(plain(cue)), prose))
+        if not name:
+            line = next(e.line for e in elements if e.who == cue)
+            what = f"'{cue[:40]}' has no letter that could be called on a stage"
+            problems.append(Problem(file, line, 1, "", what))
+        names[cue] = folded.setdefault(re.sub(r"\W+", "", name).casefold(), name)
+    return names, problems
+
+
+def _left(play: Screenplay, part: list[Element]) -> dict[str, int]:
+    """Count what of a scene is not played."""
+    kinds = {
+        "note": "notes", "section": "sections", "transition": "transitions", "break": "page breaks",
+    }  # fmt: skip
+    left = {what: sum(e.kind == kind for e in part) for kind, what in kinds.items()}
+    left["pieces that were cut"] = play.cut
+    return {what: count for what, count in left.items() if count}
+
+
+def _page(page: dict[str, str]) -> Json:
+    """Return what a title page says of the scene."""
+    clean = {key: visible(plain(value)).replace("\n", ", ") for key, value in page.items()}
+    credit = clean.get("credit", "")
+    by = credit.casefold().removesuffix(":").endswith("by")
+    author = clean.get("author") or clean.get("authors") or ""
+    notes = clean.get("notes", "")
+    told = [f"{credit if by else 'By'} {author}" if author else ""]
+    told += [notes.removeprefix("About: ") if notes.startswith("About: ") else notes]
+    told += [f"{k.capitalize()}: {clean[k]}" for k in ("source", "copyright") if clean.get(k)]
+    return {
+        "title": (clean.get("title") or "A screenplay")[:120],
+        "form": "" if by else credit[:120],
+        "about": "; ".join(filter(None, told))[:500],
+    }
+
+
+def _premise(
+    part: list[Element], before: list[Element], heading: str, names: dict[str, str]
+) -> str:
+    """Return how things stand: what the synopses say, or else who is there."""
+    synopses = [e for e in part if e.kind == "synopsis"] or [
+        e for e in before if e.kind == "synopsis"
+    ]
+    told = " ".join(visible(plain(e.text)) for e in synopses).strip()
+    who = list(dict.fromkeys(names.values()))
+    listed = " and ".join(filter(None, (", ".join(who[:-1]), who[-1])))
+    there = f"{listed} {'are' if len(who) > 1 else 'is'} there."
+    return (told or f"{heading + ': ' if heading else ''}{there}")[:20_000]
+
+
+def _cast(names: dict[str, str], rest: list[Element]) -> Iterator[Json]:
+    """Yield the cast, with lines that they have in other scenes."""
+    for name in dict.fromkeys(names.values()):
+        own = {cue for cue, called in names.items() if called == name}
+        said = [_line(e) for e in rest if e.kind == "speech" and e.who in own]
+        samples = list(dict.fromkeys(s for s in said if 0 < len(s) <= LONGEST_SAMPLE))
+        yield {"name": name, "role": ROLE} | (
+            {"samples": samples[:MOST_SAMPLES]} if samples else {}
+        )
+
+
+# -- the elements of a scene
+
+
+def _opened(element: Element, names: dict[str, str]) -> Iterator[Json]:
+    """Yield what an element is in a scene's opening."""
+    if element.kind == "speech":
+        line, to = _line(element), None
+        if found := _ASIDE.match(line):
+            line = line[found.end() :]
+            to = next((n for n in names.values() if found[1] and n == found[1].strip()), None)
+        if line in ("", _SILENT):
+            return
+        for piece in _pieces(line):
+            yield {"who": names[element.who], "line": piece} | ({"aside_to": to} if to else {})
+    elif element.kind in ("action", "lyric", "centred"):
+        text = visible(plain(element.text)).strip()
+        if element.kind == "centred" and text in _OURS:
+            return
+        lines = [" ".join(line.split()) for line in text.split("\n")]
+        for piece in _pieces("\n".join(line for line in lines if line)):
+            yield {"direction": piece}
+
+
+def _line(element: Element) -> str:
+    """Return a speech as one line, what is done within it in round brackets."""
+    lines = [one.removeprefix("~").strip() for one in plain(element.text).split("\n")]
+    said = " ".join(" ".join([element.extension, *lines]).split())
+    return " ".join(visible(_CONTINUED.sub("", said)).split())
+
+
+def _parted(line: str) -> str:
+    """Put what is done, where it stands between sentences, on lines of its own."""
+    parted = _PARENTHETICAL.sub(lambda m: f"{m[1]}\n{m[2]}\n", line)
+    return "\n".join(one.strip() for one in parted.split("\n") if one.strip())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text whole, or in pieces that a scene may hold, parted at ends of sentences."""
+    while len(text) > LONGEST:
+        ends = list(_SENTENCE.finditer(text[:LONGEST]))
+        at = ends[-1] if ends else None
+        cut = at.start() if at else LONGEST
+        yield text[:cut].strip()
+        text = text[at.end() if at else LONGEST :]
+    if text.strip():
+        yield text.strip()

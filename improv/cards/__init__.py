@@ -1,0 +1,1 @@
+"""Character cards of other programs, as characters here and back again."""

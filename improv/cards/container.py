@@ -1,0 +1,235 @@
+"""Where a character card stands: in a JSON file, a PNG's text, a CHARX archive. Bytes and text.
+
+All of it comes from strangers: sizes are asked before anything is unpacked, nothing is unpacked
+further than a card may be long, checksums are verified, and no path of an archive is followed.
+Pillow is not used, since it reads text that stands after a picture only by unpacking the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from improv.cards.card import MAX_TEXT, Card, broken, read_card
+from improv.record import Json
+
+MAX_FILE = 64_000_000
+"""Bytes of a file: a picture, or an archive with pictures and sounds."""
+MAX_LISTING = 2_000_000
+"""Bytes of an archive's table of contents."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_KEYWORDS = ("ccv3", "chara")
+"""In the order in which they win: a V3 card may carry a V2 card for older programs."""
+_CARD = "card.json"
+
+
+def load_card(path: str | Path, name: str = "") -> Card:
+    """Read a card from a file, which `name` calls in messages. Raises StudyError."""
+    path = Path(path)
+    name = name or str(path)
+    try:
+        if not path.is_file():
+            broken(name, "there is no such file")
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            broken(name, f"{size / 1e6:.0f} MB; a card's file may have {MAX_FILE // 10**6} MB")
+        return card_in(path.read_bytes(), name)
+    except OSError as e:
+        broken(name, f"cannot be read: {e.strerror}")
+
+
+def card_in(data: bytes, file: str) -> Card:
+    """Read the card that `data` holds, whatever the file is called. Raises StudyError."""
+    if data.startswith(_PNG):
+        keyword, text, assets = _png_text(data, file)
+        return read_card(text, file, f"PNG '{keyword}'", assets)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        broken(file, "a WebP picture, for which no card is specified; export it as PNG or JSON")
+    if data[:2] == b"PK" or (data[:3] == b"\xff\xd8\xff" and b"PK\x05\x06" in data[-70_000:]):
+        text, assets = _zip_text(data, file)
+        return read_card(text, file, "CHARX", assets)
+    if data[:3] == b"\xff\xd8\xff":
+        broken(file, "a JPEG picture without a card in it")
+    return read_card(_decoded(data, file), file)
+
+
+def in_png(picture: bytes, whole: Json, version: int, file: str) -> bytes:
+    """Return the PNG with the card as its text, in place of any that it had. Raises StudyError."""
+    if not picture.startswith(_PNG):
+        broken(file, "not a PNG picture")
+    keyword = "ccv3" if version > 2 else "chara"
+    text = json.dumps(whole, ensure_ascii=False).encode()
+    card = keyword.encode() + b"\0" + base64.b64encode(text)
+    parts = [_PNG]
+    for kind, body in _chunks(picture, file):
+        if kind in _READERS and _keyword(body) in _KEYWORDS:
+            continue
+        if kind == b"IEND":
+            parts.append(_chunk(b"tEXt", card))
+        parts.append(_chunk(kind, body))
+    return b"".join(parts)
+
+
+# -- text
+
+
+def _decoded(data: bytes, file: str) -> str:
+    if len(data) > MAX_TEXT:
+        broken(file, f"{len(data) / 1e6:.1f} MB; a card may have {MAX_TEXT // 10**6} MB of text")
+    # UTF-8, 16 or 32, with a mark at its head or without, as JSON's first characters tell.
+    coding = json.detect_encoding(data)
+    try:
+        return data.decode(coding)
+    except UnicodeDecodeError as e:
+        broken(file, f"not {coding.removesuffix('-sig').upper()} text (byte {e.start})")
+
+
+# -- PNG (https://www.w3.org/TR/png-3/#5Chunk-layout)
+
+
+def _png_text(data: bytes, file: str) -> tuple[str, str, int]:
+    """Return the keyword and the JSON of a PNG's card, and how many assets stand beside it."""
+    found: dict[str, tuple[bytes, bytes]] = {}
+    assets = 0
+    for kind, body in _chunks(data, file):
+        if kind in _READERS:
+            word = _keyword(body)
+            if word in _KEYWORDS:
+                found.setdefault(word, (kind, body))
+            assets += word.startswith("chara-ext-asset_")
+    word = next((word for word in _KEYWORDS if word in found), "")
+    if not word:
+        broken(file, "a PNG picture without a card: it has no text called 'chara' or 'ccv3'")
+    kind, body = found[word]
+    packed = _READERS[kind](body.partition(b"\0")[2], f"its '{word}' text", file)
+    return word, _unpacked(packed, word, file), assets
+
+
+def _chunks(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each chunk's kind and body; those that hold text are verified by their checksum."""
+    at, ended = len(_PNG), False
+    while at < len(data) and not ended:
+        head = data[at : at + 8]
+        if len(head) < 8:
+            break
+        length, kind = struct.unpack(">I4s", head)
+        body, check = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        if len(check) < 4:
+            shown = kind.decode("latin-1") if kind.isalpha() else "?"
+            broken(file, f"the PNG is cut off in its chunk {shown} at byte {at}; get it again")
+        if kind in _READERS and zlib.crc32(kind + body) != struct.unpack(">I", check)[0]:
+            what = f"the PNG's text at byte {at} does not match its checksum; get it again"
+            broken(file, what)
+        yield kind, body
+        at += 12 + length
+        ended = kind == b"IEND"
+    if not ended:
+        broken(file, f"the PNG is cut off after byte {len(data)}: it has no end; get it again")
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _keyword(body: bytes) -> str:
+    return body[:80].partition(b"\0")[0].decode("latin-1").lower()
+
+
+def _plain_text(rest: bytes, what: str, file: str) -> bytes:
+    return rest
+
+
+def _packed_text(rest: bytes, what: str, file: str) -> bytes:
+    if rest[:1] != b"\0":
+        broken(file, f"{what} is compressed in a way that PNG does not know")
+    return _inflated(rest[1:], what, file)
+
+
+def _international_text(rest: bytes, what: str, file: str) -> bytes:
+    packed, method, tail = rest[:1], rest[1:2], rest[2:].split(b"\0", 2)
+    if len(tail) < 3 or (packed == b"\1" and method != b"\0"):
+        broken(file, f"{what} is not laid out as PNG's iTXt should be")
+    return _inflated(tail[2], what, file) if packed == b"\1" else tail[2]
+
+
+_READERS = {b"tEXt": _plain_text, b"zTXt": _packed_text, b"iTXt": _international_text}
+
+
+def _inflated(data: bytes, what: str, file: str) -> bytes:
+    most = MAX_TEXT * 4 // 3 + 4
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(data, most + 1)
+    except zlib.error:
+        broken(file, f"{what} cannot be decompressed")
+    if len(text) > most:
+        broken(file, f"{what} unpacks to more than {MAX_TEXT // 10**6} MB, which no card has")
+    if not unpacker.eof:
+        broken(file, f"{what} cannot be decompressed: it breaks off")
+    return text
+
+
+def _unpacked(packed: bytes, word: str, file: str) -> str:
+    """Read base64, or JSON itself, which some programs write there."""
+    if len(packed) > MAX_TEXT * 4 // 3 + 4:
+        broken(file, f"its '{word}' text has more than {MAX_TEXT // 10**6} MB")
+    if packed.lstrip()[:1] in (b"{", b"["):
+        return _decoded(packed, file)
+    bare = b"".join(packed.split()).rstrip(b"=")
+    wrong = re.search(rb"[^A-Za-z0-9+/]", bare)
+    if wrong or len(bare) % 4 == 1:
+        where = f"character {wrong.start() + 1}" if wrong else "it breaks off"
+        broken(file, f"its '{word}' text is not base64 ({where})")
+    try:
+        return _decoded(base64.b64decode(bare + b"=" * (-len(bare) % 4)), file)
+    except binascii.Error:
+        broken(file, f"its '{word}' text is not base64")
+
+
+# -- CHARX
+
+
+def _zip_text(data: bytes, file: str) -> tuple[str, int]:
+    """Return the text of an archive's `card.json`, and how many files stand beside it."""
+    _check_listing(data, file)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            if _CARD not in names:
+                broken(
+                    file, f"an archive without '{_CARD}' at its root, where a CHARX has its card"
+                )
+            info = archive.getinfo(_CARD)
+            if info.flag_bits & 1:
+                broken(file, "encrypted; a CHARX is not")
+            if info.file_size > MAX_TEXT:
+                what = f"'{_CARD}' unpacks to {info.file_size / 1e6:.0f} MB"
+                broken(file, f"{what}; a card may have {MAX_TEXT // 10**6} MB")
+            with archive.open(info) as opened:
+                # No further than this, whatever size the archive has stated.
+                text = opened.read(MAX_TEXT + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as e:
+        broken(file, f"the archive is broken: {str(e)[:80].lower() or 'it breaks off'}")
+    except (NotImplementedError, RuntimeError, OSError) as e:
+        broken(file, f"the archive is packed in a way that is not read here: {str(e)[:80].lower()}")
+    assets = sum(1 for name in names if name != _CARD and not name.endswith("/"))
+    return _decoded(text, file), assets
+
+
+def _check_listing(data: bytes, file: str) -> None:
+    """Refuse a table of contents that would fill the memory, before it is read."""
+    at = data.rfind(b"PK\x05\x06")
+    if at < 0 or len(data) < at + 22:
+        broken(file, "the archive is cut off: its table of contents is missing; get it again")
+    (size,) = struct.unpack("<I", data[at + 12 : at + 16])
+    if size > MAX_LISTING or b"PK\x06\x07" in data[max(0, at - 20) : at]:
+        broken(file, "the archive lists more files than any card has")

@@ -1,0 +1,61 @@
+"""Makes a name that a stage can call out of what somebody wrote in another program. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from improv.scrub import visible
+
+LONGEST = 40
+"""Characters of a name in a scene."""
+
+_ASIDE = re.compile(r"[(\[{<（【][^()\[\]{}<>（）【】]{0,200}[)\]}>）】]")
+_MARKS = " .'’-"
+
+
+def stage_name(written: str) -> str:
+    """Return `written` as a name that a scene may give: letters, digits and spaces that begin with
+    a letter, 40 characters at most. What stands in brackets goes, then emoji and other signs; an
+    empty text means that nothing was left to call."""
+    # Composed, so that the same name is the same characters.
+    text = unicodedata.normalize("NFC", visible(written[:1000]).replace("\n", " "))
+    for candidate in (_ASIDE.sub(" ", text), text):
+        name = _letters(candidate)
+        if name:
+            return name
+    return ""
+
+
+def _letters(text: str) -> str:
+    kept = "".join(c if c in _MARKS or _spells(c) else " " for c in text)
+    name = " ".join(kept.split()).lstrip(f"{_MARKS}_").rstrip(f"{_MARKS[2:]} ")
+    if not any(unicodedata.category(c).startswith("L") for c in name):
+        return ""
+    if unicodedata.category(name[0])[0] != "L":
+        name = f"No. {name}" if name[0].isdecimal() else ""
+    if len(name) > LONGEST:
+        name = (name[:LONGEST].rpartition(" ")[0] or name[:LONGEST]).rstrip(_MARKS)
+    return name
+
+
+def _spells(c: str) -> bool:
+    category = unicodedata.category(c)
+    return category[0] in "LM" or category == "Nd" or c in "_·"
+
+
+def ordinary(cue: str, prose: str = "") -> str:
+    """Return a name in capitals as prose writes it: as `prose` does where it has the name in small
+    letters, otherwise with a capital at the head of each part (O'BRIEN is O'Brien)."""
+    if not cue.isupper():
+        return cue
+    for found in re.finditer(rf"(?<!\w){re.escape(cue)}(?!\w)", prose, re.IGNORECASE):
+        if not found[0].isupper() and not found[0].islower() and found[0][0].isupper():
+            return found[0]
+    return re.sub(r"(?<![^\W_])[^\W\d_](?:[^\W_]|['’][^\W_]+)*", _capital, cue)
+
+
+def _capital(word: re.Match[str]) -> str:
+    first, mark, rest = re.match(r"([^'’]*)(['’]?)(.*)", word[0]).groups()  # type: ignore[union-attr]
+    low = rest.capitalize() if len(first) == 1 else rest.lower()
+    return f"{first.capitalize()}{mark}{low}"
