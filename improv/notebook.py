@@ -5,11 +5,13 @@
     run.report()
     run.branch("0@6", edit={"line": "The lamp is out."})
 
-What the commands do and no more, in a script as in a notebook's cell.
+What the commands do and no more, in a script as in a notebook's cell. What takes seconds to import
+(Ray, statistics) waits until it is asked for.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,28 +19,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv import chorus, estimate, launch, score, store, study
-from improv.branch import planned
+from improv import store, study
 from improv.budget import Budget
 from improv.errors import RunError
-from improv.graph.network import Graph
-from improv.graphing import Asked, graphed
-from improv.launch import Result
-from improv.paper import DryRun, Graphs, Report, framed
-from improv.reading import appraise
 from improv.record import MAIN, Json
-from improv.report.comparison import compared
-from improv.report.referee import report
-from improv.score import Judges, Scored
 from improv.script import Script, script
 from improv.session import Setup, Watch
 from improv.store import RunFolder
 from improv.study import Study
-from improv.table import NAMES, Table, connect
-from improv.trial import plan
+from improv.table import NAMES, Table, connect, framed
 
 if TYPE_CHECKING:
     import duckdb
+
+    from improv.graph.network import Graph
+    from improv.launch import Result
+    from improv.paper import DryRun, Graphs, Report
+    from improv.score import Scored
+
+# In a notebook Ray would say, in red and with a date, that it would rather have widgets.
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)
 
 Where = str | os.PathLike[str]
 BUDGETS = {"max_calls": "calls", "max_tokens": "tokens", "max_cost": "cost"}
@@ -114,9 +114,10 @@ class Run:
     def report(self, by: Study | Where | None = None) -> Report:
         """Return what a referee would read, by the run's own plan or by another study's.
         Raises RunError, and StudyError where that cannot be read."""
+        from improv.paper import reported
+
         other = by if isinstance(by, Study) or by is None else study.load(os.fspath(by))
-        material = appraise(self.folder, other.plan if other is not None else None)
-        return Report(report(material), (material,))
+        return reported(self.folder, other.plan if other is not None else None)
 
     def graph(self, trial: str | int = "", **asked: Any) -> Graph:
         """Return who spoke to whom as one NetworkX graph, of a trial or of all of them.
@@ -124,6 +125,8 @@ class Run:
         `asked` are the fields of graphing.Asked, as the options of `improv graph`: of, kinds,
         first, last, guesses, each, scene, condition. Raises RunError.
         """
+        from improv.graphing import Asked, graphed
+
         found = graphed(self.folder, Asked(str(trial), **{"null": False, **asked}))
         if len(found.made) != 1:
             raise RunError(f"that is {len(found.made)} graphs; ask `graphs` for them")
@@ -133,6 +136,10 @@ class Run:
         """Return graphs by name, with their figures beside a null model and, where `condition`
         and `against` or `around` are given, the comparison; by="condition" or window=4 make
         several. Raises RunError."""
+        from improv import chorus
+        from improv.graphing import Asked
+        from improv.paper import Graphs
+
         return Graphs(chorus.graphed(self.folder, Asked(str(trial), **asked), ray))
 
     def branch(
@@ -150,6 +157,8 @@ class Run:
         `edit` changes something first: {"author.frame": "She never lies."}, "line", "move",
         "memory.NAME". With `again` that turn alone is drawn again. Raises RunError, StudyError.
         """
+        from improv import launch
+
         trial, at, turn = place.rpartition("@")
         if not at or not turn.isascii() or not turn.isdecimal():
             raise RunError(f"{place!r}: not a place; write TRIAL@TURN, such as 0@4")
@@ -182,16 +191,18 @@ class Run:
         `judges` are the fields of score.Judges: second, base_url, plants, trusted and such.
         Raises RunError.
         """
+        from improv.score import Judges, score
+
         budget = Budget(max_calls, max_tokens, max_cost)
-        return score.score(
-            self.folder, measures, Judges(judge, **judges), redo=redo, connections=connections,
-            budget=budget,
-        )  # fmt: skip
+        who = Judges(judge, **judges)
+        return score(self.folder, measures, who, redo=redo, connections=connections, budget=budget)
 
     def resume(
         self, *, setup: Setup | None = None, watch: Watch | None = None, **settings: Any
     ) -> Run:
         """Play what the run still owes, and return it. `settings` are as those of `run`."""
+        from improv import launch
+
         result = launch.resume(self.folder, setup=_setup(setup, settings), watch=watch)
         return Run(result.folder, result)
 
@@ -236,9 +247,14 @@ def load_study(
 
 def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:
     """Return what playing a study would ask of its models, and cost. Nothing is asked."""
+    from improv.branch import planned
+    from improv.estimate import estimate
+    from improv.paper import DryRun
+    from improv.trial import plan
+
     found = given if isinstance(given, Study) else load_study(given)
     trials = plan(found)[:limit]
-    return DryRun(estimate.estimate(trials, branches=lambda trial: planned(found, trial)))
+    return DryRun(estimate(trials, branches=lambda trial: planned(found, trial)))
 
 
 def run(
@@ -257,6 +273,8 @@ def run(
     are rows of the run, not errors. Raises RunError where its folder cannot be made, MachineError
     where Ray or a model cannot start.
     """
+    from improv import launch
+
     source: Json | None = None
     if not isinstance(given, Study):
         # For `improv resume` to look at again.
@@ -298,8 +316,9 @@ def compare(*runs: Run) -> Report:
     """Set runs side by side: the same plan's findings, run by run. Raises RunError."""
     if not runs:
         raise RunError("there are no runs to compare")
-    materials = tuple(appraise(run.folder) for run in runs)
-    return Report(compared(materials), materials)
+    from improv.paper import beside
+
+    return beside([run.folder for run in runs])
 
 
 def _runs(given: Where | None) -> str:

@@ -1,6 +1,6 @@
 """What a notebook shows of a run besides its tables: reports, pictures, graphs, what it would cost.
 
-Each is an object to look at and to go on with. Nothing is computed here.
+Each is an object to look at and to go on with.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from improv.graph.made import drawn
 from improv.graph.network import Graph
 from improv.graph.null import Beside
 from improv.graphing import Graphed, files
+from improv.plan import Plan
+from improv.reading import appraise
 from improv.record import Json
 from improv.report import exhibits
+from improv.report.comparison import compared
 from improv.report.material import Material
 from improv.report.page import Page
-from improv.report.referee import decides, sentences
+from improv.report.referee import decides, report, sentences
 from improv.report.said import shown
-from improv.table import UNTYPESET
+from improv.store import RunFolder
+from improv.table import framed
 
 _SVG = "http://www.w3.org/2000/svg"
 _STYLE = (
@@ -43,6 +47,9 @@ class Picture:
     def save(self, name: str) -> None:
         """Write it to an .svg file. Raises RunError."""
         write(name, self.svg)
+
+    def __repr__(self) -> str:
+        return f"<picture: {len(self.svg):,} characters of SVG>"
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -185,13 +192,16 @@ def write(name: str, data: str | bytes) -> None:
         raise RunError(f"{name}: cannot be written: {e.strerror}") from None
 
 
-def framed(head: Sequence[str], rows: Sequence[Sequence[object]], *said: str) -> str:
-    """Return a table with words below it as HTML, all text escaped."""
-    page = Page("")
-    page.table(head, rows)
-    for text in said:
-        page.say(text)
-    return f'<div class="{UNTYPESET}">{"".join(page.html)}</div>'
+def reported(folder: RunFolder, by: Plan | None = None) -> Report:
+    """Return what a referee would read of a run, by its own plan or another. Raises RunError."""
+    material = appraise(folder, by)
+    return Report(report(material), (material,))
+
+
+def beside(folders: Sequence[RunFolder]) -> Report:
+    """Return runs side by side. Raises RunError."""
+    materials = tuple(appraise(folder) for folder in folders)
+    return Report(compared(materials), materials)
 
 
 def _contrasts(of: Material) -> Iterator[Json]:

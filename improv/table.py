@@ -6,7 +6,7 @@ table lies on disk is the store's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ NAMES = ("trials", "turns", "calls", "blocks", "scores", "verdicts", "limits")
 SHOWN = 5
 """Rows that a notebook shows."""
 UNTYPESET = "tex2jax_ignore mathjax_ignore"
-"""What keeps a notebook from reading text as mathematics."""
+"""What keeps a notebook from typesetting what stands between dollars."""
 LONGEST = 140
 """Characters of a cell there."""
 
@@ -103,17 +103,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Show the first rows. What stands in a table may be anybody's, so all of it is escaped."""
-        head = "".join(f'<th style="text-align:left">{escape(c)}</th>' for c in self.columns)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{_cell(row[c])}</td>" for c in self.columns) + "</tr>"
-            for row in self._first().to_pylist()
-        )
-        return (
-            # No mathematics either: a notebook would typeset what stands between dollars.
-            f'<div class="{UNTYPESET}"><p>{escape(self._title())}</p><table>'
-            f"<thead><tr>{head}</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
-        )
+        rows = [[_cell(row[c]) for c in self.columns] for row in self._first().to_pylist()]
+        return framed(self.columns, rows, self._title())
 
     def _title(self) -> str:
         count, wide = len(self), len(self.columns)
@@ -145,6 +136,25 @@ def connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
+def framed(head: Sequence[str], rows: Sequence[Sequence[object]], *said: str) -> str:
+    """Return a table with words over it as HTML, all text escaped. Numbers have their thousands
+    parted."""
+
+    def row(cells: Sequence[object], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(_written(c))}</{tag}>" for c in cells) + "</tr>"
+
+    over = "".join(f"<p>{escape(text)}</p>" for text in said)
+    body = "".join(row(cells, "td") for cells in rows)
+    return (
+        f'<div class="{UNTYPESET}">{over}<table><thead>{row(head, "th")}</thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _written(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
 def _cell(value: Any) -> str:
     text = "" if value is None else plain(str(value))
-    return escape(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
