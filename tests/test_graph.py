@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 
 import networkx as nx
 import numpy as np
+import orjson
+import pyarrow as pa
 import pytest
 from networkx.utils import graphs_equal
 from scipy import stats
@@ -384,29 +386,36 @@ def test_branches_are_a_tree() -> None:
     assert x["main"] < x["b"] < x["c"], "from left to right by turn"
 
 
-def test_exposure_says_who_saw_which_block() -> None:
-    import pyarrow as pa
+CALLS = pa.table({"role": ["Bo", "Bo", "author"], "blocks": [["w", "n"], ["w"], ["w", "s"]]})
+BLOCKS = pa.table(
+    {
+        "id": ["w", "n", "s"],
+        "kind": ["world", "note", "author"],
+        "text": ["Rain.", "Slower.", "The end."],
+    }
+)
 
-    calls = pa.table({"role": ["Bo", "Bo", "author"], "blocks": [["w", "n"], ["w"], ["w", "s"]]})
-    rows = [("w", "world", "Rain."), ("n", "note", "Slower."), ("s", "author", "The end.")]
-    blocks = pa.table(dict(zip(("id", "kind", "text"), zip(*rows, strict=True), strict=True)))
-    graph = others.exposure(calls, blocks, whole=True)
+
+def test_exposure_says_who_saw_which_block() -> None:
+    graph = others.exposure(CALLS, BLOCKS, whole=True)
     assert set(graph.successors("w")) == {"Bo", "author"} and list(graph.successors("n")) == ["Bo"]
     assert graph.edges["w", "Bo", "w > Bo: shown"]["calls"] == 2
-    kinds = others.exposure(calls, blocks)
+    kinds = others.exposure(CALLS, BLOCKS)
     assert set(kinds.predecessors("Bo")) == {"world", "note"}
 
 
-def test_flips_are_ways_between_states() -> None:
-    import pyarrow as pa
-
+def flipping() -> pa.Table:
     values = [1.0, 1.0, 0.0, None, 0.0, 1.0]
     rows = [
         {"trial": "t", "branch": "main", "turn": i, "character": "Bo",
          "measure": "sign:honest/deceitful", "version": "1", "value": v, "evidence": ""}
         for i, v in enumerate(values)
     ]  # fmt: skip
-    graph = others.flips(pa.Table.from_pylist(rows, SCHEMAS["scores"]))
+    return pa.Table.from_pylist(rows, SCHEMAS["scores"])
+
+
+def test_flips_are_ways_between_states() -> None:
+    graph = others.flips(flipping())
     held, broken = (f"Bo (sign:honest/deceitful): {s}" for s in ("honest", "deceitful"))
     assert {(s, t): (d["lines"], d["weight"]) for s, t, d in graph.edges(data=True)} == {
         (held, held): (1, 0.5),
@@ -416,6 +425,9 @@ def test_flips_are_ways_between_states() -> None:
 
 
 # --- files
+
+ODD = ("Bo & <Bo>", 'O\'Neil "x"', "李明 🎭")
+"""Names that a format would have to escape."""
 
 
 def odd() -> Graph:
@@ -429,10 +441,16 @@ def odd() -> Graph:
 
 
 @pytest.mark.parametrize("form", ["gexf", "graphml", "json"])
-@pytest.mark.parametrize("made", ["scene", "opening", "windows", "each", "two", "tree"])
+@pytest.mark.parametrize(
+    "made", ["scene", "opening", "windows", "each", "two", "tree", "shown", "flips", "names"]
+)
 def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
+    """Nodes, edges, their order, all attributes and all times."""
     two = written(FERRY), written(FERRY, trial="t1", scene="tower", block="tower/0")
     rows = [row("main", "", origin="main"), row("b", fork=3), row("c", "b", 5)]
+    known = dict(zip(("Mara", "Bo", "Inès"), ODD, strict=True))
+    renamed = [(t, known[who], f"{text} {ODD[2]}?", known.get(to, ""), by, [])
+               for t, who, text, to, by, _ in FERRY]  # fmt: skip
     graph = {
         "scene": lambda: network(ferry(), name="The Ferry"),
         "opening": lambda: network(ferry(), first=0, guesses=False),
@@ -440,10 +458,34 @@ def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
         "each": lambda: network(ferry(), each=True),
         "two": lambda: network(read(*two)),
         "tree": lambda: others.branches(rows, "grown"),
+        "shown": lambda: others.exposure(CALLS, BLOCKS, "seen", whole=True),
+        "flips": lambda: others.flips(flipping(), "turning"),
+        "names": lambda: network(read(written(renamed), cast=[(name, ()) for name in ODD])),
     }[made]()
+    if made == "names":
+        assert (ODD[1], ODD[2], "mentions", "name") in edges(graph)
     back = from_bytes(as_bytes(graph, form), form)
     assert graphs_equal(graph, back)
     assert as_bytes(graph, form) == as_bytes(back, form), "the same graph, the same bytes"
+
+
+@pytest.mark.parametrize("form", ["gexf", "graphml", "json"])
+def test_others_read_the_same_graph(form: str, tmp_path: Path) -> None:
+    """By NetworkX's own readers, as in anybody's script."""
+    graph = network(ferry(), first=0)
+    file = tmp_path / f"ferry.{form}"
+    file.write_bytes(as_bytes(graph, form))
+    if form == "json":
+        back = nx.node_link_graph(orjson.loads(file.read_bytes()), edges="edges")
+    else:
+        back = {"gexf": nx.read_gexf, "graphml": nx.read_graphml}[form](file)
+    assert back.is_directed() and back.is_multigraph() and list(back) == list(graph)
+    wanted, found = ([(s, t, d["kind"], d["by"], d["guess"], d["weight"], d["first"], d["last"])
+                      for s, t, d in g.edges(data=True)] for g in (graph, back))  # fmt: skip
+    assert sorted(found) == sorted(wanted)
+    if form == "gexf":
+        spells = [[tuple(spell) for spell in d["spells"]] for _, _, d in back.edges(data=True)]
+        assert spells == [d["spells"] for _, _, d in graph.edges(data=True)]
 
 
 @pytest.mark.parametrize("form", [f for f in FORMATS if f not in ("svg", "png")])

@@ -394,7 +394,8 @@ def _forms(cast: Cast) -> dict[str, str]:
 
 
 def _re2(forms: Iterable[str]) -> str:
-    return "|".join(re.sub(r"([^\w\s])", r"\\\1", form) for form in forms)
+    # RE2 takes a backslash before ASCII's marks, and before an emoji not.
+    return "|".join(re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", form) for form in forms)
 
 
 _UNSPACED = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
