@@ -18,7 +18,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint format lock bench storm truth studies wheel clean
+.PHONY: help setup dev demo test lint format lock bench storm truth studies notebook wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -58,6 +58,9 @@ truth: $(PLAY_READY) ## plant ten truths, find them again, write docs/truth.md (
 
 studies: $(PLAY_READY) ## play every study with puppets, write docs/studies.md (ARGS="waluigi --seed 3")
 	@$(BIN)/python tools/studies.py $(ARGS)
+
+notebook: $(DEV_READY) ## execute docs/notebook.ipynb, and keep what came out
+	@$(BIN)/python -m tools.notebook
 
 wheel: $(DEV_READY) ## build the wheel and put the locks beside it, in dist/
 	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel

@@ -1,6 +1,6 @@
 """Executes docs/notebook.ipynb in an empty folder and writes down what came out.
 
-    python tools/notebook.py          docs/notebook.ipynb with fresh outputs
+    python -m tools.notebook       docs/notebook.ipynb with fresh outputs
 
 A test does the same and compares, so that the notebook on the page is the notebook that runs.
 Nothing of the machine or the moment is kept.
