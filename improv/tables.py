@@ -173,6 +173,7 @@ SORT = {
     "limits": ["endpoint", "at"],
 }
 CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
+_DRAW_FIELDS = [f.name for f in fields(Draw)]
 _TURN_FIELDS = [f.name for f in fields(Turn) if f.name != "acts"]
 _EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
 _NULLABLE = {
@@ -257,7 +258,7 @@ def call_row(call: Call) -> Json:
 
 
 def call_of(row: Json) -> Call:
-    draw = Draw(*(row.pop(f.name) for f in fields(Draw)))
+    draw = Draw(*map(row.pop, _DRAW_FIELDS))
     row["blocks"] = tuple(row["blocks"] or ())
     row["retried"] = tuple(row["retried"] or ())
     return Call(draw=draw, **row)

@@ -93,9 +93,7 @@ def test_a_conversation_is_one_characters_view(busy: RunFolder, tmp_path: Path) 
                    for r in told if r["metadata"]["character"] != "Ana")  # fmt: skip
 
 
-def test_who_forgot_everything_begins_another_conversation(
-    busy: RunFolder, tmp_path: Path
-) -> None:
+def test_who_forgot_everything_begins_another_conversation(busy: RunFolder, tmp_path: Path) -> None:
     export(busy, "jsonl", path=tmp_path / "chat.jsonl")
     later = [r for r in rows(tmp_path / "chat.jsonl") if r["metadata"]["session"] == 2]
     assert later
@@ -174,6 +172,6 @@ def test_failed_scenes_are_left_out_and_counted(
     table = result.folder.table("trials").to_pylist()
     bad = {r["trial"] for r in table if r["status"] == "failed"}
     assert bad and not bad & {r["metadata"]["trial"] for r in rows(tmp_path / "x.jsonl")}
-    with pytest.raises(RunError, match="no scene is like that; all 1 failed: .*answered 400"):
+    with pytest.raises(RunError, match=r"no scene is like that; all 1 failed: .*answered 400"):
         export(result.folder, "jsonl", Wanted(min(bad)), tmp_path / "y.jsonl")
     assert not (tmp_path / "y.jsonl").exists()

@@ -228,7 +228,7 @@ def _copy(pieces: Iterator[pa.Table], name: str, target: Path) -> int:
 
 def _pieces(selection: Selection, name: str, blocks: pa.Array | None) -> Iterator[pa.Table]:
     """Yield a table's rows that belong to the scenes that are wanted: branches with their trial."""
-    column, wanted = "trial", pa.array(sorted(selection.rows), pa.string())
+    column, wanted = "trial", pa.array(sorted(selection.trials), pa.string())
     if name == "blocks" and blocks is not None:
         column, wanted = "id", blocks
     for part in selection.folder.batches(name, SCHEMAS[name].names):
@@ -237,7 +237,7 @@ def _pieces(selection: Selection, name: str, blocks: pa.Array | None) -> Iterato
 
 def _shown(selection: Selection) -> pa.Array:
     """Return the ids of the blocks that the calls of these scenes showed."""
-    wanted = pa.array(sorted(selection.rows), pa.string())
+    wanted = pa.array(sorted(selection.trials), pa.string())
     found = pa.array([], pa.string())
     for part in selection.folder.batches("calls", ["trial", "blocks"]):
         part = part.filter(pc.is_in(part["trial"], value_set=wanted))

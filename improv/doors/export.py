@@ -128,8 +128,8 @@ def _inspect(of: _Export) -> None:
     for (slug, _), scene in scenes(of.folder).items():
         premises.setdefault(slug, scene.premise)
     done = 0
-    logs = list(_logs(of.chosen))
-    for name, part in logs:
+    parts = list(logs(of.chosen))
+    for name, part in parts:
         samples = []
         for played in performances(part):
             samples.append(played)
@@ -142,16 +142,17 @@ def _inspect(of: _Export) -> None:
             temporary.replace(of.target / f"{name}.eval")
         finally:
             temporary.unlink(missing_ok=True)
-    of.found.written = {"logs": len(logs), "samples": done}
+    of.found.written = {"logs": len(parts), "samples": done}
 
 
-def _logs(chosen: Selection) -> Iterator[tuple[str, Selection]]:
-    """Yield the logs that there will be: one a condition, or one a condition and scene."""
+def logs(chosen: Selection, most: int = SAMPLES) -> Iterator[tuple[str, Selection]]:
+    """Yield the Inspect logs that there will be, by name: one a condition, or where that has more
+    than `most` scenes, one a condition and scene."""
     rows = list(chosen.each())
     for number, condition in enumerate(dict.fromkeys(r["condition"] for r in rows)):
         part = chosen.only(condition=condition)
         name = f"{number:02d}-{document.slug(condition)}"
-        if part.count <= SAMPLES:
+        if part.count <= most:
             yield name, part
             continue
         for scene in dict.fromkeys(r["scene"] for r in part.each()):

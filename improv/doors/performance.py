@@ -39,15 +39,20 @@ class Wanted:
 class Selection:
     """The scenes that were found: their rows of the table of trials, those that `failed` left out.
 
-    `rows` are by trial, each trial's own first; `known` has the rows that branches hang on too.
+    `rows` are by trial; `known` has all rows of the run, those that branches hang on too. `trials`
+    are the ids of what is wanted, failed or not.
     """
 
     folder: RunFolder
     rows: dict[str, list[Json]]
     known: dict[str, list[Json]]
-    failed: int
-    whole: bool
-    """Whether these are all trials of the run."""
+    trials: frozenset[str]
+    failed: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all trials of the run."""
+        return len(self.trials) == len(self.known)
 
     @property
     def count(self) -> int:
@@ -65,9 +70,7 @@ class Selection:
             for trial, found in self.rows.items()
             if (kept := [r for r in found if all(r[k] == v for k, v in values.items())])
         }
-        return Selection(
-            self.folder, rows, self.known, 0, self.whole and len(rows) == len(self.rows)
-        )
+        return Selection(self.folder, rows, self.known, frozenset(rows))
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def select(folder: RunFolder, wanted: Wanted) -> Selection:
         why = f": {failed[0]['failure']}" if len(failed) == 1 else ""
         what = f"all {len(failed)} failed{why}" if failed else "none was played"
         raise RunError(f"{folder.id}: no scene is like that; {what}")
-    return Selection(folder, rows, known, len(failed), len(rows) == len(known))
+    trials = frozenset(row["trial"] for row in chosen)
+    return Selection(folder, rows, known, trials, len(failed))
 
 
 def performances(selection: Selection) -> Iterator[Performance]:
