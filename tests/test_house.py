@@ -86,7 +86,7 @@ DOORS = {
     "httpx2": "model wire",
     "mesa": "stage character author order",
     "networkx": "graph",
-    "numpy": "measure stats unit curves judged shown rehearsal graph ui",
+    "numpy": "measure stats unit curves judged shown rehearsal graph doors ui",
     "inspect_ai": "doors",
     "openai": "model wire",
     "orjson": "*",
