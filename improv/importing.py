@@ -78,6 +78,8 @@ def import_into(scene: str, files: Sequence[str], user: str = "") -> Imported:
 def import_fountain(file: str, number: int = 0) -> tuple[Imported, Adapted]:
     """Make a scene of a Fountain screenplay: of its scene `number`, or else of the first in which
     somebody speaks. Returns what was left out as well. Raises StudyError."""
+    if not Path(file).is_file():
+        raise StudyError([Problem(file, 1, 1, "", "there is no such file")])
     try:
         size = Path(file).stat().st_size
         text = "" if size > MAX_BYTES else Path(file).read_bytes().decode("utf-8-sig")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from pathlib import Path
 
@@ -250,6 +251,13 @@ def test_a_screenplay_that_is_no_scene_says_why(data: bytes, told: str, tmp_path
         import_fountain(str(file))
     assert told in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "none.fountain", "."):
+        with pytest.raises(StudyError, match="there is no such file"):
+            import_fountain(str(tmp_path / name))
 
 
 def test_a_hostile_screenplay_takes_no_time() -> None:
