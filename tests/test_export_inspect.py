@@ -14,8 +14,10 @@ from improv.doors.export import export, logs
 from improv.doors.inspect_log import log_of
 from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
-from improv.store import RunFolder
+from improv.store import RunFolder, open_run
 from tests.export_support import busy_run
+
+TOP = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,20 @@ def test_a_condition_is_a_log_and_a_scene_a_sample(busy: RunFolder, tmp_path: Pa
     assert "ANA (aside to Bo): Bo, it hums." in texts
     note = next(a for t in turns for a in t.acts if a.kind == "note")
     assert f"(The author: note {note.to}: {note.text})" in texts
+
+
+def test_a_sample_says_what_its_own_scene_is_about(tmp_path: Path) -> None:
+    from inspect_ai.log import read_eval_log
+
+    folder = open_run(TOP / "runs", "sample")
+    export(folder, "inspect", Wanted(condition="no author"), tmp_path / "logs")
+    (file,) = (tmp_path / "logs").iterdir()
+    samples = read_eval_log(str(file)).samples
+    assert samples is not None
+    assert {s.id for s in samples} == {"cold-pass", "parlour"}
+    for sample in samples:
+        scene = folder.scene(sample.metadata["scene"], "no author")
+        assert scene is not None and sample.input == scene.premise
 
 
 def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> None:

@@ -124,22 +124,22 @@ def _hf(of: _Export) -> None:
 
 
 def _inspect(of: _Export) -> None:
-    premises: dict[str, str] = {}
-    for (slug, _), scene in scenes(of.folder).items():
-        premises.setdefault(slug, scene.premise)
+    known = scenes(of.folder)
     done = 0
     parts = list(logs(of.chosen))
-    for name, part in parts:
+    for file, part in parts:
         samples = []
         for played in performances(part):
             samples.append(played)
             done += 1
             of.tell(done, of.chosen.count)
+        condition = samples[0].row["condition"]
+        premises = {slug: s.premise for (slug, name), s in known.items() if name == condition}
         log = inspect_log.log_of(samples, of.run, premises)
-        temporary = of.target / f".{name}.tmp.eval"
+        temporary = of.target / f".{file}.tmp.eval"
         try:
             inspect_log.write(log, temporary)
-            temporary.replace(of.target / f"{name}.eval")
+            temporary.replace(of.target / f"{file}.eval")
         finally:
             temporary.unlink(missing_ok=True)
     of.found.written = {"logs": len(parts), "samples": done}

@@ -46,7 +46,7 @@ def log_of(samples: Sequence[Performance], run: Json, premise: dict[str, str]) -
     from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats
 
     first = samples[0].row
-    made = [_sample(one, premise.get(first["scene"], "")) for one in samples]
+    made = [_sample(one, premise.get(one.row["scene"], "")) for one in samples]
     condition = first["condition"]
     levels = {pair["name"]: pair["value"] for pair in first["levels"]}
     name = f"{run['run']}/{condition}"
@@ -104,11 +104,11 @@ def _messages(played: Performance) -> list[ChatMessage]:
     for turn in played.turns:
         where = f"{played.name}/{turn.turn}/{turn.seq}"
         for number, act in enumerate(turn.acts):
-            told = {"kind": act.kind, "to": act.to, "turn": turn.turn, "by": "author"}
+            told: Json = {"kind": act.kind, "turn": turn.turn, "speaker": "author"}
             found.append(ChatMessageUser(content=_act(act), metadata=told,
                                          id=digest(f"{where}/act {number}")))  # fmt: skip
-        told = {"kind": turn.kind, "speaker": turn.speaker, "turn": turn.turn,
-                "heard_by": list(turn.heard_by), "aside": turn.aside}  # fmt: skip
+        told = {"kind": turn.kind, "turn": turn.turn, "speaker": turn.speaker}
+        told |= {"heard_by": list(turn.heard_by)} if turn.aside else {}
         id = digest(where)
         if turn.turn and turn.kind in ("line", "silence", "probe"):
             model = models.get((turn.turn, turn.speaker))
