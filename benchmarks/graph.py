@@ -3,19 +3,24 @@
 Makes a run of 50,000 scenes of 20 turns under five conditions, a cast of four each, and then, in a
 process of its own, what `improv graph --by condition` does: reads it, finds whom lines speak to,
 answer and mention, sums them, draws, and writes. Then the figures with their null models, and two
-conditions against each other. Prints `graphs <seconds> s <MiB> MiB` first.
+conditions against each other. Prints `graphs <seconds> s <MiB> MiB` first. Then the same graphs,
+with figures, by one process and by a Ray task for each condition: seconds, and the largest process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -142,6 +147,40 @@ def measure(root: str) -> None:
     print(f"peak {_peak():.0f} MiB")
 
 
+def at_once(root: str, ray: str) -> None:
+    """Read, measure and write conditions at once on Ray, or with "off" in this process."""
+    from improv import chorus
+    from improv.graphing import Asked, files
+    from improv.pool import start_ray
+    from improv.store import open_run
+
+    began = time.perf_counter()
+    largest, over = [0.0], threading.Event()
+    watching = threading.Thread(target=_watch, args=(largest, over))
+    watching.start()
+    if ray != "off":
+        start_ray(ray)
+    started = time.perf_counter() - began
+    found = chorus.graphed(open_run(root, "million"), Asked(by="condition"), ray)
+    written = [data for name in ("x.gexf", "x.json", "x.svg") for _, data in files(found, name)]
+    seconds = time.perf_counter() - began
+    over.set()
+    watching.join()
+    print(
+        f"--ray {ray}: {seconds:.1f} s, {started:.1f} of them to start; this process "
+        f"{_peak():.0f} MiB, the largest task {largest[0]:.0f} MiB; "
+        f"{len(written)} files, sum {zlib.crc32(b''.join(written)):08x}"
+    )
+
+
+def _watch(largest: list[float], over: threading.Event) -> None:
+    while not over.wait(0.1):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.name().startswith("ray::part"):
+                    largest[0] = max(largest[0], child.memory_info().rss / 2**20)
+
+
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -151,7 +190,14 @@ def main() -> None:
         folder(root)
         # What made the run must not count.
         subprocess.run([sys.executable, __file__, "--measure", root], check=True)
+        for ray in ("off", "local"):
+            subprocess.run([sys.executable, __file__, "--at-once", root, ray], check=True)
 
 
 if __name__ == "__main__":
-    measure(sys.argv[2]) if sys.argv[1:2] == ["--measure"] else main()
+    if sys.argv[1:2] == ["--measure"]:
+        measure(sys.argv[2])
+    elif sys.argv[1:2] == ["--at-once"]:
+        at_once(*sys.argv[2:4])
+    else:
+        main()

@@ -166,7 +166,7 @@ def split(folder: RunFolder) -> Split:
     trials = _trials(folder)
     if not len(trials):
         raise nothing_yet(folder)
-    turns = folder.coded("turns", SPOKEN, SPOKEN)
+    turns = folder.batches("turns", SPOKEN)
     names = trials["condition"].unique().to_pylist()
     return Split(tuple(_called(names, _order(folder))), completed(turns, trials, casts(folder)))
 

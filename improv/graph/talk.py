@@ -217,19 +217,21 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
     )  # fmt: skip
 
 
-def completed(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> dict[str, Cast]:
+def completed(
+    turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, Cast]
+) -> dict[str, Cast]:
     """Return the casts with whoever speaks without standing in one: by them, a part of the turns
-    has the people that the whole has. `turns` needs only SPOKEN, and `trials` PLACES."""
+    has the people that the whole has. `turns` come in pieces of SPOKEN, `trials` have PLACES."""
     slug_of = dict(zip(_joined(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
-    lines = turns.filter(pc.is_in(turns["kind"].cast(pa.string()), value_set=pa.array(_LINES)))
-    texts = [lines[name].cast(pa.string()) for name in ("trial", "branch", "speaker")]
-    keys = ["trial", "branch", "speaker"]
-    pairs = pa.table(texts, names=keys).group_by(keys).aggregate([])
     found = {slug: list(cast) for slug, cast in casts.items()}
     speaks: dict[str, set[str]] = {}
-    for scene, who in zip(_joined(pairs).to_pylist(), pairs["speaker"].to_pylist(), strict=True):
-        if scene in slug_of and who:
-            speaks.setdefault(slug_of[scene], set()).add(who)
+    for piece in turns:
+        lines = piece.filter(pc.is_in(piece["kind"], value_set=pa.array(_LINES)))
+        pairs = lines.group_by(["trial", "branch", "speaker"]).aggregate([])
+        speakers = pairs["speaker"].to_pylist()
+        for scene, who in zip(_joined(pairs).to_pylist(), speakers, strict=True):
+            if scene in slug_of and who:
+                speaks.setdefault(slug_of[scene], set()).add(who)
     for slug, names in speaks.items():
         cast = found.setdefault(slug, [])
         cast += [(who, ()) for who in sorted(names - {name for name, _ in cast})]
