@@ -41,7 +41,8 @@ def _several(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-Side = Annotated[list[Where], BeforeValidator(_several), Field(min_length=1, max_length=8)]
+Sides = Annotated[list[Where], Field(min_length=1, max_length=8)]
+Side = Annotated[Sides, BeforeValidator(_several, json_schema_input_type=Where | Sides)]
 
 
 class Outcome(Strict):
