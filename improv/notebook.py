@@ -32,6 +32,7 @@ from improv.table import NAMES, Table, connect, framed
 if TYPE_CHECKING:
     import duckdb
 
+    from improv.doors.export import Exported
     from improv.graph.network import Graph
     from improv.launch import Result
     from improv.paper import DryRun, Graphs, Report
@@ -196,6 +197,17 @@ class Run:
         budget = Budget(max_calls, max_tokens, max_cost)
         who = Judges(judge, **judges)
         return score(self.folder, measures, who, redo=redo, connections=connections, budget=budget)
+
+    def export(
+        self, to: str, output: Where = "", trial: str | int = "", *, force: bool = False, **of: Any
+    ) -> Exported:
+        """Write scenes in another program's format: to="jsonl", "hf", "inspect", "fountain",
+        "markdown" or "otel" (docs/export.md). `of` are condition, scene, branches. Raises RunError.
+        """
+        from improv.doors.export import export
+        from improv.doors.performance import Wanted
+
+        return export(self.folder, to, Wanted(str(trial), **of), os.fspath(output), force=force)
 
     def resume(
         self, *, setup: Setup | None = None, watch: Watch | None = None, **settings: Any

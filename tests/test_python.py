@@ -269,6 +269,14 @@ def test_a_run_is_scored(demo: improv.Run) -> None:
         demo.score("state")
 
 
+def test_a_run_is_taken_elsewhere(demo: improv.Run, tmp_path: Path) -> None:
+    demo.export("fountain", tmp_path / "scripts", scene="parlour")
+    written = list((tmp_path / "scripts").rglob("*.fountain"))
+    assert len(written) == 6 and all(file.read_text().startswith("Title:") for file in written)
+    with pytest.raises(RunError, match="wav"):
+        demo.export("wav", tmp_path / "sound")
+
+
 # --- what others wrote
 
 
