@@ -16,6 +16,7 @@ from improv.study import load
 from tests.browser_support import Reader
 from tests.conftest import KETTLE
 from tests.test_ui_rate import STUDY
+from ui.parts.rater import READ
 
 pytestmark = pytest.mark.browser
 ANN = rating.judge_name("Ann Lee")
@@ -40,6 +41,8 @@ def begin(page: Page, name: str = "Ann Lee") -> Locator:
 
 def rated(page: Page, many: int) -> None:
     expect(page.get_by_text(re.compile(f"^{many} of \\d+ rated$"))).to_be_visible()
+    expect(page.locator(".stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    page.wait_for_timeout(1_200 * READ)  # a person reads first
 
 
 def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
@@ -59,7 +62,7 @@ def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
     expect(page.get_by_role("button", name="Undo the last")).to_be_visible()
     page.keyboard.press("u")
     rated(page, 0)
-    assert asked.inner_text() == first
+    expect(asked).to_have_text(first, use_inner_text=True)
     page.keyboard.press("0")
     rated(page, 1)
     page.keyboard.press("1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def named(app: AppTest, name: str) -> AppTest:
     return well(app.button(key="begin").click().run())
 
 
-def press(app: AppTest, key: str) -> AppTest:
+def press(app: AppTest, key: str, after: float = 1.2 * rater.READ) -> AppTest:
+    time.sleep(after)
     return well(app.button(key=key).click().run())
 
 
@@ -84,6 +86,14 @@ def test_a_person_answers_takes_it_back_and_answers_again(
     press(app, "answer-0")
     assert rating.rated(folder, ANN)[item]["answer"] == rating.CANNOT_TELL
     assert folder.table("verdicts").num_rows == 1 and counted(app) == f"1 of {many}"
+
+
+def test_a_held_key_answers_one_line(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = press(rate(folder, monkeypatch), "answer-1")
+    left = question(app)
+    app.session_state["rate:since"] = time.monotonic() + 60  # it has not been shown yet
+    press(app, "answer-1", after=0)
+    assert question(app) == left and len(rating.rated(folder, ANN)) == 1
 
 
 def test_whoever_comes_back_goes_on_and_whoever_else_begins(

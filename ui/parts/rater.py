@@ -35,6 +35,8 @@ _TOLD = {
     "secret": "Whether a line gives its speaker’s secret away.",
 }
 LONGEST = 2_400
+READ = 0.3
+"""Seconds in which nobody has read a line: a key that is held answers no more than one."""
 
 Kept = Callable[[RunFolder], None]
 
@@ -208,6 +210,8 @@ def _answered(run: str, item: Item, judge: str, answer: str) -> None:
     if st.session_state.get("rate:item") != item.id:
         return  # a second press of a key, for a question that is answered already
     seconds = time.monotonic() - float(st.session_state.get("rate:since", 0.0))
+    if seconds < READ:
+        return
     _write(run, lambda folder: rating.keep(folder, item, judge, answer, seconds))
 
 
