@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def weighed(runs: Path) -> Weighed:
     return weigh(open_run(runs, NAME))
+
+
+@pytest.fixture
+def own(runs: Path, tmp_path: Path) -> RunFolder:
+    """The run once more, to be changed."""
+    return open_run(shutil.copytree(runs, tmp_path / "runs"), NAME)
 
 
 def room(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
@@ -201,9 +208,9 @@ def test_an_unplanned_number_has_scenes_too(
 
 
 def test_what_is_kept_is_what_was_found(
-    tmp_path: Path,
+    own: RunFolder,
 ) -> None:
-    folder = stage_run(tmp_path)
+    folder = own
     study = folder.study()
     found = Findings(weigh(folder).whole(), weigh(folder).judges)
     before = findings.state(folder)
@@ -235,33 +242,33 @@ def test_what_is_kept_is_what_was_found(
 
 
 def test_what_is_kept_is_shown_without_the_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = stage_run(tmp_path)
-    plain = read(room(tmp_path, monkeypatch))
+    folder, home = own, Path(own.root)
+    plain = read(room(home, monkeypatch))
     weighed = weigh(folder)
     of = weighed.whole()
     findings.keep(folder, Findings(of, weighed.judges), findings.state(folder))
     st.cache_resource.clear()
-    assert read(room(tmp_path, monkeypatch)) == plain
+    assert read(room(home, monkeypatch)) == plain
     # It is the kept that was read: what it says is shown, until the run is another.
     first = replace(of.findings[0], name="what is kept")
     changed = replace(of, findings=(first, *of.findings[1:]))
     findings.keep(folder, Findings(changed, weighed.judges), findings.state(folder))
     st.cache_resource.clear()
-    assert tables(room(tmp_path, monkeypatch))[0][0]["contrast"] == "what is kept"
+    assert tables(room(home, monkeypatch))[0][0]["contrast"] == "what is kept"
     os.utime(folder.local / "scores.parquet")
-    assert tables(room(tmp_path, monkeypatch))[0][0]["contrast"] == of.findings[0].name
+    assert tables(room(home, monkeypatch))[0][0]["contrast"] == of.findings[0].name
 
 
-def test_a_rating_is_seen_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = stage_run(tmp_path)
-    assert "human:Ann" not in read(room(tmp_path, monkeypatch))
+def test_a_rating_is_seen_at_once(own: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, home = own, Path(own.root)
+    assert "human:Ann" not in read(room(home, monkeypatch))
     for item in rating.sheet(folder, folder.study(), "state"):
         if item.truth is not None:
             answer = item.options[item.values.index(item.truth)]
             rating.keep(folder, item, rating.judge_name("Ann"), answer, 1.0)
-    text = read(room(tmp_path, monkeypatch))
+    text = read(room(home, monkeypatch))
     assert "human:Ann" in text and "can judge" in text
 
 
