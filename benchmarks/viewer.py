@@ -6,8 +6,8 @@ scores turned over by chance. They are written as the store writes them, sorted 
 
 A reader who has the viewer open goes from room to room, as by a click on a link; what is timed
 ends when the room is whole and the server has nothing left to send. Each is entered when the
-server has read nothing of the run (cold) and again (warm). Compare is entered twice: by the first
-reader ever, who has to have the planned result within the promised time and gets the rest when it
+server has read nothing of the run (cold) and again (warm). Compare is entered twice: first as if
+nothing had been weighed, as a run's end and a scoring do, by a reader who has to have the planned result within the promised time and gets the rest when it
 is weighed (its `cold` is the result, and what the whole took stands behind), and in a new server,
 which has what the first look kept beside the tables; `core` are the seconds of a core that
 the server needed for it, which other work on the machine cannot change. `loaded` is the room in

@@ -25,8 +25,6 @@ from improv.store import READING, RunFolder
 from improv.study import Study
 
 KEPT = "findings.json"
-MANY = 100_000
-"""Scores from which on findings are kept: fewer are weighed as quickly as a page is drawn."""
 LARGEST = 64 * 2**20
 """Bytes of a file that is looked at: no findings are as many."""
 WEIGHING = ("analysis", "curves", "judged", "plan", "unit", "reading", "stats")

@@ -28,7 +28,7 @@ from improv.mend import mend, mend_shards
 from improv.pool import Pool
 from improv.record import MAIN, Json
 from improv.scene import Model, Price
-from improv.score import FREE, score
+from improv.score import FREE, score, weigh_if_large
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
 from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.study import Study
@@ -281,6 +281,8 @@ def _finish(
         folder.update(changes)
     except OSError as e:
         told.append(f"run.json could not be written: {e.strerror or e}")
+    if not owed:
+        weigh_if_large(folder)
     return Result(
         folder, done, failed, owed, stop.why, stop.kind, len(table) - len(mains),
         notices=tuple(told), broken=broken,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from improv import findings
 from improv.analysis import Analysis, decided, pictured
 from improv.budget import dollars
+from improv.errors import ImprovError
+from improv.findings import Findings
 from improv.graphing import by_condition
 from improv.judged import Judged, judged
 from improv.plan import Plan
@@ -102,6 +106,17 @@ def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = Non
     planned = plan is not None and plan.hash == folder.meta().get("analysis")
     found = decided(plan, given, seed=study.seed, planned=planned, judges=judges)
     return Weighed(study, given, judges, found)
+
+
+def weigh_beforehand(folder: RunFolder) -> None:
+    """Weigh a run and keep what was found, so that whoever looks first need not wait for it.
+
+    A run that cannot be weighed is left to who looks: there is a place to say why.
+    """
+    with contextlib.suppress(ImprovError, ValueError):
+        before = findings.state(folder)
+        of = weigh(folder)
+        findings.keep(folder, Findings(of.whole(), of.judges), before)
 
 
 def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:

@@ -36,7 +36,7 @@ from improv.played import Played, played
 from improv.record import Json, Score, Transcript, Turn
 from improv.scene import Model
 from improv.session import Stop, models_of, remote
-from improv.store import RunFolder
+from improv.store import MANY_SCORES, RunFolder
 from improv.trial import Trial, plan
 
 FREE = ("marker", "probe", "secret", "stylometry", "dispersion")
@@ -148,6 +148,7 @@ def score(
             kept = [s for s in old if _family(s.measure) not in chosen]
             folder.keep_verdicts([*kept, *scores], rows)
             folder.update({"scored": _told(meta, chosen, models, scores)})
+            weigh_if_large(folder)
     wanted = {q.key for q in owed}
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
     failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())
@@ -155,6 +156,14 @@ def score(
         folder, _counts(scores), len(asked), left - failed, failed, stop.why, stop.kind,
         tuple(notices),
     )  # fmt: skip
+
+
+def weigh_if_large(folder: RunFolder) -> None:
+    """Have what a large run shows found now: whoever looks at it next need not wait for it."""
+    if folder.table("scores", columns=["trial"]).num_rows >= MANY_SCORES:
+        from improv.reading import weigh_beforehand  # takes a second, which small runs do without
+
+        weigh_beforehand(folder)
 
 
 def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:

@@ -64,6 +64,8 @@ from improv.tables import (
 
 ROW_GROUP = 10_000
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MANY_SCORES = 100_000
+"""Scores from which on findings are kept: fewer are weighed as quickly as a page is drawn."""
 RATINGS, HUMAN = "ratings", "human:"
 _log = logging.getLogger("improv")
 READING = (OSError, pa.ArrowException, KeyError, ValueError)

@@ -20,7 +20,7 @@ from improv import findings, rating
 from improv.findings import Findings
 from improv.launch import run
 from improv.paths import shipped
-from improv.reading import Weighed, weigh
+from improv.reading import Weighed, weigh, weigh_beforehand
 from improv.report.said import shown as said
 from improv.score import Judges, score
 from improv.session import Setup
@@ -219,6 +219,8 @@ def test_what_is_kept_is_what_was_found(
     assert findings.kept(folder, study) is None
     findings.keep(folder, found, before)
     file = folder.local / findings.KEPT
+    file.unlink()
+    weigh_beforehand(folder)
     # NaN is not itself, so that the words are compared: every float is written whole.
     assert repr(findings.kept(folder, study)) == repr(found)
     told = orjson.loads(file.read_bytes().replace(b"NaN", b"null").replace(b"Infinity", b"9"))

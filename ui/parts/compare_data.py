@@ -28,7 +28,7 @@ from improv.reading import Weighed, weigh
 from improv.record import MAIN, Json
 from improv.report.material import Material
 from improv.shown import kept_exposure
-from improv.store import open_run
+from improv.store import MANY_SCORES, open_run
 from improv.study import Study
 from improv.unit import Frame, among, by_cell, chosen, in_order, units, weights
 from ui.parts import data
@@ -153,7 +153,7 @@ def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
         return known.analysis
     of, before = _weighed(root, run, stamp, _study)
     found = Findings(of.whole(), of.judges)
-    if len(of.given.scores) >= findings.MANY:
+    if len(of.given.scores) >= MANY_SCORES:
         findings.keep(open_run(root, run), found, before)
     return found.analysis
 
