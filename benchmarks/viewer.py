@@ -4,15 +4,16 @@ A few scenes are played by the puppet, each copied hundreds of times: fifty thou
 study author-context, every line with a text of its own, so that blocks are as many as lines, some
 scores turned over by chance. They are written as the store writes them, sorted and in row groups.
 
-A reader who has the viewer open goes from room to room, as by a click on a link; what is timed
-ends when the room is whole and the server has nothing left to send. Each is entered when the
-server has read nothing of the run (cold) and again (warm). Compare is entered twice: first as if
-nothing had been weighed, as a run's end and a scoring do, by a reader who has to have the planned result within the promised time and gets the rest when it
-is weighed (its `cold` is the result, and what the whole took stands behind), and in a new server,
-which has what the first look kept beside the tables; `core` are the seconds of a core that
-the server needed for it, which other work on the machine cannot change. `loaded` is the room in
-a fresh page, with all the script of Streamlit's own. Exits 1 where a promise is broken: Runs and
-any scene within 1 s, Compare within 3 s, and the server within 1.5 GiB. `--folder` keeps the run.
+A reader who has the viewer open goes from room to room, as by a click on a link; what is timed ends
+when the room is whole and the server has nothing left to send. Each is entered when the server has
+read nothing of the run (cold) and again (warm). Compare is entered twice: first as if nothing had
+been weighed, as a run's end and a scoring do, by a reader who has to have the planned result within
+the promised time and gets the rest when it is weighed (its `cold` is the result, and what the whole
+took stands behind), and in a new server, which has what the first look kept beside the tables;
+`core` are the seconds of a core that the server needed for it, which other work on the machine
+cannot change. `loaded` is the room in a fresh page, with all the script of Streamlit's own. Exits 1
+where a promise is broken: Runs and any scene within 1 s, Compare within 3 s, and the server within
+1.5 GiB. `--folder` keeps the run.
 """
 
 from __future__ import annotations
