@@ -78,6 +78,15 @@ class Reader:
         page.wait_for_selector(SHOWN.get(room, ".stMain h1"), timeout=START * 1000)
         return page
 
+    def still(self) -> None:
+        """Wait until the server has nothing left to draw: what is pressed before may be lost."""
+        done = self.page.locator(".stApp[data-test-script-state='notRunning']")
+        done.wait_for(state="attached", timeout=START * 1000)
+
+    def press(self, key: str) -> None:
+        self.still()
+        self.page.keyboard.press(key)
+
     def address(self) -> dict[str, str]:
         return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
 

@@ -380,7 +380,7 @@ def _differing(whole: pa.Table, found: dict[str, pa.Table]) -> str:
     return f"{len(found['trials'])} trials and branches, twice {twice}; {len(whole)} rows wanted"
 
 
-def until(happened: Callable[[], object], patience: float = 60.0, every: float = 0.005) -> bool:
+def until(happened: Callable[[], object], patience: float = 240.0, every: float = 0.005) -> bool:
     """Wait until something has happened; return whether it has."""
     end = time.monotonic() + patience
     while not happened():

@@ -28,9 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(reader: Reader, query: str = "") -> Page:
     page = reader.open(f"?run={NAME}{query}", room="compare")
     expect(page.locator(".abreast")).to_be_attached(timeout=30_000)
-    expect(page.locator(".stApp")).to_have_attribute(
-        "data-test-script-state", "notRunning", timeout=30_000
-    )
+    reader.still()
     return page
 
 
@@ -90,7 +88,7 @@ def test_from_a_contrast_to_its_blocks_and_their_scenes(reader: Reader, runs: Pa
     page.go_back()
     expect(page).not_to_have_url(re.compile("[?&]block="))
     expect(behind).to_be_visible()
-    page.keyboard.press("Escape")
+    reader.press("Escape")
     expect(page).not_to_have_url(re.compile("[?&]contrast="))
     expect(behind).to_be_hidden()
     reader.check()
@@ -135,24 +133,27 @@ def test_keys_lead_everywhere(reader: Reader) -> None:
     choice.focus()
     page.keyboard.type("none")
     expect(page.get_by_role("option")).to_have_count(1)
-    page.keyboard.press("Enter")
+    reader.press("Enter")
     expect(page).to_have_url(re.compile("[?&]condition=none"))
     expect(page.locator(".st-key-behind .found li").first).to_be_visible()
     way = page.locator(".st-key-behind .found a").first
+    reader.still()
     way.focus()
     expect(way).to_be_focused()
-    page.keyboard.press("Escape")
+    reader.press("Escape")
     expect(page.locator(".st-key-behind")).to_be_hidden()
+    reader.still()
 
     page.get_by_role("button", name="Next block").focus()
-    page.keyboard.press("Enter")
+    reader.press("Enter")
     expect(page).to_have_url(re.compile("[?&]block="))
+    reader.still()
     table = page.locator(".abreast")
     table.focus()
     expect(table).to_be_focused()
     for title in ("The contrasts as a table", "Drift over turns, as a table"):
         page.locator("summary").filter(has_text=title).focus()
-        page.keyboard.press("Enter")
+        reader.press("Enter")
     expect(page.locator('[data-testid="stDataFrame"]:visible').first).to_be_visible()
     reader.check()
 

@@ -60,7 +60,7 @@ def test_keys_lead_everywhere(reader: Reader) -> None:
     page = reader.open("?run=company&trial=0", room="graph")
     low = page.get_by_role("slider").first
     low.focus()
-    page.keyboard.press("ArrowRight")
+    reader.press("ArrowRight")
     expect(page).to_have_url(re.compile("[?&]from=2"))
     page.get_by_text("answers", exact=True).click()
     expect(page).to_have_url(re.compile("[?&]kind=answers"))

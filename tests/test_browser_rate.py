@@ -56,16 +56,16 @@ def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
     wanted = page.locator(".st-key-answer-2 button").inner_text().split("\n")[0]
     reader.check()
 
-    page.keyboard.press("2")
+    reader.press("2")
     rated(page, 1)
     expect(asked).not_to_have_text(first)
     expect(page.get_by_role("button", name="Undo the last")).to_be_visible()
-    page.keyboard.press("u")
+    reader.press("u")
     rated(page, 0)
     expect(asked).to_have_text(first, use_inner_text=True)
-    page.keyboard.press("0")
+    reader.press("0")
     rated(page, 1)
-    page.keyboard.press("1")
+    reader.press("1")
     rated(page, 2)
     answers = {r["answer"] for r in rating.rated(open_run(runs, "blind"), ANN).values()}
     assert rating.CANNOT_TELL in answers and len(answers) == 2

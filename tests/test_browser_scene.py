@@ -71,22 +71,22 @@ def test_the_lobby_is_walked_by_keyboard(reader: Reader) -> None:
     wait_for_usher(page)
     link = page.get_by_role("link", name="open the scenes of run vandal")
     link.focus()
-    page.keyboard.press("Tab")
+    reader.press("Tab")
     focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
     assert focused == "Graph of run vandal"
     link.focus()
-    page.keyboard.press("Enter")
+    reader.press("Enter")
     expect(page).to_have_url(re.compile(r"/scene\?run=vandal"))
 
 
 def test_keys_and_marks_lead_through_a_scene(reader: Reader) -> None:
     page = reader.open("?run=broken&turn=1")
     turn_is(page, 1)
-    page.keyboard.press("b")
+    reader.press("b")
     turn_is(page, 3)
-    page.keyboard.press("m")
+    reader.press("m")
     turn_is(page, 4)
-    page.keyboard.press("k")
+    reader.press("k")
     expect(page).to_have_url(re.compile(r"[?&]marks=4(&|$)"))
     row = page.locator(".tally .marks").first
     box = row.bounding_box()
@@ -104,9 +104,9 @@ def test_keys_and_marks_lead_through_a_scene(reader: Reader) -> None:
 def test_what_is_searched_for_is_lit(reader: Reader) -> None:
     page = reader.open("?run=broken&turn=1")
     turn_is(page, 1)
-    page.keyboard.press("/")
+    reader.press("/")
     page.keyboard.type("line 1")
-    page.keyboard.press("Enter")
+    reader.press("Enter")
     expect(page).to_have_url(re.compile(r"[?&]find=line\+1(&|$)"))
     expect(page.locator(".hits")).to_contain_text("of 4 turns")
     page.wait_for_function("CSS.highlights.get('improv-found')?.size === 4")

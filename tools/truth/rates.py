@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from improv.analysis import compare
-from improv.curves import chains_of, slopes
+from improv.curves import chains_of, grids, slopes
 from improv.plan import Outcome, Plan
 from improv.record import seed_of
 from improv.rehearsal import powers, rehearse
@@ -269,7 +269,8 @@ def drift(seed: int, root: Path, *, studies: int, size: int = 100) -> list[Figur
         outcome = Outcome(first=LATE)
         found, covered = [], []
         for _, blocks in deal(played.blocks, size, groups=1, deals=1, seed=seed):
-            ((_, told),) = slopes(outcome, played.study(blocks))
+            given = played.study(blocks)
+            ((_, told),) = slopes(outcome, grids(outcome, given, units(outcome, given)))
             found.append(told.value)
             covered.append(told.low <= truth <= told.high)
         room = max(0.05 * abs(truth), 0.005)
