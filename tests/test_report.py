@@ -21,7 +21,9 @@ from improv.report.comparison import compared
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.referee import report
+from improv.report.said import shown
 from improv.session import Setup
+from improv.stats.interval import Estimate
 from improv.store import RunFolder
 from improv.study import load, with_replicates
 
@@ -160,3 +162,15 @@ def test_the_command_writes_a_page(played: RunFolder, tmp_path: Path, name: str)
     assert "How to reproduce" in where.read_text()
     gone = subprocess.run([*command, "-o", str(tmp_path / "no" / name)], capture_output=True)
     assert gone.returncode == 2 and b"cannot be written" in gone.stderr
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("", "0.5 [no interval]"),
+        ("no interval from so few blocks", "0.5 [no interval from so few blocks]"),
+        ("Se + Sp may well be below 1", "0.5 [no interval: Se + Sp may well be below 1]"),
+    ],
+)
+def test_a_number_without_an_interval_says_why(why: str, told: str) -> None:
+    assert shown(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == told

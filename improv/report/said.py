@@ -13,7 +13,8 @@ def shown(e: Estimate) -> str:
     if math.isnan(e.value):
         return f"— ({e.why})" if e.why else "—"
     if math.isnan(e.low) or math.isnan(e.high):
-        return f"{number(e.value)} [no interval{f': {e.why}' if e.why else ''}]"
+        full = e.why if e.why.startswith("no interval") else f"no interval: {e.why}"
+        return f"{number(e.value)} [{full.removesuffix(': ')}]"
     return f"{number(e.value)} [{number(e.low)}, {number(e.high)}]"
 
 
