@@ -1,0 +1,87 @@
+"""Takes the pictures of the viewer that stand in docs/rooms: every room, light, dark and narrow.
+
+    python -m tools.pictures RUNS [ROOM...]
+
+RUNS is a folder of runs whose path may be shown, with `sample` in it, a run `honey` of several
+characters for the Graph room, and a run `author-context` for Compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import signal
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from improv.store import open_run
+from tests.browser_support import Reader, chromium, start
+from ui.parts.link import LOBBY
+
+ROOMS = Path(__file__).resolve().parent.parent / "docs" / "rooms"
+SIZES = {"light": (1400, 900), "dark": (1400, 900), "narrow": (390, 844)}
+PLACES = {
+    "runs": "",
+    "scene": "?run=sample&trial={parted}&turn=5",
+    "multiverse": "?run=sample&trial={parted}",
+    "graph": "?run=honey&condition=live+author",
+    "compare": "?run=author-context",
+    "rate": "?run=sample",
+    "stagedoor": "",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("rooms", nargs="*", default=[], metavar="ROOM")
+    args = parser.parse_args()
+    rows = open_run(str(args.runs), "sample").table("trials").to_pylist()
+    parted = next(r["trial"] for r in rows if sum(o["trial"] == r["trial"] for o in rows) > 3)
+    ROOMS.mkdir(exist_ok=True)
+    server, address, _ = start(args.runs)
+    try:
+        with chromium() as browser:
+            for look, (width, height) in SIZES.items():
+                context = browser.new_context(
+                    viewport={"width": width, "height": height},
+                    color_scheme="dark" if look == "dark" else "light",
+                )
+                for room in args.rooms or PLACES:
+                    reader = Reader(context.new_page(), address.partition("?")[0])
+                    page = reader.open(
+                        PLACES[room].format(parted=parted), room=room.removeprefix(LOBBY)
+                    )
+                    if room == "rate":
+                        begin(page)
+                    reader.still()
+                    page.wait_for_load_state("networkidle")
+                    page.wait_for_timeout(1500)  # charts move into their places
+                    keep(page, ROOMS / f"{room}-{look}.png")
+                    page.close()
+                context.close()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+    return 0
+
+
+def begin(page: Page) -> None:
+    """Say who rates, and wait for the first question."""
+    page.get_by_role("textbox", name="Your name").fill("Ada")
+    page.get_by_role("button", name="Begin").click()
+    page.locator(".ask").wait_for()
+
+
+def keep(page: Page, file: Path) -> None:
+    """Write what the page shows with 256 colours, a third of the bytes."""
+    shown = Image.open(io.BytesIO(page.screenshot()))
+    shown.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    print(file.name, file.stat().st_size // 1024, "kB", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
