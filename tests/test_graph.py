@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -29,6 +30,7 @@ from improv.graph.network import Graph, collapsed, network
 from improv.graph.null import beside, shuffled
 from improv.graph.people import groups, standings, triads
 from improv.graph.picture import as_png, picture
+from improv.graph.tree import lines
 from improv.graphing import Asked, Graphed, files, graphed, read_talk
 from improv.store import RunFolder
 from improv.tables import SCHEMAS
@@ -384,6 +386,27 @@ def test_branches_are_a_tree() -> None:
     assert graph.edges["b", "c", "b > c: branch"]["spells"] == [(6, 9)]
     x = {node: place[0] for node, place in places(graph).items()}
     assert x["main"] < x["b"] < x["c"], "from left to right by turn"
+
+
+def test_no_fork_of_a_tree_crosses_the_line_of_another_branch() -> None:
+    dice = random.Random(4)
+    rows = [{"trial": "t", "branch": "main", "parent": "", "fork": 0, "turns": 12,
+             "origin": "main", "arm": "", "status": "done"}]  # fmt: skip
+    for i in range(40):
+        parent = dice.choice(rows)
+        if parent["fork"] < 11:
+            fork = dice.randrange(parent["fork"], 12)
+            rows.append({**parent, "branch": f"b{i:02}", "parent": parent["branch"], "fork": fork,
+                         "origin": dice.choice(["branch", "regeneration"])})  # fmt: skip
+    graph = others.branches(rows)
+    drawn = lines(graph)
+    assert sorted(line.node for line in drawn) == sorted(graph)
+    assert [line.row for line in drawn] == list(range(len(rows)))
+    for line in drawn[1:]:
+        assert line.above is not None
+        between = drawn[line.above + 1 : line.row]
+        assert all(other.fork >= line.fork for other in between)
+    ET.fromstring(picture([("", graph)]))
 
 
 CALLS = pa.table({"role": ["Bo", "Bo", "author"], "blocks": [["w", "n"], ["w"], ["w", "s"]]})

@@ -16,6 +16,7 @@ from html import escape
 from improv.errors import MachineError
 from improv.graph.layout import INK, Places, colours, places
 from improv.graph.network import Graph
+from improv.graph.tree import tree
 
 WIDE, TALL = 470, 400
 """One panel, in pixels."""
@@ -42,7 +43,8 @@ PIXELS = 20_000_000
 THIN = 1.4
 """The width of lines that say only that something is so."""
 MEANS = {
-    "branches": "From left to right by the turn at which a branch leaves its parent.",
+    "branches": "A line is a branch over its turns, from where it left its parent; open points "
+    "were drawn again.",
     "exposure": "A line for what somebody was shown, at least once.",
     "flips": "Arrows: the share of a character’s lines in one state that are followed by one in "
     "the other.",
@@ -167,6 +169,11 @@ def _panel(
     most: float,
     inks: Inks,
 ) -> str:
+    if graph.graph.get("of") == "branches":
+        wide, tall = WIDE * scale - 48, (TALL - 2 * REACH) + 2 * REACH * scale - 60
+        corner = (heading[0] - wide / 2, heading[1] + 12)
+        above = [_words(name, *heading, 14, inks.ink, weight=600)] if name else []
+        return "".join([*above, tree(graph, *corner, wide, tall, inks.ink, inks.soft)])
     at = {
         node: (middle[0] + REACH * scale * x, middle[1] + REACH * scale * y)
         for node, (x, y) in places(graph).items()

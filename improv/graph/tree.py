@@ -1,0 +1,124 @@
+"""A multiverse as a picture: a line for each branch, over the turns, that leaves its parent's line.
+
+Pure: a graph of branches in, parts of an SVG out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+
+from improv.graph.network import Graph
+
+PITCH = 26.0
+"""Pixels between two lines, where there is room."""
+LABELLED = 9.0
+"""Pixels between two lines from which on they have their names."""
+LEFT, RIGHT, BEND = 46.0, 150.0, 0.55
+"""Room before the first turn and after the last one, and how far into a turn a fork bends."""
+DRAWN_AGAIN = "regeneration"
+
+_At = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A branch: the turn after which it is on its own, its last one, its row and its parent's."""
+
+    node: str
+    fork: int
+    last: int
+    row: int
+    above: int | None
+
+
+def lines(graph: Graph) -> list[Line]:
+    """Return each branch with its row: below its parent, whoever left last the nearest, so that no
+    fork crosses another branch's line."""
+    parents = {child: parent for parent, child in graph.edges()}
+    children: dict[str, list[str]] = {}
+    for node in graph:
+        children.setdefault(parents.get(node, ""), []).append(node)
+    found: list[Line] = []
+    rows: dict[str, int] = {}
+    waiting = sorted(children.get("", []), reverse=True)
+    while waiting:
+        node = waiting.pop()
+        data = graph.nodes[node]
+        rows[node] = len(found)
+        above = rows.get(parents.get(node, ""))
+        found.append(Line(node, int(data["fork"]), int(data["last"]), rows[node], above))
+        # The last of the list is next, so the earliest fork stands first.
+        waiting += sorted(children.get(node, []), key=lambda n: (graph.nodes[n]["fork"], n))
+    return found
+
+
+def tree(
+    graph: Graph, left: float, top: float, width: float, height: float, ink: str, soft: str
+) -> str:
+    """Draw branches into a box of `width` × `height` pixels at (`left`, `top`)."""
+    drawn = lines(graph)
+    turns = max((line.last for line in drawn), default=0)
+    pitch = min(PITCH, (height - 30) / max(len(drawn), 1))
+    step = (width - LEFT - RIGHT) / max(turns, 1)
+    top += max(0.0, (height - 30 - pitch * len(drawn)) / 4)
+    trials = {data["trial"] for _, data in graph.nodes(data=True)}
+
+    def x(turn: float) -> float:
+        return left + LEFT + step * turn
+
+    def y(row: float) -> float:
+        return top + 30 + pitch * row
+
+    every = max(1, -(-turns // 16))
+    parts = [_text("turn", left + 2, top + 8, 11, soft, anchor="start")]
+    for turn in range(0, turns + 1, every):
+        down = y(len(drawn) - 1) + pitch / 2
+        parts.append(
+            f'<path d="M{x(turn):.1f},{top + 14:.1f}V{down:.1f}" stroke="{soft}" '
+            'stroke-width=".5" stroke-opacity=".35"/>'
+        )
+        parts.append(_text(str(turn), x(turn), top + 8, 11, soft))
+    several = len(trials) > 1
+    parts += [_line(line, graph, x, y, pitch, ink, soft, several) for line in drawn]
+    return "".join(parts)
+
+
+def _line(
+    line: Line, graph: Graph, x: _At, y: _At, pitch: float, ink: str, soft: str, several: bool
+) -> str:
+    data, here = graph.nodes[line.node], y(line.row)
+    again = data["origin"] == DRAWN_AGAIN
+    hue = ink if line.above is None else soft
+    begin = line.fork + 1 if line.above is not None else 0
+    way = f"M{x(begin):.1f},{here:.1f}"
+    if line.above is not None:
+        start, bend = x(line.fork), x(line.fork + BEND)
+        way = f"M{start:.1f},{y(line.above):.1f}C{bend:.1f},{y(line.above):.1f} "
+        way += f"{start:.1f},{here:.1f} {x(begin):.1f},{here:.1f}"
+    width = 2.2 if line.above is None else 1.4
+    parts = [
+        f'<path d="{way}H{x(max(line.last, begin)):.1f}" fill="none" stroke="{hue}" '
+        f'stroke-width="{width:g}"/>'
+    ]
+    size = min(3.6, pitch / 3)
+    for turn in range(begin, line.last + 1):
+        at = f'cx="{x(turn):.1f}" cy="{here:.1f}"'
+        # What was drawn again is an open point, which another colour alone would not tell.
+        filled = 'fill="none"' if again else f'fill="{hue}"'
+        parts.append(f'<circle {at} r="{size:.1f}" {filled} stroke="{hue}" stroke-width="1.2"/>')
+    if pitch >= LABELLED:
+        root = several and line.above is None
+        name = str(data["trial"][:6] if root else data["label"])
+        name += ", drawn again" if again else ""
+        end = x(max(line.last, begin)) + 10
+        parts.append(_text(name[:26], end, here + 4, min(12, pitch - 1), ink, anchor="start"))
+    return "".join(parts)
+
+
+def _text(text: str, x: float, y: float, size: float, fill: str, *, anchor: str = "middle") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" '
+        f'style="font-size:{size:g}px;fill:{fill}">{escape(text)}</text>'
+    )
