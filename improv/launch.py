@@ -219,6 +219,7 @@ def _play(
     meta = folder.meta()
     session = _number(meta, "session", 0) + 1
     try:
+        folder.furnish()
         folder.update({"status": "playing", "session": session})
     except OSError as e:
         what = f"{folder.path}: cannot be written: {e.strerror or e}"

@@ -131,6 +131,8 @@ def score(
         known = _known([*([] if redo else table), *fresh])
         owed = [q for q in questions if q.key not in known]
         terms = Terms(connections, budget, tell)
+        if owed:
+            folder.furnish()
         stop = sit(folder, owed, terms) if owed else Stop()
         fresh = journaled(folder)
         known = _known([*([] if redo else table), *fresh])

@@ -168,14 +168,19 @@ class RunFolder:
         except OSError as e:
             raise unwritable(f"{self.path}: cannot be written: {e.strerror or e}", e) from None
         try:
-            for part in ("journal", "shards"):
-                (folder / part).mkdir(mode=0o700)
+            self.furnish()
             self._put("study.yaml", text)
             self._put("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
             shutil.rmtree(folder, ignore_errors=True)  # it would be no run, and have its name
             raise unwritable(f"{self.path}: cannot be written: {e.strerror or e}", e) from None
+
+    def furnish(self) -> None:
+        """Make the folders that a run is played into: whoever copies a finished run, as git does,
+        may leave out what is empty. Raises OSError."""
+        for part in ("journal", "shards"):
+            (self.local / part).mkdir(mode=0o700, exist_ok=True)
 
     def update(self, changes: Json) -> None:
         """Change run.json, whole or not at all. Raises OSError."""

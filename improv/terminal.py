@@ -163,9 +163,8 @@ def branches(found: Result, trial: str) -> None:
     for new in found.fresh:
         row = rows.get(new.id)
         state = "owed" if row is None else row["status"]
-        lines = [
-            t for t in found.folder.transcript(new.trial, new.id).lines() if t.branch == new.id
-        ]  # fmt: skip
+        played = row and found.folder.transcript(new.trial, new.id).lines()
+        lines = [t for t in played or () if t.branch == new.id]
         first = plain(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
         _out.print(
             Text(new.id, style="bold"),
@@ -177,8 +176,8 @@ def branches(found: Result, trial: str) -> None:
         complain(f"stopped: {found.stopped}")
     if found.owed:
         say(f"go on with:  improv resume {found.folder.id}{_at(found.folder)}")
-    if found.fresh:
-        name = f"{found.folder.id}/{trial.partition('~')[0]}~{found.fresh[0].id}"
+    if there := [b.id for b in found.fresh if b.id in rows]:
+        name = f"{found.folder.id}/{trial.partition('~')[0]}~{there[0]}"
         say(f"read it:     improv show {name} --notes{_at(found.folder)}")
 
 
@@ -301,7 +300,8 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "study", "model", "status", "trials", "failed", "created"):
-        table.add_column(name, overflow="fold" if name == "run" else "ellipsis")
+        # An id is copied: it stands in one piece, whatever else must be cut.
+        table.add_column(name, overflow="ellipsis", no_wrap=name in ("run", "status"))
     for folder in folders:
         meta = folder.meta()
         cells = [

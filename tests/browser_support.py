@@ -61,6 +61,15 @@ SHOWN = {"scene": "html[data-prompter] .stMain:has(.play):has(.st-key-shown)"}
 """What is on the page of a room once it is whole; a key for each room that has one of its own."""
 
 
+QUIET = """() => {
+    const state = document.querySelector('.stApp')?.dataset.testScriptState
+    const now = performance.now()
+    if (state !== 'notRunning' || window.__busy === undefined) window.__busy = now
+    return now - window.__busy > 500
+}"""
+"""Whether the page's script has not run for half a second."""
+
+
 @dataclass
 class Reader:
     """A page, and everything that went wrong on it."""
@@ -79,9 +88,9 @@ class Reader:
         return page
 
     def still(self) -> None:
-        """Wait until the server has nothing left to draw: what is pressed before may be lost."""
-        done = self.page.locator(".stApp[data-test-script-state='notRunning']")
-        done.wait_for(state="attached", timeout=START * 1000)
+        """Wait until the server has had nothing to draw for a while: what is pressed while a page
+        is put together may be lost."""
+        self.page.wait_for_function(QUIET, polling=50, timeout=START * 1000)
 
     def press(self, key: str) -> None:
         self.still()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -1061,3 +1062,12 @@ def test_the_command_branches_and_replays(kettle: Path, tmp_path: Path) -> None:
     assert "2 scenes come out the same, 1 not" in told
     wrong = command("branch", "tea/0@3", "--edit", "auther.frame=x", *runs, code=2)
     assert "auther: not a field (did you mean 'author'?)" in " ".join(wrong.stderr.split())
+
+
+def test_a_copy_without_its_empty_folders_can_be_branched(played: RunFolder) -> None:
+    # As git leaves it, which keeps no empty folder.
+    for part in ("journal", "shards"):
+        shutil.rmtree(played.local / part)
+    trial = played.table("trials")["trial"][0].as_py()
+    done = branch(played, trial, 3, setup=Setup(ray="off"))
+    assert not done.stopped and len(played.branches(trial)) == 2
