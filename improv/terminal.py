@@ -299,15 +299,17 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
         say(f"no runs in {where} yet; begin with:  improv run cold-pass")
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "study", "model", "status", "trials", "failed", "created"):
+    for name in ("run", "status", "trials", "created", "model", "study"):
         # An id is copied: it stands in one piece, whatever else must be cut.
-        table.add_column(name, overflow="ellipsis", no_wrap=name in ("run", "status"))
+        table.add_column(name, overflow="ellipsis", no_wrap=name not in ("model", "study"))
     for folder in folders:
         meta = folder.meta()
+        failed = f", {meta['failed']} failed" if meta.get("failed") else ""
         cells = [
-            folder.id, meta.get("study"), ", ".join(meta.get("models", [])), meta.get("status"),
-            f"{meta.get('done', '…')}/{meta.get('trials')}", meta.get("failed", ""),
-            str(meta.get("created", ""))[:16].replace("T", " "),
+            folder.id, meta.get("status"),
+            f"{meta.get('done', '…')}/{meta.get('trials')}{failed}",
+            str(meta.get("created", ""))[5:16].replace("T", " "),
+            ", ".join(meta.get("models", [])), meta.get("study"),
         ]  # fmt: skip
         table.add_row(*(Text(plain(str(c if c is not None else ""))) for c in cells))
     _out.print(table)
@@ -323,7 +325,7 @@ def trials(folder: RunFolder) -> None:
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("#", "trial", "scene", "condition", "turns", "calls", "tokens", "status"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name in ("#", "trial"))
     for row in rows:
         status = row["status"]
         if status == "failed":
