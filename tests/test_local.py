@@ -50,7 +50,7 @@ def ask(local: Local, path: str, **body: Any) -> Any:
         json.dumps(body).encode() if body else None,
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=120) as reply:
+    with urllib.request.urlopen(request, timeout=400) as reply:
         return json.load(reply)
 
 
@@ -168,7 +168,7 @@ def test_it_starts_once_a_process_in_silence_and_goes_with_it() -> None:
         "    sys.exit(7)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, timeout=400
     )
     assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
 
