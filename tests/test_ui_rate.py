@@ -178,6 +178,9 @@ def test_odd_names_and_runs(
     )
     bare_run(tmp_path / "runs", "live", status="playing")
     text = read(page(tmp_path / "runs", monkeypatch, room="rate", run="live"))
+    assert "The actors are on" in text
+    folder.update({"status": "playing"})
+    text = read(page(Path(folder.root), monkeypatch, room="rate", run="blind"))
     assert "Lines can be rated when" in text
     assert "no run" in read(page(tmp_path / "none", monkeypatch, room="rate")).lower()
 

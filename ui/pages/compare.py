@@ -8,43 +8,26 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.errors import ImprovError
 from ui.parts import (
     abreast,
     behind_number,
     compare_data,
     compare_view,
     data,
+    entrance,
     library,
-    link,
-    notices,
-    usher,
 )
+from ui.parts.rows import Rows
 
 
 def room() -> None:
-    """Draw the room, or say why there is nothing to draw."""
-    link.arrive("compare")
-    usher.lead()
-    try:
-        runs = data.runs()
-        if not runs:
-            notices.no_runs()
-        else:
-            _run(library.choose_run(runs))
-    except ImprovError as e:
-        notices.unreadable(e)
-    link.settle()
+    """Draw the room."""
+    found = entrance.chosen("contrast", "condition", "block")
+    if found is not None:
+        _run(*found)
 
 
-def _run(run: data.Run) -> None:
-    rows = data.trials(run)
-    if run.playing:
-        notices.being_played(run, len(rows))
-    if not rows:
-        notices.no_trials(run)
-        link.put(contrast="", condition="", block="")
-        return
+def _run(run: data.Run, rows: Rows) -> None:
     library.about(run, rows)
     run = compare_data.with_ratings(run)
     with st.spinner(f"Weighing {len(rows):,} scenes"):
@@ -82,4 +65,4 @@ def _wait(run: data.Run) -> None:
     st.fragment(look, run_every=data.REFRESH)()
 
 
-room()
+entrance.enter("compare", room)

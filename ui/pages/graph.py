@@ -8,34 +8,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.errors import ImprovError
 from improv.record import MAIN, Json
-from ui.parts import data, library, link, net_view, notices, usher
+from ui.parts import data, entrance, library, link, net_view
+from ui.parts.rows import Rows
 
 
 def room() -> None:
-    """Draw the room, or say why there is nothing to draw."""
-    link.arrive("graph")
-    usher.lead()
-    try:
-        runs = data.runs()
-        if not runs:
-            notices.no_runs()
-        else:
-            _run(library.choose_run(runs))
-    except ImprovError as e:
-        notices.unreadable(e)
-    link.settle()
+    """Draw the room."""
+    found = entrance.chosen("trial", "branch", "condition", "against", "edge")
+    if found is not None:
+        _run(*found)
 
 
-def _run(run: data.Run) -> None:
-    rows = data.trials(run)
-    if run.playing:
-        notices.being_played(run, len(rows))
-    if not rows:
-        notices.no_trials(run)
-        link.put(trial="", branch="", condition="", against="", edge="")
-        return
+def _run(run: data.Run, rows: Rows) -> None:
     row = _branch(run, library.choose_trial(run, rows))
     library.about(run, rows)
     heading = st.container()
@@ -55,4 +40,4 @@ def _branch(run: data.Run, row: Json) -> Json:
     return near[0] if len(near) == 1 else row
 
 
-room()
+entrance.enter("graph", room)

@@ -9,37 +9,23 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.errors import ImprovError
 from improv.record import MAIN, Json
 from improv.scene import Scene
-from ui.parts import branch_view, data, grow, library, link, notices, tree, tree_view
+from ui.parts import branch_view, data, entrance, grow, library, link, notices, tree, tree_view
 from ui.parts import multiverse_data as worlds
 from ui.parts.multiverse_data import Multiverse
+from ui.parts.rows import Rows
 from ui.parts.text import one_line, safe
 
 
 def room() -> None:
-    """Draw the room, or say why there is nothing to draw."""
-    link.arrive("multiverse")
-    try:
-        runs = data.runs()
-        if not runs:
-            notices.no_runs()
-        else:
-            _run(library.choose_run(runs))
-    except ImprovError as e:
-        notices.unreadable(e)
-    link.settle()
+    """Draw the room."""
+    found = entrance.chosen("trial", "branch", "turn", unwatched=grow.growing)
+    if found is not None:
+        _run(*found)
 
 
-def _run(run: data.Run) -> None:
-    rows = data.trials(run)
-    if run.playing and not grow.growing(run.id):
-        notices.being_played(run, len(rows))
-    if not rows:
-        notices.no_trials(run)
-        link.put(trial="", branch="", turn="")
-        return
+def _run(run: data.Run, rows: Rows) -> None:
     grown = worlds.grown(run)
     if not link.get("trial"):
         # The first that has something to show here.
@@ -111,4 +97,4 @@ def _head(row: Json, found: Multiverse) -> None:
     )
 
 
-room()
+entrance.enter("multiverse", room)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import streamlit as st
 
 from improv.errors import ImprovError
-from ui.parts import data, link, lobby, lobby_data, notices, usher
+from ui.parts import data, entrance, link, lobby, lobby_data, notices, usher
 from ui.parts.text import safe
 
 PAGE = 20
@@ -21,17 +21,11 @@ IDLE = 15.0
 
 def room() -> None:
     """Draw the room, or say why there is nothing to draw."""
-    link.arrive("runs")
-    usher.lead()
-    try:
-        runs = data.runs()
-        if runs:
-            _lobby(runs)
-        else:
-            notices.no_runs()
-    except ImprovError as e:
-        notices.unreadable(e)
-    link.settle()
+    runs = data.runs()
+    if runs:
+        _lobby(runs)
+    else:
+        notices.no_runs()
 
 
 def _lobby(runs: list[data.Run]) -> None:
@@ -95,4 +89,4 @@ def _turned() -> None:
     link.go(page=st.session_state["page"] if st.session_state["page"] > 1 else 0)
 
 
-room()
+entrance.enter("runs", room)

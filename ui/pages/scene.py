@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.errors import ImprovError
 from improv.record import Json
 from ui.parts import (
     behind,
     data,
+    entrance,
     library,
     link,
     notices,
@@ -21,37 +21,18 @@ from ui.parts import (
     stops,
     tally,
     tools,
-    usher,
 )
 from ui.parts.rows import Rows
 
 
 def room() -> None:
-    """Draw the room, or say why there is nothing to draw."""
-    link.arrive("scene")
-    usher.lead()
-    try:
-        runs = data.runs()
-        if not runs:
-            notices.no_runs()
-            link.settle()
-            return
-        run = library.choose_run(runs)
-        rows = data.trials(run)
-        if run.playing:
-            notices.being_played(run, len(rows))
-        if not rows:
-            notices.no_trials(run)
-            link.put(trial="", turn="", behind="", branch="", marks="")
-            link.settle()
-            return
+    """Draw the room."""
+    found = entrance.chosen("trial", "turn", "behind", "branch", "marks")
+    if found is not None:
+        run, rows = found
         row = library.choose_trial(run, rows)
         library.about(run, rows)
-        play = data.play(run, _branch(run, row))
-        _scene(run, rows, play)
-    except ImprovError as e:
-        notices.unreadable(e)
-    link.settle()
+        _scene(run, rows, data.play(run, _branch(run, row)))
 
 
 def _branch(run: data.Run, row: Json) -> Json:
@@ -108,4 +89,4 @@ def _scene(run: data.Run, rows: Rows, play: data.Play) -> None:
     player.follow(f"{row['trial']}~{row['branch']}", turn, found=found)
 
 
-room()
+entrance.enter("scene", room)

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.errors import ImprovError
-from ui.parts import bill, link, notices, watch
+from ui.parts import bill, entrance, link, watch
 
 
 def room() -> None:
     """Draw the room: what is playing, or the choices for what might."""
-    link.arrive("stagedoor")
-    try:
-        _aside()
-        run = link.get("run")
-        if run and watch.wanted(run):
-            watch.watch(run)
-        else:
-            bill.choices()
-    except ImprovError as e:
-        notices.unreadable(e)
-    link.settle()
+    _aside()
+    run = link.get("run")
+    if run and watch.wanted(run):
+        watch.watch(run)
+    else:
+        bill.choices()
 
 
 def _aside() -> None:
@@ -33,4 +27,4 @@ def _aside() -> None:
     )
 
 
-room()
+entrance.enter("stagedoor", room)
