@@ -28,7 +28,7 @@ from improv.wire import public, remote_address
 PLAYING = (
     "author", "authoring", "branch", "character", "hearing", "line", "memory", "model", "order",
     "outside", "playing", "predicate", "prompt", "record", "relive", "scene", "scrub", "stage",
-    "trial", "wire",
+    "trial",
 )  # fmt: skip
 """The modules that decide how a scene is played: another of them may play another scene."""
 SHOWN = 30

@@ -191,12 +191,12 @@ class Models:
                 follow_redirects=False,
             )
             self._clients[key] = Client(
+                wire,
                 self._halted,
                 api_key=secret,
                 base_url=url,
                 timeout=httpx2.Timeout(model.timeout, connect=min(10.0, model.timeout)),
                 max_retries=model.retries,
-                http_client=wire,
             )
         return self._clients[key]
 

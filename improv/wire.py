@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,11 @@ import httpx2
 import openai
 import orjson
 from openai._models import FinalRequestOptions
+from openai._vendor.httpx_aiohttp.transport import (
+    AiohttpResponseStream,
+    AiohttpTransport,
+    map_aiohttp_exceptions,
+)
 
 from improv.errors import EndpointError, ModelError
 from improv.limiter import Gate, Kind
@@ -44,9 +49,25 @@ class Trip:
 
 
 TRIP: ContextVar[Trip] = ContextVar("trip")
+Answer = tuple[int, Mapping[str, str], bytes]
+"""The status of a response, its headers, and its body, read whole."""
 _FOUND = "improv"
 _FIRST: ContextVar[httpx2.Response | Exception | None] = ContextVar("first", default=None)
 """What became of a call's first attempt, for the client to go on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The unchanging part of every request to one path, as httpx2 has it and as aiohttp does.
+
+    `fixed` are its headers but for those that are set each time; `headers` are all of them.
+    """
+
+    request: httpx2.Request
+    fixed: httpx2.Headers
+    url: str
+    headers: dict[str, str]
+    patience: aiohttp.ClientTimeout
 
 
 class Wire(openai.DefaultAioHttpClient):
@@ -70,6 +91,51 @@ class Wire(openai.DefaultAioHttpClient):
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **_: Any
     ) -> httpx2.Response:
+        """Make an attempt as the openai client asks for it."""
+
+        async def answer() -> Answer:
+            # Below the client's redirects, cookies and sign-in, of which we use none.
+            transport = self._transport_for_url(request.url)
+            response = await transport.handle_async_request(request)
+            return response.status_code, response.headers, await _read(response)
+
+        found = await self._attempt(request, answer)
+        if isinstance(found, httpx2.Response):
+            return found
+        return httpx2.Response(200, extensions={_FOUND: found}, request=request)
+
+    async def go(self, way: Way, content: bytes) -> Json | httpx2.Response | None:
+        """Make a first attempt: the same request, by the same connections, but without what
+        httpx2 makes of it on the way there and back, which is a third of a call's CPU.
+
+        Returns the reply, or the response that holds an error; None where a proxy is in the way,
+        which only the client knows how to pass. Raises what `send` raises.
+        """
+        transport = self._transport_for_url(way.request.url)
+        if not isinstance(transport, AiohttpTransport) or transport.proxy is not None:
+            return None
+        if not isinstance(transport.client, aiohttp.ClientSession):
+            transport.client = transport.get_client()
+        session = transport.client
+
+        async def answer() -> Answer:
+            with map_aiohttp_exceptions():
+                response = await session.post(
+                    way.url,
+                    data=content,
+                    headers=way.headers,
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    timeout=way.patience,
+                )
+                return response.status, response.headers, await _read_plainly(response)
+
+        return await self._attempt(way.request, answer)
+
+    async def _attempt(
+        self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
+    ) -> Json | httpx2.Response:
+        """Make one attempt; return the reply, or the response that holds an error."""
         trip, gate, clock = TRIP.get(), self._gate_in, time.perf_counter()
         self._go_on(trip)
         async with gate:
@@ -79,19 +145,16 @@ class Wire(openai.DefaultAioHttpClient):
             kind: Kind = "error"
             try:
                 async with asyncio.timeout(self._patience):
-                    # Below the client's redirects, cookies and sign-in, of which we use none.
-                    transport = self._transport_for_url(request.url)
-                    response = await transport.handle_async_request(request)
-                    content = await _read(response)
+                    status, headers, content = await answer()
                 content = _without(self._secret, content)
-                end, kind = str(response.status_code), _weather(response.status_code)
-                pause = _pause(response.headers) if kind == "limited" else 0.0
-                if not response.is_success:
-                    return _told(response, content, request)
+                end, kind = str(status), _weather(status)
+                pause = _pause(headers) if kind == "limited" else 0.0
+                if not 200 <= status < 300:
+                    return _told(status, headers, content, request)
                 end = "unreadable"
-                response.extensions[_FOUND] = _understood(response, content, request, self._secret)
+                found = _understood(headers, content, request, self._secret)
                 end, kind = "ok", "ok"
-                return response
+                return found
             except (TimeoutError, httpx2.TimeoutException) as e:
                 end = "connection" if dropped(e) else "timeout"
                 if isinstance(e, httpx2.TimeoutException):
@@ -126,11 +189,11 @@ class Client(openai.AsyncOpenAI):
     what this sends with what the client itself would.
     """
 
-    def __init__(self, halted: asyncio.Event, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, wire: Wire, halted: asyncio.Event, **options: Any) -> None:
+        super().__init__(http_client=wire, **options)
         self._halted = halted
-        self._templates: dict[str, tuple[httpx2.Request, httpx2.Headers]] = {}
-        self._options: dict[str, FinalRequestOptions] = {}
+        self._wire = wire
+        self._ways: dict[str, Way] = {}
 
     async def send_json(self, path: str, content: bytes) -> Json:
         """Do what `post` does with a body of our own.
@@ -139,27 +202,27 @@ class Client(openai.AsyncOpenAI):
         bookkeeping, which is a tenth of a call's CPU. One that did not go well is handed to the
         client as what became of its own first attempt: what follows is its decision.
         """
-        if path not in self._options:
-            self._options[path] = FinalRequestOptions.construct(
-                method="post",
-                url=path,
-                headers=_HEADERS,
-                # Never sent to this vendor, yet the client draws a new one for each call.
-                idempotency_key="",
-            )
-        options = self._options[path].model_copy()
-        options.content = content
-        if path in self._templates:
+        if path in self._ways:
             try:
-                response = await self._client.send(self._build_request(options))
+                found = await self._wire.go(self._ways[path], content)
             except Exception as e:
                 # Whatever it is, the client knows what is tried again and what is not.
                 _FIRST.set(e)
             else:
-                if response.is_success:
-                    return _read_already(response)
-                _FIRST.set(response)
-        return _read_already(await self.request(httpx2.Response, options))
+                if isinstance(found, dict):
+                    return found
+                _FIRST.set(found)
+        options = FinalRequestOptions.construct(
+            method="post",
+            url=path,
+            headers=_HEADERS,
+            content=content,
+            # Never sent to this vendor, yet the client draws a new one for each call.
+            idempotency_key="",
+        )
+        response = await self.request(httpx2.Response, options)
+        reply: Json = response.extensions[_FOUND]
+        return reply
 
     async def _send_request(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
         first = _FIRST.get()
@@ -181,11 +244,12 @@ class Client(openai.AsyncOpenAI):
                 task.cancel()
 
     def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:
-        if options.url not in self._templates:
+        if options.url not in self._ways:
             whole = super()._build_request(options, retries_taken=retries_taken)
             kept = [(k, v) for k, v in whole.headers.raw if not _left_out(k.lower())]
-            self._templates[options.url] = (whole, httpx2.Headers(kept))
-        whole, fixed = self._templates[options.url]
+            self._ways[options.url] = _way(whole, httpx2.Headers(kept))
+        way = self._ways[options.url]
+        whole, fixed = way.request, way.fixed
         request = httpx2.Request(
             whole.method,
             whole.url,
@@ -195,14 +259,21 @@ class Client(openai.AsyncOpenAI):
             extensions=whole.extensions,
         )
         request.headers.encoding = fixed.encoding
-        request.headers["x-stainless-retry-count"] = str(retries_taken)
+        request.headers[_RETRIES] = str(retries_taken)
         request.read()
         return request
 
 
-def _read_already(response: httpx2.Response) -> Json:
-    found: Json = response.extensions[_FOUND]
-    return found
+def _way(whole: httpx2.Request, fixed: httpx2.Headers) -> Way:
+    connect = whole.extensions.get("timeout", {}).get("connect")
+    return Way(
+        whole,
+        fixed,
+        str(whole.url),
+        dict(fixed.items()) | {_RETRIES: "0"},
+        # Of the whole attempt there is a clock already; a second would be wound for each.
+        aiohttp.ClientTimeout(total=None, sock_connect=connect),
+    )
 
 
 def _left_out(header: bytes) -> bool:
@@ -212,27 +283,43 @@ def _left_out(header: bytes) -> bool:
     return telling or header == b"content-length"
 
 
+_RETRIES = "x-stainless-retry-count"
 _HEADERS = {"x-stainless-raw-response": "stream", "content-type": "application/json"}
 """The first tells the client to leave the body unread: we read it, up to a limit."""
 
 
 async def _read(response: httpx2.Response) -> bytes:
     """Read a reply's body, up to a limit."""
-    chunks: list[bytes] = []
-    size = 0
     try:
         # Below httpx2's own iterators, which cost more than all else that is done to a reply.
         plain = "content-encoding" not in response.headers
         body = response.stream if plain else response.aiter_bytes()
         assert isinstance(body, AsyncIterable)
-        async for chunk in body:
-            size += len(chunk)
-            if size > MAX_REPLY_BYTES:
-                what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
-                raise ModelError(what, kind="endless")
-            chunks.append(chunk)
+        return await _gathered(body)
     finally:
         await response.aclose()
+
+
+async def _read_plainly(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body as `_read` does, without httpx2 where nothing is packed."""
+    if "content-encoding" in response.headers:
+        stream = AiohttpResponseStream(response)
+        return await _read(httpx2.Response(200, headers=response.raw_headers, stream=stream))
+    try:
+        return await _gathered(response.content.iter_any())
+    finally:
+        response.release()
+
+
+async def _gathered(body: AsyncIterable[bytes]) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in body:
+        size += len(chunk)
+        if size > MAX_REPLY_BYTES:
+            what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
+            raise ModelError(what, kind="endless")
+        chunks.append(chunk)
     return b"".join(chunks)
 
 
@@ -248,13 +335,13 @@ def _without(secret: str, content: bytes) -> bytes:
 
 
 def _understood(
-    response: httpx2.Response, content: bytes, request: httpx2.Request, secret: str
+    headers: Mapping[str, str], content: bytes, request: httpx2.Request, secret: str
 ) -> Json:
     """Read a reply as a JSON object. Raises httpx2.DecodingError, which is tried again."""
     try:
         found = orjson.loads(content)
     except orjson.JSONDecodeError:
-        kind = response.headers.get("content-type", "no content type")
+        kind = headers.get("content-type", "no content type")
         kind = kind.replace(secret, "[key]")[:100] if secret else kind[:100]
         start = content[:80].decode("utf-8", "replace")
         what = f"answered {kind} that is not JSON: {start!r}"
@@ -264,12 +351,14 @@ def _understood(
     return found
 
 
-def _told(response: httpx2.Response, content: bytes, request: httpx2.Request) -> httpx2.Response:
+def _told(
+    status: int, headers: Mapping[str, str], content: bytes, request: httpx2.Request
+) -> httpx2.Response:
     """Return an error with its text; one that says that no credit is left is not tried again."""
-    headers = {k: v for k, v in response.headers.items() if k not in _OF_THE_WIRE}
+    kept = {k.lower(): v for k, v in headers.items() if k.lower() not in _OF_THE_WIRE}
     if b"insufficient_quota" in content:
-        headers["x-should-retry"] = "false"
-    return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
+        kept["x-should-retry"] = "false"
+    return httpx2.Response(status, headers=kept, content=content, request=request)
 
 
 _OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
@@ -277,7 +366,7 @@ _TELLING = 5
 """Characters that a key has more than."""
 
 
-def _pause(headers: httpx2.Headers) -> float:
+def _pause(headers: Mapping[str, str]) -> float:
     """Return the seconds that a 429 asks us to wait; a date is left to the openai client."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(ValueError):
