@@ -27,7 +27,7 @@ from improv.graph.picture import as_png
 from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Cast, Talk, completed, talk
 from improv.record import MAIN
 from improv.store import RunFolder
-from improv.tables import SCHEMAS, turn_row
+from improv.tables import SCHEMAS, table_of
 
 OF = ("talk", "branches", "exposure", "flips")
 """What there are graphs of."""
@@ -208,8 +208,7 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
     if branch == MAIN:
         turns = folder.table("turns", columns=COLUMNS, trial=trial or None)
     else:
-        rows = [turn_row(turn) for turn in folder.transcript(trial, branch).turns]
-        table = pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]).select(COLUMNS)
+        table = table_of("turns", folder.transcript(trial, branch).turns).select(COLUMNS)
         at = COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
     found = talk(turns, trials, casts(folder))

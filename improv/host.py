@@ -30,8 +30,9 @@ from improv.measure.marker import marked
 from improv.model import Ask, Models
 from improv.record import MAIN, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
+from improv.shards import Shards
 from improv.stage import Stage
-from improv.store import RunFolder, Shards, open_run
+from improv.store import RunFolder, open_run
 from improv.tables import trial_row
 from improv.trial import Trial
 

@@ -27,10 +27,9 @@ import logging
 import os
 import re
 import shutil
-import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -52,14 +51,11 @@ from improv.tables import (
     PLAYED,
     SCHEMAS,
     SORT,
-    block_rows,
     call_of,
-    call_row,
     conform,
     first_of_each,
-    score_rows,
+    table_of,
     turn_of,
-    turn_row,
 )
 
 ROW_GROUP = 10_000
@@ -225,8 +221,7 @@ class RunFolder:
         """
         found = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
         self.write_table("verdicts", found)
-        rows = score_rows(scores)
-        self.write_table("scores", pa.Table.from_pylist(rows, schema=SCHEMAS["scores"]))
+        self.write_table("scores", table_of("scores", list(scores)))
         (self.local / "journal" / VERDICTS).unlink(missing_ok=True)
 
     def keep(self, name: str, data: bytes) -> None:
@@ -241,10 +236,10 @@ class RunFolder:
                 table, sink, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True
             )
 
-    def write_shard(self, stem: str, rows: dict[str, list[Json]]) -> None:
+    def write_shard(self, stem: str, tables: Mapping[str, pa.Table]) -> None:
         """Write finished trials, an empty table too: only a shard that is whole counts."""
         for name in PLAYED:
-            table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
+            table = tables[name]
             with self._sink(f"shards/{stem}.{name}.parquet") as sink:
                 pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
 
@@ -621,55 +616,6 @@ class RunFolder:
 _EVER = 1_000_000_000
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-
-
-class Shards:
-    """Gathers finished trials of one host and writes them, some at a time, as shards."""
-
-    def __init__(self, run: RunFolder, host: str) -> None:
-        self._run = run
-        self._host = host
-        self._count = 0
-        self._rows: dict[str, list[Json]] = {name: [] for name in PLAYED}
-        # The last flush may come while one in a thread still writes.
-        self._gathering, self._writing = threading.Lock(), threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._rows["trials"])
-
-    def add(
-        self,
-        trial: Json,
-        turns: Sequence[Turn],
-        calls: Sequence[Call],
-        blocks: Iterable[Block],
-        scores: Sequence[Score] = (),
-    ) -> None:
-        """Add one finished trial whole."""
-        with self._gathering:
-            rows = self._rows
-            rows["trials"].append(trial)
-            rows["turns"] += map(turn_row, turns)
-            rows["calls"] += map(call_row, calls)
-            rows["blocks"] += block_rows(blocks)
-            rows["scores"] += score_rows(scores)
-
-    def flush(self) -> None:
-        """Write what was gathered. Raises OSError, and then holds it still."""
-        with self._writing:
-            with self._gathering:
-                rows, self._rows = self._rows, {name: [] for name in PLAYED}
-            if not rows["trials"]:
-                return
-            rows["blocks"] = list({row["id"]: row for row in rows["blocks"]}.values())
-            try:
-                self._run.write_shard(f"{self._host}-{self._count:06d}", rows)
-            except OSError:
-                with self._gathering:
-                    for name, late in self._rows.items():
-                        self._rows[name] = rows[name] + late
-                raise
-            self._count += 1
 
 
 def _is_rating(row: Json) -> bool:

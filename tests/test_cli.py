@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from improv.paths import shipped
 from improv.record import Act, Turn
-from improv.store import Shards, open_run
+from improv.shards import Shards
+from improv.store import open_run
 from improv.tables import trial_row
 from improv.trial import plan
 from tests.weather_support import command

@@ -18,7 +18,7 @@ import pytest
 from improv.launch import resume
 from improv.mend import mend
 from improv.session import Setup
-from improv.store import Shards
+from improv.shards import Shards
 from improv.tables import PLAYED
 from tests.crash_support import (
     Siege,

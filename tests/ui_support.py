@@ -13,7 +13,8 @@ from improv.launch import run
 from improv.paths import shipped
 from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
 from improv.session import Setup
-from improv.store import RunFolder, Shards, place
+from improv.shards import Shards
+from improv.store import RunFolder, place
 from improv.study import Study, load
 from improv.tables import trial_row
 from improv.trial import Trial, plan
