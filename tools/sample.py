@@ -1,0 +1,64 @@
+"""Plays the sample run anew: the demonstration by the embedded model, branches and regenerations.
+
+    python -m tools.sample
+
+Needed when a module that decides how a scene is played (improv.drift.PLAYING) has changed, for a
+run of another program can be read but not branched. Ten minutes on two quiet cores.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from improv.launch import Result, branch, run
+from improv.record import Json
+from improv.session import Setup
+from improv.store import open_run
+from improv.study import load, read_edit
+
+SAMPLE = Path(__file__).resolve().parent.parent / "runs" / "sample"
+OFF = Setup(ray="off")
+# Where the demonstration is entered again: the scene, the turn, what is changed, how often.
+PARLOUR = [
+    (3, [], 1, False),
+    (3, ["move=A moth comes out of the owl and lands on the thimble."], 1, False),
+    (2, ["line=No, Tam, and you have walked past it twice tonight."], 1, False),
+    (4, [], 3, True),
+]
+COLD_PASS = [(4, ["author.live=false"], 1, False)]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as home:
+        _well(run(load("demo"), runs=home, name="sample", setup=OFF, source=_source()))
+        folder = open_run(home, "sample")
+        rows = [r for r in folder.table("trials").to_pylist() if r["condition"] == "live author"]
+        for scene, ways in (("parlour", PARLOUR), ("cold-pass", COLD_PASS)):
+            trial = next(r["trial"] for r in rows if r["scene"] == scene)
+            for turn, edit, draws, again in ways:
+                _well(
+                    branch(
+                        folder, trial, turn, edit=read_edit(edit), draws=draws, again=again,
+                        setup=OFF,
+                    )
+                )  # fmt: skip
+        shutil.rmtree(SAMPLE, ignore_errors=True)
+        shutil.copytree(folder.local, SAMPLE, ignore=shutil.ignore_patterns("lock"))
+    return 0
+
+
+def _source() -> Json:
+    return {"file": "demo", "patch": {}, "replicates": None, "planted": ""}
+
+
+def _well(result: Result) -> None:
+    if result.exit_code:
+        sys.exit(f"{result.folder.id}: exit code {result.exit_code}; the sample stays as it is")
+    print(f"{result.folder.id}: {result.done} scenes, {len(result.fresh)} new branches", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
