@@ -33,7 +33,7 @@ from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of,
 from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.study import Study
 from improv.trial import Trial, plan, plan_hash
-from improv.wire import public, remote_address
+from improv.wire import knock, public, remote_address, secret_for
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def run(
     """Play every trial of `study` into a new folder under `runs`, and return what came of it.
 
     `source` says which file and options the study came of, for `resume` to look at again. Raises
-    RunError where the folder cannot be made and MachineError where Ray or a model cannot start.
+    RunError where the folder cannot be made, MachineError where Ray or a model cannot start, and
+    EndpointError where there is no key or nobody listens.
     Trials that fail are rows of the run, not errors.
     """
     setup = setup or Setup()
@@ -333,11 +334,19 @@ def _look_ahead(
     study: Study, trials: Sequence[Trial], setup: Setup, asked: Sequence[Branch] = ()
 ) -> None:
     """Find before the first call what would fail: no weights, an edit that fits no scene, an
-    address that nobody vouched for, dollars that cannot be counted."""
+    address that nobody vouched for or where nobody listens, no key, dollars that cannot be
+    counted."""
     models = models_of(_wished(study, trials, asked))
     for model in {m.model for m in models if m.embedded}:
         local.weights(model)
-    refuse_strangers([m for m in models if remote(m)], setup.trusted)
+    far = [m for m in models if remote(m)]
+    refuse_strangers(far, setup.trusted)
+    if setup.ray in ("off", "local"):
+        # The nodes of a cluster may have keys, and know ways, that this machine has not.
+        for called in far:
+            secret_for(remote_address(called), called)
+        for url in {remote_address(called) for called in far}:
+            knock(url)
     unpriced = sorted({m.model for m in models if m.price is None})
     if setup.budget.cost is not None and unpriced:
         raise RunError(

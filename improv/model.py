@@ -9,24 +9,32 @@ Each attempt passes the endpoint's gate, so that one that waits to be repeated i
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
 import orjson
 
-from improv.errors import EndpointError, MachineError, ModelError
+from improv.errors import MachineError, ModelError
 from improv.limiter import Gate
 from improv.prompt import Prompt
 from improv.puppet import answer
 from improv.record import Call, Draw, Json
 from improv.scene import Model, Puppet
-from improv.wire import TRIP, Client, Trip, Wire, dropped, failure, public, remote_address
+from improv.wire import (
+    TRIP,
+    Client,
+    Trip,
+    Wire,
+    dropped,
+    failure,
+    public,
+    remote_address,
+    secret_for,
+)
 
 EVERYBODY = 1_000_000
 
@@ -167,17 +175,7 @@ class Models:
     def _client(self, url: str, model: Model) -> Client:
         key = (url, model.api_key_env, model.timeout, model.retries)
         if key not in self._clients:
-            secret = os.environ.get(model.api_key_env, "").strip()
-            if not (secret.isascii() and secret.isprintable()):
-                # Said without a word of it.
-                what = f"the key in {model.api_key_env} holds characters that no key has"
-                raise EndpointError(what, kind="key")
-            if not secret:
-                if urlsplit(url).hostname == "api.openai.com":
-                    raise EndpointError(
-                        f"no key: set {model.api_key_env}, or play the embedded model", kind="key"
-                    )
-                secret = "none"  # openai's client insists on one; local servers ignore it.
+            secret = secret_for(url, model)
             limits = httpx2.Limits(
                 max_connections=self._connections, max_keepalive_connections=self._connections
             )

@@ -231,6 +231,9 @@ class Pool:
         return max(1, min(self._enough, cpus))
 
 
+_RAY_TOKENS = "ray._private.authentication.authentication_token_setup"
+
+
 def start_ray(address: str) -> bool:
     """Start or join Ray; return whether it was this call that did."""
     if ray.is_initialized():
@@ -238,6 +241,8 @@ def start_ray(address: str) -> bool:
     # Ray would otherwise write to the terminal over our progress, and send usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # That it guards itself is well, and no news at every run; that it does not would be.
+    logging.getLogger(_RAY_TOKENS).addFilter(lambda r: "is enabled" not in r.getMessage())
     try:
         ray.init(
             address=address,

@@ -137,7 +137,8 @@ def result(found: Result, setup: Setup | None = None) -> None:
         say(f"go on with:  improv resume {folder.id}{_at(folder)}{_again(found, setup)}")
     if found.failed:
         say(f"see why:     improv show {folder.id}{_at(folder)}")
-    say(f"read it:     improv show {folder.id}/0 --notes{_at(folder)}")
+    if found.done or found.failed:
+        say(f"read it:     improv show {folder.id}/0 --notes{_at(folder)}")
     say(f"replay it:   improv view {folder.id}{_at(folder)}")
 
 

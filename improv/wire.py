@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import functools
 import os
+import socket
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -424,6 +426,41 @@ def _detail(error: openai.APIStatusError) -> str:
 def remote_address(model: Model) -> str:
     """Return the URL of a model that this machine does not serve itself."""
     return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+
+
+def secret_for(url: str, model: Model) -> str:
+    """Return the key that is sent to an address. Raises EndpointError where it can be none."""
+    secret = os.environ.get(model.api_key_env, "").strip()
+    if not (secret.isascii() and secret.isprintable()):
+        # Said without a word of it.
+        what = f"the key in {model.api_key_env} holds characters that no key has"
+        raise EndpointError(what, kind="key")
+    if not secret and urlsplit(url).hostname == "api.openai.com":
+        what = f"no key: set {model.api_key_env}, or play the embedded model"
+        raise EndpointError(what, kind="key")
+    return secret or "none"  # openai's client insists on one; local servers ignore it.
+
+
+def knock(url: str) -> None:
+    """Raise EndpointError where it is certain that nobody answers at an address: its name is
+    unknown, or nothing listens there. Asks nothing."""
+    parts = urlsplit(url)
+    host, scheme = parts.hostname or "", parts.scheme
+    if getproxies().get(scheme) and not proxy_bypass(host):
+        return  # The proxy knows the way.
+    try:
+        with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0):
+            return
+    except socket.gaierror:
+        what = f"{public(url)}: there is no machine of that name"
+    except ConnectionRefusedError:
+        what = f"{public(url)}: nothing listens there; start the server, or name another address"
+    except OSError:
+        return  # It may be slow, or the network away for a moment.
+    raise EndpointError(what, kind="connection")
+
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @functools.lru_cache(maxsize=256)

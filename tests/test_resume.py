@@ -22,7 +22,7 @@ import orjson
 import pytest
 
 from improv.budget import Budget
-from improv.errors import RunError, StudyError
+from improv.errors import EndpointError, RunError, StudyError
 from improv.launch import branch, resume, run
 from improv.lock import RunLock
 from improv.puppet_server import PuppetServer
@@ -413,10 +413,43 @@ def test_a_key_that_is_none_is_not_quoted(
     server = puppet_server()
     file = chairs(tmp_path, server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted\nX-Evil: 1")
-    result = run(load(file), runs=tmp_path / "r", setup=OFF)
-    assert (result.kind, result.owed, server.requests) == ("key", 10, 0)
-    assert "OPENAI_API_KEY holds characters that no key has" in result.stopped
-    assert "planted" not in result.stopped
+    with pytest.raises(EndpointError, match="OPENAI_API_KEY holds characters that no key") as told:
+        run(load(file), runs=tmp_path / "r", setup=OFF)
+    assert "planted" not in str(told.value)
+    assert server.requests == 0 and not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("http://127.0.0.1:9/v1", "nothing listens there"),
+        ("http://nowhere.invalid/v1", "no machine of that name"),
+        ("https://api.openai.com/v1", "no key: set OPENAI_API_KEY"),
+    ],
+)
+def test_who_cannot_answer_is_found_out_before_anything_starts(
+    address: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    runs = ("--runs", str(tmp_path / "r"))
+    file = str(chairs(tmp_path, None, 1))
+    told = command("run", file, *runs, "--base-url", address, code=1).output
+    assert word in told.replace("\n", " ")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_whose_server_has_gone_is_left_as_it_was(
+    puppet_server: Serve, tmp_path: Path
+) -> None:
+    server = puppet_server()
+    file = chairs(tmp_path, server.url)
+    stopped = run(load(file), runs=tmp_path / "r", setup=Setup("off", budget=Budget(3)))
+    before = stopped.folder.meta()
+    server.stop()
+    with pytest.raises(EndpointError, match="nothing listens there"):
+        resume(stopped.folder, setup=OFF)
+    assert stopped.owed and stopped.folder.meta() == before
 
 
 # --- strangers

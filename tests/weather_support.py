@@ -50,6 +50,8 @@ class RawServer:
                         request += line
                         if line.lower().startswith(b"content-length:"):
                             length = int(line.split(b":")[1])
+                    if not request:
+                        return  # somebody only looked whether anybody is here
                     request += b"\r\n" + self.rfile.read(length)
                     raw.seen.append(request)
                     self.wfile.write(reply(len(raw.seen) - 1, request, self._send))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Route
 from streamlit import file_util
 from streamlit.runtime.pages_manager import PagesManager
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:
     sys.path.append(str(HERE.parent))
 
-from ui.parts.link import ROOMS  # noqa: E402
+from ui.parts.link import LOBBY, ROOMS  # noqa: E402
 
 TOLD = '<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + "/" };</script>'
 
@@ -41,9 +41,15 @@ async def _page(_: Request) -> HTMLResponse:
     return HTMLResponse(PAGE, headers={"Cache-Control": "no-cache"})
 
 
+async def _lobby(request: Request) -> RedirectResponse:
+    """The lobby stands at the root; whoever types its name means it."""
+    return RedirectResponse(f"/?{request.url.query}".rstrip("?"))
+
+
 PAGE = (
     (Path(file_util.get_static_dir()) / "index.html")
     .read_text(encoding="utf-8")
     .replace("<head>", f"<head>{TOLD}", 1)
 )
-app = st.App(HERE / "app.py", routes=[Route(f"/{room}", _page) for room in ROOMS])
+ROUTES = [Route(f"/{room}", _lobby if room == LOBBY else _page) for room in ROOMS]
+app = st.App(HERE / "app.py", routes=ROUTES)
