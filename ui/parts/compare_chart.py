@@ -81,16 +81,10 @@ def intervals(rows: Sequence[Row], chosen: str, ink: Ink, *, axis: str, zero: bo
                 "condition": {"test": "datum.chosen", "value": glow(ink)},
                 "value": "transparent"}},
         },
-        {
-            "mark": {**text, "dy": -17, "fontSize": 14, "fontWeight": 600, "font": ink.serif},
-            "encoding": {"y": y, "x": {"value": 0}, "text": {"field": "name"},
-                         "color": {"value": ink.ink}},
-        },
-        {
-            "mark": {**text, "dy": 0, "fontSize": 12},
-            "encoding": {"y": y, "x": {"value": 0}, "text": {"field": "said"},
-                         "color": {"value": ink.faint}},
-        },
+        *_told({**text, "dy": -17, "fontSize": 14, "fontWeight": 600, "font": ink.serif},
+               {"y": y, "x": {"value": 0}, "text": {"field": "name"}}, ink.ink, ink),
+        *_told({**text, "dy": 0, "fontSize": 12},
+               {"y": y, "x": {"value": 0}, "text": {"field": "said"}}, ink.faint, ink),
         {
             "mark": {"type": "rule", "strokeWidth": 2.2, "yOffset": 19, "color": colour},
             "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}},
@@ -107,6 +101,13 @@ def intervals(rows: Sequence[Row], chosen: str, ink: Ink, *, axis: str, zero: bo
         layers.insert(1, {"data": {"values": [{"value": 0}]}, "mark": mark,
                           "encoding": {"x": {**x, "field": "value"}}})  # fmt: skip
     return _framed(drawn, layers, ("i",), ink, ROW * max(1, len(drawn)) + AXIS)
+
+
+def _told(mark: Json, encoding: Json, colour: str, ink: Ink) -> list[Json]:
+    """Return a text, with paper round its letters where a line would cross them."""
+    paper = {"stroke": ink.paper, "strokeWidth": 5, "strokeJoin": "round"}
+    return [{"mark": {**mark, **more}, "encoding": encoding | {"color": {"value": found}}}
+            for more, found in ((paper, ink.paper), ({}, colour))]  # fmt: skip
 
 
 def curves(

@@ -332,7 +332,7 @@ def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Ink) -> Json:
         "symbol": "circle", "symbolSize": 30 if point is not None and point.folded else 26,
         "itemStyle": {"color": "transparent", "borderColor": ink.accent, "borderWidth": 2},
         "label": {
-            "show": name != HERE, "position": "left", "distance": 2, "formatter": name,
+            "show": name != HERE, "position": "right", "offset": [-6, -11], "formatter": name,
             "color": ink.accent, "fontSize": 12, "fontStyle": "italic",
             "textBorderColor": ink.paper, "textBorderWidth": 3,
         },
