@@ -69,13 +69,13 @@ class Graphed:
 def graphed(folder: RunFolder, asked: Asked) -> Graphed:
     """Read a run and make the graphs that are asked for. Raises RunError."""
     check(asked)
-    if asked.of != "talk":
-        return Graphed(folder.id, [Made("", _other(folder, asked), {})])
     row = folder.trial(asked.trial) if asked.trial else None
+    title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
+    if asked.of != "talk":
+        return Graphed(title, [Made("", _other(folder, asked), {})])
     spoken = read_talk(folder, row["trial"], row["branch"]) if row else read_talk(folder)
     if not spoken.scenes:
         raise nothing_yet(folder)
-    title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
     if asked.scene:
         spoken, title = _scene(spoken, asked.scene), titled(folder, asked)
     comparison = None

@@ -376,12 +376,17 @@ def test_marks_at_one_turn_cannot_be_told_from_time() -> None:
 
 def row(branch: str, parent: str = "main", fork: int = 0, **more: object) -> dict[str, object]:
     base = {"trial": "t", "branch": branch, "parent": parent, "fork": fork, "turns": 8}
-    return base | {"origin": "branch", "arm": "", "status": "done"} | more
+    return base | {"origin": "branch", "arm": "", "edit": "", "status": "done"} | more
 
 
 def test_branches_are_a_tree() -> None:
     rows = [row("main", "", origin="main"), row("b", fork=3, arm="reveal"), row("c", "b", 5)]
+    rows[2]["edit"] = '{"scene": {"author": {"live": false}}, "line": "Wait."}'
     graph = others.branches(rows)
+    told = [graph.nodes[n]["parted"] for n in ("main", "b", "c")]
+    assert told == ["as it was played", "reveal", "line: Wait.; A live author: no"]
+    svg = picture([("", graph)])
+    assert all(f">{text}</text>" in svg for text in told), "each line says what it is"
     assert nx.is_arborescence(graph)
     assert graph.edges["b", "c", "b > c: branch"]["spells"] == [(6, 9)]
     x = {node: place[0] for node, place in places(graph).items()}
@@ -391,7 +396,7 @@ def test_branches_are_a_tree() -> None:
 def test_no_fork_of_a_tree_crosses_the_line_of_another_branch() -> None:
     dice = random.Random(4)
     rows = [{"trial": "t", "branch": "main", "parent": "", "fork": 0, "turns": 12,
-             "origin": "main", "arm": "", "status": "done"}]  # fmt: skip
+             "origin": "main", "arm": "", "edit": "", "status": "done"}]  # fmt: skip
     for i in range(40):
         parent = dice.choice(rows)
         if parent["fork"] < 11:

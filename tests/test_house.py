@@ -21,7 +21,7 @@ STAIR = [
     "authoring",
     "source scene scrub",
     "naming",
-    "line hearing edit plan predicate folio cards fountain",
+    "line hearing edit plan predicate folio cards fountain parted",
     "study",
     "trial",
     "branch tables budget adaptation",
@@ -63,9 +63,10 @@ STAIR = [
 READERS = {
     "estimate": "errors loop record scene trial branch prompt puppet model stage relive",
     "folio": "record scene scrub",
+    "parted": "record",
     "measure": "errors record scene line hearing predicate",
     "stats": "errors record",
-    "graph": "errors record stats",
+    "graph": "errors record stats parted",
     "unit": "record plan",
     "curves": "record plan stats unit",
     "judged": "record stats unit",
@@ -73,7 +74,7 @@ READERS = {
     "report": "errors record plan stats analysis curves judged ledger graph",
     "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
     "graphing plan unit curves judged analysis ledger shown findings reading rating report relive "
-    "branch folio budget",
+    "branch folio budget parted",
 }
 
 # Nobody imports these, though they may import almost anything.

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.graph.network import Graph, key_of
+from improv.parted import way
 from improv.record import MAIN
 
 EXCERPT = 60
@@ -24,8 +25,9 @@ HELD, BROKEN = 1.0, 0.0
 def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
     """Return the multiverse: each trial and branch, with an edge from the one that it left.
 
-    `trials` are rows of the run's table with trial, branch, parent, fork, origin, arm, status and
-    turns. A branch's node has the turn after which it is on its own (`fork`) and its last one.
+    `trials` are rows of the run's table with trial, branch, parent, fork, origin, arm, edit, status
+    and turns. A branch's node has the turn after which it is on its own (`fork`), its last one, and
+    in words what parted it from its parent (`parted`).
     """
     graph = Graph(name=name, of="branches")
     several = len({row["trial"] for row in trials}) > 1
@@ -38,7 +40,7 @@ def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
         graph.add_node(
             node(row, row["branch"]), role="branch", trial=row["trial"], branch=row["branch"],
             origin=row["origin"], arm=row["arm"] or "", status=row["status"],
-            fork=int(row["fork"] or 0), last=int(row["turns"] or 0),
+            fork=int(row["fork"] or 0), last=int(row["turns"] or 0), parted=way(dict(row)),
             label=row["arm"] or row["branch"][:6],
         )  # fmt: skip
     for row in trials:

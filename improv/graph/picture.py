@@ -16,7 +16,7 @@ from html import escape
 from improv.errors import MachineError
 from improv.graph.layout import INK, Places, colours, places
 from improv.graph.network import Graph
-from improv.graph.tree import tree
+from improv.graph.tree import size, tree
 
 WIDE, TALL = 470, 400
 """One panel, in pixels."""
@@ -27,6 +27,8 @@ REACH = 122
 MIDDLE = 206
 """Pixels from a panel's top to the middle of the circle, where there is no author."""
 HEAD, FOOT = 46, 30
+MARGIN, NAMED = 24, 36
+"""Room beside a tree of branches, and above each panel for what it is."""
 ROW = 4
 """Panels beside each other."""
 MOST = 48
@@ -43,8 +45,8 @@ PIXELS = 20_000_000
 THIN = 1.4
 """The width of lines that say only that something is so."""
 MEANS = {
-    "branches": "A line is a branch over its turns, from where it left its parent; open points "
-    "were drawn again.",
+    "branches": "A line is a branch over its turns, from where it left its parent, and what parted "
+    "them; open points were drawn again.",
     "exposure": "A line for what somebody was shown, at least once.",
     "flips": "Arrows: the share of a character’s lines in one state that are followed by one in "
     "the other.",
@@ -102,6 +104,13 @@ def picture(
     scale = max((_scale(graph) for _, graph in shown), default=1.0)
     above = ABOVE if any(_has_author(graph) for _, graph in shown) else 0
     wide, tall = WIDE * scale, (TALL - 2 * REACH) + 2 * REACH * scale + above
+    grown = [size(graph) for _, graph in shown if graph.graph.get("of") == "branches"]
+    if grown:
+        wide = max(WIDE, *(w for w, _ in grown)) + 2 * MARGIN
+        tall = max(t for _, t in grown) + NAMED
+    # Where nothing stands above a panel, it needs no room there.
+    bare = 0 if any(name for name, _ in shown) else NAMED
+    tall -= bare
     width = across * wide
     legend = [] if plain else _legend(shown, note, width)
     head, foot = (0, 0) if plain else (HEAD if title else 12, FOOT + 18 * len(legend))
@@ -122,7 +131,7 @@ def picture(
         if title:
             parts.append(_words(title, 24, 30, 19, inks.ink, weight=600, anchor="start"))
     for i, (name, graph) in enumerate(shown):
-        x, y = (i % across) * wide, head + (i // across) * tall
+        x, y = (i % across) * wide, head + (i // across) * tall - bare
         middle = (x + wide / 2, y + above + MIDDLE - REACH + REACH * scale)
         parts.append(_panel(name, graph, middle, (x + wide / 2, y + 24), scale, most, inks))
     parts += [
@@ -170,10 +179,10 @@ def _panel(
     inks: Inks,
 ) -> str:
     if graph.graph.get("of") == "branches":
-        wide, tall = WIDE * scale - 48, (TALL - 2 * REACH) + 2 * REACH * scale - 60
-        corner = (heading[0] - wide / 2, heading[1] + 12)
+        wide, _ = size(graph)
+        corner = (heading[0] - max(wide, WIDE) / 2, heading[1] + 12)
         above = [_words(name, *heading, 14, inks.ink, weight=600)] if name else []
-        return "".join([*above, tree(graph, *corner, wide, tall, inks.ink, inks.soft)])
+        return "".join([*above, tree(graph, *corner, inks.ink, inks.soft)])
     at = {
         node: (middle[0] + REACH * scale * x, middle[1] + REACH * scale * y)
         for node, (x, y) in places(graph).items()
@@ -194,8 +203,8 @@ def _panel(
         parts.append(drawn)
         if most and arrow in arrows[:NUMBERED]:
             labels.append(label)
-    parts += labels
     parts += [_node(node, graph, at, sizes[node], hues[node], middle, inks) for node in graph]
+    parts += labels
     if not arrows:
         parts.append(_words("Nobody speaks to anybody.", *middle, 13, inks.soft))
     return "".join(parts)

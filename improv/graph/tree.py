@@ -5,18 +5,25 @@ Pure: a graph of branches in, parts of an SVG out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
+from improv.graph.layout import COLOURS
 from improv.graph.network import Graph
+from improv.record import MAIN
 
-PITCH = 26.0
-"""Pixels between two lines, where there is room."""
+PITCH, TALLEST = 26.0, 1400.0
+"""Pixels between two lines, and of all lines together: more of them lie closer."""
 LABELLED = 9.0
 """Pixels between two lines from which on they have their names."""
-LEFT, RIGHT, BEND = 46.0, 150.0, 0.55
-"""Room before the first turn and after the last one, and how far into a turn a fork bends."""
+STEP, WIDEST = 52.0, 620.0
+"""Pixels of a turn, and of all turns together."""
+LEFT, ABOVE, BEND = 46.0, 30.0, 0.55
+"""Room before the first turn and above the first line, and how far into a turn a fork bends."""
+LABEL, LETTER = 44, 6.4
+"""Characters of a branch's name, and the pixels of one."""
 DRAWN_AGAIN = "regeneration"
 
 _At = Callable[[float], float]
@@ -54,22 +61,31 @@ def lines(graph: Graph) -> list[Line]:
     return found
 
 
-def tree(
-    graph: Graph, left: float, top: float, width: float, height: float, ink: str, soft: str
-) -> str:
-    """Draw branches into a box of `width` × `height` pixels at (`left`, `top`)."""
+def size(graph: Graph) -> tuple[float, float]:
+    """Return the pixels that the branches take: their width with their names, and their height."""
+    step, pitch = _grid(graph)
+    several = _several(graph)
+    ends = [0.0]
+    for _, data in graph.nodes(data=True):
+        end = max(data["last"], data["fork"] + 1) * step
+        ends.append(end + 10 + LETTER * len(_name(data, several)))
+    return LEFT + max(ends), ABOVE + pitch * max(len(graph), 1)
+
+
+def tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str:
+    """Draw branches from (`left`, `top`) on; branches that parted in one way have one colour."""
     drawn = lines(graph)
     turns = max((line.last for line in drawn), default=0)
-    pitch = min(PITCH, (height - 30) / max(len(drawn), 1))
-    step = (width - LEFT - RIGHT) / max(turns, 1)
-    top += max(0.0, (height - 30 - pitch * len(drawn)) / 4)
-    trials = {data["trial"] for _, data in graph.nodes(data=True)}
+    step, pitch = _grid(graph)
+    several = _several(graph)
+    ways = dict.fromkeys(d["parted"] for n, d in graph.nodes(data=True) if graph.in_degree(n))
+    hues = {way: COLOURS[i % len(COLOURS)] for i, way in enumerate(ways)}
 
     def x(turn: float) -> float:
         return left + LEFT + step * turn
 
     def y(row: float) -> float:
-        return top + 30 + pitch * row
+        return top + ABOVE + pitch * row
 
     every = max(1, -(-turns // 16))
     parts = [_text("turn", left + 2, top + 8, 11, soft, anchor="start")]
@@ -80,17 +96,35 @@ def tree(
             'stroke-width=".5" stroke-opacity=".35"/>'
         )
         parts.append(_text(str(turn), x(turn), top + 8, 11, soft))
-    several = len(trials) > 1
-    parts += [_line(line, graph, x, y, pitch, ink, soft, several) for line in drawn]
+    # Who left last is drawn first: an earlier fork passes over the beginnings of later ones.
+    for line in reversed(drawn):
+        hue = ink if line.above is None else hues[graph.nodes[line.node]["parted"]]
+        parts.append(_line(line, graph, x, y, pitch, hue, ink, several))
     return "".join(parts)
 
 
+def _grid(graph: Graph) -> tuple[float, float]:
+    """Return the pixels of a turn, and those between two lines."""
+    turns = max((int(data["last"]) for _, data in graph.nodes(data=True)), default=0)
+    return min(STEP, WIDEST / max(turns, 1)), min(PITCH, TALLEST / max(len(graph), 1))
+
+
+def _several(graph: Graph) -> bool:
+    return len({data["trial"] for _, data in graph.nodes(data=True)}) > 1
+
+
+def _name(data: Mapping[str, Any], several: bool) -> str:
+    """Return what stands at a line's end: how it parted, or which of several trials it is."""
+    root = several and data["branch"] == MAIN
+    name = str(data["trial"][:6] if root else data["parted"])
+    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+
+
 def _line(
-    line: Line, graph: Graph, x: _At, y: _At, pitch: float, ink: str, soft: str, several: bool
+    line: Line, graph: Graph, x: _At, y: _At, pitch: float, hue: str, ink: str, several: bool
 ) -> str:
     data, here = graph.nodes[line.node], y(line.row)
     again = data["origin"] == DRAWN_AGAIN
-    hue = ink if line.above is None else soft
     begin = line.fork + 1 if line.above is not None else 0
     way = f"M{x(begin):.1f},{here:.1f}"
     if line.above is not None:
@@ -109,11 +143,9 @@ def _line(
         filled = 'fill="none"' if again else f'fill="{hue}"'
         parts.append(f'<circle {at} r="{size:.1f}" {filled} stroke="{hue}" stroke-width="1.2"/>')
     if pitch >= LABELLED:
-        root = several and line.above is None
-        name = str(data["trial"][:6] if root else data["label"])
-        name += ", drawn again" if again else ""
         end = x(max(line.last, begin)) + 10
-        parts.append(_text(name[:26], end, here + 4, min(12, pitch - 1), ink, anchor="start"))
+        name = _name(data, several)
+        parts.append(_text(name, end, here + 4, min(12, pitch - 1), ink, anchor="start"))
     return "".join(parts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from improv.parted import way
 from improv.record import MAIN, Json
 from improv.scene import Scene
 from ui.parts import branch_view, data, entrance, grow, library, link, notices, tree, tree_view
@@ -88,7 +89,7 @@ def _chosen(found: Multiverse) -> tuple[str, int]:
 
 def _head(row: Json, found: Multiverse) -> None:
     count = len(found.rows) - 1
-    ways = {worlds.way(r) for name, r in found.rows.items() if name != MAIN}
+    ways = {way(r) for name, r in found.rows.items() if name != MAIN}
     told = "no branches yet" if not count else "1 branch" if count == 1 else f"{count} branches"
     told += f", parted in {len(ways)} ways" if len(ways) > 1 else ""
     st.html(

@@ -6,13 +6,13 @@ A trial's rows are read at once and kept for as long as its run does not change.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
+from improv.parted import edit_of, leaves, mapping, patch_of, text_of, way, words
 from improv.record import MAIN, Json
 from improv.scene import Scene
 from improv.store import open_run
@@ -144,20 +144,6 @@ def grown(run: data.Run) -> dict[str, int]:
     return data.patiently(lambda: _grown(data.root(), run.id, run.stamp))
 
 
-def way(row: Json) -> str:
-    """Return in a few words how a branch parted from its parent, the same for all of a family."""
-    if row["branch"] == MAIN:
-        return "as it was played"
-    if row["origin"] == "regeneration":
-        return "drawn again"
-    if row["origin"] == "probe":
-        return str(row["arm"] or "a question")
-    if row["arm"]:
-        return str(row["arm"])
-    told = [f"{what}: {text}" for what, text in _told(row)]
-    return "; ".join(told) or "played on anew"
-
-
 def title(row: Json) -> str:
     """Return what a branch is, in a sentence without a full stop."""
     fork = row["fork"]
@@ -185,12 +171,12 @@ def changes(found: Multiverse, branch: str, scene: Scene | None) -> list[Change]
     """Return what a branch has otherwise than its parent, with what its parent had."""
     row = found.rows[branch]
     if row["origin"] == "probe":
-        asked = _edit(row)
+        asked = edit_of(row)
         return [Change(f"Asked of {asked.get('of', '')}", "", str(asked.get("ask", "")))]
     past = scene.model_dump(mode="json") if scene is not None else {}
     for older in reversed(ancestors(found._bare(), branch)[1:]):
-        past = merge(past, _patch(found.rows[older]))
-    edit, told = _edit(row), []
+        past = merge(past, patch_of(found.rows[older]))
+    edit, told = edit_of(row), []
     if isinstance(edit.get("line"), str):
         at = row["fork"] + 1
         was = [s.text for s in found.line(row["parent"], first=at, last=at) if s.kind == "line"]
@@ -199,48 +185,11 @@ def changes(found: Multiverse, branch: str, scene: Scene | None) -> list[Change]
         moves = (past.get("author") or {}).get("moves") or {}
         text = str(moves.get(edit["move"], edit["move"]))
         told.append(Change(f"What happens before turn {row['fork'] + 1}", "", text))
-    for who, text in _mapping(edit.get("memory")).items():
+    for who, text in mapping(edit.get("memory")).items():
         told.append(Change(f"What {who} remembers", "the scene so far", str(text) or "nothing"))
-    for path, value in _leaves(_patch(row)):
-        told.append(Change(_words(path), _text(_at(past, path)), _text(value)))
+    for path, value in leaves(patch_of(row)):
+        told.append(Change(words(path), text_of(_at(past, path)), text_of(value)))
     return told
-
-
-def _told(row: Json) -> Iterator[tuple[str, str]]:
-    """Yield what an edit changes and to what, in few words."""
-    edit = _edit(row)
-    for what in ("line", "move"):
-        if isinstance(edit.get(what), str):
-            yield what, edit[what]
-    for who, text in _mapping(edit.get("memory")).items():
-        yield f"memory of {who}", str(text) or "nothing"
-    for path, value in _leaves(_patch(row)):
-        yield _words(path), _text(value)
-
-
-def _edit(row: Json) -> Json:
-    """Return a branch's edit; one that cannot be read changes nothing that could be told."""
-    try:
-        found = json.loads(row["edit"] or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _patch(row: Json) -> Json:
-    return _mapping(_edit(row).get("scene")) if row["origin"] == "branch" else {}
-
-
-def _mapping(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _leaves(patch: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in patch.items():
-        if isinstance(value, dict) and value and len(path) < 6:
-            yield from _leaves(value, (*path, str(key)))
-        else:
-            yield (*path, str(key)), value
 
 
 def _at(scene: Any, path: tuple[str, ...]) -> Any:
@@ -251,24 +200,6 @@ def _at(scene: Any, path: tuple[str, ...]) -> Any:
         else:
             scene = scene.get(step) if isinstance(scene, dict) else None
     return scene
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _words(path: tuple[str, ...]) -> str:
-    """Say in words what stands at a path of a scene."""
-    match path:
-        case ("cast", who, *rest):
-            return f"{who}’s {' '.join(rest) or 'part'}"
-        case ("author", *rest) if rest:
-            return f"The author’s {' '.join(rest)}"
-        case ("model", *rest):
-            return " ".join(["The model", *rest]) if rest != ["model"] else "The model"
-    return f"The scene’s {' '.join(path)}"
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from improv.parted import way
 from improv.record import MAIN, Json
-from ui.parts.multiverse_data import Multiverse, Said, way
+from ui.parts.multiverse_data import Multiverse, Said
 from ui.parts.text import one_line
 from ui.parts.tree import REST, Point, Tree
 
