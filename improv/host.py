@@ -70,7 +70,7 @@ class Host:
         self.name = f"{terms.session:03d}-{uuid.uuid4().hex[:12]}"
         # A thousand scenes are a million long-lived objects; looking through them for garbage
         # as often as Python does by default costs a tenth of all CPU.
-        gc.set_threshold(50_000, 20, 100)
+        gc.set_threshold(200_000, 20, 100)
         self._terms = terms
         self._folder: RunFolder = open_run(root, run)
         self._journal = Journal(self._folder.local / "journal" / f"{self.name}.jsonl")

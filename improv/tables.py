@@ -6,7 +6,7 @@ Which files hold them, and when, is the business of store.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from operator import attrgetter
 
 import pyarrow as pa
@@ -245,7 +245,9 @@ def table_of(name: str, records: Sequence[Turn | Call | Block | Score]) -> pa.Ta
         draws = name == "calls" and field.name in _DRAW_FIELDS
         values = list(map(attrgetter(f"draw.{field.name}" if draws else field.name), records))
         if field.name == "acts":
-            values = [[asdict(act) for act in acts] for acts in values]
+            values = [
+                [{"kind": a.kind, "to": a.to, "text": a.text} for a in acts] for acts in values
+            ]
         arrays.append(pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=SCHEMAS[name])
 
