@@ -17,6 +17,7 @@ from improv.prompt import Prompt
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
 from improv.scene import Model, Puppet
+from improv.wire import knock
 
 Serve = Callable[..., PuppetServer]
 CHAT = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))
@@ -131,6 +132,28 @@ def test_the_body_is_what_the_endpoint_knows() -> None:
     schema = {"type": "object"}
     structured = Ask(Draw("t", "main", 1, "author", "author"), model, CHAT, schema)
     assert request_body(structured)["response_format"]["json_schema"]["schema"] == schema
+
+
+def test_a_proxy_of_the_environment_is_passed(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First calls and later ones, to a machine that only the proxy knows."""
+    reply = {"choices": [{"message": {"content": "x"}}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    monkeypatch.setenv("http_proxy", httpserver.url_for(""))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    knock("http://models.invalid/v1")
+    model = Model(model="m", base_url="http://models.invalid/v1")
+
+    async def one_after_another() -> list[str]:
+        models = Models()
+        errors = [(await models.complete(ask(model, turn=i))).error for i in range(3)]
+        await models.close()
+        return errors
+
+    assert asyncio.run(one_after_another()) == [""] * 3 and len(httpserver.log) == 3
+    assert {request.host for request, _ in httpserver.log} == {"models.invalid"}
 
 
 def test_latency_is_waited_for_together(puppet_server: Serve) -> None:

@@ -243,6 +243,71 @@ def complete(*asks: Ask, connections: int = 64) -> list[Call]:
     return asyncio.run(go())
 
 
+@pytest.fixture(scope="module")
+def later() -> dict[str, tuple[str, Call]]:
+    """Each thing that an endpoint can do, done to the second call of a client, which goes another
+    way than the first: by what it does, the endpoint's address and that call."""
+
+    async def second(server: RawServer, retries: int) -> Call:
+        models = Models()
+        try:
+            assert not (await models.complete(ask(server.url, timeout=TIMEOUT))).error
+            return await models.complete(ask(server.url, 2, timeout=TIMEOUT, retries=retries))
+        finally:
+            await models.close()
+
+    def turning(how: Callable[[threading.Event, Send], bytes], once: bool) -> RawServer:
+        server: RawServer
+
+        def reply(n: int, request: bytes, send: Send) -> bytes:
+            bad = n == 1 if once else n >= 1
+            return how(server.closing, send) if bad else http(said(LINE))
+
+        server = RawServer(reply)
+        return server
+
+    async def go() -> dict[str, tuple[str, Call]]:
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for what, (how, _, _) in WEATHER.items():
+                for times, retries in (("always", 0), ("once", 2)):
+                    server = stack.enter_context(turning(how, times == "once"))
+                    servers[f"{what}, {times}"] = (server, retries)
+            for what, (data, _) in FINE.items():
+                servers[what] = (stack.enter_context(turning(always(data), False)), 0)
+            calls = await asyncio.gather(*(second(*given) for given in servers.values()))
+            named = zip(servers.items(), calls, strict=True)
+            return {what: (server.url, call) for (what, (server, _)), call in named}
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("what", WEATHER)
+def test_a_later_call_fails_as_the_first_does(
+    what: str, later: dict[str, tuple[str, Call]], storm: dict[str, Any]
+) -> None:
+    _, kind, reason = WEATHER[what]
+    url, call = later[f"{what}, always"]
+    assert call.error.startswith(f"{kind}: ") and call.reply == "" and call.retries == 0
+    first, _, _ = storm[f"{what}, always"]
+    known = storm["servers"][f"{what}, always"].url
+    assert first["failure"].split(": ", 1)[1].replace(known, url) == call.error.split(": ", 1)[1]
+    url, call = later[f"{what}, once"]
+    if reason:
+        assert (call.reply, call.retried, call.error) == (LINE, (reason,), "")
+    else:
+        assert call.error.startswith(f"{kind}: ") and not call.retries
+
+
+@pytest.mark.parametrize("what", FINE)
+def test_a_later_call_is_read_as_the_first_is(
+    what: str, later: dict[str, tuple[str, Call]]
+) -> None:
+    _, text = FINE[what]
+    _, call = later[what]
+    assert (call.error, call.reply) == ("", text) and call.prompt_tokens in (None, 7)
+
+
 def test_each_retry_is_recorded_with_its_reason() -> None:
     bad = [http("{}", "429 Slow", more="retry-after-ms: 20\r\n"), http("{}", "500 Oh")]
 
