@@ -108,7 +108,7 @@ class Wire(openai.DefaultAioHttpClient):
 
     async def go(self, way: Way, content: bytes) -> Json | httpx2.Response | None:
         """Make a first attempt: the same request, by the same connections, but without what
-        httpx2 makes of it on the way there and back, which is a third of a call's CPU.
+        httpx2 makes of it on the way there and back, which is a sixth of a call's CPU.
 
         Returns the reply, or the response that holds an error; None where a proxy is in the way,
         which only the client knows how to pass. Raises what `send` raises.
