@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from pathlib import Path
 
+from improv import files, graphing
 from improv.analysis import Analysis
 from improv.errors import RunError
 from improv.estimate import Estimate, table
@@ -17,7 +17,7 @@ from improv.graph.compare import Comparison
 from improv.graph.made import drawn
 from improv.graph.network import Graph
 from improv.graph.null import Beside
-from improv.graphing import Graphed, files
+from improv.graphing import Graphed
 from improv.plan import Plan
 from improv.reading import appraise
 from improv.record import Json
@@ -46,7 +46,7 @@ class Picture:
 
     def save(self, name: str) -> None:
         """Write it to an .svg file. Raises RunError."""
-        write(name, self.svg)
+        files.write(name, self.svg)
 
     def __repr__(self) -> str:
         return f"<picture: {len(self.svg):,} characters of SVG>"
@@ -95,7 +95,7 @@ class Report:
 
     def save(self, name: str) -> None:
         """Write it to an .html or an .md file. Raises RunError."""
-        write(name, self.markdown() if name.endswith(".md") else self.html())
+        files.write(name, self.markdown() if name.endswith(".md") else self.html())
 
     def __repr__(self) -> str:
         return f"<{self.page.title}: {len(self.contrasts)} planned contrasts>"
@@ -142,8 +142,8 @@ class Graphs(Mapping[str, Graph]):
         """Write files; their endings say the formats. Return what was written. Raises RunError."""
         written = []
         for name in names:
-            for file, data in files(self._found, name):
-                write(file, data)
+            for file, data in graphing.files(self._found, name):
+                files.write(file, data)
                 written.append(file)
         return written
 
@@ -182,14 +182,6 @@ class DryRun:
         of = self.estimate
         tried = "all" if of.played == of.trials else f"scaled up from {of.played}"
         return f"{of.trials} trials, {tried} played on paper; low / expected / high; {of.counting}."
-
-
-def write(name: str, data: str | bytes) -> None:
-    """Write a file. Raises RunError."""
-    try:
-        Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
-    except OSError as e:
-        raise RunError(f"{name}: cannot be written: {e.strerror}") from None
 
 
 def reported(folder: RunFolder, by: Plan | None = None) -> Report:

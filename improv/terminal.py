@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from improv.errors import RunError
+from improv import files
 from improv.line import plain
 from improv.record import MAIN, Act, Block, Call, Json, Turn
 
@@ -287,10 +286,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def write(name: str, text: str | bytes) -> None:
     """Write a file that somebody asked for, and say where it is. Raises RunError."""
-    try:
-        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    except OSError as e:
-        raise RunError(f"{name}: cannot be written: {e.strerror}") from None
+    files.write(name, text)
     say(f"written: {name}")
 
 

@@ -19,7 +19,7 @@ STAIR = [
     "errors record paths strict loop",
     "playing",
     "authoring",
-    "source scene scrub",
+    "source scene scrub files",
     "naming",
     "line hearing edit plan predicate folio cards fountain parted",
     "study",

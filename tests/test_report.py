@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +24,7 @@ from improv.session import Setup
 from improv.stats.interval import Estimate
 from improv.store import RunFolder
 from improv.study import load, with_replicates
+from tests.weather_support import command
 
 
 def page_of(folder: RunFolder) -> Page:
@@ -153,15 +152,29 @@ def test_thinning_keeps_the_highest_and_the_lowest() -> None:
     assert kept == sorted(kept)
 
 
-@pytest.mark.parametrize("name", ["page.html", "page.md"])
-def test_the_command_writes_a_page(played: RunFolder, tmp_path: Path, name: str) -> None:
-    command = [sys.executable, "-m", "improv.cli", "report", played.id, "--runs", played.root]
-    where = tmp_path / name
-    done = subprocess.run([*command, "-o", str(where)], capture_output=True, text=True, check=True)
-    assert "written" in done.stdout
-    assert "How to reproduce" in where.read_text()
-    gone = subprocess.run([*command, "-o", str(tmp_path / "no" / name)], capture_output=True)
-    assert gone.returncode == 2 and b"cannot be written" in gone.stderr
+def test_the_command_writes_a_page(
+    played: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = command("report", played.id, "--runs", played.root).output
+    for name in (f"{played.id}.html", f"{played.id}.md"):
+        assert f"written: {name}" in told and "How to reproduce" in Path(name).read_text()
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
+    played: RunFolder, tmp_path: Path
+) -> None:
+    words = ("--runs", played.root, "-o")
+    for name in (tmp_path / "no" / "page.html", tmp_path):
+        for what in (("report", "--plan", "no.yaml"), ("compare",), ("graph",)):
+            told = command(what[0], played.id, *words, str(name), *what[1:], code=2).output
+            assert "cannot be written" in told
+    # What is there stays as it is, and nothing is left of the look.
+    there, new = tmp_path / "there.md", tmp_path / "new.md"
+    there.write_text("mine")
+    for file in (there, new):
+        command("report", played.id, *words, str(file), "--plan", "no.yaml", code=2)
+    assert there.read_text() == "mine" and not new.exists()
 
 
 @pytest.mark.parametrize(

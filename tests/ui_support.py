@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
 from improv.launch import run
@@ -148,9 +150,19 @@ def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **que
     """Open the viewer at an address and draw it once."""
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
     app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=30)
+    app._bidi_component_manager = _components()
     for name, value in query.items():
         app.query_params[name] = value
     return well(app.switch_page(f"pages/{room}.py").run())
+
+
+@cache
+def _components() -> BidiComponentManager:
+    """The components of installed packages, which Streamlit looks for in every one of them: once,
+    not for every page."""
+    found = BidiComponentManager()
+    found.discover_and_register_components(start_file_watching=False)
+    return found
 
 
 def well(app: AppTest) -> AppTest:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from improv import terminal
+from improv import files, terminal
 from improv.cli.options import (
     Connections,
     MaxCalls,
@@ -97,8 +97,9 @@ def report_command(
         from improv.study import load
 
         folder = open_run(runs, run)
-        page = report(appraise(folder, load(plan).plan if plan else None))
         names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
+        files.expect(*names)
+        page = report(appraise(folder, load(plan).plan if plan else None))
         for name in names:
             text = page.as_markdown() if name.endswith(".md") else page.as_html()
             terminal.write(name, text)
@@ -118,7 +119,9 @@ def compare_command(
         from improv.report.comparison import compared
         from improv.store import open_run
 
-        page = compared([appraise(open_run(runs, run)) for run in runs_of])
+        folders = [open_run(runs, run) for run in runs_of]
+        files.expect(output)
+        page = compared([appraise(folder) for folder in folders])
         text = page.as_markdown() if output.endswith(".md") else page.as_html()
         terminal.write(output, text)
 
@@ -173,20 +176,21 @@ def graph_command(
     order. Conditions are compared within blocks.
     """
     with telling():
-        from improv import chorus, terminal_graph
-        from improv.graphing import Asked, files
+        from improv import chorus, graphing, terminal_graph
         from improv.store import open_run
 
         run, _, trial = what.partition("/")
         wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
-        asked = Asked(
+        asked = graphing.Asked(
             trial, of, by, wanted, first, last, window, guesses, each, condition, against, around,
             null, scene,
         )  # fmt: skip
-        found = chorus.graphed(open_run(runs, run), asked, ray)
+        folder = open_run(runs, run)
+        files.expect(*(output or []))
+        found = chorus.graphed(folder, asked, ray)
         terminal_graph.graphed(found)
         for name in output or []:
-            for file, data in files(found, name, wanted):
+            for file, data in graphing.files(found, name, wanted):
                 terminal.write(file, data)
 
 

@@ -270,10 +270,10 @@ def pagerank(to: Floats) -> Floats:
         return np.zeros((many, 0))
     out = to.sum(axis=2, keepdims=True)
     step = np.where(out > 0, to / np.where(out > 0, out, 1.0), 1.0 / size)
-    rank = np.full((many, 1, size), 1.0 / size)
-    for _ in range(60):  # .85 to the 60th is below a ten-thousandth
-        rank = (1 - DAMPING) / size + DAMPING * (rank @ step)
-    return np.where(to.sum(axis=(1, 2))[:, None] > 0, rank[:, 0, :], np.nan)
+    # What a walk comes to rest at: rank = (1 - d) / size + d · rank @ step.
+    still = np.eye(size) - DAMPING * step.transpose(0, 2, 1)
+    rank = np.linalg.solve(still, np.full((many, size, 1), (1 - DAMPING) / size))
+    return np.where(to.sum(axis=(1, 2))[:, None] > 0, rank[:, :, 0], np.nan)
 
 
 def _centrality(to: Floats) -> Floats:
