@@ -22,16 +22,25 @@ from improv.errors import RunError
 from improv.graph import others
 from improv.graph.compare import Vectors, before_after, changes, compare, compared, vectors
 from improv.graph.contacts import contacts, windows
-from improv.graph.figures import FIGURES, figures, modularity, pagerank, reciprocity, transitivity
+from improv.graph.figures import (
+    FIGURES,
+    FIXED,
+    figures,
+    modularity,
+    pagerank,
+    reciprocity,
+    transitivity,
+)
 from improv.graph.files import FORMATS, as_bytes, from_bytes
 from improv.graph.layout import circle, places
 from improv.graph.made import Made, drawn
 from improv.graph.network import Graph, collapsed, network
-from improv.graph.null import beside, shuffled
+from improv.graph.null import LOT, beside, shuffled
 from improv.graph.people import groups, standings, triads
 from improv.graph.picture import as_png, picture
 from improv.graph.tree import lines
 from improv.graphing import Asked, Graphed, files, graphed, read_talk
+from improv.record import seed_of
 from improv.store import RunFolder
 from improv.tables import SCHEMAS
 from tests.graph_support import FERRY, ferry, made_marks, planted, read, written
@@ -267,6 +276,28 @@ def test_a_written_opening_is_not_shuffled() -> None:
     mixed = shuffled(talk, 5)
     assert mixed.lines.who[0] == talk.lines.who[0]
     assert sorted(mixed.mentions[:, 1]) == sorted(talk.mentions[:, 1])
+
+
+def test_null_models_drawn_together_are_those_drawn_alone() -> None:
+    talk = planted(np.random.default_rng(4), 150, cast=4)
+    assert LOT // len(talk.lines) < 25, "they are drawn in several lots"
+    together = beside(talk, seed=6, draws=25)
+    alone = [figures(shuffled(talk, seed_of("null", 6, i))) for i in range(25)]
+    for name in set(FIGURES) - FIXED:
+        means = [np.nanmean(found[name]) for found in alone if np.isfinite(found[name]).any()]
+        assert together[name].draws == len(means)
+        if means:
+            assert together[name].null == pytest.approx(np.mean(means)), name
+            assert together[name].low == pytest.approx(np.quantile(means, 0.025)), name
+
+
+def test_a_talk_several_times_over_is_itself_each_time() -> None:
+    talk = ferry()
+    more = talk.times(3)
+    assert more.scenes == 3 * talk.scenes and len(more.lines) == 3 * len(talk.lines)
+    for i in range(3):
+        mask = np.arange(more.scenes) // talk.scenes == i
+        assert repr(more.only(mask)) == repr(talk)
 
 
 def test_what_is_random_looks_so_beside_the_null_and_what_is_not_does_not() -> None:

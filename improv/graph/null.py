@@ -10,7 +10,7 @@ the stage when is not minded: a late entrance makes a scene look less random tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,9 @@ SCENES = 1500
 LINE_DRAWS = 3_000_000
 """Lines times draws: of many scenes fewer null models say as much."""
 FEWEST = 20
+LOT = 60_000
+"""Lines that are shuffled at once: null models of few scenes are drawn many together, since numpy
+asks as much for each small array as for a larger one."""
 ROUNDS = 6
 """How often every line may exchange whom it speaks to."""
 
@@ -53,12 +56,18 @@ class Beside:
 
 def shuffled(talk: Talk, seed: int) -> Talk:
     """Return a talk of the same scenes, lines and speakers in an order that means nothing."""
-    chance = np.random.default_rng(seed)
+    return _shuffled(talk, [np.random.default_rng(seed)])
+
+
+def _shuffled(talk: Talk, chances: Sequence[np.random.Generator]) -> Talk:
+    """Return the talk as many times over as there are sources of chance, in one: its scenes as the
+    first shuffles them, then as the second, and so on."""
+    talk = talk.times(len(chances))
     lines = talk.lines
     rows = np.flatnonzero(lines.turn > 0)
     scene = lines.scene[rows]
     # Scenes follow one another in rows, so that one sort shuffles each within itself.
-    new = rows[np.argsort(scene + chance.random(len(rows)))]
+    new = rows[np.argsort(scene + _random(chances, len(rows)))]
     who, to, by, words, spoken = (
         getattr(lines, name).copy() for name in ("who", "to", "by", "words", "spoken")
     )
@@ -66,7 +75,7 @@ def shuffled(talk: Talk, seed: int) -> Talk:
         column[rows] = column[new]
     said = rows[spoken[rows]]
     for _ in range(ROUNDS):
-        one, other = _pairs(said, lines.scene[said], chance)
+        one, other = _pairs(said, lines.scene[said], _random(chances, len(said)))
         swap = (who[one] != to[other]) & (who[other] != to[one])
         one, other = one[swap], other[swap]
         for column in (to, by):
@@ -77,6 +86,11 @@ def shuffled(talk: Talk, seed: int) -> Talk:
     mentions[:, 0] = place[mentions[:, 0]]
     moved = replace(lines, who=who, to=to, by=by, words=words, spoken=spoken)
     return replace(talk, lines=moved, mentions=mentions)
+
+
+def _random(chances: Sequence[np.random.Generator], size: int) -> Floats:
+    """Return numbers from 0 to 1, of each source of chance as many as of the others."""
+    return np.concatenate([chance.random(size // len(chances)) for chance in chances])
 
 
 def sample(talk: Talk, seed: int, most: int = SCENES) -> Talk:
@@ -111,13 +125,16 @@ def beside(
     some = sample(talk, seed, most)
     draws = draws_of(some, draws)
     there = seen if some is talk else figures(some, first=first, last=last)
-    null: dict[str, list[float]] = {name: [] for name in seen}
-    for i in range(draws):
-        drawn = figures(shuffled(some, seed_of("null", seed, i)), first=first, last=last)
+    null: dict[str, list[Floats]] = {name: [] for name in seen}
+    chances = [np.random.default_rng(seed_of("null", seed, i)) for i in range(draws)]
+    lot = max(1, LOT // max(len(some.lines), 1))
+    for begin in range(0, draws, lot):
+        part = chances[begin : begin + lot]
+        drawn = figures(_shuffled(some, part), first=first, last=last)
         for name, values in drawn.items():
-            null[name].append(_mean(values))
+            null[name].append(_means(values.reshape(len(part), -1)))
     return {
-        name: _beside(values, _mean(there[name]), np.array(null[name]), name in FIXED)
+        name: _beside(values, float(_means(there[name])), np.concatenate(null[name]), name in FIXED)
         for name, values in seen.items()
     }
 
@@ -154,14 +171,17 @@ def _beside(values: Floats, seen: float, null: Floats, fixed: bool) -> Beside:
     return Beside(value, middle, low, high, p, len(null))
 
 
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
+def _means(values: Floats) -> Floats:
+    """Return the mean of what is known along the last axis, NaN where nothing is."""
+    known = np.isfinite(values)
+    sums = np.where(known, values, 0.0).sum(axis=-1)
+    count = known.sum(axis=-1)
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan)
 
 
-def _pairs(rows: Wide, scene: Wide, chance: np.random.Generator) -> tuple[Wide, Wide]:
+def _pairs(rows: Wide, scene: Wide, random: Floats) -> tuple[Wide, Wide]:
     """Pair rows of the same scene by chance, each in one pair at most."""
-    order = rows[np.argsort(scene + chance.random(len(rows)))]
+    order = rows[np.argsort(scene + random)]
     if not len(order):
         return order, order
     begins = np.flatnonzero(np.append(True, scene[1:] != scene[:-1]))

@@ -161,6 +161,35 @@ class Talk:
             mentions=np.column_stack([row_at[mentions[:, 0]], mentions[:, 1]]),
         )
 
+    def times(self, many: int) -> Talk:
+        """Return the talk `many` times over: all scenes, all scenes again, and so on."""
+        if many == 1:
+            return self
+
+        def again(codes: Ints, step: int) -> Ints:
+            """Repeat codes, those that mean something `step` further on each time."""
+            more = np.repeat(np.arange(many, dtype=codes.dtype) * step, len(codes))
+            found = np.tile(codes, many)
+            return np.where(found >= 0, found + more, found)
+
+        lines = self.lines.taken(np.tile(np.arange(len(self.lines)), many))
+        acts = self.acts.taken(np.tile(np.arange(len(self.acts.scene)), many))
+        named, who = self.mentions.T
+        return replace(
+            self,
+            trials=self.trials * many,
+            slug=np.tile(self.slug, many),
+            condition=np.tile(self.condition, many),
+            block=np.tile(self.block, many),
+            lines=replace(lines, scene=again(self.lines.scene, self.scenes)),
+            acts=replace(
+                acts,
+                scene=again(self.acts.scene, self.scenes),
+                line=again(self.acts.line, len(self.lines)),
+            ),
+            mentions=np.column_stack([again(named, len(self.lines)), np.tile(who, many)]),
+        )
+
     def of(self, *, condition: str = "", trial: str = "") -> Talk:
         """Return the talk of one condition, or of one scene by its trial's id."""
         keep = np.ones(self.scenes, dtype=np.bool_)
