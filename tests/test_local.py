@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from improv.errors import MachineError
-from improv.local import INSTALL, Local, serve, threads, weights
+from improv.local import INSTALL, Local, cores, serve, threads, weights
 
 TOP = Path(__file__).resolve().parent.parent
 SCENE = """THE LAST FERRY
@@ -209,9 +209,9 @@ def test_without_the_distribution_the_command_that_installs_it_is_said(tmp_path:
     assert INSTALL in done.stdout
 
 
-def test_a_core_is_left_to_python() -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert threads() == max(1, (cores or 1) - 1)
+def test_all_cores_read_and_one_is_left_where_a_reply_is_written() -> None:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert (cores(), threads()) == (usable, max(1, (usable or 1) - 1))
 
 
 @pytest.mark.weights

@@ -1,0 +1,16 @@
+"""Strict mypy has nothing to say. A test, so that it runs beside the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+def test_mypy_is_content() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy"], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
