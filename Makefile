@@ -35,7 +35,7 @@ dev: $(DEV_READY) ## the same, with the tools to work on improv
 test: style ## ruff, mypy, then every test (ARGS="-k name" for some)
 	@export IMPROV_BROWSER; IMPROV_BROWSER="$$(tools/browser.sh)" || exit 1; \
 	    pytest="$(BIN)/python -m pytest"; \
-	    $$pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || { \
+	    $$pytest -n $(JOBS) --dist loadfile $(ARGS) || { \
 	        [ $$? -eq 1 ] || exit 1; \
 	        echo "Once more, by itself, what failed:" >&2; \
 	        $$pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS); }

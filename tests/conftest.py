@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 # one process have no token: so no Ray of the tests has one.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 
-LONG = ("browser", "ray", "slow", "weights")
-"""Markers of what takes long."""
-
 KETTLE = """\
 title: The Kettle
 form: a kitchen play
@@ -68,13 +65,6 @@ author:
   bible: The kettle is unplugged.
 model: puppet
 """
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with clusters and browsers come first, so that no long one is left for the end, when
-    the other workers have nothing more to do."""
-    long = {item.path for item in items if any(map(item.get_closest_marker, LONG))}
-    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture
