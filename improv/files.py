@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from improv.errors import RunError
@@ -15,19 +17,21 @@ def write(name: str, data: str | bytes) -> None:
         raise _unwritable(name, e) from None
 
 
-def expect(*names: str) -> None:
+def check_writable(*names: str) -> None:
     """Raise RunError where a file of that name could not be written: before the work whose result
-    would have no place. What is there already stays as it is."""
+    would have no place. Nothing is touched."""
     for name in names:
         path = Path(name)
-        there = path.exists()
-        try:
-            with path.open("ab"):
-                pass
-            if not there:
-                path.unlink()
-        except OSError as e:
-            raise _unwritable(name, e) from None
+        folder = path.parent
+        if path.is_dir():
+            code = errno.EISDIR
+        elif not folder.is_dir():
+            code = errno.ENOTDIR if folder.exists() else errno.ENOENT
+        elif not os.access(path if path.exists() else folder, os.W_OK):
+            code = errno.EACCES
+        else:
+            continue
+        raise _unwritable(name, OSError(code, os.strerror(code)))
 
 
 def _unwritable(name: str, error: OSError) -> RunError:

@@ -1,4 +1,4 @@
-"""What the tests share: a scene that is small and whole, puppets, and one Ray for all."""
+"""What the tests share: a scene that is small and whole, puppets, and one Ray for a file."""
 
 from __future__ import annotations
 
@@ -125,15 +125,18 @@ def puppet_server() -> Iterator[Callable[..., PuppetServer]]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    """One local Ray for the tests that need one; runs join it instead of starting their own."""
+    """One local Ray for the tests of a file; runs join it instead of starting their own.
+
+    It ends with the file: where a test finds that another has ended it, Ray joins whatever cluster
+    this machine has, such as one that another worker's tests are about to kill.
+    """
     import ray
 
-    began = start_ray("local")
+    assert start_ray("local")
     yield
-    if began:
-        ray.shutdown()
+    ray.shutdown()
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ from improv.study import load, with_replicates
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    if ray.is_initialized():
-        ray.shutdown()
     found = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -165,14 +166,16 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
     played: RunFolder, tmp_path: Path
 ) -> None:
     words = ("--runs", played.root, "-o")
-    for name in (tmp_path / "no" / "page.html", tmp_path):
+    (tmp_path / "file").touch()
+    for name in (tmp_path / "no" / "page.html", tmp_path / "file" / "page.html", tmp_path):
         for what in (("report", "--plan", "no.yaml"), ("compare",), ("graph",)):
             told = command(what[0], played.id, *words, str(name), *what[1:], code=2).output
             assert "cannot be written" in told
-    # What is there stays as it is, and nothing is left of the look.
+    # The look touches nothing: not what is there, and not a pipe that somebody reads.
+    os.mkfifo(tmp_path / "pipe.md")
     there, new = tmp_path / "there.md", tmp_path / "new.md"
     there.write_text("mine")
-    for file in (there, new):
+    for file in (there, new, tmp_path / "pipe.md"):
         command("report", played.id, *words, str(file), "--plan", "no.yaml", code=2)
     assert there.read_text() == "mine" and not new.exists()
 

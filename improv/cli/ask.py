@@ -98,7 +98,7 @@ def report_command(
 
         folder = open_run(runs, run)
         names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
-        files.expect(*names)
+        files.check_writable(*names)
         page = report(appraise(folder, load(plan).plan if plan else None))
         for name in names:
             text = page.as_markdown() if name.endswith(".md") else page.as_html()
@@ -120,7 +120,7 @@ def compare_command(
         from improv.store import open_run
 
         folders = [open_run(runs, run) for run in runs_of]
-        files.expect(output)
+        files.check_writable(output)
         page = compared([appraise(folder) for folder in folders])
         text = page.as_markdown() if output.endswith(".md") else page.as_html()
         terminal.write(output, text)
@@ -186,7 +186,7 @@ def graph_command(
             null, scene,
         )  # fmt: skip
         folder = open_run(runs, run)
-        files.expect(*(output or []))
+        files.check_writable(*(output or []))
         found = chorus.graphed(folder, asked, ray)
         terminal_graph.graphed(found)
         for name in output or []:
