@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 MAKEFLAGS += --no-builtin-rules
+# Where Python may keep no bytecode, each of the many processes of a test run compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # Test files at once. More starts as many Rays and browsers; 0 is one after the other, in one process.
 JOBS ?= 2
 

@@ -90,7 +90,7 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
         html = page.content()
         assert "Somebody else" in html
         assert not [h for h in hidden if h in html]
-        page.keyboard.press("3")
+        reader.press("3")
         rated(page, many)
     page.get_by_text("Contradictions", exact=True).click()
     expect(page).to_have_url(re.compile("[?&]measure=l2l"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -199,13 +200,21 @@ def is_main_block(node: ast.stmt) -> bool:
 
 
 ROOMS = rooms()
-IMPORTS = [found for file, room in ROOMS.items() for found in imports(file, room)]
-INSIDE = [
-    (found, found.name.split(".")[1])
-    for found in IMPORTS
-    # `improv` itself only opens doors: its names load on first use.
-    if found.package == "improv" and "." in found.name and found.room != "__init__"
-]
+
+
+@functools.cache
+def all_imports() -> list[Import]:
+    return [found for file, room in ROOMS.items() for found in imports(file, room)]
+
+
+def inside() -> list[tuple[Import, str]]:
+    """Each import from one room of another, and the other."""
+    return [
+        (found, found.name.split(".")[1])
+        for found in all_imports()
+        # `improv` itself only opens doors: its names load on first use.
+        if found.package == "improv" and "." in found.name and found.room != "__init__"
+    ]
 
 
 def test_every_module_has_a_place_on_the_stair() -> None:
@@ -218,7 +227,7 @@ def test_every_module_has_a_place_on_the_stair() -> None:
 def test_imports_point_one_way() -> None:
     wrong = [
         f"{found} (row {RANK[target]}, and {found.room} is row {RANK[found.room]})"
-        for found, target in INSIDE
+        for found, target in inside()
         if found.room != target and RANK[target] >= RANK[found.room]
     ]
     assert not wrong, "\n".join(wrong)
@@ -227,21 +236,21 @@ def test_imports_point_one_way() -> None:
 def test_readers_read_only_records_and_tables() -> None:
     wrong = [
         str(found)
-        for found, target in INSIDE
+        for found, target in inside()
         if found.room in READERS and target not in {found.room, *READERS[found.room].split()}
     ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_nobody_imports_the_roof() -> None:
-    wrong = [str(found) for found, target in INSIDE if target in ROOF and found.room != target]
+    wrong = [str(found) for found, target in inside() if target in ROOF and found.room != target]
     assert not wrong, "\n".join(wrong)
 
 
 def test_packages_enter_by_their_doors() -> None:
     neighbours = {file.stem for file in (TOP / "ui").rglob("*.py")} | {"ui"}
     wrong = []
-    for found in IMPORTS:
+    for found in all_imports():
         known = found.package in sys.stdlib_module_names or found.package == "improv"
         if known or (found.room == "ui" and found.package in neighbours):
             continue
