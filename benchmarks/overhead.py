@@ -4,7 +4,8 @@ Both talk to the puppet's server on loopback, which lives in a process of its ow
 program is a host that plays scenes: stage, prompts, journal, shards. The bare client is
 `chat.completions.create` with the same messages. Prints `ratio <program / bare>` first, then the
 share of the ideal throughput at 200 ms latency with 256 scenes at once, then the memory of 1,000
-scenes at once. Figures are CPU times of this process, so a noisy neighbour moves them little.
+scenes at once. The ratio is of CPU times of this process, so a noisy neighbour moves it little; the
+throughput is not, and falls as soon as a slow machine is busy with the calls alone.
 """
 
 from __future__ import annotations

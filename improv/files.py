@@ -14,7 +14,7 @@ def write(name: str, data: str | bytes) -> None:
     try:
         Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
     except OSError as e:
-        raise _unwritable(name, e) from None
+        raise _unwritable(name, e.strerror or str(e)) from None
 
 
 def check_writable(*names: str) -> None:
@@ -31,8 +31,8 @@ def check_writable(*names: str) -> None:
             code = errno.EACCES
         else:
             continue
-        raise _unwritable(name, OSError(code, os.strerror(code)))
+        raise _unwritable(name, os.strerror(code))
 
 
-def _unwritable(name: str, error: OSError) -> RunError:
-    return RunError(f"{name}: cannot be written: {error.strerror or error}")
+def _unwritable(name: str, why: str) -> RunError:
+    return RunError(f"{name}: cannot be written: {why}")
