@@ -183,12 +183,15 @@ def read_acts(
     return tuple(acts) or (Act("nothing"),)
 
 
+_JSON = json.JSONDecoder()
+
+
 def _object(reply: str) -> Json | None:
     start = reply.find("{")
     if start < 0:
         return None
     try:
-        found, _ = json.JSONDecoder().raw_decode(reply, start)
+        found, _ = _JSON.raw_decode(reply, start)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -33,7 +33,10 @@ def addressed(
     others = [name for name in present if name != speaker]
     if not others or not text:
         return _NOBODY
-    known = _known(_hashable(cast), speaker)
+    try:
+        known = _known(cast, speaker)
+    except TypeError:  # lists have no hash
+        known = _known(tuple((name, tuple(aliases)) for name, aliases in cast), speaker)
     if "(" in text and (said := known.said(text)):
         return _there(said[-1], others, "said")
     at, calls, mentions = known.calls(text)
@@ -57,14 +60,6 @@ def addressed(
 
 def _there(names: str, others: list[str], by: Hearing) -> tuple[str, Hearing]:
     return (names, by) if names in others else _NOBODY
-
-
-def _hashable(cast: Sequence[tuple[str, Sequence[str]]]) -> Cast:
-    try:
-        hash(cast)
-    except TypeError:
-        return tuple((name, tuple(aliases)) for name, aliases in cast)
-    return cast  # type: ignore[return-value]
 
 
 # --- everybody, somebody, and answers

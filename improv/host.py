@@ -28,7 +28,7 @@ from improv.errors import EndpointError, ImprovError, MachineError, ModelError
 from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
 from improv.model import Ask, Models
-from improv.record import MAIN, Call, Draw, Failure, Outcome, Transcript
+from improv.record import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
 from improv.shards import Shards
 from improv.stage import Stage
@@ -103,11 +103,11 @@ class Host:
         outcomes = []
         parents: dict[str, tuple[Transcript, Sequence[Call]]] = {}
         if main:
-            stage, calls, outcome = await self._play(trial, known, None)
+            transcript, calls, outcome = await self._play(trial, known, None)
             outcomes.append(outcome)
             if outcome.failure is not None and outcome.failure.kind in STOPS_THE_RUN:
                 return outcomes
-            parents[MAIN] = (Transcript(trial.id, MAIN, tuple(stage.turns)), calls)
+            parents[MAIN] = (transcript, calls)
         room = asyncio.Semaphore(BRANCHES_AT_ONCE)
 
         async def one(branch: Branch) -> Outcome:
@@ -144,9 +144,9 @@ class Host:
             row = trial_row(trial, branch.id, (), (), ("unreached", branch.fork, str(e)), 0.0)
             self._shards.add(row | branch.row(), (), (), ())
             return outcome
-        stage, own, outcome = await self._play(changed, known, before)
+        transcript, own, outcome = await self._play(changed, known, before)
         begun = shared(calls, branch.fork, kept=branch.keeps)
-        parents[branch.id] = (Transcript(trial.id, branch.id, tuple(stage.turns)), [*begun, *own])
+        parents[branch.id] = (transcript, [*begun, *own])
         return outcome
 
     def _parent(self, branch: Branch) -> tuple[Transcript, Sequence[Call]]:
@@ -157,7 +157,7 @@ class Host:
 
     async def _play(
         self, trial: Trial, known: _Known, before: Past | None
-    ) -> tuple[Stage, list[Call], Outcome]:
+    ) -> tuple[Transcript, list[Call], Outcome]:
         """Play a trial, or a branch of it, and keep what it gives."""
         async with contextlib.AsyncExitStack() as rehearsal:
             if known:
@@ -175,7 +175,7 @@ class Host:
                 if call is None:
                     await rehearsal.aclose()
                     call = await self._ask(ask)
-                    fresh = list(itertools.islice(stage.book.values(), shown, None))
+                    fresh = _last(stage.book, len(stage.book) - shown)
                     shown += len(fresh)
                     self._write_down(call, fresh)
                     await self._turnstile.go_through()
@@ -202,11 +202,13 @@ class Host:
                 failure = Failure("internal", stage.turn, traceback.format_exc(limit=-3))
         if failure is None or failure.kind not in STOPS_THE_RUN:
             self._keep(stage, calls, failure, before, time.perf_counter() - began)
-        return stage, calls, Outcome(
+        transcript, own = Transcript(trial.id, stage.branch, tuple(stage.turns)), stage.own
+        stage.strike()
+        return transcript, calls, Outcome(
             trial=trial.id,
-            branch=stage.branch,
+            branch=transcript.branch,
             condition=trial.condition,
-            turns=sum(t.kind in ("line", "silence") for t in stage.own),
+            turns=sum(t.kind in ("line", "silence") for t in own),
             calls=len(calls),
             prompt_tokens=sum(c.prompt_tokens or 0 for c in calls),
             completion_tokens=sum(c.completion_tokens or 0 for c in calls),
@@ -252,7 +254,7 @@ class Host:
                 self._allowance.spend(spent_by(call, ask.model.price))
         return call
 
-    def _write_down(self, call: Call, blocks: Sequence[Any]) -> None:
+    def _write_down(self, call: Call, blocks: Sequence[Block]) -> None:
         try:
             self._journal.append(call, blocks)
         except OSError as e:
@@ -347,13 +349,14 @@ class Turnstile:
         self._turning = False
 
     async def go_through(self) -> None:
-        """Wait for this scene's moment."""
+        """Wait for this scene's moment, which is now if no other had this turn of the loop."""
         loop = asyncio.get_running_loop()
-        moment = loop.create_future()
-        self._waiting.append(moment)
         if not self._turning:
             self._turning = True
             loop.call_soon(self._turn)
+            return
+        moment = loop.create_future()
+        self._waiting.append(moment)
         await moment
 
     def _turn(self) -> None:
@@ -413,6 +416,11 @@ def _lease(purse: Any) -> Any:
             raise EndpointError(why, kind="budget") from None
 
     return lease
+
+
+def _last(book: dict[str, Block], count: int) -> list[Block]:
+    """Return the blocks that were added last, in their order."""
+    return [*itertools.islice(reversed(book.values()), count)][::-1]
 
 
 def _disk(error: OSError) -> str:

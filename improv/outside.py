@@ -25,6 +25,8 @@ WITHHELD = "withheld"
 
 def binding(scene: Scene, name: str, *enforced: str) -> Rules:
     """Return the rules that bind a character and are enforced in one of these ways."""
+    if not scene.rules:
+        return ()
     return tuple(
         (key, rule)
         for key, rule in scene.rules.items()

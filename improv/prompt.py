@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 from improv.record import Block, BlockKind
@@ -127,11 +128,13 @@ def probe(name: str, question: str) -> Block:
     return Block.of("cue", f"(To {name} alone, and no part of the scene: {question.strip()})")
 
 
+@lru_cache(maxsize=4096)
 def author_asked(turn: int, turns: int) -> Block:
     """Return the question a live author is asked before a turn."""
     return Block.of("cue", f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)")
 
 
+@lru_cache(maxsize=1024)
 def author_cue(called: str) -> Block:
     """Return the beginning of an answer, in a script, by an author who is `called` so."""
     return Block.of("cue", f"{_label(called)}: ")
@@ -185,6 +188,7 @@ def sealed(name: str, answer: str) -> Block:
     return Block.of("memory", f"(What {name} has written down and sealed: {answer})")
 
 
+@lru_cache(maxsize=4096)
 def line_cue(mode: Mode, name: str) -> Block:
     """Return the cue for `name` to speak."""
     return Block.of("cue", f"{name.upper()}:" if mode == "script" else f"({name}, your line.)")

@@ -70,6 +70,8 @@ class Draw:
 
     def redrawn(self, times: int) -> Draw:
         """Return the identity of the same draw, drawn again so many times."""
+        if not times:
+            return self
         step = 1 if self.attempt < REGENERATED else REDRAWN
         return replace(self, attempt=self.attempt + times * step)
 

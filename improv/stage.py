@@ -52,9 +52,13 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.author: Author | None = None
         if self.scene.author.live:
             self.author = Author(self, self.scene, self.book, called)
+        # Mesa counts agents by model in a dict of the class: it would keep every stage there was.
+        mesa.Agent._ids.pop(self, None)
         self._last = self.scene.turns if last is None else last
         self.running: bool = self._last > 0
         self._known = tuple((c.who.name, tuple(c.who.aliases)) for c in self.cast)
+        self._there: mesa.agent.AgentSet | None = None
+        """The characters that are present, as Mesa's set of them; None when it must be asked."""
         self._cued = ""
         self._thought: tuple[Act, ...] = ()
         self._acts: list[Act] = []
@@ -74,6 +78,14 @@ class Stage(mesa.Model):  # type: ignore[misc]
     def own(self) -> list[Turn]:
         """The turns that are shared with no parent."""
         return list(self.turns)
+
+    def strike(self) -> None:
+        """Take the set down, when all that it gave was taken from it: nothing of it is left.
+
+        Model and agents know each other. Python would find such a circle only in a look through
+        all that a host holds, a tenth of a second in which no other scene goes on.
+        """
+        self.__dict__.clear()
 
     async def play(self, draw: Drawer) -> None:
         """Play the scene to its end. Raises ModelError."""
@@ -230,14 +242,15 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def speaker(self) -> Character | None:
         """Choose who speaks: the author's cue first, then the scene's order."""
-        present = self.agents_by_type[Character].select(lambda c: c.present)
-        if not len(present):
+        if self._there is None:
+            self._there = self.agents_by_type[Character].select(lambda c: c.present)
+        if not len(self._there):
             return None
         cued = self.by_name.get(self._cued)
         self._cued = ""
         if cued is not None and cued.present:
             return cued
-        return ORDERS[self.scene.order](self, present)
+        return ORDERS[self.scene.order](self, self._there)
 
     def dice(self, purpose: str) -> random.Random:
         """Return Mesa's random source, set by what it is for: nothing random is carried over."""
@@ -250,6 +263,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
     # -- what happens ----------------------------------------------------------------------
 
     def _come_and_go(self, enter: Iterable[str], leave: Iterable[str]) -> None:
+        self._there = None
         for name in enter:
             self.by_name[name].present = True
         for name in leave:
@@ -320,7 +334,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def _remind(self) -> None:
         """Have the author repeat the rules that it is to repeat, to those whom they bind."""
-        for character in self.cast:
+        for character in self.cast if self.scene.rules else ():
             for _, rule in binding(self.scene, character.name, "reminder"):
                 if character.present and (self.turn - 1) % rule.every == 0:
                     self._take_effect([Act("note", character.name, rule.says)])

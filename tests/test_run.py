@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import stat
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from improv.errors import RunError
@@ -21,6 +23,8 @@ from improv.journal import Journal
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.session import Setup
+from improv.shards import AT_ONCE, Shards
+from improv.stage import Stage
 from improv.store import RunFolder, list_runs, open_run
 from improv.study import load, with_replicates
 from improv.tables import CLOCKED, SCHEMAS
@@ -48,6 +52,43 @@ def test_the_same_tables_however_it_is_hosted(
     for result in found[1:]:
         for name, table in tables(result.folder).items():
             assert table.equals(first[name]), (name, result.folder.path)
+
+
+def test_nothing_of_a_stage_is_left_when_its_scene_is_over(
+    study_file: Path, tmp_path: Path
+) -> None:
+    """Without Python's search for circles: a host that plays thousands has no time for it."""
+    gc.collect()
+    gc.disable()
+    try:
+        result = run(load(study_file), runs=tmp_path / "runs", setup=Setup(ray="off"))
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Stage)]
+    finally:
+        gc.enable()
+    assert result.done == 12 and not left
+
+
+def test_a_shard_holds_what_was_added_whole_and_in_order(study_file: Path, tmp_path: Path) -> None:
+    study = with_replicates(load(study_file), 8)
+    played = run(study, runs=tmp_path / "runs", setup=Setup(ray="off")).folder
+    shards, columns = Shards(played, "again"), ("trials", "turns", "calls")
+    whole = {name: played.table(name).sort_by("trial") for name in columns}
+    blocks = played.blocks(played.table("blocks")["id"].to_pylist())
+    for row in whole["trials"].to_pylist():
+        trial = row["trial"]
+        turns = played.transcript(trial).turns
+        shards.add(row, turns, played.calls(trial), blocks.values())
+    assert len(whole["calls"]) > 2 * AT_ONCE and len(shards) == 32
+    (played.local / "shards").mkdir(exist_ok=True)
+    shards.flush()
+    assert not len(shards)
+    found = {
+        name: pq.read_table(played.local / "shards" / f"again-000000.{name}.parquet")
+        for name in (*columns, "blocks")
+    }
+    for name in columns:
+        assert found[name].equals(whole[name]), name
+    assert sorted(found["blocks"]["id"].to_pylist()) == sorted(blocks)
 
 
 def test_every_planned_trial_is_there_once_with_its_turns(played: RunFolder) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -58,6 +60,15 @@ def speakers(stage: Stage) -> list[str]:
 
 def quiet(ask: Ask) -> str:
     return '{"note_to":"nobody","note":"","next":"anybody"}' if ask.schema else "Well."
+
+
+def test_nobody_keeps_a_stage_that_was_played(scene: Scene) -> None:
+    """Mesa would: it counts the agents of each model in a dict that never forgets one."""
+    stage, _ = play(trial(scene), quiet)
+    seen = weakref.ref(stage)
+    del stage
+    gc.collect()
+    assert seen() is None
 
 
 @pytest.mark.parametrize("order", ["round-robin", "shuffled", "addressed", "by-silence"])
