@@ -12,6 +12,9 @@ from improv.record import Block, Call, Json, Score, Turn
 from improv.store import RunFolder
 from improv.tables import SCHEMAS, table_of
 
+AT_ONCE = 100
+"""Calls of finished trials that are made into tables at once: a few milliseconds' work."""
+
 
 @dataclass
 class _Gathered:
@@ -20,7 +23,7 @@ class _Gathered:
     trials: list[Json] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    blocks: dict[str, Block] = field(default_factory=dict)
+    blocks: list[Block] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
 
     def tables(self) -> dict[str, pa.Table]:
@@ -28,32 +31,35 @@ class _Gathered:
             "trials": pa.Table.from_pylist(self.trials, schema=SCHEMAS["trials"]),
             "turns": table_of("turns", self.turns),
             "calls": table_of("calls", self.calls),
-            "blocks": table_of("blocks", list(self.blocks.values())),
+            "blocks": table_of("blocks", self.blocks),
             "scores": table_of("scores", self.scores),
         }
 
-    def take(self, later: _Gathered) -> None:
-        """Add what was gathered later."""
-        self.trials += later.trials
-        self.turns += later.turns
-        self.calls += later.calls
-        self.blocks |= later.blocks
-        self.scores += later.scores
-
 
 class Shards:
-    """Gathers finished trials of one host and writes them, some at a time, as shards."""
+    """Gathers finished trials of one host and writes them, some at a time, as shards.
+
+    Tables are made of a few trials at once, between the moments of the scenes, and joined where
+    they are written. Made whole in a thread, they would take the interpreter from all scenes for
+    a tenth of a second.
+    """
 
     def __init__(self, run: RunFolder, host: str) -> None:
         self._run = run
         self._host = host
         self._count = 0
         self._gathered = _Gathered()
+        self._made: list[dict[str, pa.Table]] = []
+        self._trials = 0
+        self._shown: set[str] = set()
+        # Arrow's own allocator gives memory back after each shard and asks for it again at the
+        # next: as much of the kernel's time as the shard takes to be written.
+        pa.set_memory_pool(pa.system_memory_pool())
         # The last flush may come while one in a thread still writes.
         self._gathering, self._writing = threading.Lock(), threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._gathered.trials)
+        return self._trials
 
     def add(
         self,
@@ -65,21 +71,40 @@ class Shards:
     ) -> None:
         """Add one finished trial whole: its row, and what it consists of."""
         with self._gathering:
-            own = _Gathered([trial], [*turns], [*calls], {b.id: b for b in blocks}, [*scores])
-            self._gathered.take(own)
+            self._trials += 1
+            own = self._gathered
+            own.trials.append(trial)
+            own.turns += turns
+            own.calls += calls
+            own.scores += scores
+            for block in blocks:
+                if block.id not in self._shown:
+                    self._shown.add(block.id)
+                    own.blocks.append(block)
+            if len(own.calls) >= AT_ONCE:
+                self._make()
 
     def flush(self) -> None:
         """Write what was gathered. Raises OSError, and then holds it still."""
         with self._writing:
             with self._gathering:
-                given, self._gathered = self._gathered, _Gathered()
-            if not given.trials:
-                return
+                if not self._trials:
+                    return
+                self._make()
+                made, trials = self._made, self._trials
+                self._made, self._trials = [], 0
+                self._shown.clear()
             try:
-                self._run.write_shard(f"{self._host}-{self._count:06d}", given.tables())
+                whole = {name: pa.concat_tables(part[name] for part in made) for name in made[0]}
+                self._run.write_shard(f"{self._host}-{self._count:06d}", whole)
             except OSError:
                 with self._gathering:
-                    given.take(self._gathered)
-                    self._gathered = given
+                    self._made = made + self._made
+                    self._trials += trials
                 raise
             self._count += 1
+
+    def _make(self) -> None:
+        if self._gathered.trials:
+            self._made.append(self._gathered.tables())
+            self._gathered = _Gathered()

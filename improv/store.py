@@ -240,10 +240,13 @@ class RunFolder:
         """Write finished trials, an empty table too: only a shard that is whole counts."""
         for name in PLAYED:
             table = tables[name]
-            with self._sink(f"shards/{stem}.{name}.parquet") as sink:
-                pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+            # Into memory first: each of its many writes to a file of Python's would take the
+            # interpreter from the scenes.
+            whole = pa.BufferOutputStream()
+            pq.write_table(table, whole, compression="zstd", write_page_checksum=True)
+            self._put(f"shards/{stem}.{name}.parquet", whole.getvalue())
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes | pa.Buffer) -> None:
         with self._sink(name) as sink:
             sink.write(data)
 
