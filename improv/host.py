@@ -99,7 +99,14 @@ class Host:
         """
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self._flush_regularly()))
-        known = _Known(drawn)
+        try:
+            return await self._play_all(trial, _Known(drawn), branches, main)
+        finally:
+            self._journal.forget(trial.id)
+
+    async def _play_all(
+        self, trial: Trial, known: _Known, branches: Sequence[Branch], main: bool
+    ) -> list[Outcome]:
         outcomes = []
         parents: dict[str, tuple[Transcript, Sequence[Call]]] = {}
         if main:

@@ -38,7 +38,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._dirty = False
         self._torn = False
-        self._shown: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._shown: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with contextlib.suppress(OSError):  # not every filesystem lets a folder be synced
             folder = os.open(path.parent, os.O_RDONLY)
@@ -52,19 +52,23 @@ class Journal:
         draw = call.draw
         identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
         rest = [getattr(call, name) for name in FIELDS]
-        role = (draw.trial, draw.branch, draw.role)
-        shared = _shared(self._shown.get(role, ()), call.blocks)
+        role, shown = (draw.branch, draw.role), self._shown.setdefault(draw.trial, {})
+        shared = _shared(shown.get(role, ()), call.blocks)
         lines.append(orjson.dumps([identity, [shared, call.blocks[shared:]], rest]))
         lines.append(b"")
         data = memoryview(b"\n".join(lines))
         # Until all is written the file may end in half a line, which the next must not continue
         # nor build upon.
         self._torn = self._dirty = True
-        self._shown.pop(role, None)
+        shown.pop(role, None)
         while data:
             data = data[os.write(self._file, data) :]
         self._torn = False
-        self._shown[role] = call.blocks
+        shown[role] = call.blocks
+
+    def forget(self, trial: str) -> None:
+        """Let go of what a trial was shown that is over: a later call of it stands on its own."""
+        self._shown.pop(trial, None)
 
     def sync(self) -> None:
         if self._dirty:

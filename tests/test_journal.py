@@ -7,6 +7,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from improv.journal import Journal, Journaled, calls_of
@@ -53,6 +54,19 @@ def test_a_long_scene_does_not_swell_its_journal(tmp_path: Path) -> None:
     two.mkdir()
     # What the whole lists of blocks would take grows with the square of the turns.
     assert written(two, grown(200)).stat().st_size < 2.2 * one
+
+
+def test_what_comes_after_a_trial_was_forgotten_stands_on_its_own(tmp_path: Path) -> None:
+    calls = grown(20)
+    journal = Journal(tmp_path / "h.jsonl")
+    for call in calls:
+        if call is calls[10]:
+            journal.forget("t1")
+        journal.append(call, ())
+    journal.close()
+    assert list(Journaled(tmp_path).refresh().calls()) == calls
+    shared = [line[1][0] for line in map(orjson.loads, (tmp_path / "h.jsonl").open())]
+    assert [i for i, n in enumerate(shared) if not n] == [0, 10]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 60, 200])
