@@ -79,7 +79,7 @@ async def drive(
                             stop.because(outcome.failure.message, outcome.failure.kind)
                         else:
                             progress.count(outcome)
-                    if stop.kind in ("key", "quota", "model", "budget", "disk"):
+                    if stop.kind in ("key", "certificate", "quota", "model", "budget", "disk"):
                         await pool.halt()
                     if not stop and _hopeless(progress, total, setup.fail_on_error):
                         failed = sum(progress.failed.values())

@@ -43,7 +43,9 @@ SHARD_EVERY = 3.0
 FLUSH_TRIALS = 200
 BRANCHES_AT_ONCE = 8
 
-STOPS_THE_RUN = frozenset({"key", "quota", "model", "budget", "disk", "halted", "changed"})
+STOPS_THE_RUN = frozenset(
+    {"key", "certificate", "quota", "model", "budget", "disk", "halted", "changed"}
+)
 """Failures that every further call would share. Their trials are owed, not failed."""
 
 

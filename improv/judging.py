@@ -29,7 +29,7 @@ from improv.scene import Model
 from improv.session import Stop
 from improv.store import RunFolder
 
-STOPS = frozenset({"key", "quota", "model", "budget", "halted", "unscored"})
+STOPS = frozenset({"key", "certificate", "quota", "model", "budget", "halted", "unscored"})
 """Failures that every further call would share."""
 HOPELESS = 20
 """So many failures one after the other, and nothing else, end a scoring."""

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -83,7 +84,7 @@ class Wire(openai.DefaultAioHttpClient):
     def __init__(
         self, gate: Gate, secret: str, timeout: float, halted: asyncio.Event, **options: Any
     ) -> None:
-        super().__init__(**options)
+        super().__init__(verify=_trusted(), **options)
         self._gate_in = gate
         # A key of a few characters ("none", "dummy") is no secret, and may be a word of a reply.
         self._secret = secret if len(secret) > _TELLING else ""
@@ -181,6 +182,12 @@ class Wire(openai.DefaultAioHttpClient):
         if self._halted.is_set():
             trip.ends.append("halted")
             raise ModelError("the run was stopped", kind="halted")
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Return whom TLS trusts, read once: 30 ms, that each client would take for plain HTTP too."""
+    return httpx2.create_ssl_context()
 
 
 class Client(openai.AsyncOpenAI):
@@ -387,6 +394,8 @@ def failure(error: Exception, url: str, model: Model) -> ModelError:
     where = public(url)
     if isinstance(error.__cause__, httpx2.DecodingError):
         return ModelError(f"{where} {error.__cause__}", kind="unreadable")
+    if what := _not_trusted(error):
+        return EndpointError(f"{where}: {what}", kind="certificate")
     if dropped(error):
         return ModelError(f"{where} broke the connection", kind="connection")
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
@@ -408,13 +417,29 @@ def failure(error: Exception, url: str, model: Model) -> ModelError:
 
 
 def dropped(error: BaseException | None) -> bool:
-    """Whether nobody listened, or a connection was closed on us: aiohttp's transport reports
-    both as timeouts, and only the cause of the cause tells."""
+    """Whether nobody listened, a connection was closed on us, or no TLS came about: aiohttp's
+    transport reports all of them as timeouts, and only the cause of the cause tells."""
     while error is not None:
-        if isinstance(error, ConnectionError) or type(error).__name__ == "ServerDisconnectedError":
+        if (
+            isinstance(error, ConnectionError | ssl.SSLError)
+            or type(error).__name__ == "ServerDisconnectedError"
+        ):
             return True
         error = error.__cause__
     return False
+
+
+def _not_trusted(error: BaseException | None) -> str:
+    """Return why an endpoint's certificate is not trusted; "" where that is not what is wrong."""
+    while error is not None:
+        # aiohttp's error of this kind does not say what OpenSSL's, its cause, does.
+        if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
+            return (
+                f"its certificate is not trusted ({error.verify_message}): where it is your own "
+                "or your organisation's, name the file of who signed it in SSL_CERT_FILE"
+            )
+        error = error.__cause__
+    return ""
 
 
 def _detail(error: openai.APIStatusError) -> str:
@@ -443,24 +468,35 @@ def secret_for(url: str, model: Model) -> str:
 
 def knock(url: str) -> None:
     """Raise EndpointError where it is certain that nobody answers at an address: its name is
-    unknown, or nothing listens there. Asks nothing."""
+    unknown, nothing listens there, or not with a certificate that is trusted. Asks nothing."""
     parts = urlsplit(url)
     host, scheme = parts.hostname or "", parts.scheme
     if getproxies().get(scheme) and not proxy_bypass(host):
         return  # The proxy knows the way.
+    kind = "connection"
     try:
-        with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0):
+        with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0) as door:
+            if scheme == "https":
+                _trusted().wrap_socket(door, server_hostname=host).close()
             return
+    except ssl.SSLCertVerificationError as e:
+        what, kind = f"{public(url)}: {_not_trusted(e)}", "certificate"
+    except ssl.SSLError as e:
+        if e.reason not in _NO_TLS:
+            return
+        what = f"{public(url)}: no TLS is spoken there; is its address http://...?"
     except socket.gaierror:
         what = f"{public(url)}: there is no machine of that name"
     except ConnectionRefusedError:
         what = f"{public(url)}: nothing listens there; start the server, or name another address"
     except OSError:
         return  # It may be slow, or the network away for a moment.
-    raise EndpointError(what, kind="connection")
+    raise EndpointError(what, kind=kind)
 
 
 _PORTS = {"http": 80, "https": 443}
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL, older and newer, calls an answer that is no TLS."""
 
 
 @functools.lru_cache(maxsize=256)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx2
 import openai
@@ -12,6 +17,8 @@ import orjson
 import pytest
 from pytest_httpserver import HTTPServer
 
+from improv.errors import EndpointError
+from improv.host import STOPS_THE_RUN
 from improv.model import Ask, Models, request_body
 from improv.prompt import Prompt
 from improv.puppet_server import PuppetServer
@@ -21,6 +28,7 @@ from improv.wire import knock
 
 Serve = Callable[..., PuppetServer]
 CHAT = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))
+CERTIFICATE = Path(__file__).parent / "data" / "loopback.pem"
 NOBODY = "http://127.0.0.1:9/v1"
 SCRIPT = Prompt("script", ("b1",), text="ANA: Hello, Bo.\nBO:", stop=("\n",))
 
@@ -154,6 +162,46 @@ def test_a_proxy_of_the_environment_is_passed(
 
     assert asyncio.run(one_after_another()) == [""] * 3 and len(httpserver.log) == 3
     assert {request.host for request, _ in httpserver.log} == {"models.invalid"}
+
+
+@pytest.fixture
+def tls_server() -> Iterator[HTTPServer]:
+    """A server on loopback whose certificate it has signed itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    with HTTPServer(ssl_context=context) as server:
+        reply = {"choices": [{"message": {"content": "Aye."}}]}
+        server.expect_request("/v1/chat/completions").respond_with_json(reply)
+        yield server
+
+
+def test_a_certificate_is_trusted_only_where_it_is_vouched_for(tls_server: HTTPServer) -> None:
+    url = tls_server.url_for("/v1")
+    (call,) = complete(ask(Model(model="m", base_url=url, retries=0)))
+    assert call.error.startswith("certificate:") and "SSL_CERT_FILE" in call.error
+    assert call.error.split(":")[0] in STOPS_THE_RUN
+    with pytest.raises(EndpointError, match=r"not trusted.*SSL_CERT_FILE"):
+        knock(url)
+    assert not tls_server.log
+    # Whom TLS trusts is read once a process.
+    code = (
+        "from tests.test_model import Model, ask, complete, knock\n"
+        f"knock({url!r})\n"
+        f"(call,) = complete(ask(Model(model='m', base_url={url!r})))\n"
+        "print(call.reply, call.error)"
+    )
+    env = os.environ | {"SSL_CERT_FILE": str(CERTIFICATE)}
+    vouched = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
+    )
+    assert vouched.stdout.split() == ["Aye."], vouched.stderr
+    assert len(tls_server.log) == 1
+
+
+def test_https_where_no_tls_is_spoken_is_said(httpserver: HTTPServer) -> None:
+    with pytest.raises(EndpointError, match="is its address http://"):
+        knock(httpserver.url_for("/v1").replace("http://", "https://"))
+    assert not httpserver.log
 
 
 def test_latency_is_waited_for_together(puppet_server: Serve) -> None:
