@@ -25,7 +25,7 @@ ROOMS = Path(__file__).resolve().parent.parent / "docs" / "rooms"
 SIZES = {"light": (1400, 900), "dark": (1400, 900), "narrow": (390, 844)}
 PLACES = {
     "runs": "",
-    "scene": "?run=sample&trial={parted}&turn=5",
+    "scene": "?run=sample&trial={told}&turn=5",
     "multiverse": "?run=sample&trial={parted}",
     "graph": "?run=honey&condition=live+author",
     "compare": "?run=author-context",
@@ -41,6 +41,7 @@ def main() -> int:
     args = parser.parse_args()
     rows = open_run(str(args.runs), "sample").table("trials").to_pylist()
     parted = next(r["trial"] for r in rows if sum(o["trial"] == r["trial"] for o in rows) > 3)
+    told = [r["trial"] for r in rows if r["condition"] == "live author"][-1]
     ROOMS.mkdir(exist_ok=True)
     server, address, _ = start(args.runs)
     try:
@@ -52,9 +53,8 @@ def main() -> int:
                 )
                 for room in args.rooms or PLACES:
                     reader = Reader(context.new_page(), address.partition("?")[0])
-                    page = reader.open(
-                        PLACES[room].format(parted=parted), room=room.removeprefix(LOBBY)
-                    )
+                    place = PLACES[room].format(parted=parted, told=told)
+                    page = reader.open(place, room=room.removeprefix(LOBBY))
                     if room == "rate":
                         begin(page)
                     reader.still()
