@@ -92,12 +92,14 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
         assert not [h for h in hidden if h in html]
         reader.press("3")
         rated(page, many)
+    reader.still()
     page.get_by_text("Contradictions", exact=True).click()
     expect(page).to_have_url(re.compile("[?&]measure=l2l"))
     reader.check()
     page.go_back()
     expect(page).to_have_url(re.compile("[?&]measure=state"))
     expect(page.locator(".rate-title")).to_have_text("Traits")
+    reader.still()
     page.get_by_role("button", name="Somebody else").click()
     expect(page.get_by_role("textbox", name="Your name")).to_be_visible()
     reader.check()
@@ -114,6 +116,7 @@ def test_the_room_fits_a_telephone(reader: Reader) -> None:
         box = page.locator(f".st-key-answer-{k} button").bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
         assert box["height"] >= 40 or k == 0
+    reader.still()
     page.locator(".st-key-answer-1 button").click()
     rated(page, 1)
     reader.check()
