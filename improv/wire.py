@@ -186,8 +186,16 @@ class Wire(openai.DefaultAioHttpClient):
 
 @functools.cache
 def _trusted() -> ssl.SSLContext:
-    """Return whom TLS trusts, read once: 30 ms, that each client would take for plain HTTP too."""
-    return httpx2.create_ssl_context()
+    """Return whom TLS trusts, read once: 30 ms, that each client would take for plain HTTP too.
+
+    Raises EndpointError where the environment names what cannot be read.
+    """
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as e:
+        file = os.environ.get("SSL_CERT_FILE", "not set")
+        what = f"no certificates can be read, SSL_CERT_FILE is {file}: {e.strerror or e}"
+        raise EndpointError(what, kind="certificate") from None
 
 
 class Client(openai.AsyncOpenAI):
@@ -469,7 +477,7 @@ def secret_for(url: str, model: Model) -> str:
 def knock(url: str) -> None:
     """Raise EndpointError where it is certain that nobody answers at an address: its name is
     unknown, nothing listens there, or not with a certificate that is trusted. Asks nothing."""
-    parts = urlsplit(url)
+    parts, trusted = urlsplit(url), _trusted()  # without which no client is made
     host, scheme = parts.hostname or "", parts.scheme
     if getproxies().get(scheme) and not proxy_bypass(host):
         return  # The proxy knows the way.
@@ -477,7 +485,7 @@ def knock(url: str) -> None:
     try:
         with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0) as door:
             if scheme == "https":
-                _trusted().wrap_socket(door, server_hostname=host).close()
+                trusted.wrap_socket(door, server_hostname=host).close()
             return
     except ssl.SSLCertVerificationError as e:
         what, kind = f"{public(url)}: {_not_trusted(e)}", "certificate"

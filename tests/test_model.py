@@ -198,6 +198,16 @@ def test_a_certificate_is_trusted_only_where_it_is_vouched_for(tls_server: HTTPS
     assert len(tls_server.log) == 1
 
 
+def test_certificates_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere.pem"
+    code = f"from improv.wire import knock; knock({NOBODY!r})"
+    env = os.environ | {"SSL_CERT_FILE": str(nowhere)}
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
+    )
+    assert f"SSL_CERT_FILE is {nowhere}: No such file" in told.stderr
+
+
 def test_https_where_no_tls_is_spoken_is_said(httpserver: HTTPServer) -> None:
     with pytest.raises(EndpointError, match="is its address http://"):
         knock(httpserver.url_for("/v1").replace("http://", "https://"))
