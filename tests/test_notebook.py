@@ -41,7 +41,12 @@ def text_of(cell: Any) -> list[str]:
     said = []
     for output in cell.outputs:
         if output.output_type == "stream":
-            said.append(f"{output.name}: {output.text}")
+            label = f"{output.name}: "
+            # What is printed at once may come in one piece or in two.
+            if said and said[-1].startswith(label):
+                said[-1] += output.text
+            else:
+                said.append(label + output.text)
         else:
             # A picture's last digits may hang on the processor, and so its length.
             kinds = sorted(kind for kind in output.data if kind != "image/svg+xml")

@@ -156,6 +156,7 @@ def test_a_thousand_turns_are_there_at_once(reader: Reader) -> None:
     page.goto(reader.url + "scene?run=long&turn=700")
     turn_is(page, 700)
     expect(page.locator("#turn-700")).to_be_in_viewport()
+    reader.still()
     took = page.evaluate(
         """async () => {
           const began = performance.now();
