@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import ray
 
 from improv import loop
-from improv.errors import first_line
+from improv.errors import SHARED, first_line
 from improv.host import STOPS_THE_RUN
 from improv.lock import RunLock
 from improv.pool import Pool
@@ -79,7 +79,7 @@ async def drive(
                             stop.because(outcome.failure.message, outcome.failure.kind)
                         else:
                             progress.count(outcome)
-                    if stop.kind in ("key", "certificate", "quota", "model", "budget", "disk"):
+                    if stop.kind in SHARED | {"disk"}:
                         await pool.halt()
                     if not stop and _hopeless(progress, total, setup.fail_on_error):
                         failed = sum(progress.failed.values())

@@ -65,6 +65,10 @@ class ModelError(ImprovError):
         self.kind = kind
 
 
+SHARED = frozenset({"key", "certificate", "quota", "model", "budget"})
+"""Kinds of failure that every further call would share."""
+
+
 class EndpointError(ModelError):
     """No call to this endpoint can succeed: a refused key, an exhausted quota, no such model."""
 

@@ -24,7 +24,7 @@ import ray
 from improv import limiter, local
 from improv.branch import Branch, Past, branched, past, shared
 from improv.budget import Allowance, PurseKeeper, spent_by
-from improv.errors import EndpointError, ImprovError, MachineError, ModelError
+from improv.errors import SHARED, EndpointError, ImprovError, MachineError, ModelError
 from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
 from improv.model import Ask, Models
@@ -43,10 +43,8 @@ SHARD_EVERY = 3.0
 FLUSH_TRIALS = 200
 BRANCHES_AT_ONCE = 8
 
-STOPS_THE_RUN = frozenset(
-    {"key", "certificate", "quota", "model", "budget", "disk", "halted", "changed"}
-)
-"""Failures that every further call would share. Their trials are owed, not failed."""
+STOPS_THE_RUN = SHARED | {"disk", "halted", "changed"}
+"""Failures that no further trial would escape. Their trials are owed, not failed."""
 
 
 @dataclass(frozen=True, slots=True)

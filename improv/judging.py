@@ -18,7 +18,7 @@ import orjson
 
 from improv import limiter, local, loop
 from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
-from improv.errors import ModelError
+from improv.errors import SHARED, ModelError
 from improv.journal import VERDICTS
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
@@ -29,8 +29,8 @@ from improv.scene import Model
 from improv.session import Stop
 from improv.store import RunFolder
 
-STOPS = frozenset({"key", "certificate", "quota", "model", "budget", "halted", "unscored"})
-"""Failures that every further call would share."""
+STOPS = SHARED | {"halted", "unscored"}
+"""Failures that end a scoring."""
 HOPELESS = 20
 """So many failures one after the other, and nothing else, end a scoring."""
 EMBEDDED_AT_ONCE = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -79,7 +80,11 @@ def test_a_shard_holds_what_was_added_whole_and_in_order(study_file: Path, tmp_p
         turns = played.transcript(trial).turns
         shards.add(row, turns, played.calls(trial), blocks.values())
     assert len(whole["calls"]) > 2 * AT_ONCE and len(shards) == 32
-    (played.local / "shards").mkdir(exist_ok=True)
+    shutil.rmtree(played.local / "shards", ignore_errors=True)
+    with pytest.raises(FileNotFoundError):
+        shards.flush()
+    assert len(shards) == 32
+    (played.local / "shards").mkdir()
     shards.flush()
     assert not len(shards)
     found = {
