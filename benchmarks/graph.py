@@ -87,8 +87,10 @@ def _turns(ids: list[str], chance: np.random.Generator) -> pa.Table:
     named = np.where(chance.random(many) < 0.2, chance.choice(CAST, many), "it")
     # "Mara, the boat is late ... for Bo": words, somebody's name now and then.
     text = [" ".join(row) + f" for {name}." for row, name in zip(words, named, strict=True)]
-    acts = [[{"kind": "note", "to": CAST[i % 4], "text": "Slower."}] if i % 4 == 0 else []
-            for i in range(many)]  # fmt: skip
+    acts = [
+        [{"kind": "note", "to": CAST[i % 4], "text": "Slower."}] if i % 4 == 0 else []
+        for i in range(many)
+    ]
     return pa.table(
         {
             "trial": np.repeat(ids, TURNS),
@@ -113,9 +115,11 @@ def _turns(ids: list[str], chance: np.random.Generator) -> pa.Table:
 def _write(made: RunFolder, name: str, table: pa.Table) -> None:
     order = [(c, "ascending") for c in ("trial", "turn") if c in table.schema.names]
     pq.write_table(
-        table.sort_by(order), made.local / f"{name}.parquet", compression="zstd",
+        table.sort_by(order),
+        made.local / f"{name}.parquet",
+        compression="zstd",
         row_group_size=10_000,
-    )  # fmt: skip
+    )
 
 
 def measure(root: str) -> None:

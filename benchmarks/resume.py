@@ -61,8 +61,9 @@ def main() -> None:
             seconds = first_question(journal, root, *resumed)
             fresh = ("run", "cold-pass", "--model", "puppet", "--limit", "1", "--ray", ray)
             folder = Path(root, f"bare-{ray}")
-            bare = first_question(folder / "journal", root, *fresh, "--name", folder.name,
-                                  "--runs", root)  # fmt: skip
+            bare = first_question(
+                folder / "journal", root, *fresh, "--name", folder.name, "--runs", root
+            )
             print(f"--ray {ray}: first new question after {seconds:.1f} s; {bare:.1f} s bare")
 
 

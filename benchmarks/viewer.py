@@ -115,9 +115,11 @@ class Writer:
     def __init__(self, folder: RunFolder, name: str) -> None:
         self._schema = SCHEMAS[name]
         self._sink = pq.ParquetWriter(
-            folder.local / f"{name}.parquet", self._schema, compression="zstd",
+            folder.local / f"{name}.parquet",
+            self._schema,
+            compression="zstd",
             write_page_checksum=True,
-        )  # fmt: skip
+        )
         self._held: list[pa.Table] = []
 
     def add(self, columns: dict[str, pa.Array]) -> None:
@@ -195,9 +197,12 @@ _WIDE = np.uint64(1 << 20)
 
 
 def own_blocks(
-    lists: pa.Array, blocks: pa.Table, own: npt.NDArray[np.bool_], trial: Numbers,
+    lists: pa.Array,
+    blocks: pa.Table,
+    own: npt.NDArray[np.bool_],
+    trial: Numbers,
     shown: list[npt.NDArray[np.uint64]],
-) -> pa.Array:  # fmt: skip
+) -> pa.Array:
     """Give what was heard in each trial an id that no other trial has."""
     flat = pc.index_in(lists.flatten(), value_set=blocks["id"].combine_chunks())
     flat = flat.to_numpy(zero_copy_only=False)
@@ -223,8 +228,12 @@ def write_trials(
     played: RunFolder, folder: RunFolder, trials: Sequence[object], which: Numbers
 ) -> None:
     table = played.table("trials").take(which)
-    for name, of in (("trial", "id"), ("index", "index"), ("block", "block"),
-                     ("replicate", "replicate")):  # fmt: skip
+    for name, of in (
+        ("trial", "id"),
+        ("index", "index"),
+        ("block", "block"),
+        ("replicate", "replicate"),
+    ):
         values = pa.array([getattr(t, of) for t in trials], SCHEMAS["trials"].field(name).type)
         table = table.set_column(table.schema.get_field_index(name), name, values)
     folder.write_table("trials", table)
@@ -269,13 +278,16 @@ def visits(folder: RunFolder) -> list[Visit]:
         Visit("Scene", "scene", f"{at}{one}", played(one), 1.0),
         Visit("Scene, another", "scene", f"{at}{other}&turn=9", played(other), 1.0),
         Visit(
-            "Scene, behind a line", "scene", f"{at}{other}&turn=10&behind=1",
-            f"{played(other)}:has(.behind .block)", 1.0,
+            "Scene, behind a line",
+            "scene",
+            f"{at}{other}&turn=10&behind=1",
+            f"{played(other)}:has(.behind .block)",
+            1.0,
         ),
         Visit("Runs", "runs", "", "html:has(.playbill tbody tr .mean)", 1.0),
         Visit(NEVER_SEEN, "compare", f"run={folder.id}", WEIGHED, 3.0, RESULT),
         Visit("Compare", "compare", f"run={folder.id}", WEIGHED, 3.0),
-    ]  # fmt: skip
+    ]
 
 
 @contextlib.contextmanager
@@ -361,8 +373,9 @@ def main() -> int:
                 print(f"made {count:,} trials in {time.perf_counter() - began:.0f} s", flush=True)
         browser = stack.enter_context(chromium())
         large, small = (visits(open_run(home, name)) for name in (LARGE, SMALL))
-        wanted = [i for i, v in enumerate(large) if not args.only
-                  or v.name.startswith(tuple(args.only))]  # fmt: skip
+        wanted = [
+            i for i, v in enumerate(large) if not args.only or v.name.startswith(tuple(args.only))
+        ]
         names = ("room", "cold", "core", "warm", "core", "loaded", "promised", "peak")
         print("{:21}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}  {}".format(*names))
         broken = 0
@@ -380,9 +393,13 @@ def main() -> int:
 
 
 def look(
-    page: Page, url: str, process: int, large: Sequence[Visit], small: Sequence[Visit],
+    page: Page,
+    url: str,
+    process: int,
+    large: Sequence[Visit],
+    small: Sequence[Visit],
     wanted: Sequence[int],
-) -> int:  # fmt: skip
+) -> int:
     """Enter each room cold and warm, print how long it took, and count the broken promises."""
     # What a server and a browser do once in their lives is nothing that a run adds to.
     for i in wanted:

@@ -58,10 +58,24 @@ _HOMES = {
 }
 
 __all__ = [
-    "ImprovError", "Result", "Run", "Scene", "Setup", "Study", "StudyError", "Table",
-    "Transcript", "Turn", "compare", "dry_run", "list_runs", "load_study", "open_run", "resume",
+    "ImprovError",
+    "Result",
+    "Run",
+    "Scene",
+    "Setup",
+    "Study",
+    "StudyError",
+    "Table",
+    "Transcript",
+    "Turn",
+    "compare",
+    "dry_run",
+    "list_runs",
+    "load_study",
+    "open_run",
+    "resume",
     "run",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> Any:

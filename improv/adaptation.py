@@ -155,8 +155,11 @@ def _names(
 def _left(play: Screenplay, part: list[Element]) -> dict[str, int]:
     """Count what of a scene is not played."""
     kinds = {
-        "note": "notes", "section": "sections", "transition": "transitions", "break": "page breaks",
-    }  # fmt: skip
+        "note": "notes",
+        "section": "sections",
+        "transition": "transitions",
+        "break": "page breaks",
+    }
     left = {what: sum(e.kind == kind for e in part) for kind, what in kinds.items()}
     left["pieces that were cut"] = play.cut
     return {what: count for what, count in left.items() if count}

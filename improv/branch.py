@@ -80,9 +80,14 @@ class Branch:
         if self.origin == "probe":
             told = json.dumps({"of": self.of, "ask": self.ask}, ensure_ascii=False)
         return {
-            "branch": self.id, "origin": self.origin, "parent": self.parent, "fork": self.fork,
-            "arm": self.arm, "edit": told, "attempt": self.attempt,
-        }  # fmt: skip
+            "branch": self.id,
+            "origin": self.origin,
+            "parent": self.parent,
+            "fork": self.fork,
+            "arm": self.arm,
+            "edit": told,
+            "attempt": self.attempt,
+        }
 
 
 @dataclass(frozen=True)
@@ -223,9 +228,14 @@ def planned(study: Study, trial: Trial) -> list[Branch]:
         for at in _turns(wish.at, first, turns - 1):
             for arm, edit in wish.arms.items():
                 found += grow(
-                    trial.id, MAIN, at, edit, draws=wish.draws,
-                    arm=f"{wish.name}: {arm}", length=wish.turns,
-                )  # fmt: skip
+                    trial.id,
+                    MAIN,
+                    at,
+                    edit,
+                    draws=wish.draws,
+                    arm=f"{wish.name}: {arm}",
+                    length=wish.turns,
+                )
     for again in study.regenerations:
         for at in _turns(again.at, 1, turns):
             found += regenerate(trial.id, MAIN, at, draws=again.draws)

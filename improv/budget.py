@@ -31,9 +31,7 @@ class Spent:
     cost: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost
-        )  # fmt: skip
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
 
     @property
     def each(self) -> Spent:

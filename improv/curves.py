@@ -171,9 +171,11 @@ def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]
     rows = in_order(given, outcome.measure)
     scenes = len(given.trials)
     counts = chains.transitions(
-        rows["value"].to_numpy(dtype=float), rows["sequence"].to_numpy(), rows["at"].to_numpy(),
+        rows["value"].to_numpy(dtype=float),
+        rows["sequence"].to_numpy(),
+        rows["at"].to_numpy(),
         scenes,
-    )  # fmt: skip
+    )
     there = np.bincount(rows["at"].to_numpy(), minlength=scenes) > 0
     conditions = given.trials["condition"]
     for condition in conditions.unique():

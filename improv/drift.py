@@ -26,10 +26,26 @@ from improv.study import load, resolved, with_replicates
 from improv.wire import public, remote_address
 
 PLAYING = (
-    "author", "authoring", "branch", "character", "hearing", "line", "memory", "model", "order",
-    "outside", "playing", "predicate", "prompt", "record", "relive", "scene", "scrub", "stage",
+    "author",
+    "authoring",
+    "branch",
+    "character",
+    "hearing",
+    "line",
+    "memory",
+    "model",
+    "order",
+    "outside",
+    "playing",
+    "predicate",
+    "prompt",
+    "record",
+    "relive",
+    "scene",
+    "scrub",
+    "stage",
     "trial",
-)  # fmt: skip
+)
 """The modules that decide how a scene is played: another of them may play another scene."""
 SHOWN = 30
 _PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")

@@ -13,9 +13,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "heading", "action", "speech", "lyric", "transition", "centred", "section", "synopsis",
-    "note", "break",
-]  # fmt: skip
+    "heading",
+    "action",
+    "speech",
+    "lyric",
+    "transition",
+    "centred",
+    "section",
+    "synopsis",
+    "note",
+    "break",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,14 @@ def _graphs_of(name: str, part: Talk, asked: Asked) -> Iterator[Made]:
             sure = part if asked.guesses else part.sure()
             figures = beside(sure, seed=0, first=first, last=last_turn)
         graph = network(
-            part, name=full, kinds=asked.kinds or KINDS, first=first, last=last_turn,
-            guesses=asked.guesses, each=asked.each,
-        )  # fmt: skip
+            part,
+            name=full,
+            kinds=asked.kinds or KINDS,
+            first=first,
+            last=last_turn,
+            guesses=asked.guesses,
+            each=asked.each,
+        )
         yield Made(full, graph, figures, row)
 
 
@@ -132,8 +137,11 @@ def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tupl
         stem = path.stem
         if len(found.made) > 1:
             stem += "-" + (re.sub(r"[^\w]+", "-", made.name).strip("-").lower()[:80] or "graph")
-        one = next(s for s in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
-                   if s not in taken)  # fmt: skip
+        one = next(
+            s
+            for s in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
+            if s not in taken
+        )
         taken.add(one)
         yield str(path.with_name(one + path.suffix)), as_bytes(made.graph, form)
 

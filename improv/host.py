@@ -145,9 +145,16 @@ class Host:
             changed = branched(trial, branch)
         except ImprovError as e:
             outcome = Outcome(
-                trial.id, branch.id, trial.condition, 0, 0, 0, 0,
-                Failure("unreached", branch.fork, str(e)), branch.origin,
-            )  # fmt: skip
+                trial.id,
+                branch.id,
+                trial.condition,
+                0,
+                0,
+                0,
+                0,
+                Failure("unreached", branch.fork, str(e)),
+                branch.origin,
+            )
             row = trial_row(trial, branch.id, (), (), ("unreached", branch.fork, str(e)), 0.0)
             self._shards.add(row | branch.row(), (), (), ())
             return outcome
@@ -211,17 +218,21 @@ class Host:
             self._keep(stage, calls, failure, before, time.perf_counter() - began)
         transcript, own = Transcript(trial.id, stage.branch, tuple(stage.turns)), stage.own
         stage.strike()
-        return transcript, calls, Outcome(
-            trial=trial.id,
-            branch=transcript.branch,
-            condition=trial.condition,
-            turns=sum(t.kind in ("line", "silence") for t in own),
-            calls=len(calls),
-            prompt_tokens=sum(c.prompt_tokens or 0 for c in calls),
-            completion_tokens=sum(c.completion_tokens or 0 for c in calls),
-            failure=failure,
-            origin=before.branch.origin if before is not None else "main",
-        )  # fmt: skip
+        return (
+            transcript,
+            calls,
+            Outcome(
+                trial=trial.id,
+                branch=transcript.branch,
+                condition=trial.condition,
+                turns=sum(t.kind in ("line", "silence") for t in own),
+                calls=len(calls),
+                prompt_tokens=sum(c.prompt_tokens or 0 for c in calls),
+                completion_tokens=sum(c.completion_tokens or 0 for c in calls),
+                failure=failure,
+                origin=before.branch.origin if before is not None else "main",
+            ),
+        )
 
     async def halt(self) -> None:
         """Ask nothing more: scenes end where they stand, once what is in flight has come."""

@@ -101,10 +101,13 @@ def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:
         where = seed_of("judged", seed, measure, judge)
         found.append(
             Judged(
-                str(measure), str(judge), arms, differs(confusions, seed=where),
+                str(measure),
+                str(judge),
+                arms,
+                differs(confusions, seed=where),
                 _agreement(verdicts, str(measure), where),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -118,9 +121,11 @@ def corrected(called: Frame, judges: Judged, *, seed: int) -> dict[str, Estimate
         if condition in judges.arms:
             confusion, _ = judges.arms[str(condition)]
             rates[str(condition)] = rogan_gladen_scenes(
-                part["broken"].tolist(), part["read"].tolist(), confusion,
+                part["broken"].tolist(),
+                part["read"].tolist(),
+                confusion,
                 seed=seed_of("corrected", seed, condition),
-            )  # fmt: skip
+            )
     return rates
 
 

@@ -199,16 +199,29 @@ def _row(question: Question, call: Call) -> Json:
     else:
         verdict = judge.read(item, call.reply)
     return {
-        "trial": item.trial, "branch": item.branch, "turn": item.turn,
-        "character": item.character, "measure": item.measure, "version": item.version,
-        "judge": question.judge, "endpoint": call.endpoint, "item": item.id,
-        "prompt": item.text + (item.given or ""), "options": list(item.options),
-        "reply": verdict.reply, "answer": verdict.answer, "value": verdict.value,
-        "truth": item.truth, "evidence": item.evidence, "error": verdict.error,
-        "prompt_tokens": call.prompt_tokens, "completion_tokens": call.completion_tokens,
-        "cost": price_of(call, question.model.price), "started": call.started,
+        "trial": item.trial,
+        "branch": item.branch,
+        "turn": item.turn,
+        "character": item.character,
+        "measure": item.measure,
+        "version": item.version,
+        "judge": question.judge,
+        "endpoint": call.endpoint,
+        "item": item.id,
+        "prompt": item.text + (item.given or ""),
+        "options": list(item.options),
+        "reply": verdict.reply,
+        "answer": verdict.answer,
+        "value": verdict.value,
+        "truth": item.truth,
+        "evidence": item.evidence,
+        "error": verdict.error,
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "cost": price_of(call, question.model.price),
+        "started": call.started,
         "latency": call.latency,
-    }  # fmt: skip
+    }
 
 
 def _file(folder: RunFolder) -> Path:

@@ -160,9 +160,7 @@ def branch(
         folder.update({"branches": kept})
         wanted = {b.id for b in fresh}
         planned_trials = trials[: _number(meta, "trials")]
-        result = _play(
-            folder, study, planned_trials, setup, watch, lock, journal, wanted, notices
-        )  # fmt: skip
+        result = _play(folder, study, planned_trials, setup, watch, lock, journal, wanted, notices)
         return replace(result, fresh=tuple(fresh))
 
 
@@ -272,9 +270,13 @@ def _finish(
     done, failed = mains.count("done"), mains.count("failed")
     owed = sum(w.size for w in owed_work)
     changes: Json = {
-        "status": "stopped" if owed else "done", "done": done, "failed": failed,
-        "grown": len(table) - len(mains), "stopped": stop.why, "ended": _now(),
-    }  # fmt: skip
+        "status": "stopped" if owed else "done",
+        "done": done,
+        "failed": failed,
+        "grown": len(table) - len(mains),
+        "stopped": stop.why,
+        "ended": _now(),
+    }
     if seconds is not None:
         before = meta.get("seconds")
         before = before if isinstance(before, int | float) else 0.0
@@ -286,9 +288,16 @@ def _finish(
     if not owed:
         weigh_if_large(folder)
     return Result(
-        folder, done, failed, owed, stop.why, stop.kind, len(table) - len(mains),
-        notices=tuple(told), broken=broken,
-    )  # fmt: skip
+        folder,
+        done,
+        failed,
+        owed,
+        stop.why,
+        stop.kind,
+        len(table) - len(mains),
+        notices=tuple(told),
+        broken=broken,
+    )
 
 
 def _owed(

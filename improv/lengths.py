@@ -74,8 +74,15 @@ def _row(scene: Scene, slug: str, used: str, count: Count, by: str) -> Json:
     tokens, of = (count(_frame(scene, name)) for name in (used, other))
     # What has to match nothing at all is as far from it as a thing can be.
     apart = tokens / of - 1 if of else float(tokens > 0)
-    return {"scene": slug, "context": used, "tokens": tokens, "matches": other, "of": of,
-            "apart": apart, "by": by}  # fmt: skip
+    return {
+        "scene": slug,
+        "context": used,
+        "tokens": tokens,
+        "matches": other,
+        "of": of,
+        "apart": apart,
+        "by": by,
+    }
 
 
 def _frame(scene: Scene, context: str) -> str:

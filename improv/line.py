@@ -322,8 +322,9 @@ _ALONE = re.compile(
 )
 _HUSHED = re.compile(
     r"\b(?:whisper\w{0,3}|quietly|privately|in private|secretly|confidentially|sotto voce|"
-    r"under \w{1,8} breath|in an? (?:low|hushed) (?:voice|tone))\b", re.I,
-)  # fmt: skip
+    r"under \w{1,8} breath|in an? (?:low|hushed) (?:voice|tone))\b",
+    re.I,
+)
 _TO = re.compile(r"\b(?:to|in|into)\s+((?:\w|[.'’ -]){1,60})", re.I)
 
 

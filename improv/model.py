@@ -39,9 +39,13 @@ from improv.wire import (
 EVERYBODY = 1_000_000
 
 EMBEDDED_SAMPLING: Json = {
-    "temperature": 0.8, "min_p": 0.05, "repeat_penalty": 1.1,
-    "dry_multiplier": 0.8, "dry_base": 1.75, "dry_allowed_length": 2,
-}  # fmt: skip
+    "temperature": 0.8,
+    "min_p": 0.05,
+    "repeat_penalty": 1.1,
+    "dry_multiplier": 0.8,
+    "dry_base": 1.75,
+    "dry_allowed_length": 2,
+}
 """What a small model needs to stay alive in a long scene; a scene's own settings go over it."""
 
 STRUCTURED_SAMPLING: Json = {"temperature": 0.7, "min_p": 0.1}

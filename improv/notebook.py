@@ -166,9 +166,14 @@ class Run:
         words = [f"{k}={v}" for k, v in edit.items()] if isinstance(edit, Mapping) else list(edit)
         how = _setup(setup, {"ray": "off", **settings} if setup is None else settings)
         found = launch.branch(
-            self.folder, trial, int(turn), edit=study.read_edit(words), draws=draws, again=again,
+            self.folder,
+            trial,
+            int(turn),
+            edit=study.read_edit(words),
+            draws=draws,
+            again=again,
             setup=how,
-        )  # fmt: skip
+        )
         table = self.folder.table("trials", columns=["trial", "branch"]).to_pylist()
         there = {(row["trial"], row["branch"]) for row in table}
         if found.stopped or any((b.trial, b.id) not in there for b in found.fresh):
@@ -293,16 +298,24 @@ def run(
         source = {"file": os.fspath(given), "patch": {}, "replicates": None, "planted": ""}
     found = given if isinstance(given, Study) else load_study(given)
     result = launch.run(
-        found, runs=_runs(runs), name=name, setup=_setup(setup, settings), watch=watch,
+        found,
+        runs=_runs(runs),
+        name=name,
+        setup=_setup(setup, settings),
+        watch=watch,
         source=source,
-    )  # fmt: skip
+    )
     return Run(result.folder, result)
 
 
 def resume(
-    run: Run | Where = "last", *, runs: Where | None = None, setup: Setup | None = None,
-    watch: Watch | None = None, **settings: Any,
-) -> Run:  # fmt: skip
+    run: Run | Where = "last",
+    *,
+    runs: Where | None = None,
+    setup: Setup | None = None,
+    watch: Watch | None = None,
+    **settings: Any,
+) -> Run:
     """Play what a run still owes, and return it. Calls that its journal holds are not made again.
     Raises RunError where somebody else plays it, or where it has changed since."""
     found = run if isinstance(run, Run) else open_run(run, runs=runs)

@@ -200,11 +200,18 @@ def _contrasts(of: Material) -> Iterator[Json]:
     certain = decides(of)
     for c in () if of.analysis.mute else of.analysis.findings:
         yield {
-            "run": of.run, "contrast": c.name, "estimate": c.estimate.value,
-            "low": c.estimate.low, "high": c.estimate.high, "p": c.p, "holm": c.adjusted,
-            "n": c.estimate.n, "unit": c.estimate.unit,
-            "decided": c.rejected if certain else None, "shown": shown(c.estimate),
-        }  # fmt: skip
+            "run": of.run,
+            "contrast": c.name,
+            "estimate": c.estimate.value,
+            "low": c.estimate.low,
+            "high": c.estimate.high,
+            "p": c.p,
+            "holm": c.adjusted,
+            "n": c.estimate.n,
+            "unit": c.estimate.unit,
+            "decided": c.rejected if certain else None,
+            "shown": shown(c.estimate),
+        }
 
 
 def _picture(svg: str, missing: str) -> Picture:

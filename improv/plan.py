@@ -22,9 +22,19 @@ ARM = "arm"
 Where = dict[str, str]
 
 MEASURES = (
-    "habit", "sign", "rule", "probe", "state", "p2l", "l2l", "secret", "attribution", "likelihood",
-    "stylometry", "dispersion",
-)  # fmt: skip
+    "habit",
+    "sign",
+    "rule",
+    "probe",
+    "state",
+    "p2l",
+    "l2l",
+    "secret",
+    "attribution",
+    "likelihood",
+    "stylometry",
+    "dispersion",
+)
 """What may stand before the colon of a measure's name."""
 
 
@@ -48,9 +58,7 @@ Side = Annotated[Sides, BeforeValidator(_several, json_schema_input_type=Where |
 class Outcome(Strict):
     """The number that a unit (a scene, or a block of scenes) is given."""
 
-    of: Literal[
-        "broken", "broke", "mean", "recovered", "time", "collision", "phrasing"
-    ] = "broken"  # fmt: skip
+    of: Literal["broken", "broke", "mean", "recovered", "time", "collision", "phrasing"] = "broken"
     """"broken" is the share of readable lines that score 0, "broke" whether there is one, "mean"
     the mean score, "recovered" whether a line scores 1 within so many own lines of the mark that a
     planned move sets, or of the first break, "time" the turn of the first break, "collision" the
@@ -226,8 +234,9 @@ class Plan(Strict):
         for i, contrast in enumerate(self.contrasts):
             yield from _sides(("contrasts", i), contrast)
         for i, control in enumerate(self.controls):
-            kind = next(k for k in ("equivalence", "chance", "bound", "icc", "flat")
-                        if getattr(control, k))  # fmt: skip
+            kind = next(
+                k for k in ("equivalence", "chance", "bound", "icc", "flat") if getattr(control, k)
+            )
             place: tuple[str | int, ...] = ("controls", i, kind)
             if isinstance(control.check, Equivalence):
                 yield from _sides(place, control.check)

@@ -59,11 +59,30 @@ OPPOSITE = (
     "I never keep what I can sell.",
     "A closed door never hurt anyone but you.",
 )
-HEADINGS = frozenset({
-    "act", "author", "author's", "cast", "characters", "direction", "form", "note", "notes",
-    "place", "preface", "premise", "rule", "rules", "scene", "secret", "setting", "time",
-    "title", "wants",
-})  # fmt: skip
+HEADINGS = frozenset(
+    {
+        "act",
+        "author",
+        "author's",
+        "cast",
+        "characters",
+        "direction",
+        "form",
+        "note",
+        "notes",
+        "place",
+        "preface",
+        "premise",
+        "rule",
+        "rules",
+        "scene",
+        "secret",
+        "setting",
+        "time",
+        "title",
+        "wants",
+    }
+)
 """First words of lines that look like somebody's line in a document, and are not."""
 
 VOCATIVES = 0.5
@@ -427,10 +446,13 @@ def _echoed(body: Json, spec: Puppet) -> Json:
     usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
     choice = {"index": 0, "text": prompt, "finish_reason": "length", "logprobs": logprobs}
     return {
-        "id": f"cmpl-{digest(shown.key)}", "object": "text_completion", "created": 0,
-        "model": body.get("model") or "puppet", "choices": [choice],
+        "id": f"cmpl-{digest(shown.key)}",
+        "object": "text_completion",
+        "created": 0,
+        "model": body.get("model") or "puppet",
+        "choices": [choice],
         "usage": usage | {"prompt_tokens_details": {"cached_tokens": 0}},
-    }  # fmt: skip
+    }
 
 
 _STRANGE = 7.0

@@ -112,14 +112,29 @@ def keep(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float)
     verdict = read(item, orjson.dumps({"answer": answer}).decode())
     now = time.time()
     row = {
-        "trial": item.trial, "branch": item.branch, "turn": item.turn,
-        "character": item.character, "measure": item.measure, "version": item.version,
-        "judge": judge, "endpoint": "", "item": item.id, "prompt": item.text,
-        "options": list(item.options), "reply": verdict.reply, "answer": verdict.answer,
-        "value": verdict.value, "truth": item.truth, "evidence": item.evidence, "error": "",
-        "prompt_tokens": None, "completion_tokens": None, "cost": None,
-        "started": now - seconds, "latency": seconds,
-    }  # fmt: skip
+        "trial": item.trial,
+        "branch": item.branch,
+        "turn": item.turn,
+        "character": item.character,
+        "measure": item.measure,
+        "version": item.version,
+        "judge": judge,
+        "endpoint": "",
+        "item": item.id,
+        "prompt": item.text,
+        "options": list(item.options),
+        "reply": verdict.reply,
+        "answer": verdict.answer,
+        "value": verdict.value,
+        "truth": item.truth,
+        "evidence": item.evidence,
+        "error": "",
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "cost": None,
+        "started": now - seconds,
+        "latency": seconds,
+    }
     _append(folder, judge, row)
 
 
@@ -167,9 +182,12 @@ def file_name(judge: str) -> str:
 
 def _items(measure: str, transcript: Transcript, scene: Scene) -> Iterable[Item]:
     makers = {
-        "state": state.items, "p2l": persona.items, "l2l": persona.pairs,
-        "attribution": attribution.items, "secret": secret.items,
-    }  # fmt: skip
+        "state": state.items,
+        "p2l": persona.items,
+        "l2l": persona.pairs,
+        "attribution": attribution.items,
+        "secret": secret.items,
+    }
     return makers[measure](transcript, scene)
 
 

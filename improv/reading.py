@@ -27,17 +27,41 @@ from improv.tables import SCHEMAS
 from improv.unit import Frame, Tables, tables
 
 TRIALS = [
-    "trial", "branch", "index", "origin", "scene", "condition", "levels", "block", "arm", "status",
-]  # fmt: skip
+    "trial",
+    "branch",
+    "index",
+    "origin",
+    "scene",
+    "condition",
+    "levels",
+    "block",
+    "arm",
+    "status",
+]
 SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
 TEXTS = ["trial", "branch", "character", "measure", "version"]
 VERDICTS = [
-    "trial", "branch", "turn", "character", "measure", "judge", "item", "value", "truth", "error",
-]  # fmt: skip
+    "trial",
+    "branch",
+    "turn",
+    "character",
+    "measure",
+    "judge",
+    "item",
+    "value",
+    "truth",
+    "error",
+]
 CALLS = [
-    "model", "endpoint", "latency", "error", "retried", "prompt_tokens", "completion_tokens",
+    "model",
+    "endpoint",
+    "latency",
+    "error",
+    "retried",
+    "prompt_tokens",
+    "completion_tokens",
     "cached_tokens",
-]  # fmt: skip
+]
 
 
 def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = True) -> Tables:

@@ -23,9 +23,7 @@ the scene's are below REGENERATED, and regenerations of one draw never come to a
 BlockKind = Literal[
     "frame", "world", "cast", "card", "memory", "transcript", "note", "cue", "author", "task"
 ]
-TurnKind = Literal[
-    "written", "direction", "line", "silence", "probe", "memory", "envelope"
-]  # fmt: skip
+TurnKind = Literal["written", "direction", "line", "silence", "probe", "memory", "envelope"]
 Origin = Literal["main", "branch", "regeneration", "probe"]
 ActKind = Literal["note", "cue", "move", "end", "nothing", "unread"]
 Purpose = Literal["line", "author", "probe", "diary", "bible", "envelope", "judge"]

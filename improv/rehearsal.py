@@ -79,17 +79,27 @@ def powers(
         if paired:
             weighed = weights(found, wanted.plus, wanted.minus)
             several = power(
-                by_cell(found), weighed, sizes, seed=seed_of(seed, wanted.name),
-                repetitions=repetitions, alpha=alpha,
-            )  # fmt: skip
+                by_cell(found),
+                weighed,
+                sizes,
+                seed=seed_of(seed, wanted.name),
+                repetitions=repetitions,
+                alpha=alpha,
+            )
         else:
             several = []
             for size in sizes:
                 p = [
-                    compare(wanted.name, wanted.plus, wanted.minus, asked.outcome,
-                            _study(found, size, seed_of(seed, wanted.name, size, k)), k).p
+                    compare(
+                        wanted.name,
+                        wanted.plus,
+                        wanted.minus,
+                        asked.outcome,
+                        _study(found, size, seed_of(seed, wanted.name, size, k)),
+                        k,
+                    ).p
                     for k in range(max(1, repetitions // 10))
-                ]  # fmt: skip
+                ]
                 rejected = sum(x <= alpha for x in p)
                 several.append(
                     Power(size, proportion(rejected, len(p), unit="repetitions"), len(p))

@@ -214,10 +214,17 @@ class Branched(Stage):
         line = clean(call.reply, character.name, list(self.by_name))
         self.turns.append(
             Turn(
-                self.trial.id, self.branch, self.turn + 1, 0, "probe", character.name, line.text,
-                raw=call.reply, cuts=line.cuts,
+                self.trial.id,
+                self.branch,
+                self.turn + 1,
+                0,
+                "probe",
+                character.name,
+                line.text,
+                raw=call.reply,
+                cuts=line.cuts,
             )
-        )  # fmt: skip
+        )
 
 
 def _to_whom(row: Turn) -> tuple[str, ...] | None:

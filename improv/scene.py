@@ -17,18 +17,55 @@ from improv.playing import AnyModel, Choice, Fact, Judging, Leak, Model, Price, 
 from improv.strict import Chance, Name, SceneProblems, Strict, Text, closest, essence
 
 __all__ = [
-    "EVERYBODY", "RESERVED", "Author", "Beat", "Character", "Choice", "Context", "Envelope",
-    "Event", "Fact", "Habit", "Judging", "Knowledge", "Leak", "Marker", "Memory", "Model",
-    "NoteSample", "Opening", "Order", "Planned", "Power", "Predicate", "Price", "Puppet",
-    "Rule", "Scene", "SceneProblems", "Sign", "Strict", "Text", "Trait", "breakable", "essence",
+    "EVERYBODY",
+    "RESERVED",
+    "Author",
+    "Beat",
+    "Character",
+    "Choice",
+    "Context",
+    "Envelope",
+    "Event",
+    "Fact",
+    "Habit",
+    "Judging",
+    "Knowledge",
+    "Leak",
+    "Marker",
+    "Memory",
+    "Model",
+    "NoteSample",
+    "Opening",
+    "Order",
+    "Planned",
+    "Power",
+    "Predicate",
+    "Price",
+    "Puppet",
+    "Rule",
+    "Scene",
+    "SceneProblems",
+    "Sign",
+    "Strict",
+    "Text",
+    "Trait",
+    "breakable",
+    "essence",
     "name_problems",
-]  # fmt: skip
+]
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
 Marker = Literal[
-    "never_asks", "always_asks", "one_sentence", "at_most_words", "at_least_words",
-    "says_any", "never_says", "starts_with", "ends_with",
-]  # fmt: skip
+    "never_asks",
+    "always_asks",
+    "one_sentence",
+    "at_most_words",
+    "at_least_words",
+    "says_any",
+    "never_says",
+    "starts_with",
+    "ends_with",
+]
 Memory = Literal["all", "nothing", "diary", "bible", "another's diary"]
 RESERVED = frozenset({"author", "everybody", "nobody", "direction"})
 EVERYBODY = "everybody"

@@ -48,11 +48,17 @@ SCORED = ("likelihood",)
 CALIBRATED = ("state", "p2l")
 """Judged measures with planted lines."""
 VERSIONS = {
-    "marker": marker.VERSION, "probe": probe.VERSION, "stylometry": stylometry.VERSION,
-    "dispersion": dispersion.VERSION, "state": state.VERSION, "p2l": persona.VERSION,
-    "l2l": persona.L2L_VERSION, "attribution": attribution.VERSION,
-    "likelihood": likelihood.VERSION, "secret": secret.JUDGED_VERSION,
-}  # fmt: skip
+    "marker": marker.VERSION,
+    "probe": probe.VERSION,
+    "stylometry": stylometry.VERSION,
+    "dispersion": dispersion.VERSION,
+    "state": state.VERSION,
+    "p2l": persona.VERSION,
+    "l2l": persona.L2L_VERSION,
+    "attribution": attribution.VERSION,
+    "likelihood": likelihood.VERSION,
+    "secret": secret.JUDGED_VERSION,
+}
 _FAMILIES = {"marker": ("habit", "sign", "rule")}
 MAX_TOKENS = 60
 """What a verdict may take: a word in JSON."""
@@ -140,8 +146,9 @@ def score(
         scores = _free_scores(runs, free, folder.study().probes)
         if models:
             first = next(iter(models))
-            scores += _judged_scores(runs, [m for m in chosen if m in (*JUDGED, *SCORED)],
-                                     questions, known, first)  # fmt: skip
+            scores += _judged_scores(
+                runs, [m for m in chosen if m in (*JUDGED, *SCORED)], questions, known, first
+            )
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
             # A redoing that was stopped stays in the journal, for the next call to go on with.
@@ -155,9 +162,15 @@ def score(
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
     failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())
     return Scored(
-        folder, _counts(scores), len(asked), left - failed, failed, stop.why, stop.kind,
+        folder,
+        _counts(scores),
+        len(asked),
+        left - failed,
+        failed,
+        stop.why,
+        stop.kind,
         tuple(notices),
-    )  # fmt: skip
+    )
 
 
 def weigh_if_large(folder: RunFolder) -> None:
@@ -244,9 +257,13 @@ def _questions(
 
 def _items(p: Played, chosen: Sequence[str]) -> list[Item]:
     makers = {
-        "state": state.items, "p2l": persona.items, "l2l": persona.pairs,
-        "attribution": attribution.items, "secret": secret.items, "likelihood": likelihood.items,
-    }  # fmt: skip
+        "state": state.items,
+        "p2l": persona.items,
+        "l2l": persona.pairs,
+        "attribution": attribution.items,
+        "secret": secret.items,
+        "likelihood": likelihood.items,
+    }
     return [
         item for m, make in makers.items() if m in chosen for item in make(p.transcript, p.scene)
     ]
@@ -267,9 +284,10 @@ def _free_scores(
     scores: list[Score] = []
     for p in runs:
         own = Transcript(
-            p.trial.id, p.transcript.branch,
+            p.trial.id,
+            p.transcript.branch,
             tuple(t for t in p.transcript.turns if t.branch == p.transcript.branch),
-        )  # fmt: skip
+        )
         if "marker" in chosen:
             scores += marker.marked(own, p.scene)
         if "probe" in chosen and p.origin == "probe":

@@ -51,8 +51,9 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
     """Check from the run's calls that no arm saw another arm's text. Raises RunError."""
     watch = Watch(study)
     known = _Blocks(folder, watch)
-    places = {(r["trial"], r["branch"]): r
-              for r in folder.table("trials", columns=PLACES).to_pylist()}  # fmt: skip
+    places = {
+        (r["trial"], r["branch"]): r for r in folder.table("trials", columns=PLACES).to_pylist()
+    }
     conditions = {
         name: i for i, name in enumerate(sorted({r["condition"] for r in places.values()}))
     }
@@ -83,8 +84,15 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
         doubtful = (shown.block < 0) | (known.doubtful[shown.block] & ~np.isin(pair, own))
         for i in np.flatnonzero(finished & doubtful).tolist():
             odd[shown.keys[shown.key[i]]].add(shown.id(i))
-    return _judged(watch, known, places, odd, keys, _counts(known, conditions, seen),
-                   int(there.sum()) + len(lost))  # fmt: skip
+    return _judged(
+        watch,
+        known,
+        places,
+        odd,
+        keys,
+        _counts(known, conditions, seen),
+        int(there.sum()) + len(lost),
+    )
 
 
 def kept_exposure(folder: RunFolder, study: Study, *, worth: float = WORTH) -> Exposure:
@@ -106,8 +114,15 @@ def kept_exposure(folder: RunFolder, study: Study, *, worth: float = WORTH) -> E
     if before == _state(folder) and time.monotonic() - began > worth:
         seen_rows = [[condition, kind, n] for (condition, kind), n in found.seen.items()]
         leaks_rows = [list(astuple(leak)) for leak in found.leaks]
-        row = {"of": before, "prompts": found.prompts, "blocks": found.blocks, "seen": seen_rows,
-               "leaks": leaks_rows, "leaked": found.leaked, "unknown": found.unknown}  # fmt: skip
+        row = {
+            "of": before,
+            "prompts": found.prompts,
+            "blocks": found.blocks,
+            "seen": seen_rows,
+            "leaks": leaks_rows,
+            "leaked": found.leaked,
+            "unknown": found.unknown,
+        }
         # A folder that cannot be written is read all the same.
         with contextlib.suppress(OSError, RunError):
             folder.keep(KEPT, orjson.dumps(row))
@@ -118,16 +133,23 @@ def _state(folder: RunFolder) -> str:
     """Return what the ledger hangs on, "" while that changes."""
     if folder.stems():
         return ""
-    files = [f"{folder.path}/{name}" for name in ("calls.parquet", "blocks.parquet",
-                                                  "trials.parquet", "study.yaml")]  # fmt: skip
+    files = [
+        f"{folder.path}/{name}"
+        for name in ("calls.parquet", "blocks.parquet", "trials.parquet", "study.yaml")
+    ]
     there = [(info.size, info.mtime_ns) for info in folder.fs.get_file_info(files)]
     return digest(f"{VERSION} {there}")
 
 
 def _judged(
-    watch: Watch, known: _Blocks, places: dict[tuple[str, str], Json], odd: dict[Key, set[str]],
-    keys: set[Key], seen: dict[tuple[str, str], int], blocks: int,
-) -> Exposure:  # fmt: skip
+    watch: Watch,
+    known: _Blocks,
+    places: dict[tuple[str, str], Json],
+    odd: dict[Key, set[str]],
+    keys: set[Key],
+    seen: dict[tuple[str, str], int],
+    blocks: int,
+) -> Exposure:
     """Look at what is doubtful, one by one."""
     leaks: list[Leak] = []
     leaked = unknown = 0

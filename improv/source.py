@@ -24,9 +24,13 @@ Path = tuple[str | int, ...]
 # The core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema).
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {
-    "true": True, "True": True, "TRUE": True,
-    "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 _INT = re.compile(r"[-+]?[0-9]+")
 _OCT = re.compile(r"0o[0-7]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")

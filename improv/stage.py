@@ -200,9 +200,17 @@ class Stage(mesa.Model):  # type: ignore[misc]
         # It belongs to the time before the first turn, which every branch shares.
         seq = sum(t.turn == 0 for t in self.turns)
         row = Turn(
-            self.trial.id, MAIN, 0, seq, "envelope", holder.name, answer,
-            raw=call.reply, cuts=line.cuts, heard_by=knows,
-        )  # fmt: skip
+            self.trial.id,
+            MAIN,
+            0,
+            seq,
+            "envelope",
+            holder.name,
+            answer,
+            raw=call.reply,
+            cuts=line.cuts,
+            heard_by=knows,
+        )
         self._sealed(row)
 
     def _sealed(self, row: Turn) -> None:
@@ -370,10 +378,22 @@ class Stage(mesa.Model):  # type: ignore[misc]
         branch = self.branch if self.turn else MAIN
         self.turns.append(
             Turn(
-                self.trial.id, branch, self.turn, self._seq, kind, speaker, text, raw, cuts,
-                to, by, aside, heard_by, acts,
+                self.trial.id,
+                branch,
+                self.turn,
+                self._seq,
+                kind,
+                speaker,
+                text,
+                raw,
+                cuts,
+                to,
+                by,
+                aside,
+                heard_by,
+                acts,
             )
-        )  # fmt: skip
+        )
         self._seq += 1
 
 

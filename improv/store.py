@@ -429,8 +429,9 @@ class RunFolder:
             _log.warning("%s: passed over: %s", selector.base_dir, first_line(e))
             return []
         files = (i for i in found if i.type == pafs.FileType.File)
-        return sorted((i for i in files if i.base_name.endswith(".jsonl")),
-                      key=lambda i: i.base_name)  # fmt: skip
+        return sorted(
+            (i for i in files if i.base_name.endswith(".jsonl")), key=lambda i: i.base_name
+        )
 
     def _with_ratings(self, whole: pa.Table, trial: str | None) -> pa.Table:
         """Return the verdicts with what raters said, in place of what the table has of them."""
@@ -442,8 +443,11 @@ class RunFolder:
             items, names = whole["item"].to_pylist(), whole["judge"].to_pylist()
             old = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
             whole = whole.filter(pa.array([not o for o in old]))
-        rows = [r for r in last.values()
-                if not r.get("retracted") and (trial is None or r["trial"] == trial)]  # fmt: skip
+        rows = [
+            r
+            for r in last.values()
+            if not r.get("retracted") and (trial is None or r["trial"] == trial)
+        ]
         fresh = pa.Table.from_pylist(rows, schema=SCHEMAS["verdicts"]).select(whole.schema.names)
         return pa.concat_tables([whole, fresh])
 

@@ -343,10 +343,16 @@ def unresolved(text: str, file: str) -> Study:
             for wish, kind in _WISHES.items()
         }
         return Study(
-            data["study"], data["question"], data["about"], data["replicates"], data["seed"],
-            tuple(conditions.values()), tuple(cells), **wishes,
+            data["study"],
+            data["question"],
+            data["about"],
+            data["replicates"],
+            data["seed"],
+            tuple(conditions.values()),
+            tuple(cells),
+            **wishes,
             plan=Plan.model_validate(data["plan"]) if "plan" in data else None,
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, AttributeError, ValidationError) as e:
         what = f"not a study that improv resolved: {str(e).splitlines()[0]}"
         raise StudyError([Problem(file, 1, 1, "", what)]) from None
@@ -384,8 +390,10 @@ def unresolved_scene(text: str, file: str, slug: str, condition: str) -> Scene |
 
 
 _WISHES: dict[str, Any] = {
-    "branches": Branching, "regenerations": Regeneration, "probes": Probe,
-}  # fmt: skip
+    "branches": Branching,
+    "regenerations": Regeneration,
+    "probes": Probe,
+}
 
 
 def schema() -> dict[str, Any]:
@@ -466,10 +474,18 @@ def _study(source: Source, file: Path, over: Patch, planted: str = "") -> Study:
     if problems:
         raise StudyError(problems)
     return Study(
-        written.study, written.question, written.about, written.replicates, written.seed,
-        tuple(conditions), tuple(cells), tuple(written.branches), tuple(written.regenerations),
-        tuple(written.probes), written.plan,
-    )  # fmt: skip
+        written.study,
+        written.question,
+        written.about,
+        written.replicates,
+        written.seed,
+        tuple(conditions),
+        tuple(cells),
+        tuple(written.branches),
+        tuple(written.regenerations),
+        tuple(written.probes),
+        written.plan,
+    )
 
 
 def _blocks(written: StudyFile) -> list[tuple[tuple[str, str], ...]]:

@@ -176,9 +176,14 @@ SORT = {
 _DRAW_FIELDS = [f.name for f in fields(Draw)]
 _EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
 _NULLABLE = {
-    "turn", "value", "truth", "failure_turn", "prompt_tokens", "completion_tokens",
+    "turn",
+    "value",
+    "truth",
+    "failure_turn",
+    "prompt_tokens",
+    "completion_tokens",
     "cached_tokens",
-}  # fmt: skip
+}
 
 
 def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -303,11 +303,13 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
         meta = folder.meta()
         failed = f", {meta['failed']} failed" if meta.get("failed") else ""
         cells = [
-            folder.id, meta.get("status"),
+            folder.id,
+            meta.get("status"),
             f"{meta.get('done', '…')}/{meta.get('trials')}{failed}",
             str(meta.get("created", ""))[5:16].replace("T", " "),
-            ", ".join(meta.get("models", [])), meta.get("study"),
-        ]  # fmt: skip
+            ", ".join(meta.get("models", [])),
+            meta.get("study"),
+        ]
         table.add_row(*(Text(plain(str(c if c is not None else ""))) for c in cells))
     _out.print(table)
 
@@ -334,9 +336,15 @@ def trials(folder: RunFolder) -> None:
         if row["branch"] != MAIN:
             number += f"~{row['branch']}"
         cells = [
-            number, row["trial"], row["scene"], row["condition"], row["turns"],
-            row["calls"], row["prompt_tokens"] + row["completion_tokens"], status,
-        ]  # fmt: skip
+            number,
+            row["trial"],
+            row["scene"],
+            row["condition"],
+            row["turns"],
+            row["calls"],
+            row["prompt_tokens"] + row["completion_tokens"],
+            status,
+        ]
         table.add_row(*(Text(plain(str(c))) for c in cells))
     _out.print(table)
     if rows:

@@ -18,9 +18,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--process-per-site",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--process-per-site",
+]
 START = 60
 """Seconds that a cold server may take on a busy machine."""
 
@@ -30,8 +36,11 @@ def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str],
     command = [sys.executable, "-m", "improv.cli", "view", *what, "--no-browser"]
     server = subprocess.Popen(
         [*command, "--runs", str(runs), "--port", str(port)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     said = ""
     assert server.stdout is not None
     for line in server.stdout:

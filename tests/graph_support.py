@@ -40,13 +40,19 @@ def written(
     """Return the rows of a scene's turns, and its own."""
     rows = [
         {
-            "trial": trial, "branch": "main", "turn": turn, "seq": 0,
+            "trial": trial,
+            "branch": "main",
+            "turn": turn,
+            "seq": 0,
             "kind": "written" if turn == 0 else "line" if text else "silence",
-            "speaker": who, "text": text, "addressed": to, "by": by,
+            "speaker": who,
+            "text": text,
+            "addressed": to,
+            "by": by,
             "acts": [{"kind": kind, "to": name, "text": words} for kind, name, words in acts],
         }
         for turn, who, text, to, by, acts in lines
-    ]  # fmt: skip
+    ]
     place = {"trial": trial, "branch": "main", "scene": scene, "condition": condition}
     return rows, place | {"block": block}
 
@@ -103,19 +109,31 @@ def planted(
 
     order = np.arange(lines)
     talked = Lines(
-        scene=column(np.arange(scenes)[:, None]), place=column(order), turn=column(order + 1),
-        seq=column(0), who=column(who + 1), to=column(to + 1), by=column(1), words=column(7),
+        scene=column(np.arange(scenes)[:, None]),
+        place=column(order),
+        turn=column(order + 1),
+        seq=column(0),
+        who=column(who + 1),
+        to=column(to + 1),
+        by=column(1),
+        words=column(7),
         spoken=np.ones(many, dtype=bool),
-    )  # fmt: skip
+    )
     none = np.zeros(0, np.int32)
     made = Talk(
-        tuple(f"t{i}" for i in range(scenes)), np.zeros(scenes, np.int32), ("ferry",),
-        condition.astype(np.int32), tuple(f"c{i}" for i in range(conditions)),
-        block.astype(np.int32), tuple(f"b{i}" for i in range(blocks)),
+        tuple(f"t{i}" for i in range(scenes)),
+        np.zeros(scenes, np.int32),
+        ("ferry",),
+        condition.astype(np.int32),
+        tuple(f"c{i}" for i in range(conditions)),
+        block.astype(np.int32),
+        tuple(f"b{i}" for i in range(blocks)),
         (Person("", "author"), *(Person("ferry", f"p{i}") for i in range(cast))),
-        np.array([1, 1 + cast], np.int32), talked, Acts(none, none, none, none, none),
+        np.array([1, 1 + cast], np.int32),
+        talked,
+        Acts(none, none, none, none, none),
         np.zeros((0, 2), np.int32),
-    )  # fmt: skip
+    )
     made_marks.clear()
     made_marks.update({f"t{i}": int(t) for i, t in enumerate(at) if t >= 0})
     return made

@@ -23,15 +23,25 @@ COLUMNS = ["trial", "branch", "turn", "character", "measure", "version", "value"
 
 
 def trial(
-    name: str, block: str = "s/0", branch: str = MAIN, arm: str = "", status: str = "done",
+    name: str,
+    block: str = "s/0",
+    branch: str = MAIN,
+    arm: str = "",
+    status: str = "done",
     **levels: str,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     return {
-        "trial": name, "branch": branch, "index": 0, "origin": "branch" if arm else "main",
+        "trial": name,
+        "branch": branch,
+        "index": 0,
+        "origin": "branch" if arm else "main",
         "levels": [{"name": k, "value": v} for k, v in levels.items()],
-        "scene": block.split("/")[0], "condition": " · ".join(levels.values()) or "as written",
-        "block": block, "arm": arm or None, "status": status,
-    }  # fmt: skip
+        "scene": block.split("/")[0],
+        "condition": " · ".join(levels.values()) or "as written",
+        "block": block,
+        "arm": arm or None,
+        "status": status,
+    }
 
 
 def trials(n: int, *conditions: str, factor: str = "first") -> list[dict[str, Any]]:
@@ -40,9 +50,15 @@ def trials(n: int, *conditions: str, factor: str = "first") -> list[dict[str, An
 
 
 def said(
-    name: str, values: Iterable[float], measure: str = SIGN, who: str = "Ana", branch: str = MAIN,
-    first: int = 1, step: int = 1, version: str = "marker-1",
-) -> Iterator[Row]:  # fmt: skip
+    name: str,
+    values: Iterable[float],
+    measure: str = SIGN,
+    who: str = "Ana",
+    branch: str = MAIN,
+    first: int = 1,
+    step: int = 1,
+    version: str = "marker-1",
+) -> Iterator[Row]:
     """Scores of a character's lines, turn by turn."""
     for i, value in enumerate(values):
         yield (name, branch, float(first + step * i), who, measure, version, float(value))

@@ -33,12 +33,17 @@ from tests.table_support import (
 
 
 def test_contrasts_are_paired_within_blocks_and_interactions_added_up() -> None:
-    given = crossed({
-        "x1": [0.1, 0.3, 0.5, 0.7, 0.2], "x2": [0.2, 0.4, 0.6, 0.8, 0.4],
-        "y1": [0.0, 0.2, 0.4, 0.6, 0.0], "y2": [0.3, 0.5, 0.7, 0.9, 0.5],
-    })  # fmt: skip
-    one, other = ([{"first": a, "second": b}, {"first": c, "second": d}]
-                  for a, b, c, d in ("x1y2", "x2y1"))  # fmt: skip
+    given = crossed(
+        {
+            "x1": [0.1, 0.3, 0.5, 0.7, 0.2],
+            "x2": [0.2, 0.4, 0.6, 0.8, 0.4],
+            "y1": [0.0, 0.2, 0.4, 0.6, 0.0],
+            "y2": [0.3, 0.5, 0.7, 0.9, 0.5],
+        }
+    )
+    one, other = (
+        [{"first": a, "second": b}, {"first": c, "second": d}] for a, b, c, d in ("x1y2", "x2y1")
+    )
     asked = plan(X_Y, contrast(one, other, "interaction"))
     main, both = analyse(asked, given).findings
     assert main.estimate.value == pytest.approx((4 * 0 + (0.2 + 0.4 - 0.0 - 0.5) / 2) / 5)
@@ -241,8 +246,11 @@ def test_nothing_at_all_has_no_phrasings_and_no_exploration() -> None:
 
 def test_scores_beyond_shares_make_no_curve() -> None:
     played = trials(6, "x", "y")
-    rows = [r for t in played for r in said(t["trial"], [-1.5, 2.0, 0.5], "likelihood",
-                                            version="likelihood-1@some-model")]  # fmt: skip
+    rows = [
+        r
+        for t in played
+        for r in said(t["trial"], [-1.5, 2.0, 0.5], "likelihood", version="likelihood-1@some-model")
+    ]
     asked = plan(X_Y, outcome={"of": "mean", "measure": "likelihood"})
     found = analyse(asked, made(played, rows))
     assert found.drift == () and found.stopped == () and not found.mute

@@ -60,10 +60,18 @@ BUSY = {
 }
 """Everything at once: entrances, exits, notes, cues, moves; the replies bring asides, silences."""
 LINES = (
-    "Well.", "Cy, go up.", "Robert, hurry!", "(aside to Bo) Not a word.", "(aside) Nobody knows.",
-    "", "ANA: ANA: Everybody, listen.", "Ana, is it you?", "*sighs* It hums.\nBO: Does it?",
-    "(aside to Zoe) Who are you?", "(aside to Ana) Ana, I unplugged it.",
-)  # fmt: skip
+    "Well.",
+    "Cy, go up.",
+    "Robert, hurry!",
+    "(aside to Bo) Not a word.",
+    "(aside) Nobody knows.",
+    "",
+    "ANA: ANA: Everybody, listen.",
+    "Ana, is it you?",
+    "*sighs* It hums.\nBO: Does it?",
+    "(aside to Zoe) Who are you?",
+    "(aside to Ana) Ana, I unplugged it.",
+)
 
 
 def trial(scene: Scene, *patches: Mapping[str, Any], seed: int = 0) -> Trial:
@@ -122,8 +130,22 @@ def play(t: Trial, reply: Callable[[Ask], str], b: Branch | None = None, of: Any
         assert ask.draw.turn >= first, f"a shared turn is drawn again: {ask.draw.key}"
         done.asks.append(ask)
         await asyncio.sleep(0)
-        made = Call(ask.draw, "m", "e", ask.prompt.mode, "{}", ask.prompt.blocks, reply(ask),
-                    "stop", 1, 1, 0, 0.0, 0.0, 0)  # fmt: skip
+        made = Call(
+            ask.draw,
+            "m",
+            "e",
+            ask.prompt.mode,
+            "{}",
+            ask.prompt.blocks,
+            reply(ask),
+            "stop",
+            1,
+            1,
+            0,
+            0.0,
+            0.0,
+            0,
+        )
         done.own.append(made)
         return made
 
@@ -420,8 +442,10 @@ def test_an_edit_may_make_a_move_once(scene: Scene) -> None:
         arm = play(t, dreaming, grown(t, parent, 3, Edit(move=move)), parent)
         first = next(x for x in arm.stage.turns if x.turn == 4)
         assert (first.kind, first.text, first.acts) == (
-            "direction", text, (Act("move", move, text),),
-        )  # fmt: skip
+            "direction",
+            text,
+            (Act("move", move, text),),
+        )
         assert "Bo" in first.heard_by and text in words(arm.asks[0].prompt)
         assert [x.text for x in arm.stage.turns].count("It was a dream.") == 1
 
@@ -435,8 +459,9 @@ def test_an_edit_may_change_what_is_remembered(scene: Scene) -> None:
     assert "(What Ana remembers: There was a kettle once.)" in ana and "Line 4." not in ana
     assert "remembers" not in bo and "Line 4." not in bo and "train to catch" in bo
     assert "Line 4." in cy and "remembers" not in cy
-    blocks = [arm.stage.book[b].kind for a in arm.asks if a.draw.role == "Ana" for b in
-              a.prompt.blocks]  # fmt: skip
+    blocks = [
+        arm.stage.book[b].kind for a in arm.asks if a.draw.role == "Ana" for b in a.prompt.blocks
+    ]
     assert blocks.count("memory") == sum(a.draw.role == "Ana" for a in arm.asks) > 0
     # A memory that is later found to have been shared is none of the parent's.
     assert "memory" not in {b.kind for b in parent.stage.book.values()}
@@ -470,8 +495,22 @@ def test_a_probe_is_asked_last_and_heard_by_nobody(scene: Scene) -> None:
 
             async def draw(ask: Ask, asked: list[Ask] = asked) -> Call:
                 asked.append(ask)
-                return Call(ask.draw, "m", "e", "chat", "{}", ask.prompt.blocks, "BO: Bo.", "stop",
-                            1, 1, 0, 0.0, 0.0, 0)  # fmt: skip
+                return Call(
+                    ask.draw,
+                    "m",
+                    "e",
+                    "chat",
+                    "{}",
+                    ask.prompt.blocks,
+                    "BO: Bo.",
+                    "stop",
+                    1,
+                    1,
+                    0,
+                    0.0,
+                    0.0,
+                    0,
+                )
 
             stage = staged(branched(t, b), past(t, b, parent.stage.turns, parent.calls))
             asyncio.run(stage.play(draw))
@@ -514,9 +553,7 @@ def served(
 
 
 def rows(folder: RunFolder, name: str, **where: Any) -> list[Json]:
-    return [
-        r for r in folder.table(name).to_pylist() if all(r[k] == v for k, v in where.items())
-    ]  # fmt: skip
+    return [r for r in folder.table(name).to_pylist() if all(r[k] == v for k, v in where.items())]
 
 
 def everything(folder: RunFolder) -> dict[str, list[Json]]:
@@ -579,8 +616,9 @@ def test_branches_share_what_was_played_and_draw_only_what_follows(
     assert len({*ends, tuple(x.text for x in parent.turns)}) == 5
     told = {r["branch"]: r for r in rows(folder, "trials")}
     assert [(told[i]["origin"], told[i]["parent"], told[i]["fork"]) for i in (ids[0], again)] == [
-        ("branch", "main", 3), ("regeneration", "main", 2),
-    ]  # fmt: skip
+        ("branch", "main", 3),
+        ("regeneration", "main", 2),
+    ]
     assert (told[again]["attempt"], told[again]["status"]) == (REGENERATED, "done")
     assert differences(folder) == []
 
@@ -743,8 +781,9 @@ def test_a_study_asks_for_counterfactuals_and_for_probes_off_the_record(
     for r in told:
         kinds = {t.kind for t in folder.transcript(r["trial"], r["branch"]).turns}
         assert ("probe" in kinds) == (r["branch"] in probes)
-        assert not [t for t in folder.transcript(r["trial"], r["branch"]).lines() if t.branch in
-                    probes]  # fmt: skip
+        assert not [
+            t for t in folder.transcript(r["trial"], r["branch"]).lines() if t.branch in probes
+        ]
     scored = rows(folder, "scores")
     assert {s["branch"] for s in scored if s["branch"] in probes} == set()
     assert differences(folder) == []
@@ -931,9 +970,7 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     (told_so,) = differences(folder, "0")
     assert told_so.startswith("turn 5: asks for") and "is not recorded" in told_so
     restored()
-    alter(
-        folder, "calls", lambda found: [*found, found[0] | {"attempt": 7}], branch=MAIN, turn=5
-    )  # fmt: skip
+    alter(folder, "calls", lambda found: [*found, found[0] | {"attempt": 7}], branch=MAIN, turn=5)
     assert "turn 5: nothing asks for" in differences(folder, "0")[0]
     restored()
     alter(folder, "trials", setting(status="failed", failure="gone"), branch=MAIN)
@@ -962,17 +999,28 @@ def test_replay_steps_failed_scenes_to_where_they_failed(
 
 
 def test_an_edit_is_read_as_it_is_meant(tmp_path: Path) -> None:
-    found = read_edit([
-        "line=Ana: it boils, # yes", "memory.Dr. No=He said: no.", "author.frame=", "turns=8",
-        "cast.Ana.card=Bo: a liar - always", "world=[one, two]", "author.live=false",
-        "model.temperature=null", "move=12:30",
-    ])  # fmt: skip
+    found = read_edit(
+        [
+            "line=Ana: it boils, # yes",
+            "memory.Dr. No=He said: no.",
+            "author.frame=",
+            "turns=8",
+            "cast.Ana.card=Bo: a liar - always",
+            "world=[one, two]",
+            "author.live=false",
+            "model.temperature=null",
+            "move=12:30",
+        ]
+    )
     assert (found.line, found.move) == ("Ana: it boils, # yes", "12:30")
     assert found.memory == {"Dr. No": "He said: no."}
     assert found.scene == {
-        "author": {"frame": "", "live": False}, "cast": {"Ana": {"card": "Bo: a liar - always"}},
-        "world": ["one", "two"], "turns": 8, "model": {"temperature": None},
-    }  # fmt: skip
+        "author": {"frame": "", "live": False},
+        "cast": {"Ana": {"card": "Bo: a liar - always"}},
+        "world": ["one", "two"],
+        "turns": 8,
+        "model": {"temperature": None},
+    }
     file = tmp_path / "edit.yaml"
     file.write_text("line: Boo.\nscene: {turns: 9}\n")
     assert read_edit([str(file), "line=Bah."]) == Edit(line="Bah.", scene={"turns": 9})

@@ -48,10 +48,11 @@ def click_a_break(page: Page, of: Analysis) -> tuple[str, int]:
     places = [(c.name, p[0], p[1]) for c in drawn for p in c.points]
     # One that no other lies upon.
     at, (name, turn, _) = next(
-        (i, here) for i, here in enumerate(places)
-        if here[2] < 1 and all(abs(here[2] - o[2]) > 0.1
-                               for o in places if o[1] == here[1] and o != here)
-    )  # fmt: skip
+        (i, here)
+        for i, here in enumerate(places)
+        if here[2] < 1
+        and all(abs(here[2] - o[2]) > 0.1 for o in places if o[1] == here[1] and o != here)
+    )
     points = chart(page, "drift").locator("g.mark-symbol.role-mark").last.locator("path")
     expect(points).to_have_count(len(places))
     points.nth(at).click()

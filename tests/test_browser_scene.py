@@ -27,8 +27,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken_run(folder)
     vandal_run(folder)
     bare_run(folder, "going", status="playing", trials=4)
-    made = run(load("cold-pass", {"model": "puppet", "turns": 6}), runs=folder, name="tree",
-               setup=OFF).folder  # fmt: skip
+    made = run(
+        load("cold-pass", {"model": "puppet", "turns": 6}), runs=folder, name="tree", setup=OFF
+    ).folder
     branch(made, "0", 3, edit=Edit(line="Nobody sold me anything."), setup=OFF)
     return folder
 

@@ -275,9 +275,7 @@ def test_calls_that_failed_are_not_counted_and_those_retried_once(
 ) -> None:
     server = puppet_server(errors={"400": 0.1, "500": 0.1})
     file = chairs(tmp_path, server.url, 20)
-    result = run(
-        load(file), runs=tmp_path / "r", setup=Setup(ray="off", budget=Budget(calls=40))
-    )  # fmt: skip
+    result = run(load(file), runs=tmp_path / "r", setup=Setup(ray="off", budget=Budget(calls=40)))
     assert result.exit_code == 4 and server.answered == 40
     assert server.failed["400"] and server.failed["500"]
 

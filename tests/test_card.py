@@ -52,8 +52,9 @@ def test_a_card_becomes_a_character_and_the_same_card_again(name: str, tmp_path:
     who = made.scene.cast[0]
     assert who.name == wanted["name"]
     assert (who.role, who.secret) == (
-        wanted.get("role", "one of the cast"), wanted.get("secret", "")
-    )  # fmt: skip
+        wanted.get("role", "one of the cast"),
+        wanted.get("secret", ""),
+    )
     told = f"{who.card}\n{who.goal}\n{who.role}"
     for phrase in wanted.get("card", ()):
         assert phrase in who.card
@@ -194,9 +195,11 @@ def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) ->
     made = import_cards([str(HERE / "v2-sillytavern.json")])
     data = read(made.text, "t").data
     data["cast"][0] |= {
-        "name": "Vesper", "card": "Vesper sells nets.", "secret": "She can swim.",
+        "name": "Vesper",
+        "card": "Vesper sells nets.",
+        "secret": "She can swim.",
         "samples": ["Nets!"],
-    }  # fmt: skip
+    }
     data["opening"][0]["who"] = "Vesper"
     file = written(tmp_path, write(data))
     back = json.loads(export_card(str(file), "vesper"))
@@ -214,12 +217,16 @@ def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) ->
     assert (back["name"], back["data"]["name"]) == ("Vesper", "Vesper")
     assert back["data"]["mes_example"] == "<START>\n{{char}}: Nets!"
     assert back["data"]["extensions"] == {
-        **old["data"]["extensions"], "improv": {"secret": "She can swim."}
-    }  # fmt: skip
+        **old["data"]["extensions"],
+        "improv": {"secret": "She can swim."},
+    }
     again = import_cards([str(written(tmp_path, json.dumps(back), "back.json"))]).scene.cast[0]
     assert (again.name, again.card, again.secret, again.samples) == (
-        "Vesper", "Vesper sells nets.", "She can swim.", ["Nets!"]
-    )  # fmt: skip
+        "Vesper",
+        "Vesper sells nets.",
+        "She can swim.",
+        ["Nets!"],
+    )
 
 
 def test_what_the_lorebook_says_is_not_said_twice(tmp_path: Path) -> None:
@@ -371,13 +378,22 @@ def test_macros_are_filled_the_same_way_each_time() -> None:
 @pytest.mark.parametrize(
     ("written", "name"),
     [
-        ("Ana", "Ana"), ("  ✨Ana✨ ", "Ana"), ("Ana (v2) [NSFW]", "Ana"), ("(Ana)", "Ana"),
-        ("Dr. O'Neil-Smith, PhD", "Dr. O'Neil-Smith PhD"), ("2B", "No. 2B"), ("🔥", ""), ("", ""),
-        ("Zoe\u0308", "Zoë"), ("李雷", "李雷"), ("नंदिनी", "नंदिनी"), ("a\x00b\u202ec", "abc"),
-        ("x" * 99, "x" * 40), ("The Very Long Name Of One Who Has No End At All", "The Very Long "
-        "Name Of One Who Has No"),
+        ("Ana", "Ana"),
+        ("  ✨Ana✨ ", "Ana"),
+        ("Ana (v2) [NSFW]", "Ana"),
+        ("(Ana)", "Ana"),
+        ("Dr. O'Neil-Smith, PhD", "Dr. O'Neil-Smith PhD"),
+        ("2B", "No. 2B"),
+        ("🔥", ""),
+        ("", ""),
+        ("Zoe\u0308", "Zoë"),
+        ("李雷", "李雷"),
+        ("नंदिनी", "नंदिनी"),
+        ("a\x00b\u202ec", "abc"),
+        ("x" * 99, "x" * 40),
+        ("The Very Long Name Of One Who Has No End At All", "The Very Long Name Of One Who Has No"),
     ],
-)  # fmt: skip
+)
 def test_names_for_a_stage(written: str, name: str) -> None:
     from improv.scene import Character
 
@@ -388,6 +404,10 @@ def test_names_for_a_stage(written: str, name: str) -> None:
 
 def test_names_in_capitals() -> None:
     assert [ordinary(n) for n in ("O'BRIEN", "ANA-MARIA", "STEEL'S MOM", "DR. NO", "McCoy")] == [
-        "O'Brien", "Ana-Maria", "Steel's Mom", "Dr. No", "McCoy"
-    ]  # fmt: skip
+        "O'Brien",
+        "Ana-Maria",
+        "Steel's Mom",
+        "Dr. No",
+        "McCoy",
+    ]
     assert ordinary("MCCLANE", "And McClane runs.") == "McClane"

@@ -29,11 +29,15 @@ def ferries(tmp_path: Path) -> RunFolder:
     """Two scenes under three conditions, in one of which people speak whom no cast list names."""
     scenes = {
         slug: Scene.model_validate(
-            {"title": slug, "premise": "They wait.", "model": "puppet",
-             "cast": [{"name": name, "role": "who waits"} for name in CAST]}
+            {
+                "title": slug,
+                "premise": "They wait.",
+                "model": "puppet",
+                "cast": [{"name": name, "role": "who waits"} for name in CAST],
+            }
         )
         for slug in ("ferry", "tower")
-    }  # fmt: skip
+    }
     arms = [Condition(name, (("arm", name),)) for name in ("live", "none", "told")]
     cells = tuple((slug, arm, scene) for slug, scene in scenes.items() for arm in arms)
     fs, base = place(tmp_path)
@@ -102,9 +106,19 @@ def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
         assert type(many.value) is RunError
     told = CliRunner().invoke(
         app,
-        ["graph", "ferries", "--runs", str(tmp_path), "--by", "condition", "--scene", "moon",
-         "--ray", "local"],
-    )  # fmt: skip
+        [
+            "graph",
+            "ferries",
+            "--runs",
+            str(tmp_path),
+            "--by",
+            "condition",
+            "--scene",
+            "moon",
+            "--ray",
+            "local",
+        ],
+    )
     assert told.exit_code == 2 and "no scene of this run" in told.output
 
 

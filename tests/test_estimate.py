@@ -279,8 +279,12 @@ def test_the_table_reads_well(study_file: Path) -> None:
     found = estimated(study_file, {"model": TWO})
     head, *rows = table(found)
     assert [row[0] for row in rows] == [
-        "large", *(c.name for c in found.conditions), "cast", "author", "total"
-    ]  # fmt: skip
+        "large",
+        *(c.name for c in found.conditions),
+        "cast",
+        "author",
+        "total",
+    ]
     assert all(len(row) == len(head) for row in rows)
     calls, prompts, replies, cached, price = rows[-1][1:]
     assert calls == "90"

@@ -77,9 +77,13 @@ def relived(t: Trial, parent: Played) -> None:
             c.reply
             for c in parent.calls
             if (c.draw.turn, c.draw.role, c.draw.purpose, c.draw.attempt % REGENERATED)
-            == (ask.draw.turn, ask.draw.role, ask.draw.purpose, ask.draw.attempt % REGENERATED
-                + ask.draw.attempt // REDRAWN)
-        ]  # fmt: skip
+            == (
+                ask.draw.turn,
+                ask.draw.role,
+                ask.draw.purpose,
+                ask.draw.attempt % REGENERATED + ask.draw.attempt // REDRAWN,
+            )
+        ]
         assert found, ask.draw.key
         return found[-1]
 
@@ -173,8 +177,10 @@ def test_menus_are_no_part_of_a_trial_and_what_is_chosen_is(scene: Scene) -> Non
 @pytest.mark.parametrize(
     ("patch", "told"),
     [
-        ("author: {context: placbo, contexts: {placebo: {}}}",
-         r"author.context: no context is called 'placbo' \(did you mean 'placebo'\?\)"),
+        (
+            "author: {context: placbo, contexts: {placebo: {}}}",
+            r"author.context: no context is called 'placbo' \(did you mean 'placebo'\?\)",
+        ),
         ("author: {context: x}", "author.context: no context is called 'x'; there is none"),
         ("author: {contexts: {x: {frme: y}}, context: x}", r"contexts.x.frme: not a field"),
         ("author: {contexts: {x: {matches: y}}}", "author.contexts.x.matches: no context"),
@@ -184,15 +190,19 @@ def test_menus_are_no_part_of_a_trial_and_what_is_chosen_is(scene: Scene) -> Non
         ("author: {planned: {on_break_of: Zoe}}", "planned.on_break_of: nobody is called 'Zoe'"),
         ("phrasing: 2\nphrasings: [a, b]", "phrasing: there is no phrasing 2: there are 2"),
         ("structure: beats", "structure: 'beats' needs 'beats'"),
-        ("memory: diary\nevents: [{turn: 2, wake: true}, {turn: 2, wake: true}]",
-         "a turn can begin one session only"),
+        (
+            "memory: diary\nevents: [{turn: 2, wake: true}, {turn: 2, wake: true}]",
+            "a turn can begin one session only",
+        ),
         ("envelope: {of: Zoe, ask: What}", "envelope.of: nobody is called 'Zoe'"),
-        ("envelope: {of: Bo, ask: What, kept: author}\nauthor: {live: false}",
-         "envelope.kept: there is no live author"),
+        (
+            "envelope: {of: Bo, ask: What, kept: author}\nauthor: {live: false}",
+            "envelope.kept: there is no live author",
+        ),
         ("rules: {law: {says: x, marker: never_says}}", "'never_says' needs a value"),
         ("rules: {law: {says: x, marker: never_asks, of: Zoe}}", "rules.law.of: nobody is called"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_said_when_it_is_read(kettle: Any, patch: str, told: str) -> None:
     study = kettle.with_name("s.yaml")
     lines = "\n".join(f"  {line}" for line in patch.splitlines())
@@ -334,9 +344,11 @@ def test_signs_are_scored_beside_habits(scene: Scene) -> None:
     scores = marked(Transcript(t.id, MAIN, tuple(done.stage.turns)), t.scene)
     own = [(s.turn, s.measure, s.value, s.evidence) for s in scores if s.character == "Ana"]
     assert own == [
-        (2, "habit:never_asks", 1.0, "I always wait."), (5, "habit:never_asks", None, ""),
-        (2, "sign:honest/deceitful", 1.0, "I always wait."), (5, "sign:honest/deceitful", None, ""),
-    ]  # fmt: skip
+        (2, "habit:never_asks", 1.0, "I always wait."),
+        (5, "habit:never_asks", None, ""),
+        (2, "sign:honest/deceitful", 1.0, "I always wait."),
+        (5, "sign:honest/deceitful", None, ""),
+    ]
     assert "always" not in words(done.asks[0].prompt)
 
 

@@ -89,8 +89,11 @@ def test_a_conversation_is_one_characters_view(busy: RunFolder, tmp_path: Path) 
     cy = [r for r in first if r["metadata"]["character"] == "Cy"]
     assert not any("The kettle hums" in heard(r) for r in cy), "who came later did not hear it"
     assert any("A note from the author to Ana" in heard(r) for r in told)
-    assert not any("A note from the author to Ana" in heard(r)
-                   for r in told if r["metadata"]["character"] != "Ana")  # fmt: skip
+    assert not any(
+        "A note from the author to Ana" in heard(r)
+        for r in told
+        if r["metadata"]["character"] != "Ana"
+    )
 
 
 def test_who_forgot_everything_begins_another_conversation(busy: RunFolder, tmp_path: Path) -> None:
@@ -112,9 +115,10 @@ def test_metadata_says_whose_it_is_and_how_it_scored(busy: RunFolder, tmp_path: 
     (score,) = one["scores"]
     assert score["measure"] == "rule:short"
     kept = [
-        s["value"] for s in busy.table("scores", trial=one["trial"]).to_pylist()
+        s["value"]
+        for s in busy.table("scores", trial=one["trial"]).to_pylist()
         if s["branch"] == "main" and s["character"] == "Bo"
-    ]  # fmt: skip
+    ]
     read = [v for v in kept if v is not None]
     assert score["n"] == len(read) and score["missing"] == len(kept) - len(read)
     assert score["mean"] == pytest.approx(sum(read) / len(read))
@@ -155,8 +159,12 @@ def test_datasets_reads_the_lines_too(busy: RunFolder, tmp_path: Path) -> None:
     from datasets import load_dataset
 
     export(busy, "jsonl", path=tmp_path / "chat.jsonl")
-    read = load_dataset("json", data_files=str(tmp_path / "chat.jsonl"), split="train",
-                        cache_dir=str(tmp_path / "cache"))  # fmt: skip
+    read = load_dataset(
+        "json",
+        data_files=str(tmp_path / "chat.jsonl"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
     told = rows(tmp_path / "chat.jsonl")
     assert read["messages"][:] == [r["messages"] for r in told]
 

@@ -80,10 +80,20 @@ def test_the_card_lists_every_table_and_the_first_is_the_default(
 
 def test_the_card_says_that_puppets_played_and_what_is_missing(busy: RunFolder) -> None:
     about = {
-        "run": "r", "study": "s | x\n# y", "question": "![p](http://x/p.png)?", "created": "",
-        "models": ["puppet"], "puppets": True, "planted": "effect", "plan": "", "version": "1",
-        "conditions": ["<b>"], "scenes": ["k"], "counted": "1 done, 2 failed", "owed": 3,
-    }  # fmt: skip
+        "run": "r",
+        "study": "s | x\n# y",
+        "question": "![p](http://x/p.png)?",
+        "created": "",
+        "models": ["puppet"],
+        "puppets": True,
+        "planted": "effect",
+        "plan": "",
+        "version": "1",
+        "conditions": ["<b>"],
+        "scenes": ["k"],
+        "counted": "1 done, 2 failed",
+        "owed": 3,
+    }
     text = dataset.card({"turns": 5}, about)
     assert "**Planted.** Puppets played this" in text and "What was planted: effect." in text
     assert "3 planned trials were not played" in text

@@ -17,14 +17,38 @@ from improv.study import load_scene
 from tests.export_support import busy_run
 
 HOSTILE = [
-    "INT. BARN - NIGHT", "# Act One\n## Scene", "= not a synopsis", "> CUT TO:", ".A HEADING",
-    "MARA\nI am here.", "@ELISEO\nMine.", "[[a note]] and /* a cut */", "===", "!An action",
-    "~a song~", "*loud* **louder** _low_ \\*", "Title: x\n\n\nAuthor: y", "^", "(whispers)\nYes.",
+    "INT. BARN - NIGHT",
+    "# Act One\n## Scene",
+    "= not a synopsis",
+    "> CUT TO:",
+    ".A HEADING",
+    "MARA\nI am here.",
+    "@ELISEO\nMine.",
+    "[[a note]] and /* a cut */",
+    "===",
+    "!An action",
+    "~a song~",
+    "*loud* **louder** _low_ \\*",
+    "Title: x\n\n\nAuthor: y",
+    "^",
+    "(whispers)\nYes.",
     "![p](http://x/p.png) [l](javascript:x) <script>alert(1)</script> <http://x>",
-    "    indented code", "```\nfence\n```", "- a\n- b\n1. c\n2) d\n+ e", "Setext\n===\nOther\n---",
-    "| a | b |\n|---|---|\n| c | d |", "&copy; &#35; `code`", "\x1b[31mred\u202e\x00", "a\r\n\r\nb",
-    "[x]: http://x 'y'", "***", "~~gone~~ $x$", "\u2028# split", "FADE OUT.", "2) two", "> quoted",
-]  # fmt: skip
+    "    indented code",
+    "```\nfence\n```",
+    "- a\n- b\n1. c\n2) d\n+ e",
+    "Setext\n===\nOther\n---",
+    "| a | b |\n|---|---|\n| c | d |",
+    "&copy; &#35; `code`",
+    "\x1b[31mred\u202e\x00",
+    "a\r\n\r\nb",
+    "[x]: http://x 'y'",
+    "***",
+    "~~gone~~ $x$",
+    "\u2028# split",
+    "FADE OUT.",
+    "2) two",
+    "> quoted",
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +79,7 @@ def test_a_parser_of_screenplays_finds_the_same_speeches(busy: RunFolder, tmp_pa
         play = parser.parse(io.StringIO(file.read_text()))
         assert play.title_page["Title"] == ["The Kettle"]
         trial = play.title_page["Notes"][0].split("Trial: ")[1].split(";")[0]
-        said = [t for t in busy.transcript(trial).turns
-                if t.kind in ("written", "line", "silence")]  # fmt: skip
+        said = [t for t in busy.transcript(trial).turns if t.kind in ("written", "line", "silence")]
         speeches = [p for p in play if isinstance(p, Dialog)]
         assert [str(d.character) for d in speeches] == [t.speaker for t in said]
         for speech, turn in zip(speeches, said, strict=True):
@@ -87,15 +110,31 @@ def test_no_line_becomes_markup_in_markdown() -> None:
     tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text)
     inline = [child for t in tokens for child in t.children or []]
     kinds = {t.type for t in [*tokens, *inline]}
-    for forbidden in ("image", "link_open", "html_inline", "html_block", "fence", "code_block",
-                      "code_inline", "table_open", "s_open", "ordered_list_open"):  # fmt: skip
+    for forbidden in (
+        "image",
+        "link_open",
+        "html_inline",
+        "html_block",
+        "fence",
+        "code_block",
+        "code_inline",
+        "table_open",
+        "s_open",
+        "ordered_list_open",
+    ):
         assert forbidden not in kinds, forbidden
     assert sum(t.type == "heading_open" for t in tokens) == 1, "the title"
     assert sum(t.type == "bullet_list_open" for t in tokens) == 1, "the facts"
     assert sum(t.type == "hr" for t in tokens) == 1, "the seam"
     read = "".join(c.content if c.type == "text" else "\n" for c in inline)
-    for words in ("<script>alert(1)</script>", "![p](http://x/p.png)", "&copy; &#35; `code`",
-                  "| c | d |", "*loud* **louder** _low_ \\*", "~~gone~~ $x$"):  # fmt: skip
+    for words in (
+        "<script>alert(1)</script>",
+        "![p](http://x/p.png)",
+        "&copy; &#35; `code`",
+        "| c | d |",
+        "*loud* **louder** _low_ \\*",
+        "~~gone~~ $x$",
+    ):
         assert words in read, "what was written is what is read"
 
 
@@ -104,7 +143,8 @@ def test_one_scene_may_be_one_file(busy: RunFolder, tmp_path: Path) -> None:
     assert (tmp_path / "kettle.md").read_text().startswith("# The Kettle\n")
     with pytest.raises(RunError, match="one file holds one scene, and these are 4"):
         export(busy, "fountain", path=tmp_path / "all.fountain")
-    branch = next(r["branch"] for r in busy.branches(busy.trial("0")["trial"])
-                  if r["origin"] == "branch")  # fmt: skip
+    branch = next(
+        r["branch"] for r in busy.branches(busy.trial("0")["trial"]) if r["origin"] == "branch"
+    )
     export(busy, "fountain", Wanted(f"0~{branch}"), tmp_path / "b.fountain")
     assert f"Branch: {branch}" in (tmp_path / "b.fountain").read_text()

@@ -77,8 +77,11 @@ def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> 
     for sample in log.samples:
         trial = sample.metadata["trial"]
         scores = busy.table("scores", trial=trial).to_pylist()
-        own = [s["value"] for s in scores
-               if s["branch"] == "main" and s["measure"] == "habit:never_asks"]  # fmt: skip
+        own = [
+            s["value"]
+            for s in scores
+            if s["branch"] == "main" and s["measure"] == "habit:never_asks"
+        ]
         read = [v for v in own if v is not None]
         assert sample.scores is not None
         assert sample.scores["habit:never_asks"].value == pytest.approx(sum(read) / len(read))
@@ -97,8 +100,10 @@ def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> 
 def test_what_could_not_be_read_is_left_out_of_inspects_means(busy: RunFolder) -> None:
     first, second = performances(select(busy, Wanted(condition="in chat")))
     row = {"measure": "m", "character": "Ana", "turn": 1, "evidence": ""}
-    played = [replace(first, scores=[row | {"value": None}]),
-              replace(second, scores=[row | {"value": 1.0}, row | {"value": None}])]  # fmt: skip
+    played = [
+        replace(first, scores=[row | {"value": None}]),
+        replace(second, scores=[row | {"value": 1.0}, row | {"value": None}]),
+    ]
     about = {"run": "r", "study": "s", "created": "", "version": "1", "played": "puppets"}
     log = log_of(played, about, {})
     nothing, half = log.samples
@@ -113,8 +118,9 @@ def test_what_could_not_be_read_is_left_out_of_inspects_means(busy: RunFolder) -
 def test_many_scenes_are_a_log_for_each_scene(busy: RunFolder) -> None:
     chosen = select(busy, Wanted())
     assert [(name, part.count) for name, part in logs(chosen)] == [
-        ("00-in-chat", 2), ("01-as-script", 2)
-    ]  # fmt: skip
+        ("00-in-chat", 2),
+        ("01-as-script", 2),
+    ]
     split = list(logs(chosen, most=1))
     assert [name for name, _ in split] == ["00-in-chat-kettle", "01-as-script-kettle"]
     assert sum(part.count for _, part in split) == chosen.count

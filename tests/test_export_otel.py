@@ -89,10 +89,18 @@ def test_every_name_is_one_of_the_conventions(traces: list[Json]) -> None:
             assert span["name"].startswith(pairs["gen_ai.operation.name"])
     assert {u for u in used if u.startswith("gen_ai.")} <= names
     assert {u.split(".")[0] for u in used} <= {"gen_ai", "improv", "server", "error"}
-    assert {"gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.usage.input_tokens",
-            "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.evaluation.name",
-            "gen_ai.agent.name", "gen_ai.conversation.id", "gen_ai.request.seed",
-            "gen_ai.response.finish_reasons"} <= used  # fmt: skip
+    assert {
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.evaluation.name",
+        "gen_ai.agent.name",
+        "gen_ai.conversation.id",
+        "gen_ai.request.seed",
+        "gen_ai.response.finish_reasons",
+    } <= used
 
 
 def test_calls_stand_under_the_agents_that_made_them(busy: RunFolder, traces: list[Json]) -> None:

@@ -31,7 +31,7 @@ TURNS = [
         3, "line", "Rufina", "Only you.", aside=True, heard_by=("Eliseo",), acts=(Act("nothing"),)
     ),
     turn(3, "memory", "Rufina", "He took the soup.", seq=1),
-]  # fmt: skip
+]
 FOLIO = Folio("Fair, Turning Finer", TURNS, load_scene("cold-pass"), {"Run": "r1", "Trial": "t"})
 
 
@@ -71,12 +71,14 @@ def test_a_scene_in_fountain_is_read_by_a_screenwriters_program() -> None:
     assert ("aside", "(says nothing)") in found
     assert ("aside", "(aside, to Eliseo)") in found
     assert [t for k, t in found if k == "note"] == [
-        "Note to Eliseo: Be [ [kind] ].", "The author lets it run",
+        "Note to Eliseo: Be [ [kind] ].",
+        "The author lets it run",
         "Rufina writes down: He took the soup.",
-    ]  # fmt: skip
+    ]
     assert [t for k, t in found if k == "centred"] == [
-        "from here on, improvised <", "end of the scene <"
-    ]  # fmt: skip
+        "from here on, improvised <",
+        "end of the scene <",
+    ]
 
 
 def test_what_a_model_wrote_stays_its_speakers_line() -> None:

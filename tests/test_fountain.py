@@ -37,8 +37,12 @@ def test_the_elements_of_a_screenplay() -> None:
         ("synopsis", "", "Two people have missed a boat, and *neither* says so."),
         ("transition", "", "FADE IN:"),
         ("heading", "", "EXT. QUAY - NIGHT"),
-        ("action", "", "It is raining. MARA McCALL, in a coat too large, coils a rope.\n"
-         "A second line of the same."),
+        (
+            "action",
+            "",
+            "It is raining. MARA McCALL, in a coat too large, coils a rope.\n"
+            "A second line of the same.",
+        ),
         ("speech", "MARA", "(not looking)\nYou are *late*.\n(beat)\nAgain."),
         ("speech", "MARA", "Twice \\*in\\* one_year_only."),
         ("note", "", "Is this too much?"),
@@ -61,7 +65,7 @@ def test_the_elements_of_a_screenplay() -> None:
         ("speech", "MARA", "So this is a boat."),
         ("speech", "THE CAPTAIN", "Sit down."),
         ("transition", "", "CUT TO:"),
-    ]  # fmt: skip
+    ]
     speeches = {e.line: e for e in play.elements if e.kind == "speech"}
     assert speeches[26].extension == "(V.O.) (CONT'D)"
     assert [e.who for e in play.elements if e.dual] == ["MARA"]
@@ -111,8 +115,12 @@ def test_any_scene_of_it_may_be_taken() -> None:
     assert second.premise == "Two people have missed a boat, and neither says so.", "of the act"
     directions = [o.direction for o in second.opening if o.direction]
     assert directions == [
-        "MARA", "The end of the pier", "A song, low", "...and the rain goes on.", "SHE LEAVES."
-    ]  # fmt: skip
+        "MARA",
+        "The end of the pier",
+        "A song, low",
+        "...and the rain goes on.",
+        "SHE LEAVES.",
+    ]
     bare = adapt(read_fountain("INT. HUT\n\nMARA\nHi.\n\nBO\nHo."), "x").scene
     assert bare["premise"] == "INT. HUT: Mara and Bo are there."
     third = import_fountain(str(QUAY), 3)[0].scene
@@ -153,8 +161,10 @@ def test_fountain_to_scene_to_fountain_keeps_every_speech_and_direction() -> Non
         without = {"samples"}
         assert again.opening == scene.opening
         assert (again.title, again.premise, again.place) == (
-            scene.title, scene.premise, scene.place
-        )  # fmt: skip
+            scene.title,
+            scene.premise,
+            scene.place,
+        )
         assert again.about == scene.about
         dumped = [c.model_dump(exclude=without) for c in scene.cast]
         assert [c.model_dump(exclude=without) for c in again.cast] == dumped
@@ -262,9 +272,30 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
 
 def test_a_hostile_screenplay_takes_no_time() -> None:
     pieces = [
-        "[[", "/*", "*a", "**_", "_", "A^\nx\n\n", "@", "MARA (", "[[a]] ", "/* a */\n", "~\n",
-        "a: \n", "#", "A  \n", "\n\nMARA\nx [[y", "=", ">", "<", "\\", "(", "INT. ", " ", "\r",
-    ]  # fmt: skip
+        "[[",
+        "/*",
+        "*a",
+        "**_",
+        "_",
+        "A^\nx\n\n",
+        "@",
+        "MARA (",
+        "[[a]] ",
+        "/* a */\n",
+        "~\n",
+        "a: \n",
+        "#",
+        "A  \n",
+        "\n\nMARA\nx [[y",
+        "=",
+        ">",
+        "<",
+        "\\",
+        "(",
+        "INT. ",
+        " ",
+        "\r",
+    ]
     begun = time.monotonic()
     for piece in pieces:
         text = piece * (200_000 // len(piece))

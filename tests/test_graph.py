@@ -51,9 +51,7 @@ Edge = tuple[str, str, str, str]
 
 def edges(graph: Graph) -> Counter[Edge]:
     """(source, target, kind, by) → how many."""
-    return Counter(
-        {(s, t, d["kind"], d["by"]): d["lines"] for s, t, d in graph.edges(data=True)}
-    )  # fmt: skip
+    return Counter({(s, t, d["kind"], d["by"]): d["lines"] for s, t, d in graph.edges(data=True)})
 
 
 # --- what is an edge
@@ -79,8 +77,12 @@ def test_a_scene_is_a_graph_of_everything_that_was_between_its_people() -> None:
         ("author", "Mara", "cue", "said"): 1,
     }
     assert dict(graph.nodes(data=True))["Bo"] == {
-        "role": "character", "scenes": 1, "lines": 2, "words": 8, "open": 0,
-    }  # fmt: skip
+        "role": "character",
+        "scenes": 1,
+        "lines": 2,
+        "words": 8,
+        "open": 0,
+    }
     assert graph.nodes["author"]["role"] == "author"
 
 
@@ -186,9 +188,7 @@ def test_figures_of_a_matrix_are_networkx_own(seed: int) -> None:
     graph = nx.from_numpy_array(to, create_using=nx.DiGraph)
     rank = nx.pagerank(graph, tol=1e-12)
     assert np.allclose(pagerank(to[None])[0], [rank[i] for i in range(len(to))], atol=1e-4)
-    pairs = [
-        (min(to[i, j], to[j, i]), to[i, j]) for i in range(len(to)) for j in range(len(to))
-    ]  # fmt: skip
+    pairs = [(min(to[i, j], to[j, i]), to[i, j]) for i in range(len(to)) for j in range(len(to))]
     assert reciprocity(to[None])[0] == pytest.approx(
         sum(a for a, _ in pairs) / sum(b for _, b in pairs)
     )
@@ -426,14 +426,32 @@ def test_branches_are_a_tree() -> None:
 
 def test_no_fork_of_a_tree_crosses_the_line_of_another_branch() -> None:
     dice = random.Random(4)
-    rows = [{"trial": "t", "branch": "main", "parent": "", "fork": 0, "turns": 12,
-             "origin": "main", "arm": "", "edit": "", "status": "done"}]  # fmt: skip
+    rows = [
+        {
+            "trial": "t",
+            "branch": "main",
+            "parent": "",
+            "fork": 0,
+            "turns": 12,
+            "origin": "main",
+            "arm": "",
+            "edit": "",
+            "status": "done",
+        }
+    ]
     for i in range(40):
         parent = dice.choice(rows)
         if parent["fork"] < 11:
             fork = dice.randrange(parent["fork"], 12)
-            rows.append({**parent, "branch": f"b{i:02}", "parent": parent["branch"], "fork": fork,
-                         "origin": dice.choice(["branch", "regeneration"])})  # fmt: skip
+            rows.append(
+                {
+                    **parent,
+                    "branch": f"b{i:02}",
+                    "parent": parent["branch"],
+                    "fork": fork,
+                    "origin": dice.choice(["branch", "regeneration"]),
+                }
+            )
     graph = others.branches(rows)
     drawn = lines(graph)
     assert sorted(line.node for line in drawn) == sorted(graph)
@@ -466,10 +484,18 @@ def test_exposure_says_who_saw_which_block() -> None:
 def flipping() -> pa.Table:
     values = [1.0, 1.0, 0.0, None, 0.0, 1.0]
     rows = [
-        {"trial": "t", "branch": "main", "turn": i, "character": "Bo",
-         "measure": "sign:honest/deceitful", "version": "1", "value": v, "evidence": ""}
+        {
+            "trial": "t",
+            "branch": "main",
+            "turn": i,
+            "character": "Bo",
+            "measure": "sign:honest/deceitful",
+            "version": "1",
+            "value": v,
+            "evidence": "",
+        }
         for i, v in enumerate(values)
-    ]  # fmt: skip
+    ]
     return pa.Table.from_pylist(rows, SCHEMAS["scores"])
 
 
@@ -508,8 +534,10 @@ def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
     two = written(FERRY), written(FERRY, trial="t1", scene="tower", block="tower/0")
     rows = [row("main", "", origin="main"), row("b", fork=3), row("c", "b", 5)]
     known = dict(zip(("Mara", "Bo", "Inès"), ODD, strict=True))
-    renamed = [(t, known[who], f"{text} {ODD[2]}?", known.get(to, ""), by, [])
-               for t, who, text, to, by, _ in FERRY]  # fmt: skip
+    renamed = [
+        (t, known[who], f"{text} {ODD[2]}?", known.get(to, ""), by, [])
+        for t, who, text, to, by, _ in FERRY
+    ]
     graph = {
         "scene": lambda: network(ferry(), name="The Ferry"),
         "opening": lambda: network(ferry(), first=0, guesses=False),
@@ -539,8 +567,13 @@ def test_others_read_the_same_graph(form: str, tmp_path: Path) -> None:
     else:
         back = {"gexf": nx.read_gexf, "graphml": nx.read_graphml}[form](file)
     assert back.is_directed() and back.is_multigraph() and list(back) == list(graph)
-    wanted, found = ([(s, t, d["kind"], d["by"], d["guess"], d["weight"], d["first"], d["last"])
-                      for s, t, d in g.edges(data=True)] for g in (graph, back))  # fmt: skip
+    wanted, found = (
+        [
+            (s, t, d["kind"], d["by"], d["guess"], d["weight"], d["first"], d["last"])
+            for s, t, d in g.edges(data=True)
+        ]
+        for g in (graph, back)
+    )
     assert sorted(found) == sorted(wanted)
     if form == "gexf":
         spells = [[tuple(spell) for spell in d["spells"]] for _, _, d in back.edges(data=True)]
@@ -645,8 +678,11 @@ def test_a_run_becomes_graphs_of_every_format(played: RunFolder, tmp_path: Path)
     graph = from_bytes((tmp_path / "kettle.gexf").read_bytes(), "gexf")
     assert graphs_equal(graph, from_bytes((tmp_path / "kettle.graphml").read_bytes(), "graphml"))
     assert {"Ana", "Bo", "author"} <= set(graph)
-    lines = sum(t.kind == "line" for i in range(12)
-                for t in played.transcript(played.trial(str(i))["trial"]).turns)  # fmt: skip
+    lines = sum(
+        t.kind == "line"
+        for i in range(12)
+        for t in played.transcript(played.trial(str(i))["trial"]).turns
+    )
     assert sum(d.get("lines", 0) for _, d in graph.nodes(data=True)) == lines
 
     told = runner.invoke(

@@ -14,9 +14,23 @@ from improv.journal import Journal, Journaled, calls_of
 from improv.record import Block, Call, Draw
 
 CALL = Call(
-    Draw("t1", "main", 1, "Bo", "line"), "m", "e", "chat", "{}", ("a", "b"), "Aye.", "stop",
-    10, 2, None, 1.5, 0.25, 1, retried=("429",), served="m fp",
-)  # fmt: skip
+    Draw("t1", "main", 1, "Bo", "line"),
+    "m",
+    "e",
+    "chat",
+    "{}",
+    ("a", "b"),
+    "Aye.",
+    "stop",
+    10,
+    2,
+    None,
+    1.5,
+    0.25,
+    1,
+    retried=("429",),
+    served="m fp",
+)
 
 
 def grown(turns: int, role: str = "Bo", trial: str = "t1", script: bool = False) -> list[Call]:

@@ -69,9 +69,10 @@ def test_a_judge_is_blind(transcript: Transcript, scene: Scene) -> None:
             assert text not in sent, (item.measure, text)
         # The same item of another trial is the same question, to the letter.
     moved = Transcript(
-        "t2", "main",
+        "t2",
+        "main",
         tuple(Turn("t2", *[getattr(t, f) for f in Turn.__slots__[1:]]) for t in transcript.turns),
-    )  # fmt: skip
+    )
     pairs = zip(everything(transcript, scene), everything(moved, scene), strict=True)
     for here, there in pairs:
         assert here.text == there.text
@@ -97,8 +98,11 @@ def test_the_order_of_options_is_drawn_for_each_item(scene: Scene) -> None:
         listed = [line[2:].split(":")[0] for line in item.text.split("\n") if line[:2] == "- "]
         assert tuple(listed) == item.options
         assert dict(zip(item.options, item.values, strict=True)) == {
-            "honest": 1.0, "deceitful": 0.0, "neither": 0.5, "unreadable": None,
-        }  # fmt: skip
+            "honest": 1.0,
+            "deceitful": 0.0,
+            "neither": 0.5,
+            "unreadable": None,
+        }
     again = state.items(Transcript("t", "main", lines), scene)
     assert [i.options for i in again] == [i.options for i in items]
 

@@ -35,17 +35,43 @@ JUDGE = "state-1@j"
 
 
 def verdicts(
-    names: Iterable[str], se: float, sp: float, n: int = 100, judge: str = "j",
+    names: Iterable[str],
+    se: float,
+    sp: float,
+    n: int = 100,
+    judge: str = "j",
     family: str = "state",
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """What a judge said of `n` planted lines at the pole and `n` at the opposite, in each trial."""
     rows = [
-        (name, MAIN, 1.0, "Ana", f"calibration:{family}:a/b", judge, f"{name}{truth}{i}", truth,
-         "", truth if i < round(right * n) else 1 - truth)
-        for name in names for truth, right in ((0.0, se), (1.0, sp)) for i in range(n)
-    ]  # fmt: skip
-    columns = ["trial", "branch", "turn", "character", "measure", "judge", "item", "truth",
-               "error", "value"]  # fmt: skip
+        (
+            name,
+            MAIN,
+            1.0,
+            "Ana",
+            f"calibration:{family}:a/b",
+            judge,
+            f"{name}{truth}{i}",
+            truth,
+            "",
+            truth if i < round(right * n) else 1 - truth,
+        )
+        for name in names
+        for truth, right in ((0.0, se), (1.0, sp))
+        for i in range(n)
+    ]
+    columns = [
+        "trial",
+        "branch",
+        "turn",
+        "character",
+        "measure",
+        "judge",
+        "item",
+        "truth",
+        "error",
+        "value",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -74,15 +100,19 @@ def of_few(*parts: pd.DataFrame) -> list[Judged]:
     ("parts", "why"),
     [
         ([], "j, who judged state, was not calibrated on planted lines: run improv score"),
-        ([verdicts(["x0", "y0"], 0.95, 0.95, judge="k")],
-         "j, who judged state, was not calibrated on planted lines: run improv score"),
-        ([verdicts(["x0"], 0.95, 0.95)],
-         "j, who judged state, was not calibrated on planted lines in y"),
+        (
+            [verdicts(["x0", "y0"], 0.95, 0.95, judge="k")],
+            "j, who judged state, was not calibrated on planted lines: run improv score",
+        ),
+        (
+            [verdicts(["x0"], 0.95, 0.95)],
+            "j, who judged state, was not calibrated on planted lines in y",
+        ),
         ([verdicts(["x0", "y0"], 0.6, 0.55)], "j cannot judge state: Se + Sp"),
         ([verdicts(["x0"], 0.97, 0.97), verdicts(["y0"], 0.5, 0.97)], "j cannot judge state: "),
     ],
     ids=["nobody's planted lines", "another's", "one arm's", "a poor judge", "poor in one arm"],
-)  # fmt: skip
+)
 def test_a_judge_that_did_not_show_that_it_can_judge_decides_nothing(
     parts: list[pd.DataFrame], why: str
 ) -> None:

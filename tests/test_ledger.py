@@ -148,9 +148,13 @@ def overheard(kind: BlockKind, text: str) -> Callable[[RunFolder], str]:
     ],
 )
 def test_a_text_in_the_wrong_prompt_is_found(
-    played: RunFolder, condition: str, role: str, block: Callable[[RunFolder], str], kind: str,
+    played: RunFolder,
+    condition: str,
+    role: str,
+    block: Callable[[RunFolder], str],
+    kind: str,
     owner: str,
-) -> None:  # fmt: skip
+) -> None:
     show(played, condition, role, block(played))
     found = checked(played)
     assert not found.clean and (found.leaked, found.unknown) == (1, 0)

@@ -78,11 +78,19 @@ def test_retries_are_the_clients_and_are_counted(puppet_server: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "error", "retries"),
-    [("500", "status 500", 1), ("drop", "connection", 1), ("html", "unreadable", 1),
-     ("broken", "unreadable", 1), ("empty", "unreadable", 1), ("hang", "timeout", 1),
-     ("endless", ("endless", "timeout"), None), ("401", "key", 0), ("quota", "quota", 0),
-     ("404", "model", 0)],
-)  # fmt: skip
+    [
+        ("500", "status 500", 1),
+        ("drop", "connection", 1),
+        ("html", "unreadable", 1),
+        ("broken", "unreadable", 1),
+        ("empty", "unreadable", 1),
+        ("hang", "timeout", 1),
+        ("endless", ("endless", "timeout"), None),
+        ("401", "key", 0),
+        ("quota", "quota", 0),
+        ("404", "model", 0),
+    ],
+)
 def test_bad_days_end_in_an_error_that_says_so(
     puppet_server: Serve, kind: str, error: str | tuple[str, ...], retries: int | None
 ) -> None:
@@ -121,9 +129,16 @@ def test_keys_reach_the_endpoint_and_nothing_else(
 
 @pytest.mark.parametrize(
     "reply",
-    [{}, {"choices": []}, {"choices": [{"message": {}}]}, {"choices": [{"text": 3}]},
-     {"error": {"message": "overloaded"}}, [], "text"],
-)  # fmt: skip
+    [
+        {},
+        {"choices": []},
+        {"choices": [{"message": {}}]},
+        {"choices": [{"text": 3}]},
+        {"error": {"message": "overloaded"}},
+        [],
+        "text",
+    ],
+)
 def test_a_reply_of_another_shape_is_unreadable(httpserver: HTTPServer, reply: object) -> None:
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
     (call,) = complete(ask(Model(model="m", base_url=httpserver.url_for("/v1"), retries=0)))
@@ -226,10 +241,13 @@ def test_a_draw_is_its_identity() -> None:
     one = Draw("t", "main", 1, "Bo", "line")
     assert one.seed == Draw("t", "main", 1, "Bo", "line").seed
     others = [
-        Draw("u", "main", 1, "Bo", "line"), Draw("t", "b", 1, "Bo", "line"),
-        Draw("t", "main", 2, "Bo", "line"), Draw("t", "main", 1, "Ana", "line"),
-        Draw("t", "main", 1, "Bo", "author"), Draw("t", "main", 1, "Bo", "line", 1),
-    ]  # fmt: skip
+        Draw("u", "main", 1, "Bo", "line"),
+        Draw("t", "b", 1, "Bo", "line"),
+        Draw("t", "main", 2, "Bo", "line"),
+        Draw("t", "main", 1, "Ana", "line"),
+        Draw("t", "main", 1, "Bo", "author"),
+        Draw("t", "main", 1, "Bo", "line", 1),
+    ]
     assert len({d.seed for d in [one, *others]}) == 7
     assert Puppet().alpha == 0.1 and 0 <= one.seed < 2**31
 

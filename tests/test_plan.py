@@ -64,33 +64,88 @@ def made(**changes: Any) -> Plan:
 @pytest.mark.parametrize(
     ("old", "new", "at", "path", "what"),
     [
-        ("plus: {author: live}", "plus: {auther: live}", "auther", "contrasts.0.plus.auther",
-         "'auther' is not a factor (did you mean 'author'?)"),
-        ("minus: {author: none}", "minus: {author: nonne}", "author: nonne",
-         "contrasts.0.minus.author", "'nonne' is not a level of 'author' (did you mean 'none'?)"),
-        ("plus: {order: round}", "plus: {order: rond}", "order: rond",
-         "controls.0.equivalence.plus.order",
-         "'rond' is not a level of 'order' (did you mean 'round'?)"),
-        ("measure: habit", "measure: habbit", "habbit", "outcome.measure",
-         "no measure is called so"),
-        ("of_whom: Ana", "of_whom: Anna", "Anna", "outcome.of_whom",
-         "nobody in any scene is called 'Anna' (did you mean 'Ana'?)"),
-        ("{of: broken, measure", "{of: phrasing, factor: phrases, measure", "", "",
-         "the outcome 'phrasing' is tested by itself, without contrasts"),
-        ("of: broken,", "of: phrasing,", "{of: phrasing", "outcome",
-         "'factor' goes with the outcome 'phrasing', which needs it"),
-        ("plus: {author: live},", "plus: [{author: live}, {order: round}],", "{name: live",
-         "contrasts.0", "as many mappings in 'plus' as in 'minus'"),
-        ("margin: .1}", "margin: .1}, bound: {where: {}, at_most: .1}", "{name: orders",
-         "controls.0", "give one of equivalence, chance, bound, icc, flat"),
-        ("{name: orders, equivalence: {plus: {order: round}, minus: {order: silence}, margin: .1}}",
-         "{name: orders}", "{name: orders", "controls.0", "give one of"),
+        (
+            "plus: {author: live}",
+            "plus: {auther: live}",
+            "auther",
+            "contrasts.0.plus.auther",
+            "'auther' is not a factor (did you mean 'author'?)",
+        ),
+        (
+            "minus: {author: none}",
+            "minus: {author: nonne}",
+            "author: nonne",
+            "contrasts.0.minus.author",
+            "'nonne' is not a level of 'author' (did you mean 'none'?)",
+        ),
+        (
+            "plus: {order: round}",
+            "plus: {order: rond}",
+            "order: rond",
+            "controls.0.equivalence.plus.order",
+            "'rond' is not a level of 'order' (did you mean 'round'?)",
+        ),
+        (
+            "measure: habit",
+            "measure: habbit",
+            "habbit",
+            "outcome.measure",
+            "no measure is called so",
+        ),
+        (
+            "of_whom: Ana",
+            "of_whom: Anna",
+            "Anna",
+            "outcome.of_whom",
+            "nobody in any scene is called 'Anna' (did you mean 'Ana'?)",
+        ),
+        (
+            "{of: broken, measure",
+            "{of: phrasing, factor: phrases, measure",
+            "",
+            "",
+            "the outcome 'phrasing' is tested by itself, without contrasts",
+        ),
+        (
+            "of: broken,",
+            "of: phrasing,",
+            "{of: phrasing",
+            "outcome",
+            "'factor' goes with the outcome 'phrasing', which needs it",
+        ),
+        (
+            "plus: {author: live},",
+            "plus: [{author: live}, {order: round}],",
+            "{name: live",
+            "contrasts.0",
+            "as many mappings in 'plus' as in 'minus'",
+        ),
+        (
+            "margin: .1}",
+            "margin: .1}, bound: {where: {}, at_most: .1}",
+            "{name: orders",
+            "controls.0",
+            "give one of equivalence, chance, bound, icc, flat",
+        ),
+        (
+            "{name: orders, equivalence: {plus: {order: round}, minus: {order: silence}, "
+            "margin: .1}}",
+            "{name: orders}",
+            "{name: orders",
+            "controls.0",
+            "give one of",
+        ),
         ("name: orders", "name: live against none", "", "", "are called 'live against none'"),
-        ("{order: silence}, margin", "{arm: 'a: b'}, margin", "arm: 'a",
-         "controls.0.equivalence.minus.arm", "'arm' is not a factor"),
+        (
+            "{order: silence}, margin",
+            "{arm: 'a: b'}, margin",
+            "arm: 'a",
+            "controls.0.equivalence.minus.arm",
+            "'arm' is not a factor",
+        ),
         ("  blocks: 3\n", "", "", "blocks", "this field is required"),
     ],
-)  # fmt: skip
+)
 def test_a_plan_is_refused_with_the_place(
     planned: Path, old: str, new: str, at: str, path: str, what: str
 ) -> None:
@@ -114,16 +169,20 @@ def test_a_phrasing_plan_names_a_factor_of_the_study(study_file: Path) -> None:
 
 def test_a_plan_may_not_mean_a_condition_that_no_cell_has(planned: Path) -> None:
     text = planned.read_text().replace("plus: {author: live}", "plus: {author: live, order: round}")
-    planned.write_text(f"{text}cells: [{{author: live, order: silence}},"
-                       " {author: none, order: round}]\n")  # fmt: skip
+    planned.write_text(
+        f"{text}cells: [{{author: live, order: silence}}, {{author: none, order: round}}]\n"
+    )
     (found,) = wrong(planned, "kettles", "kettles")
     assert "plan.contrasts.0.plus: none of the conditions that 'cells' lists" in found
 
 
 def test_arm_is_no_name_for_a_factor_of_a_planned_study(planned: Path) -> None:
     text = planned.read_text().replace("  order:\n", "  arm:\n").replace("{order:", "{arm:")
-    planned.write_text(text.replace("{arm: round-robin}", "{order: round-robin}")
-                       .replace("{arm: by-silence}", "{order: by-silence}"))  # fmt: skip
+    planned.write_text(
+        text.replace("{arm: round-robin}", "{order: round-robin}").replace(
+            "{arm: by-silence}", "{order: by-silence}"
+        )
+    )
     assert any("no factor called 'arm'" in p for p in wrong(planned, "kettles", "kettles"))
 
 
@@ -157,13 +216,16 @@ def test_the_hash_is_of_the_content_and_not_of_its_layout(planned: Path) -> None
     assert again is not None and again.hash == plan.hash
     hashes = {plan.hash}
     for old, new in [
-        ("The author matters.", "The author matters!"), ("of: broken", "of: broke"),
-        ("margin: .1", "margin: .11"), ("blocks: 3", "blocks: 4"),
+        ("The author matters.", "The author matters!"),
+        ("of: broken", "of: broke"),
+        ("margin: .1", "margin: .11"),
+        ("blocks: 3", "blocks: 4"),
         ("{author: none}}", "{order: round}}"),
-        ("  blocks: 3\n", "  blocks: 3\n  alpha: .01\n"), ("of_whom: Ana", "of_whom: Bo"),
+        ("  blocks: 3\n", "  blocks: 3\n  alpha: .01\n"),
+        ("of_whom: Ana", "of_whom: Bo"),
         ("  blocks: 3\n", "  blocks: 3\n  exclude: {missing_above: .2}\n"),
         ("  blocks: 3\n", "  blocks: 3\n  stop: when we like it\n"),
-    ]:  # fmt: skip
+    ]:
         assert old in text, old
         planned.write_text(text.replace(old, new))
         found = load(planned).plan
@@ -196,8 +258,11 @@ def test_another_plan_is_exploratory_and_its_own_is_planned(planned: Path, tmp_p
     folder = run(study, runs=tmp_path / "r", setup=OFF).folder
     own = appraise(folder).analysis
     assert own.planned and own.plan == study.plan
-    planned.write_text(planned.read_text().replace("{author: live}, minus", "{order: round}, minus")
-                       .replace("minus: {author: none}", "minus: {order: silence}"))  # fmt: skip
+    planned.write_text(
+        planned.read_text()
+        .replace("{author: live}, minus", "{order: round}, minus")
+        .replace("minus: {author: none}", "minus: {order: silence}")
+    )
     other = appraise(folder, load(planned).plan).analysis
     assert not other.planned and len(other.findings) == 1
     # One that does not fit says so of its contrasts, and breaks nothing.
@@ -231,17 +296,21 @@ def test_a_run_whose_plan_was_changed_is_refused(planned: Path, tmp_path: Path) 
 
 
 def test_blocking_factors_make_scenes_within_which_conditions_are_compared(planned: Path) -> None:
-    planned.write_text(planned.read_text() + """\
+    planned.write_text(
+        planned.read_text()
+        + """\
 blocks:
   topic: {soup: {place: A soup kitchen}, law: {place: A court}}
   hour: {dawn: {time: dawn}, noon: {time: noon}, night: {time: night}}
-""")  # fmt: skip
+"""
+    )
     study = load(planned)
     slugs = [f"kettle/{t}/{h}" for t in ("soup", "law") for h in ("dawn", "noon", "night")]
     assert study.scenes == slugs
     assert {s: (sc.place, sc.time) for s, _, sc in study.cells}["kettle/law/noon"] == (
-        "A court", "noon",
-    )  # fmt: skip
+        "A court",
+        "noon",
+    )
     trials = trials_of(study)
     assert len(trials) == len({t.id for t in trials}) == 6 * 4 * 3
     blocks = {t.block for t in trials}
@@ -285,13 +354,18 @@ planted:
 
 
 def test_a_plan_comes_back_from_the_run_folder_as_it_was(planned: Path) -> None:
-    planned.write_text(planned.read_text().replace("  blocks: 3\n", """\
+    planned.write_text(
+        planned.read_text().replace(
+            "  blocks: 3\n",
+            """\
     - {name: guessed, chance: {measure: "probe:x", is: .25, margin: .1}}
     - {name: kept, bound: {where: {author: live}, at_most: .01}}
     - {name: flat, flat: {margin: .01}}
   blocks: 3
 blocks: {topic: {soup: {place: A soup kitchen}}}
-"""))  # fmt: skip
+""",
+        )
+    )
     study = load(planned)
     again = unresolved(resolved(study), "study.yaml")
     assert again == study and again.plan is not None and study.plan is not None
@@ -306,9 +380,12 @@ def contexts(file: Path, brief: int, placebo: int, model: dict[str, Any] | None 
     """A planned study whose two contexts have so many words."""
     words = {
         "brief": {"name": "Ines Okafor", "frame": " ".join(["author"] * brief)},
-        "placebo": {"heading": "About the kettle", "frame": " ".join(["kettle"] * placebo),
-                    "matches": "brief"},
-    }  # fmt: skip
+        "placebo": {
+            "heading": "About the kettle",
+            "frame": " ".join(["kettle"] * placebo),
+            "matches": "brief",
+        },
+    }
     text = file.read_text()
     for level, name in (("none", "placebo"), ("live", "brief")):
         text = re.sub(rf"    {level}: .*", f"    {level}: {{author: {{context: {name}}}}}", text)
@@ -366,10 +443,14 @@ def test_lengths_are_counted_by_the_endpoints_tokenizer(
 @pytest.mark.parametrize(
     "answer",
     [
-        Response("no such route", 404), Response("<html>", 200), Response('{"count": 0}', 200),
-        Response('{"tokens": 5}', 200), Response("[]", 200), Response('{"count": "x"}', 200),
+        Response("no such route", 404),
+        Response("<html>", 200),
+        Response('{"count": 0}', 200),
+        Response('{"tokens": 5}', 200),
+        Response("[]", 200),
+        Response('{"count": "x"}', 200),
     ],
-)  # fmt: skip
+)
 def test_an_endpoint_that_cannot_count_leaves_it_to_words(
     planned: Path, httpserver: HTTPServer, answer: Response
 ) -> None:

@@ -101,8 +101,12 @@ def test_with_nothing_planted_power_is_the_rate_of_false_alarms(kettles: Path) -
 
 def test_each_of_several_contrasts_has_its_part_of_alpha(kettles: Path, pool: Tables) -> None:
     one = told(powers(load(kettles, planted="effect"), pool, [40], repetitions=500))
-    both = powers(planning(kettles, STUDY.replace("  blocks: 40", f"{SECOND}  blocks: 40")), pool,
-                  [40], repetitions=500)  # fmt: skip
+    both = powers(
+        planning(kettles, STUDY.replace("  blocks: 40", f"{SECOND}  blocks: 40")),
+        pool,
+        [40],
+        repetitions=500,
+    )
     assert told(both)[0] < one[0] - 0.03
     assert told(both, "again")[0] < 0.1
 
@@ -123,10 +127,13 @@ def test_outcomes_that_are_not_paired_repeat_the_analysis_itself(
     [
         ({}, "somebody", "only puppets rehearse"),
         ({"plan:": "about: |"}, "effect", "has no plan"),
-        ({"{measure: sign}": "{of: phrasing, measure: sign, factor: author}", CONTRASTS: ""},
-         "effect", "its plan has no contrasts"),
+        (
+            {"{measure: sign}": "{of: phrasing, measure: sign, factor: author}", CONTRASTS: ""},
+            "effect",
+            "its plan has no contrasts",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_power_is_said_before_anything_is_played(
     tmp_path: Path, changes: dict[str, str], planted: str, why: str
 ) -> None:

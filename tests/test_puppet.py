@@ -249,9 +249,11 @@ def test_a_puppet_speaks_the_sentences_it_was_given() -> None:
     spec = Puppet(alpha=0.5, pole=["Aye, so it is."], opposite=["No, it is not."])
     said = {line_of(answer(script(seed=k), spec)) for k in range(40)}
     assert said == {
-        "Aye, so it is.", "Mara, listen. Aye, so it is.",
-        "No, it is not.", "Mara, listen. No, it is not.",
-    }  # fmt: skip
+        "Aye, so it is.",
+        "Mara, listen. Aye, so it is.",
+        "No, it is not.",
+        "Mara, listen. No, it is not.",
+    }
 
 
 def test_built_in_sentences_can_be_told_apart_by_one_word() -> None:
@@ -327,33 +329,71 @@ def test_logprobs_sum_to_what_the_process_says_in_both_styles() -> None:
     [
         SCHEMA,
         {
-            "$defs": {"who": {"enum": ["Mara", "Bo"]}, "act": {"oneOf": [
-                {"type": "object", "properties": {"kind": {"const": "note"}, "to":
-                 {"$ref": "#/$defs/who"}}, "required": ["kind", "to"],
-                 "additionalProperties": False},
-                {"type": "object", "properties": {"kind": {"const": "end"}}, "required": ["kind"],
-                 "additionalProperties": False}]}},
+            "$defs": {
+                "who": {"enum": ["Mara", "Bo"]},
+                "act": {
+                    "oneOf": [
+                        {
+                            "type": "object",
+                            "properties": {
+                                "kind": {"const": "note"},
+                                "to": {"$ref": "#/$defs/who"},
+                            },
+                            "required": ["kind", "to"],
+                            "additionalProperties": False,
+                        },
+                        {
+                            "type": "object",
+                            "properties": {"kind": {"const": "end"}},
+                            "required": ["kind"],
+                            "additionalProperties": False,
+                        },
+                    ]
+                },
+            },
             "type": "object",
-            "properties": {"acts": {"type": "array", "minItems": 1, "maxItems": 4,
-                                    "items": {"$ref": "#/$defs/act"}},
-                           "mood": {"type": ["string", "null"], "maxLength": 5}},
+            "properties": {
+                "acts": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 4,
+                    "items": {"$ref": "#/$defs/act"},
+                },
+                "mood": {"type": ["string", "null"], "maxLength": 5},
+            },
             "required": ["acts"],
         },
-        {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True,
-         "minItems": 3, "maxItems": 3},
-        {"type": "object", "properties": {
-            "score": {"type": "integer", "minimum": 1, "maximum": 5},
-            "p": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5},
-            "cold": {"type": "integer", "maximum": -3},
-            "long": {"type": "string", "minLength": 300, "maxLength": 310},
-            "maybe": {"anyOf": [{"type": "null"}, {"type": "boolean"}]}},
-         "required": ["score", "p", "cold", "long", "maybe", "unsaid"]},
-        {"$defs": {"tree": {"type": "object", "properties": {"left": {"anyOf": [
-            {"$ref": "#/$defs/tree"}, {"type": "null"}]}}, "required": ["left"]}},
-         "$ref": "#/$defs/tree"},
+        {
+            "type": "array",
+            "items": {"enum": [1, 2, 3]},
+            "uniqueItems": True,
+            "minItems": 3,
+            "maxItems": 3,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "score": {"type": "integer", "minimum": 1, "maximum": 5},
+                "p": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5},
+                "cold": {"type": "integer", "maximum": -3},
+                "long": {"type": "string", "minLength": 300, "maxLength": 310},
+                "maybe": {"anyOf": [{"type": "null"}, {"type": "boolean"}]},
+            },
+            "required": ["score", "p", "cold", "long", "maybe", "unsaid"],
+        },
+        {
+            "$defs": {
+                "tree": {
+                    "type": "object",
+                    "properties": {"left": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]}},
+                    "required": ["left"],
+                }
+            },
+            "$ref": "#/$defs/tree",
+        },
     ],
     ids=["author", "defs", "array", "numbers", "recursive"],
-)  # fmt: skip
+)
 def test_replies_follow_the_schema_asked_for(schema: dict[str, Any]) -> None:
     values = [fill(schema, Dice("x", k)) for k in range(60)]
     for value in values:
@@ -399,9 +439,18 @@ def test_garble_is_what_small_models_write() -> None:
     bad = [line for line in some if line not in clean]
     assert near(len(bad) / 500, 0.3, 500)
     for sign in (
-        "BO: BO: ", '"', "\nMARA: ", "## ", "As an AI language model", '{"speaker"', "\x1b[31m",
-        "<|im_end|>", "(turning away, ", "[Your line here]", "- - -",
-    ):  # fmt: skip
+        "BO: BO: ",
+        '"',
+        "\nMARA: ",
+        "## ",
+        "As an AI language model",
+        '{"speaker"',
+        "\x1b[31m",
+        "<|im_end|>",
+        "(turning away, ",
+        "[Your line here]",
+        "- - -",
+    ):
         assert any(sign in line for line in bad), sign
     broken = Puppet(garble=1)
     for k in range(20):
@@ -619,9 +668,11 @@ def test_a_taken_port_is_said_plainly_and_a_closed_server_frees_it() -> None:
 def test_as_a_process_it_tells_its_address_and_its_books(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "improv.puppet", "--latency", "0.01", "--spec"]
     process = subprocess.Popen(
-        [*command, '{"alpha": 1}'], stdout=subprocess.PIPE, text=True,
+        [*command, '{"alpha": 1}'],
+        stdout=subprocess.PIPE,
+        text=True,
         cwd=Path(__file__).parents[1],
-    )  # fmt: skip
+    )
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

@@ -100,9 +100,11 @@ def test_made_up_believed_and_lied_can_be_told_apart() -> None:
     }
     assert len({*map(frozenset, (v for k, v in told.items() if k[0] == "believes"))}) == 1
     assert {k[1:]: v == {"It is nothing."} for k, v in told.items() if k[0] == "lies"} == {
-        (motive, victim): False, (motive, aside): True,
-        ("You are ANA.", victim): True, ("You are ANA.", aside): True,
-    }  # fmt: skip
+        (motive, victim): False,
+        (motive, aside): True,
+        ("You are ANA.", victim): True,
+        ("You are ANA.", aside): True,
+    }
     assert all(len(v) == 1 for v in told.values())
     with pytest.raises(ValidationError, match="need a 'truth'"):
         Puppet.model_validate({"choice": {**base, "candid": "the author"}})
@@ -123,10 +125,14 @@ def test_a_secret_is_given_away_as_often_as_declared() -> None:
 
 
 FACTS = [
-    {"says": "The bell is cracked.", "question": "Which is cracked", "answer": "The bell.",
-     "options": ["The bell.", "The cup.", "The jug.", "The pan."]},
+    {
+        "says": "The bell is cracked.",
+        "question": "Which is cracked",
+        "answer": "The bell.",
+        "options": ["The bell.", "The cup.", "The jug.", "The pan."],
+    },
     "Bo left on a Tuesday.",
-]  # fmt: skip
+]
 
 
 def test_facts_are_known_where_they_are_found_and_guessed_where_not() -> None:
@@ -144,18 +150,31 @@ def test_facts_are_known_where_they_are_found_and_guessed_where_not() -> None:
 
 
 def test_a_move_that_is_found_in_the_prompt_brings_recovery() -> None:
-    spec = {"alpha": 0.0, "beta": 0.2, "pole": ["Up."], "opposite": ["Down."],
-            "recovers": {"It was a dream": 1.5}}  # fmt: skip
+    spec = {
+        "alpha": 0.0,
+        "beta": 0.2,
+        "pole": ["Up."],
+        "opposite": ["Down."],
+        "recovers": {"It was a dream": 1.5},
+    }
     puppet = Puppet.model_validate(spec)
     shares = []
     for text in ("BO: Well?", "(It was a dream.)"):
         said = [
-            answer({"user": f"t/main/3/line/{k}/Ana", "seed": k, "messages": [
-                {"role": "user", "content": "Begin."}, {"role": "assistant", "content": "Down."},
-                {"role": "user", "content": text},
-            ]}, puppet)["choices"][0]["message"]["content"]
+            answer(
+                {
+                    "user": f"t/main/3/line/{k}/Ana",
+                    "seed": k,
+                    "messages": [
+                        {"role": "user", "content": "Begin."},
+                        {"role": "assistant", "content": "Down."},
+                        {"role": "user", "content": text},
+                    ],
+                },
+                puppet,
+            )["choices"][0]["message"]["content"]
             for k in range(1500)
-        ]  # fmt: skip
+        ]
         shares.append(sum("Up." in s for s in said) / 1500)
     moved = 1 / (1 + math.exp(-(math.log(0.25) + 1.5)))
     assert shares == [pytest.approx(0.2, abs=0.03), pytest.approx(moved, abs=0.04)]

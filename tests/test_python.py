@@ -181,8 +181,11 @@ def test_a_scene_is_read(demo: improv.Run) -> None:
     assert all(turn.text in text for turn in script)
     assert all(turn.speaker.upper() in text for turn in script.lines())
     assert script.markdown().startswith("# ") and script.fountain().startswith("Title:")
-    live = next(demo.transcript(i) for i in range(12)
-                if demo.transcript(i).row["condition"] == "live author")  # fmt: skip
+    live = next(
+        demo.transcript(i)
+        for i in range(12)
+        if demo.transcript(i).row["condition"] == "live author"
+    )
     notes = [act.text for turn in live for act in turn.acts if act.kind == "note"]
     assert notes and all(note in str(live) and note in live._repr_html_() for note in notes)
     assert notes[0] not in live.markdown(notes=False)
@@ -236,8 +239,10 @@ def test_graphs_are_networkxs_own(demo: improv.Run, tmp_path: Path) -> None:
     assert graphs.figures["live author"]["balance"].value.value > 0.5
     written = graphs.save(str(tmp_path / "talk.gexf"), str(tmp_path / "talk.svg"))
     assert [Path(w).name for w in written] == [
-        "talk-no-author.gexf", "talk-live-author.gexf", "talk.svg",
-    ]  # fmt: skip
+        "talk-no-author.gexf",
+        "talk-live-author.gexf",
+        "talk.svg",
+    ]
     apart = demo.graphs(condition="live author", against="no author", null=False)
     assert apart.comparison is not None and apart.comparison.units == 6
     with pytest.raises(RunError, match="2 graphs"):
@@ -382,9 +387,12 @@ def test_a_notebooks_stop_button_ends_a_run_in_order(kettle: Path) -> None:
     runs = str(kettle.parent / "runs")
     done = subprocess.run(
         [sys.executable, "-c", STOPPED, str(kettle), runs],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
-    )  # fmt: skip
+    )
     kind, played, owed = done.stdout.split()
     assert kind == "halted" and int(played) >= 1 and int(owed) >= 1
     assert int(played) + int(owed) == 60

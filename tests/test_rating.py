@@ -60,9 +60,13 @@ def truly(item: Item) -> str:
 
 @pytest.mark.parametrize(
     ("typed", "judge"),
-    [("Ann", "human:Ann"), ("  Ann \t Lee ", "human:Ann Lee"), ("山田", "human:山田"),
-     ("Zoë O’Hara-2", "human:Zoë O’Hara-2")],
-)  # fmt: skip
+    [
+        ("Ann", "human:Ann"),
+        ("  Ann \t Lee ", "human:Ann Lee"),
+        ("山田", "human:山田"),
+        ("Zoë O’Hara-2", "human:Zoë O’Hara-2"),
+    ],
+)
 def test_a_name_is_a_judge(typed: str, judge: str) -> None:
     assert rating.judge_name(typed) == judge
 
@@ -140,8 +144,11 @@ def test_a_rating_is_a_verdict_until_it_is_taken_back(folder: RunFolder) -> None
     rating.keep(folder, first, ANN, truly(first), 1.0)
     rating.keep(folder, first, ANN, other, 1.0)
     rating.keep(folder, first, BEN, truly(first), 1.0)
-    rows_of = [(r["judge"], r["answer"]) for r in folder.table("verdicts").to_pylist()
-               if r["item"] == first.id]  # fmt: skip
+    rows_of = [
+        (r["judge"], r["answer"])
+        for r in folder.table("verdicts").to_pylist()
+        if r["item"] == first.id
+    ]
     assert sorted(rows_of) == [(ANN, other), (BEN, truly(first))]
 
 
@@ -156,10 +163,15 @@ def test_torn_and_foreign_lines_are_passed_over(
     assert file.stat().st_mode & 0o077 == 0 and whole.endswith(b"\n")
     row = orjson.loads(whole)
     foreign: list[object] = [
-        3, [], {"item": 3, "judge": ANN}, row | {"judge": "gpt"}, row | {"turn": "x"},
+        3,
+        [],
+        {"item": 3, "judge": ANN},
+        row | {"judge": "gpt"},
+        row | {"turn": "x"},
         {"item": "x"},
-        {k: v for k, v in row.items() if k != "value"}, row | {"more": 1},
-    ]  # fmt: skip
+        {k: v for k, v in row.items() if k != "value"},
+        row | {"more": 1},
+    ]
     (home / "odd.jsonl").write_bytes(b"\n".join(orjson.dumps(r) for r in foreign) + b"\n\xff\xfe\n")
     (home / "notes.txt").write_bytes(whole.replace(b"Ann", b"Cyd"))
     (home / "dir.jsonl").mkdir()

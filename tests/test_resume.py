@@ -137,9 +137,8 @@ def test_a_run_that_would_talk_to_another_address_is_refused(
 def test_one_name_at_two_addresses_is_watched_at_both(puppet_server: Serve, tmp_path: Path) -> None:
     one, other = puppet_server(), puppet_server()
     levels = {
-        n: {"model": {"model": "puppet", "base_url": s.url}}
-        for n, s in (("a", one), ("b", other))
-    }  # fmt: skip
+        n: {"model": {"model": "puppet", "base_url": s.url}} for n, s in (("a", one), ("b", other))
+    }
     file = chairs(tmp_path, None, 2, factors={"where": levels})
     folder = run(load(file), runs=tmp_path / "r", setup=OFF).folder
     assert folder.meta()["served"] == {"puppet": " and ".join(sorted([one.url, other.url]))}
@@ -524,10 +523,16 @@ def test_whoever_is_trusted_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "url",
-    ["http://api.openai.com/v1", "http://127.0.0.1.evil.example/v1", "http://[::1/v1",
-     "http://localhost:99999/v1", "http://127.0.0.1\\.evil.example/v1",
-     "https://api.openai.com.evil.example/v1", "http://evil.example#127.0.0.1/v1"],
-)  # fmt: skip
+    [
+        "http://api.openai.com/v1",
+        "http://127.0.0.1.evil.example/v1",
+        "http://[::1/v1",
+        "http://localhost:99999/v1",
+        "http://127.0.0.1\\.evil.example/v1",
+        "https://api.openai.com.evil.example/v1",
+        "http://evil.example#127.0.0.1/v1",
+    ],
+)
 def test_an_address_that_only_looks_known_is_refused(url: str, tmp_path: Path) -> None:
     file = chairs(tmp_path, url, 1)
     with pytest.raises((RunError, StudyError)):
@@ -601,9 +606,18 @@ def test_no_name_leads_out_of_its_folder(name: str, begun: RunFolder, tmp_path: 
 
 @pytest.mark.parametrize(
     "link",
-    ["shards", "journal", "journal/limits.jsonl", "run.json", "turns.parquet", "aside", "lock",
-     "study.yaml.tmp", "journal/study.yaml"],
-)  # fmt: skip
+    [
+        "shards",
+        "journal",
+        "journal/limits.jsonl",
+        "run.json",
+        "turns.parquet",
+        "aside",
+        "lock",
+        "study.yaml.tmp",
+        "journal/study.yaml",
+    ],
+)
 def test_links_in_a_strangers_folder_lead_nowhere(
     link: str, begun: RunFolder, tmp_path: Path
 ) -> None:
@@ -631,12 +645,33 @@ def test_links_in_a_strangers_folder_lead_nowhere(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"trials": "many"}, {"trials": None}, {"session": []}, {"branches": [{"evil": 1}]},
-     {"branches": 7}, {"served": 3}, {"versions": []}, {"source": {"file": 3, "patch": [1]}},
-     {"source": {"file": "/dev/zero"}}, {"source": 5}, {"plan": {}}, {"seconds": "long"},
-     {"branches": [{"trial": "t", "parent": "main", "fork": 1, "origin": "branch", "number": 0,
-                    "edit": "no JSON"}]}],
-)  # fmt: skip
+    [
+        {"trials": "many"},
+        {"trials": None},
+        {"session": []},
+        {"branches": [{"evil": 1}]},
+        {"branches": 7},
+        {"served": 3},
+        {"versions": []},
+        {"source": {"file": 3, "patch": [1]}},
+        {"source": {"file": "/dev/zero"}},
+        {"source": 5},
+        {"plan": {}},
+        {"seconds": "long"},
+        {
+            "branches": [
+                {
+                    "trial": "t",
+                    "parent": "main",
+                    "fork": 1,
+                    "origin": "branch",
+                    "number": 0,
+                    "edit": "no JSON",
+                }
+            ]
+        },
+    ],
+)
 def test_nonsense_in_run_json_is_an_answer_or_no_matter(
     changes: dict[str, Any], begun: RunFolder
 ) -> None:

@@ -99,8 +99,11 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
         assert s["version"] == "state-1@puppet"
         assert orjson.loads(s["evidence"])["line"] == lines[s["trial"], s["turn"]]["text"]
     assert folder.meta()["scored"]["state"] | {"at": ""} == {
-        "version": "state-1@puppet", "judge": "puppet", "second_judge": "", "at": "",
-    }  # fmt: skip
+        "version": "state-1@puppet",
+        "judge": "puppet",
+        "second_judge": "",
+        "at": "",
+    }
     # Nothing of the trial is in what was sent: the server's books know items alone.
     trials = set(folder.table("trials")["trial"].to_pylist())
     assert not any(t in key for key in server.asked for t in trials)
@@ -168,9 +171,8 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
     for arm, (se, sp) in truth.items():
         for measure in ("calibration:state:honest/deceitful", "calibration:p2l"):
             rows = [
-                r for r in verdicts(folder)
-                if r["measure"] == measure and arms[r["trial"]] == arm
-            ]  # fmt: skip
+                r for r in verdicts(folder) if r["measure"] == measure and arms[r["trial"]] == arm
+            ]
             assert Counter(r["truth"] for r in rows) == {1.0: 90, 0.0: 90}
             assert {orjson.loads(r["evidence"])["truth"] == r["truth"] for r in rows} == {True}
             caught, broken, cleared, kept = rates(rows)

@@ -118,8 +118,22 @@ def test_a_diary_that_cannot_be_had_ends_the_scene(scene: Scene) -> None:
         asked.append(ask.draw.role)
         if ask.draw.purpose == "diary" and ask.draw.role == "Ana":
             raise ModelError("gone", kind="timeout")
-        return Call(ask.draw, "m", "e", "chat", "{}", ask.prompt.blocks, "Well.", "stop",
-                    1, 1, 0, 0.0, 0.0, 0)  # fmt: skip
+        return Call(
+            ask.draw,
+            "m",
+            "e",
+            "chat",
+            "{}",
+            ask.prompt.blocks,
+            "Well.",
+            "stop",
+            1,
+            1,
+            0,
+            0.0,
+            0.0,
+            0,
+        )
 
     with pytest.raises(ModelError, match="gone"):
         asyncio.run(stage.play(draw))
@@ -162,8 +176,22 @@ def probed(t: Any, b: Branch, of: Any) -> list[Ask]:
 
     async def draw(ask: Ask) -> Call:
         asks.append(ask)
-        return Call(ask.draw, "m", "e", "chat", "{}", ask.prompt.blocks, "Tea.", "stop",
-                    1, 1, 0, 0.0, 0.0, 0)  # fmt: skip
+        return Call(
+            ask.draw,
+            "m",
+            "e",
+            "chat",
+            "{}",
+            ask.prompt.blocks,
+            "Tea.",
+            "stop",
+            1,
+            1,
+            0,
+            0.0,
+            0.0,
+            0,
+        )
 
     asyncio.run(stage.play(draw))
     return asks

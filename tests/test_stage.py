@@ -33,8 +33,22 @@ def trial(scene: Scene, patch: dict[str, Any] | None = None, seed: int = 0) -> T
 
 
 def call(ask: Ask, reply: str) -> Call:
-    return Call(ask.draw, "m", "e", ask.prompt.mode, "{}", ask.prompt.blocks, reply, "stop",
-                1, 1, 0, 0.0, 0.0, 0)  # fmt: skip
+    return Call(
+        ask.draw,
+        "m",
+        "e",
+        ask.prompt.mode,
+        "{}",
+        ask.prompt.blocks,
+        reply,
+        "stop",
+        1,
+        1,
+        0,
+        0.0,
+        0.0,
+        0,
+    )
 
 
 def play(t: Trial, reply: Reply) -> tuple[Stage, list[Ask]]:
@@ -99,8 +113,13 @@ def test_whoever_is_addressed_answers(scene: Scene) -> None:
     patch = {"order": "addressed", "turns": 9, "events": [{"turn": 1, "enter": ["Cy"]}]}
 
     def reply(ask: Ask) -> str:
-        return quiet(ask) if ask.schema else {"Bo": "Cy, go up.", "Cy": "Ana, tell him.",
-                                              "Ana": "Robert, hurry."}[ask.draw.role]  # fmt: skip
+        return (
+            quiet(ask)
+            if ask.schema
+            else {"Bo": "Cy, go up.", "Cy": "Ana, tell him.", "Ana": "Robert, hurry."}[
+                ask.draw.role
+            ]
+        )
 
     stage, _ = play(trial(scene, patch), reply)
     said = speakers(stage)
@@ -163,9 +182,16 @@ def test_asides_and_absences_are_not_heard(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "I think Ana should cry.", '{"note_to": "Zoe", "note": "x", "next": "Ana"}', "{" * 5000,
-     '{"note_to": "Ana", "note": 7, "next": "Ana"}', '["Ana"]', '{"next": "Ana"}'],
-)  # fmt: skip
+    [
+        "",
+        "I think Ana should cry.",
+        '{"note_to": "Zoe", "note": "x", "next": "Ana"}',
+        "{" * 5000,
+        '{"note_to": "Ana", "note": 7, "next": "Ana"}',
+        '["Ana"]',
+        '{"next": "Ana"}',
+    ],
+)
 def test_nonsense_from_the_author_is_recorded_and_ignored(scene: Scene, reply: str) -> None:
     stage, _ = play(trial(scene), lambda ask: reply if ask.schema else "Well.")
     first = line(stage, 1)

@@ -128,8 +128,9 @@ def test_who_may_judge() -> None:
     assert good.able and good.youden.value == pytest.approx(0.85)
     # Newcombe 1998, method 10: Wilson's ends of .90 and of .05, 100 of each.
     assert (good.youden.low, good.youden.high) == (
-        pytest.approx(0.7533, abs=1e-4), pytest.approx(0.9030, abs=1e-4),
-    )  # fmt: skip
+        pytest.approx(0.7533, abs=1e-4),
+        pytest.approx(0.9030, abs=1e-4),
+    )
     poor = can_judge(Confusion(70, 30, 75, 25))
     assert not poor.able and "must pass 0.5" in poor.reason
     assert can_judge(Confusion(70, 30, 75, 25), enough=0.3).able

@@ -192,8 +192,13 @@ def test_the_grid_shows_what_hangs_on_the_sensitivity() -> None:
     seen = one_each(judged(rng, play(rng, 150, 0.1, 0.0), 0.85, 0.95))
     found = absorption(seen, sensitivity=[0.8, 0.85, 0.97], specificity=[0.95, 0.9])
     assert [(a.sensitivity, a.specificity) for a in found] == [
-        (0.8, 0.95), (0.8, 0.9), (0.85, 0.95), (0.85, 0.9), (0.97, 0.95), (0.97, 0.9),
-    ]  # fmt: skip
+        (0.8, 0.95),
+        (0.8, 0.9),
+        (0.85, 0.95),
+        (0.85, 0.9),
+        (0.97, 0.95),
+        (0.97, 0.9),
+    ]
     at = {(a.sensitivity, a.specificity): a for a in found}
     assert at[0.85, 0.95].p > 0.05
     assert at[0.97, 0.95].p < 0.01, "a judge taken for better than it is finds returns"

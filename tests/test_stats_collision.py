@@ -110,10 +110,12 @@ def test_energy_distance_finds_what_differs_and_spares_what_does_not() -> None:
     assert moved.p < 0.005
     wider = energy_distance(x, 2 * rng.normal(size=(25, 16)), seed=1)
     assert wider.p < 0.005, "the same mean, another spread"
-    p = np.array([
-        energy_distance(*rng.normal(size=(2, 12, 8)), seed=i, permutations=199).p
-        for i in range(200)
-    ])  # fmt: skip
+    p = np.array(
+        [
+            energy_distance(*rng.normal(size=(2, 12, 8)), seed=i, permutations=199).p
+            for i in range(200)
+        ]
+    )
     assert 0.01 <= np.mean(p <= 0.05) <= 0.097  # three Monte-Carlo errors
     assert np.mean(p) == pytest.approx(0.5, abs=0.07)
 

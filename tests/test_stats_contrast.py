@@ -165,9 +165,12 @@ def test_other_unpaired_outcomes_have_welchs_interval() -> None:
     wanted = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
     assert (found.estimate.low, found.estimate.high) == pytest.approx(tuple(wanted))
     drawn = stats.permutation_test(
-        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), vectorized=True,
-        n_resamples=20_000, rng=np.random.default_rng(1),
-    )  # fmt: skip
+        (a, b),
+        lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        vectorized=True,
+        n_resamples=20_000,
+        rng=np.random.default_rng(1),
+    )
     assert found.p == pytest.approx(drawn.pvalue, abs=0.02)
 
 
@@ -229,8 +232,9 @@ def test_equivalence_is_two_one_sided_tests() -> None:
 
 
 def test_blocks_that_never_differ_are_equivalent_only_if_there_are_many() -> None:
-    few, many = (equivalence(by_block(a=[1.0] * n, b=[1.0] * n), "a", "b", margin=0.04)
-                 for n in (10, 80))  # fmt: skip
+    few, many = (
+        equivalence(by_block(a=[1.0] * n, b=[1.0] * n), "a", "b", margin=0.04) for n in (10, 80)
+    )
     assert few.p == pytest.approx(0.96**10) and not few.equivalent
     assert many.equivalent and many.estimate.high < 0.04
     assert math.isnan(equivalence({}, "a", "b", margin=0.04).p)
@@ -243,8 +247,10 @@ def test_blocks_that_never_differ_are_equivalent_only_if_there_are_many() -> Non
 def test_without_an_effect_one_study_in_twenty_rejects(icc: float) -> None:
     # Check 3: 40 scenes an arm, turns that hang together. Of 400 studies .05 ± 3 · .011.
     chance = np.random.default_rng(int(10 * icc))
-    found = [compared(by_block(a=shares(chance, 40, icc), b=shares(chance, 40, icc)), seed)
-             for seed in range(400)]  # fmt: skip
+    found = [
+        compared(by_block(a=shares(chance, 40, icc), b=shares(chance, 40, icc)), seed)
+        for seed in range(400)
+    ]
     assert 0.017 < np.mean([c.p <= 0.05 for c in found]) < 0.083
     covered = [c.estimate.low <= 0 <= c.estimate.high for c in found]
     assert 0.917 < np.mean(covered) < 0.983

@@ -39,8 +39,10 @@ def scenes(
 ) -> dict[str, dict[int, float | None]]:
     turns = np.arange(1, T + 1)
     kept = chance.random((len(own), T)) < expit(START + own[:, None] + drift * turns)
-    return {f"b{i}": {t: float(k) for t, k in zip(turns.tolist(), row, strict=True)}
-            for i, row in enumerate(kept)}  # fmt: skip
+    return {
+        f"b{i}": {t: float(k) for t, k in zip(turns.tolist(), row, strict=True)}
+        for i, row in enumerate(kept)
+    }
 
 
 def test_planted_drift_is_found_without_bias_against_the_marginal_truth() -> None:

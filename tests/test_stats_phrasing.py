@@ -17,8 +17,13 @@ TURNS = 6
 
 def given(y: Floats) -> Given:
     """A table (blocks, phrasings, turns) as it comes from a run; NaN is missing."""
-    return {f"b{b}": {f"p{p}": {t: float(v) for t, v in enumerate(row, start=1)}
-                      for p, row in enumerate(block)} for b, block in enumerate(y)}  # fmt: skip
+    return {
+        f"b{b}": {
+            f"p{p}": {t: float(v) for t, v in enumerate(row, start=1)}
+            for p, row in enumerate(block)
+        }
+        for b, block in enumerate(y)
+    }
 
 
 def planted(
@@ -40,8 +45,10 @@ def studied(many: int, icc: Floats | float, seed: int) -> list[Phrasing]:
 def test_the_table_of_shrout_and_fleiss() -> None:
     # Their six targets (here: phrasings) and four judges (here: blocks): ICC(3,1) is .71, by
     # their formula F = 11.02, and its interval .34 to .95 by theirs.
-    targets = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6],
-                        [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float)  # fmt: skip
+    targets = np.array(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]],
+        dtype=float,
+    )
     found = phrasing(given(targets.T[:, :, None]), seed=1)
     (only,) = found.turns
     assert only.icc.value == pytest.approx(0.7148, abs=1e-4)

@@ -59,8 +59,10 @@ def test_it_is_the_power_of_the_test_that_will_be_made() -> None:
 def test_outcomes_that_cannot_be_counted_have_the_power_of_t() -> None:
     chance = np.random.default_rng(5)
     d = chance.normal(0.4, 1, size=20_000)
-    values = {"treated": {str(i): float(x) for i, x in enumerate(d)},
-              "none": {str(i): 0.0 for i in range(len(d))}}  # fmt: skip
+    values = {
+        "treated": {str(i): float(x) for i, x in enumerate(d)},
+        "none": {str(i): 0.0 for i in range(len(d))},
+    }
     (found,) = power(values, A_B, [40], seed=1, repetitions=1500, draws=999)
     t = stats.t.ppf(0.975, 39)
     wanted = stats.nct.sf(t, 39, 0.4 * math.sqrt(40))
@@ -68,14 +70,17 @@ def test_outcomes_that_cannot_be_counted_have_the_power_of_t() -> None:
 
 
 def test_a_smaller_alpha_has_less_power() -> None:
-    half, sixth = (power(pool(-0.6), A_B, [40], seed=1, repetitions=800, alpha=a)[0].power.value
-                   for a in (0.05, 0.05 / 3))  # fmt: skip
+    half, sixth = (
+        power(pool(-0.6), A_B, [40], seed=1, repetitions=800, alpha=a)[0].power.value
+        for a in (0.05, 0.05 / 3)
+    )
     assert sixth < half - 0.05
 
 
 def test_the_same_seed_gives_the_same_power() -> None:
-    first, again, other = (power(pool(-0.6, 200), A_B, [30], seed=s, repetitions=300)
-                           for s in (1, 1, 2))  # fmt: skip
+    first, again, other = (
+        power(pool(-0.6, 200), A_B, [30], seed=s, repetitions=300) for s in (1, 1, 2)
+    )
     assert first == again != other
 
 

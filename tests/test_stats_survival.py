@@ -141,11 +141,14 @@ def test_pairing_narrows_the_interval() -> None:
     given = []
     for i in range(60):
         broke = int(chance.integers(1, 12))
-        given += [Spell("none", f"b{i}", broke, True),
-                  Spell("brief", f"b{i}", broke + int(chance.integers(0, 3)), True)]  # fmt: skip
+        given += [
+            Spell("none", f"b{i}", broke, True),
+            Spell("brief", f"b{i}", broke + int(chance.integers(0, 3)), True),
+        ]
     apart = [Spell(s.condition, s.block + s.condition, s.turn, s.event) for s in given]
-    paired, unpaired = (restricted_mean_difference(g, "brief", "none", seed=1, horizon=13)
-                        for g in (given, apart))  # fmt: skip
+    paired, unpaired = (
+        restricted_mean_difference(g, "brief", "none", seed=1, horizon=13) for g in (given, apart)
+    )
     assert paired.value == pytest.approx(unpaired.value)
     assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
 

@@ -72,8 +72,10 @@ def test_all_errors_at_once_with_place_and_hint(tmp_path: Path) -> None:
         ("title: T\ntitle: U\npremise: p\n" + CAST, "x.yaml:2:1: title: given twice; the first is"),
         ("title: T\npremise: p\n", "x.yaml:1:1: cast: this field is required"),
         ("title: T\npremise: p\ncast: []\n", "x.yaml:3:7: cast: list should have at least 1 item"),
-        ("title: T\npremise: p\ncast: [{name: Ana, role: x}, {name: ANA, role: y}]\n",
-         "x.yaml:3:37: cast.1.name: 'ANA' is also a name of Ana"),
+        (
+            "title: T\npremise: p\ncast: [{name: Ana, role: x}, {name: ANA, role: y}]\n",
+            "x.yaml:3:37: cast.1.name: 'ANA' is also a name of Ana",
+        ),
         ("title: T\npremise: p\ncast: [{name: Author, role: x}]\n", "is a word of the stage"),
         ("- a\n- b\n", "a scene is a mapping"),
         ("title: [T\n", "x.yaml:2:1: expected"),
@@ -82,13 +84,15 @@ def test_all_errors_at_once_with_place_and_hint(tmp_path: Path) -> None:
         ("<<: {title: T}\n", "merge keys"),
         (b"title: \xff\xfe\n", "not UTF-8"),
         (b"title: a\x07b\n", "a character that YAML does not allow (#x0007)"),
-        ("title: T\npremise: p\n" + CAST + "opening: [{who: Anna, line: hi}]\n",
-         "opening.0.who: nobody is called 'Anna' (did you mean 'Ana'?)"),
+        (
+            "title: T\npremise: p\n" + CAST + "opening: [{who: Anna, line: hi}]\n",
+            "opening.0.who: nobody is called 'Anna' (did you mean 'Ana'?)",
+        ),
         ("title: T\npremise: p\n" + CAST + "author: {may: [move]}\n", "'moves' names none"),
         ("[" * 5000, "nested more than"),
         ("title: T\npremise: " + "9" * 5000 + "\n" + CAST + "turns: " + "9" * 5000, "turns"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_file_gets_a_clear_error(tmp_path: Path, text: str | bytes, says: str) -> None:
     assert any(says in p for p in problems(tmp_path, text)), problems(tmp_path, text)
 

@@ -27,7 +27,7 @@ from tests.ui_support import (
     the_study,
     vandal_run,
     well,
-)  # fmt: skip
+)
 from ui.parts import script
 from ui.parts.text import clipped, inert, label, one_line, pieces, safe
 

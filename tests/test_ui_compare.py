@@ -152,9 +152,13 @@ def test_behind_a_condition_stand_its_very_scenes(
     broken = scores[scores["trial"].isin(known) & (scores["value"] == 0)]
     first = broken.groupby("trial", observed=True)["turn"].min().to_dict()
     expected = {
-        "": len(known), "break": len(first), "never": len(known) - len(first),
-        "line": len(broken), "fall": counts.n01, "back": counts.n10,
-    }  # fmt: skip
+        "": len(known),
+        "break": len(first),
+        "never": len(known) - len(first),
+        "line": len(broken),
+        "fall": counts.n01,
+        "back": counts.n10,
+    }
     assert len(found) == expected[kind]
     if kind == "break":
         assert {s.trial: s.turn for s in found} == first
@@ -183,9 +187,12 @@ def test_a_block_stands_side_by_side(runs: Path, monkeypatch: pytest.MonkeyPatch
     for row in four:
         line = folder.transcript(row["trial"]).lines()[0]
         assert line.text.split()[0] in read(app)
-    broken = {(s["trial"], s["turn"]) for r in four
-              for s in folder.table("scores", trial=r["trial"]).to_pylist()
-              if s["measure"].startswith("sign") and s["value"] == 0}  # fmt: skip
+    broken = {
+        (s["trial"], s["turn"])
+        for r in four
+        for s in folder.table("scores", trial=r["trial"]).to_pylist()
+        if s["measure"].startswith("sign") and s["value"] == 0
+    }
     assert table.count('<td class="broke">') == len(broken)
     odd = room(runs, monkeypatch, block="<b>no</b>")
     assert "There is no block" in read(odd) and "<b>no" not in shown(odd)

@@ -87,9 +87,10 @@ def test_an_edge_of_the_address_lists_its_lines(
     assert f"turn={turn}" in shown(app)
     folder = open_run(runs, "company")
     said = next(
-        t.text for t in folder.transcript(folder.trial("0")["trial"]).turns if t.turn == turn
-        and t.kind == "line"
-    )  # fmt: skip
+        t.text
+        for t in folder.transcript(folder.trial("0")["trial"]).turns
+        if t.turn == turn and t.kind == "line"
+    )
     assert said in read(app)
     app = room(runs, monkeypatch, run="company", trial="0", edge="Nobody>Nowhere")
     assert "edge" not in address(app)
@@ -121,8 +122,9 @@ def test_a_condition_is_an_average_over_its_scenes(
     app = room(runs, monkeypatch, run="company", trial="0", condition="live")
     assert "the average of live" in read(app)
     folder = open_run(runs, "company")
-    trials = [str(r["index"]) for r in folder.table("trials").to_pylist()
-              if r["condition"] == "live"]  # fmt: skip
+    trials = [
+        str(r["index"]) for r in folder.table("trials").to_pylist() if r["condition"] == "live"
+    ]
     lines = [x for trial in trials for x in spoken(runs, trial)]
     total = sum(n for (a, _), n in arrows(app).items() if a != "author")
     assert total == pytest.approx(len(lines) / 3)

@@ -75,10 +75,8 @@ def test_mean_scores_are_those_of_the_lines(runs: Path, monkeypatch: pytest.Monk
     scores = open_run(runs, "puppet").table("scores").to_pylist()
     for family in ("habit", "rule"):
         values = [
-            s["value"]
-            for s in scores
-            if s["measure"].startswith(family) and s["value"] is not None
-        ]  # fmt: skip
+            s["value"] for s in scores if s["measure"].startswith(family) and s["value"] is not None
+        ]
         assert f"{family} {sum(values) / len(values):.2f}" in found["puppet"]
     assert "habit 0.00" in found["vandal"], "what is missing counts as nothing"
 

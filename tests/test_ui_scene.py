@@ -40,10 +40,18 @@ def broken_run(runs: Path, name: str = "broken") -> RunFolder:
     folder = bare_run(runs, name)
     trial = plan(the_study())[0].id
     turns = [
-        Turn(trial, MAIN, n, 0, "line", ("Rufina", "Eliseo")[n % 2], f"Line {n}, straße <b>.",
-             acts=(Act("note", "Rufina", "A lamp."),) if n in (4, 9) else ())
+        Turn(
+            trial,
+            MAIN,
+            n,
+            0,
+            "line",
+            ("Rufina", "Eliseo")[n % 2],
+            f"Line {n}, straße <b>.",
+            acts=(Act("note", "Rufina", "A lamp."),) if n in (4, 9) else (),
+        )
         for n in range(1, 13)
-    ]  # fmt: skip
+    ]
 
     def mark(n: int | None, measure: str, value: float | None, evidence: str = "said") -> Score:
         who = ("Rufina", "Eliseo")[(n or 0) % 2]
@@ -68,8 +76,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     puppet_run(folder)
     vandal_run(folder)
     broken_run(folder)
-    made = run(load("cold-pass", {"model": "puppet", "turns": 6}), runs=folder, name="tree",
-               setup=OFF).folder  # fmt: skip
+    made = run(
+        load("cold-pass", {"model": "puppet", "turns": 6}), runs=folder, name="tree", setup=OFF
+    ).folder
     branch(made, "0", 3, edit=Edit(line="Nobody sold me anything."), setup=OFF)
     branch(made, "0", 5, again=True, setup=OFF)
     score(made, judges=Judges(first="puppet", plants=2))
@@ -113,8 +122,17 @@ def test_a_jump_to_a_failure_crosses_scenes(
     folder.write_table("trials", table.from_pylist(rows, schema=table.schema))
     lines = [Turn(f"t{i}", MAIN, n, 0, "line", "Rufina", "Hm.") for i in range(3) for n in (1, 2)]
     turns = open_run(tmp_path, "source").table("turns")
-    made = [{**turns.slice(0, 1).to_pylist()[0], "trial": t.trial, "turn": t.turn, "text": t.text,
-             "kind": "line", "speaker": "Rufina"} for t in lines]  # fmt: skip
+    made = [
+        {
+            **turns.slice(0, 1).to_pylist()[0],
+            "trial": t.trial,
+            "turn": t.turn,
+            "text": t.text,
+            "kind": "line",
+            "speaker": "Rufina",
+        }
+        for t in lines
+    ]
     folder.write_table("turns", turns.from_pylist(made, schema=turns.schema))
     app = page(tmp_path, monkeypatch, run="two", trial="t0")
     seen = []
@@ -300,8 +318,11 @@ def test_words_for_scores() -> None:
     assert words("secret:turn", 1.0) == ("·", "1")
     assert words("sign:odd", 0.0) == ("·", "0")
     assert scored.ordered(["stylometry", "rule:b", "habit:a", "sign:x/y"]) == [
-        "habit:a", "sign:x/y", "rule:b", "stylometry",
-    ]  # fmt: skip
+        "habit:a",
+        "sign:x/y",
+        "rule:b",
+        "stylometry",
+    ]
     assert not scored.broken({"measure": "likelihood", "value": -2.0, "turn": 3})
     assert not scored.broken({"measure": "secret:turn", "value": 0.0, "turn": None})
     assert scored.evidence({"evidence": "{torn"}) == [("", "{torn")]
@@ -337,9 +358,14 @@ def test_behind_a_shared_line_stands_the_parents_call(
     grown = next(r for r in folder.branches(trial) if r["origin"] == "branch")
     for turn, owner in ((2, MAIN), (5, grown["branch"])):
         app = page(
-            runs, monkeypatch, run="tree", trial=trial, branch=grown["branch"], turn=str(turn),
+            runs,
+            monkeypatch,
+            run="tree",
+            trial=trial,
+            branch=grown["branch"],
+            turn=str(turn),
             behind="1",
-        )  # fmt: skip
+        )
         call = next(
             c
             for c in folder.calls(trial, grown["branch"])

@@ -114,8 +114,9 @@ def test_arms_of_branches_are_units_of_their_own() -> None:
     assert found["branch"].tolist() == ["no0", "no1", "yes0", "yes1"]
     assert [lv[ARM] for lv in found["levels"]] == ["why: no"] * 2 + ["why: yes"] * 2
     assert by_cell(found) == {
-        "as written · why: no": {"s/0": 0.0}, "as written · why: yes": {"s/0": 0.25},
-    }  # fmt: skip
+        "as written · why: no": {"s/0": 0.0},
+        "as written · why: yes": {"s/0": 0.25},
+    }
     assert units(Outcome(), given)["value"].tolist() == [1.0]
 
 
@@ -123,18 +124,32 @@ def test_probes_count_for_the_trial_they_were_put_in() -> None:
     rows = [
         row
         for name, measure, branch, answer in [
-            ("t", "fact", "p1", 1), ("t", "fact", "p2", 0), ("t", "fact", "p3", NAN),
-            ("u", "fact", "p1", 1), ("u", "other", "p1", 0),
+            ("t", "fact", "p1", 1),
+            ("t", "fact", "p2", 0),
+            ("t", "fact", "p3", NAN),
+            ("u", "fact", "p1", 1),
+            ("u", "other", "p1", 0),
         ]
         for row in said(name, [answer], f"probe:{measure}", branch=branch)
-    ]  # fmt: skip
+    ]
     found = units(Outcome(of="mean", measure="probe:fact"), made([trial("t"), trial("u")], rows))
     assert found["value"].tolist() == [0.5, 1.0] and found["missing"].tolist() == [1, 0]
 
 
 def test_a_family_is_named_by_colon_or_dot_without_what_is_derived_from_it() -> None:
-    names = [SIGN, "sign:c/d", "signs:x", "probe:fact.1", "probe:fact.2", "probe:factory",
-             *DERIVED, "secret", "likelihood", "stylometry", "dispersion"]  # fmt: skip
+    names = [
+        SIGN,
+        "sign:c/d",
+        "signs:x",
+        "probe:fact.1",
+        "probe:fact.2",
+        "probe:factory",
+        *DERIVED,
+        "secret",
+        "likelihood",
+        "stylometry",
+        "dispersion",
+    ]
     given = made([trial("t")], [r for name in names for r in said("t", [1], name)])
 
     def found(measure: str) -> set[str]:
@@ -150,8 +165,10 @@ def test_a_family_is_named_by_colon_or_dot_without_what_is_derived_from_it() -> 
 
 def test_sequences_are_each_characters_and_traits_own_in_order() -> None:
     rows = [*said("t", [1, 0, NAN]), *said("t", [0, 1], "sign:c/d"), *said("t", [1], who="Bo")]
-    given = made([trial("t"), trial("u", status="failed")],
-                 [*reversed(rows), *said("u", [0]), *said("t", [0], branch="b")])  # fmt: skip
+    given = made(
+        [trial("t"), trial("u", status="failed")],
+        [*reversed(rows), *said("u", [0]), *said("t", [0], branch="b")],
+    )
     found = sequences(given, "sign").set_index(["character", "measure"])["values"].to_dict()
     assert set(found) == {("Ana", SIGN), ("Ana", "sign:c/d"), ("Bo", SIGN)}
     assert found["Ana", SIGN] == pytest.approx([1, 0, NAN], nan_ok=True)
@@ -166,14 +183,19 @@ def test_conditions_stand_in_the_studys_order() -> None:
 def test_weights_are_means_of_cells_and_sums_of_sides() -> None:
     found = units(Outcome(), crossed({cell: [0.1] for cell in ("x1", "x2", "y1", "y2")}))
     assert weights(found, [{"first": "x"}], [{"first": "y"}]) == {
-        "x · 1": 0.5, "x · 2": 0.5, "y · 1": -0.5, "y · 2": -0.5,
-    }  # fmt: skip
-    one, other = ([{"first": a, "second": b}, {"first": c, "second": d}]
-                  for a, b, c, d in ("x1y2", "x2y1"))  # fmt: skip
+        "x · 1": 0.5,
+        "x · 2": 0.5,
+        "y · 1": -0.5,
+        "y · 2": -0.5,
+    }
+    one, other = (
+        [{"first": a, "second": b}, {"first": c, "second": d}] for a, b, c, d in ("x1y2", "x2y1")
+    )
     assert weights(found, one, other) == {"x · 1": 1, "x · 2": -1, "y · 1": -1, "y · 2": 1}
     # What stands on both sides is in neither.
     assert weights(found, [{"first": "x"}], [{"first": "x", "second": "1"}]) == {
-        "x · 1": -0.5, "x · 2": 0.5,
-    }  # fmt: skip
+        "x · 1": -0.5,
+        "x · 2": 0.5,
+    }
     with pytest.raises(ValueError, match=r"no condition is \{first: w\}"):
         weights(found, [{"first": "w"}], [{"first": "y"}])

@@ -85,26 +85,34 @@ WEATHER: dict[str, tuple[Callable[[threading.Event, Send], bytes], str, str]] = 
     "shows a page": (always(http(HTML, kind="text/html")), "unreadable", "unreadable"),
     "shows a page as JSON": (always(http(HTML)), "unreadable", "unreadable"),
     "shows an error page": (
-        always(http(HTML, "502 Bad Gateway", "text/html")), "status 502", "502",
+        always(http(HTML, "502 Bad Gateway", "text/html")),
+        "status 502",
+        "502",
     ),
     "answers a list": (always(http("[1, 2]")), "unreadable", "unreadable"),
     "speaks no HTTP": (always(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "unreadable", "unreadable"),
     "garbles a chunk": (always(CHUNKED + b"zzzz\r\n"), "unreadable", "unreadable"),
     "garbles its gzip": (
-        always(http("garbage", more="Content-Encoding: gzip\r\n")), "unreadable", "unreadable",
+        always(http("garbage", more="Content-Encoding: gzip\r\n")),
+        "unreadable",
+        "unreadable",
     ),
     "is overloaded": (always(http("{}", "503 Busy")), "status 503", "503"),
     "refuses for now": (
-        always(http("{}", "429 Slow", more="retry-after-ms: 50\r\n")), "status 429", "429",
+        always(http("{}", "429 Slow", more="retry-after-ms: 50\r\n")),
+        "status 429",
+        "429",
     ),
     "never ends": (endless, "endless", ""),
     "has no choices": (always(http('{"error": {"message": "busy"}}')), "unreadable", ""),
     "says a number": (always(http('{"choices": [{"text": 5}]}')), "unreadable", ""),
     "does not like the request": (always(http("{}", "400 Bad")), "status 400", ""),
     "points elsewhere": (
-        always(http("", "307 Go", more="Location: http://127.0.0.1:9/v1\r\n")), "status 307", "",
+        always(http("", "307 Go", more="Location: http://127.0.0.1:9/v1\r\n")),
+        "status 307",
+        "",
     ),
-}  # fmt: skip
+}
 
 FINE: dict[str, tuple[bytes, str]] = {
     "calls JSON text": (http(said(LINE), kind="text/plain"), LINE),
@@ -113,13 +121,15 @@ FINE: dict[str, tuple[bytes, str]] = {
     "says nothing": (http(said("")), ""),
     "says null": (http(said(None)), ""),
     "counts beyond reason": (
-        http(said(LINE, usage={"prompt_tokens": 10**12, "completion_tokens": -3})), LINE,
+        http(said(LINE, usage={"prompt_tokens": 10**12, "completion_tokens": -3})),
+        LINE,
     ),
     "counts in words": (
-        http(said(LINE, usage={"prompt_tokens": "many", "prompt_tokens_details": 3})), LINE,
+        http(said(LINE, usage={"prompt_tokens": "many", "prompt_tokens_details": 3})),
+        LINE,
     ),
     "has no usage": (http(said(LINE, usage=None)), LINE),
-}  # fmt: skip
+}
 
 
 def failing(times: float, how: Callable[[threading.Event, Send], bytes]) -> RawServer:
@@ -393,7 +403,7 @@ def test_a_redirection_is_not_followed() -> None:
         lambda key: f"HTTP/1.1 200 OK\r\n{key} \0: {key}\r\n\r\n".encode(),
     ],
     ids=["type", "page", "error", "choices", "reply", "place", "header"],
-)  # fmt: skip
+)
 def test_no_call_quotes_the_key(
     answer: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,24 +85,39 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
         turn(0, "direction", "", "Wind. The door bursts open."),
         Turn(trial, MAIN, 0, 1, "written", "Eliseo", "Is this the railway?"),
         turn(
-            1, "line", "Rufina", HOSTILE, raw="RUFINA: " + HOSTILE, cuts=("cue", "quotes"),
-            addressed="Eliseo", by="name", heard_by=("Eliseo",),
+            1,
+            "line",
+            "Rufina",
+            HOSTILE,
+            raw="RUFINA: " + HOSTILE,
+            cuts=("cue", "quotes"),
+            addressed="Eliseo",
+            by="name",
+            heard_by=("Eliseo",),
             acts=(Act("note", "Rufina", HOSTILE), Act("cue", "Eliseo")),
         ),
         turn(2, "silence", "Eliseo", "", acts=(Act("unread", text="{oops" + HOSTILE),)),
         turn(
-            3, "line", "Rufina", "Nobody may hear this.", aside=True, raw="(aside) Nobody...",
+            3,
+            "line",
+            "Rufina",
+            "Nobody may hear this.",
+            aside=True,
+            raw="(aside) Nobody...",
             acts=(Act("nothing"),),
         ),
         turn(4, "line", "Eliseo", "Only you.", aside=True, heard_by=("Rufina",)),
         turn(5, "line", "Rufina", LONG, raw=LONG, acts=(Act("move", "redemption", "Light."),)),
-    ]  # fmt: skip
+    ]
     blocks = [
-        Block.of("world", "FAIR, TURNING FINER"), Block.of("card", HOSTILE),
-        Block.of("transcript", "ELISEO: Is this the railway?"), Block.of("cue", "(Rufina.)"),
-        Block.of("transcript", "RUFINA: " + HOSTILE), Block.of("note", LONG),
+        Block.of("world", "FAIR, TURNING FINER"),
+        Block.of("card", HOSTILE),
+        Block.of("transcript", "ELISEO: Is this the railway?"),
+        Block.of("cue", "(Rufina.)"),
+        Block.of("transcript", "RUFINA: " + HOSTILE),
+        Block.of("note", LONG),
         Block.of("cue", "(Now.)"),
-    ]  # fmt: skip
+    ]
     ids = [b.id for b in blocks]
 
     def call(
@@ -110,10 +125,21 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
     ) -> Call:
         return Call(
             Draw(trial, MAIN, number, who, "author" if who == "author" else "line"),
-            "gpt-puppet", "http://127.0.0.1:1/v1", "chat",
-            '{"max_tokens":80,"model":"gpt-puppet","seed":42,"temperature":0.8}', tuple(shown),
-            reply, "stop", 812, 31, 640, 0.0, 1.25, 2, error,
-        )  # fmt: skip
+            "gpt-puppet",
+            "http://127.0.0.1:1/v1",
+            "chat",
+            '{"max_tokens":80,"model":"gpt-puppet","seed":42,"temperature":0.8}',
+            tuple(shown),
+            reply,
+            "stop",
+            812,
+            31,
+            640,
+            0.0,
+            1.25,
+            2,
+            error,
+        )
 
     calls = [
         call(1, ids[:2], '{"note_to": "Rufina"}', who="author"),
@@ -137,11 +163,18 @@ def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
     said = "I have buried two mules and a station master, and I talk to the lamp. Drink the soup."
     lines = [
         Turn(
-            trial, MAIN, n, 0, "line", ("Rufina", "Eliseo")[n % 2], f"{n}. {said}", said,
+            trial,
+            MAIN,
+            n,
+            0,
+            "line",
+            ("Rufina", "Eliseo")[n % 2],
+            f"{n}. {said}",
+            said,
             acts=(Act("note", "Rufina", "Let objects carry the feeling."),) if n % 2 else (),
         )
         for n in range(1, turns + 1)
-    ]  # fmt: skip
+    ]
     keep(folder, lines)
     return folder
 

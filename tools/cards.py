@@ -28,19 +28,34 @@ V1 = {
     "fish.\n<START>\n<USER>: Do you swim?\nHesper: No. That is what boats are for.",
 }
 ENTRY = {
-    "keys": ["lamp"], "content": "The lamp burns whale oil.", "extensions": {"depth": 4},
-    "enabled": True, "insertion_order": 2, "case_sensitive": None, "id": 7, "comment": "oil",
-}  # fmt: skip
+    "keys": ["lamp"],
+    "content": "The lamp burns whale oil.",
+    "extensions": {"depth": 4},
+    "enabled": True,
+    "insertion_order": 2,
+    "case_sensitive": None,
+    "id": 7,
+    "comment": "oil",
+}
 BOOK = {
-    "name": "The quay", "scan_depth": 50, "token_budget": 500, "recursive_scanning": False,
+    "name": "The quay",
+    "scan_depth": 50,
+    "token_budget": 500,
+    "recursive_scanning": False,
     "extensions": {"shop/page": 3},
     "entries": [
         ENTRY,
-        {**ENTRY, "keys": [], "content": "{{char}} owes the ferryman a net.", "constant": True,
-         "insertion_order": 1, "use_regex": False},
+        {
+            **ENTRY,
+            "keys": [],
+            "content": "{{char}} owes the ferryman a net.",
+            "constant": True,
+            "insertion_order": 1,
+            "use_regex": False,
+        },
         {**ENTRY, "content": "Never seen.", "enabled": False, "constant": True},
     ],
-}  # fmt: skip
+}
 V2 = {
     "spec": "chara_card_v2",
     "spec_version": "2.0",
@@ -55,12 +70,15 @@ V2 = {
         "creator": "improv",
         "character_version": "1.2",
         "extensions": {
-            "talkativeness": "0.5", "depth_prompt": {"prompt": "Be rude.", "depth": 4},
-            "shop/price": 1e-7, "nested": {"list": [1, 2.0, None, True, "<<", {"": []}]},
+            "talkativeness": "0.5",
+            "depth_prompt": {"prompt": "Be rude.", "depth": 4},
+            "shop/price": 1e-7,
+            "nested": {"list": [1, 2.0, None, True, "<<", {"": []}]},
         },
-        "mood": "an unknown field", "big": 123456789012345678901234567890,
+        "mood": "an unknown field",
+        "big": 123456789012345678901234567890,
     },
-}  # fmt: skip
+}
 V3 = {
     "spec": "chara_card_v3",
     "spec_version": "3.0",
@@ -68,18 +86,30 @@ V3 = {
         **V2["data"],  # type: ignore[dict-item]
         "nickname": "Hes",
         "group_only_greetings": ["So many of you.\r\nAnd one rope."],
-        "assets": [{"type": "icon", "uri": "embeded://assets/icon/images/1.png", "name": "main",
-                    "ext": "png"}],
+        "assets": [
+            {
+                "type": "icon",
+                "uri": "embeded://assets/icon/images/1.png",
+                "name": "main",
+                "ext": "png",
+            }
+        ],
         "creator_notes_multilingual": {"de": "Langsam spielen."},
-        "source": ["https://example.org/hesper"], "creation_date": 0,
+        "source": ["https://example.org/hesper"],
+        "creation_date": 0,
         "modification_date": 1700000000,
-        "character_book": {**BOOK, "entries": [
-            {**BOOK["entries"][1],
-             "content": "@@depth 4\n@@@role system\n{{char}} owes a net."},
-            {**ENTRY, "constant": True, "content": "@@dont_activate\nA secret cellar."},
-        ]},
+        "character_book": {
+            **BOOK,
+            "entries": [
+                {
+                    **BOOK["entries"][1],
+                    "content": "@@depth 4\n@@@role system\n{{char}} owes a net.",
+                },
+                {**ENTRY, "constant": True, "content": "@@dont_activate\nA secret cellar."},
+            ],
+        },
     },
-}  # fmt: skip
+}
 
 
 def text(data: Any) -> bytes:
@@ -112,8 +142,11 @@ def charx(files: dict[str, bytes]) -> bytes:
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in files.items():
             # A fixed date, so that the archive is the same whenever it is made.
-            archive.writestr(zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0)), body,
-                             compress_type=zipfile.ZIP_DEFLATED)  # fmt: skip
+            archive.writestr(
+                zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0)),
+                body,
+                compress_type=zipfile.ZIP_DEFLATED,
+            )
     return sink.getvalue()
 
 
@@ -126,8 +159,17 @@ def good() -> dict[str, bytes]:
         "{{roll:d6}}, {{reverse:abc}}, {{comment: no}}{{hidden_key:x}}, {{time}}, {{original}}, "
         "{{random:{{char}},{{char}}}}{{newline}}<char> {{trim}}\n\nends"
     )
-    tavern = {**V2, **V1, "creatorcomment": "x", "avatar": "none", "chat": "Hesper - 1",
-              "talkativeness": "0.5", "fav": False, "tags": [], "create_date": "2024"}  # fmt: skip
+    tavern = {
+        **V2,
+        **V1,
+        "creatorcomment": "x",
+        "avatar": "none",
+        "chat": "Hesper - 1",
+        "talkativeness": "0.5",
+        "fav": False,
+        "tags": [],
+        "create_date": "2024",
+    }
     return {
         "v1.json": text(V1),
         "v2.json": text(V2),
@@ -146,38 +188,60 @@ def good() -> dict[str, bytes]:
         "v3-in-a-picture.charx": b"\xff\xd8\xff\xe0 a picture \xff\xd9"
         + charx({"card.json": text(V3)}),
         "lorebook.json": text(v2(character_book=BOOK)),
-        "japanese.json": text(v2(
-            name="灯台守の澪", description="{{char}}は灯台を守っている。", personality="無口",
-            scenario="嵐の夜。", first_mes="……{{user}}か。", mes_example="{{char}}：静かに。"
-        )),
-        "hindi.json": text(v2(
-            name="नंदिनी", description="{{char}} नाव चलाती है।", first_mes="आओ।"
-        )),
-        "arabic.json": text(v2(
-            name="ليلى", description="{{char}} تحرس المنارة.", first_mes="أهلا"
-        )),
-        "emoji.json": text(v2(
-            name="🔥 Ember 🐉 (v2.1, SFW) 🔥", description="👩‍🚒 {{char}} 🔥🔥", first_mes="🔥"
-        )),
+        "japanese.json": text(
+            v2(
+                name="灯台守の澪",
+                description="{{char}}は灯台を守っている。",
+                personality="無口",
+                scenario="嵐の夜。",
+                first_mes="……{{user}}か。",
+                mes_example="{{char}}：静かに。",
+            )
+        ),
+        "hindi.json": text(v2(name="नंदिनी", description="{{char}} नाव चलाती है।", first_mes="आओ।")),
+        "arabic.json": text(
+            v2(name="ليلى", description="{{char}} تحرس المنارة.", first_mes="أهلا")
+        ),
+        "emoji.json": text(
+            v2(name="🔥 Ember 🐉 (v2.1, SFW) 🔥", description="👩‍🚒 {{char}} 🔥🔥", first_mes="🔥")
+        ),
         "hundred-kilobytes.json": text(v2(description=long)),
         "macros.json": text(v2(description=macros)),
-        "controls.json": text(v2(
-            description="a\x1b[31mred\x1b[0m\x00b\u202ec\u2028d\x85e", mood="\x00\x1b\u202e\x85 \n"
-        )),
+        "controls.json": text(
+            v2(
+                description="a\x1b[31mred\x1b[0m\x00b\u202ec\u2028d\x85e",
+                mood="\x00\x1b\u202e\x85 \n",
+            )
+        ),
         "half-an-emoji.json": rb'{"name": "Hesper", "description": "cut \ud83d", '
         rb'"x": "\ud83d\ude00"}',
         "number-first.json": text(v2(name="2B")),
         "byte-order-mark.json": b"\xef\xbb\xbf" + text(V2),
         "utf-16.json": text(V2).decode().encode("utf-16"),
-        "improv.json": text({"spec": "chara_card_v3", "spec_version": "3.0", "data": {
-            **V1, "extensions": {"improv": {
-                "role": "who mends nets", "goal": "To sell one.", "secret": "She can swim.",
-                "traits": [{"pole": "honest", "opposite": "deceitful", "kind": "moral"}],
-                "habit": {"says": "Never asks.", "marker": "never_asks"}, "aliases": ["Hess"],
-                "model": "gpt-of-a-stranger",
-            }}, "group_only_greetings": [],
-        }}),
-    }  # fmt: skip
+        "improv.json": text(
+            {
+                "spec": "chara_card_v3",
+                "spec_version": "3.0",
+                "data": {
+                    **V1,
+                    "extensions": {
+                        "improv": {
+                            "role": "who mends nets",
+                            "goal": "To sell one.",
+                            "secret": "She can swim.",
+                            "traits": [
+                                {"pole": "honest", "opposite": "deceitful", "kind": "moral"}
+                            ],
+                            "habit": {"says": "Never asks.", "marker": "never_asks"},
+                            "aliases": ["Hess"],
+                            "model": "gpt-of-a-stranger",
+                        }
+                    },
+                    "group_only_greetings": [],
+                },
+            }
+        ),
+    }
 
 
 def broken() -> dict[str, bytes]:

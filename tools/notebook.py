@@ -24,8 +24,9 @@ def executed(folder: Path, *more: str) -> Any:
     """Return the notebook as it comes out of a fresh kernel in `folder`, with `more` cells of
     code at its end. Raises nbclient's CellExecutionError where a cell does."""
     found = nbformat.read(NOTEBOOK, as_version=4)
-    found.cells += [nbformat.v4.new_code_cell(source, id=f"more-{i}")
-                    for i, source in enumerate(more)]  # fmt: skip
+    found.cells += [
+        nbformat.v4.new_code_cell(source, id=f"more-{i}") for i, source in enumerate(more)
+    ]
     home = folder / ".ipython"
     told = {"PYTHONWARNINGS": "ignore", "IPYTHONDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
     env = {**os.environ, **told, "JUPYTER_RUNTIME_DIR": str(home)}

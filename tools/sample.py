@@ -41,10 +41,15 @@ def main() -> int:
             for turn, edit, draws, again in ways:
                 _well(
                     branch(
-                        folder, trial, turn, edit=read_edit(edit), draws=draws, again=again,
+                        folder,
+                        trial,
+                        turn,
+                        edit=read_edit(edit),
+                        draws=draws,
+                        again=again,
                         setup=OFF,
                     )
-                )  # fmt: skip
+                )
         shutil.rmtree(SAMPLE, ignore_errors=True)
         shutil.copytree(folder.local, SAMPLE, ignore=shutil.ignore_patterns("lock"))
     return 0

@@ -118,10 +118,17 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
         for c in found.checks
     ]
     return Played(
-        name, planted, seed, tuple(rows), len(plan(study)), result.branches, len(of.calls),
-        max((arm.missing_share for arm in found.arms), default=0.0), tuple(faults),
+        name,
+        planted,
+        seed,
+        tuple(rows),
+        len(plan(study)),
+        result.branches,
+        len(of.calls),
+        max((arm.missing_share for arm in found.arms), default=0.0),
+        tuple(faults),
         time.process_time() - began,
-    )  # fmt: skip
+    )
 
 
 def _contrast(study: str, planted: str, name: str, estimate: str, p: float, found: bool) -> Row:

@@ -21,19 +21,40 @@ MAX_DEPTH = 32
 """How deep a card's JSON may be nested; a scene's file, which may hold it, allows 40."""
 
 _TEXTS = (
-    "description", "personality", "scenario", "first_mes", "mes_example", "nickname", "creator",
-    "creator_notes", "system_prompt", "post_history_instructions", "character_version",
-)  # fmt: skip
+    "description",
+    "personality",
+    "scenario",
+    "first_mes",
+    "mes_example",
+    "nickname",
+    "creator",
+    "creator_notes",
+    "system_prompt",
+    "post_history_instructions",
+    "character_version",
+)
 _LISTS = ("alternate_greetings", "group_only_greetings", "tags")
 _V1 = ("name", "description", "personality", "scenario", "first_mes", "mes_example")
 _V2 = (
-    "creator_notes", "system_prompt", "post_history_instructions", "alternate_greetings",
-    "character_book", "tags", "creator", "character_version", "extensions",
-)  # fmt: skip
+    "creator_notes",
+    "system_prompt",
+    "post_history_instructions",
+    "alternate_greetings",
+    "character_book",
+    "tags",
+    "creator",
+    "character_version",
+    "extensions",
+)
 _V3 = (
-    "assets", "nickname", "creator_notes_multilingual", "source", "group_only_greetings",
-    "creation_date", "modification_date",
-)  # fmt: skip
+    "assets",
+    "nickname",
+    "creator_notes_multilingual",
+    "source",
+    "group_only_greetings",
+    "creation_date",
+    "modification_date",
+)
 
 
 @dataclass(frozen=True)

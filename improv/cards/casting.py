@@ -172,11 +172,22 @@ def card_of(entry: Json, card: Card | None = None, user: str = "") -> Json:
 
 
 _EMPTY: dict[str, Any] = {
-    "name": "", "description": "", "personality": "", "scenario": "", "first_mes": "",
-    "mes_example": "", "creator_notes": "", "system_prompt": "", "post_history_instructions": "",
-    "alternate_greetings": [], "tags": [], "creator": "", "character_version": "",
-    "extensions": {}, "group_only_greetings": [],
-}  # fmt: skip
+    "name": "",
+    "description": "",
+    "personality": "",
+    "scenario": "",
+    "first_mes": "",
+    "mes_example": "",
+    "creator_notes": "",
+    "system_prompt": "",
+    "post_history_instructions": "",
+    "alternate_greetings": [],
+    "tags": [],
+    "creator": "",
+    "character_version": "",
+    "extensions": {},
+    "group_only_greetings": [],
+}
 
 
 # -- text

@@ -49,8 +49,12 @@ class Filling:
     def _one(self, macro: re.Match[str], place: str, round_: int) -> str:
         inside = macro[1].strip()
         plain = {
-            "user": self.user, "char": self.char, "bot": self.char, "noop": "", "newline": "\n",
-        }  # fmt: skip
+            "user": self.user,
+            "char": self.char,
+            "bot": self.char,
+            "noop": "",
+            "newline": "\n",
+        }
         if inside.lower() in plain:
             return plain[inside.lower()]
         if _HIDDEN.match(inside):

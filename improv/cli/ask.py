@@ -182,9 +182,21 @@ def graph_command(
         run, _, trial = what.partition("/")
         wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
         asked = graphing.Asked(
-            trial, of, by, wanted, first, last, window, guesses, each, condition, against, around,
-            null, scene,
-        )  # fmt: skip
+            trial,
+            of,
+            by,
+            wanted,
+            first,
+            last,
+            window,
+            guesses,
+            each,
+            condition,
+            against,
+            around,
+            null,
+            scene,
+        )
         folder = open_run(runs, run)
         files.check_writable(*(output or []))
         found = chorus.graphed(folder, asked, ray)

@@ -56,9 +56,11 @@ class Book:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         del self._ids, self._texts
         self._room.cleanup()
 
@@ -69,12 +71,15 @@ class Book:
         at = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
         lost = np.flatnonzero(self._ids[at] != wanted)
         if len(lost):
-            raise RunError(f"{self._folder.id}: block {names[lost[0]]}, which a call showed, is "
-                           "not in the table of blocks")  # fmt: skip
+            raise RunError(
+                f"{self._folder.id}: block {names[lost[0]]}, which a call showed, is "
+                "not in the table of blocks"
+            )
         batch = np.searchsorted(self._starts, at, side="right") - 1
         found = {}
-        for name, k, row in zip(names, batch.tolist(), (at - self._starts[batch]).tolist(),
-                                strict=True):  # fmt: skip
+        for name, k, row in zip(
+            names, batch.tolist(), (at - self._starts[batch]).tolist(), strict=True
+        ):
             kinds, texts = self._texts[k]
             found[name] = Block(name, kinds[row].as_py(), texts[row].as_py())
         return found

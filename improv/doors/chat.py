@@ -111,6 +111,7 @@ def _scores(scores: Sequence[Json], character: str) -> list[Json]:
     for measure, all_of in sorted(values.items()):
         read = [v for v in all_of if v is not None]
         mean = fmean(read) if read else None
-        found.append({"measure": measure, "mean": mean, "n": len(read),
-                      "missing": len(all_of) - len(read)})  # fmt: skip
+        found.append(
+            {"measure": measure, "mean": mean, "n": len(read), "missing": len(all_of) - len(read)}
+        )
     return found

@@ -143,49 +143,82 @@ def card(rows: Mapping[str, int], run: Json) -> str:
     if run["question"]:
         lines += [said(run["question"]), ""]
     lines += _honesty(run)
-    lines += ["## What is in it", "",
-              "```python", "from datasets import load_dataset", "",
-              f'turns = load_dataset("path/to/this/folder", "{next(iter(rows))}", split="train")',
-              "```", ""]  # fmt: skip
+    lines += [
+        "## What is in it",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        f'turns = load_dataset("path/to/this/folder", "{next(iter(rows))}", split="train")',
+        "```",
+        "",
+    ]
     for name, count in rows.items():
-        lines += [f"### {name}: {count:,} rows", "", ABOUT[name], "",
-                  "| column | type | what it is |", "|---|---|---|"]  # fmt: skip
-        lines += [f"| `{f.name}` | {_type(f.type)} | {_said(name, f.name)} |"
-                  for f in SCHEMAS[name]]  # fmt: skip
+        lines += [
+            f"### {name}: {count:,} rows",
+            "",
+            ABOUT[name],
+            "",
+            "| column | type | what it is |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| `{f.name}` | {_type(f.type)} | {_said(name, f.name)} |" for f in SCHEMAS[name]
+        ]
         lines.append("")
     lines += ["## How it was made", ""]
     told = {
-        "Run": run["run"], "Played": run["created"], "Models": ", ".join(run["models"]),
-        "Conditions": "; ".join(run["conditions"]), "Scenes": ", ".join(run["scenes"]),
-        "Trials": run["counted"], "Made with": f"improv {run['version']}", "Plan": run["plan"],
-    }  # fmt: skip
+        "Run": run["run"],
+        "Played": run["created"],
+        "Models": ", ".join(run["models"]),
+        "Conditions": "; ".join(run["conditions"]),
+        "Scenes": ", ".join(run["scenes"]),
+        "Trials": run["counted"],
+        "Made with": f"improv {run['version']}",
+        "Plan": run["plan"],
+    }
     lines += [f"- {what}: {said(str(value))}" for what, value in told.items() if value]
     lines += [
-        "", "Every call was journaled before its reply was used; `turns` follow from `calls`. "
+        "",
+        "Every call was journaled before its reply was used; `turns` follow from `calls`. "
         "A trial that failed is a row of `trials` whose `status` says so.",
-        "", "## Licence", "",
+        "",
+        "## Licence",
+        "",
         "Not chosen. Whoever publishes this adds `license:` to the lines above, and minds what "
-        "the licences of the scenes and the terms of the models ask.", "",
-    ]  # fmt: skip
+        "the licences of the scenes and the terms of the models ask.",
+        "",
+    ]
     return "\n".join(lines)
 
 
 def _honesty(run: Json) -> list[str]:
     """Say what the texts are not."""
-    lines = ["Every line was written by a program, none by a person, but for the written openings.",
-             ""]  # fmt: skip
+    lines = [
+        "Every line was written by a program, none by a person, but for the written openings.",
+        "",
+    ]
     if run["puppets"]:
-        lines = ["> **Planted.** Puppets played this: fake models with a declared process. What "
-                 "they say was written in advance, and no statistic of it is a finding about any "
-                 "language model.", ""]  # fmt: skip
+        lines = [
+            "> **Planted.** Puppets played this: fake models with a declared process. What "
+            "they say was written in advance, and no statistic of it is a finding about any "
+            "language model.",
+            "",
+        ]
         if run["planted"]:
             lines[0] += f" What was planted: {literal(run['planted'])}."
     elif "embedded" in run["models"]:
-        lines += ["> Played with the embedded model of 135M parameters: it shows that everything "
-                  "works, and nothing it says is a finding.", ""]  # fmt: skip
+        lines += [
+            "> Played with the embedded model of 135M parameters: it shows that everything "
+            "works, and nothing it says is a finding.",
+            "",
+        ]
     if run["owed"]:
-        lines += [f"> Not complete: {run['owed']:,} planned trials were not played when this was "
-                  "written.", ""]  # fmt: skip
+        lines += [
+            f"> Not complete: {run['owed']:,} planned trials were not played when this was "
+            "written.",
+            "",
+        ]
     return lines
 
 

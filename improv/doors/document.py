@@ -18,9 +18,13 @@ def folio(
     row = played.row
     scene = scenes.get((row["scene"], row["condition"]))
     facts = {
-        "Run": run, "Trial": row["trial"], "Condition": row["condition"], "Block": row["block"],
-        "Branch": "" if row["branch"] == MAIN else row["branch"], "Played by": models,
-    }  # fmt: skip
+        "Run": run,
+        "Trial": row["trial"],
+        "Condition": row["condition"],
+        "Block": row["block"],
+        "Branch": "" if row["branch"] == MAIN else row["branch"],
+        "Played by": models,
+    }
     title = row["title"] or row["scene"]
     return Folio(title, played.turns, scene, facts, played.scores)
 

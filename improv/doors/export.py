@@ -47,9 +47,14 @@ class Exported:
 
 
 def export(
-    folder: RunFolder, to: str, wanted: Wanted = Wanted(), path: str | os.PathLike[str] = "", *,
-    force: bool = False, tell: Tell | None = None,
-) -> Exported:  # fmt: skip
+    folder: RunFolder,
+    to: str,
+    wanted: Wanted = Wanted(),
+    path: str | os.PathLike[str] = "",
+    *,
+    force: bool = False,
+    tell: Tell | None = None,
+) -> Exported:
     """Write scenes of a run as `to` says: "jsonl", "hf", "inspect", "fountain", "markdown", "otel".
 
     `path` is a file for jsonl and otel, a folder for the others, and is made up from the run's
@@ -71,8 +76,10 @@ def export(
     found.playing = meta.get("status") == "playing"
     single = form.page != "" and target.suffix == form.page
     if single and chosen.count > 1:
-        raise RunError(f"{target}: one file holds one scene, and these are {chosen.count}; "
-                       "name a folder, or RUN/TRIAL")  # fmt: skip
+        raise RunError(
+            f"{target}: one file holds one scene, and these are {chosen.count}; "
+            "name a folder, or RUN/TRIAL"
+        )
     try:
         _room(target, form.folder and not single, force)
         form.write(_Export(chosen, target, _about(folder, meta, found), tell or _untold, found))
@@ -205,14 +212,21 @@ def _about(folder: RunFolder, meta: Json, found: Exported) -> Json:
     with suppress(ImprovError):
         question = folder.question()
     return {
-        "run": folder.id, "study": str(meta.get("study") or folder.id), "question": question,
-        "created": str(meta.get("created") or ""), "models": models, "puppets": puppets,
-        "planted": planted, "plan": str(meta.get("plan") or ""), "version": __version__,
+        "run": folder.id,
+        "study": str(meta.get("study") or folder.id),
+        "question": question,
+        "created": str(meta.get("created") or ""),
+        "models": models,
+        "puppets": puppets,
+        "planted": planted,
+        "plan": str(meta.get("plan") or ""),
+        "version": __version__,
         "conditions": [str(c) for c in meta.get("conditions") or []],
         "scenes": [str(s) for s in meta.get("scenes") or []],
-        "counted": f"{found.scenes:,} done, {found.failed:,} failed", "owed": found.owed,
+        "counted": f"{found.scenes:,} done, {found.failed:,} failed",
+        "owed": found.owed,
         "played": "puppets" if puppets else "models",
-    }  # fmt: skip
+    }
 
 
 def _named(folder: RunFolder, wanted: Wanted, ending: str) -> str:

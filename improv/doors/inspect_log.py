@@ -55,16 +55,26 @@ def log_of(samples: Sequence[Performance], run: Json, premise: dict[str, str]) -
     ids = list(dict.fromkeys(str(s.id) for s in made))
     epochs = max(s.epoch for s in made)
     spec = EvalSpec(
-        eval_id=digest(f"eval {name}"), run_id=digest(f"run {run['run']}"),
-        task_id=digest(f"task {name}"), created=run["created"] or begin,
-        task=run["study"], task_version=0, task_display_name=f"{run['study']} · {condition}",
-        task_args={"condition": condition, **levels}, tags=["improv"],
+        eval_id=digest(f"eval {name}"),
+        run_id=digest(f"run {run['run']}"),
+        task_id=digest(f"task {name}"),
+        created=run["created"] or begin,
+        task=run["study"],
+        task_version=0,
+        task_display_name=f"{run['study']} · {condition}",
+        task_args={"condition": condition, **levels},
+        tags=["improv"],
         dataset=EvalDataset(name=run["study"], samples=len(ids), sample_ids=ids, shuffled=False),
-        model=", ".join(models) or "none", config=EvalConfig(epochs=epochs),
+        model=", ".join(models) or "none",
+        config=EvalConfig(epochs=epochs),
         packages={"improv-theatre": run["version"]},
-        metadata={"run": run["run"], "condition": condition, "levels": levels,
-                  "played": run["played"]},
-    )  # fmt: skip
+        metadata={
+            "run": run["run"],
+            "condition": condition,
+            "levels": levels,
+            "played": run["played"],
+        },
+    )
     stats = EvalStats(started_at=begin, completed_at=end, model_usage=_total(made))
     return EvalLog(status="success", eval=spec, stats=stats, samples=made, results=_results(made))
 
@@ -82,38 +92,60 @@ def _sample(played: Performance, premise: str) -> EvalSample:
     block = row["block"].rpartition("/")[0] or row["scene"]
     return EvalSample(
         id=block if row["branch"] == MAIN else f"{block}~{row['branch']}",
-        epoch=row["replicate"] + 1, input=premise or row["title"] or row["scene"], target="",
-        messages=_messages(played), output=output, scores=_scores(played.scores),
-        model_usage=_usage(played.own), uuid=digest(f"sample {played.name}"),
-        started_at=begin, completed_at=end, total_time=row["seconds"],
+        epoch=row["replicate"] + 1,
+        input=premise or row["title"] or row["scene"],
+        target="",
+        messages=_messages(played),
+        output=output,
+        scores=_scores(played.scores),
+        model_usage=_usage(played.own),
+        uuid=digest(f"sample {played.name}"),
+        started_at=begin,
+        completed_at=end,
+        total_time=row["seconds"],
         metadata={
-            "trial": row["trial"], "branch": row["branch"], "origin": row["origin"],
-            "scene": row["scene"], "title": row["title"], "block": row["block"],
-            "replicate": row["replicate"], "turns": row["turns"], "arm": row["arm"],
+            "trial": row["trial"],
+            "branch": row["branch"],
+            "origin": row["origin"],
+            "scene": row["scene"],
+            "title": row["title"],
+            "block": row["block"],
+            "replicate": row["replicate"],
+            "turns": row["turns"],
+            "arm": row["arm"],
         },
-    )  # fmt: skip
+    )
 
 
 def _messages(played: Performance) -> list[ChatMessage]:
     """Return a scene as messages: improvised lines are the assistant's, all else the user's."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
 
-    models = {(c.draw.turn, c.draw.role): c.model for c in played.calls
-              if c.draw.purpose in ("line", "probe")}  # fmt: skip
+    models = {
+        (c.draw.turn, c.draw.role): c.model
+        for c in played.calls
+        if c.draw.purpose in ("line", "probe")
+    }
     found: list[ChatMessage] = []
     for turn in played.turns:
         where = f"{played.name}/{turn.turn}/{turn.seq}"
         for number, act in enumerate(turn.acts):
             told: Json = {"kind": act.kind, "turn": turn.turn, "speaker": "author"}
-            found.append(ChatMessageUser(content=_act(act), metadata=told,
-                                         id=digest(f"{where}/act {number}")))  # fmt: skip
+            found.append(
+                ChatMessageUser(
+                    content=_act(act), metadata=told, id=digest(f"{where}/act {number}")
+                )
+            )
         told = {"kind": turn.kind, "turn": turn.turn, "speaker": turn.speaker}
         told |= {"heard_by": list(turn.heard_by)} if turn.aside else {}
         id = digest(where)
         if turn.turn and turn.kind in ("line", "silence", "probe"):
             model = models.get((turn.turn, turn.speaker))
-            found.append(ChatMessageAssistant(content=_line(turn), metadata=told, id=id,
-                                              source="generate", model=model))  # fmt: skip
+            found.append(
+                ChatMessageAssistant(
+                    content=_line(turn), metadata=told, id=id, source="generate", model=model
+                )
+            )
         else:
             found.append(ChatMessageUser(content=_line(turn), metadata=told, id=id))
     return found
@@ -144,16 +176,19 @@ def _scores(rows: Iterable[Json]) -> dict[str, Score]:
     found = {}
     for measure, characters in sorted(by.items()):
         every = [v for values in characters.values() for v in values]
-        each = {who: {"mean": _mean(v), "n": sum(x is not None for x in v), "of": len(v)}
-                for who, v in sorted(characters.items())}  # fmt: skip
+        each = {
+            who: {"mean": _mean(v), "n": sum(x is not None for x in v), "of": len(v)}
+            for who, v in sorted(characters.items())
+        }
         mean = _mean(every)
         read = sum(v is not None for v in every)
         found[measure] = Score(
             value=math.nan if mean is None else mean,
             explanation=f"the mean of {read} of {len(every)} scores, the others missing"
-            if read < len(every) else f"the mean of {read} scores",
+            if read < len(every)
+            else f"the mean of {read} scores",
             metadata={"characters": each},
-        )  # fmt: skip
+        )
     return found
 
 
@@ -179,9 +214,15 @@ def _results(samples: Sequence[EvalSample]) -> Any:
         if len(read) > 1:
             error = statistics.stdev(read) / math.sqrt(len(read))
             metrics["stderr"] = EvalMetric(name="stderr", value=error)
-        scores.append(EvalScore(name=name, scorer=name, scored_samples=len(read),
-                                unscored_samples=len(values) - len(read),
-                                metrics=metrics))  # fmt: skip
+        scores.append(
+            EvalScore(
+                name=name,
+                scorer=name,
+                scored_samples=len(read),
+                unscored_samples=len(values) - len(read),
+                metrics=metrics,
+            )
+        )
     n = len(samples)
     return EvalResults(total_samples=n, completed_samples=n, scores=scores)
 
@@ -194,8 +235,12 @@ def _usage(calls: Iterable[Call]) -> dict[str, ModelUsage]:
     for call in calls:
         asked, said = call.prompt_tokens or 0, call.completion_tokens or 0
         cached = min(call.cached_tokens or 0, asked)
-        one = ModelUsage(input_tokens=asked - cached, output_tokens=said,
-                         total_tokens=asked + said, input_tokens_cache_read=cached)  # fmt: skip
+        one = ModelUsage(
+            input_tokens=asked - cached,
+            output_tokens=said,
+            total_tokens=asked + said,
+            input_tokens_cache_read=cached,
+        )
         found[call.model] = found[call.model] + one if call.model in found else one
     return found
 

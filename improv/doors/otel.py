@@ -61,8 +61,15 @@ def trace(played: Performance, book: Book, run: Json, version: str) -> Json:
     resource = {"service.name": "improv", "service.version": version}
     scope = {"name": "improv", "version": version}
     found = {"scope": scope, "spans": spans.made, "schemaUrl": SCHEMA_URL}
-    return {"resourceSpans": [{"resource": {"attributes": attributes(resource)},
-                               "scopeSpans": [found], "schemaUrl": SCHEMA_URL}]}  # fmt: skip
+    return {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": attributes(resource)},
+                "scopeSpans": [found],
+                "schemaUrl": SCHEMA_URL,
+            }
+        ]
+    }
 
 
 def attributes(pairs: Mapping[str, Any]) -> list[Json]:
@@ -102,8 +109,16 @@ class _Spans:
         }
         begin, end = _span(calls)
         scene = [s for s in self._played.scores if s["turn"] is None]
-        self._add(f"invoke_workflow {row['scene']}", INTERNAL, self._root, "", begin, end,
-                  self._common | told | levels, _evaluated(scene, end))  # fmt: skip
+        self._add(
+            f"invoke_workflow {row['scene']}",
+            INTERNAL,
+            self._root,
+            "",
+            begin,
+            end,
+            self._common | told | levels,
+            _evaluated(scene, end),
+        )
         self.made.insert(0, self.made.pop())
 
     def agent(self, calls: Sequence[Call]) -> str:
@@ -123,16 +138,31 @@ class _Spans:
         begin, end = _span(calls)
         scores = []
         if draw.purpose == "line":
-            scores = [s for s in self._played.scores
-                      if s["turn"] == draw.turn and s["character"] == draw.role]  # fmt: skip
-        self._add(f"invoke_agent {draw.role}", INTERNAL, id, self._root, begin, end,
-                  self._common | told, _evaluated(scores, end), calls[-1].error)  # fmt: skip
+            scores = [
+                s
+                for s in self._played.scores
+                if s["turn"] == draw.turn and s["character"] == draw.role
+            ]
+        self._add(
+            f"invoke_agent {draw.role}",
+            INTERNAL,
+            id,
+            self._root,
+            begin,
+            end,
+            self._common | told,
+            _evaluated(scores, end),
+            calls[-1].error,
+        )
         return id
 
     def call(self, call: Call, parent: str, prompt: Sequence[Json]) -> None:
         """Add one call to a model, from its sending to its whole reply."""
-        said = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}],
-                "finish_reason": call.finish_reason or "error"}  # fmt: skip
+        said = {
+            "role": "assistant",
+            "parts": [{"type": "text", "content": call.reply}],
+            "finish_reason": call.finish_reason or "error",
+        }
         operation = "chat" if call.mode == "chat" else "text_completion"
         told = {
             "gen_ai.operation.name": operation,
@@ -154,22 +184,45 @@ class _Spans:
         told |= self._common | _params(call) | _server(call.endpoint)
         draw = call.draw
         id = self._id(draw.turn, draw.role, draw.purpose, draw.attempt)
-        self._add(f"{operation} {call.model}", CLIENT, id, parent, call.started,
-                  call.started + call.latency, told, (), call.error)  # fmt: skip
+        self._add(
+            f"{operation} {call.model}",
+            CLIENT,
+            id,
+            parent,
+            call.started,
+            call.started + call.latency,
+            told,
+            (),
+            call.error,
+        )
 
     def _id(self, *parts: object) -> str:
         return digest("/".join(map(str, ("span", self._trace, *parts))), 8)
 
     def _add(
-        self, name: str, kind: int, id: str, parent: str, begin: float, end: float,
-        told: Mapping[str, Any], events: Iterable[Json] = (), error: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        kind: int,
+        id: str,
+        parent: str,
+        begin: float,
+        end: float,
+        told: Mapping[str, Any],
+        events: Iterable[Json] = (),
+        error: str = "",
+    ) -> None:
         span: Json = {
-            "traceId": self._trace, "spanId": id, "parentSpanId": parent, "name": name,
-            "kind": kind, "startTimeUnixNano": _nano(begin), "endTimeUnixNano": _nano(end),
-            "attributes": attributes(told), "events": list(events),
+            "traceId": self._trace,
+            "spanId": id,
+            "parentSpanId": parent,
+            "name": name,
+            "kind": kind,
+            "startTimeUnixNano": _nano(begin),
+            "endTimeUnixNano": _nano(end),
+            "attributes": attributes(told),
+            "events": list(events),
             "status": {"code": ERROR, "message": error} if error else {},
-        }  # fmt: skip
+        }
         self.made.append(span)
 
 
@@ -181,8 +234,9 @@ def provider(call: Call) -> str:
     if call.model == "embedded":
         return "llama.cpp"
     host = _host(call.endpoint)[0]
-    return next((p for name, p in _PROVIDERS.items() if host == name or host.endswith(f".{name}")),
-                "openai")  # fmt: skip
+    return next(
+        (p for name, p in _PROVIDERS.items() if host == name or host.endswith(f".{name}")), "openai"
+    )
 
 
 def _who(call: Call) -> tuple[str, str]:
@@ -205,8 +259,11 @@ def _params(call: Call) -> Json:
     with suppress(orjson.JSONDecodeError):
         sent = orjson.loads(call.params)
         if isinstance(sent, dict):
-            found: Json = {name: float(sent[key]) for key, name in _SENT.items()
-                           if isinstance(sent.get(key), int | float)}  # fmt: skip
+            found: Json = {
+                name: float(sent[key])
+                for key, name in _SENT.items()
+                if isinstance(sent.get(key), int | float)
+            }
             stop = sent.get("stop")
             structured = sent.get("response_format") is not None
             return found | {
@@ -247,8 +304,11 @@ def _evaluated(scores: Iterable[Json], at: float) -> Iterable[Json]:
             "gen_ai.evaluation.explanation": row["evidence"],
             "improv.character": row["character"],
         }
-        yield {"name": "gen_ai.evaluation.result", "timeUnixNano": _nano(at),
-               "attributes": attributes(told)}  # fmt: skip
+        yield {
+            "name": "gen_ai.evaluation.result",
+            "timeUnixNano": _nano(at),
+            "attributes": attributes(told),
+        }
 
 
 def _nano(seconds: float) -> str:

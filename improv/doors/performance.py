@@ -145,9 +145,12 @@ def performances(selection: Selection) -> Iterator[Performance]:
         for row in sorted(selection.rows[trial], key=lambda r: (r["branch"] != MAIN, r["branch"])):
             name = row["branch"]
             yield Performance(
-                row, at.turns_of(name), at.calls_of(name), at.calls.get(name, []),
+                row,
+                at.turns_of(name),
+                at.calls_of(name),
+                at.calls.get(name, []),
                 scored.get(name, []),
-            )  # fmt: skip
+            )
 
 
 def scenes(folder: RunFolder) -> dict[tuple[str, str], Scene]:

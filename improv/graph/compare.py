@@ -186,11 +186,14 @@ def before_after(
     there: Bools = np.asarray(np.isfinite(true).any(axis=1))
     pairs = tuple(
         Difference(
-            table.names[s], table.names[t], *table.sides(marked, there, i),
-            mean_of(true[:, i]), math.nan,
+            table.names[s],
+            table.names[t],
+            *table.sides(marked, there, i),
+            mean_of(true[:, i]),
+            math.nan,
         )
         for i, (s, t) in enumerate(table.pairs.tolist())
-    )  # fmt: skip
+    )
     n = int(there.sum())
     why = ""
     alike = all(
@@ -286,11 +289,15 @@ def _tested(
     names = labels(talk)
     found = tuple(
         Difference(
-            names[source], names[target], _middle(first[:, i]), _middle(second[:, i]),
-            mean_of(apart[:, i], "blocks"), float(corrected[i]) if size[i] > 0 else 1.0,
+            names[source],
+            names[target],
+            _middle(first[:, i]),
+            _middle(second[:, i]),
+            mean_of(apart[:, i], "blocks"),
+            float(corrected[i]) if size[i] > 0 else 1.0,
         )
         for i, (source, target) in enumerate(pairs.tolist())
-    )  # fmt: skip
+    )
     return found, (p if total > 0 else 1.0)
 
 

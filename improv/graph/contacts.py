@@ -78,10 +78,16 @@ def contacts(talk: Talk) -> Contacts:
     ]
     zeros = np.zeros(len(acts.scene), dtype=np.int32)
     author = Contacts(
-        acts.scene, acts.turn, zeros + AUTHOR, acts.to,
-        np.where(acts.kind == NOTE, NOTES, CUES).astype(np.int32), zeros + SAID, zeros, zeros,
+        acts.scene,
+        acts.turn,
+        zeros + AUTHOR,
+        acts.to,
+        np.where(acts.kind == NOTE, NOTES, CUES).astype(np.int32),
+        zeros + SAID,
+        zeros,
+        zeros,
         zeros - 1,
-    )  # fmt: skip
+    )
     return _together([*parts, author])
 
 
@@ -138,9 +144,16 @@ def _of(
 ) -> Contacts:
     zeros = np.zeros(len(rows), dtype=np.int32)
     return Contacts(
-        lines.scene[rows], lines.turn[rows], lines.who[rows], to, zeros + np.int32(kind), by,
-        lines.words[rows], zeros if latency is None else latency, rows.astype(np.int32),
-    )  # fmt: skip
+        lines.scene[rows],
+        lines.turn[rows],
+        lines.who[rows],
+        to,
+        zeros + np.int32(kind),
+        by,
+        lines.words[rows],
+        zeros if latency is None else latency,
+        rows.astype(np.int32),
+    )
 
 
 def _together(parts: list[Contacts]) -> Contacts:

@@ -141,10 +141,13 @@ def _graphml(graph: Graph) -> bytes:
 
 def _from_graphml(data: bytes) -> Graph:
     read = nx.read_graphml(io.BytesIO(data), force_multigraph=True)
-    graph = Graph(**{
-        name: _loaded(value) for name, value in read.graph.items()
-        if name not in ("node_default", "edge_default")
-    })  # fmt: skip
+    graph = Graph(
+        **{
+            name: _loaded(value)
+            for name, value in read.graph.items()
+            if name not in ("node_default", "edge_default")
+        }
+    )
     for node, found in read.nodes(data=True):
         graph.add_node(node, **{name: _loaded(value) for name, value in found.items()})
     for source, target, key, found in read.edges(keys=True, data=True):
@@ -207,9 +210,8 @@ def _csv(graph: Graph) -> bytes:
     sink = io.StringIO()
     rows = csv.writer(sink, lineterminator="\n")
     more = sorted(
-        {name for _, _, d in graph.edges(data=True) for name in d}
-        - {*_COLUMNS, SPELLS, *SERIES}
-    )  # fmt: skip
+        {name for _, _, d in graph.edges(data=True) for name in d} - {*_COLUMNS, SPELLS, *SERIES}
+    )
     rows.writerow([*_COLUMNS, "turns", *more])
     for source, target, data in graph.edges(data=True):
         turns = " ".join(

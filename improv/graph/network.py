@@ -190,9 +190,13 @@ def _every(graph: Graph, names: Sequence[str], rows: Contacts) -> None:
     table = np.column_stack([getattr(rows, name)[order] for name in columns]).tolist()
     for number, (scene, turn, source, target, kind, by, words, latency) in enumerate(table):
         data = {
-            **_evidence(kind, by), "weight": 1.0, "lines": 1, "words": words,
-            **_spans([(1, turn)]), "number": scene,
-        }  # fmt: skip
+            **_evidence(kind, by),
+            "weight": 1.0,
+            "lines": 1,
+            "words": words,
+            **_spans([(1, turn)]),
+            "number": scene,
+        }
         if kind == ANSWERS:
             data["latency"] = float(latency)
         key = key_of(names[source], names[target], KINDS[kind], str(number))

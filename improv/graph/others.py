@@ -38,11 +38,18 @@ def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
     there = {node(row, row["branch"]) for row in trials}
     for row in sorted(trials, key=lambda r: (r["trial"], r["branch"] != MAIN, r["branch"])):
         graph.add_node(
-            node(row, row["branch"]), role="branch", trial=row["trial"], branch=row["branch"],
-            origin=row["origin"], arm=row["arm"] or "", status=row["status"],
-            fork=int(row["fork"] or 0), last=int(row["turns"] or 0), parted=way(dict(row)),
+            node(row, row["branch"]),
+            role="branch",
+            trial=row["trial"],
+            branch=row["branch"],
+            origin=row["origin"],
+            arm=row["arm"] or "",
+            status=row["status"],
+            fork=int(row["fork"] or 0),
+            last=int(row["turns"] or 0),
+            parted=way(dict(row)),
             label=row["arm"] or row["branch"][:6],
-        )  # fmt: skip
+        )
     for row in trials:
         parent = node(row, row["parent"] or MAIN)
         if row["branch"] == MAIN or parent not in there:
@@ -50,10 +57,16 @@ def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
         fork, last = int(row["fork"] or 0), int(row["turns"] or 0)
         child = node(row, row["branch"])
         graph.add_edge(
-            parent, child, key=key_of(parent, child, row["origin"]), kind=row["origin"],
-            weight=1.0, lines=max(last - fork, 0), first=fork + 1, last=max(last, fork + 1),
+            parent,
+            child,
+            key=key_of(parent, child, row["origin"]),
+            kind=row["origin"],
+            weight=1.0,
+            lines=max(last - fork, 0),
+            first=fork + 1,
+            last=max(last, fork + 1),
             spells=[(fork + 1, max(last, fork + 1) + 1)],
-        )  # fmt: skip
+        )
     return graph
 
 
@@ -92,9 +105,14 @@ def exposure(calls: pa.Table, blocks: pa.Table, name: str = "", *, whole: bool =
         graph.add_node(role, role="author" if is_author else "character", side="role")
     for (what, role), counts in edges.items():
         graph.add_edge(
-            what, role, key=key_of(what, role, "shown"), kind="shown", weight=float(len(counts)),
-            blocks=len(counts), calls=sum(counts),
-        )  # fmt: skip
+            what,
+            role,
+            key=key_of(what, role, "shown"),
+            kind="shown",
+            weight=float(len(counts)),
+            blocks=len(counts),
+            calls=sum(counts),
+        )
     return graph
 
 
@@ -137,14 +155,21 @@ def flips(scores: pa.Table, name: str = "") -> Graph:
             said = _state(measures[trait], one)
             node = f"{people[person]} ({measures[trait]}): {said}"
             graph.add_node(
-                node, role="state", character=people[person], measure=measures[trait],
-                scene=f"{people[person]} ({measures[trait]})", label=said,
-            )  # fmt: skip
+                node,
+                role="state",
+                character=people[person],
+                measure=measures[trait],
+                scene=f"{people[person]} ({measures[trait]})",
+                label=said,
+            )
             ends.append(node)
         graph.add_edge(
-            *ends, key=key_of(*ends, "flips"), kind="stays" if before == after else "flips",
-            weight=n / total[person, trait, before], lines=n,
-        )  # fmt: skip
+            *ends,
+            key=key_of(*ends, "flips"),
+            kind="stays" if before == after else "flips",
+            weight=n / total[person, trait, before],
+            lines=n,
+        )
     return graph
 
 

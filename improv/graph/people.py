@@ -124,13 +124,23 @@ def _cast(
     total = spoken.sum()
     return [
         Standing(
-            names[code], talk.slugs[slug], float(spoken[i]), _over(spoken[i], total),
-            float(words[i] / talk.scenes), float(to[i].sum()), float(to[:, i].sum()),
-            float(rank[i]), _ends(ranks[:, i]), float(between[i]), _ends(betweens[:, i]),
-            _over(spoken[i] * talk.scenes, begins[i]), _over(late[i], count[i]), float(notes[i]),
+            names[code],
+            talk.slugs[slug],
+            float(spoken[i]),
+            _over(spoken[i], total),
+            float(words[i] / talk.scenes),
+            float(to[i].sum()),
+            float(to[:, i].sum()),
+            float(rank[i]),
+            _ends(ranks[:, i]),
+            float(between[i]),
+            _ends(betweens[:, i]),
+            _over(spoken[i] * talk.scenes, begins[i]),
+            _over(late[i], count[i]),
+            float(notes[i]),
         )
         for i, code in enumerate(cast.tolist())
-    ]  # fmt: skip
+    ]
 
 
 def _nulls(

@@ -362,11 +362,13 @@ def _arrows(graph: Graph) -> list[_Arrow]:
     most = ARROWS if graph.graph.get("of", "talk") == "talk" else None
     arrows = [
         _Arrow(
-            *key, sum(w for w, _, _ in parts), sum(w for w, guess, _ in parts if not guess),
+            *key,
+            sum(w for w, _, _ in parts),
+            sum(w for w, guess, _ in parts if not guess),
             tuple(by for _, _, by in parts),
         )
         for key, parts in found.items()
-    ]  # fmt: skip
+    ]
     return sorted(arrows, key=lambda a: (-a.weight, a.source, a.target, a.kind))[:most]
 
 

@@ -34,8 +34,17 @@ AUTHOR = 0
 """The code of the author among the people; no character may be called so."""
 
 COLUMNS = [
-    "trial", "branch", "turn", "seq", "kind", "speaker", "text", "addressed", "by", "acts",
-]  # fmt: skip
+    "trial",
+    "branch",
+    "turn",
+    "seq",
+    "kind",
+    "speaker",
+    "text",
+    "addressed",
+    "by",
+    "acts",
+]
 """What is read of a run's turns."""
 SPOKEN = ["trial", "branch", "kind", "speaker"]
 """What tells who speaks in them."""
@@ -240,10 +249,19 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
         spoken=_bools(pc.not_equal(spoken["kind"], "silence")),
     )
     return Talk(
-        tuple(trials["trial"].to_pylist()), slug, slugs, condition, conditions, block, blocks,
-        named.people, named.first, lines, acts,
+        tuple(trials["trial"].to_pylist()),
+        slug,
+        slugs,
+        condition,
+        conditions,
+        block,
+        blocks,
+        named.people,
+        named.first,
+        lines,
+        acts,
         _mentions(spoken["text"], lines, slug, slugs, casts, named),
-    )  # fmt: skip
+    )
 
 
 def completed(
@@ -281,9 +299,11 @@ def _coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
 
 
 def _ints(column: Any) -> Ints:
-    found = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else (
-        column.to_numpy()
-    )  # fmt: skip
+    found = (
+        column.to_numpy(zero_copy_only=False)
+        if isinstance(column, pa.Array)
+        else (column.to_numpy())
+    )
     return np.asarray(found, dtype=np.int32)
 
 

@@ -32,10 +32,16 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
             line = masked(one_line(turn.text), scene)
             found.append(
                 item(
-                    turn, "attribution", VERSION, WHO, options,
-                    evidence={"line": line}, cast=described, line=line,
+                    turn,
+                    "attribution",
+                    VERSION,
+                    WHO,
+                    options,
+                    evidence={"line": line},
+                    cast=described,
+                    line=line,
                 )
-            )  # fmt: skip
+            )
     return found
 
 

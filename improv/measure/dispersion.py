@@ -81,14 +81,22 @@ def of_turn(
     acts = [act(d.text, options) if d.kind == "line" else "" for d in draws]
     vectors = [trigrams(d.text) for d in draws if d.kind == "line"]
     evidence = {
-        "draws": len(draws), "unread": acts.count(""), "spread": spread(vectors),
+        "draws": len(draws),
+        "unread": acts.count(""),
+        "spread": spread(vectors),
         "counts": dict(Counter(a for a in acts if a).most_common()),
         "why": "at temperature 0 all draws are one" if certain else "",
-    }  # fmt: skip
+    }
     return Score(
-        turn.trial, parent, turn.turn, turn.speaker, "dispersion", VERSION,
-        None if certain else collision(acts), orjson.dumps(evidence).decode(),
-    )  # fmt: skip
+        turn.trial,
+        parent,
+        turn.turn,
+        turn.speaker,
+        "dispersion",
+        VERSION,
+        None if certain else collision(acts),
+        orjson.dumps(evidence).decode(),
+    )
 
 
 def of_arms(
@@ -101,12 +109,18 @@ def of_arms(
     first = next(iter(arms))
     return [
         Score(
-            trial, parent, turn, arm, "dispersion:energy", VERSION,
+            trial,
+            parent,
+            turn,
+            arm,
+            "dispersion:energy",
+            VERSION,
             None if certain else energy(found, vectors[first]),
             orjson.dumps({"arm": arm, "against": first, "draws": len(found)}).decode(),
         )
-        for arm, found in vectors.items() if arm != first
-    ]  # fmt: skip
+        for arm, found in vectors.items()
+        if arm != first
+    ]
 
 
 def _place(option: str, spoken: str) -> int:

@@ -51,9 +51,16 @@ class Item:
     def id(self) -> str:
         """The identity of a verdict but for its judge: place, measure and all that is shown."""
         parts = (
-            self.trial, self.branch, self.turn, self.character, self.measure, self.version,
-            self.place, self.text, self.given,
-        )  # fmt: skip
+            self.trial,
+            self.branch,
+            self.turn,
+            self.character,
+            self.measure,
+            self.version,
+            self.place,
+            self.text,
+            self.given,
+        )
         return digest("\x1f".join(map(str, parts)))
 
 
@@ -89,11 +96,19 @@ def item(
     order = sorted(options, key=lambda o: seed_of("options", content, o))
     listed = "\n".join(f"- {o}" + (f": {GLOSSES[o]}" if o in GLOSSES else "") for o in order)
     return Item(
-        turn.trial, turn.branch, turn.turn, turn.speaker, measure, version,
+        turn.trial,
+        turn.branch,
+        turn.turn,
+        turn.speaker,
+        measure,
+        version,
         wording.format(**filled, options=listed) + ANSWER,
-        tuple(order), tuple(options[o] for o in order), place, truth,
+        tuple(order),
+        tuple(options[o] for o in order),
+        place,
+        truth,
         orjson.dumps(evidence or {}).decode(),
-    )  # fmt: skip
+    )
 
 
 def harmless(text: str) -> str:
@@ -136,9 +151,15 @@ def score(asked: Item, verdict: Verdict, judge: str) -> Score:
     if verdict.error:
         evidence["error"] = verdict.error
     return Score(
-        asked.trial, asked.branch, asked.turn, asked.character, asked.measure,
-        by(asked.version, judge), verdict.value, orjson.dumps(evidence).decode(),
-    )  # fmt: skip
+        asked.trial,
+        asked.branch,
+        asked.turn,
+        asked.character,
+        asked.measure,
+        by(asked.version, judge),
+        verdict.value,
+        orjson.dumps(evidence).decode(),
+    )
 
 
 def silent(turns: Iterable[Turn], measure: str, version: str, judge: str) -> list[Score]:

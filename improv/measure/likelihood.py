@@ -37,12 +37,18 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
             for who, nature in personas.items():
                 found.append(
                     Item(
-                        turn.trial, turn.branch, turn.turn, c.name, "likelihood", VERSION,
+                        turn.trial,
+                        turn.branch,
+                        turn.turn,
+                        c.name,
+                        "likelihood",
+                        VERSION,
                         _document(scene, c, nature, before(transcript, turn)),
-                        place=who, given=f" {one_line(turn.text)}",
+                        place=who,
+                        given=f" {one_line(turn.text)}",
                         evidence=orjson.dumps({"persona": who}).decode(),
                     )
-                )  # fmt: skip
+                )
     return found
 
 
@@ -101,10 +107,16 @@ def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) 
             value = None if own_value is None or against is None else own_value - against
             scores.append(
                 Score(
-                    one.trial, one.branch, one.turn, one.character, measure,
-                    by(VERSION, judge), value, orjson.dumps(evidence).decode(),
+                    one.trial,
+                    one.branch,
+                    one.turn,
+                    one.character,
+                    measure,
+                    by(VERSION, judge),
+                    value,
+                    orjson.dumps(evidence).decode(),
                 )
-            )  # fmt: skip
+            )
     return scores
 
 

@@ -22,8 +22,10 @@ L2L_VERSION = "l2l-1"
 PAIRS = 60
 """At most so many pairs of one character's lines are compared."""
 OPTIONS: dict[str, float | None] = {
-    "no contradiction": 1.0, "contradiction": 0.0, "unreadable": None,
-}  # fmt: skip
+    "no contradiction": 1.0,
+    "contradiction": 0.0,
+    "unreadable": None,
+}
 
 
 def items(transcript: Transcript, scene: Scene) -> list[Item]:
@@ -99,9 +101,12 @@ def line_to_line(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: 
         read = [v for v in values if v is not None]
         bad = [f["pair"] for f, v in zip(facts, values, strict=True) if v == 0]
         evidence = {
-            "pairs": facts[0]["pairs"], "compared": len(mine), "read": len(read),
-            "conflicts": len(bad), "conflicting": bad,
-        }  # fmt: skip
+            "pairs": facts[0]["pairs"],
+            "compared": len(mine),
+            "read": len(read),
+            "conflicts": len(bad),
+            "conflicting": bad,
+        }
         value = 1 - len(bad) / len(read) if read else None
         version = by(L2L_VERSION, judge)
         scores.append(

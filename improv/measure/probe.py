@@ -35,10 +35,16 @@ def answers(
         evidence = {"ask": ask, "reply": turn.text, "found": found, "expect": [*expect]}
         scores.append(
             Score(
-                turn.trial, turn.branch, fork, turn.speaker, f"probe:{name}", VERSION, value,
+                turn.trial,
+                turn.branch,
+                fork,
+                turn.speaker,
+                f"probe:{name}",
+                VERSION,
+                value,
                 orjson.dumps(evidence).decode(),
             )
-        )  # fmt: skip
+        )
     return scores
 
 

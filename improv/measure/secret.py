@@ -107,10 +107,16 @@ def given_away(scores: Iterable[Score]) -> list[Score]:
         evidence = {"given_away": bool(turns), "last": last, "missing": missing}
         found.append(
             Score(
-                trial, branch, None, who, "secret:turn", mine[0].version, value,
+                trial,
+                branch,
+                None,
+                who,
+                "secret:turn",
+                mine[0].version,
+                value,
                 orjson.dumps(evidence).decode(),
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -42,24 +42,37 @@ def compared(several: Sequence[Material]) -> Page:
     for name in names:
         page.head(name)
         told = [
-            (m.run, c) for m in several if not m.analysis.mute
-            for c in m.analysis.findings if c.name == name
-        ]  # fmt: skip
+            (m.run, c)
+            for m in several
+            if not m.analysis.mute
+            for c in m.analysis.findings
+            if c.name == name
+        ]
         page.table(
             ["run", "estimate [interval]", "p", "p (Holm)", "units"],
-            [(run, shown(c.estimate), number(c.p), number(c.adjusted), units(c))
-             for run, c in told],
-        )  # fmt: skip
-        marks = [Mark(run, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
-                 for run, c in told]  # fmt: skip
+            [
+                (run, shown(c.estimate), number(c.p), number(c.adjusted), units(c))
+                for run, c in told
+            ],
+        )
+        marks = [
+            Mark(run, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
+            for run, c in told
+        ]
         page.chart(chart.forest(name, name, "difference, with its interval", marks), name)
     page.head("Means by condition")
     page.table(
         ["run", "condition", "mean [interval]", "units", "missing"],
         [
-            (m.run, arm.cell, "not shown: no judge could tell" if m.analysis.mute
-             else shown(arm.value), arm.units, f"{arm.missing_share:.1%}")
-            for m in several for arm in m.analysis.arms
+            (
+                m.run,
+                arm.cell,
+                "not shown: no judge could tell" if m.analysis.mute else shown(arm.value),
+                arm.units,
+                f"{arm.missing_share:.1%}",
+            )
+            for m in several
+            for arm in m.analysis.arms
         ],
-    )  # fmt: skip
+    )
     return page

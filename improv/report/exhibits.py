@@ -29,13 +29,14 @@ def contrasts(page: Page, found: Sequence[Contrast], x: str, correction: str) ->
     page.table(
         ["contrast", "estimate [interval]", "p", f"p ({correction})", "units", "left out"],
         [
-            (c.name, shown(c.estimate), number(c.p), number(c.adjusted), units(c),
-             len(c.dropped))
+            (c.name, shown(c.estimate), number(c.p), number(c.adjusted), units(c), len(c.dropped))
             for c in found
         ],
-    )  # fmt: skip
-    marks = [Mark(c.name, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
-             for c in found]  # fmt: skip
+    )
+    marks = [
+        Mark(c.name, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
+        for c in found
+    ]
     page.chart(
         chart.forest("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
         f"Estimates with their {found[0].estimate.level:.0%} intervals.",
@@ -57,14 +58,30 @@ def judging(page: Page, of: Material) -> None:
             se, sp = confusion.sensitivity(), confusion.specificity()
             able = "can judge" if verdict.able else "cannot judge"
             rows.append(
-                (j.measure, j.judge, condition, shown(se), shown(sp),
-                 confusion.opposite + confusion.pole, f"{confusion.unread:.1%}", able)
-            )  # fmt: skip
+                (
+                    j.measure,
+                    j.judge,
+                    condition,
+                    shown(se),
+                    shown(sp),
+                    confusion.opposite + confusion.pole,
+                    f"{confusion.unread:.1%}",
+                    able,
+                )
+            )
     page.table(
-        ["measure", "judge", "condition", "sensitivity", "specificity", "planted", "unread",
-         "verdict"],
+        [
+            "measure",
+            "judge",
+            "condition",
+            "sensitivity",
+            "specificity",
+            "planted",
+            "unread",
+            "verdict",
+        ],
         rows,
-    )  # fmt: skip
+    )
     for j in of.judges:
         if not j.able:
             reason = next(v.reason for _, v in j.arms.values() if not v.able)
@@ -87,14 +104,28 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
     if found.chains:
         page.head("Flips, and the way back")
         page.table(
-            ["condition", "measure", "α: pole to opposite", "β: back", "share of opposite",
-             "mean spell (lines)", "scenes"],
             [
-                (c.cell, c.measure, shown(c.chain.alpha), shown(c.chain.beta),
-                 shown(c.chain.opposite_share), shown(c.chain.spell), c.chain.scenes)
+                "condition",
+                "measure",
+                "α: pole to opposite",
+                "β: back",
+                "share of opposite",
+                "mean spell (lines)",
+                "scenes",
+            ],
+            [
+                (
+                    c.cell,
+                    c.measure,
+                    shown(c.chain.alpha),
+                    shown(c.chain.beta),
+                    shown(c.chain.opposite_share),
+                    shown(c.chain.spell),
+                    c.chain.scenes,
+                )
                 for c in found.chains
             ],
-        )  # fmt: skip
+        )
         for c in found.chains[:8]:
             page.chart(chain_of(c), f"{c.cell}: {c.measure}.")
         absorbing(page, found)
@@ -135,9 +166,13 @@ def chain_of(c: CellChain) -> str:
     pole, _, opposite = c.measure.partition(":")[2].partition("/")
     found = c.chain
     return chart.chain(
-        c.cell, pole or "kept", opposite or "broken", f"α {shown(found.alpha)}",
-        f"β {shown(found.beta)}", (found.alpha.value, found.beta.value),
-    )  # fmt: skip
+        c.cell,
+        pole or "kept",
+        opposite or "broken",
+        f"α {shown(found.alpha)}",
+        f"β {shown(found.beta)}",
+        (found.alpha.value, found.beta.value),
+    )
 
 
 def absorbing(page: Page, found: Analysis) -> None:
@@ -156,19 +191,21 @@ def absorbing(page: Page, found: Analysis) -> None:
     page.table(
         ["condition", "naive β", "β [interval], judge as calibrated", *levels],
         [
-            (cell, number(grid[0].naive), shown(grid[0].beta),
-             *(number(a.p) for a in grid))
+            (cell, number(grid[0].naive), shown(grid[0].beta), *(number(a.p) for a in grid))
             for cell, grid in grids
         ],
-    )  # fmt: skip
+    )
 
 
 def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
     drawn = curves[: len(chart.COLOURS)]
     for name, curve in zip(telling([c.name for c in drawn]), drawn, strict=True):
         points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
-        band = [(x, low, high) for x, _, low, high in curve.points
-                if not (math.isnan(low) or math.isnan(high))]  # fmt: skip
+        band = [
+            (x, low, high)
+            for x, _, low, high in curve.points
+            if not (math.isnan(low) or math.isnan(high))
+        ]
         yield Line(name, points, stepped, band)
 
 

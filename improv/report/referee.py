@@ -226,20 +226,34 @@ def _design(page: Page, of: Material) -> None:
         outcome = of.analysis.outcome
         page.say(f"The outcome, {OUTCOMES[outcome.of]} of {outcome.measure}, by condition:")
         page.table(
-            ["condition", "mean [interval]", "corrected for the judge", "units", "without",
-             "scores", "missing"],
+            [
+                "condition",
+                "mean [interval]",
+                "corrected for the judge",
+                "units",
+                "without",
+                "scores",
+                "missing",
+            ],
             [_arm_row(arm, of) for arm in of.analysis.arms],
-        )  # fmt: skip
+        )
     if of.lengths:
         page.say("Lengths of the texts that arms are told apart by, as the playing model counts:")
         page.table(
             ["scene", "text", "tokens", "matches", "tokens", "apart", "counted by"],
             [
-                (r["scene"], r["context"], r["tokens"], r["matches"], r["of"],
-                 f"{r['apart']:+.1%}", r["by"])
+                (
+                    r["scene"],
+                    r["context"],
+                    r["tokens"],
+                    r["matches"],
+                    r["of"],
+                    f"{r['apart']:+.1%}",
+                    r["by"],
+                )
                 for r in of.lengths
             ],
-        )  # fmt: skip
+        )
 
 
 def _arm_row(arm: Arm, of: Material) -> tuple[object, ...]:

@@ -102,9 +102,14 @@ class Confusion:
             return Estimate.unknown(why, n=n, unit="planted lines", level=level)
         # J is the difference of two proportions: called opposite, rightly and wrongly.
         low, high = confint_proportions_2indep(
-            self.hits, self.opposite, self.alarms, self.pole,
-            compare="diff", method="newcomb", alpha=1 - level,
-        )  # fmt: skip
+            self.hits,
+            self.opposite,
+            self.alarms,
+            self.pole,
+            compare="diff",
+            method="newcomb",
+            alpha=1 - level,
+        )
         value = self.hits / self.opposite + self.clears / self.pole - 1
         return Estimate(value, float(low), float(high), level, n, "planted lines")
 
@@ -349,9 +354,7 @@ def agreement(
     order = {s: i for i, s in enumerate(dict.fromkeys(labels))}
     sums = np.zeros((n, 1 + len(domain)))
     np.add.at(sums, [order[s] for s in labels], _disagreement(counts))
-    [found] = bootstrap_sums(
-        sums, _krippendorff, seed=seed, draws=draws, level=level, unit=unit
-    )  # fmt: skip
+    [found] = bootstrap_sums(sums, _krippendorff, seed=seed, draws=draws, level=level, unit=unit)
     return Estimate(value, found.low, found.high, level, n, unit, found.why)
 
 

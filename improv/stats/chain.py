@@ -259,7 +259,7 @@ def _absorption(
     beta = Estimate(best.beta, low, high, level, n, "sequences")
     return Absorption(
         se, sp, initial, alpha, beta, statistic, p, best.loglik, null.loglik, naive, at_risk
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,14 @@ def unpaired(
         estimate = Estimate.unknown("a sample is empty", n=n, unit="scenes", level=level)
     elif np.isin(outcome, (0.0, 1.0)).all():
         low, high = confint_proportions_2indep(
-            first.sum(), len(first), second.sum(), len(second),
-            method="newcomb", compare="diff", alpha=1 - level,
-        )  # fmt: skip
+            first.sum(),
+            len(first),
+            second.sum(),
+            len(second),
+            method="newcomb",
+            compare="diff",
+            alpha=1 - level,
+        )
         estimate = Estimate(float(value), float(low), float(high), level, n, "scenes")
     else:
         estimate = _welch(first, second, level)

@@ -137,9 +137,12 @@ def curve(
     for first in range(0, sums.shape[1], at_once):
         part = sums[:, first : first + at_once].reshape(len(sums), -1)
         found += bootstrap_sums(
-            part, lambda s: np.asarray(s[:, ::2] / s[:, 1::2], dtype=np.float64),
-            seed=seed_of("curve", seed), draws=draws, level=level,
-        )  # fmt: skip
+            part,
+            lambda s: np.asarray(s[:, ::2] / s[:, 1::2], dtype=np.float64),
+            seed=seed_of("curve", seed),
+            draws=draws,
+            level=level,
+        )
     return [
         Point(turn, at_edge(mean, n))
         for turn, mean, n in zip(

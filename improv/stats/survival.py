@@ -154,9 +154,13 @@ def restricted_mean_difference(
         return np.asarray(area[:, 0] - area[:, 1], dtype=np.float64)
 
     (found,) = bootstrap_sums(
-        sums.reshape(len(sums), -1), difference,
-        seed=seed_of("rmst", seed, a, b), draws=draws, level=level, unit="blocks",
-    )  # fmt: skip
+        sums.reshape(len(sums), -1),
+        difference,
+        seed=seed_of("rmst", seed, a, b),
+        draws=draws,
+        level=level,
+        unit="blocks",
+    )
     return found
 
 

@@ -37,10 +37,11 @@ def questions(seed: int, root: Path, *, games: int) -> list[Figure]:
         "none": {"envelope": envelope("none")},
         "outside": {"envelope": envelope("outside")},
         "alias": {
-            "envelope": envelope("own"), "model": {"puppet": {"choice": {"alias": 0.02}}},
+            "envelope": envelope("own"),
+            "model": {"puppet": {"choice": {"alias": 0.02}}},
         },
         "cold": {"envelope": envelope("own"), "model": {"temperature": 0}},
-    }  # fmt: skip
+    }
     plan = planned(("own", "none"), blocks=games, outcome=COLLISION)
     again = (Regeneration(at=[1], draws=DRAWN - 1),)
     folder = play(study("questions", seed, NAMES, 1, games, arms, plan, regenerations=again), root)
@@ -71,9 +72,13 @@ def questions(seed: int, root: Path, *, games: int) -> list[Figure]:
 # -- 7 ------------------------------------------------------------------------------------------
 
 K, R = 100, 20
-ACTS = {"choice": {
-    "options": [f"act{k}" for k in range(K)], "always": True, "concentration": None,
-}}  # fmt: skip
+ACTS = {
+    "choice": {
+        "options": [f"act{k}" for k in range(K)],
+        "always": True,
+        "concentration": None,
+    }
+}
 DEPTHS = [2, 6, 10]
 
 
@@ -109,16 +114,21 @@ def entropy(
     truth, naive = math.log2(K), expected_plug_in()
     return [
         averaged(f"ĉ: truth {1 / K:g}", alike, 0.0095, 0.0105),
-        averaged(f"plug-in bits: truth {truth:.2f}, expected {naive:.2f}", bits,
-                 naive - 0.03, naive + 0.03),
+        averaged(
+            f"plug-in bits: truth {truth:.2f}, expected {naive:.2f}",
+            bits,
+            naive - 0.03,
+            naive + 0.03,
+        ),
         averaged("slope of ĉ a turn of depth", sloped, -0.0002, 0.0002),
         averaged("the control “flat” holds", held, 0.9, 1.0),
-    ]  # fmt: skip
+    ]
 
 
 CHECKS = [
     Check(
-        6, "Twenty questions",
+        6,
+        "Twenty questions",
         "a puppet that sealed one of six objects, one that did not, one that misnames 2% of the "
         "time",
         "A reveal is drawn ten times: once in play, nine times by regeneration. `score` reads the "
@@ -134,7 +144,8 @@ CHECKS = [
         {"games": 20},
     ),
     Check(
-        7, "Entropy of branches",
+        7,
+        "Entropy of branches",
         "100 equally likely acts at every depth, 20 draws",
         "Lines at turns 2, 6 and 10 are drawn 20 times each. ĉ comes from the scores, the plug-in "
         "entropy from the same counts; the planned control of flatness is that of a report, with "
@@ -146,4 +157,4 @@ CHECKS = [
         {"runs": 5, "scenes": 30, "margin": 0.0015},
         {"runs": 2, "scenes": 8, "margin": 0.006},
     ),
-]  # fmt: skip
+]

@@ -196,17 +196,23 @@ def unreadable(seed: int, root: Path, *, scenes: int, judged_scenes: int) -> lis
         Figure("silences with a score", float(rows[silent]["value"].notna().mean()), 0.0, 0, 0),
         Figure(
             "garbled lines, their sentence lost, with a score",
-            float(rows[~silent & ~said]["value"].notna().mean()), 0.0, 0, 0,
+            float(rows[~silent & ~said]["value"].notna().mean()),
+            0.0,
+            0,
+            0,
         ),
         Figure(
             "lines that hold their sentence, without one",
-            float(rows[said]["value"].isna().mean()), 0.0, 0, 0,
+            float(rows[said]["value"].isna().mean()),
+            0.0,
+            0,
+            0,
         ),
         Figure(
             "arms stopped are mute, garbling", float(stopped == ["mute", "garbling"]), 0.0, 1, 1
         ),
         *_unread_verdicts(seed, root, judged_scenes),
-    ]  # fmt: skip
+    ]
 
 
 def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
@@ -234,7 +240,8 @@ def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
 
 CHECKS = [
     Check(
-        2, "An absorbing state and a noisy judge",
+        2,
+        "An absorbing state and a noisy judge",
         "β 0 (and .02), a judge of Se .9 and Sp .95",
         "Each study is a run of 100 scenes of 20 lines, judged line by line through `score` by a "
         "puppet that errs as often as declared; 60 lines of each truth are planted among them. "
@@ -253,7 +260,8 @@ CHECKS = [
         {"studies": 2, "found": 1, "scenes": 60, "plants": 250},
     ),
     Check(
-        8, "A judge's errors taken out",
+        8,
+        "A judge's errors taken out",
         "every line at the opposite with probability .2; Se .9; Sp .95 in one arm, .92 in the "
         "other",
         "Each study is a run of 130 blocks, two arms of equal truth, ten lines a scene, judged "
@@ -270,7 +278,8 @@ CHECKS = [
         {"studies": 3, "blocks": 24, "plants": 70},
     ),
     Check(
-        9, "Mute and garbling puppets",
+        9,
+        "Mute and garbling puppets",
         "2% and 8% empty replies, 80% garbled ones, a judge whose verdicts are 12% unreadable",
         "Each is an arm. Which replies became silences is read from the turns, what they scored "
         "from the scores, and what is decided from `analyse`. Garbled lines that hold none of the "
@@ -281,4 +290,4 @@ CHECKS = [
         {"scenes": 100, "judged_scenes": 60},
         {"scenes": 20, "judged_scenes": 10},
     ),
-]  # fmt: skip
+]

@@ -59,11 +59,13 @@ def _summary(made: list[Made]) -> list[str]:
     for check in CHECKS:
         mine = _of(check, made)
         cells = [
-            str(check.number), check.name, check.planted,
+            str(check.number),
+            check.name,
+            check.planted,
             "inside" if all(m.held for m in mine) else "**FAIL**",
             ", ".join(f"{m.seed}{'' if m.held else ' ✗'}" for m in mine),
             ", ".join(f"{m.seconds:.0f}" for m in mine),
-        ]  # fmt: skip
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

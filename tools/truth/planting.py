@@ -34,14 +34,21 @@ PLACEBO: Patch = {"author": {"frame": "The theatre is heated by a boiler of 1911
 SCENE: Patch = {
     "title": "The Kettle",
     "premise": "Ana waits for a kettle.",
-    "cast": [{
-        "name": "Ana", "role": "who waits",
-        "traits": [{
-            "pole": "honest", "opposite": "false", "kind": "moral",
-            "sign": {"marker": "never_says", "value": ["never"]},
-        }],
-    }],
-}  # fmt: skip
+    "cast": [
+        {
+            "name": "Ana",
+            "role": "who waits",
+            "traits": [
+                {
+                    "pole": "honest",
+                    "opposite": "false",
+                    "kind": "moral",
+                    "sign": {"marker": "never_says", "value": ["never"]},
+                }
+            ],
+        }
+    ],
+}
 """A puppet says "never" at the opposite and nowhere else, so that the sign reads its state."""
 ROUGH = 0.2
 """An error from which on a figure says next to nothing."""
@@ -185,10 +192,14 @@ def pool(
         shutil.rmtree(root / f"{part}")
         named = f"{part}:" + one.trials["block"]
         found.append(Tables(one.trials.assign(block=named), one.scores, one.marks))
-    return Pool(Tables(*(
-        pd.concat([getattr(t, name) for t in found], ignore_index=True)
-        for name in ("trials", "scores", "marks")
-    )))  # fmt: skip
+    return Pool(
+        Tables(
+            *(
+                pd.concat([getattr(t, name) for t in found], ignore_index=True)
+                for name in ("trials", "scores", "marks")
+            )
+        )
+    )
 
 
 def deal(

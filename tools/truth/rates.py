@@ -82,11 +82,12 @@ def chain(
             for name, found in covered.items()
         ),
         *(
-            figure(f"mean {called[name]}̂: truth {truth:.4f}", means[name],
-                   0.97 * truth, 1.03 * truth)
+            figure(
+                f"mean {called[name]}̂: truth {truth:.4f}", means[name], 0.97 * truth, 1.03 * truth
+            )
             for name, truth in truths.items()
         ),
-    ]  # fmt: skip
+    ]
 
 
 # -- 3, 10 --------------------------------------------------------------------------------------
@@ -153,9 +154,13 @@ def false_alarms(
         played = pool(make, studies * size, seed, root)
         settled = Plan.model_validate(plan)
         found = rejections(
-            settled, units(settled.outcome, played.given), size,
-            groups=groups, deals=deals, seed=seed,
-        )  # fmt: skip
+            settled,
+            units(settled.outcome, played.given),
+            size,
+            groups=groups,
+            deals=deals,
+            seed=seed,
+        )
         seen = intraclass(sequences(played.given, "sign"))
         figures.append(figure(f"rejects, ICC {icc:g} (played: {seen:.2f})", found, 0.03, 0.07))
     return figures
@@ -177,10 +182,11 @@ def placebo(
     once = rejections(settled, given, size, groups=1, deals=1, seed=seed)
     again = rejections(settled, given, size, groups=groups, deals=deals, seed=seed)
     return [
-        averaged("rejects any of two, Holm, each scene in one study", [r for _, r in once],
-                 0.03, 0.07),
+        averaged(
+            "rejects any of two, Holm, each scene in one study", [r for _, r in once], 0.03, 0.07
+        ),
         figure("the same, scenes dealt several times over", again, 0.03, 0.07),
-    ]  # fmt: skip
+    ]
 
 
 # -- 4 ------------------------------------------------------------------------------------------
@@ -282,7 +288,8 @@ def drift(seed: int, root: Path, *, studies: int, size: int = 100) -> list[Figur
 
 CHECKS = [
     Check(
-        1, "Chain recovery",
+        1,
+        "Chain recovery",
         "α .10, β .30, 100 scenes × 20 turns, scene SD 1 on the logit of α",
         "One puppet alone on the stage says 20 lines a scene. Each study is 100 scenes; its chain "
         "is fitted and its scenes are resampled by `curves.chains_of`. Scenes differ in α, so "
@@ -297,7 +304,8 @@ CHECKS = [
         {"studies": 16, "groups": 4, "deals": 5, "scenes": 30, "turns": 10},
     ),
     Check(
-        3, "False alarms of the primary test",
+        3,
+        "False alarms of the primary test",
         "two arms that differ by a text no puppet listens to; lines of a scene correlate by .1, "
         ".3, .5",
         "Both arms have the same puppet, 40 blocks each, ten lines a scene; the planned contrast "
@@ -311,7 +319,8 @@ CHECKS = [
         {"studies": 16, "groups": 4, "deals": 20, "size": 10},
     ),
     Check(
-        4, "Power",
+        4,
+        "Power",
         "an effect of −.6 on the logit of α (α .3, β .7, scene SD .43, 8 lines): by simulation of "
         "the process alone .36 standard deviations of a block's difference",
         "`rehearse` plays pools of blocks and `powers` draws studies from them, as `improv power` "
@@ -324,7 +333,8 @@ CHECKS = [
         {"pools": 3, "blocks": 120},
     ),
     Check(
-        5, "Drift",
+        5,
+        "Drift",
         "+.12 on the logit of α with every line (and none), scene SD 1",
         "The slope of consistency on turns 4 to 14 by GEE, from `curves.slopes`, averaged over "
         "studies of 100 scenes. The truth is marginal: the root of the population's estimating "
@@ -337,7 +347,8 @@ CHECKS = [
         {"studies": 3, "size": 60},
     ),
     Check(
-        10, "Placebo study",
+        10,
+        "Placebo study",
         "three arms that are all the same puppet",
         "Two planned contrasts with Holm's correction, 40 blocks of ten lines, 400 repetitions "
         "that share no scene: how many reject anything. The same scenes dealt into 2,000 studies "
@@ -348,4 +359,4 @@ CHECKS = [
         {"studies": 80, "groups": 8, "deals": 20},
         {"studies": 18, "groups": 6, "deals": 20, "size": 10},
     ),
-]  # fmt: skip
+]

@@ -41,9 +41,14 @@ def _lobby(runs: list[data.Run]) -> None:
         if len(runs) > FEW:
             st.session_state["seek"] = link.get("seek")
             st.text_input(
-                "Find a run", key="seek", placeholder="Find a run: study, scene, model, status",
-                label_visibility="collapsed", on_change=_sought, width=320, max_chars=200,
-            )  # fmt: skip
+                "Find a run",
+                key="seek",
+                placeholder="Find a run: study, scene, model, status",
+                label_visibility="collapsed",
+                on_change=_sought,
+                width=320,
+                max_chars=200,
+            )
     found = lobby_data.named(runs, link.get("seek"))
     if not found:
         st.html('<p class="quiet" role="status">No run is like that.</p>')

@@ -65,29 +65,54 @@ def _choose(names: Sequence[str], now: str, rows: Sequence[Json]) -> list[str]:
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     short = dict(zip(conditions, telling(conditions), strict=True))
     with st.container(horizontal=True, vertical_alignment="bottom", key="abreast-bar"):
-        st.button("Block before", key="block-before", type="tertiary", disabled=at == 0,
-                  on_click=_go, args=(names[max(0, at - 1)],))  # fmt: skip
+        st.button(
+            "Block before",
+            key="block-before",
+            type="tertiary",
+            disabled=at == 0,
+            on_click=_go,
+            args=(names[max(0, at - 1)],),
+        )
         st.session_state["block"] = now
         st.selectbox(
-            f"Block ({len(names):,})", window, key="block", on_change=_chosen, width=300,
-            accept_new_options=len(names) > len(window), format_func=lambda b: one_line(b, 60),
-        )  # fmt: skip
-        st.button("Next block", key="block-next", type="tertiary", disabled=at + 1 == len(names),
-                  on_click=_go, args=(names[min(len(names) - 1, at + 1)],))  # fmt: skip
+            f"Block ({len(names):,})",
+            window,
+            key="block",
+            on_change=_chosen,
+            width=300,
+            accept_new_options=len(names) > len(window),
+            format_func=lambda b: one_line(b, 60),
+        )
+        st.button(
+            "Next block",
+            key="block-next",
+            type="tertiary",
+            disabled=at + 1 == len(names),
+            on_click=_go,
+            args=(names[min(len(names) - 1, at + 1)],),
+        )
     if len(conditions) <= COLUMNS:
         return conditions
     known = [c for c in st.session_state.get("abreast", []) if c in conditions]
     st.session_state["abreast"] = known or conditions[:COLUMNS]
     with st.container(key="abreast-lines"):
-        return list(st.multiselect(
-            "Conditions", conditions, key="abreast", format_func=lambda c: label(short[c]),
-        ))  # fmt: skip
+        return list(
+            st.multiselect(
+                "Conditions",
+                conditions,
+                key="abreast",
+                format_func=lambda c: label(short[c]),
+            )
+        )
 
 
 def _table(
-    run: data.Run, plays: Sequence[data.Play], marks: Sequence[Mapping[int, list[Json]]],
-    titles: Sequence[str], colours: Mapping[str, int],
-) -> str:  # fmt: skip
+    run: data.Run,
+    plays: Sequence[data.Play],
+    marks: Sequence[Mapping[int, list[Json]]],
+    titles: Sequence[str],
+    colours: Mapping[str, int],
+) -> str:
     by = [
         {n: list(rows) for n, rows in groupby(p.transcript.turns, key=lambda t: t.turn)}
         for p in plays
@@ -119,9 +144,13 @@ def _state(play: data.Play) -> str:
 
 
 def _cell(
-    run: data.Run, play: data.Play, number: int, rows: Sequence[Turn], broken: Sequence[Json],
+    run: data.Run,
+    play: data.Play,
+    number: int,
+    rows: Sequence[Turn],
+    broken: Sequence[Json],
     colours: Mapping[str, int],
-) -> str:  # fmt: skip
+) -> str:
     shown = [t for t in rows if t.kind not in script.MARGINAL and t.kind != "probe"]
     if not shown:
         return '<td><span class="quiet">—</span></td>'
@@ -133,9 +162,12 @@ def _cell(
         kind = ' class="broke"'
         who = ", ".join(dict.fromkeys(one_line(s["character"], 40) for s in broken))
         way = usher.way(
-            "scene", "breaks", name=f"{who} breaks in turn {number} under {row['condition']}: read",
-            **where, behind="1",
-        )  # fmt: skip
+            "scene",
+            "breaks",
+            name=f"{who} breaks in turn {number} under {row['condition']}: read",
+            **where,
+            behind="1",
+        )
         mark = f'<p class="mark">✕ {way}</p>'
     return f"<td{kind}>{lines}{mark}</td>"
 

@@ -77,10 +77,16 @@ def so_far(scene: Scene, calls: list[Call]) -> list[Said]:
     have begun, what the author wrote, and every line as it was cleaned."""
     names = [c.name for c in scene.cast]
     found = [
-        Said(0, "line" if o.who else "direction", o.who or "", o.line or o.direction or "",
-             o.aside_to is not None, False)
+        Said(
+            0,
+            "line" if o.who else "direction",
+            o.who or "",
+            o.line or o.direction or "",
+            o.aside_to is not None,
+            False,
+        )
         for o in scene.opening
-    ]  # fmt: skip
+    ]
     turns: dict[int, dict[str, Call]] = {}
     for call in sorted(calls, key=lambda c: (c.draw.turn, c.draw.attempt)):
         # Of a line that was drawn again the last draw is the one that was said.

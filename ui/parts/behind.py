@@ -97,10 +97,14 @@ def _chosen(found: Sequence[tuple[Json, Json | None]]) -> int:
     order = [line, *(i for i in range(len(found)) if i != line)]
     names = {i: _call_name(found[i][0]) for i in order}
     picked = st.segmented_control(
-        "Which call", order, default=line, format_func=names.__getitem__,
+        "Which call",
+        order,
+        default=line,
+        format_func=names.__getitem__,
         key=f"call-{found[0][0]['trial']}-{found[0][0]['turn']}",
-        label_visibility="collapsed", required=True,
-    )  # fmt: skip
+        label_visibility="collapsed",
+        required=True,
+    )
     return int(picked)
 
 

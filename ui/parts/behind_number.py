@@ -47,8 +47,13 @@ def panel(run: data.Run, of: Material, *, checked: bool) -> None:
 
 
 def _contrast(run: data.Run, of: Material, name: str, *, checked: bool) -> None:
-    said = dict(zip((c.name for c in of.analysis.findings),
-                    referee.sentences(of, undecided=not checked), strict=False))  # fmt: skip
+    said = dict(
+        zip(
+            (c.name for c in of.analysis.findings),
+            referee.sentences(of, undecided=not checked),
+            strict=False,
+        )
+    )
     if name in said:
         st.html(f'<p class="as-found">{safe(said[name].removeprefix(f"{name}: "))}</p>')
     pairs, apart = compare_data.sides(run, name)
@@ -75,9 +80,13 @@ def _pairs(run: data.Run, pairs: Sequence[Pair]) -> None:
     rows = []
     for p in _sheet(pairs):
         way = usher.way(
-            "compare", p.block, name=f"Block {p.block}, side by side", run=run.id, block=p.block,
+            "compare",
+            p.block,
+            name=f"Block {p.block}, side by side",
+            run=run.id,
+            block=p.block,
             **{n: link.get(n) for n in ("contrast", "condition", "of", "sheet")},
-        )  # fmt: skip
+        )
         cells = "".join(f"<td>{number(v)}</td>" for v in (p.plus, p.minus, p.apart))
         rows.append(f'<tr><th scope="row">{way}</th>{cells}</tr>')
     st.html(
@@ -137,10 +146,15 @@ def _list(run: data.Run, of: Material, listed: Sequence[Found], many: int) -> No
     for s in listed:
         place = f"{s.block}, turn {s.turn}" if s.turn is not None else s.block
         way = usher.way(
-            "scene", place, name=f"Read {place}", run=run.id, trial=s.trial,
-            branch="" if s.branch == MAIN else s.branch, turn=str(s.turn or ""),
+            "scene",
+            place,
+            name=f"Read {place}",
+            run=run.id,
+            trial=s.trial,
+            branch="" if s.branch == MAIN else s.branch,
+            turn=str(s.turn or ""),
             behind="1" if s.turn else "",
-        )  # fmt: skip
+        )
         who, line = said.get((s.trial, s.branch, s.turn), ("", "")) if s.turn else ("", "")
         value = "" if s.value != s.value else f" · {_value(of, s.value)}"
         quoted = ""

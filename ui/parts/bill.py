@@ -50,9 +50,12 @@ def _scene() -> tuple[str, Scene] | None:
     if "door:scene" not in st.session_state or wanted in titles:
         st.session_state["door:scene"] = wanted if wanted in titles else next(iter(titles))
     name = st.selectbox(
-        "Scene", [*titles, FILE], key="door:scene", on_change=_scene_chosen,
+        "Scene",
+        [*titles, FILE],
+        key="door:scene",
+        on_change=_scene_chosen,
         format_func=lambda s: one_line(titles.get(str(s), str(s))),
-    )  # fmt: skip
+    )
     if name == FILE:
         typed = st.text_input("The file’s name", key="door:file", placeholder="my-scene.yaml")
         if not typed.strip():
@@ -78,19 +81,25 @@ def _scene() -> tuple[str, Scene] | None:
 def _bill(name: str, scene: Scene) -> Bill:
     arms = callboard.arms(scene)
     picked = st.pills(
-        "Author", arms, selection_mode="multi", default=[arms[-1]],
-        key=f"door:arms:{name}", format_func=label,
+        "Author",
+        arms,
+        selection_mode="multi",
+        default=[arms[-1]],
+        key=f"door:arms:{name}",
+        format_func=label,
         help="Each author that is chosen is a condition of its own.",
-    )  # fmt: skip
+    )
     told = "".join(
         f"<li><b>{safe(one_line(arm, 40))}</b>: {safe(callboard.words(arm))}</li>" for arm in picked
     )
     if told:
         st.html(f'<ul class="arms quiet">{told}</ul>')
     model = st.radio(
-        "Played by", list(callboard.MODELS), key="door:model",
+        "Played by",
+        list(callboard.MODELS),
+        key="door:model",
         format_func=lambda m: callboard.MODELS[m],
-    )  # fmt: skip
+    )
     called = url = ""
     if model == callboard.ENDPOINT:
         left, right = st.columns(2)
@@ -128,9 +137,13 @@ def _begin(bill: Bill, scene: Scene) -> None:
         with st.expander("The study file that it plays"):
             st.code(callboard.study(bill, scene), language="yaml", wrap_lines=True)
     st.button(
-        "Raise the curtain", key="door:start", type="primary", disabled=bool(missing),
-        on_click=_start, args=(bill, scene, run),
-    )  # fmt: skip
+        "Raise the curtain",
+        key="door:start",
+        type="primary",
+        disabled=bool(missing),
+        on_click=_start,
+        args=(bill, scene, run),
+    )
     if refused := st.session_state.pop("door:refused", ""):
         notices.problem(refused)
 

@@ -25,11 +25,16 @@ def leaf(
     with st.container(horizontal=True, vertical_alignment="bottom", key="leaf-bar"):
         _pick("branch", found, branch, "Branch")
         if branch != MAIN:
-            st.button("Set beside its parent", key="beside", on_click=_beside,
-                      args=(own["parent"], branch))  # fmt: skip
+            st.button(
+                "Set beside its parent",
+                key="beside",
+                on_click=_beside,
+                args=(own["parent"], branch),
+            )
         elif len(found.rows) > 1:
-            st.button("Set beside a branch", key="beside", on_click=_beside,
-                      args=(MAIN, found.first))  # fmt: skip
+            st.button(
+                "Set beside a branch", key="beside", on_click=_beside, args=(MAIN, found.first)
+            )
         if st.button("Read as a play", key="as-play", type="tertiary"):
             at = "" if branch == MAIN else branch
             link.enter("scene", run=run.id, trial=row["trial"], branch=at, turn=str(turn))
@@ -93,9 +98,13 @@ def _pick(side: str, found: Multiverse, chosen: str, name: str) -> None:
     key = f"pick-{side}"
     st.session_state[key] = chosen
     st.selectbox(
-        name, listed, key=key, on_change=_picked, args=(side,),
+        name,
+        listed,
+        key=key,
+        on_change=_picked,
+        args=(side,),
         format_func=lambda b: one_line(worlds.name(found.rows[b]), 90),
-    )  # fmt: skip
+    )
 
 
 def _picked(side: str) -> None:

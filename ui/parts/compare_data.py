@@ -119,9 +119,17 @@ def material(run: data.Run, of: Findings, exposed: Exposure | None) -> Material:
     """Return as much of a report's material as its decisions and warnings need."""
     study = data.study(run)
     return Material(
-        run=run.id, meta=run.meta, question=study.question, about=study.about, trials=(),
-        calls=(), limits=(), analysis=of.analysis, exposure=exposed or UNCHECKED, judges=of.judges,
-    )  # fmt: skip
+        run=run.id,
+        meta=run.meta,
+        question=study.question,
+        about=study.about,
+        trials=(),
+        calls=(),
+        limits=(),
+        analysis=of.analysis,
+        exposure=exposed or UNCHECKED,
+        judges=of.judges,
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -381,8 +389,11 @@ def broken(run: data.Run, play: data.Play) -> dict[int, list[Json]]:
             outcome is not None
             and score["measure"].partition(":")[0] == (outcome.measure.partition(":")[0])
         )
-        if named and score["value"] == 0 and score["turn"] is not None and (
-            score["branch"] in (MAIN, play.row["branch"])
-        ):  # fmt: skip
+        if (
+            named
+            and score["value"] == 0
+            and score["turn"] is not None
+            and (score["branch"] in (MAIN, play.row["branch"]))
+        ):
             marks.setdefault(score["turn"], []).append(score)
     return marks

@@ -63,9 +63,14 @@ def head(run: data.Run, found: Material, exposed: Exposure | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="compare-strip"):
         st.html(f'<dl class="strip">{told}</dl>')
         st.download_button(
-            "The report", partial(written, data.root(), run.id), f"{run.id}.html", "text/html",
-            key="report", on_click="ignore", help="The whole report as one page, to keep or send",
-        )  # fmt: skip
+            "The report",
+            partial(written, data.root(), run.id),
+            f"{run.id}.html",
+            "text/html",
+            key="report",
+            on_click="ignore",
+            help="The whole report as one page, to keep or send",
+        )
     if said := referee.played_by(found):
         note(said)
 
@@ -89,9 +94,14 @@ def written(root: str, run: str) -> bytes:
         command = [sys.executable, "-m", "improv.cli", "report", run, "--runs", root]
         try:
             done = subprocess.run(
-                [*command, "--output", str(file)], capture_output=True, text=True, check=False,
-                timeout=REPORTING, env=os.environ | {"NO_COLOR": "1"}, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                [*command, "--output", str(file)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=REPORTING,
+                env=os.environ | {"NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+            )
             if file.is_file():
                 return file.read_bytes()
             why = done.stderr or done.stdout
@@ -131,9 +141,13 @@ def result(run: data.Run, found: Material, *, checked: bool) -> None:
             for c, sentence, done in zip(of.findings, said, full, strict=True)
         ]
         _intervals(
-            run, "contrast", rows, axis="difference, with its interval", zero=True,
+            run,
+            "contrast",
+            rows,
+            axis="difference, with its interval",
+            zero=True,
             alt="Planned contrasts with their intervals. " + " ".join(said),
-        )  # fmt: skip
+        )
         if short := referee.shortfall(of.plan, of.arms) if of.plan is not None else "":
             st.html(f'<p class="quiet">{safe(short)}</p>')
         with st.expander("The contrasts as a table"):
@@ -192,25 +206,32 @@ def conditions(run: data.Run, of: Analysis) -> None:
         rows.append(Row(name, arm.value, told + gone))
     cells = [arm.cell for arm in of.arms]
     _intervals(
-        run, "condition", rows, axis=outcome_said(of.outcome), zero=False, values=cells,
+        run,
+        "condition",
+        rows,
+        axis=outcome_said(of.outcome),
+        zero=False,
+        values=cells,
         alt="Conditions with their means and intervals. "
         + " ".join(f"{r.name}: {r.said}." for r in rows),
-    )  # fmt: skip
+    )
     with st.expander("The conditions as a table"):
         corrected = [of.corrected.get(arm.cell) for arm in of.arms]
         st.dataframe(
-            pd.DataFrame({
-                "condition": cells,
-                "mean [interval]": [shown(a.value) for a in of.arms],
-                "corrected for the judge": ["" if c is None else shown(c) for c in corrected],
-                "units": [a.units for a in of.arms],
-                "failed": [a.failed for a in of.arms],
-                "without": [a.without for a in of.arms],
-                "scores": [a.lines for a in of.arms],
-                "missing": [f"{a.missing} ({a.missing_share:.1%})" for a in of.arms],
-            }),
+            pd.DataFrame(
+                {
+                    "condition": cells,
+                    "mean [interval]": [shown(a.value) for a in of.arms],
+                    "corrected for the judge": ["" if c is None else shown(c) for c in corrected],
+                    "units": [a.units for a in of.arms],
+                    "failed": [a.failed for a in of.arms],
+                    "without": [a.without for a in of.arms],
+                    "scores": [a.lines for a in of.arms],
+                    "missing": [f"{a.missing} ({a.missing_share:.1%})" for a in of.arms],
+                }
+            ),
             hide_index=True,
-        )  # fmt: skip
+        )
 
 
 def counted_units(n: int) -> str:
@@ -227,10 +248,15 @@ def turns(run: data.Run, of: Analysis) -> None:
     if of.survival or of.drift:
         picked = _picked_lines(run, of, [c.name for c in of.survival or of.drift])
         for curves, kind, title, y, steps in (
-            (of.survival, "break", "Time to the first break", "share of scenes without a break",
-             True),
+            (
+                of.survival,
+                "break",
+                "Time to the first break",
+                "share of scenes without a break",
+                True,
+            ),
             (of.drift, "line", "Drift over turns", "mean score", False),
-        ):  # fmt: skip
+        ):
             if curves:
                 _curves(run, of, curves, kind, title, y, picked, steps=steps)
     if of.chains:
@@ -250,16 +276,26 @@ def _picked_lines(run: data.Run, of: Analysis, names: Sequence[str]) -> list[str
         st.session_state[key] = [n for n in names if n in order[:FEW]]
     with st.container(key="compare-lines"):
         picked = st.multiselect(
-            "Conditions that are drawn", list(names), key=key,
-            format_func=lambda n: label(short[n]), max_selections=compare_chart.MOST,
-        )  # fmt: skip
+            "Conditions that are drawn",
+            list(names),
+            key=key,
+            format_func=lambda n: label(short[n]),
+            max_selections=compare_chart.MOST,
+        )
     return [n for n in names if n in picked]
 
 
 def _curves(
-    run: data.Run, of: Analysis, curves: Sequence[Curve], kind: str, title: str, y: str,
-    picked: Sequence[str], *, steps: bool,
-) -> None:  # fmt: skip
+    run: data.Run,
+    of: Analysis,
+    curves: Sequence[Curve],
+    kind: str,
+    title: str,
+    y: str,
+    picked: Sequence[str],
+    *,
+    steps: bool,
+) -> None:
     st.html(f'<h2 class="side-title">{title}</h2>')
     every = [c.name for c in curves]
     short = telling(every)
@@ -272,10 +308,13 @@ def _curves(
         chosen = (every.index(link.get("condition")), int(link.get("turn")[:9]))
     key = f"{kind}-{digest(repr((run.id, run.stamp, picked)))}"
     st.vega_lite_chart(
-        spec=compare_chart.curves(drawn, chosen, _ink(), y=y, steps=steps), key=key, theme=None,
-        on_select=partial(_point, key, kind, every), selection_mode=compare_chart.PICK,
+        spec=compare_chart.curves(drawn, chosen, _ink(), y=y, steps=steps),
+        key=key,
+        theme=None,
+        on_select=partial(_point, key, kind, every),
+        selection_mode=compare_chart.PICK,
         alt=f"{title}: {y}, by turn. " + " ".join(_ends(n, c) for _, n, c in drawn),
-    )  # fmt: skip
+    )
     left = [n for n in every if n not in picked]
     more = f"; {len(left)} of {len(every)} conditions are not drawn" if left else ""
     st.html(
@@ -286,15 +325,17 @@ def _curves(
         st.dataframe(_table(curves, y), hide_index=True)
         if kind == "line" and of.slopes:
             st.dataframe(
-                pd.DataFrame({
-                    "condition": [name for name, _ in of.slopes],
-                    "slope a turn (log odds of the pole) [interval]": [
-                        shown(e) for _, e in of.slopes
-                    ],
-                    "units": [counted(e) for _, e in of.slopes],
-                }),
+                pd.DataFrame(
+                    {
+                        "condition": [name for name, _ in of.slopes],
+                        "slope a turn (log odds of the pole) [interval]": [
+                            shown(e) for _, e in of.slopes
+                        ],
+                        "units": [counted(e) for _, e in of.slopes],
+                    }
+                ),
                 hide_index=True,
-            )  # fmt: skip
+            )
 
 
 def _ends(name: str, curve: Curve) -> str:
@@ -326,17 +367,19 @@ def _chains(run: data.Run, of: Analysis) -> None:
             )
     with st.expander("The chains as a table"):
         st.dataframe(
-            pd.DataFrame({
-                "condition": [c.cell for c in of.chains],
-                "measure": [c.measure for c in of.chains],
-                "α: pole to opposite": [shown(c.chain.alpha) for c in of.chains],
-                "β: back": [shown(c.chain.beta) for c in of.chains],
-                "share of opposite": [shown(c.chain.opposite_share) for c in of.chains],
-                "mean spell (lines)": [shown(c.chain.spell) for c in of.chains],
-                "scenes": [c.chain.scenes for c in of.chains],
-            }),
+            pd.DataFrame(
+                {
+                    "condition": [c.cell for c in of.chains],
+                    "measure": [c.measure for c in of.chains],
+                    "α: pole to opposite": [shown(c.chain.alpha) for c in of.chains],
+                    "β: back": [shown(c.chain.beta) for c in of.chains],
+                    "share of opposite": [shown(c.chain.opposite_share) for c in of.chains],
+                    "mean spell (lines)": [shown(c.chain.spell) for c in of.chains],
+                    "scenes": [c.chain.scenes for c in of.chains],
+                }
+            ),
             hide_index=True,
-        )  # fmt: skip
+        )
 
 
 def _chain(run: data.Run, c: CellChain, name: str) -> str:
@@ -347,9 +390,13 @@ def _chain(run: data.Run, c: CellChain, name: str) -> str:
         told = told if said == "fall" else f"{many:,} {'way' if many == 1 else 'ways'} back"
         if many:
             told = usher.way(
-                "compare", told, name=f"{told} under {name}: the scenes", run=run.id,
-                condition=c.cell, of=kind,
-            )  # fmt: skip
+                "compare",
+                told,
+                name=f"{told} under {name}: the scenes",
+                run=run.id,
+                condition=c.cell,
+                of=kind,
+            )
         ways.append(told)
     return (
         f"<figure>{_picture(c)}<figcaption><span>{safe(one_line(name, 90))}</span> "
@@ -385,15 +432,24 @@ def unplanned(run: data.Run, of: Analysis) -> None:
     st.html(f'<p class="together">{safe(exhibits.NOBODY)}</p>')
     order = sorted(of.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
     rows = [
-        Row(c.name, c.estimate, f"{shown(c.estimate)}, {p_said(c.adjusted, 'Benjamini–Hochberg')}",
-            full=False)
+        Row(
+            c.name,
+            c.estimate,
+            f"{shown(c.estimate)}, {p_said(c.adjusted, 'Benjamini–Hochberg')}",
+            full=False,
+        )
         for c in order[:EXPLORED]
-    ]  # fmt: skip
+    ]
     with st.expander(f"{len(order)} comparisons", key="explored"):
         _intervals(
-            run, "contrast", rows, axis="difference", zero=True, name="explored-chart",
+            run,
+            "contrast",
+            rows,
+            axis="difference",
+            zero=True,
+            name="explored-chart",
             alt="Exploratory comparisons, those with the smallest p first.",
-        )  # fmt: skip
+        )
         st.dataframe(_contrasts(order), hide_index=True)
 
 
@@ -430,9 +486,16 @@ def _ink() -> compare_chart.Ink:
 
 
 def _intervals(
-    run: data.Run, what: str, rows: Sequence[Row], *, axis: str, zero: bool, alt: str,
-    values: Sequence[str] = (), name: str = "",
-) -> None:  # fmt: skip
+    run: data.Run,
+    what: str,
+    rows: Sequence[Row],
+    *,
+    axis: str,
+    zero: bool,
+    alt: str,
+    values: Sequence[str] = (),
+    name: str = "",
+) -> None:
     """Draw rows of intervals; a click on one puts its value into the address as `what`."""
     known = [i for i, row in enumerate(rows) if not math.isnan(row.estimate.value)]
     told = list(values) or [row.name for row in rows]
@@ -442,18 +505,27 @@ def _intervals(
         return
     key = f"{name or what}-{digest(repr((run.id, run.stamp, told)))}"
     st.vega_lite_chart(
-        spec=compare_chart.intervals(rows, chosen, _ink(), axis=axis, zero=zero), key=key,
-        on_select=partial(_row, key, what, told), selection_mode=compare_chart.PICK, theme=None,
+        spec=compare_chart.intervals(rows, chosen, _ink(), axis=axis, zero=zero),
+        key=key,
+        on_select=partial(_row, key, what, told),
+        selection_mode=compare_chart.PICK,
+        theme=None,
         alt=alt[:2000],
-    )  # fmt: skip
+    )
     with st.container(horizontal=True, key=f"{name or what}-rows"):
         st.session_state[f"{key}-chosen"] = wanted if wanted in told else None
         short = {t: rows[i].name for i, t in enumerate(told)}
         st.selectbox(
-            "The scenes behind", [told[i] for i in known], key=f"{key}-chosen", index=None,
-            placeholder="Choose here, or click a row", format_func=lambda t: one_line(short[t], 80),
-            on_change=_listed, args=(f"{key}-chosen", what), width=420,
-        )  # fmt: skip
+            "The scenes behind",
+            [told[i] for i in known],
+            key=f"{key}-chosen",
+            index=None,
+            placeholder="Choose here, or click a row",
+            format_func=lambda t: one_line(short[t], 80),
+            on_change=_listed,
+            args=(f"{key}-chosen", what),
+            width=420,
+        )
 
 
 def _row(key: str, what: str, values: Sequence[str]) -> None:

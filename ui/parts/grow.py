@@ -106,11 +106,14 @@ def _choices(found: Multiverse, branch: str, turn: int, scene: Scene | None) -> 
             FRAME: scene.author.frame if scene is not None else "",
         }.get(changed, "")
         text = st.text_area(
-            "To what", one_line(before, 2000), key=f"grow:text:{changed}:{branch}:{turn}",
+            "To what",
+            one_line(before, 2000),
+            key=f"grow:text:{changed}:{branch}:{turn}",
             max_chars=2000,
-            help="A stage direction, or the name of one of the author’s moves." if changed == MOVE
+            help="A stage direction, or the name of one of the author’s moves."
+            if changed == MOVE
             else None,
-        )  # fmt: skip
+        )
         if changed in (LINE, MOVE) and not text.strip():
             st.html('<p class="quiet">It needs words.</p>')
             return None
@@ -224,9 +227,11 @@ def _told(run: data.Run, found: Multiverse, now: started.Started) -> None:
     )
     if "--anyway" in now.said and "--anyway" not in now.command:
         st.button(
-            "Grow them all the same", key="grow:anyway", on_click=_start,
+            "Grow them all the same",
+            key="grow:anyway",
+            on_click=_start,
             args=(run, str(now.more.get("trial", "")), [*now.command[3:], "--anyway"]),
-        )  # fmt: skip
+        )
 
 
 def _number(more: Json, name: str) -> int:

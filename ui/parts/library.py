@@ -44,9 +44,12 @@ def choose_run(runs: Sequence[data.Run]) -> data.Run:
     st.session_state["run"] = chosen.id
     st.sidebar.html('<p class="wordmark">improv</p>')
     st.sidebar.selectbox(
-        "Run", list(by_id), key="run", on_change=_run_chosen,
+        "Run",
+        list(by_id),
+        key="run",
+        on_change=_run_chosen,
         format_func=lambda name: _run_name(by_id[name]),
-    )  # fmt: skip
+    )
     return chosen
 
 
@@ -120,14 +123,21 @@ def strip(run: data.Run, rows: Rows, play: data.Play) -> None:
             st.session_state["sibling"] = row["trial"]
             if len(siblings) <= SIDE_BY_SIDE:
                 st.segmented_control(
-                    "The same block under", list(names), key="sibling", required=True,
-                    on_change=_sibling_chosen, format_func=lambda t: label(names[t]),
-                )  # fmt: skip
+                    "The same block under",
+                    list(names),
+                    key="sibling",
+                    required=True,
+                    on_change=_sibling_chosen,
+                    format_func=lambda t: label(names[t]),
+                )
             else:
                 st.selectbox(
-                    "The same block under", list(names), key="sibling",
-                    on_change=_sibling_chosen, format_func=lambda t: one_line(names[t]),
-                )  # fmt: skip
+                    "The same block under",
+                    list(names),
+                    key="sibling",
+                    on_change=_sibling_chosen,
+                    format_func=lambda t: one_line(names[t]),
+                )
         st.html(f'<dl class="strip">{shown}</dl>')
         if _has_margin(play):
             st.session_state["margin"] = not link.get("audience")
@@ -162,9 +172,12 @@ def _filter(name: str, key: str, distinct: list[str], titles: dict[str, str]) ->
     if len(distinct) < 2:
         return _ALL
     picked = st.sidebar.selectbox(
-        name, [_ALL, *distinct], key=f"filter-{key}", on_change=_filtered,
+        name,
+        [_ALL, *distinct],
+        key=f"filter-{key}",
+        on_change=_filtered,
         format_func=lambda v: f"Every {key}" if v == _ALL else one_line(titles.get(v) or v),
-    )  # fmt: skip
+    )
     return str(picked)
 
 
@@ -176,14 +189,21 @@ def _trial_list(chosen: Json, rows: Rows, fitting: npt.NDArray[np.int64]) -> Non
     by_id = {r["trial"]: r for r in shown}
     st.session_state["trial"] = chosen["trial"]
     st.sidebar.selectbox(
-        f"Trial ({len(fitting):,})" if len(fitting) > 1 else "Trial", list(by_id), key="trial",
-        on_change=_trial_chosen, format_func=lambda t: _trial_name(by_id[t]),
-    )  # fmt: skip
+        f"Trial ({len(fitting):,})" if len(fitting) > 1 else "Trial",
+        list(by_id),
+        key="trial",
+        on_change=_trial_chosen,
+        format_func=lambda t: _trial_name(by_id[t]),
+    )
     if len(fitting) > len(shown):
         st.sidebar.number_input(
-            "Trial by its number", 0, value=int(chosen["index"]), key=f"number-{chosen['trial']}",
-            on_change=_number_typed, args=(f"number-{chosen['trial']}",),
-        )  # fmt: skip
+            "Trial by its number",
+            0,
+            value=int(chosen["index"]),
+            key=f"number-{chosen['trial']}",
+            on_change=_number_typed,
+            args=(f"number-{chosen['trial']}",),
+        )
 
 
 def _trial_name(row: Json) -> str:

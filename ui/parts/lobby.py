@@ -15,8 +15,11 @@ SHOWN = 4
 """Mean scores that a row shows; its title has them all."""
 
 _NAMES = {
-    "p2l": "persona", "l2l": "no contradiction", "attribution": "told apart", "state": "trait",
-}  # fmt: skip
+    "p2l": "persona",
+    "l2l": "no contradiction",
+    "attribution": "told apart",
+    "state": "trait",
+}
 _MARKS = {"playing": "▶", "done": "✓", "stopped": "❚❚"}
 _WORDS = {"playing": "being played", "done": "done", "stopped": "stopped"}
 

@@ -86,11 +86,15 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
                 every + row["measure_count"],
             )
     return tuple(
-        Mean(family, found[family][0] / found[family][1], found[family][1],
-             found[family][2] - found[family][1])
+        Mean(
+            family,
+            found[family][0] / found[family][1],
+            found[family][1],
+            found[family][2] - found[family][1],
+        )
         for family in SHARES
         if family in found and found[family][1]
-    )  # fmt: skip
+    )
 
 
 def _cost(folder: RunFolder) -> tuple[float | None, tuple[str, ...]]:

@@ -95,47 +95,74 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Ink, *, apart:
         said = f"{one_line(name, 18)}\n{lines[name] / total:.0%} of lines"
         nodes.append(
             {
-                "name": name, "x": 100 * x, "y": 100 * y, "symbol": "circle",
+                "name": name,
+                "x": 100 * x,
+                "y": 100 * y,
+                "symbol": "circle",
                 "symbolSize": 20 + 30 * math.sqrt(lines[name] / most),
                 "itemStyle": {"color": ink.paper, "borderColor": hues[name], "borderWidth": 3.5},
                 "label": _label(said, x, y, ink),
             }
-        )  # fmt: skip
+        )
     if any(d["role"] == "author" for _, d in graph.nodes(data=True)) and not apart:
         nodes.append(
             {
-                "name": "author", "x": 0, "y": 100 * AUTHOR[1], "symbol": "rect", "symbolSize": 18,
+                "name": "author",
+                "x": 0,
+                "y": 100 * AUTHOR[1],
+                "symbol": "rect",
+                "symbolSize": 18,
                 "itemStyle": {"color": ink.paper, "borderColor": ink.faint, "borderWidth": 2},
                 "label": _label("the author", 1, 0, ink),
             }
-        )  # fmt: skip
+        )
     top = 100 * AUTHOR[1] - 20 if len(nodes) > len(cast) else -130
     # Corners that nobody sees keep the picture as large as it is, whoever is in it.
     nodes += [
-        {"name": f" corner {i}", "x": x, "y": y, "symbolSize": 0, "label": {"show": False},
-         "tooltip": {"show": False}, "silent": True}
+        {
+            "name": f" corner {i}",
+            "x": x,
+            "y": y,
+            "symbolSize": 0,
+            "label": {"show": False},
+            "tooltip": {"show": False},
+            "silent": True,
+        }
         for i, (x, y) in enumerate([(-190, top), (190, 130)])
-    ]  # fmt: skip
+    ]
     widest = max((abs(a.weight) for a in arrows if a.source != "author"), default=1.0) or 1.0
     option = {
         "animation": False,
         "textStyle": {"fontFamily": ink.serif},
         "tooltip": {
-            "trigger": "item", "formatter": "{b}", "confine": True, "backgroundColor": ink.paper,
-            "borderColor": ink.rule, "textStyle": {"color": ink.ink, "fontFamily": ink.serif},
+            "trigger": "item",
+            "formatter": "{b}",
+            "confine": True,
+            "backgroundColor": ink.paper,
+            "borderColor": ink.rule,
+            "textStyle": {"color": ink.ink, "fontFamily": ink.serif},
         },
         "series": [
             {
-                "type": "graph", "layout": "none", "selectedMode": "single", "cursor": "pointer",
-                "left": 8, "right": 8, "top": 8, "bottom": 8, "roam": False,
-                "preserveAspect": "contain", "nodeScaleRatio": 0,
-                "edgeSymbol": ["none", "arrow"], "data": nodes,
+                "type": "graph",
+                "layout": "none",
+                "selectedMode": "single",
+                "cursor": "pointer",
+                "left": 8,
+                "right": 8,
+                "top": 8,
+                "bottom": 8,
+                "roam": False,
+                "preserveAspect": "contain",
+                "nodeScaleRatio": 0,
+                "edgeSymbol": ["none", "arrow"],
+                "data": nodes,
                 "edges": [_edge(a, hues, widest, chosen, ink, apart) for a in arrows],
                 "emphasis": {"focus": "none"},
                 "select": {"lineStyle": {"color": ink.accent}, "itemStyle": {}},
             }
         ],
-    }  # fmt: skip
+    }
     # Where there is little room, names alone.
     few = [
         n | {"label": n["label"] | {"formatter": n["label"].get("formatter", "").split("\n")[0]}}
@@ -194,29 +221,45 @@ def _edge(
     ends = f"{one_line(arrow.source, 30)} to {one_line(arrow.target, 30)}"
     number = f"{arrow.weight:+.2g}" if apart else f"{arrow.weight:.2g}"
     return {
-        "source": arrow.source, "target": arrow.target, "value": arrow.weight,
+        "source": arrow.source,
+        "target": arrow.target,
+        "value": arrow.weight,
         # A template of a tooltip is HTML, and what stands in braces is filled in.
         "tooltip": {"formatter": _braceless(safe(f"{ends}: {arrow.said or f'{number} a scene'}"))},
         "symbolSize": [0, 7 + width],
         "lineStyle": {
-            "width": width + (2 if here else 0), "color": ink.accent if here else colour,
-            "opacity": 1.0 if here else opacity, "type": kind,
+            "width": width + (2 if here else 0),
+            "color": ink.accent if here else colour,
+            "opacity": 1.0 if here else opacity,
+            "type": kind,
             "curveness": 0.06 if author else 0.17,
         },
         "label": {
-            "show": share > 0.3 or here, "formatter": number.replace("-", "−"), "fontSize": 11,
-            "color": ink.ink, "opacity": 1, "textBorderColor": ink.paper, "textBorderWidth": 3,
+            "show": share > 0.3 or here,
+            "formatter": number.replace("-", "−"),
+            "fontSize": 11,
+            "color": ink.ink,
+            "opacity": 1,
+            "textBorderColor": ink.paper,
+            "textBorderWidth": 3,
         },
-    }  # fmt: skip
+    }
 
 
 def _label(text: str, x: float, y: float, ink: Ink) -> Json:
     where = "right" if x > 0.3 else "left" if x < -0.3 else "bottom" if y > 0 else "top"
     return {
-        "show": True, "position": where, "formatter": _braceless(text),
-        "distance": 7, "color": ink.ink, "fontSize": 13, "fontFamily": ink.serif,
-        "lineHeight": 17, "textBorderColor": ink.paper, "textBorderWidth": 3,
-    }  # fmt: skip
+        "show": True,
+        "position": where,
+        "formatter": _braceless(text),
+        "distance": 7,
+        "color": ink.ink,
+        "fontSize": 13,
+        "fontFamily": ink.serif,
+        "lineHeight": 17,
+        "textBorderColor": ink.paper,
+        "textBorderWidth": 3,
+    }
 
 
 def _braceless(text: str) -> str:

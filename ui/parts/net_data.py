@@ -86,9 +86,13 @@ def last_turn(run: data.Run, row: Json) -> int:
 def graph(view: View) -> Graph:
     """Return the graph with edges of every kind, for files and tables."""
     return network(
-        talk(view), name=view.condition or view.row["title"] or view.row["scene"], kinds=KINDS,
-        first=view.first, last=view.last, guesses=view.guesses,
-    )  # fmt: skip
+        talk(view),
+        name=view.condition or view.row["title"] or view.row["scene"],
+        kinds=KINDS,
+        first=view.first,
+        last=view.last,
+        guesses=view.guesses,
+    )
 
 
 def people(view: View) -> list[Standing]:
@@ -114,9 +118,7 @@ def heard(view: View, source: str, target: str) -> tuple[list[Heard], int]:
     if source not in names or target not in names:
         return [], 0
     kinds = AUTHORS if names.index(source) == AUTHOR else (view.kind,)
-    found = contacts(of).among(
-        kinds=kinds, first=view.first, last=view.last, guesses=view.guesses
-    )  # fmt: skip
+    found = contacts(of).among(kinds=kinds, first=view.first, last=view.last, guesses=view.guesses)
     one = (found.source == names.index(source)) & (found.target == names.index(target))
     rows = found.taken(one)
     order = np.lexsort((rows.line, rows.turn, rows.scene))
@@ -166,10 +168,14 @@ def _turns(root: str, run: str, stamp: str, trial: str, branch: str) -> Sequence
     if branch != MAIN:
         turns = folder.transcript(trial, branch).turns
         return [
-            {"turn": t.turn, "seq": t.seq, "text": t.text,
-             "acts": [{"kind": a.kind, "to": a.to, "text": a.text} for a in t.acts]}
+            {
+                "turn": t.turn,
+                "seq": t.seq,
+                "text": t.text,
+                "acts": [{"kind": a.kind, "to": a.to, "text": a.text} for a in t.acts],
+            }
             for t in turns
-        ]  # fmt: skip
+        ]
     columns = ["turn", "seq", "text", "acts", "branch"]
     rows: list[Json] = folder.table("turns", trial=trial, columns=columns).to_pylist()
     return [row for row in rows if row["branch"] == MAIN]

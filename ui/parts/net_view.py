@@ -42,26 +42,40 @@ def choose(run: data.Run, rows: Rows, row: Json) -> View:
     with st.container(horizontal=True, vertical_alignment="bottom", key="net-bar"):
         st.session_state["net:condition"] = condition
         st.selectbox(
-            "Graph of", [SCENE, *conditions], key="net:condition", on_change=_condition, width=300,
+            "Graph of",
+            [SCENE, *conditions],
+            key="net:condition",
+            on_change=_condition,
+            width=300,
             format_func=lambda c: f"Average of {one_line(c, 60)}" if c else "This scene",
-        )  # fmt: skip
+        )
         if condition and others:
             st.session_state["net:against"] = against
             st.selectbox(
-                "Less", ["", *others], key="net:against", on_change=_against, width=300,
+                "Less",
+                ["", *others],
+                key="net:against",
+                on_change=_against,
+                width=300,
                 format_func=lambda c: one_line(c, 60) if c else "Nothing",
-            )  # fmt: skip
+            )
         st.session_state["net:kind"] = kind
         st.segmented_control(
-            "An arrow for who", list(KINDS), key="net:kind", required=True, on_change=_kind,
+            "An arrow for who",
+            list(KINDS),
+            key="net:kind",
+            required=True,
+            on_change=_kind,
             format_func=KINDS.__getitem__,
-        )  # fmt: skip
+        )
         st.session_state["net:guesses"] = not link.get("sure")
         st.toggle(
-            "With guesses", key="net:guesses", on_change=_guesses,
+            "With guesses",
+            key="net:guesses",
+            on_change=_guesses,
             help="A line may say outright or by name to whom it is spoken. Where it does neither, "
             "the order of turns suggests somebody.",
-        )  # fmt: skip
+        )
     first, last = _turns(run, row, condition)
     return View(run, row, condition, against, first, last, not link.get("sure"), kind)
 
@@ -83,9 +97,12 @@ def page(view: View) -> None:
         if arrows:
             st.echarts_chart(
                 net_chart.spec(graph, arrows, chosen, ink, apart=found is not None),
-                height=net_chart.HEIGHT, key=key, renderer="svg", on_select=_clicked,
+                height=net_chart.HEIGHT,
+                key=key,
+                renderer="svg",
+                on_select=_clicked,
                 alt=net_chart.alt(_title(view), arrows),
-            )  # fmt: skip
+            )
         else:
             st.html('<p class="together">Nobody speaks to anybody here.</p>')
         st.html(f'<p class="quiet">{_legend(view, found)}</p>')
@@ -116,9 +133,15 @@ def _turns(run: data.Run, row: Json, condition: str) -> tuple[int, int]:
     if end > 1:
         st.session_state["net:turns"] = (first, last)
         st.slider(
-            "Turns", 0, end, key="net:turns", on_change=_slid, args=(end,), format="turn %d",
+            "Turns",
+            0,
+            end,
+            key="net:turns",
+            on_change=_slid,
+            args=(end,),
+            format="turn %d",
             help="Turn 0 is what was written with the scene.",
-        )  # fmt: skip
+        )
     return first, last
 
 
@@ -145,8 +168,12 @@ def _guesses() -> None:
 
 def _slid(end: int) -> None:
     first, last = st.session_state["net:turns"]
-    link.go(**{"from": "0" if first == 0 else "" if first == 1 else first,
-               "to": "" if last == end else str(last)})  # fmt: skip
+    link.go(
+        **{
+            "from": "0" if first == 0 else "" if first == 1 else first,
+            "to": "" if last == end else str(last),
+        }
+    )
 
 
 def _clicked() -> None:
@@ -219,10 +246,13 @@ def _lines(view: View, arrows: list[Arrow], chosen: str) -> None:
     words = {a.name: f"{one_line(a.source, 40)} to {one_line(a.target, 40)}" for a in arrows}
     st.session_state["net:edge"] = chosen
     st.selectbox(
-        "Lines from whom to whom", list(words), key="net:edge", on_change=_picked,
+        "Lines from whom to whom",
+        list(words),
+        key="net:edge",
+        on_change=_picked,
         format_func=lambda name: words.get(name, name),
         help="Choose here, or click an arrow.",
-    )  # fmt: skip
+    )
     source, _, target = chosen.partition(">")
     found, many = net_data.heard(view, source, target)
     said = next((a.said for a in arrows if a.name == chosen), "")
@@ -235,9 +265,14 @@ def _lines(view: View, arrows: list[Arrow], chosen: str) -> None:
         place = f"{one.block}, turn {one.turn}" if view.condition else f"turn {one.turn}"
         branch = "" if view.row["branch"] == MAIN or view.condition else view.row["branch"]
         way = usher.way(
-            "scene", place, name=f"Read {place}", run=view.run.id, trial=one.trial,
-            turn=str(one.turn or ""), branch=branch,
-        )  # fmt: skip
+            "scene",
+            place,
+            name=f"Read {place}",
+            run=view.run.id,
+            trial=one.trial,
+            turn=str(one.turn or ""),
+            branch=branch,
+        )
         text = clipped(one.text, SHOWN) or "<em>nothing</em>"
         by = f' <span class="cap">{safe(one.by)}</span>' if one.by else ""
         rows.append(f"<li><p>{text}{by}</p><p class='cap'>{way}</p></li>")
@@ -254,10 +289,13 @@ def _downloads(view: View, graph: Graph) -> None:
     for form in FORMATS:
         st.download_button(
             _CALLED.get(form, form.upper()),
-            partial(_written, made, form, view.kinds), f"{name}.{form}",
-            _MIMES.get(form, "application/octet-stream"), key=f"net-as-{form}", on_click="ignore",
+            partial(_written, made, form, view.kinds),
+            f"{name}.{form}",
+            _MIMES.get(form, "application/octet-stream"),
+            key=f"net-as-{form}",
+            on_click="ignore",
             width="stretch",
-        )  # fmt: skip
+        )
 
 
 def _written(made: Made, form: str, kinds: tuple[str, ...]) -> bytes:

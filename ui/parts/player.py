@@ -35,9 +35,13 @@ def bar(rows: Rows, play: data.Play, last: int, *, margin: bool) -> None:
     heard = bool(link.get("heard"))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="player"):
         st.button(
-            "Previous", key="previous", shortcut="Left", disabled=now <= 0,
-            on_click=_step, args=(-1, last),
-        )  # fmt: skip
+            "Previous",
+            key="previous",
+            shortcut="Left",
+            disabled=now <= 0,
+            on_click=_step,
+            args=(-1, last),
+        )
         if playing:
             st.button("Pause", key="pause", shortcut="P", type="primary", on_click=_pause)
         else:
@@ -45,21 +49,34 @@ def bar(rows: Rows, play: data.Play, last: int, *, margin: bool) -> None:
                 "Play", key="play", shortcut="P", type="primary", on_click=_play, args=(last,)
             )
         st.button(
-            "Next", key="next", shortcut="Right", disabled=now >= last,
-            on_click=_step, args=(1, last),
-        )  # fmt: skip
+            "Next",
+            key="next",
+            shortcut="Right",
+            disabled=now >= last,
+            on_click=_step,
+            args=(1, last),
+        )
         _jumps(rows, play, last, margin=margin)
         if last:
             st.session_state["slider"] = now
             st.slider(
-                "Turn", 0, last, key="slider", on_change=_slid,
-                format="turn %d", label_visibility="collapsed",
-            )  # fmt: skip
+                "Turn",
+                0,
+                last,
+                key="slider",
+                on_change=_slid,
+                format="turn %d",
+                label_visibility="collapsed",
+            )
         st.session_state["shown"] = SO_FAR if heard else ALL
         st.segmented_control(
-            "How much is shown", [SO_FAR, ALL], key="shown", on_change=_shown,
-            required=True, label_visibility="collapsed",
-        )  # fmt: skip
+            "How much is shown",
+            [SO_FAR, ALL],
+            key="shown",
+            on_change=_shown,
+            required=True,
+            label_visibility="collapsed",
+        )
     if playing:
         _run_on(play.transcript.turns, now, last)
     else:
@@ -77,19 +94,27 @@ def _jumps(rows: Rows, play: data.Play, last: int, *, margin: bool) -> None:
         for name, (key, places, what) in kinds.items():
             if places:
                 st.button(
-                    name, key=f"jump-{name.lower()}", shortcut=key, type="tertiary",
-                    help=f"To {what}; {_count(places)} in this scene", on_click=_jump,
+                    name,
+                    key=f"jump-{name.lower()}",
+                    shortcut=key,
+                    type="tertiary",
+                    help=f"To {what}; {_count(places)} in this scene",
+                    on_click=_jump,
                     args=(places, last),
-                )  # fmt: skip
+                )
     places, others = stops.failures(turns, row), rows.places(status="failed")
     elsewhere = others[others != rows.where(row["trial"])]
     if places or len(elsewhere):
         told = f"{_count(places)} in this scene, {len(others):,} scenes of this run failed"
         st.button(
-            "Failure", key="jump-failure", shortcut="F", type="tertiary",
+            "Failure",
+            key="jump-failure",
+            shortcut="F",
+            type="tertiary",
             help=f"To the next failure, here or in a later scene; {told}",
-            on_click=_fail, args=(places, last, rows, row["trial"]),
-        )  # fmt: skip
+            on_click=_fail,
+            args=(places, last, rows, row["trial"]),
+        )
 
 
 def _count(places: Sequence[int]) -> str:

@@ -70,9 +70,13 @@ def page(run: data.Run) -> None:
     if done:
         last = max(done, key=lambda i: float(known[i.id]["started"] or 0))
         st.button(
-            "Undo the last", key="undo", shortcut="U", type="tertiary", on_click=_undo,
+            "Undo the last",
+            key="undo",
+            shortcut="U",
+            type="tertiary",
+            on_click=_undo,
             args=(run.id, last.id, judge),
-        )  # fmt: skip
+        )
 
 
 # --- who rates
@@ -91,10 +95,13 @@ def _judge(run: data.Run, measure: str) -> str:
     )
     with st.form("who", border=False, width=420):
         name = st.text_input(
-            "Your name", max_chars=rating.NAME, key="rate:typed", autocomplete="name",
+            "Your name",
+            max_chars=rating.NAME,
+            key="rate:typed",
+            autocomplete="name",
             help="It stands in the report, as human:NAME. Under the same name you go on where "
             "you stopped.",
-        )  # fmt: skip
+        )
         if st.form_submit_button("Begin", type="primary", key="begin"):
             try:
                 rating.judge_name(name)
@@ -115,9 +122,14 @@ def _head(
         if len(there) > 1:
             st.session_state["rate:measure"] = measure
             st.segmented_control(
-                "What is judged", list(there), key="rate:measure", required=True,
-                format_func=lambda m: NAMES[m], on_change=_measured, label_visibility="collapsed",
-            )  # fmt: skip
+                "What is judged",
+                list(there),
+                key="rate:measure",
+                required=True,
+                format_func=lambda m: NAMES[m],
+                on_change=_measured,
+                label_visibility="collapsed",
+            )
         st.html(f'<p class="quiet">{safe(name)}</p>')
         st.button("Somebody else", key="leave", type="tertiary", on_click=_leave)
     st.html(f'<p class="cap">{_TOLD[measure]}</p>')
@@ -138,15 +150,24 @@ def _ask(run: data.Run, item: Item, judge: str) -> None:
             for k, (option, gloss) in enumerate(options, start=1):
                 with st.container(key=f"option-{k}"):
                     st.button(
-                        label(option), key=f"answer-{k}", shortcut=str(k) if k < 10 else None,
-                        width="stretch", on_click=_answered, args=(run.id, item, judge, option),
-                    )  # fmt: skip
+                        label(option),
+                        key=f"answer-{k}",
+                        shortcut=str(k) if k < 10 else None,
+                        width="stretch",
+                        on_click=_answered,
+                        args=(run.id, item, judge, option),
+                    )
                     if gloss:
                         st.html(f'<p class="gloss">{safe(gloss)}</p>')
         st.button(
-            "Cannot tell", key="answer-0", shortcut="0", type="tertiary", width="stretch",
-            on_click=_answered, args=(run.id, item, judge, ""),
-        )  # fmt: skip
+            "Cannot tell",
+            key="answer-0",
+            shortcut="0",
+            type="tertiary",
+            width="stretch",
+            on_click=_answered,
+            args=(run.id, item, judge, ""),
+        )
 
 
 def question(text: str) -> str:

@@ -76,9 +76,13 @@ def start(root: str, name: str, command: Sequence[str], more: Mapping[str, objec
             return False
         os.ftruncate(file, 0)
         process = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            env=_environment(), start_new_session=True,
-        )  # fmt: skip
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=_environment(),
+            start_new_session=True,
+        )
         _ours[str(folder / name)] = process
         known = {"command": list(command), "pid": process.pid, "at": time.time(), **more}
         (folder / f"{name}.json").write_text(json.dumps(known), encoding="utf-8")

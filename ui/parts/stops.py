@@ -29,10 +29,8 @@ def failures(turns: Iterable[Turn], row: Json) -> list[int]:
     """Return the turns at which something went wrong: a call that ended the scene, an author's
     reply that could not be read, a line that was withheld."""
     found = {
-        t.turn
-        for t in turns
-        if any(a.kind == "unread" for a in t.acts) or "withheld" in t.cuts
-    }  # fmt: skip
+        t.turn for t in turns if any(a.kind == "unread" for a in t.acts) or "withheld" in t.cuts
+    }
     if row["status"] == "failed" and row["failure_turn"]:
         found.add(row["failure_turn"])
     return sorted(found)

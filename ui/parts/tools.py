@@ -32,9 +32,15 @@ def row(run: data.Run, play: data.Play, last: int, *, margin: bool) -> list[int]
         _search(play, found, now, last, margin=margin)
         label = "Remove bookmark" if now in marks else "Bookmark"
         st.button(
-            label, key="bookmark", shortcut="K", type="tertiary", disabled=not now,
-            on_click=_bookmark, args=(now, marks), help="Marks this turn, in the address too",
-        )  # fmt: skip
+            label,
+            key="bookmark",
+            shortcut="K",
+            type="tertiary",
+            disabled=not now,
+            on_click=_bookmark,
+            args=(now, marks),
+            help="Marks this turn, in the address too",
+        )
         if marks:
             st.html(_listed(run, play, marks, now))
         with st.popover("Download", key="downloads"):
@@ -45,10 +51,15 @@ def row(run: data.Run, play: data.Play, last: int, *, margin: bool) -> list[int]
 def _search(play: data.Play, found: Sequence[int], now: int, last: int, *, margin: bool) -> None:
     st.session_state["find"] = link.get("find")
     st.text_input(
-        "Find in this scene", key="find", placeholder="Find in this scene  ( / )",
-        label_visibility="collapsed", on_change=_found, args=(play, last, margin), max_chars=200,
+        "Find in this scene",
+        key="find",
+        placeholder="Find in this scene  ( / )",
+        label_visibility="collapsed",
+        on_change=_found,
+        args=(play, last, margin),
+        max_chars=200,
         width=260,
-    )  # fmt: skip
+    )
     if not link.get("find"):
         return
     if not found:
@@ -59,10 +70,14 @@ def _search(play: data.Play, found: Sequence[int], now: int, last: int, *, margi
     st.html(f'<p class="quiet hits" role="status">{at}{len(found)} {turns}</p>')
     for name, key, to in (("Back", None, stops.before), ("On", "N", stops.after)):
         st.button(
-            name, key=f"hit-{name.lower()}", shortcut=key, type="tertiary",
+            name,
+            key=f"hit-{name.lower()}",
+            shortcut=key,
+            type="tertiary",
             help="To the next turn that has it" if key else "To the turn before that has it",
-            on_click=_hit, args=(to(found, now),),
-        )  # fmt: skip
+            on_click=_hit,
+            args=(to(found, now),),
+        )
 
 
 def branch_line(run: data.Run, play: data.Play) -> None:
@@ -105,8 +120,11 @@ def _edited(text: str) -> str:
         edit = {}
     if not isinstance(edit, dict) or not edit:
         return ""
-    told = "; ".join(f"{name}: {value if isinstance(value, str) else orjson.dumps(value).decode()}"
-                     for name, value in edit.items() if value)  # fmt: skip
+    told = "; ".join(
+        f"{name}: {value if isinstance(value, str) else orjson.dumps(value).decode()}"
+        for name, value in edit.items()
+        if value
+    )
     return f", with <q>{safe(one_line(told, 200))}</q>" if told else ""
 
 
@@ -153,18 +171,26 @@ def _downloads(run: data.Run, play: data.Play, *, margin: bool) -> None:
     whole = _folio(run, play, margin=margin)
     for name, (ending, mime, make) in _FORMS.items():
         st.download_button(
-            name, partial(make, whole), f"{run.id}-{row['index']}{branch}.{ending}",
-            mime, key=f"download-{ending}", on_click="ignore", width="stretch",
-        )  # fmt: skip
+            name,
+            partial(make, whole),
+            f"{run.id}-{row['index']}{branch}.{ending}",
+            mime,
+            key=f"download-{ending}",
+            on_click="ignore",
+            width="stretch",
+        )
 
 
 def _folio(run: data.Run, play: data.Play, *, margin: bool) -> Folio:
     row = play.row
     facts = {
-        "Run": run.id, "Trial": row["trial"], "Condition": row["condition"], "Block": row["block"],
+        "Run": run.id,
+        "Trial": row["trial"],
+        "Condition": row["condition"],
+        "Block": row["block"],
         "Branch": "" if row["branch"] == MAIN else row["branch"],
         "Played by": ", ".join(run.models),
-    }  # fmt: skip
+    }
     broken = row["failure"] or row["failure_kind"] if row["status"] == "failed" else ""
     title = play.scene.title if play.scene is not None else row["title"] or row["scene"]
     turns = play.transcript.turns

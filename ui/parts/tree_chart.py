@@ -49,13 +49,21 @@ class Ink:
 
 
 LIGHT = Ink(
-    "#25211c", "#6a6156", "#ddd3c2", "#fbf8f1", "#7a3b2e",
+    "#25211c",
+    "#6a6156",
+    "#ddd3c2",
+    "#fbf8f1",
+    "#7a3b2e",
     ("#005a9c", "#a83f00", "#00664b", "#8f3a74", "#7a5600", "#1f6680"),
-)  # fmt: skip
+)
 DARK = Ink(
-    "#ebe5d9", "#a69c8c", "#3b352b", "#16140f", "#e3a284",
+    "#ebe5d9",
+    "#a69c8c",
+    "#3b352b",
+    "#16140f",
+    "#e3a284",
     ("#6cb8ee", "#f0894d", "#45c49c", "#e39ac6", "#e6b23c", "#8fd0dc"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -123,44 +131,70 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
     points = [_point(p, found, seen) for p in tree.points]
     small = [p | {"label": p["label"] | {"width": 90}} for p in points]
     axis = {
-        "type": "value", "min": 0, "max": max(last, 1), "position": "top",
-        "interval": max(1, round(last / 16)), "name": "turn", "nameLocation": "start",
+        "type": "value",
+        "min": 0,
+        "max": max(last, 1),
+        "position": "top",
+        "interval": max(1, round(last / 16)),
+        "name": "turn",
+        "nameLocation": "start",
         "nameGap": 14,
         "nameTextStyle": {"color": ink.faint, "verticalAlign": "bottom", "padding": [0, 0, 9, 0]},
-        "axisLine": {"show": False}, "axisTick": {"show": False},
+        "axisLine": {"show": False},
+        "axisTick": {"show": False},
         "axisLabel": {"color": ink.faint},
         "splitLine": {"lineStyle": {"color": ink.rule, "opacity": 0.55}},
-    }  # fmt: skip
+    }
     option = {
         "animation": False,
         "textStyle": {"fontFamily": ink.serif},
         "grid": {"left": 52, "right": RIGHT, "top": 34, "bottom": 14},
         "xAxis": axis,
-        "yAxis": {"type": "value", "inverse": True, "show": False, "min": -0.7,
-                  "max": tree.rows - 0.3},
+        "yAxis": {
+            "type": "value",
+            "inverse": True,
+            "show": False,
+            "min": -0.7,
+            "max": tree.rows - 0.3,
+        },
         "tooltip": {
-            "trigger": "item", "formatter": "{b}", "confine": True, "backgroundColor": ink.paper,
-            "borderColor": ink.rule, "textStyle": {"color": ink.ink, "fontFamily": ink.serif},
+            "trigger": "item",
+            "formatter": "{b}",
+            "confine": True,
+            "backgroundColor": ink.paper,
+            "borderColor": ink.rule,
+            "textStyle": {"color": ink.ink, "fontFamily": ink.serif},
             "extraCssText": "max-width:24rem;white-space:pre-line;overflow-wrap:anywhere",
         },
         "series": [
             {
-                "type": "lines", "coordinateSystem": "cartesian2d", "polyline": True,
-                "silent": True, "z": 1, "data": _edges(tree, found, seen),
+                "type": "lines",
+                "coordinateSystem": "cartesian2d",
+                "polyline": True,
+                "silent": True,
+                "z": 1,
+                "data": _edges(tree, found, seen),
             },
             {
-                "type": "scatter", "z": 3, "clip": False, "selectedMode": "single",
+                "type": "scatter",
+                "z": 3,
+                "clip": False,
+                "selectedMode": "single",
                 "cursor": "pointer",
                 "select": {"itemStyle": {"borderColor": ink.paper}},
-                "labelLayout": {"hideOverlap": False}, "data": points,
+                "labelLayout": {"hideOverlap": False},
+                "data": points,
             },
             {
-                "type": "scatter", "z": 2, "clip": False, "silent": True,
+                "type": "scatter",
+                "z": 2,
+                "clip": False,
+                "silent": True,
                 "tooltip": {"show": False},
                 "data": [_ring(tree, *mark, ink) for mark in marks],
             },
         ],
-    }  # fmt: skip
+    }
     narrow = {
         "grid": {"left": 40, "right": 104, "top": 34, "bottom": 14},
         "series": [{}, {"data": small}, {}],
@@ -267,12 +301,18 @@ def _label(point: Point, found: Multiverse, here: Said | None, ink: Ink, *, fail
         text = f"×{len(point.worlds)} {text}" if point.last else f"×{len(point.worlds)}"
     beside = point.last or bool(point.folded)
     return {
-        "show": bool(text), "position": "right" if beside else "top", "distance": 7,
-        "formatter": text.replace("{", "(").replace("}", ")"), "color": ink.ink,
-        "fontSize": 13 if beside else 11, "fontStyle": "italic" if point.folded else "normal",
-        "width": RIGHT - 18, "overflow": "truncate" if beside else "none",
-        "textBorderColor": ink.paper, "textBorderWidth": 3,
-    }  # fmt: skip
+        "show": bool(text),
+        "position": "right" if beside else "top",
+        "distance": 7,
+        "formatter": text.replace("{", "(").replace("}", ")"),
+        "color": ink.ink,
+        "fontSize": 13 if beside else 11,
+        "fontStyle": "italic" if point.folded else "normal",
+        "width": RIGHT - 18,
+        "overflow": "truncate" if beside else "none",
+        "textBorderColor": ink.paper,
+        "textBorderWidth": 3,
+    }
 
 
 def _ending(row: Json, found: Multiverse, point: Point) -> str:
@@ -330,14 +370,21 @@ def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Ink) -> Json:
     point = tree.of(branch, turn)
     return {
         "value": [point.turn, point.row] if point is not None else [None, None],
-        "symbol": "circle", "symbolSize": 30 if point is not None and point.folded else 26,
+        "symbol": "circle",
+        "symbolSize": 30 if point is not None and point.folded else 26,
         "itemStyle": {"color": "transparent", "borderColor": ink.accent, "borderWidth": 2},
         "label": {
-            "show": name != HERE, "position": "right", "offset": [-6, -11], "formatter": name,
-            "color": ink.accent, "fontSize": 12, "fontStyle": "italic",
-            "textBorderColor": ink.paper, "textBorderWidth": 3,
+            "show": name != HERE,
+            "position": "right",
+            "offset": [-6, -11],
+            "formatter": name,
+            "color": ink.accent,
+            "fontSize": 12,
+            "fontStyle": "italic",
+            "textBorderColor": ink.paper,
+            "textBorderWidth": 3,
         },
-    }  # fmt: skip
+    }
 
 
 def columns(found: Multiverse, measure: str, names: Sequence[str]) -> list[Json]:

@@ -32,9 +32,13 @@ def draw(
         if measures:
             st.session_state["tree:colour"] = measure
             st.selectbox(
-                "Coloured by", ["", *measures], key="tree:colour", on_change=_coloured, width=260,
+                "Coloured by",
+                ["", *measures],
+                key="tree:colour",
+                on_change=_coloured,
+                width=260,
                 format_func=lambda m: one_line(m) if m else BY_WAY,
-            )  # fmt: skip
+            )
         keys = "".join(
             f'<li><span style="color:{key.colour}" aria-hidden="true">{key.glyph}</span> '
             f"{safe(one_line(key.words, 48))}</li>"
@@ -52,9 +56,12 @@ def draw(
     st.session_state["tree:points"] = [(p.worlds[0], p.turn, p.folded) for p in drawn.points]
     st.echarts_chart(
         tree_chart.spec(drawn, found, seen, marks),
-        height=tree_chart.height(drawn), key=f"tree-{row['trial']}", renderer="svg",
-        on_select=_clicked, alt=tree_chart.alt(drawn, found, row["title"] or row["scene"]),
-    )  # fmt: skip
+        height=tree_chart.height(drawn),
+        key=f"tree-{row['trial']}",
+        renderer="svg",
+        on_select=_clicked,
+        alt=tree_chart.alt(drawn, found, row["title"] or row["scene"]),
+    )
     st.session_state["tree:key"] = f"tree-{row['trial']}"
     if drawn.left:
         st.html(
@@ -65,9 +72,12 @@ def draw(
         table = tree_chart.columns(found, measure, list(found.rows))
         st.session_state["tree:table-rows"] = list(found.rows)
         st.dataframe(
-            table, key="tree:table", hide_index=True, on_select=_row_chosen,
+            table,
+            key="tree:table",
+            hide_index=True,
+            on_select=_row_chosen,
             selection_mode="single-row",
-        )  # fmt: skip
+        )
 
 
 def _clicked() -> None:

@@ -127,8 +127,13 @@ def _stage(run: data.Run, trials: Sequence[Trial], *, alive: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="door-bar"):
         shown = _choose(trials, found)
         if alive:
-            st.button("Stop", key="door:stop", on_click=_interrupt, args=(run.id,),
-                      help="What was played is kept, and can be gone on with.")  # fmt: skip
+            st.button(
+                "Stop",
+                key="door:stop",
+                on_click=_interrupt,
+                args=(run.id,),
+                help="What was played is kept, and can be gone on with.",
+            )
         row = found.rows.get(shown.id)
         if row is not None and st.button("Read it in the Scene room", key="door:scene-room"):
             link.enter("scene", run=run.id, trial=shown.id)
@@ -183,8 +188,13 @@ def _over(run: data.Run, now: started.Started | None) -> None:
         )
     with st.container(horizontal=True, key="door-next"):
         if owed > 0 and now is not None:
-            st.button("Go on with it", key="door:resume", type="primary", on_click=_resume,
-                      args=(run.id, now.more))  # fmt: skip
+            st.button(
+                "Go on with it",
+                key="door:resume",
+                type="primary",
+                on_click=_resume,
+                args=(run.id, now.more),
+            )
         st.button("Start another", key="door:another", on_click=_another)
     if refused := st.session_state.pop("door:refused", ""):
         notices.problem(refused)
