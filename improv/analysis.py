@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from improv.curves import (
     TWO_STATES,
@@ -70,8 +71,6 @@ from improv.unit import (
 PREFERRED = ("sign", "state", "habit", "rule")
 """What is explored where no plan names a measure: the first of these that there are scores of."""
 MISSING_ABOVE = 0.05
-CANNOT_JUDGE = "cannot judge"
-NOT_CALIBRATED = "not calibrated on planted lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,28 @@ class Arm:
         return self.missing / self.lines if self.lines else 0.0
 
 
+class ReasonKind(StrEnum):
+    """Kinds of reasons why nothing is decided."""
+
+    NO_SCORES = "no scores"
+    MISSING_SCORES = "missing scores"
+    FAILED_UNITS = "failed units"
+    JUDGE = "judge"
+    """The outcome rests on a judge who cannot judge, or who was not tried on planted lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why nothing is decided: the kind for programs, the sentence for people.
+
+    `cell` is the arm that it is about, "" for all of them.
+    """
+
+    kind: ReasonKind
+    sentence: str
+    cell: str = ""
+
+
 @dataclass(frozen=True)
 class Analysis:
     """Everything that a report says about the outcome of a run.
@@ -126,7 +147,7 @@ class Analysis:
     survival: tuple[Curve, ...] = ()
     drift: tuple[Curve, ...] = ()
     slopes: tuple[tuple[str, Estimate], ...] = ()
-    stopped: tuple[str, ...] = ()
+    stopped: tuple[Reason, ...] = ()
     compared: tuple[str, ...] = ()
     """The cells that the planned contrasts compare, in their order."""
     corrected: Mapping[str, Estimate] = field(default_factory=dict)
@@ -137,7 +158,7 @@ class Analysis:
     @property
     def mute(self) -> bool:
         """Whether the outcome rests on a judge who cannot judge, so that no rate means anything."""
-        return any(word in why for why in self.stopped for word in (CANNOT_JUDGE, NOT_CALIBRATED))
+        return any(reason.kind is ReasonKind.JUDGE for reason in self.stopped)
 
 
 def analyse(
@@ -168,9 +189,11 @@ def decided(
     """Do the part of `analyse` that was planned: arms, findings, controls, and what stops them."""
     outcome = plan.outcome if plan is not None else _default(given)
     if outcome is None:
-        return Analysis(plan, None, False, stopped=("there are no scores to analyse",))
+        nothing = Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
+        return Analysis(plan, None, False, stopped=(nothing,))
     found = units(outcome, given, arms=plan is not None and plan.of_arms)
     judge, unfit = _judge(outcome, given, judges)
+    refused = tuple(Reason(ReasonKind.JUDGE, sentence) for sentence in unfit)
     right = judge if outcome.of == "broken" and not outcome.less else None
     arms = tuple(_arm(name, part, seed) for name, part in cells(found))
     limit = plan.exclude.missing_above if plan is not None else MISSING_ABOVE
@@ -181,7 +204,7 @@ def decided(
         arms=arms,
         findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
         checks=tuple(_checks(plan, outcome, found, given, seed, judges)) if plan else (),
-        stopped=(*unfit, *_stopped(arms, limit)),
+        stopped=(*refused, *_stopped(arms, limit)),
         compared=tuple(_compared(plan, found)) if plan else (),
         corrected=_corrected(found, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",
@@ -211,11 +234,12 @@ def pictured(
 def _judge(
     outcome: Outcome, given: Tables, judges: Sequence[Judged]
 ) -> tuple[Judged | None, list[str]]:
-    """Return whose verdicts the outcome rests on, and why they decide nothing if so."""
+    """Return whose verdicts the outcome rests on, and sentences that say why they decide nothing,
+    if they do not."""
     name = judge_of(given, outcome.measure)
     if outcome.less and not trusted(given, outcome.less, judges):
         who = judge_of(given, outcome.less)
-        return None, [f"{who} {CANNOT_JUDGE} {outcome.less}, or was {NOT_CALIBRATED}"]
+        return None, [f"{who} cannot judge {outcome.less}, or was not calibrated on planted lines"]
     if not name:
         return None, []
     family = outcome.measure.partition(":")[0]
@@ -223,13 +247,17 @@ def _judge(
     if found is None:
         if trusted(given, outcome.measure, judges):
             return None, []
-        return None, [f"{name}, who judged {family}, was {NOT_CALIBRATED}: run improv score"]
+        return None, [
+            f"{name}, who judged {family}, was not calibrated on planted lines: run improv score"
+        ]
     if missed := sorted(set(given.trials["condition"]) - set(found.arms)):
         where = ", ".join(missed)
-        return None, [f"{name}, who judged {family}, was {NOT_CALIBRATED} in {where}"]
+        return None, [
+            f"{name}, who judged {family}, was not calibrated on planted lines in {where}"
+        ]
     if not found.able:
         why = next(v.reason for _, v in found.arms.values() if not v.able)
-        return None, [f"{name} {CANNOT_JUDGE} {family}: {why}"]
+        return None, [f"{name} cannot judge {family}: {why}"]
     return found, []
 
 
@@ -291,21 +319,24 @@ def _mean(known: Frame, seed: int) -> Estimate:
     return at_edge(found) if shares else found
 
 
-def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[str]:
+def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
     if arms and not any(arm.lines for arm in arms):
-        yield "there are no scores of what the plan reads: `improv score` makes them"
+        why = "there are no scores of what the plan reads: `improv score` makes them"
+        yield Reason(ReasonKind.NO_SCORES, why)
         return
     for arm in arms:
         if arm.missing_share > limit:
-            yield (
+            why = (
                 f"{arm.cell}: {arm.missing} of {arm.lines} scores are missing "
                 f"({arm.missing_share:.1%}); more than {limit:.0%} decides nothing"
             )
+            yield Reason(ReasonKind.MISSING_SCORES, why, arm.cell)
         elif arm.units and arm.failed / arm.units > limit:
-            yield (
+            why = (
                 f"{arm.cell}: {arm.failed} of {arm.units} units failed; more than {limit:.0%} "
                 "decides nothing"
             )
+            yield Reason(ReasonKind.FAILED_UNITS, why, arm.cell)
 
 
 # -- what was planned ---------------------------------------------------------------------------

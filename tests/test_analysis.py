@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from improv.analysis import analyse
+from improv.analysis import Reason, ReasonKind, analyse
 from improv.plan import ARM
 from improv.unit import Tables
 from tests.table_support import (
@@ -207,7 +207,10 @@ def test_an_arm_with_too_much_missing_stops_everything() -> None:
     gaps = Tables(given.trials, given.scores.copy(), given.marks)
     gaps.scores.loc[of_x, "value"] = NAN
     (why,) = analyse(plan(X_Y), gaps).stopped
-    assert why.startswith("x · 1: 5 of 50 scores are missing (10.0%); more than 5% decides nothing")
+    assert (why.kind, why.cell) == (ReasonKind.MISSING_SCORES, "x · 1")
+    assert why.sentence.startswith(
+        "x · 1: 5 of 50 scores are missing (10.0%); more than 5% decides nothing"
+    )
     assert analyse(plan(X_Y, exclude={"missing_above": 0.1}), gaps).stopped == ()
 
 
@@ -215,8 +218,22 @@ def test_an_arm_with_too_many_failures_stops_everything() -> None:
     given = crossed({"x1": [0.1] * 5, "y1": [0.4] * 5})
     given.trials.loc[given.trials["trial"] == "y1-2", "status"] = "failed"
     found = analyse(plan(X_Y), given)
-    assert found.stopped == ("y · 1: 1 of 5 units failed; more than 5% decides nothing",)
+    why = "y · 1: 1 of 5 units failed; more than 5% decides nothing"
+    assert found.stopped == (Reason(ReasonKind.FAILED_UNITS, why, "y · 1"),)
     assert [(a.failed, a.without) for a in found.arms] == [(0, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("name", ["they cannot judge", "not calibrated on planted lines"])
+def test_no_name_of_an_arm_hides_its_numbers(name: str) -> None:
+    played = trials(5, name, "y")
+    rows = [
+        r
+        for t in played
+        for r in said(t["trial"], [1] * 9 + [NAN if t["condition"] == name else 1])
+    ]
+    found = analyse(None, made(played, rows))
+    assert [why.kind for why in found.stopped] == [ReasonKind.MISSING_SCORES]
+    assert name in found.stopped[0].sentence and not found.mute
 
 
 @pytest.mark.parametrize("rows", [[], trials(1, "x", "y")], ids=["no trials", "no scores"])
@@ -237,7 +254,8 @@ def test_nothing_at_all_is_no_crash(of: str, rows: list[dict[str, Any]]) -> None
 
 def test_nothing_at_all_has_no_phrasings_and_no_exploration() -> None:
     empty = made([])
-    assert analyse(None, empty).stopped == ("there are no scores to analyse",)
+    (why,) = analyse(None, empty).stopped
+    assert why == Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
     icc = [{"name": "i", "icc": {"where": {}, "within": 0.1}}]
     found = analyse(plan(outcome={"of": "phrasing", "factor": "words"}, controls=icc), empty)
     assert [c.held for c in found.checks] == [None] and len(found.findings) == 2

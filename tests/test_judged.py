@@ -117,7 +117,7 @@ def test_a_judge_that_did_not_show_that_it_can_judge_decides_nothing(
     parts: list[pd.DataFrame], why: str
 ) -> None:
     found = on_state(FEW, of_few(*parts) if parts else [])
-    assert found.mute and found.stopped[0].startswith(why)
+    assert found.mute and found.stopped[0].sentence.startswith(why)
     assert found.judge == "" and found.corrected == {}
     assert [c.held for c in found.checks] == [None]
     assert math.isnan(found.checks[0].estimate.value)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from improv.analysis import Reason, ReasonKind
 from improv.launch import run
 from improv.ledger import Leak
 from improv.puppet_server import PuppetServer
@@ -104,6 +105,7 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
     leak = Leak(
         "sloppy", "t", "main", "character:Ana", "context", "careful", "a page that was not theirs"
     )
+    missing = Reason(ReasonKind.MISSING_SCORES, "A third is missing.", "sloppy")
     undecided = {
         "a demonstration": replace(sloppy, meta=sloppy.meta | {"models": ["embedded"]}),
         "What it finds is exploratory": replace(
@@ -111,7 +113,7 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
         ),
         "found 1 leak;": replace(sloppy, exposure=replace(sloppy.exposure, leaked=1, leaks=[leak])),
         "Nothing is decided. A third": replace(
-            sloppy, analysis=replace(sloppy.analysis, stopped=["A third is missing."])
+            sloppy, analysis=replace(sloppy.analysis, stopped=(missing,))
         ),
     }
     for said, material in undecided.items():

@@ -104,7 +104,7 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
             faults += [f"{n} verdicts failed" for n in [scored.failed + scored.owed] if n]
         of = appraise(result.folder)
     found = of.analysis
-    faults += found.stopped
+    faults += [reason.sentence for reason in found.stopped]
     if not of.exposure.clean:
         faults.append(f"{LEAK}: {of.exposure.leaked} leaks")
     if not found.planned:

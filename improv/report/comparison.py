@@ -29,7 +29,9 @@ def compared(several: Sequence[Material]) -> Page:
     rows: list[tuple[object, ...]] = []
     for m in several:
         done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
-        undecided = [*m.analysis.stopped, *(["A leak decides nothing."] * (not m.exposure.clean))]
+        undecided = [reason.sentence for reason in m.analysis.stopped]
+        if not m.exposure.clean:
+            undecided.append("A leak decides nothing.")
         state = " ".join(undecided) or ("planned" if m.analysis.planned else "exploratory")
         seen = exposed(m.exposure)
         models = ", ".join(m.meta.get("models", []))

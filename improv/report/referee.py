@@ -88,8 +88,8 @@ def late(of: Analysis) -> str:
 def stops(of: Material) -> list[str]:
     """Return every reason why nothing is decided, but who played and a plan that came late."""
     if of.analysis.plan is None:
-        return list(of.analysis.stopped)
-    told = [f"Nothing is decided. {why}" for why in of.analysis.stopped]
+        return [reason.sentence for reason in of.analysis.stopped]
+    told = [f"Nothing is decided. {reason.sentence}" for reason in of.analysis.stopped]
     if not of.exposure.clean:
         found = exposed(of.exposure)
         told.insert(

@@ -184,7 +184,7 @@ def unreadable(seed: int, root: Path, *, scenes: int, judged_scenes: int) -> lis
     given = read_tables(folder)
     found = analyse(wanted.plan, given, seed=seed)
     share = {arm.cell: arm.missing_share for arm in found.arms}
-    stopped = [arm for arm in arms if any(why.startswith(f"{arm}:") for why in found.stopped)]
+    stopped = [arm for arm in arms if any(why.cell == arm for why in found.stopped)]
     rows = folder.table("turns", columns=["trial", "turn", "kind", "text"]).to_pandas()
     rows = rows.merge(given.scores, on=["trial", "turn"])
     silent = rows["kind"] == "silence"
@@ -229,7 +229,7 @@ def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
     judges = judged(bench.verdicts, given.trials, seed=seed)
     found = analyse(Plan.model_validate(plan), given, seed=seed, judges=judges)
     share = {arm.cell: arm.missing_share for arm in found.arms}
-    kept = any("mute: " in why for why in found.stopped)
+    kept = any(why.cell == "mute" for why in found.stopped)
     able = judges[0].arms["mute"][1].able
     error = (0.12 * 0.88 / (scenes * turns)) ** 0.5
     return [
