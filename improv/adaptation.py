@@ -24,7 +24,7 @@ from improv.fountain import Element, Screenplay, plain
 from improv.naming import ordinary, stage_name
 from improv.record import MAIN, Json, Turn
 from improv.scene import Scene
-from improv.scrub import visible
+from improv.text import visible
 
 LONGEST = 2000
 """Characters of a line or a direction of an opening."""

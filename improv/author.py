@@ -14,11 +14,11 @@ from typing import Any
 import mesa
 
 from improv import prompt, scene
-from improv.line import plain
 from improv.model import Ask, Drawer
 from improv.predicate import keeps
 from improv.record import Act, Block, Draw, Json, Turn
 from improv.scene import breakable
+from improv.text import plain
 
 MAX_NOTE = 160
 ROOM = 200

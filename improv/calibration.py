@@ -12,8 +12,8 @@ from typing import Any
 
 from improv import source
 from improv.errors import Problem, RunError, StudyError
+from improv.files import shipped
 from improv.measure.planted import Lines
-from improv.paths import shipped
 from improv.puppet import sentences
 from improv.scene import Character, Puppet, Scene, Trait
 

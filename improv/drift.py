@@ -42,7 +42,7 @@ PLAYING = (
     "record",
     "relive",
     "scene",
-    "scrub",
+    "text",
     "stage",
     "trial",
 )

@@ -1,4 +1,4 @@
-"""Files that somebody asked for, at the place that was named."""
+"""Files: those that ship with improv, and those that a user asked for at a named place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import os
 from pathlib import Path
 
 from improv.errors import RunError
+
+
+def shipped(name: str) -> Path:
+    """Return the folder `name` ("ui", "scenes", "runs") as installed or as checked out."""
+    package = Path(__file__).resolve().parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
 
 
 def write(name: str, data: str | bytes) -> None:

@@ -15,7 +15,7 @@ import orjson
 
 from improv.record import Act, Json, Turn
 from improv.scene import Scene
-from improv.scrub import visible
+from improv.text import visible
 
 _EMPHASIS = re.compile(r"([\\*_])")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$&])")

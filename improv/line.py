@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from improv import scrub
+from improv.text import (
+    READ,
+    directions,
+    spoken_part,
+    unmarked,
+    unprefaced,
+    unstarred,
+    untokened,
+    visible,
+)
 
 LONGEST = 2000
 """Characters a line may have; a longer one ends with the last sentence that fits."""
@@ -45,11 +54,6 @@ def clean(raw: str, speaker: str, cast: Sequence[str]) -> Line:
     while (once := _pass(text, names, found)) != text:
         text = once
     return Line(text, tuple(found.cuts), found.aside, found.aside_to)
-
-
-def plain(text: str) -> str:
-    """Return `text` on one line, without control, bidi and zero-width characters or escapes."""
-    return " ".join(scrub.visible(text).split())
 
 
 # What a plain line is made of. Most replies are one, and need no further look.
@@ -149,16 +153,16 @@ def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
 
 
 def _pass(text: str, names: _Names, found: _Found) -> str:
-    text = found.rule("reasoning", text, scrub.spoken_part(text))
-    text = found.rule("long", text, text[: scrub.READ])
-    text = found.rule("control", text, scrub.visible(text))
-    text = found.rule("tokens", text, scrub.untokened(text)).strip()
-    text = found.rule("boilerplate", text, scrub.unprefaced(text, names.mine))
-    text = found.rule("markup", text, scrub.unmarked(text))
+    text = found.rule("reasoning", text, spoken_part(text))
+    text = found.rule("long", text, text[:READ])
+    text = found.rule("control", text, visible(text))
+    text = found.rule("tokens", text, untokened(text)).strip()
+    text = found.rule("boilerplate", text, unprefaced(text, names.mine))
+    text = found.rule("markup", text, unmarked(text))
     text = _own_line(text, names, found)
     text = _inline(text, names, found)
-    text = found.rule("direction", text, scrub.directions(text))
-    text = found.rule("markup", text, scrub.unstarred(text))
+    text = found.rule("direction", text, directions(text))
+    text = found.rule("markup", text, unstarred(text))
     text = " ".join(text.split())
     text = _asides(text, names, found)
     if not _SAYS.search(text):

@@ -10,9 +10,9 @@ from collections import defaultdict
 
 from improv import prompt, scene
 from improv.character import ROOM
-from improv.line import plain
 from improv.model import Ask, Drawer
 from improv.record import Block, Call, Draw, Turn
+from improv.text import plain
 
 AUTHOR = "author"
 

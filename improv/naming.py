@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from improv.scrub import visible
+from improv.text import visible
 
 LONGEST = 40
 """Characters of a name in a scene."""

@@ -24,9 +24,9 @@ from improv.measure.planted import calibration_items
 from improv.measure.wording import ANSWER, GLOSSES
 from improv.record import MAIN, Json, Transcript, seed_of
 from improv.scene import Scene
-from improv.scrub import visible
 from improv.store import HUMAN, RATINGS, RunFolder
 from improv.study import Study
+from improv.text import visible
 
 MEASURES = ("state", "p2l", "l2l", "attribution", "secret")
 """What a person can be asked: all that a judge can."""

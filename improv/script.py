@@ -14,9 +14,9 @@ from improv.errors import ImprovError
 from improv.folio import Folio
 from improv.record import Json, Transcript, Turn
 from improv.scene import Scene
-from improv.scrub import visible
 from improv.store import RunFolder
 from improv.table import UNTYPESET
+from improv.text import visible
 
 # Okabe and Ito's colours; nobody is told by them alone.
 VOICES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#56B4E9")

@@ -17,7 +17,7 @@ from improv import prompt
 from improv.author import Author, hears, planned
 from improv.character import Character
 from improv.hearing import addressed
-from improv.line import LONGEST, Line, clean, plain
+from improv.line import LONGEST, Line, clean
 from improv.memory import Memory, wakes
 from improv.model import Drawer
 from improv.order import ORDERS
@@ -25,6 +25,7 @@ from improv.outside import WITHHELD, binding
 from improv.predicate import named
 from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
 from improv.scene import Scene
+from improv.text import plain
 from improv.trial import Trial
 
 A = TypeVar("A")

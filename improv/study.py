@@ -26,7 +26,7 @@ from improv.cards.casting import Account
 from improv.cards.named import with_cards
 from improv.edit import EVERYBODY, Branching, Edit, Probe, Regeneration
 from improv.errors import Problem, StudyError
-from improv.paths import shipped
+from improv.files import shipped
 from improv.plan import ARM, Plan, fits
 from improv.scene import Scene, SceneProblems, Strict
 from improv.source import MAX_BYTES, Source, core_scalar, read, write

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.errors import RunError
-from improv.line import plain
 from improv.record import Json
 from improv.store import RunFolder
 from improv.tables import PLAYED, SCHEMAS
+from improv.text import plain
 
 if TYPE_CHECKING:
     import duckdb

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from improv import files
-from improv.line import plain
 from improv.record import MAIN, Act, Block, Call, Json, Turn
+from improv.text import plain
 
 if TYPE_CHECKING:
     from improv.doctor import Finding

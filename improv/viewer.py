@@ -19,7 +19,7 @@ import webbrowser
 from urllib.parse import urlencode
 
 from improv.errors import MachineError
-from improv.paths import shipped
+from improv.files import shipped
 from improv.store import open_run, place
 
 ADDRESS = "127.0.0.1"

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.paths import shipped
+from improv.files import shipped
 from improv.record import Act, Turn
 from improv.shards import Shards
 from improv.store import open_run

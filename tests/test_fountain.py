@@ -13,10 +13,10 @@ from screenplain.types import Action, Dialog, DualDialog
 
 from improv.adaptation import adapt, screenplay
 from improv.errors import StudyError
+from improv.files import shipped
 from improv.fountain import plain, read_fountain
 from improv.importing import import_fountain
 from improv.launch import run
-from improv.paths import shipped
 from improv.scene import Scene
 from improv.session import Setup
 from improv.store import open_run

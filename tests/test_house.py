@@ -17,10 +17,10 @@ TOP = Path(__file__).resolve().parent.parent
 # The stair. A module imports from rows above its own, never from its row or below. A folder is one
 # name (measure, stats, ui); its files may import each other. A new module gets a place here.
 STAIR = [
-    "errors record paths strict loop",
-    "playing",
+    "errors record strict loop text",
+    "playing files",
     "authoring",
-    "source scene scrub files",
+    "source scene",
     "naming",
     "line hearing edit plan predicate folio cards fountain parted",
     "study",
@@ -63,7 +63,7 @@ STAIR = [
 # Those that only read: what each may import, whatever the stair allows.
 READERS = {
     "estimate": "errors loop record scene trial branch prompt puppet model stage relive",
-    "folio": "record scene scrub",
+    "folio": "record scene text",
     "parted": "record",
     "measure": "errors record scene line hearing predicate",
     "stats": "errors record",
@@ -73,7 +73,7 @@ READERS = {
     "judged": "record stats unit",
     "analysis": "record plan stats unit curves judged",
     "report": "errors record plan stats analysis curves judged ledger graph",
-    "ui": "errors paths record scene scrub line lock study trial store measure stats graph "
+    "ui": "errors files record scene text line lock study trial store measure stats graph "
     "graphing plan unit curves judged analysis ledger shown findings reading rating report relive "
     "branch folio budget parted",
 }

@@ -12,12 +12,12 @@ import pytest
 
 from improv.calibration import planted_lines
 from improv.errors import RunError, StudyError
+from improv.files import shipped
 from improv.judging import Question, _ask
 from improv.measure import attribution, persona, secret, state
 from improv.measure.judge import CONTEXT, Item, Verdict, paired, read, schema
 from improv.measure.planted import calibration_items
 from improv.model import Models, request_body
-from improv.paths import shipped
 from improv.puppet_server import PuppetServer
 from improv.record import Transcript, Turn
 from improv.scene import Model, Scene

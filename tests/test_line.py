@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from improv.line import LONGEST, clean, plain
+from improv.line import LONGEST, clean
+from improv.text import plain
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line)

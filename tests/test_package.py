@@ -124,7 +124,7 @@ def test_the_command_runs_from_any_folder(elsewhere: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_installed_scenes_are_the_wheels_and_are_valid(elsewhere: Path, tmp_path: Path) -> None:
-    code = "import improv.paths as paths; print(paths.__file__); print(paths.shipped('scenes'))"
+    code = "import improv.files as files; print(files.__file__); print(files.shipped('scenes'))"
     done = run(elsewhere, "python", "-c", code, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     module, scenes = done.stdout.splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from improv.errors import StudyError
-from improv.paths import shipped
+from improv.files import shipped
 from improv.scene import Scene
 from improv.source import _FastLoader, _Loader, read
 from improv.study import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from improv.paths import shipped
+from improv.files import shipped
 from improv.record import MAIN, Act, Turn
 from improv.store import open_run
 from improv.trial import plan

@@ -17,9 +17,9 @@ from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df as as_fram
 from streamlit.testing.v1 import AppTest
 
 from improv import findings, rating
+from improv.files import shipped
 from improv.findings import Findings
 from improv.launch import run
-from improv.paths import shipped
 from improv.reading import Weighed, weigh, weigh_beforehand
 from improv.report.said import shown as said
 from improv.score import Judges, score

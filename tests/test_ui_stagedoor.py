@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from improv.errors import ImprovError
+from improv.files import shipped
 from improv.journal import Journal
 from improv.launch import run
 from improv.lock import RunLock
-from improv.paths import shipped
 from improv.record import Call, Draw
 from improv.scene import Model
 from improv.session import Setup

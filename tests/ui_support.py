@@ -11,8 +11,8 @@ import pytest
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
+from improv.files import shipped
 from improv.launch import run
-from improv.paths import shipped
 from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
 from improv.session import Setup
 from improv.shards import Shards

@@ -18,7 +18,7 @@ from improv.cards.macro import Filling
 from improv.errors import Problem, StudyError
 from improv.naming import stage_name
 from improv.record import Json
-from improv.scrub import directions, unstarred, visible
+from improv.text import directions, unstarred, visible
 
 ROLE = "one of the cast"
 """What everybody sees of a character whose card has no line for that."""

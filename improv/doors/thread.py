@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from improv import prompt
 from improv.doors.performance import Performance
-from improv.line import plain
 from improv.outside import WITHHELD
 from improv.record import Block, Call, Turn
+from improv.text import plain
 
 AUTHOR = "author"
 SILENT = "…"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from improv.errors import ImprovError, RunError
-from improv.paths import shipped
+from improv.files import shipped
 from improv.scene import Scene
 from improv.store import new_run_id
 from improv.study import load, load_scene

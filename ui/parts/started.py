@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from improv import paths
+from improv import files
 from improv.errors import RunError
 from improv.record import Json
 
@@ -175,6 +175,6 @@ def _alive(log: Path) -> bool:
 
 def _environment() -> dict[str, str]:
     """Return our environment, in which this very improv is found."""
-    home = str(Path(paths.__file__).resolve().parent.parent)
+    home = str(Path(files.__file__).resolve().parent.parent)
     path = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     return os.environ | {"PYTHONPATH": os.pathsep.join([*path, home])}

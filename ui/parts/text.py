@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 
-from improv.scrub import visible
+from improv.text import visible
 
 SHOWN = 2_400
 """Characters of a line that the transcript shows; an honest line has at most 2,000."""

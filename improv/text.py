@@ -1,5 +1,7 @@
-"""What is taken off a model's reply before anybody asks whose line it is: control characters,
-special tokens, reasoning, an assistant's talk about its answer, markup. Pure.
+"""Cleans untrusted text. Pure: text in, text out.
+
+Removes control characters, special tokens, reasoning, an assistant's talk about its own answer
+and markup from what a model or a stranger's file says. Whose line a reply is, reply decides.
 
 Every pattern is bounded and runs on bounded text, or is a single scan, so that no reply, however
 hostile, takes more than linear time.
@@ -38,6 +40,11 @@ def visible(text: str) -> str:
         return text
     text = _BREAKS.sub("\n", _ESCAPES.sub("", text))
     return _JOINERS.sub(r"\1", _UNSEEN.sub(r"\1", text))
+
+
+def plain(text: str) -> str:
+    """Return `text` on one line, without control, bidi and zero-width characters or escapes."""
+    return " ".join(visible(text).split())
 
 
 _THINK = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
