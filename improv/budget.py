@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from improv.errors import EndpointError
+from improv.errors import EndpointError, ErrorKind
 from improv.record import Call
 from improv.scene import Price
 
@@ -159,7 +159,7 @@ class Allowance:
                 used, self._used = self._used, Spent()
                 self._left, reached = await self._lease(self._host, used, LEASE)
                 if reached:
-                    raise EndpointError(reached, kind="budget")
+                    raise EndpointError(reached, kind=ErrorKind.BUDGET)
                 if not self._left:
                     await asyncio.sleep(0.1)
             self._left -= 1

@@ -68,7 +68,7 @@ def _embedded() -> Finding:
         finally:
             await models.close()
         if call.error:
-            raise ImprovError(call.error)
+            raise ImprovError(call.error_line)
         return call.reply.strip()
 
     began = time.perf_counter()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import ray
 
 from improv import loop
-from improv.errors import SHARED, first_line
+from improv.errors import SHARED, ErrorKind, first_line
 from improv.host import STOPS_THE_RUN
 from improv.lock import RunLock
 from improv.pool import Pool
@@ -58,7 +58,7 @@ async def drive(
                 dying.cancel()
                 pool.look(stop)
                 if lock.lost.is_set():
-                    stop.because("another process has taken this run over", "lost")
+                    stop.because("another process has taken this run over", ErrorKind.LOST)
                     await pool.halt()
                 for task in [t for t in playing if t.done()]:
                     owed, seat = playing.pop(task)
@@ -71,7 +71,7 @@ async def drive(
                             waiting.append(owed)
                         else:
                             why = f"the hosts of trial {owed.trial.id} keep dying: {first_line(e)}"
-                            stop.because(why, "hosts")
+                            stop.because(why, ErrorKind.HOSTS)
                         continue
                     pool.leave(seat)
                     for outcome in outcomes:
@@ -79,12 +79,12 @@ async def drive(
                             stop.because(outcome.failure.message, outcome.failure.kind)
                         else:
                             progress.count(outcome)
-                    if stop.kind in SHARED | {"disk"}:
+                    if stop.kind in SHARED | {ErrorKind.DISK}:
                         await pool.halt()
                     if not stop and _hopeless(progress, total, setup.fail_on_error):
                         failed = sum(progress.failed.values())
                         why = f"{failed} of {progress.over} trials failed, more than was allowed"
-                        stop.because(why, "failures")
+                        stop.because(why, ErrorKind.FAILURES)
                         await pool.halt()
                     if watch is not None:
                         watch(progress)
@@ -104,7 +104,7 @@ def _interrupts(pool: Pool, stop: Stop, tell: Callable[[], None]) -> Iterator[as
     def interrupted() -> None:
         if halting:
             killed.set()  # whatever stopped it the first time
-        stop.because("interrupted", "halted")
+        stop.because("interrupted", ErrorKind.HALTED)
         tell()
         halting.add(running.create_task(pool.halt()))
 
@@ -131,8 +131,9 @@ def _hopeless(progress: Progress, total: int, allowed: float | None) -> bool:
     return (middle - spread) / (1 + z * z / n) > allowed
 
 
-def _gone(error: Exception) -> tuple[str, str]:
+def _gone(error: Exception) -> tuple[str, ErrorKind]:
     """Say what a session has lost, and the kind of stop that it is."""
     if isinstance(error, OSError):
-        return f"the run's folder cannot be written: {error.strerror or error}", "disk"
-    return f"Ray is gone: {first_line(error)}", "ray"
+        what = f"the run's folder cannot be written: {error.strerror or error}"
+        return what, ErrorKind.DISK
+    return f"Ray is gone: {first_line(error)}", ErrorKind.RAY

@@ -24,7 +24,7 @@ import ray
 from improv import limiter, local
 from improv.branch import Branch, Past, branched, past, shared
 from improv.budget import Allowance, PurseKeeper, spent_by
-from improv.errors import SHARED, EndpointError, ImprovError, MachineError, ModelError
+from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
 from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
 from improv.model import Ask, Models
@@ -43,7 +43,7 @@ SHARD_EVERY = 3.0
 FLUSH_TRIALS = 200
 BRANCHES_AT_ONCE = 8
 
-STOPS_THE_RUN = SHARED | {"disk", "halted", "changed"}
+STOPS_THE_RUN = SHARED | {ErrorKind.DISK, ErrorKind.HALTED, ErrorKind.CHANGED}
 """Failures that no further trial would escape. Their trials are owed, not failed."""
 
 
@@ -144,20 +144,20 @@ class Host:
             before = past(trial, branch, transcript.turns, calls)
             changed = branched(trial, branch)
         except ImprovError as e:
-            outcome = Outcome(
-                trial.id,
-                branch.id,
-                trial.condition,
-                0,
-                0,
-                0,
-                0,
-                Failure("unreached", branch.fork, str(e)),
-                branch.origin,
-            )
-            row = trial_row(trial, branch.id, (), (), ("unreached", branch.fork, str(e)), 0.0)
+            failure = Failure(ErrorKind.UNREACHED, branch.fork, str(e))
+            row = trial_row(trial, branch.id, (), (), failure, 0.0)
             self._shards.add(row | branch.row(), (), (), ())
-            return outcome
+            return Outcome(
+                trial=trial.id,
+                branch=branch.id,
+                condition=trial.condition,
+                turns=0,
+                calls=0,
+                prompt_tokens=0,
+                completion_tokens=0,
+                failure=failure,
+                origin=branch.origin,
+            )
         transcript, own, outcome = await self._play(changed, known, before)
         begun = shared(calls, branch.fork, kept=branch.keeps)
         parents[branch.id] = (transcript, [*begun, *own])
@@ -197,12 +197,11 @@ class Host:
                     raise ModelError(
                         f"{ask.draw.key}: the journal's call was shown something else than this "
                         "version of improv would show",
-                        kind="changed",
+                        kind=ErrorKind.CHANGED,
                     )
                 calls.append(call)
                 if call.error:
-                    kind, _, why = call.error.partition(": ")
-                    raise ModelError(f"{ask.draw.role}: {why}", kind=kind)
+                    raise ModelError(f"{ask.draw.role}: {call.error}", kind=call.error_kind)
                 return call
 
             failure = None
@@ -213,7 +212,7 @@ class Host:
                 failure = Failure(e.kind, stage.turn, str(e))
             except Exception:
                 # A fault of ours in one scene must not take the thousand others along.
-                failure = Failure("internal", stage.turn, traceback.format_exc(limit=-3))
+                failure = Failure(ErrorKind.INTERNAL, stage.turn, traceback.format_exc(limit=-3))
         if failure is None or failure.kind not in STOPS_THE_RUN:
             self._keep(stage, calls, failure, before, time.perf_counter() - began)
         transcript, own = Transcript(trial.id, stage.branch, tuple(stage.turns)), stage.own
@@ -236,7 +235,7 @@ class Host:
 
     async def halt(self) -> None:
         """Ask nothing more: scenes end where they stand, once what is in flight has come."""
-        self._halted = self._halted or ModelError("the run was interrupted", kind="halted")
+        self._halted = self._halted or ModelError("the run was interrupted", kind=ErrorKind.HALTED)
         self._models.halt()
 
     async def close(self) -> str:
@@ -276,7 +275,7 @@ class Host:
         try:
             self._journal.append(call, blocks)
         except OSError as e:
-            self._halted = ModelError(_disk(e), kind="disk")
+            self._halted = ModelError(_disk(e), kind=ErrorKind.DISK)
             raise self._halted from None
 
     def _keep(
@@ -287,8 +286,7 @@ class Host:
         before: Past | None,
         seconds: float,
     ) -> None:
-        why = (failure.kind, failure.turn, failure.message) if failure else None
-        row = trial_row(stage.trial, stage.branch, stage.turns, calls, why, seconds)
+        row = trial_row(stage.trial, stage.branch, stage.turns, calls, failure, seconds)
         if before is not None:
             row |= before.branch.row()
             if before.branch.origin == "regeneration":
@@ -310,7 +308,7 @@ class Host:
                     flushed = time.monotonic()
                     await asyncio.to_thread(self._shards.flush)
             except OSError as e:
-                self._halted = self._halted or ModelError(_disk(e), kind="disk")
+                self._halted = self._halted or ModelError(_disk(e), kind=ErrorKind.DISK)
             if self._allowance is not None:
                 with contextlib.suppress(EndpointError):
                     await self._allowance.report()
@@ -431,7 +429,7 @@ def _lease(purse: Any) -> Any:
             return await purse.lease.remote(*arguments)
         except ray.exceptions.RayError:
             why = "who keeps the budget has died"
-            raise EndpointError(why, kind="budget") from None
+            raise EndpointError(why, kind=ErrorKind.BUDGET) from None
 
     return lease
 

@@ -14,12 +14,16 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import orjson
 
+from improv.errors import kind_of, read_error_line
 from improv.record import Block, Call, Draw
 
-FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks")]
+FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
+FIELDS += ["error_kind"]
+"""What stands in the rest of a call's line; the last of them stands in no journal of an old run."""
 LIMITS = "limits.jsonl"
 """What lies beside the journals and is none: the history of the limits of endpoints."""
 VERDICTS = "verdicts.jsonl"
@@ -140,8 +144,7 @@ def calls_of(files: Iterable[Iterable[bytes]]) -> list[Call]:
         for line in lines:
             with contextlib.suppress(orjson.JSONDecodeError, TypeError, ValueError):
                 identity, (shared, fresh), rest = orjson.loads(line)
-                known = dict(zip(FIELDS, rest, strict=True))
-                known["retried"] = tuple(known["retried"])
+                known = _fields(rest)
                 draw = Draw(*identity)
                 role = (draw.trial, draw.branch, draw.role)
                 before = shown.get(role, ())
@@ -150,6 +153,18 @@ def calls_of(files: Iterable[Iterable[bytes]]) -> list[Call]:
                 blocks = shown[role] = (*before[:shared], *fresh)
                 found.append(Call(draw=draw, blocks=blocks, **known))
     return found
+
+
+def _fields(rest: list[Any]) -> dict[str, Any]:
+    """Return the fields of a call's rest. Raises ValueError where they are not the right number."""
+    old = len(rest) == len(FIELDS) - 1
+    known = dict(zip(FIELDS[:-1] if old else FIELDS, rest, strict=True))
+    if old:
+        known["error_kind"], known["error"] = read_error_line(known["error"])
+    else:
+        known["error_kind"] = kind_of(known["error_kind"])
+    known["retried"] = tuple(known["retried"])
+    return known
 
 
 def _shared(before: tuple[str, ...], now: tuple[str, ...]) -> int:

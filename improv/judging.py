@@ -18,7 +18,7 @@ import orjson
 
 from improv import limiter, local, loop
 from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
-from improv.errors import SHARED, ModelError
+from improv.errors import SHARED, ErrorKind, ModelError
 from improv.journal import VERDICTS
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
@@ -29,7 +29,7 @@ from improv.scene import Model
 from improv.session import Stop
 from improv.store import RunFolder
 
-STOPS = SHARED | {"halted", "unscored"}
+STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}
 """Failures that end a scoring."""
 HOPELESS = 20
 """So many failures one after the other, and nothing else, end a scoring."""
@@ -139,15 +139,15 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
                     allowance.give_back()
                 else:
                     allowance.spend(spent_by(call, question.model.price))
-            kind, _, why = call.error.partition(": ")
-            if kind in STOPS:
-                stop.because(why, kind)
+            if call.error_kind in STOPS:
+                stop.because(call.error, call.error_kind)
                 return
             ledger.append(_row(question, call))
             done += 1
             failed = failed + 1 if call.error else 0
             if failed >= HOPELESS:
-                stop.because(f"{failed} verdicts in a row failed, the last: {why}", "hopeless")
+                why = f"{failed} verdicts in a row failed, the last: {call.error}"
+                stop.because(why, ErrorKind.HOPELESS)
             if terms.tell is not None:
                 terms.tell(done, len(questions))
 
@@ -155,7 +155,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
     at_once = EMBEDDED_AT_ONCE if local_only else terms.connections
 
     def interrupted() -> None:
-        stop.because("interrupted", "halted")
+        stop.because("interrupted", ErrorKind.HALTED)
         models.halt()
 
     with loop.interrupts(interrupted):
@@ -193,7 +193,7 @@ def _row(question: Question, call: Call) -> Json:
     """Return a verdict as its table has it."""
     item = question.item
     if call.error:
-        verdict = Verdict("", "", None, call.error)
+        verdict = Verdict("", "", None, call.error_line)
     elif item.given is not None:
         verdict = likelihood.read(call.reply)
     else:

@@ -19,7 +19,7 @@ from improv.budget import Spent, spent_by
 from improv.drift import identity, refuse_drift, refuse_strangers
 from improv.drive import drive
 from improv.edit import Edit
-from improv.errors import RunError, first_line
+from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
 from improv.journal import Journaled
 from improv.lengths import lengths
@@ -46,7 +46,7 @@ class Result:
     failed: int
     owed: int
     stopped: str = ""
-    kind: str = ""
+    kind: ErrorKind = ErrorKind.NONE
     branches: int = 0
     fresh: tuple[Branch, ...] = ()
     notices: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Result:
         return 1 if self.failed or self.owed or self.broken else 0
 
 
-_EXITS = {"budget": 4, "halted": 130, "disk": 3}
+_EXITS = {ErrorKind.BUDGET: 4, ErrorKind.HALTED: 130, ErrorKind.DISK: 3}
 
 
 def run(
@@ -239,7 +239,7 @@ def _play(
         before, work = work, _owed(folder, study, trials, meta, only)
         futile += sum(w.size for w in work) >= sum(w.size for w in before)
         if work and futile >= LIVES:
-            stop.because("nothing that was played could be written", "disk")
+            stop.because("nothing that was played could be written", ErrorKind.DISK)
         with contextlib.suppress(OSError):
             folder.update({"hosts": list(pool.played.values())})
     return _finish(folder, trials, stop, told, progress.seconds)
@@ -259,12 +259,12 @@ def _finish(
     try:
         folder.compact(finished=not owed_work)
     except OSError as e:
-        stop.because(f"the run's folder cannot be written: {e.strerror or e}", "disk")
+        stop.because(f"the run's folder cannot be written: {e.strerror or e}", ErrorKind.DISK)
     columns = ["branch", "status", "failure_kind"]
     table = folder.table("trials", columns=columns).to_pylist()
     mains = [r["status"] for r in table if r["branch"] == MAIN]
     broken = sum(
-        r["branch"] != MAIN and r["status"] == "failed" and r["failure_kind"] != "unreached"
+        r["branch"] != MAIN and r["status"] == "failed" and r["failure_kind"] != ErrorKind.UNREACHED
         for r in table
     )
     done, failed = mains.count("done"), mains.count("failed")

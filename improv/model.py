@@ -18,7 +18,7 @@ import httpx2
 import openai
 import orjson
 
-from improv.errors import MachineError, ModelError
+from improv.errors import ErrorKind, MachineError, ModelError
 from improv.limiter import Gate
 from improv.prompt import Prompt
 from improv.puppet import answer
@@ -102,7 +102,7 @@ class Models:
         clock = time.perf_counter()
         trip = Trip()
         found: Json = {}
-        error = ""
+        kind, error = ErrorKind.NONE, ""
         endpoint = "puppet"
         try:
             if ask.model.in_process:
@@ -116,10 +116,10 @@ class Models:
                 found = await self._post(url, ask.model, body, trip)
             reply, finish = (read or _reply)(found)
         except ModelError as e:
-            reply, finish, error = "", "error", f"{e.kind}: {e}"
+            reply, finish, kind, error = "", "error", e.kind, str(e)
         except MachineError as e:
             # The model cannot be served here, to this call or any other.
-            reply, finish, error = "", "error", f"model: {e}"
+            reply, finish, kind, error = "", "error", ErrorKind.MODEL, str(e)
         usage = found.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Call(
@@ -137,6 +137,7 @@ class Models:
             started=started,
             latency=time.perf_counter() - clock - trip.waited,
             retries=len(trip.retried),
+            error_kind=kind,
             error=error,
             waited=trip.waited,
             retried=trip.retried,
@@ -258,9 +259,9 @@ def _reply(found: Json) -> tuple[str, str]:
         what = "the reply has no choices" + (
             f": {str(found['error'])[:200]}" if "error" in found else ""
         )
-        raise ModelError(what, kind="unreadable") from None
+        raise ModelError(what, kind=ErrorKind.UNREADABLE) from None
     if text is not None and not isinstance(text, str):
-        raise ModelError("the reply's text is not text", kind="unreadable")
+        raise ModelError("the reply's text is not text", kind=ErrorKind.UNREADABLE)
     return text or "", str(choice.get("finish_reason") or "")
 
 

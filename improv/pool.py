@@ -19,7 +19,7 @@ import ray
 
 from improv import limiter
 from improv.budget import PurseKeeper, Spent
-from improv.errors import MachineError, first_line
+from improv.errors import ErrorKind, MachineError, first_line
 from improv.host import Host, Terms, node_model, purse_actor
 from improv.journal import Journaled
 from improv.record import Outcome
@@ -149,7 +149,7 @@ class Pool:
             self.arriving.discard(task)
             error = task.exception()
             if error is not None and not self._taken and not self.arriving:
-                stop.because(f"no host is left: {first_line(error)}", "hosts")
+                stop.because(f"no host is left: {first_line(error)}", ErrorKind.HOSTS)
 
     def seat(self) -> int | None:
         """Take a free place in the emptiest host, or return None where all are full."""
@@ -213,7 +213,7 @@ class Pool:
                 elif seat in self._taken and not at_once:
                     trouble = await host.close.remote() or trouble
         if trouble:
-            stop.because(trouble, "disk")
+            stop.because(trouble, ErrorKind.DISK)
         if not at_once:
             await self.keep_limits(now=True)
         if not self._off:

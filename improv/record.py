@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from improv.errors import ErrorKind, error_line
+
 MAIN = "main"
 """The branch of a trial that shares its turns with no other."""
 
@@ -87,14 +89,15 @@ class Block:
         return cls(digest(f"{kind}\x1f{text}"), kind, text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call to a model as it was journaled: what was asked, what came back, what it cost.
 
     Latency is in seconds from sending to the whole reply, with retries and their pauses, but
     without the seconds `waited` for leave to send. `retried` says why, once for each retry. Token
-    counts are the endpoint's own, and None where it gives none. `error` is empty for a call that
-    succeeded. `served` is the model that the endpoint says it was, with its fingerprint.
+    counts are the endpoint's own, and None where it gives none. `error` says what went wrong and
+    `error_kind` the same in a word; both are empty for a call that succeeded. `served` is the
+    model that the endpoint says it was, with its fingerprint.
     """
 
     draw: Draw
@@ -111,10 +114,15 @@ class Call:
     started: float
     latency: float
     retries: int
+    error_kind: ErrorKind = ErrorKind.NONE
     error: str = ""
     waited: float = 0.0
     retried: tuple[str, ...] = ()
     served: str = ""
+
+    @property
+    def error_line(self) -> str:
+        return error_line(self.error_kind, self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +208,12 @@ class Score:
 class Failure:
     """Why a trial could not be played to its end."""
 
-    kind: str
+    kind: ErrorKind
     turn: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a host reports of a trial: small enough to cross Ray a thousand times."""
 

@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from improv import loop
 from improv.branch import Branch, Past, branched, from_json, past, planned
-from improv.errors import ModelError, RunError, StudyError
+from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.model import Ask
 from improv.record import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
@@ -77,7 +77,7 @@ def _check(
             before = past(trial, branch, turns, parent)
             trial = branched(trial, branch)
     except (StudyError, RunError) as e:
-        expected = row["failure_kind"] == "unreached" and row["failure"] == str(e)
+        expected = row["failure_kind"] == ErrorKind.UNREACHED and row["failure"] == str(e)
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
     again = _Again(calls, stored)
     stage = staged(trial, before)
@@ -131,7 +131,7 @@ class _Again:
                     f"where it was shown {_told(was)}"
                 )
         if call.error:
-            raise ModelError(f"{ask.draw.role}: {call.error.partition(': ')[2]}", kind="recorded")
+            raise ModelError(f"{ask.draw.role}: {call.error}", kind=call.error_kind)
         return call
 
 

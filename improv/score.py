@@ -14,7 +14,7 @@ from improv.budget import Budget
 from improv.calibration import planted_lines
 from improv.drift import refuse_strangers
 from improv.edit import Probe
-from improv.errors import RunError
+from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
 from improv.lock import RunLock
 from improv.measure import (
@@ -93,13 +93,13 @@ class Scored:
     owed: int = 0
     failed: int = 0
     stopped: str = ""
-    kind: str = ""
+    kind: ErrorKind = ErrorKind.NONE
     notices: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
         if self.kind:
-            return {"budget": 4, "halted": 130}.get(self.kind, 1)
+            return {ErrorKind.BUDGET: 4, ErrorKind.HALTED: 130}.get(self.kind, 1)
         return 1 if self.failed else 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from improv.branch import Branch
 from improv.budget import Budget
+from improv.errors import ErrorKind
 from improv.record import Outcome
 from improv.scene import Model
 from improv.trial import Trial
@@ -54,7 +55,7 @@ class Progress:
     began: float = field(default_factory=time.monotonic)
 
     def count(self, outcome: Outcome) -> None:
-        missed = outcome.failure is not None and outcome.failure.kind != "unreached"
+        missed = outcome.failure is not None and outcome.failure.kind != ErrorKind.UNREACHED
         table = self.failed if missed else self.done
         table[outcome.condition] = table.get(outcome.condition, 0) + 1
         self.turns += outcome.turns
@@ -91,12 +92,12 @@ class Stop:
     """What stopped a session, the first reason that there was."""
 
     why: str = ""
-    kind: str = ""
+    kind: ErrorKind = ErrorKind.NONE
 
     def __bool__(self) -> bool:
         return bool(self.kind)
 
-    def because(self, why: str, kind: str) -> None:
+    def because(self, why: str, kind: ErrorKind) -> None:
         if not self.kind:
             self.why, self.kind = why, kind
 

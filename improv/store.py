@@ -54,8 +54,10 @@ from improv.tables import (
     call_of,
     conform,
     first_of_each,
+    read_with,
     table_of,
     turn_of,
+    with_error_kind,
 )
 
 ROW_GROUP = 10_000
@@ -342,10 +344,12 @@ class RunFolder:
         try:
             with self.fs.open_input_file(file) as source:
                 table = pq.ParquetFile(source, read_dictionary=list(texts))
+                old = name == "calls" and "error_kind" not in table.schema_arrow.names
                 if not stems and set(columns) <= set(table.schema_arrow.names):
                     for batch in table.iter_batches(ROW_GROUP, columns=list(columns)):
                         begun = True
-                        yield pa.Table.from_batches([batch]).select(columns)
+                        piece = pa.Table.from_batches([batch])
+                        yield (with_error_kind(piece) if old else piece).select(columns)
                     return
         except READING as e:
             if begun:
@@ -591,7 +595,8 @@ class RunFolder:
             with self.fs.open_input_file(path) as source:
                 there = pq.read_schema(source).names
             with self.fs.open_input_file(path) as source:
-                known = None if columns is None else [c for c in columns if c in there]
+                known = None if columns is None else read_with(name, columns)
+                known = None if known is None else [c for c in known if c in there]
                 part = pq.read_table(
                     source, columns=known, filters=keep, read_dictionary=list(coded) or None
                 )

@@ -11,7 +11,8 @@ from operator import attrgetter
 
 import pyarrow as pa
 
-from improv.record import Act, Block, Call, Draw, Json, Score, Turn
+from improv.errors import ErrorKind, kind_of, read_error_line
+from improv.record import Act, Block, Call, Draw, Failure, Json, Score, Turn
 from improv.trial import Trial
 
 _TEXT = pa.string()
@@ -89,6 +90,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("retries", pa.int32()),
             ("retried", _TEXTS),
             ("served", _TEXT),
+            ("error_kind", _TEXT),
             ("error", _TEXT),
         ]
     ),
@@ -189,6 +191,8 @@ _NULLABLE = {
 def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Return `part` with the columns that the table has now; a run of an earlier version lacks
     some. Raises pyarrow.ArrowInvalid where a column cannot be what it should be."""
+    if name == "calls":
+        part = with_error_kind(part)
     schema = SCHEMAS[name]
     if columns is not None:
         schema = pa.schema([schema.field(c) for c in columns])
@@ -200,16 +204,34 @@ def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> 
     return part.select(schema.names).cast(schema)
 
 
+def read_with(name: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns to read for these ones: kind and text of an error are one column in an
+    old run, so neither is read without the other."""
+    error = ("error_kind", "error")
+    both = error if name == "calls" and not set(error).isdisjoint(columns) else ()
+    return list(dict.fromkeys([*columns, *both]))
+
+
+def with_error_kind(calls: pa.Table) -> pa.Table:
+    """Return rows of calls whose errors have a kind; old runs kept both as one text."""
+    names = calls.schema.names
+    if "error_kind" in names or "error" not in names:
+        return calls
+    read = [read_error_line(line or "") for line in calls["error"].to_pylist()]
+    kinds, texts = (pa.array([pair[i] for pair in read], _TEXT) for i in (0, 1))
+    at = names.index("error")
+    return calls.set_column(at, "error", texts).add_column(at, "error_kind", kinds)
+
+
 def trial_row(
     trial: Trial,
     branch: str,
     turns: Sequence[Turn],
     calls: Sequence[Call],
-    failure: tuple[str, int, str] | None,
+    failure: Failure | None,
     seconds: float,
 ) -> Json:
     """Return the row of a finished trial."""
-    kind, at, why = failure or ("", None, "")
     return {
         "trial": trial.id,
         "branch": branch,
@@ -227,9 +249,9 @@ def trial_row(
         "edit": "",
         "attempt": 0,
         "status": "failed" if failure else "done",
-        "failure": why,
-        "failure_kind": kind,
-        "failure_turn": at,
+        "failure": failure.message if failure else "",
+        "failure_kind": failure.kind if failure else ErrorKind.NONE,
+        "failure_turn": failure.turn if failure else None,
         "turns": sum(t.kind in ("line", "silence") for t in turns),
         "calls": len(calls),
         "prompt_tokens": sum(c.prompt_tokens or 0 for c in calls),
@@ -268,6 +290,7 @@ def call_of(row: Json) -> Call:
     draw = Draw(*map(row.pop, _DRAW_FIELDS))
     row["blocks"] = tuple(row["blocks"] or ())
     row["retried"] = tuple(row["retried"] or ())
+    row["error_kind"] = kind_of(row["error_kind"])
     return Call(draw=draw, **row)
 
 

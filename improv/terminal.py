@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from improv import files
+from improv.errors import ErrorKind
 from improv.record import MAIN, Act, Block, Call, Json, Turn
 from improv.text import plain
 
@@ -447,7 +448,7 @@ def _again(found: Result, setup: Setup | None) -> str:
     """Return the options without which going on would be refused, or be another's money."""
     if setup is None:
         return ""
-    budget, reached = setup.budget, found.kind == "budget"
+    budget, reached = setup.budget, found.kind == ErrorKind.BUDGET
     limits = (("calls", budget.calls), ("tokens", budget.tokens), ("cost", budget.cost))
     words = [f" --trust {shlex.quote(address)}" for address in setup.trusted]
     words += [f" --max-{n} {'MORE' if reached else most}" for n, most in limits if most is not None]

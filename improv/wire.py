@@ -31,7 +31,7 @@ from openai._vendor.httpx_aiohttp.transport import (
     map_aiohttp_exceptions,
 )
 
-from improv.errors import EndpointError, ModelError
+from improv.errors import EndpointError, ErrorKind, ModelError
 from improv.limiter import Gate, Kind
 from improv.record import Json
 from improv.scene import Model
@@ -180,8 +180,8 @@ class Wire(openai.DefaultAioHttpClient):
 
     def _go_on(self, trip: Trip) -> None:
         if self._halted.is_set():
-            trip.ends.append("halted")
-            raise ModelError("the run was stopped", kind="halted")
+            trip.ends.append(ErrorKind.HALTED)
+            raise ModelError("the run was stopped", kind=ErrorKind.HALTED)
 
 
 @functools.cache
@@ -195,7 +195,7 @@ def _trusted() -> ssl.SSLContext:
     except OSError as e:
         file = os.environ.get("SSL_CERT_FILE", "not set")
         what = f"no certificates can be read, SSL_CERT_FILE is {file}: {e.strerror or e}"
-        raise EndpointError(what, kind="certificate") from None
+        raise EndpointError(what, kind=ErrorKind.CERTIFICATE) from None
 
 
 class Client(openai.AsyncOpenAI):
@@ -335,7 +335,7 @@ async def _gathered(body: AsyncIterable[bytes]) -> bytes:
         size += len(chunk)
         if size > MAX_REPLY_BYTES:
             what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
-            raise ModelError(what, kind="endless")
+            raise ModelError(what, kind=ErrorKind.ENDLESS)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -401,27 +401,29 @@ def _weather(status: int) -> Kind:
 def failure(error: Exception, url: str, model: Model) -> ModelError:
     where = public(url)
     if isinstance(error.__cause__, httpx2.DecodingError):
-        return ModelError(f"{where} {error.__cause__}", kind="unreadable")
+        return ModelError(f"{where} {error.__cause__}", kind=ErrorKind.UNREADABLE)
     if what := _not_trusted(error):
-        return EndpointError(f"{where}: {what}", kind="certificate")
+        return EndpointError(f"{where}: {what}", kind=ErrorKind.CERTIFICATE)
     if dropped(error):
-        return ModelError(f"{where} broke the connection", kind="connection")
+        return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ModelError(f"{where} did not answer within {model.timeout:g} s", kind="timeout")
+        return ModelError(
+            f"{where} did not answer within {model.timeout:g} s", kind=ErrorKind.TIMEOUT
+        )
     if isinstance(error, openai.APIStatusError):
         status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
         what = f"{where} answered {status}" + (f" ({code})" if code else "")
         if code == "insufficient_quota" or status == 402:
-            return EndpointError(f"{what}: the account has no credit left", kind="quota")
+            return EndpointError(f"{what}: the account has no credit left", kind=ErrorKind.QUOTA)
         if status in (401, 403):
-            return EndpointError(f"{what}: check {model.api_key_env}", kind="key")
+            return EndpointError(f"{what}: check {model.api_key_env}", kind=ErrorKind.KEY)
         if status == 404:
-            return EndpointError(f"{what}: is '{model.model}' served there?", kind="model")
+            return EndpointError(f"{what}: is '{model.model}' served there?", kind=ErrorKind.MODEL)
         if 300 <= status < 400:
             what += ", a redirection, which is not followed: give the address that it leads to"
         detail = _detail(error)
-        return ModelError(f"{what}{detail}", kind=f"status {status}")
-    return ModelError(f"{where} broke the connection", kind="connection")
+        return ModelError(f"{what}{detail}", kind=ErrorKind(f"status {status}"))
+    return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
 
 
 def dropped(error: BaseException | None) -> bool:
@@ -467,10 +469,10 @@ def secret_for(url: str, model: Model) -> str:
     if not (secret.isascii() and secret.isprintable()):
         # Said without a word of it.
         what = f"the key in {model.api_key_env} holds characters that no key has"
-        raise EndpointError(what, kind="key")
+        raise EndpointError(what, kind=ErrorKind.KEY)
     if not secret and urlsplit(url).hostname == "api.openai.com":
         what = f"no key: set {model.api_key_env}, or play the embedded model"
-        raise EndpointError(what, kind="key")
+        raise EndpointError(what, kind=ErrorKind.KEY)
     return secret or "none"  # openai's client insists on one; local servers ignore it.
 
 
@@ -481,14 +483,14 @@ def knock(url: str) -> None:
     host, scheme = parts.hostname or "", parts.scheme
     if getproxies().get(scheme) and not proxy_bypass(host):
         return  # The proxy knows the way.
-    kind = "connection"
+    kind = ErrorKind.CONNECTION
     try:
         with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0) as door:
             if scheme == "https":
                 trusted.wrap_socket(door, server_hostname=host).close()
             return
     except ssl.SSLCertVerificationError as e:
-        what, kind = f"{public(url)}: {_not_trusted(e)}", "certificate"
+        what, kind = f"{public(url)}: {_not_trusted(e)}", ErrorKind.CERTIFICATE
     except ssl.SSLError as e:
         if e.reason not in _NO_TLS:
             return

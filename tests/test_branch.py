@@ -35,6 +35,7 @@ from improv.store import RunFolder
 from improv.study import Condition, Study, load, merge, read_edit
 from improv.tables import CLOCKED, SCHEMAS
 from improv.trial import Trial, plan
+from tests.call_support import made_call
 from tests.weather_support import command
 
 OFF = Setup(ray="off")
@@ -130,22 +131,7 @@ def play(t: Trial, reply: Callable[[Ask], str], b: Branch | None = None, of: Any
         assert ask.draw.turn >= first, f"a shared turn is drawn again: {ask.draw.key}"
         done.asks.append(ask)
         await asyncio.sleep(0)
-        made = Call(
-            ask.draw,
-            "m",
-            "e",
-            ask.prompt.mode,
-            "{}",
-            ask.prompt.blocks,
-            reply(ask),
-            "stop",
-            1,
-            1,
-            0,
-            0.0,
-            0.0,
-            0,
-        )
+        made = made_call(ask.draw, mode=ask.prompt.mode, blocks=ask.prompt.blocks, reply=reply(ask))
         done.own.append(made)
         return made
 
@@ -495,22 +481,7 @@ def test_a_probe_is_asked_last_and_heard_by_nobody(scene: Scene) -> None:
 
             async def draw(ask: Ask, asked: list[Ask] = asked) -> Call:
                 asked.append(ask)
-                return Call(
-                    ask.draw,
-                    "m",
-                    "e",
-                    "chat",
-                    "{}",
-                    ask.prompt.blocks,
-                    "BO: Bo.",
-                    "stop",
-                    1,
-                    1,
-                    0,
-                    0.0,
-                    0.0,
-                    0,
-                )
+                return made_call(ask.draw, blocks=ask.prompt.blocks, reply="BO: Bo.")
 
             stage = staged(branched(t, b), past(t, b, parent.stage.turns, parent.calls))
             asyncio.run(stage.play(draw))

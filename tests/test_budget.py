@@ -23,6 +23,7 @@ from improv.session import Setup
 from improv.store import RunFolder, open_run
 from improv.study import load
 from improv.trial import plan
+from tests.call_support import made_call
 from tests.weather_support import SCENE, command
 
 Serve = Callable[..., PuppetServer]
@@ -30,8 +31,7 @@ Serve = Callable[..., PuppetServer]
 
 def call(prompt: int | None = 100, completion: int | None = 10, cached: int | None = None) -> Call:
     draw = Draw("t", "main", 1, "Bo", "line")
-    counts = (prompt, completion, cached)
-    return Call(draw, "m", "e", "chat", "{}", (), "", "", *counts, 0.0, 0.0, 0)
+    return made_call(draw, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
 
 
 # --- the purse alone

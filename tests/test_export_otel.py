@@ -12,8 +12,9 @@ import pytest
 from improv.doors.export import export
 from improv.doors.otel import provider
 from improv.doors.performance import Wanted
-from improv.record import Call, Draw, Json
+from improv.record import Draw, Json
 from improv.store import RunFolder
+from tests.call_support import made_call
 from tests.export_support import busy_run
 
 
@@ -162,7 +163,7 @@ def test_traces_are_the_same_every_time_and_branches_have_their_own(
 def test_an_error_is_one_and_a_provider_is_named_as_well_as_it_is_known() -> None:
     def asked(model: str, endpoint: str) -> str:
         draw = Draw("t", "main", 1, "Ana", "line")
-        return provider(Call(draw, model, endpoint, "chat", "{}", (), "", "", 1, 1, 0, 0, 0, 0))
+        return provider(made_call(draw, model=model, endpoint=endpoint))
 
     assert asked("puppet", "puppet") == "improv.puppet"
     assert asked("embedded", "http://127.0.0.1:4/v1") == "llama.cpp"

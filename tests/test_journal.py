@@ -12,22 +12,17 @@ import pytest
 
 from improv.journal import Journal, Journaled, calls_of
 from improv.record import Block, Call, Draw
+from tests.call_support import made_call
 
-CALL = Call(
+CALL = made_call(
     Draw("t1", "main", 1, "Bo", "line"),
-    "m",
-    "e",
-    "chat",
-    "{}",
-    ("a", "b"),
-    "Aye.",
-    "stop",
-    10,
-    2,
-    None,
-    1.5,
-    0.25,
-    1,
+    blocks=("a", "b"),
+    prompt_tokens=10,
+    completion_tokens=2,
+    cached_tokens=None,
+    started=1.5,
+    latency=0.25,
+    retries=1,
     retried=("429",),
     served="m fp",
 )

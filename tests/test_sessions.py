@@ -9,12 +9,13 @@ import pytest
 
 from improv.branch import Branch, branched, past
 from improv.edit import Edit
-from improv.errors import ModelError
+from improv.errors import ErrorKind, ModelError
 from improv.model import Ask
 from improv.record import MAIN, Call, Transcript
 from improv.relive import staged
 from improv.scene import Scene
 from improv.stage import Stage
+from tests.call_support import made_call
 from tests.test_branch import BUSY, bare, grown, improvised, play, trial, words
 from tests.test_experiment import QUIET, improvised_alike, relived
 
@@ -117,23 +118,8 @@ def test_a_diary_that_cannot_be_had_ends_the_scene(scene: Scene) -> None:
     async def draw(ask: Ask) -> Call:
         asked.append(ask.draw.role)
         if ask.draw.purpose == "diary" and ask.draw.role == "Ana":
-            raise ModelError("gone", kind="timeout")
-        return Call(
-            ask.draw,
-            "m",
-            "e",
-            "chat",
-            "{}",
-            ask.prompt.blocks,
-            "Well.",
-            "stop",
-            1,
-            1,
-            0,
-            0.0,
-            0.0,
-            0,
-        )
+            raise ModelError("gone", kind=ErrorKind.TIMEOUT)
+        return made_call(ask.draw, mode=ask.prompt.mode, blocks=ask.prompt.blocks, reply="Well.")
 
     with pytest.raises(ModelError, match="gone"):
         asyncio.run(stage.play(draw))
@@ -176,22 +162,7 @@ def probed(t: Any, b: Branch, of: Any) -> list[Ask]:
 
     async def draw(ask: Ask) -> Call:
         asks.append(ask)
-        return Call(
-            ask.draw,
-            "m",
-            "e",
-            "chat",
-            "{}",
-            ask.prompt.blocks,
-            "Tea.",
-            "stop",
-            1,
-            1,
-            0,
-            0.0,
-            0.0,
-            0,
-        )
+        return made_call(ask.draw, mode=ask.prompt.mode, blocks=ask.prompt.blocks, reply="Tea.")
 
     asyncio.run(stage.play(draw))
     return asks

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from improv.author import read_acts, reply_schema
-from improv.errors import ModelError
+from improv.errors import ErrorKind, ModelError
 from improv.model import Ask
 from improv.prompt import line_cue
 from improv.record import Call, Turn
@@ -21,6 +21,7 @@ from improv.scene import Scene
 from improv.stage import Stage
 from improv.study import Condition, Study, merge
 from improv.trial import Trial, plan
+from tests.call_support import made_call
 
 Reply = Callable[[Ask], str]
 
@@ -33,22 +34,7 @@ def trial(scene: Scene, patch: dict[str, Any] | None = None, seed: int = 0) -> T
 
 
 def call(ask: Ask, reply: str) -> Call:
-    return Call(
-        ask.draw,
-        "m",
-        "e",
-        ask.prompt.mode,
-        "{}",
-        ask.prompt.blocks,
-        reply,
-        "stop",
-        1,
-        1,
-        0,
-        0.0,
-        0.0,
-        0,
-    )
+    return made_call(ask.draw, mode=ask.prompt.mode, blocks=ask.prompt.blocks, reply=reply)
 
 
 def play(t: Trial, reply: Reply) -> tuple[Stage, list[Ask]]:
@@ -254,7 +240,7 @@ def test_a_silence_is_a_silence_and_a_failed_call_ends_the_scene(scene: Scene) -
     assert {t.kind for t in stage.turns if t.turn and t.speaker} == {"silence"}
 
     async def fail(ask: Ask) -> Call:
-        raise ModelError("gone", kind="timeout")
+        raise ModelError("gone", kind=ErrorKind.TIMEOUT)
 
     broken = Stage(trial(scene))
     broken.step()

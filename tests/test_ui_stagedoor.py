@@ -15,12 +15,13 @@ from improv.files import shipped
 from improv.journal import Journal
 from improv.launch import run
 from improv.lock import RunLock
-from improv.record import Call, Draw
+from improv.record import Draw
 from improv.scene import Model
 from improv.session import Setup
 from improv.store import open_run
 from improv.study import load, load_scene
 from improv.trial import plan
+from tests.call_support import made_call
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, the_study, well
 from ui.parts import arriving, callboard, started
 from ui.parts.callboard import EMBEDDED, ENDPOINT, PUPPET, Bill
@@ -200,9 +201,7 @@ def test_a_run_that_somebody_plays_is_watched_line_by_line(
 
     def say(turn: int, who: str, reply: str, purpose: str = "line") -> None:
         draw = Draw(trial, "main", turn, who, purpose)  # type: ignore[arg-type]
-        call = Call(
-            draw, "puppet", "", "chat", "{}", (), reply, "stop", 1, 1, 0, time.time(), 0.1, 0
-        )
+        call = made_call(draw, model="puppet", endpoint="", reply=reply, started=time.time())
         journal.append(call, ())
 
     say(1, "author", '{"note_to": "Rufina", "note": "Hold the lamp."}', "author")

@@ -298,15 +298,15 @@ def test_a_later_call_fails_as_the_first_does(
 ) -> None:
     _, kind, reason = WEATHER[what]
     url, call = later[f"{what}, always"]
-    assert call.error.startswith(f"{kind}: ") and call.reply == "" and call.retries == 0
+    assert call.error_kind == kind and call.reply == "" and call.retries == 0
     first, _, _ = storm[f"{what}, always"]
     known = storm["servers"][f"{what}, always"].url
-    assert first["failure"].split(": ", 1)[1].replace(known, url) == call.error.split(": ", 1)[1]
+    assert first["failure"].split(": ", 1)[1].replace(known, url) == call.error
     url, call = later[f"{what}, once"]
     if reason:
         assert (call.reply, call.retried, call.error) == (LINE, (reason,), "")
     else:
-        assert call.error.startswith(f"{kind}: ") and not call.retries
+        assert call.error_kind == kind and not call.retries
 
 
 @pytest.mark.parametrize("what", FINE)
@@ -339,7 +339,7 @@ def test_a_call_is_tried_as_often_as_its_model_says() -> None:
         with RawServer(reply) as server:
             (call,) = complete(ask(server.url, retries=retries))
         assert (len(server.seen), call.retries) == (retries + 1, retries)
-        assert call.error.startswith("status 429") and call.retried == ("429",) * retries
+        assert call.error_kind == "status 429" and call.retried == ("429",) * retries
 
 
 def test_a_wait_that_the_endpoint_asks_for_is_kept_and_is_no_wait_for_leave() -> None:
@@ -378,7 +378,7 @@ def test_a_halted_client_sends_nothing_more_and_does_not_wait_to_repeat() -> Non
 
     with RawServer(reply) as server:
         calls = asyncio.run(go(server))
-    assert [c.error for c in calls] == ["halted: the run was stopped"] * 2
+    assert [c.error_line for c in calls] == ["halted: the run was stopped"] * 2
     assert len(server.seen) == 1
 
 
@@ -388,7 +388,7 @@ def test_a_redirection_is_not_followed() -> None:
         where = f"Location: {other.url}/chat/completions\r\n"
         with RawServer(lambda n, request, send: http("", "307 Go", more=where)) as server:
             (call,) = complete(ask(server.url))
-    assert call.error.startswith("status 307") and other.seen == []
+    assert call.error_kind == "status 307" and other.seen == []
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,23 @@ import html
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
+from improv.errors import ErrorKind
 from improv.files import shipped
 from improv.launch import run
-from improv.record import MAIN, Act, Block, Call, Draw, Score, Turn
+from improv.record import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
 from improv.session import Setup
 from improv.shards import Shards
 from improv.store import RunFolder, place
 from improv.study import Study, load
 from improv.tables import trial_row
 from improv.trial import Trial, plan
+from tests.call_support import made_call
 
 HOSTILE = (
     "<script>document.title='owned'</script>"
@@ -61,7 +64,7 @@ def keep(
     calls: list[Call] = [],  # noqa: B006
     blocks: list[Block] = [],  # noqa: B006
     scores: list[Score] = [],  # noqa: B006
-    failure: tuple[str, int, str] | None = None,
+    failure: Failure | None = None,
     host: str = "host",
 ) -> Trial:
     """Write one finished trial of a bare run, as a host does."""
@@ -120,38 +123,33 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
     ]
     ids = [b.id for b in blocks]
 
-    def call(
-        number: int, shown: list[str], reply: str, error: str = "", who: str = "Rufina"
-    ) -> Call:
-        return Call(
+    def call(number: int, shown: list[str], reply: str, who: str = "Rufina", **failed: Any) -> Call:
+        return made_call(
             Draw(trial, MAIN, number, who, "author" if who == "author" else "line"),
-            "gpt-puppet",
-            "http://127.0.0.1:1/v1",
-            "chat",
-            '{"max_tokens":80,"model":"gpt-puppet","seed":42,"temperature":0.8}',
-            tuple(shown),
-            reply,
-            "stop",
-            812,
-            31,
-            640,
-            0.0,
-            1.25,
-            2,
-            error,
+            model="gpt-puppet",
+            endpoint="http://127.0.0.1:1/v1",
+            params='{"max_tokens":80,"model":"gpt-puppet","seed":42,"temperature":0.8}',
+            blocks=tuple(shown),
+            reply=reply,
+            prompt_tokens=812,
+            completion_tokens=31,
+            cached_tokens=640,
+            latency=1.25,
+            retries=2,
+            **failed,
         )
 
     calls = [
         call(1, ids[:2], '{"note_to": "Rufina"}', who="author"),
         call(1, ids[:4], "RUFINA: " + HOSTILE),
         call(5, ids, LONG),
-        call(6, ids, "", "timeout: no answer in 120 s", who="Eliseo"),
+        call(6, ids, "", "Eliseo", error_kind=ErrorKind.TIMEOUT, error="no answer in 120 s"),
     ]
     scores = [
         Score(trial, MAIN, 1, "Rufina", "habit:never_asks", "marker-1", 0.0, HOSTILE),
         Score(trial, MAIN, 3, "Rufina", "habit:never_asks", "marker-1", None, ""),
     ]
-    failure = ("timeout", 6, "Eliseo: no answer in 120 s " + HOSTILE)
+    failure = Failure(ErrorKind.TIMEOUT, 6, "Eliseo: no answer in 120 s " + HOSTILE)
     keep(folder, turns, calls=calls, blocks=blocks, scores=scores, failure=failure)
     return folder
 

@@ -81,6 +81,7 @@ COLUMNS = {
     "waited": "seconds for leave to send",
     "retries": "how often it was tried again",
     "retried": "why, each time",
+    "error_kind": "what went wrong, in a word; empty where nothing did",
     "error": "what went wrong; empty where nothing did",
     "id": "hash of kind and text",
     "character": "whose line, or whose state",

@@ -133,7 +133,7 @@ class _Spans:
             "gen_ai.request.model": calls[-1].model,
             "improv.turn": draw.turn,
             "improv.purpose": draw.purpose,
-            "error.type": calls[-1].error.partition(":")[0],
+            "error.type": calls[-1].error_kind,
         }
         begin, end = _span(calls)
         scores = []
@@ -152,7 +152,7 @@ class _Spans:
             end,
             self._common | told,
             _evaluated(scores, end),
-            calls[-1].error,
+            calls[-1].error_line,
         )
         return id
 
@@ -179,7 +179,7 @@ class _Spans:
             "improv.attempt": call.draw.attempt,
             "improv.waited": call.waited,
             "improv.retries": call.retries,
-            "error.type": call.error.partition(":")[0],
+            "error.type": call.error_kind,
         }
         told |= self._common | _params(call) | _server(call.endpoint)
         draw = call.draw
@@ -193,7 +193,7 @@ class _Spans:
             call.started + call.latency,
             told,
             (),
-            call.error,
+            call.error_line,
         )
 
     def _id(self, *parts: object) -> str:

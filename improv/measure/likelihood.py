@@ -12,7 +12,7 @@ from itertools import groupby
 
 import orjson
 
-from improv.errors import ModelError
+from improv.errors import ErrorKind, ModelError
 from improv.measure.judge import Item, Verdict, before, by, one_line, own
 from improv.record import Json, Score, Transcript
 from improv.scene import Character, Scene
@@ -71,7 +71,7 @@ def logprob(response: Json, given: str) -> tuple[str, str]:
             "this endpoint does not score a given text: the measure 'likelihood' needs "
             "/v1/completions with echo and logprobs, as vLLM has it; llama.cpp, and so the "
             "embedded model, has not",
-            kind="unscored",
+            kind=ErrorKind.UNSCORED,
         ) from None
     told = orjson.dumps({"logprob": total, "tokens": len(mine)}).decode()
     return told, str(choice.get("finish_reason") or "")

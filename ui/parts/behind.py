@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import streamlit as st
 
+from improv.errors import error_line
 from improv.record import Block, Draw, Json, Turn
 from ui.parts import data, link, scored, script
 from ui.parts.text import PIECE, clipped, cut, inert, pieces, safe
@@ -123,7 +124,8 @@ def _reply(call: Json, spoken: Turn | None) -> str:
     raw = call["reply"]
     parts = ["<section><h3>The reply</h3>"]
     if call["error"]:
-        parts.append(f'<p class="wrong">The call failed. {clipped(call["error"], 1000)}</p>')
+        why = error_line(call["error_kind"], call["error"])
+        parts.append(f'<p class="wrong">The call failed. {clipped(why, 1000)}</p>')
     elif spoken is None:
         parts.append(f'<pre class="raw">{clipped(raw, LONG) or "(empty)"}</pre>')
     elif inert(raw).strip() == spoken.text:

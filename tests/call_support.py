@@ -1,0 +1,27 @@
+"""A call as a model's client returns it, with only what a test cares about to be named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from improv.record import Call, Draw
+
+
+def made_call(draw: Draw, **fields: Any) -> Call:
+    """Return a call of `draw` that went well, but for the fields that are given."""
+    made: dict[str, Any] = {
+        "model": "m",
+        "endpoint": "e",
+        "mode": "chat",
+        "params": "{}",
+        "blocks": (),
+        "reply": "Aye.",
+        "finish_reason": "stop",
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "cached_tokens": 0,
+        "started": 0.0,
+        "latency": 0.0,
+        "retries": 0,
+    }
+    return Call(draw=draw, **made | fields)
