@@ -39,7 +39,7 @@ from playwright.sync_api import Page, TimeoutError
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from improv.findings import KEPT  # noqa: E402
+from improv.analysis_cache import KEPT  # noqa: E402
 from improv.launch import run  # noqa: E402
 from improv.session import Setup  # noqa: E402
 from improv.store import ROW_GROUP, RunFolder, open_run, place  # noqa: E402

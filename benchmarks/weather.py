@@ -22,7 +22,7 @@ from pathlib import Path
 import orjson
 
 from improv.launch import Result, run
-from improv.reading import appraise
+from improv.report.material import appraise
 from improv.report.referee import report
 from improv.scene import Puppet, Scene
 from improv.session import Setup

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from improv import local, loop
+from improv.analysis_cache import weigh_if_large
 from improv.branch import Branch, branched, from_json, grow, past, planned, regenerate
 from improv.budget import Spent, spent_by
 from improv.drift import identity, refuse_drift, refuse_strangers
@@ -28,7 +29,7 @@ from improv.mend import mend, mend_shards
 from improv.pool import Pool
 from improv.record import MAIN, Json
 from improv.scene import Model, Price
-from improv.score import FREE, score, weigh_if_large
+from improv.score import FREE, score
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
 from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.study import Study

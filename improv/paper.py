@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from html import escape
 
 from improv import files, graphing
-from improv.analysis import Analysis
 from improv.errors import RunError
 from improv.estimate import Estimate, table
 from improv.graph.compare import Comparison
@@ -18,12 +17,12 @@ from improv.graph.made import drawn
 from improv.graph.network import Graph
 from improv.graph.null import Beside
 from improv.graphing import Graphed
+from improv.inference import Analysis
 from improv.plan import Plan
-from improv.reading import appraise
 from improv.record import Json
 from improv.report import exhibits
 from improv.report.comparison import compared
-from improv.report.material import Material
+from improv.report.material import Material, appraise
 from improv.report.page import Page
 from improv.report.referee import decides, report, sentences
 from improv.report.said import shown

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from improv.analysis import compare
+from improv.analysis_compare import compare
+from improv.analysis_loader import read_tables
 from improv.errors import RunError
 from improv.launch import run
 from improv.plan import Plan
-from improv.reading import read_tables
 from improv.record import seed_of
 from improv.session import Setup, Watch, models_of
 from improv.stats.interval import proportion

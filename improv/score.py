@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from improv.analysis_cache import weigh_if_large
 from improv.budget import Budget
 from improv.calibration import planted_lines
 from improv.drift import refuse_strangers
@@ -36,7 +37,7 @@ from improv.played import Played, played
 from improv.record import Json, Score, Transcript, Turn
 from improv.scene import Model
 from improv.session import Stop, models_of, remote
-from improv.store import MANY_SCORES, RunFolder
+from improv.store import RunFolder
 from improv.trial import Trial, plan
 
 FREE = ("marker", "probe", "secret", "stylometry", "dispersion")
@@ -171,14 +172,6 @@ def score(
         stop.kind,
         tuple(notices),
     )
-
-
-def weigh_if_large(folder: RunFolder) -> None:
-    """Have what a large run shows found now: whoever looks at it next need not wait for it."""
-    if folder.table("scores", columns=["trial"]).num_rows >= MANY_SCORES:
-        from improv.reading import weigh_beforehand  # takes a second, which small runs do without
-
-        weigh_beforehand(folder)
 
 
 def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from improv.analysis import Reason, ReasonKind, analyse
+from improv.inference import Reason, ReasonKind, analyse
 from improv.plan import ARM
 from improv.unit import Tables
 from tests.table_support import (

@@ -42,14 +42,15 @@ STAIR = [
     "measure stats",
     "unit",
     "curves judged",
-    "analysis",
+    "analysis_compare",
+    "controls",
+    "inference",
     "graph",
-    "report",
     "journal lock calibration",
     "store",
-    "graphing shards shown findings table",
-    "doors",
-    "host drift replay mend played judging reading rating script",
+    "graphing shards shown analysis_loader table",
+    "analysis_cache report doors",
+    "host drift replay mend played judging rating script",
     "pool score paper",
     "drive chorus",
     "launch",
@@ -72,10 +73,14 @@ READERS = {
     "unit": "record plan",
     "curves": "record plan stats unit",
     "judged": "record stats unit",
-    "analysis": "record plan stats unit curves judged",
-    "report": "errors record plan stats analysis curves judged ledger graph",
+    "analysis_compare": "record plan stats unit curves judged",
+    "controls": "record plan stats unit curves judged analysis_compare",
+    "inference": "record plan stats unit curves judged analysis_compare controls",
+    "report": "errors record scene study plan stats inference controls curves judged ledger graph "
+    "store shown graphing budget analysis_loader",
     "ui": "errors files record scene text line lock study trial store measure stats graph "
-    "graphing plan unit curves judged analysis ledger shown findings reading rating report relive "
+    "graphing plan unit curves judged inference ledger shown analysis_cache analysis_loader rating "
+    "report relive "
     "branch folio budget parted",
 }
 
@@ -96,9 +101,9 @@ DOORS = {
     "pandas": "stats unit curves rehearsal ui table",
     "altair": "ui",
     "krippendorff": "stats",
-    "pyarrow": "store shards tables mend shown reading graph graphing doors table",
+    "pyarrow": "store shards tables mend shown analysis_loader graph graphing doors table",
     "resvg_py": "graph",
-    "pydantic": "strict playing authoring scene edit plan study findings",
+    "pydantic": "strict playing authoring scene edit plan study analysis_cache",
     "ray": "host limiter pool drive doctor chorus",
     "rich": "cli terminal",
     "scipy": "stats judged graph",

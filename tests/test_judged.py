@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from improv.analysis import Analysis, analyse, compare
+from improv.analysis_compare import compare
+from improv.inference import Analysis, analyse
 from improv.judged import Judged, judged
 from improv.plan import ARM, Outcome
 from improv.record import MAIN

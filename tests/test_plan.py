@@ -19,7 +19,7 @@ from improv.launch import resume, run
 from improv.lengths import APART, BY_WORDS, lengths
 from improv.plan import Plan
 from improv.puppet import count_tokens
-from improv.reading import appraise
+from improv.report.material import appraise
 from improv.session import Setup
 from improv.study import Study, load, resolved, unresolved
 from improv.trial import plan as trials_of

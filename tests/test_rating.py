@@ -13,10 +13,11 @@ import pyarrow.fs as pafs
 import pytest
 
 from improv import rating
+from improv.analysis_loader import weigh
 from improv.errors import RunError
 from improv.launch import resume, run
 from improv.measure.judge import Item
-from improv.reading import appraise, weigh
+from improv.report.material import appraise
 from improv.report.referee import report
 from improv.score import Judges, score
 from improv.session import Setup

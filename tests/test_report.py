@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from improv.analysis import Reason, ReasonKind
+from improv.inference import Reason, ReasonKind
 from improv.launch import run
 from improv.ledger import Leak
 from improv.puppet_server import PuppetServer
-from improv.reading import appraise
 from improv.report.chart import Line, lines, thinned
 from improv.report.comparison import compared
-from improv.report.material import Material
+from improv.report.material import Material, appraise
 from improv.report.page import Page
 from improv.report.referee import report
 from improv.report.said import shown

@@ -12,7 +12,7 @@ import pytest
 
 from improv.launch import run
 from improv.plan import Equivalence
-from improv.reading import appraise
+from improv.report.material import appraise
 from improv.report.referee import report
 from improv.session import Setup, models_of
 from improv.study import load, with_replicates

@@ -27,7 +27,7 @@ from pathlib import Path
 import yaml
 
 from improv.launch import run
-from improv.reading import appraise
+from improv.report.material import appraise
 from improv.report.said import shown
 from improv.score import JUDGED, Judges, score
 from improv.session import Setup

@@ -34,7 +34,7 @@ PagesManager.uses_pages_directory = False
 
 
 # What weighs a run takes seconds to import. A browser that opens the page takes as long to load it.
-threading.Thread(target=import_module, args=("improv.reading",), daemon=True).start()
+threading.Thread(target=import_module, args=("improv.report.material",), daemon=True).start()
 
 
 async def _page(_: Request) -> HTMLResponse:

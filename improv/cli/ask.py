@@ -91,7 +91,7 @@ def report_command(
 ) -> None:
     """Write a page on a run that a referee could read: result, design, controls, who saw what."""
     with telling():
-        from improv.reading import appraise
+        from improv.report.material import appraise
         from improv.report.referee import report
         from improv.store import open_run
         from improv.study import load
@@ -115,8 +115,8 @@ def compare_command(
 ) -> None:
     """Set runs side by side, of several models say: the same plan's findings, run by run."""
     with telling():
-        from improv.reading import appraise
         from improv.report.comparison import compared
+        from improv.report.material import appraise
         from improv.store import open_run
 
         folders = [open_run(runs, run) for run in runs_of]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from improv.analysis import Analysis
 from improv.curves import CellChain, Curve
 from improv.graph import made as graph
 from improv.graph.null import Beside
 from improv.graph.picture import ON_PAGE
+from improv.inference import Analysis
 from improv.report import chart
 from improv.report.chart import Line, Mark
 from improv.report.material import Material

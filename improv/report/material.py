@@ -1,17 +1,35 @@
-"""What a report is made of."""
+"""What a report is made of, and how it is read from a run's folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from improv.analysis import Analysis
+from improv.analysis_loader import weigh
+from improv.budget import dollars
 from improv.graph.made import Made
+from improv.graphing import by_condition
+from improv.inference import Analysis
 from improv.judged import Judged
 from improv.ledger import Exposure
+from improv.plan import Plan
 from improv.record import Json
+from improv.scene import Price
+from improv.shown import read_exposure
+from improv.store import RunFolder
+from improv.study import Study
 
 EMBEDDED = "embedded"
+CALLS = [
+    "model",
+    "endpoint",
+    "latency",
+    "error",
+    "retried",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+]
 
 
 @dataclass(frozen=True)
@@ -41,3 +59,50 @@ class Material:
     @property
     def embedded(self) -> bool:
         return EMBEDDED in self.meta.get("models", [])
+
+
+def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
+    """Analyse a run, by its study's own plan or by another; return all that a report says.
+
+    Raises RunError, and ValueError where a plan does not fit the run.
+    """
+    weighed = weigh(folder, plan)
+    study, meta = weighed.study, folder.meta()
+    calls = folder.table("calls", columns=CALLS).to_pylist()
+    return Material(
+        run=folder.id,
+        meta=meta,
+        question=study.question,
+        about=study.about,
+        trials=folder.table("trials").to_pylist(),
+        calls=calls,
+        limits=folder.table("limits").to_pylist(),
+        analysis=weighed.whole(),
+        exposure=read_exposure(folder, study),
+        judges=weighed.judges,
+        costs=_costs(study, calls),
+        lengths=_rows(meta.get("lengths")),
+        talk=by_condition(folder),
+    )
+
+
+def _rows(found: object) -> list[Json]:
+    keys = {"scene", "context", "tokens", "matches", "of", "apart", "by"}
+    rows = found if isinstance(found, list) else []
+    return [row for row in rows if isinstance(row, dict) and keys <= set(row)]
+
+
+def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
+    """Return model → dollars, None where a model has no price."""
+    prices: dict[str, Price | None] = {}
+    for _, _, scene in study.cells:
+        for model in [scene.model_of("author"), *(scene.model_of(c.name) for c in scene.cast)]:
+            prices[model.model] = model.price
+    costs: dict[str, float | None] = {}
+    for call in calls:
+        price = prices.get(call["model"])
+        if price is not None and not call["error"]:
+            counts = (call["prompt_tokens"], call["completion_tokens"], call["cached_tokens"])
+            before = costs.get(call["model"]) or 0.0
+            costs[call["model"]] = before + dollars(*counts, price)
+    return costs

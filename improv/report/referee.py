@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from improv.analysis import Analysis, Arm
+from improv.inference import Analysis, Arm
 from improv.plan import Plan
 from improv.report.accounts import cost, exposed, exposure, missing, reproduce, weather
 from improv.report.exhibits import contrasts, explored, judging, networks, pictures

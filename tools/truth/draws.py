@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 from scipy.stats import binom
 
-from improv.analysis import analyse
+from improv.analysis_loader import read_tables
 from improv.edit import Regeneration
-from improv.reading import read_tables
+from improv.inference import analyse
 from improv.record import seed_of
 from improv.score import score
 from improv.stats.collision import plug_in_entropy

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from improv.analysis import analyse, compare
+from improv.analysis_compare import compare
+from improv.analysis_loader import read_tables
 from improv.curves import absorptions
+from improv.inference import analyse
 from improv.judged import judged
 from improv.plan import Plan
 from improv.puppet import OPPOSITE, POLE
-from improv.reading import read_tables
 from improv.record import seed_of
 from improv.score import Judges, score
 from improv.stats.chain import worst

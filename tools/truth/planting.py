@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from improv.analysis_loader import read_tables
 from improv.launch import run
 from improv.plan import Plan
-from improv.reading import read_tables
 from improv.record import seed_of
 from improv.scene import Scene
 from improv.session import Setup

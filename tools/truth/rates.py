@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from improv.analysis import compare
+from improv.analysis_compare import compare
 from improv.curves import chains_of, grids, slopes
 from improv.plan import Outcome, Plan
 from improv.record import seed_of

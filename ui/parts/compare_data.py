@@ -17,14 +17,13 @@ import numpy.typing as npt
 import orjson
 import streamlit as st
 
-from improv import findings
-from improv.analysis import Analysis, explored
+from improv import analysis_cache
+from improv.analysis_loader import Weighed, weigh
 from improv.errors import ImprovError
-from improv.findings import Findings
+from improv.inference import Analysis, Findings, explored
 from improv.ledger import Exposure
 from improv.plan import Contrast as Planned
 from improv.plan import Outcome
-from improv.reading import Weighed, weigh
 from improv.record import MAIN, Json
 from improv.report.material import Material
 from improv.shown import kept_exposure
@@ -134,7 +133,7 @@ def material(run: data.Run, of: Findings, exposed: Exposure | None) -> Material:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _kept(root: str, run: str, stamp: str, _study: Study) -> Findings | None:
-    return findings.kept(open_run(root, run), _study)
+    return analysis_cache.kept(open_run(root, run), _study)
 
 
 def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
@@ -148,7 +147,7 @@ def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
 def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[Weighed, str]:
     """Return a run's tables and what is decided, and what that hangs on."""
     folder = open_run(root, run)
-    before = findings.state(folder)
+    before = analysis_cache.state(folder)
     try:
         return weigh(folder, study=_study), before
     except ValueError as e:
@@ -162,7 +161,7 @@ def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
     of, before = _weighed(root, run, stamp, _study)
     found = Findings(of.whole(), of.judges)
     if len(of.given.scores) >= MANY_SCORES:
-        findings.keep(open_run(root, run), found, before)
+        analysis_cache.keep(open_run(root, run), found, before)
     return found.analysis
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from improv.analysis import Analysis
 from improv.curves import CellChain, Curve
+from improv.inference import Analysis
 from improv.ledger import Exposure
 from improv.plan import Outcome
 from improv.record import digest

@@ -7,80 +7,35 @@ and the reason is given.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from improv.analysis_compare import compare, mean_outcome, phrasing_contrasts
+from improv.controls import Check, checks
 from improv.curves import (
     TWO_STATES,
     CellChain,
     Curve,
     absorptions,
-    by_turn,
     cells,
     chains_of,
     drifts,
-    grid,
     grids,
-    linear,
     slopes,
-    spells,
     survivals,
 )
-from improv.judged import Judged, corrected, corrected_contrast, judge_of, trusted
-from improv.plan import (
-    ARM,
-    Bound,
-    Chance,
-    Control,
-    Equivalence,
-    Flat,
-    Outcome,
-    Plan,
-    Unmoved,
-    Where,
-    fits,
-)
+from improv.judged import Judged, corrected, judge_of, trusted
+from improv.plan import Outcome, Plan, Where, fits
 from improv.record import seed_of
-from improv.stats import phrasing, survival
 from improv.stats.chain import Absorption
-from improv.stats.contrast import (
-    Contrast,
-    benjamini_hochberg,
-    contrast,
-    equivalence,
-    holm,
-    unpaired,
-)
-from improv.stats.interval import Estimate, at_edge, bootstrap_sums, proportion
-from improv.unit import (
-    DERIVED,
-    Frame,
-    Tables,
-    among,
-    by_cell,
-    cell_name,
-    cell_names,
-    chosen,
-    named,
-    units,
-    weights,
-)
+from improv.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
+from improv.stats.interval import Estimate
+from improv.unit import DERIVED, Frame, Tables, among, by_cell, cell_names, named, units
 
 PREFERRED = ("sign", "state", "habit", "rule")
 """What is explored where no plan names a measure: the first of these that there are scores of."""
 MISSING_ABOVE = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A control: what had to hold, and whether it did (None where that cannot be told)."""
-
-    name: str
-    what: str
-    estimate: Estimate
-    held: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +116,14 @@ class Analysis:
         return any(reason.kind is ReasonKind.JUDGE for reason in self.stopped)
 
 
+@dataclass(frozen=True)
+class Findings:
+    """An analysis with its pictures, and the judges that it rests on."""
+
+    analysis: Analysis
+    judges: tuple[Judged, ...]
+
+
 def analyse(
     plan: Plan | None,
     given: Tables,
@@ -203,7 +166,7 @@ def decided(
         planned=planned and plan is not None,
         arms=arms,
         findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
-        checks=tuple(_checks(plan, outcome, found, given, seed, judges)) if plan else (),
+        checks=tuple(checks(plan, outcome, found, given, seed, judges)) if plan else (),
         stopped=(*refused, *_stopped(arms, limit)),
         compared=tuple(_compared(plan, found)) if plan else (),
         corrected=_corrected(found, right, seed) if right is not None else {},
@@ -305,18 +268,8 @@ def _arm(name: str, part: Frame, seed: int) -> Arm:
         without=len(part) - len(known),
         lines=int(part["lines"].sum()),
         missing=int(part["missing"].sum()),
-        value=_mean(known, seed_of("arm", seed, name)),
+        value=mean_outcome(known, seed_of("arm", seed, name)),
     )
-
-
-def _mean(known: Frame, seed: int) -> Estimate:
-    """Return the mean over units, its interval from resampled blocks."""
-    sums = known.groupby("block")["value"].agg(["sum", "size"]).to_numpy(dtype=float)
-    if not len(sums):
-        return Estimate.unknown("no unit has an outcome", unit="blocks")
-    (found,) = bootstrap_sums(sums, lambda s: s[:, 0] / s[:, 1], seed=seed, unit="blocks")
-    shares = bool(known["value"].between(0, 1).all())
-    return at_edge(found) if shares else found
 
 
 def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
@@ -347,41 +300,10 @@ def _findings(
 ) -> list[Contrast]:
     if outcome.of == "phrasing":
         left = [c.icc.where for c in plan.controls if c.icc is not None]
-        told = _of_phrasings(outcome, _without(found, left), given, seed)
+        told = phrasing_contrasts(outcome, _without(found, left), given, seed)
         return holm(told, plan.alpha)
     made = [compare(c.name, c.plus, c.minus, outcome, found, seed, judge) for c in plan.contrasts]
     return holm(made, plan.alpha)
-
-
-def compare(
-    name: str,
-    plus: list[Where],
-    minus: list[Where],
-    outcome: Outcome,
-    found: Frame,
-    seed: int,
-    judge: Judged | None = None,
-) -> Contrast:
-    """Compare two sides of units on an outcome, by the test that the outcome asks for.
-
-    With a `judge`, shares are corrected for its errors first. Where a side means no condition
-    that was played, nothing is known.
-    """
-    try:
-        weighed = weights(found, plus, minus)
-    except ValueError as e:
-        return _unknown(name, str(e))
-    if outcome.of == "time":
-        return _survive(name, among(found, plus[0]), among(found, minus[0]), seed)
-    if outcome.unit == "scene":
-        sides = [_by_scene(among(found, side[0])) for side in (plus, minus)]
-        return unpaired(*sides, name=name, seed=seed, planned=True)
-    if judge is not None:
-        cells_of = zip(found["condition"], found["levels"], strict=True)
-        confusions = {cell_name(c, levels): judge.arms[c][0] for c, levels in cells_of}
-        values = by_cell(found)
-        return corrected_contrast(values, weighed, confusions, name=name, seed=seed)
-    return contrast(by_cell(found), weighed, name=name, seed=seed, planned=True)
 
 
 def _compared(plan: Plan, found: Frame) -> dict[str, None]:
@@ -392,134 +314,10 @@ def _compared(plan: Plan, found: Frame) -> dict[str, None]:
     return {name: None for where in wheres for name, lv in known.items() if fits(where, lv)}
 
 
-def _unknown(name: str, why: str) -> Contrast:
-    nothing = Estimate.unknown(why, unit="blocks")
-    return Contrast(name, nothing, math.nan, 0, (), math.nan, planned=True)
-
-
-def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
-    """Compare times to the first break: restricted mean turns apart, and the log-rank test."""
-    both = [*spells(a, "plus"), *spells(b, "minus")]
-    test = survival.log_rank(both)
-    where = seed_of("survival", seed, name)
-    apart = survival.restricted_mean_difference(both, "plus", "minus", seed=where)
-    lost = a[a["value"].isna()]["block"], b[b["value"].isna()]["block"]
-    dropped = tuple(sorted({block for blocks in lost for block in blocks}))
-    return Contrast(name, apart, test.p, len(both), dropped, math.nan, planned=True)
-
-
-def _by_scene(part: Frame) -> dict[str, float | None]:
-    known = part[part["value"].notna()]
-    names = known["trial"] + "~" + known["branch"]
-    return dict(zip(names, known["value"].astype(float), strict=True))
-
-
 def _without(found: Frame, wheres: Sequence[Where]) -> Frame:
     for where in wheres:
         found = found.drop(among(found, where).index)
     return found
-
-
-# -- controls -----------------------------------------------------------------------------------
-
-
-def _checks(
-    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judges: Sequence[Judged]
-) -> Iterator[Check]:
-    for control in plan.controls:
-        measure = getattr(control.check, "measure", "") or outcome.measure
-        if not trusted(given, measure, judges):
-            nothing = Estimate.unknown(f"no judge of {measure} could tell", unit="blocks")
-            yield Check(control.name, "not looked at", nothing, None)
-            continue
-        if isinstance(same := control.check, Equivalence):
-            try:
-                weights(found, same.plus, same.minus)
-            except ValueError as e:
-                nothing = Estimate.unknown(str(e), unit="blocks")
-                yield Check(control.name, "not looked at", nothing, None)
-                continue
-        yield _check(control, outcome, found, given, plan, seed)
-
-
-def _check(
-    control: Control, outcome: Outcome, found: Frame, given: Tables, plan: Plan, seed: int
-) -> Check:
-    check = control.check
-    if isinstance(check, Equivalence):
-        return _same(control.name, check, outcome, found, plan.alpha, seed)
-    if isinstance(check, Chance):
-        asked = Outcome(of="mean", measure=check.measure)
-        part = among(units(asked, given, arms=ARM in check.where), check.where)
-        mean = _mean(part[part["value"].notna()], seed_of("chance", seed, control.name))
-        what = f"the mean of {check.measure} is {check.value:g} ± {check.margin:g}"
-        inside = mean.low >= check.value - check.margin and mean.high <= check.value + check.margin
-        return Check(control.name, what, mean, None if math.isnan(mean.low) else inside)
-    if isinstance(check, Bound):
-        measure = check.measure or outcome.measure
-        asked = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
-        meant = among(units(asked, given, arms=ARM in check.where), check.where)
-        scores = chosen(asked, given)
-        scores = scores[scores["at"].isin(meant["at"])]["value"].dropna()
-        rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
-        what = f"at most {check.at_most:.2%} of lines break {measure}"
-        return Check(control.name, what, rate, rate.high <= check.at_most if len(scores) else None)
-    if isinstance(check, Unmoved):
-        (level, *_) = _of_phrasings(outcome, among(found, check.where), given, seed)
-        what = f"the intraclass correlation is within ±{check.within:g} of nothing"
-        held = abs(level.estimate.value) <= check.within
-        unknown = math.isnan(level.estimate.value)
-        return Check(control.name, what, level.estimate, None if unknown else held)
-    return _flat(control.name, check, outcome, among(found, check.where), given, seed)
-
-
-def _same(
-    name: str, check: Equivalence, outcome: Outcome, found: Frame, alpha: float, seed: int
-) -> Check:
-    what = f"the difference is within ±{check.margin:g} (two one-sided tests)"
-    if outcome.unit == "scene" or outcome.of == "time":
-        # Where scenes are not paired, the interval of level 1 − 2α must lie within the margin.
-        sides = [_by_scene(among(found, side[0])) for side in (check.plus, check.minus)]
-        apart = unpaired(*sides, name=name, seed=seed, planned=True, level=1 - 2 * alpha).estimate
-        inside = -check.margin < apart.low and apart.high < check.margin
-        return Check(name, what, apart, None if math.isnan(apart.low) else inside)
-    means = by_cell(found)
-    values: dict[str, dict[str, float | None]] = {}
-    for side, wheres in (("plus", check.plus), ("minus", check.minus)):
-        weighed = weights(found, wheres, [])
-        blocks = set.intersection(*(set(means[cell]) for cell in weighed))
-        values[side] = {b: sum(w * means[cell][b] for cell, w in weighed.items()) for b in blocks}
-    same = equivalence(values, "plus", "minus", margin=check.margin, alpha=alpha, name=name)
-    unknown = math.isnan(same.p)
-    return Check(name, what, same.estimate, None if unknown else same.equivalent)
-
-
-def _flat(name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int) -> Check:
-    what = f"the outcome moves by at most {check.margin:g} a turn"
-    sloped = linear(grid(outcome, given, part), seed_of("flat", seed, name))
-    if math.isnan(sloped.low):
-        return Check(name, what, sloped, None)
-    inside = -check.margin <= sloped.low and sloped.high <= check.margin
-    return Check(name, what, sloped, inside)
-
-
-def _of_phrasings(outcome: Outcome, part: Frame, given: Tables, seed: int) -> list[Contrast]:
-    """Return the intraclass correlation of phrasings and its slope over turns, as findings."""
-    said = [levels.get(outcome.factor, "") for levels in part["levels"]]
-    values: dict[str, dict[str, dict[int, float]]] = {}
-    for name, rows in part.groupby(said, sort=False):
-        for block, turns in by_turn(outcome, given, rows).items():
-            values.setdefault(block, {})[str(name)] = turns
-    slugs = dict(zip(part["block"], part["scene"], strict=True))
-    found = phrasing.phrasing(values, seed=seed, slugs=slugs)
-
-    def told(name: str, estimate: Estimate, p: float) -> Contrast:
-        return Contrast(name, estimate, p, found.blocks, (), math.nan, planned=True)
-
-    return [
-        told("intraclass correlation of phrasings, mean over turns", found.mean, found.mean_p),
-        told("its slope a turn", found.slope, found.slope_p),
-    ]
 
 
 # -- what nobody planned ------------------------------------------------------------------------

@@ -12,32 +12,36 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from improv.analysis import Analysis
-from improv.errors import RunError
-from improv.judged import Judged
+from improv.errors import ImprovError, RunError
 from improv.record import digest
-from improv.store import READING, RunFolder
+from improv.store import MANY_SCORES, READING, RunFolder
 from improv.study import Study
+
+if TYPE_CHECKING:
+    from improv.inference import Findings
 
 KEPT = "findings.json"
 LARGEST = 64 * 2**20
 """Bytes of a file that is looked at: no findings are as many."""
-WEIGHING = ("analysis", "curves", "judged", "plan", "unit", "reading", "stats")
+WEIGHING = (
+    "analysis_compare",
+    "analysis_loader",
+    "controls",
+    "curves",
+    "inference",
+    "judged",
+    "plan",
+    "stats",
+    "unit",
+)
 """The modules and packages that decide what is found."""
 HANGS_ON = ("trials", "turns", "scores", "verdicts")
-
-
-@dataclass(frozen=True)
-class Findings:
-    """An analysis with its pictures, and the judges that it rests on."""
-
-    analysis: Analysis
-    judges: tuple[Judged, ...]
 
 
 def kept(folder: RunFolder, study: Study) -> Findings | None:
@@ -78,8 +82,31 @@ def state(folder: RunFolder) -> str:
     return digest(repr((there, planned, folder.rated(), _code())))
 
 
+def weigh_if_large(folder: RunFolder) -> None:
+    """Have what a large run shows found now: whoever looks at it next need not wait for it."""
+    if folder.table("scores", columns=["trial"]).num_rows >= MANY_SCORES:
+        weigh_beforehand(folder)
+
+
+def weigh_beforehand(folder: RunFolder) -> None:
+    """Weigh a run and keep what was found, so that whoever looks first need not wait for it.
+
+    A run that cannot be weighed is left to who looks: there is a place to say why.
+    """
+    # Both take a second to import, which small runs do without.
+    from improv.analysis_loader import weigh
+    from improv.inference import Findings
+
+    with contextlib.suppress(ImprovError, ValueError):
+        before = state(folder)
+        of = weigh(folder)
+        keep(folder, Findings(of.whole(), of.judges), before)
+
+
 @functools.cache
 def _reader() -> TypeAdapter[Findings]:
+    from improv.inference import Findings  # as slow
+
     return TypeAdapter(Findings)
 
 
@@ -97,4 +124,8 @@ def _files() -> Iterator[Path]:
     yield Path(__file__)
     for name in WEIGHING:
         module = home / f"{name}.py"
-        yield from [module] if module.is_file() else sorted((home / name).glob("*.py"))
+        files = [module] if module.is_file() else sorted((home / name).glob("*.py"))
+        if not files:
+            # A name of nothing would hash as nothing: two programs that differ would look alike.
+            raise FileNotFoundError(f"{home / name}: no module of improv")
+        yield from files

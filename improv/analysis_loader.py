@@ -1,26 +1,16 @@
-"""Reads a run's folder for an analysis and its report: whole columns, never row by row."""
+"""Reads a run's folder for an analysis: whole columns, never row by row. The report's own material
+is read elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv import findings
-from improv.analysis import Analysis, decided, pictured
-from improv.budget import dollars
-from improv.errors import ImprovError
-from improv.findings import Findings
-from improv.graphing import by_condition
+from improv.inference import Analysis, decided, pictured
 from improv.judged import Judged, judged
 from improv.plan import Plan
-from improv.record import Json
-from improv.report.material import Material
-from improv.scene import Price
-from improv.shown import read_exposure
 from improv.store import RunFolder
 from improv.study import Study
 from improv.tables import SCHEMAS
@@ -51,16 +41,6 @@ VERDICTS = [
     "value",
     "truth",
     "error",
-]
-CALLS = [
-    "model",
-    "endpoint",
-    "latency",
-    "error",
-    "retried",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
 ]
 
 
@@ -121,7 +101,8 @@ class Weighed:
 
 
 def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = None) -> Weighed:
-    """Decide what a run's own plan, or another, asks. Raises as `appraise`."""
+    """Decide what a run's own plan, or another, asks. Raises RunError, and ValueError where
+    a plan does not fit the run."""
     study = study or folder.study()
     plan = plan or study.plan
     given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
@@ -130,61 +111,3 @@ def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = Non
     planned = plan is not None and plan.hash == folder.meta().get("analysis")
     found = decided(plan, given, seed=study.seed, planned=planned, judges=judges)
     return Weighed(study, given, judges, found)
-
-
-def weigh_beforehand(folder: RunFolder) -> None:
-    """Weigh a run and keep what was found, so that whoever looks first need not wait for it.
-
-    A run that cannot be weighed is left to who looks: there is a place to say why.
-    """
-    with contextlib.suppress(ImprovError, ValueError):
-        before = findings.state(folder)
-        of = weigh(folder)
-        findings.keep(folder, Findings(of.whole(), of.judges), before)
-
-
-def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
-    """Analyse a run, by its study's own plan or by another; return all that a report says.
-
-    Raises RunError, and ValueError where a plan does not fit the run.
-    """
-    weighed = weigh(folder, plan)
-    study, meta = weighed.study, folder.meta()
-    calls = folder.table("calls", columns=CALLS).to_pylist()
-    return Material(
-        run=folder.id,
-        meta=meta,
-        question=study.question,
-        about=study.about,
-        trials=folder.table("trials").to_pylist(),
-        calls=calls,
-        limits=folder.table("limits").to_pylist(),
-        analysis=weighed.whole(),
-        exposure=read_exposure(folder, study),
-        judges=weighed.judges,
-        costs=_costs(study, calls),
-        lengths=_rows(meta.get("lengths")),
-        talk=by_condition(folder),
-    )
-
-
-def _rows(found: object) -> list[Json]:
-    keys = {"scene", "context", "tokens", "matches", "of", "apart", "by"}
-    rows = found if isinstance(found, list) else []
-    return [row for row in rows if isinstance(row, dict) and keys <= set(row)]
-
-
-def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
-    """Return model → dollars, None where a model has no price."""
-    prices: dict[str, Price | None] = {}
-    for _, _, scene in study.cells:
-        for model in [scene.model_of("author"), *(scene.model_of(c.name) for c in scene.cast)]:
-            prices[model.model] = model.price
-    costs: dict[str, float | None] = {}
-    for call in calls:
-        price = prices.get(call["model"])
-        if price is not None and not call["error"]:
-            counts = (call["prompt_tokens"], call["completion_tokens"], call["cached_tokens"])
-            before = costs.get(call["model"]) or 0.0
-            costs[call["model"]] = before + dollars(*counts, price)
-    return costs

@@ -1,0 +1,102 @@
+"""Comparisons: the mean outcome of units, and one side of a design against another.
+
+Which test is right follows from the outcome: times, scenes that are not paired, shares that a
+judge called, phrasings, or means of blocks. What a plan asks for is elsewhere. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+
+from improv.curves import by_turn, spells
+from improv.judged import Judged, corrected_contrast
+from improv.plan import Outcome, Where
+from improv.record import seed_of
+from improv.stats import phrasing, survival
+from improv.stats.contrast import Contrast, contrast, unpaired
+from improv.stats.interval import Estimate, at_edge, bootstrap_sums
+from improv.unit import Frame, Tables, among, by_cell, cell_name, weights
+
+
+def compare(
+    name: str,
+    plus: list[Where],
+    minus: list[Where],
+    outcome: Outcome,
+    found: Frame,
+    seed: int,
+    judge: Judged | None = None,
+) -> Contrast:
+    """Compare two sides of units on an outcome, by the test that the outcome asks for.
+
+    With a `judge`, shares are corrected for its errors first. Where a side means no condition
+    that was played, nothing is known.
+    """
+    try:
+        weighed = weights(found, plus, minus)
+    except ValueError as e:
+        return _unknown(name, str(e))
+    if outcome.of == "time":
+        return _survive(name, among(found, plus[0]), among(found, minus[0]), seed)
+    if outcome.unit == "scene":
+        sides = [by_scene(among(found, side[0])) for side in (plus, minus)]
+        return unpaired(*sides, name=name, seed=seed, planned=True)
+    if judge is not None:
+        cells_of = zip(found["condition"], found["levels"], strict=True)
+        confusions = {cell_name(c, levels): judge.arms[c][0] for c, levels in cells_of}
+        values = by_cell(found)
+        return corrected_contrast(values, weighed, confusions, name=name, seed=seed)
+    return contrast(by_cell(found), weighed, name=name, seed=seed, planned=True)
+
+
+def phrasing_contrasts(outcome: Outcome, part: Frame, given: Tables, seed: int) -> list[Contrast]:
+    """Return the intraclass correlation of phrasings and its slope over turns, as findings."""
+    said = [levels.get(outcome.factor, "") for levels in part["levels"]]
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for name, rows in part.groupby(said, sort=False):
+        for block, turns in by_turn(outcome, given, rows).items():
+            values.setdefault(block, {})[str(name)] = turns
+    slugs = dict(zip(part["block"], part["scene"], strict=True))
+    found = phrasing.phrasing(values, seed=seed, slugs=slugs)
+
+    def told(name: str, estimate: Estimate, p: float) -> Contrast:
+        return Contrast(name, estimate, p, found.blocks, (), math.nan, planned=True)
+
+    return [
+        told("intraclass correlation of phrasings, mean over turns", found.mean, found.mean_p),
+        told("its slope a turn", found.slope, found.slope_p),
+    ]
+
+
+def mean_outcome(known: Frame, seed: int) -> Estimate:
+    """Return the mean over units, its interval from resampled blocks."""
+    sums = known.groupby("block")["value"].agg(["sum", "size"]).to_numpy(dtype=float)
+    if not len(sums):
+        return Estimate.unknown("no unit has an outcome", unit="blocks")
+    (found,) = bootstrap_sums(sums, lambda s: s[:, 0] / s[:, 1], seed=seed, unit="blocks")
+    shares = bool(known["value"].between(0, 1).all())
+    return at_edge(found) if shares else found
+
+
+def by_scene(part: Frame) -> dict[str, float | None]:
+    """Return the value of each unit that has one, by its own name: for scenes that are not
+    paired."""
+    known = part[part["value"].notna()]
+    names = known["trial"] + "~" + known["branch"]
+    return dict(zip(names, known["value"].astype(float), strict=True))
+
+
+def _unknown(name: str, why: str) -> Contrast:
+    nothing = Estimate.unknown(why, unit="blocks")
+    return Contrast(name, nothing, math.nan, 0, (), math.nan, planned=True)
+
+
+def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
+    """Compare times to the first break: restricted mean turns apart, and the log-rank test."""
+    both = [*spells(a, "plus"), *spells(b, "minus")]
+    test = survival.log_rank(both)
+    where = seed_of("survival", seed, name)
+    apart = survival.restricted_mean_difference(both, "plus", "minus", seed=where)
+    lost = a[a["value"].isna()]["block"], b[b["value"].isna()]["block"]
+    dropped = tuple(sorted({block for blocks in lost for block in blocks}))
+    return Contrast(name, apart, test.p, len(both), dropped, math.nan, planned=True)

@@ -1,0 +1,106 @@
+"""Controls of a plan: checks that would catch a false positive, and whether they held. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from improv.analysis_compare import by_scene, mean_outcome, phrasing_contrasts
+from improv.curves import grid, linear
+from improv.judged import Judged, trusted
+from improv.plan import ARM, Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved
+from improv.record import seed_of
+from improv.stats.contrast import equivalence, unpaired
+from improv.stats.interval import Estimate, proportion
+from improv.unit import Frame, Tables, among, by_cell, chosen, units, weights
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A control: what had to hold, and whether it did (None where that cannot be told)."""
+
+    name: str
+    what: str
+    estimate: Estimate
+    held: bool | None
+
+
+def checks(
+    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judges: Sequence[Judged]
+) -> Iterator[Check]:
+    for control in plan.controls:
+        measure = getattr(control.check, "measure", "") or outcome.measure
+        if not trusted(given, measure, judges):
+            nothing = Estimate.unknown(f"no judge of {measure} could tell", unit="blocks")
+            yield Check(control.name, "not looked at", nothing, None)
+            continue
+        if isinstance(same := control.check, Equivalence):
+            try:
+                weights(found, same.plus, same.minus)
+            except ValueError as e:
+                nothing = Estimate.unknown(str(e), unit="blocks")
+                yield Check(control.name, "not looked at", nothing, None)
+                continue
+        yield _check(control, outcome, found, given, plan, seed)
+
+
+def _check(
+    control: Control, outcome: Outcome, found: Frame, given: Tables, plan: Plan, seed: int
+) -> Check:
+    check = control.check
+    if isinstance(check, Equivalence):
+        return _same(control.name, check, outcome, found, plan.alpha, seed)
+    if isinstance(check, Chance):
+        asked = Outcome(of="mean", measure=check.measure)
+        part = among(units(asked, given, arms=ARM in check.where), check.where)
+        mean = mean_outcome(part[part["value"].notna()], seed_of("chance", seed, control.name))
+        what = f"the mean of {check.measure} is {check.value:g} ± {check.margin:g}"
+        inside = mean.low >= check.value - check.margin and mean.high <= check.value + check.margin
+        return Check(control.name, what, mean, None if math.isnan(mean.low) else inside)
+    if isinstance(check, Bound):
+        measure = check.measure or outcome.measure
+        asked = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
+        meant = among(units(asked, given, arms=ARM in check.where), check.where)
+        scores = chosen(asked, given)
+        scores = scores[scores["at"].isin(meant["at"])]["value"].dropna()
+        rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
+        what = f"at most {check.at_most:.2%} of lines break {measure}"
+        return Check(control.name, what, rate, rate.high <= check.at_most if len(scores) else None)
+    if isinstance(check, Unmoved):
+        (level, *_) = phrasing_contrasts(outcome, among(found, check.where), given, seed)
+        what = f"the intraclass correlation is within ±{check.within:g} of nothing"
+        held = abs(level.estimate.value) <= check.within
+        unknown = math.isnan(level.estimate.value)
+        return Check(control.name, what, level.estimate, None if unknown else held)
+    return _flat(control.name, check, outcome, among(found, check.where), given, seed)
+
+
+def _same(
+    name: str, check: Equivalence, outcome: Outcome, found: Frame, alpha: float, seed: int
+) -> Check:
+    what = f"the difference is within ±{check.margin:g} (two one-sided tests)"
+    if outcome.unit == "scene" or outcome.of == "time":
+        # Where scenes are not paired, the interval of level 1 − 2α must lie within the margin.
+        sides = [by_scene(among(found, side[0])) for side in (check.plus, check.minus)]
+        apart = unpaired(*sides, name=name, seed=seed, planned=True, level=1 - 2 * alpha).estimate
+        inside = -check.margin < apart.low and apart.high < check.margin
+        return Check(name, what, apart, None if math.isnan(apart.low) else inside)
+    means = by_cell(found)
+    values: dict[str, dict[str, float | None]] = {}
+    for side, wheres in (("plus", check.plus), ("minus", check.minus)):
+        weighed = weights(found, wheres, [])
+        blocks = set.intersection(*(set(means[cell]) for cell in weighed))
+        values[side] = {b: sum(w * means[cell][b] for cell, w in weighed.items()) for b in blocks}
+    same = equivalence(values, "plus", "minus", margin=check.margin, alpha=alpha, name=name)
+    unknown = math.isnan(same.p)
+    return Check(name, what, same.estimate, None if unknown else same.equivalent)
+
+
+def _flat(name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int) -> Check:
+    what = f"the outcome moves by at most {check.margin:g} a turn"
+    sloped = linear(grid(outcome, given, part), seed_of("flat", seed, name))
+    if math.isnan(sloped.low):
+        return Check(name, what, sloped, None)
+    inside = -check.margin <= sloped.low and sloped.high <= check.margin
+    return Check(name, what, sloped, inside)
