@@ -24,8 +24,8 @@ from pathlib import Path
 import openai
 
 from improv.host import Host, Terms
-from improv.model import Ask, request_body
 from improv.record import Call
+from improv.request import Ask, request_body
 from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage
@@ -119,7 +119,7 @@ async def bare(url: str, asks: list[Ask], at_once: int) -> tuple[float, int]:
 
 async def asks_of(trial: Trial) -> list[Ask]:
     """Return the asks of one scene, for the bare client to make again."""
-    from improv.model import Models
+    from improv.client import Models
 
     models, asks = Models(), []
 

@@ -14,9 +14,9 @@ from typing import Any
 import mesa
 
 from improv import prompt, scene
-from improv.model import Ask, Drawer
 from improv.predicate import keeps
 from improv.record import Act, Block, Draw, Json, Turn
+from improv.request import Ask, Drawer
 from improv.scene import breakable
 from improv.text import plain
 

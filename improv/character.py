@@ -12,9 +12,9 @@ import mesa
 
 from improv import prompt, scene
 from improv.line import Line, clean
-from improv.model import Ask, Drawer
 from improv.outside import Rules, passed
 from improv.record import Block, Call, Draw
+from improv.request import Ask, Drawer, Prompt
 
 ROOM = 200
 """Tokens that whoever writes down what will be remembered may use, at least."""
@@ -84,7 +84,7 @@ class Character(mesa.Agent):  # type: ignore[misc]
         roomy = self.plays.model_copy(update={"max_tokens": max(self.plays.max_tokens, ROOM)})
         return await draw(Ask(identity, roomy, shown))
 
-    def _asked(self, thread: prompt.Thread | None = None) -> prompt.Prompt:
+    def _asked(self, thread: prompt.Thread | None = None) -> Prompt:
         cue = prompt.line_cue(self.mode, self.name)
         return (thread or self.thread).ask(cue, self._stop)
 

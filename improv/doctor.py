@@ -50,13 +50,13 @@ def _endpoint() -> Finding:
 
 def _embedded() -> Finding:
     """Play one line with the model that a scene uses when it names none."""
-    from improv import local
-    from improv.model import Ask, Models
-    from improv.prompt import Prompt
+    from improv.client import Models
+    from improv.embedded import serve, weights
+    from improv.request import Ask, Prompt
 
     async def ask() -> str:
         async def url(model: str) -> str:
-            return local.serve(model).url
+            return serve(model).url
 
         models = Models(url)
         prompt = Prompt("script", (), text="TWO CLOWNS\n\nANA: Knock, knock.\nBO:", stop=("\n",))
@@ -73,7 +73,7 @@ def _embedded() -> Finding:
 
     began = time.perf_counter()
     try:
-        path = local.weights("embedded")
+        path = weights("embedded")
         reply = asyncio.run(ask())
     except ImprovError as e:
         text, _, remedy = str(e).partition("; run: ")

@@ -32,12 +32,12 @@ from typing import Any, Literal
 
 from improv import loop
 from improv.branch import Branch, branched, past
+from improv.client import Models
 from improv.errors import StudyError
-from improv.model import Ask, Models
-from improv.prompt import Prompt
 from improv.puppet import NOTES, POLE, count_tokens
 from improv.record import Call, Json, Origin
 from improv.relive import staged
+from improv.request import Ask, Prompt
 from improv.scene import Model, Price, Puppet, Scene
 from improv.stage import Stage
 from improv.trial import Trial

@@ -21,15 +21,17 @@ from typing import Any
 
 import ray
 
-from improv import limiter, local
 from improv.branch import Branch, Past, branched, past, shared
 from improv.budget import Allowance, PurseKeeper, spent_by
+from improv.client import Models
+from improv.embedded import serve
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
+from improv.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
-from improv.model import Ask, Models
 from improv.record import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
+from improv.request import Ask
 from improv.shards import Shards
 from improv.stage import Stage
 from improv.store import RunFolder, open_run
@@ -58,7 +60,7 @@ class Terms:
     session: int = 0
     connections: int = 64
     on_ray: bool = False
-    limiters: dict[str, limiter.LiveLimiter] = field(default_factory=dict)
+    limiters: dict[str, LiveLimiter] = field(default_factory=dict)
     purse: Any = None
 
 
@@ -313,24 +315,24 @@ class Host:
                 with contextlib.suppress(EndpointError):
                     await self._allowance.report()
 
-    def _new_gate(self, endpoint: str) -> limiter.Gate:
+    def _new_gate(self, endpoint: str) -> Gate:
         """Return the gate of an endpoint, kept as wide as its limiter allows."""
-        gate, most = limiter.Gate(), self._terms.connections
+        gate, most = Gate(), self._terms.connections
 
         async def report_on_ray() -> None:
-            async def renew() -> limiter.Report:
-                return await limiter.report_to_actor(endpoint, most)
+            async def renew() -> Report:
+                return await report_to_actor(endpoint, most)
 
             async def not_yet(*_: Any) -> int:
                 raise MachineError("the limiter is not there yet")
 
-            await limiter.keep_reporting(gate, not_yet, self.name, renew)
+            await keep_reporting(gate, not_yet, self.name, renew)
 
         if self._terms.on_ray:
             reporting = report_on_ray()
         else:
-            live = self._terms.limiters.setdefault(endpoint, limiter.LiveLimiter(most))
-            reporting = limiter.keep_reporting(gate, live.report, self.name)
+            live = self._terms.limiters.setdefault(endpoint, LiveLimiter(most))
+            reporting = keep_reporting(gate, live.report, self.name)
         self._tasks.append(asyncio.create_task(reporting))
         return gate
 
@@ -389,7 +391,7 @@ class NodeModel:
     """The Ray actor that serves one embedded model to every host of its node."""
 
     def __init__(self, model: str) -> None:
-        self._served = local.serve(model)
+        self._served = serve(model)
 
     def url(self) -> str:
         return self._served.url
@@ -444,7 +446,7 @@ def _disk(error: OSError) -> str:
 
 
 async def _process_url(model: str) -> str:
-    served = await asyncio.to_thread(local.serve, model)
+    served = await asyncio.to_thread(serve, model)
     return served.url
 
 

@@ -16,15 +16,17 @@ from pathlib import Path
 
 import orjson
 
-from improv import limiter, local, loop
+from improv import loop
 from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
+from improv.client import Models
+from improv.embedded import serve
 from improv.errors import SHARED, ErrorKind, ModelError
+from improv.gate import Gate, LiveLimiter, keep_reporting
 from improv.journal import VERDICTS
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
-from improv.model import Ask, Models
-from improv.prompt import Prompt
 from improv.record import Call, Draw, Json
+from improv.request import Ask, Prompt
 from improv.scene import Model
 from improv.session import Stop
 from improv.store import RunFolder
@@ -229,11 +231,11 @@ def _file(folder: RunFolder) -> Path:
 
 
 async def _served(model: str) -> str:
-    return (await asyncio.to_thread(local.serve, model)).url
+    return (await asyncio.to_thread(serve, model)).url
 
 
-def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> limiter.Gate:
+def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> Gate:
     """Return the gate of an endpoint, kept as wide as its own limiter allows."""
-    gate, live = limiter.Gate(), limiter.LiveLimiter(most)
-    tasks.append(asyncio.create_task(limiter.keep_reporting(gate, live.report, "judges")))
+    gate, live = Gate(), LiveLimiter(most)
+    tasks.append(asyncio.create_task(keep_reporting(gate, live.report, "judges")))
     return gate

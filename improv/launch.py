@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from improv import local, loop
+from improv import loop
 from improv.analysis_cache import weigh_if_large
 from improv.branch import Branch, branched, from_json, grow, past, planned, regenerate
 from improv.budget import Spent, spent_by
-from improv.drift import identity, refuse_drift, refuse_strangers
 from improv.drive import drive
 from improv.edit import Edit
+from improv.embedded import weights
+from improv.endpoint import check_endpoint, public, refuse_strangers, remote_address, secret_for
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
 from improv.journal import Journaled
@@ -27,6 +28,7 @@ from improv.lengths import lengths
 from improv.lock import RunLock, unwritable
 from improv.mend import mend, mend_shards
 from improv.pool import Pool
+from improv.provenance import identity, refuse_drift
 from improv.record import MAIN, Json
 from improv.scene import Model, Price
 from improv.score import FREE, score
@@ -34,7 +36,6 @@ from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of,
 from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.study import Study
 from improv.trial import Trial, plan, plan_hash
-from improv.wire import knock, public, remote_address, secret_for
 
 
 @dataclass(frozen=True)
@@ -348,7 +349,7 @@ def _look_ahead(
     counted."""
     models = models_of(_wished(study, trials, asked))
     for model in {m.model for m in models if m.embedded}:
-        local.weights(model)
+        weights(model)
     far = [m for m in models if remote(m)]
     refuse_strangers(far, setup.trusted)
     if setup.ray in ("off", "local"):
@@ -356,7 +357,7 @@ def _look_ahead(
         for called in far:
             secret_for(remote_address(called), called)
         for url in {remote_address(called) for called in far}:
-            knock(url)
+            check_endpoint(url)
     unpriced = sorted({m.model for m in models if m.price is None})
     if setup.budget.cost is not None and unpriced:
         raise RunError(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from improv import prompt
 from improv.edit import Edit
 from improv.errors import StudyError
-from improv.prompt import Mode
 from improv.record import MAIN, Block, BlockKind, Json
+from improv.request import Mode
 from improv.scene import Scene
 from improv.study import Study, changed
 

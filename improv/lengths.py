@@ -15,14 +15,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from improv import local, prompt
+from improv import prompt
 from improv.edit import Edit
+from improv.embedded import Local
+from improv.endpoint import public, remote_address
 from improv.errors import MachineError, Problem, StudyError, first_line
 from improv.puppet import count_tokens
 from improv.record import Json
 from improv.scene import Model, Scene
 from improv.study import Study, changed
-from improv.wire import public, remote_address
 
 APART = 0.05
 """How far the lengths of two contexts may be apart in a study with a plan."""
@@ -113,7 +114,7 @@ def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
     if model.in_process:
         return count_tokens, BY_WORDS
     if model.embedded:
-        served = local.Local(model.model, slots=1)
+        served = Local(model.model, slots=1)
         stack.callback(served.close)
         address = served.url
     else:

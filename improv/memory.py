@@ -10,8 +10,8 @@ from collections import defaultdict
 
 from improv import prompt, scene
 from improv.character import ROOM
-from improv.model import Ask, Drawer
 from improv.record import Block, Call, Draw, Turn
+from improv.request import Ask, Drawer
 from improv.text import plain
 
 AUTHOR = "author"

@@ -17,16 +17,16 @@ from typing import Any
 
 import ray
 
-from improv import limiter
 from improv.budget import PurseKeeper, Spent
+from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, MachineError, first_line
+from improv.gate import limiter_actor
 from improv.host import Host, Terms, node_model, purse_actor
 from improv.journal import Journaled
 from improv.record import Outcome
 from improv.session import LIVES, Setup, Stop, Work, models_of, remote
 from improv.store import RunFolder
 from improv.trial import Trial
-from improv.wire import public, remote_address
 
 EMBEDDED_STAGES = 2
 """Scenes at once on the embedded model, whose slots hold the threads of about so many."""
@@ -92,7 +92,7 @@ class Pool:
         purse = purse_actor(budget, self._spent) if budget else None
         terms = replace(self._terms, on_ray=True, purse=purse)
         for endpoint in self._endpoints:
-            self._limiters[endpoint] = limiter.limiter_actor(endpoint, setup.connections)
+            self._limiters[endpoint] = limiter_actor(endpoint, setup.connections)
         actor: Any = ray.remote(Host).options(
             num_cpus=0 if setup.ray == "local" else 1,
             # Ray counts `where`, `halt` and `close` as calls too.

@@ -12,24 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
 
 from improv.record import Block, BlockKind
+from improv.request import Message, Mode, Prompt
 from improv.scene import Author, Character, Envelope, Scene
-
-Mode = Literal["chat", "script"]
-Message = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a call shows: messages in chat mode, a text in script mode, and the blocks it is of."""
-
-    mode: Mode
-    blocks: tuple[str, ...]
-    messages: tuple[Message, ...] = ()
-    text: str = ""
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

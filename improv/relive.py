@@ -15,8 +15,8 @@ from improv.character import Character
 from improv.edit import EVERYBODY
 from improv.line import clean
 from improv.memory import wakes
-from improv.model import Drawer
 from improv.record import Act, Draw, Turn
+from improv.request import Drawer
 from improv.scene import Scene
 from improv.stage import Stage, replied
 from improv.trial import Trial

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from improv.analysis_cache import weigh_if_large
 from improv.budget import Budget
 from improv.calibration import planted_lines
-from improv.drift import refuse_strangers
 from improv.edit import Probe
+from improv.endpoint import refuse_strangers
 from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
 from improv.lock import RunLock

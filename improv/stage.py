@@ -19,11 +19,11 @@ from improv.character import Character
 from improv.hearing import addressed
 from improv.line import LONGEST, Line, clean
 from improv.memory import Memory, wakes
-from improv.model import Drawer
 from improv.order import ORDERS
 from improv.outside import WITHHELD, binding
 from improv.predicate import named
 from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
+from improv.request import Drawer
 from improv.scene import Scene
 from improv.text import plain
 from improv.trial import Trial

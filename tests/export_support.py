@@ -13,10 +13,9 @@ from pathlib import Path
 
 from improv.branch import branched, from_json, past, planned
 from improv.launch import run
-from improv.model import Ask
-from improv.prompt import Prompt
 from improv.record import MAIN, Call, Draw, Json
 from improv.relive import staged
+from improv.request import Ask, Prompt
 from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load

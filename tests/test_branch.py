@@ -22,12 +22,12 @@ from improv.branch import Branch, branched, grow, past, regenerate, shared
 from improv.edit import Edit
 from improv.errors import ImprovError, RunError, StudyError
 from improv.launch import branch, resume, run
-from improv.model import Ask
-from improv.prompt import Prompt, line_cue
+from improv.prompt import line_cue
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN, REGENERATED, Act, Call, Json, Turn, seed_of
 from improv.relive import Branched, staged
 from improv.replay import Check, replay
+from improv.request import Ask, Prompt
 from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage

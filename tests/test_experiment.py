@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from improv.branch import regenerate
+from improv.client import Models
 from improv.edit import Edit
 from improv.errors import StudyError
 from improv.launch import run
 from improv.measure.marker import marked
-from improv.model import Ask, Models
 from improv.record import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
+from improv.request import Ask
 from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.stage import Stage

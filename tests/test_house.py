@@ -29,10 +29,10 @@ STAIR = [
     "branch tables budget adaptation",
     "importing",
     "session",
-    "prompt puppet_judge puppet_choice puppet_fill",
-    "puppet local limiter",
-    "puppet_server wire",
-    "model lengths",
+    "request rate_limiter puppet_judge puppet_choice puppet_fill",
+    "prompt puppet embedded gate endpoint",
+    "puppet_server transport",
+    "client lengths",
     "outside",
     "character author",
     "memory order",
@@ -50,7 +50,7 @@ STAIR = [
     "store",
     "graphing shards shown analysis_loader table",
     "analysis_cache report doors",
-    "host drift replay mend played judging rating script",
+    "host provenance replay mend played judging rating script",
     "pool score paper",
     "drive chorus",
     "launch",
@@ -64,7 +64,7 @@ STAIR = [
 
 # Those that only read: what each may import, whatever the stair allows.
 READERS = {
-    "estimate": "errors loop record scene trial branch prompt puppet model stage relive",
+    "estimate": "errors loop record scene trial branch prompt puppet request client stage relive",
     "folio": "record scene text",
     "parted": "record",
     "measure": "errors record scene line hearing predicate",
@@ -89,14 +89,14 @@ ROOF = {"cli", "ui"}
 
 # The doors: which modules may import a package that is not Python's own. "*" is any.
 DOORS = {
-    "aiohttp": "wire puppet_server",
+    "aiohttp": "transport puppet_server",
     "duckdb": "table notebook",
-    "httpx2": "model wire",
+    "httpx2": "client endpoint transport",
     "mesa": "stage character author order",
     "networkx": "graph",
     "numpy": "measure stats unit curves judged shown rehearsal graph doors ui",
     "inspect_ai": "doors",
-    "openai": "model wire",
+    "openai": "client endpoint transport",
     "orjson": "*",
     "pandas": "stats unit curves rehearsal ui table",
     "altair": "ui",
@@ -104,14 +104,14 @@ DOORS = {
     "pyarrow": "store shards tables mend shown analysis_loader graph graphing doors table",
     "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan study analysis_cache",
-    "ray": "host limiter pool drive doctor chorus",
+    "ray": "host gate pool drive doctor chorus",
     "rich": "cli terminal",
     "scipy": "stats judged graph",
     "statsmodels": "stats",
     "starlette": "ui",
     "streamlit": "ui",
     "typer": "cli",
-    "xllamacpp": "local",
+    "xllamacpp": "embedded",
     "yaml": "source",
 }
 

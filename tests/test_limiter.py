@@ -19,19 +19,8 @@ from typing import Any, TypeVar
 import pytest
 import ray
 
-from improv.limiter import (
-    Gate,
-    Kind,
-    Limiter,
-    LiveLimiter,
-    Moment,
-    Report,
-    Tally,
-    keep_reporting,
-    limiter_actor,
-    report_to_actor,
-    shares,
-)
+from improv.gate import Gate, LiveLimiter, Report, keep_reporting, limiter_actor, report_to_actor
+from improv.rate_limiter import Kind, Limiter, Moment, Tally, shares
 
 T = TypeVar("T")
 

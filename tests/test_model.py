@@ -17,14 +17,14 @@ import orjson
 import pytest
 from pytest_httpserver import HTTPServer
 
+from improv.client import Models
+from improv.endpoint import check_endpoint
 from improv.errors import EndpointError
 from improv.host import STOPS_THE_RUN
-from improv.model import Ask, Models, request_body
-from improv.prompt import Prompt
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
+from improv.request import Ask, Prompt, request_body
 from improv.scene import Model, Puppet
-from improv.wire import knock
 
 Serve = Callable[..., PuppetServer]
 CHAT = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))
@@ -166,7 +166,7 @@ def test_a_proxy_of_the_environment_is_passed(
     monkeypatch.setenv("http_proxy", httpserver.url_for(""))
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    knock("http://models.invalid/v1")
+    check_endpoint("http://models.invalid/v1")
     model = Model(model="m", base_url="http://models.invalid/v1")
 
     async def one_after_another() -> list[str]:
@@ -196,12 +196,12 @@ def test_a_certificate_is_trusted_only_where_it_is_vouched_for(tls_server: HTTPS
     assert call.error_kind == "certificate" and "SSL_CERT_FILE" in call.error
     assert call.error_kind in STOPS_THE_RUN
     with pytest.raises(EndpointError, match=r"not trusted.*SSL_CERT_FILE"):
-        knock(url)
+        check_endpoint(url)
     assert not tls_server.log
     # Whom TLS trusts is read once a process.
     code = (
-        "from tests.test_model import Model, ask, complete, knock\n"
-        f"knock({url!r})\n"
+        "from tests.test_model import Model, ask, complete, check_endpoint\n"
+        f"check_endpoint({url!r})\n"
         f"(call,) = complete(ask(Model(model='m', base_url={url!r})))\n"
         "print(call.reply, call.error)"
     )
@@ -215,7 +215,7 @@ def test_a_certificate_is_trusted_only_where_it_is_vouched_for(tls_server: HTTPS
 
 def test_certificates_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere.pem"
-    code = f"from improv.wire import knock; knock({NOBODY!r})"
+    code = f"from improv.endpoint import check_endpoint; check_endpoint({NOBODY!r})"
     env = os.environ | {"SSL_CERT_FILE": str(nowhere)}
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
@@ -225,7 +225,7 @@ def test_certificates_that_cannot_be_read_are_said_before_anything_starts(tmp_pa
 
 def test_https_where_no_tls_is_spoken_is_said(httpserver: HTTPServer) -> None:
     with pytest.raises(EndpointError, match="is its address http://"):
-        knock(httpserver.url_for("/v1").replace("http://", "https://"))
+        check_endpoint(httpserver.url_for("/v1").replace("http://", "https://"))
     assert not httpserver.log
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from improv.model import Ask, Models
-from improv.prompt import Prompt
+from improv.client import Models
 from improv.puppet import answer
 from improv.record import Call, Draw
+from improv.request import Ask, Prompt
 from improv.scene import Puppet, Scene
 from improv.stage import Stage
 from tests.test_branch import trial

@@ -10,9 +10,9 @@ import pytest
 from improv.branch import Branch, branched, past
 from improv.edit import Edit
 from improv.errors import ErrorKind, ModelError
-from improv.model import Ask
 from improv.record import MAIN, Call, Transcript
 from improv.relive import staged
+from improv.request import Ask
 from improv.scene import Scene
 from improv.stage import Stage
 from tests.call_support import made_call

@@ -14,9 +14,9 @@ import pytest
 
 from improv.author import read_acts, reply_schema
 from improv.errors import ErrorKind, ModelError
-from improv.model import Ask
 from improv.prompt import line_cue
 from improv.record import Call, Turn
+from improv.request import Ask
 from improv.scene import Scene
 from improv.stage import Stage
 from improv.study import Condition, Study, merge

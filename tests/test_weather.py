@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
+from improv.client import Models
 from improv.launch import Result, resume, run
-from improv.model import Ask, Models
-from improv.prompt import Prompt
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
+from improv.request import Ask, Prompt
 from improv.scene import Model
 from improv.session import Setup
 from improv.study import load

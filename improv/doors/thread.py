@@ -15,6 +15,7 @@ from improv import prompt
 from improv.doors.performance import Performance
 from improv.outside import WITHHELD
 from improv.record import Block, Call, Turn
+from improv.request import Message
 from improv.text import plain
 
 AUTHOR = "author"
@@ -52,7 +53,7 @@ def said_by(played: Performance, role: str, purpose: str = "line") -> list[Said]
     ]
 
 
-def messages(call: Call, book: Mapping[str, Block], said: Sequence[Said]) -> list[prompt.Message]:
+def messages(call: Call, book: Mapping[str, Block], said: Sequence[Said]) -> list[Message]:
     """Return a chat call's prompt as the messages that were sent."""
     head, rest = parted(call, book)
     found = [{"role": "system", "content": "\n\n".join(b.text for b in head)}]
@@ -70,7 +71,7 @@ def script(call: Call, book: Mapping[str, Block]) -> str:
     return "\n".join(("\n\n".join(b.text for b in head), "", *(b.text for b in rest)))
 
 
-def as_chat(call: Call, book: Mapping[str, Block], said: Sequence[Said]) -> list[prompt.Message]:
+def as_chat(call: Call, book: Mapping[str, Block], said: Sequence[Said]) -> list[Message]:
     """Return a script call's prompt as a conversation: a cue is no message there, but the
     beginning of the line that answers it."""
     head, rest = parted(call, book)
@@ -106,7 +107,7 @@ def _before_the_scene(block: Block) -> bool:
     return block.kind in _HEAD or (block.kind == "author" and not _SAMPLE.match(block.text))
 
 
-def _heard(found: list[prompt.Message], text: str) -> None:
+def _heard(found: list[Message], text: str) -> None:
     """Append what somebody heard, as a thread does: what others say is one message."""
     if found[-1]["role"] == "user":
         found[-1] = {"role": "user", "content": f"{found[-1]['content']}\n{text}"}

@@ -11,60 +11,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import openai
 import orjson
 
+from improv.endpoint import dropped, failure, public, remote_address, secret_for
 from improv.errors import ErrorKind, MachineError, ModelError
-from improv.limiter import Gate
-from improv.prompt import Prompt
+from improv.gate import Gate
 from improv.puppet import answer
-from improv.record import Call, Draw, Json
+from improv.record import Call, Json
+from improv.request import Ask, request_body
 from improv.scene import Model, Puppet
-from improv.wire import (
-    TRIP,
-    Client,
-    Trip,
-    Wire,
-    dropped,
-    failure,
-    public,
-    remote_address,
-    secret_for,
-)
+from improv.transport import TRIP, Client, Trip, Wire
 
-EVERYBODY = 1_000_000
-
-EMBEDDED_SAMPLING: Json = {
-    "temperature": 0.8,
-    "min_p": 0.05,
-    "repeat_penalty": 1.1,
-    "dry_multiplier": 0.8,
-    "dry_base": 1.75,
-    "dry_allowed_length": 2,
-}
-"""What a small model needs to stay alive in a long scene; a scene's own settings go over it."""
-
-STRUCTURED_SAMPLING: Json = {"temperature": 0.7, "min_p": 0.1}
-"""The same for a reply by schema. A penalty on repetition would garble names and JSON's own
-punctuation, which every reply repeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A draw that a scene needs: whose it is, which model makes it, and what that is shown."""
-
-    draw: Draw
-    model: Model
-    prompt: Prompt
-    schema: Json | None = None
-
-
-Drawer = Callable[[Ask], Awaitable[Call]]
-"""Answers a scene's asks: from the journal what was drawn before, from a model what was not."""
+UNLIMITED = 1_000_000
 
 Reader = Callable[[Json], tuple[str, str]]
 
@@ -158,7 +120,7 @@ class Models:
         """Send nothing more: what is on the wire may come, what would be repeated fails."""
         self._halted.set()
         for gate in self._gates.values():
-            gate.allow(EVERYBODY)  # who waits there learns that nothing is to be sent
+            gate.allow(UNLIMITED)  # who waits there learns that nothing is to be sent
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -214,40 +176,6 @@ class Models:
             else:
                 self._gates[endpoint] = self._new_gate(endpoint)
         return self._gates[endpoint]
-
-
-def request_body(ask: Ask) -> Json:
-    """Return the request's JSON: the prompt, the sampling, the draw's own seed."""
-    model, prompt = ask.model, ask.prompt
-    body: Json = {"model": model.model}
-    if model.embedded:
-        body |= EMBEDDED_SAMPLING if ask.schema is None else STRUCTURED_SAMPLING
-    if prompt.mode == "chat":
-        body["messages"] = prompt.messages
-    else:
-        body["prompt"] = prompt.text
-    body["max_tokens"] = model.max_tokens
-    if prompt.stop:
-        body["stop"] = prompt.stop
-    if model.temperature is not None:
-        body["temperature"] = model.temperature
-    if model.top_p is not None:
-        body["top_p"] = model.top_p
-    if model.seeded:
-        body["seed"] = ask.draw.seed
-    if ask.schema is not None:
-        # llama.cpp reads `json_schema` on its completions route, and only there.
-        if prompt.mode == "chat":
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "strict": True, "schema": ask.schema},
-            }
-        else:
-            body["json_schema"] = ask.schema
-    if model.puppet is not None or model.model == "puppet":
-        # A puppet's spread over trials, and its counting of draws, hang on who is asking.
-        body["user"] = ask.draw.key
-    return body | model.extra
 
 
 def _reply(found: Json) -> tuple[str, str]:

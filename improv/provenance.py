@@ -9,31 +9,29 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from improv import local
+from improv.embedded import weights
+from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
 from improv.record import Json
 from improv.scene import Model
 from improv.store import RunFolder
 from improv.study import load, resolved, with_replicates
-from improv.wire import public, remote_address
 
 PLAYING = (
     "author",
     "authoring",
     "branch",
     "character",
+    "client",
     "hearing",
     "line",
     "memory",
-    "model",
     "order",
     "outside",
     "playing",
@@ -41,6 +39,7 @@ PLAYING = (
     "prompt",
     "record",
     "relive",
+    "request",
     "scene",
     "text",
     "stage",
@@ -49,8 +48,6 @@ PLAYING = (
 """The modules that decide how a scene is played: another of them may play another scene."""
 SHOWN = 30
 _PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")
-_HERE = ("localhost", "127.0.0.1", "::1")
-_OPENAI = "api.openai.com"
 _AND = " and "
 
 
@@ -108,32 +105,6 @@ def refuse_drift(
         )
 
 
-def refuse_strangers(models: Sequence[Model], trusted: Sequence[str]) -> None:
-    """Raise RunError where a study would have us call an address that nobody here named.
-
-    A study may come from anybody; its word alone sends no key and no text anywhere.
-    """
-    known = {_OPENAI, _host(os.environ.get("OPENAI_BASE_URL", "")), *map(_host, trusted)}
-    known |= {_host(t.strip()) for t in os.environ.get("IMPROV_TRUST", "").split(",")}
-    for model in models:
-        address = remote_address(model)
-        host = _host(address)
-        if not host or not address.startswith(("http://", "https://")):
-            raise RunError(
-                f"model {model.model}: {public(address)!r} is not an address; write it like "
-                "http://127.0.0.1:8000/v1 (as base_url, or in OPENAI_BASE_URL)"
-            )
-        if host == _OPENAI and not address.startswith("https:"):
-            what = f"model {model.model}: {public(address)} would send the key unencrypted"
-            raise RunError(f"{what}; write https://{_OPENAI}/v1")
-        if host not in known and host not in _HERE:
-            raise RunError(
-                f"model {model.model}: the study would send what is played, and the key in "
-                f"{model.api_key_env}, to {public(address)}. If you trust that "
-                f"address, say --trust {host} (or set IMPROV_TRUST)."
-            )
-
-
 def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
     now, then = folder.study_text(), folder.study_text(first=True)
     changes = _diff(then, now, "study.yaml when it was begun", "study.yaml now")
@@ -168,7 +139,7 @@ def _diff(then: str, now: str, before: str, after: str) -> list[str]:
 
 @functools.cache
 def _weights(model: str) -> str:
-    file = local.weights(model)
+    file = weights(model)
     whole = hashlib.blake2b(digest_size=8)
     with file.open("rb") as source:
         while part := source.read(1 << 22):
@@ -180,12 +151,4 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return ""
-
-
-def _host(address: str) -> str:
-    try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        return parts.hostname or "" if parts.port != 0 else ""
-    except ValueError:
         return ""

@@ -1,24 +1,19 @@
 """How a request travels: the openai client, the endpoint's gate, what comes back and what does not.
 
 An attempt is one HTTP request. Attempts are repeated by the openai client alone, by its own rules;
-here each of them passes the gate, is read whole and understood, and is told from its weather.
+here each of them passes the gate, is read whole and understood, and its status tells the gate how
+busy the endpoint is. Addresses, keys and the words for what went wrong are in `endpoint`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import os
-import socket
-import ssl
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -31,10 +26,11 @@ from openai._vendor.httpx_aiohttp.transport import (
     map_aiohttp_exceptions,
 )
 
-from improv.errors import EndpointError, ErrorKind, ModelError
-from improv.limiter import Gate, Kind
+from improv.endpoint import dropped, trusted_certificates
+from improv.errors import ErrorKind, ModelError
+from improv.gate import Gate
+from improv.rate_limiter import Kind
 from improv.record import Json
-from improv.scene import Model
 
 MAX_REPLY_BYTES = 4_000_000
 
@@ -84,7 +80,7 @@ class Wire(openai.DefaultAioHttpClient):
     def __init__(
         self, gate: Gate, secret: str, timeout: float, halted: asyncio.Event, **options: Any
     ) -> None:
-        super().__init__(verify=_trusted(), **options)
+        super().__init__(verify=trusted_certificates(), **options)
         self._gate_in = gate
         # A key of a few characters ("none", "dummy") is no secret, and may be a word of a reply.
         self._secret = secret if len(secret) > _TELLING else ""
@@ -182,20 +178,6 @@ class Wire(openai.DefaultAioHttpClient):
         if self._halted.is_set():
             trip.ends.append(ErrorKind.HALTED)
             raise ModelError("the run was stopped", kind=ErrorKind.HALTED)
-
-
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """Return whom TLS trusts, read once: 30 ms, that each client would take for plain HTTP too.
-
-    Raises EndpointError where the environment names what cannot be read.
-    """
-    try:
-        return httpx2.create_ssl_context()
-    except OSError as e:
-        file = os.environ.get("SSL_CERT_FILE", "not set")
-        what = f"no certificates can be read, SSL_CERT_FILE is {file}: {e.strerror or e}"
-        raise EndpointError(what, kind=ErrorKind.CERTIFICATE) from None
 
 
 class Client(openai.AsyncOpenAI):
@@ -396,126 +378,3 @@ def _weather(status: int) -> Kind:
     if status == 429:
         return "limited"
     return "error" if status >= 500 or status in (408, 409) else "ok"
-
-
-def failure(error: Exception, url: str, model: Model) -> ModelError:
-    where = public(url)
-    if isinstance(error.__cause__, httpx2.DecodingError):
-        return ModelError(f"{where} {error.__cause__}", kind=ErrorKind.UNREADABLE)
-    if what := _not_trusted(error):
-        return EndpointError(f"{where}: {what}", kind=ErrorKind.CERTIFICATE)
-    if dropped(error):
-        return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ModelError(
-            f"{where} did not answer within {model.timeout:g} s", kind=ErrorKind.TIMEOUT
-        )
-    if isinstance(error, openai.APIStatusError):
-        status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
-        what = f"{where} answered {status}" + (f" ({code})" if code else "")
-        if code == "insufficient_quota" or status == 402:
-            return EndpointError(f"{what}: the account has no credit left", kind=ErrorKind.QUOTA)
-        if status in (401, 403):
-            return EndpointError(f"{what}: check {model.api_key_env}", kind=ErrorKind.KEY)
-        if status == 404:
-            return EndpointError(f"{what}: is '{model.model}' served there?", kind=ErrorKind.MODEL)
-        if 300 <= status < 400:
-            what += ", a redirection, which is not followed: give the address that it leads to"
-        detail = _detail(error)
-        return ModelError(f"{what}{detail}", kind=ErrorKind(f"status {status}"))
-    return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
-
-
-def dropped(error: BaseException | None) -> bool:
-    """Whether nobody listened, a connection was closed on us, or no TLS came about: aiohttp's
-    transport reports all of them as timeouts, and only the cause of the cause tells."""
-    while error is not None:
-        if (
-            isinstance(error, ConnectionError | ssl.SSLError)
-            or type(error).__name__ == "ServerDisconnectedError"
-        ):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _not_trusted(error: BaseException | None) -> str:
-    """Return why an endpoint's certificate is not trusted; "" where that is not what is wrong."""
-    while error is not None:
-        # aiohttp's error of this kind does not say what OpenSSL's, its cause, does.
-        if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
-            return (
-                f"its certificate is not trusted ({error.verify_message}): where it is your own "
-                "or your organisation's, name the file of who signed it in SSL_CERT_FILE"
-            )
-        error = error.__cause__
-    return ""
-
-
-def _detail(error: openai.APIStatusError) -> str:
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return f": {str(message)[:300]}" if message else ""
-
-
-def remote_address(model: Model) -> str:
-    """Return the URL of a model that this machine does not serve itself."""
-    return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-
-
-def secret_for(url: str, model: Model) -> str:
-    """Return the key that is sent to an address. Raises EndpointError where it can be none."""
-    secret = os.environ.get(model.api_key_env, "").strip()
-    if not (secret.isascii() and secret.isprintable()):
-        # Said without a word of it.
-        what = f"the key in {model.api_key_env} holds characters that no key has"
-        raise EndpointError(what, kind=ErrorKind.KEY)
-    if not secret and urlsplit(url).hostname == "api.openai.com":
-        what = f"no key: set {model.api_key_env}, or play the embedded model"
-        raise EndpointError(what, kind=ErrorKind.KEY)
-    return secret or "none"  # openai's client insists on one; local servers ignore it.
-
-
-def knock(url: str) -> None:
-    """Raise EndpointError where it is certain that nobody answers at an address: its name is
-    unknown, nothing listens there, or not with a certificate that is trusted. Asks nothing."""
-    parts, trusted = urlsplit(url), _trusted()  # without which no client is made
-    host, scheme = parts.hostname or "", parts.scheme
-    if getproxies().get(scheme) and not proxy_bypass(host):
-        return  # The proxy knows the way.
-    kind = ErrorKind.CONNECTION
-    try:
-        with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0) as door:
-            if scheme == "https":
-                trusted.wrap_socket(door, server_hostname=host).close()
-            return
-    except ssl.SSLCertVerificationError as e:
-        what, kind = f"{public(url)}: {_not_trusted(e)}", ErrorKind.CERTIFICATE
-    except ssl.SSLError as e:
-        if e.reason not in _NO_TLS:
-            return
-        what = f"{public(url)}: no TLS is spoken there; is its address http://...?"
-    except socket.gaierror:
-        what = f"{public(url)}: there is no machine of that name"
-    except ConnectionRefusedError:
-        what = f"{public(url)}: nothing listens there; start the server, or name another address"
-    except OSError:
-        return  # It may be slow, or the network away for a moment.
-    raise EndpointError(what, kind=kind)
-
-
-_PORTS = {"http": 80, "https": 443}
-_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-"""What OpenSSL, older and newer, calls an answer that is no TLS."""
-
-
-@functools.lru_cache(maxsize=256)
-def public(url: str) -> str:
-    """Return an address that may be shown: never its user, password or query."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "an address that cannot be read"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}{port}{parts.path}"
