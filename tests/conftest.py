@@ -17,6 +17,7 @@ from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.store import RunFolder
 from improv.study import load
+from tests.run_support import OFF, TEN, Serve, chairs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -194,3 +195,23 @@ def reader(context: BrowserContext, url: str) -> Iterator[Reader]:
         page.evaluate("localStorage.clear(), sessionStorage.clear()")
     context.clear_cookies()
     page.close()
+
+
+@pytest.fixture
+def served(
+    kettle: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
+) -> tuple[RunFolder, PuppetServer]:
+    """One kettle, played by a puppet behind a server that has forgotten what it was asked."""
+    server = puppet_server()
+    patch = {"model": {"model": "puppet", "base_url": server.url}}
+    folder = run(load(kettle, patch), runs=tmp_path / "runs", name="tea", setup=OFF).folder
+    server.asked.clear()
+    return folder, server
+
+
+@pytest.fixture
+def begun(puppet_server: Serve, tmp_path: Path) -> RunFolder:
+    """A run of ten trials of which ten calls were made."""
+    file = chairs(tmp_path, puppet_server().url)
+    source = {"file": str(file), "patch": {}, "replicates": None}
+    return run(load(file), runs=tmp_path / "runs", setup=TEN, source=source).folder

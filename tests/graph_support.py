@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from improv.graph.network import Graph
 from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Person, Talk, talk
 from improv.launch import run
 from improv.session import Setup
@@ -165,3 +167,44 @@ def company_run(runs: Path, name: str = "company") -> RunFolder:
     study = load(str(file), None, "nothing")
     file.unlink()
     return run(study, runs=runs, name=name, setup=Setup(ray="off")).folder
+
+
+Edge = tuple[str, str, str, str]
+
+
+def edges(graph: Graph) -> Counter[Edge]:
+    """(source, target, kind, by) → how many."""
+    return Counter({(s, t, d["kind"], d["by"]): d["lines"] for s, t, d in graph.edges(data=True)})
+
+
+def row(branch: str, parent: str = "main", fork: int = 0, **more: object) -> dict[str, object]:
+    base = {"trial": "t", "branch": branch, "parent": parent, "fork": fork, "turns": 8}
+    return base | {"origin": "branch", "arm": "", "edit": "", "status": "done"} | more
+
+
+CALLS = pa.table({"role": ["Bo", "Bo", "author"], "blocks": [["w", "n"], ["w"], ["w", "s"]]})
+BLOCKS = pa.table(
+    {
+        "id": ["w", "n", "s"],
+        "kind": ["world", "note", "author"],
+        "text": ["Rain.", "Slower.", "The end."],
+    }
+)
+
+
+def flipping() -> pa.Table:
+    values = [1.0, 1.0, 0.0, None, 0.0, 1.0]
+    rows = [
+        {
+            "trial": "t",
+            "branch": "main",
+            "turn": i,
+            "character": "Bo",
+            "measure": "sign:honest/deceitful",
+            "version": "1",
+            "value": v,
+            "evidence": "",
+        }
+        for i, v in enumerate(values)
+    ]
+    return pa.Table.from_pylist(rows, SCHEMAS["scores"])

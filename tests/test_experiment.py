@@ -28,9 +28,21 @@ from improv.session import Setup
 from improv.stage import Stage
 from improv.study import load, merge
 from improv.trial import Trial
-from tests.test_branch import BUSY, Played, bare, grown, improvised, play, shown, trial, words
+from tests.stage_support import (
+    BUSY,
+    QUIET,
+    Played,
+    bare,
+    grown,
+    improvised,
+    improvised_alike,
+    play,
+    relived,
+    shown,
+    trial,
+    words,
+)
 
-QUIET = {"author": {"live": False, "frame": ""}, "model": {"mode": "chat"}}
 CONTEXTS = {
     "brief": {
         "name": "Ines Okafor",
@@ -64,47 +76,6 @@ def patched(scene: Scene, *patches: dict[str, Any]) -> Scene:
 
 def asked(done: Played, *purposes: str) -> list[Ask]:
     return [a for a in done.asks if a.draw.purpose in (purposes or ("line",))]
-
-
-def relived(t: Trial, parent: Played) -> None:
-    """Every branch stands where its parent stood, and its parent's replies give its parent's
-    turns; every line can be drawn again as it was asked."""
-    then = {}
-    for ask in parent.asks:
-        then[ask.draw.turn, ask.draw.role, ask.draw.purpose] = ask.prompt
-
-    def like(ask: Ask) -> str:
-        found = [
-            c.reply
-            for c in parent.calls
-            if (c.draw.turn, c.draw.role, c.draw.purpose, c.draw.attempt % REGENERATED)
-            == (
-                ask.draw.turn,
-                ask.draw.role,
-                ask.draw.purpose,
-                ask.draw.attempt % REGENERATED + ask.draw.attempt // REDRAWN,
-            )
-        ]
-        assert found, ask.draw.key
-        return found[-1]
-
-    last = max(x.turn for x in parent.stage.turns)
-    for fork in range(last):
-        again = play(t, like, grown(t, parent, fork), parent)
-        # An envelope is sealed before the first turn, but after a stage is set.
-        if fork or t.scene.envelope is None:
-            assert again.moments[fork] == parent.moments[fork], fork
-        assert bare(again.stage.turns) == bare(parent.stage.turns), fork
-        for ask in again.asks:
-            assert then[ask.draw.turn, ask.draw.role, ask.draw.purpose] == ask.prompt, fork
-        if fork % 2:
-            child = play(t, like, grown(t, again, min(fork + 1, last - 1)), again)
-            assert bare(child.stage.turns) == bare(parent.stage.turns), fork
-    for was in [x for x in parent.stage.turns if x.turn and x.kind in ("line", "silence")]:
-        drawn = play(t, like, regenerate(t.id, MAIN, was.turn, draws=1)[0], parent)
-        assert bare(drawn.stage.turns) == bare(
-            [x for x in parent.stage.turns if x.turn <= was.turn]
-        )
 
 
 # -- contexts and phrasings ---------------------------------------------------------------------
@@ -152,16 +123,6 @@ def test_prompts_of_arms_differ_in_the_frame_only(scene: Scene) -> None:
         for mine, theirs in zip(one, other, strict=True):
             apart = [(a, b) for a, b in zip(mine, theirs, strict=True) if a != b]
             assert [(a.kind, b.kind) for a, b in apart] == [("frame", "frame")]
-
-
-def improvised_alike(ask: Ask) -> str:
-    return f"Line {ask.draw.turn}."
-
-
-def test_a_frame_may_be_the_live_authors_alone(scene: Scene) -> None:
-    done = play(trial(scene, {"author": {"shown": False}}), improvised)
-    for ask in done.asks:
-        assert ("Ines Okafor never" in words(ask.prompt)) == (ask.draw.role == "author")
 
 
 def test_menus_are_no_part_of_a_trial_and_what_is_chosen_is(scene: Scene) -> None:
@@ -213,7 +174,6 @@ def test_what_does_not_fit_is_said_when_it_is_read(kettle: Any, patch: str, told
 
 
 # -- outside-text -------------------------------------------------------------------------------
-
 SWEET = Puppet(
     alpha=0.3, beta=0.5, pole=["I take it plain.", "Plain for me."], opposite=["More sugar!"]
 )
@@ -436,7 +396,6 @@ def test_a_move_may_be_planned_for_a_branch(scene: Scene) -> None:
 
 
 # -- whole runs ---------------------------------------------------------------------------------
-
 STUDY = """\
 study: outside
 scenes: [kettle.yaml]

@@ -16,7 +16,7 @@ from improv.record import Call, Draw
 from improv.request import Ask, Prompt
 from improv.scene import Puppet, Scene
 from improv.stage import Stage
-from tests.test_branch import trial
+from tests.stage_support import trial
 
 SIX = ["lamp", "key", "bell", "coin", "knife", "comb"]
 

@@ -16,8 +16,18 @@ from improv.request import Ask
 from improv.scene import Scene
 from improv.stage import Stage
 from tests.call_support import made_call
-from tests.test_branch import BUSY, bare, grown, improvised, play, trial, words
-from tests.test_experiment import QUIET, improvised_alike, relived
+from tests.stage_support import (
+    BUSY,
+    QUIET,
+    bare,
+    grown,
+    improvised,
+    improvised_alike,
+    play,
+    relived,
+    trial,
+    words,
+)
 
 WAKES = {
     "turns": 8,

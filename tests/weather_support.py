@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socketserver
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from typer.testing import CliRunner, Result
 
 from improv.cli import app
+from improv.client import Models
+from improv.puppet_server import PuppetServer
+from improv.record import Call, Draw
+from improv.request import Ask, Prompt
+from improv.scene import Model
 
 SCENE = """\
 title: Two Chairs
@@ -111,3 +117,26 @@ def command(*words: str, code: int | None = 0) -> Result:
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
     assert code is None or done.exit_code == code, (done.exit_code, done.output)
     return done
+
+
+Serve = Callable[..., PuppetServer]
+TIMEOUT = 1.0
+"""Seconds that stand for the two minutes of a real timeout."""
+LINE = "Then we wait."
+
+
+def ask(url: str, turn: int = 1, **more: Any) -> Ask:
+    prompt = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))
+    model = Model.model_validate({"model": "puppet", "base_url": url} | more)
+    return Ask(Draw("t", "main", turn, "Bo", "line"), model, prompt)
+
+
+def complete(*asks: Ask, connections: int = 64) -> list[Call]:
+    async def go() -> list[Call]:
+        models = Models(connections=connections)
+        try:
+            return list(await asyncio.gather(*map(models.complete, asks)))
+        finally:
+            await models.close()
+
+    return asyncio.run(go())

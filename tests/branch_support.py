@@ -1,0 +1,56 @@
+"""What the tests of branches and of replay share: branches grown in a run, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from improv.launch import branch
+from improv.record import Json
+from improv.replay import replay
+from improv.session import Setup
+from improv.store import RunFolder
+from improv.tables import SCHEMAS
+
+OFF = Setup(ray="off")
+
+
+def rows(folder: RunFolder, name: str, **where: Any) -> list[Json]:
+    return [r for r in folder.table(name).to_pylist() if all(r[k] == v for k, v in where.items())]
+
+
+def everything(folder: RunFolder) -> dict[str, list[Json]]:
+    return {n: rows(folder, n) for n in SCHEMAS if n not in ("limits", "verdicts")}
+
+
+def lines(folder: RunFolder, branch_id: str) -> list[str]:
+    return [t.text for t in folder.transcript(folder.trial("0")["trial"], branch_id).lines()]
+
+
+def differences(folder: RunFolder, what: str = "") -> list[str]:
+    return [c.difference for c in replay(folder, what) if c.difference]
+
+
+def grow_in(folder: RunFolder, place: str, turn: int, **more: Any) -> list[str]:
+    """Grow branches in a run; return their ids."""
+    result = branch(folder, place, turn, setup=OFF, **more)
+    assert result.exit_code == 0 and not result.owed
+    return [b.id for b in result.fresh]
+
+
+# -- replay -------------------------------------------------------------------------------------
+
+
+def alter(folder: RunFolder, name: str, change: Callable[[list[Json]], Any], **where: Any) -> None:
+    """Change the first row of a table that is so, as somebody with a text editor would."""
+    found = rows(folder, name)
+    at = next(i for i, r in enumerate(found) if all(r[k] == v for k, v in where.items()))
+    change_to = change(found[at : at + 1])
+    found[at : at + 1] = change_to if change_to is not None else [found[at]]
+    folder.write_table(name, pa.Table.from_pylist(found, schema=SCHEMAS[name]))
+
+
+def setting(**values: Any) -> Callable[[list[Json]], None]:
+    return lambda found: found[0].update(values)
