@@ -28,7 +28,7 @@ from improv.session import Setup
 from improv.store import RunFolder, open_run
 from improv.study import load, with_replicates
 from tests.ui_support import address, bare_run, page, puppet_run, read, shown, vandal_run, well
-from ui.parts import compare_chart, compare_data, data
+from ui.parts import chart_colours, compare_chart, compare_data, data
 from ui.parts.compare_data import KINDS
 
 NAME = "stage"
@@ -297,7 +297,7 @@ def test_odd_runs_have_a_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_charts_can_be_read_without_their_colours(weighed: Weighed) -> None:
     of = weighed.whole()
     drawn = [(i, c.name, c) for i, c in enumerate(of.survival)]
-    spec = compare_chart.curves(drawn, None, compare_chart.LIGHT, y="share", steps=True)
+    spec = compare_chart.curves(drawn, None, chart_colours.LIGHT, y="share", steps=True)
     lines, points = spec["layer"][1], spec["layer"][2]
     assert len({tuple(d) for d in lines["encoding"]["strokeDash"]["scale"]["range"]}) == 8
     assert len(set(points["encoding"]["shape"]["scale"]["range"])) == 8

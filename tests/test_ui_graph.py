@@ -16,7 +16,7 @@ from improv.graph.network import Graph, network
 from improv.store import open_run
 from tests.graph_support import company_run, ferry
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
-from ui.parts import net_chart, net_view
+from ui.parts import chart_colours, net_chart, net_view
 from ui.parts.net_chart import Arrow
 
 
@@ -175,7 +175,7 @@ def test_a_chart_is_of_text_and_has_words_for_those_who_do_not_see_it() -> None:
     graph.add_node(odd, role="character", lines=1)
     graph.add_node("Bo", role="character", lines=3)
     one = [Arrow(odd, "Bo", 2.0, 0.0, 2)]
-    spec = net_chart.spec(graph, one, "", net_chart.LIGHT, apart=False)
+    spec = net_chart.spec(graph, one, "", chart_colours.LIGHT, apart=False)
     label = spec["baseOption"]["series"][0]["data"][0]["label"]["formatter"]
     assert "{" not in label and "\u202e" not in label and len(label) < 60
     assert "to Bo 2" in net_chart.alt("x", one)
@@ -183,7 +183,9 @@ def test_a_chart_is_of_text_and_has_words_for_those_who_do_not_see_it() -> None:
     told = spec["baseOption"]["series"][0]["edges"][0]["tooltip"]["formatter"]
     assert "<" not in told and told.endswith("to Bo: 2 a scene")
     guessed = spec["baseOption"]["series"][0]["edges"][0]["lineStyle"]["opacity"]
-    sure = net_chart.spec(graph, [Arrow(odd, "Bo", 2.0, 2.0, 2)], "", net_chart.LIGHT, apart=False)
+    sure = net_chart.spec(
+        graph, [Arrow(odd, "Bo", 2.0, 2.0, 2)], "", chart_colours.LIGHT, apart=False
+    )
     assert guessed < sure["baseOption"]["series"][0]["edges"][0]["lineStyle"]["opacity"]
 
 

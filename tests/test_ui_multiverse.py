@@ -17,7 +17,8 @@ from improv.study import load, read_edit
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
 from ui.parts import beside, tree_chart
 from ui.parts import multiverse_data as worlds
-from ui.parts.multiverse_data import Change, Said
+from ui.parts.multiverse_data import Change
+from ui.parts.spoken_line import SpokenLine
 from ui.parts.tree import FEW, MOST, REST, Tree, World, drawn, family
 
 OFF = Setup(ray="off")
@@ -171,8 +172,8 @@ def test_two_branches_part_where_they_part(grown: Path) -> None:
 
 
 def test_words_that_one_side_alone_has_are_marked() -> None:
-    one = [Said(4, "line", "Ana", "I never sold <b>anything</b> here.", False, False)]
-    other = [Said(4, "line", "Ana", "I never sold <b>bread</b> here.", False, False)]
+    one = [SpokenLine(4, "line", "Ana", "I never sold <b>anything</b> here.", False, False)]
+    other = [SpokenLine(4, "line", "Ana", "I never sold <b>bread</b> here.", False, False)]
     told = beside.both(one, other, {"Ana": 0}, ("left", "right"), 4)
     assert "<u>anything</u>" in told
     assert "<u>bread</u>" in told

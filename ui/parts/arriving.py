@@ -19,7 +19,7 @@ from improv.scene import Scene
 from improv.store import open_run
 from improv.trial import Trial, plan
 from ui.parts import data
-from ui.parts.multiverse_data import Said
+from ui.parts.spoken_line import SpokenLine
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Arrived:
     of those spoke last ("" for none)."""
 
     rows: Mapping[str, Json]
-    begun: Mapping[str, list[Said]]
+    begun: Mapping[str, list[SpokenLine]]
     latest: str
 
     def lines(self, trial: str) -> int:
@@ -62,22 +62,22 @@ def _arrived(run: data.Run, trials: list[Trial]) -> Arrived:
     return Arrived(rows, begun, latest)
 
 
-def finished(run: data.Run, row: Json) -> list[Said]:
+def finished(run: data.Run, row: Json) -> list[SpokenLine]:
     """Return the transcript of a trial that is over."""
     turns = data.play(run, row).transcript.turns
     return [
-        Said(t.turn, t.kind, t.speaker, t.text, t.aside, "edited" in t.cuts)
+        SpokenLine(t.turn, t.kind, t.speaker, t.text, t.aside, "edited" in t.cuts)
         for t in turns
         if not t.off_record
     ]
 
 
-def so_far(scene: Scene, calls: list[Call]) -> list[Said]:
+def so_far(scene: Scene, calls: list[Call]) -> list[SpokenLine]:
     """Return what a scene's calls have come to: its opening, the directions of the turns that
     have begun, what the author wrote, and every line as it was cleaned."""
     names = [c.name for c in scene.cast]
     found = [
-        Said(
+        SpokenLine(
             0,
             "line" if o.who else "direction",
             o.who or "",
@@ -93,18 +93,18 @@ def so_far(scene: Scene, calls: list[Call]) -> list[Said]:
         turns.setdefault(call.draw.turn, {})[call.draw.purpose] = call
     for turn, known in sorted(turns.items()):
         happens = [e.direction for e in scene.events if e.turn == turn and e.direction]
-        found += [Said(turn, "direction", "", text, False, False) for text in happens]
+        found += [SpokenLine(turn, "direction", "", text, False, False) for text in happens]
         if "author" in known:
             found += _note(turn, known["author"].reply)
         if "line" in known:
             who = known["line"].draw.role
             line = clean(known["line"].reply, who, names)
             kind = "line" if line.text else "silence"
-            found.append(Said(turn, kind, who, line.text, line.aside, False))
+            found.append(SpokenLine(turn, kind, who, line.text, line.aside, False))
     return found
 
 
-def _note(turn: int, reply: str) -> list[Said]:
+def _note(turn: int, reply: str) -> list[SpokenLine]:
     """Return what an author's reply whispers, where it can be read and says anything."""
     try:
         asked = json.loads(reply)
@@ -114,7 +114,7 @@ def _note(turn: int, reply: str) -> list[Said]:
     to = asked.get("note_to") if isinstance(asked, dict) else None
     if not isinstance(note, str) or not note.strip() or not isinstance(to, str):
         return []
-    return [Said(turn, "note", to, note, False, False)]
+    return [SpokenLine(turn, "note", to, note, False, False)]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

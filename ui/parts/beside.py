@@ -1,4 +1,4 @@
-"""Sets a branch to be read, and two branches side by side from where they parted. Pure.
+"""Two branches side by side from where they parted, and what parted them, as HTML. Pure.
 
 Words that only one side has are underlined there; an edit is shown as what was taken out and what
 was put in, with a minus and a plus, so that nothing hangs on colour.
@@ -11,34 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from ui.parts.multiverse_data import Change, Said
+from ui.parts.branch_lines import line
+from ui.parts.multiverse_data import Change
+from ui.parts.spoken_line import SpokenLine
 from ui.parts.text import SHOWN, clipped, safe
 
 COMPARED = 2_000
 """Characters of two lines that are compared word by word; longer ones are only shown."""
 ALIKE = 0.5
 """Lines less alike than this are two lines, and not one that was changed."""
-
-
-def leaf(
-    said: Sequence[Said], colours: Mapping[str, int], *, fork: int, turn: int, named: str
-) -> str:
-    """Return a branch to read: what it shares folded away, what is its own in full."""
-    shared = [s for s in said if s.turn <= fork]
-    own = [s for s in said if s.turn > fork]
-    parts = ['<div class="leaf">']
-    if shared:
-        opened = " open" if turn <= fork or not own else ""
-        upto = f"turns 1 to {fork}" if fork > 1 else "turn 1" if fork else "the opening"
-        parts.append(
-            f"<details{opened}><summary>Shared: {upto}</summary>{_rows(shared, colours, turn)}"
-            "</details>"
-        )
-    if own:
-        parts.append(f'<section aria-label="{safe(named)}">{_rows(own, colours, turn)}</section>')
-    elif fork:
-        parts.append('<p class="quiet">Nothing was played after that.</p>')
-    return "".join([*parts, "</div>"])
 
 
 def parted(changes: Sequence[Change], otherwise: str) -> str:
@@ -52,8 +33,8 @@ def parted(changes: Sequence[Change], otherwise: str) -> str:
 
 
 def both(
-    left: Sequence[Said],
-    right: Sequence[Said],
+    left: Sequence[SpokenLine],
+    right: Sequence[SpokenLine],
     colours: Mapping[str, int],
     heads: tuple[str, str],
     turn: int,
@@ -82,42 +63,14 @@ def both(
     )
 
 
-def _rows(said: Sequence[Said], colours: Mapping[str, int], turn: int) -> str:
-    parts = ["<ol>"]
-    for number, rows in groupby(said, key=lambda s: s.turn):
-        here = ' class="here" aria-current="true"' if number == turn and number else ""
-        lines = "".join(_line(s, clipped(s.text), colours) for s in rows)
-        parts.append(f'<li{here}><span class="no">{number or ""}</span><div>{lines}</div></li>')
-    return "".join([*parts, "</ol>"])
-
-
-def _line(said: Said, words: str, colours: Mapping[str, int]) -> str:
-    """Return one row; `words` is its text as HTML."""
-    if said.kind == "direction":
-        return f'<p class="direction">{words}</p>'
-    if said.kind == "note":
-        return f'<p class="note">Note to {safe(said.speaker)}: {words}</p>'
-    who = f'<span class="name v{colours.get(said.speaker, 0)}">{safe(said.speaker)}</span> '
-    if said.kind == "silence":
-        return f'<p>{who}<i class="quiet">says nothing</i></p>'
-    kinds = {"probe": "asked off the record", "memory": "writes down", "envelope": "seals"}
-    asides = [
-        kinds.get(said.kind, ""),
-        "aside" if said.aside else "",
-        "edited" if said.edited else "",
-    ]
-    aside = "".join(f'<i class="quiet">({a})</i> ' for a in asides if a)
-    return f"<p>{who}{aside}{words}</p>"
-
-
-def _cell(rows: Sequence[Said], words: Sequence[str], colours: Mapping[str, int]) -> str:
+def _cell(rows: Sequence[SpokenLine], words: Sequence[str], colours: Mapping[str, int]) -> str:
     if not rows:
         return '<td><p class="quiet">—</p></td>'
-    lines = (_line(said, text, colours) for said, text in zip(rows, words, strict=True))
+    lines = (line(said, text, colours) for said, text in zip(rows, words, strict=True))
     return f"<td>{''.join(lines)}</td>"
 
 
-def _marked(one: Sequence[Said], other: Sequence[Said]) -> tuple[list[str], list[str]]:
+def _marked(one: Sequence[SpokenLine], other: Sequence[SpokenLine]) -> tuple[list[str], list[str]]:
     """Return the texts of two sides of a turn as HTML, in which what differs is marked where both
     say a line."""
     texts = [clipped(s.text) for s in one], [clipped(s.text) for s in other]

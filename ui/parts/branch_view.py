@@ -6,7 +6,7 @@ import streamlit as st
 
 from improv.record import MAIN, Json
 from improv.scene import Scene
-from ui.parts import beside, data, link, notices, script
+from ui.parts import beside, branch_lines, data, link, notices, script
 from ui.parts import multiverse_data as worlds
 from ui.parts.multiverse_data import EVER, Multiverse
 from ui.parts.text import one_line, safe
@@ -46,7 +46,7 @@ def leaf(
     fork = own["fork"] if branch != MAIN else 0
     colours = _colours(found, scene)
     st.html(
-        beside.leaf(
+        branch_lines.leaf(
             found.line(branch),
             colours,
             fork=fork,

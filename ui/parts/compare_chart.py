@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from improv.curves import Curve
 from improv.record import Json
 from improv.stats.interval import Estimate
+from ui.parts.chart_colours import DARK, LIGHT, Palette
 from ui.parts.text import one_line
-from ui.parts.tree_chart import DARK, LIGHT, Ink
 
-__all__ = ["DARK", "LIGHT", "Ink", "Row", "curves", "intervals"]
+__all__ = ["DARK", "LIGHT", "Palette", "Row", "curves", "intervals"]
 
 ROW = 66
 """Pixels of a row: a name, what is said, and the interval below them."""
@@ -62,7 +62,7 @@ class Row:
     full: bool = True
 
 
-def intervals(rows: Sequence[Row], chosen: str, ink: Ink, *, axis: str, zero: bool) -> Json:
+def intervals(rows: Sequence[Row], chosen: str, ink: Palette, *, axis: str, zero: bool) -> Json:
     """Return estimates with their intervals, one below the other; `zero` draws a line there."""
     drawn = [
         {
@@ -154,7 +154,7 @@ def intervals(rows: Sequence[Row], chosen: str, ink: Ink, *, axis: str, zero: bo
     return _framed(drawn, layers, ("i",), ink, ROW * max(1, len(drawn)) + AXIS)
 
 
-def _told(mark: Json, encoding: Json, colour: str, ink: Ink) -> list[Json]:
+def _told(mark: Json, encoding: Json, colour: str, ink: Palette) -> list[Json]:
     """Return a text, with paper round its letters where a line would cross them."""
     paper = {"stroke": ink.paper, "strokeWidth": 5, "strokeJoin": "round"}
     return [
@@ -166,7 +166,7 @@ def _told(mark: Json, encoding: Json, colour: str, ink: Ink) -> list[Json]:
 def curves(
     drawn: Sequence[tuple[int, str, Curve]],
     chosen: tuple[int, int] | None,
-    ink: Ink,
+    ink: Palette,
     *,
     y: str,
     steps: bool,
@@ -273,12 +273,12 @@ def curves(
     return _framed(points, layers, ("i", "turn"), ink, HEIGHT)
 
 
-def glow(ink: Ink) -> str:
+def glow(ink: Palette) -> str:
     """Return the ground of what is chosen."""
     return "#2e2718" if ink is DARK else "#f6e9d2"
 
 
-def _axis(ink: Ink, title: str, *, whole: bool = False) -> Json:
+def _axis(ink: Palette, title: str, *, whole: bool = False) -> Json:
     found: Json = {
         "title": title,
         "labelColor": ink.faint,
@@ -297,7 +297,7 @@ def _axis(ink: Ink, title: str, *, whole: bool = False) -> Json:
 
 
 def _framed(
-    rows: list[Json], layers: list[Json], fields: Sequence[str], ink: Ink, height: int
+    rows: list[Json], layers: list[Json], fields: Sequence[str], ink: Palette, height: int
 ) -> Json:
     select = {"type": "point", "on": "click", "fields": list(fields)}
     return {

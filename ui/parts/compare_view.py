@@ -30,8 +30,8 @@ from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, p_said, shown
 from improv.stats.contrast import Contrast
-from ui.parts import compare_chart, data, link, usher
-from ui.parts.compare_chart import DARK, LIGHT, Row
+from ui.parts import chart_colours, compare_chart, data, link, usher
+from ui.parts.compare_chart import Row
 from ui.parts.text import inert, label, one_line, safe
 
 REPORTING = 600.0
@@ -308,7 +308,7 @@ def _curves(
         chosen = (every.index(link.get("condition")), int(link.get("turn")[:9]))
     key = f"{kind}-{digest(repr((run.id, run.stamp, picked)))}"
     st.vega_lite_chart(
-        spec=compare_chart.curves(drawn, chosen, _ink(), y=y, steps=steps),
+        spec=compare_chart.curves(drawn, chosen, chart_colours.current(), y=y, steps=steps),
         key=key,
         theme=None,
         on_select=partial(_point, key, kind, every),
@@ -407,7 +407,7 @@ def _chain(run: data.Run, c: CellChain, name: str) -> str:
 
 def _picture(c: CellChain) -> str:
     """Return a chain as an image, which is what a page may show of SVG."""
-    ink = _ink()
+    ink = chart_colours.current()
     style = (
         f"text{{font:12px 'Source Sans','DejaVu Sans',sans-serif;fill:{ink.faint}}}"
         f"text.name{{font:600 15px {ink.serif.replace(chr(34), chr(39))};fill:{ink.ink}}}"
@@ -481,10 +481,6 @@ def _from_report(title: str, page: Page) -> None:
 # --- charts and their clicks
 
 
-def _ink() -> compare_chart.Ink:
-    return DARK if st.context.theme.type == "dark" else LIGHT
-
-
 def _intervals(
     run: data.Run,
     what: str,
@@ -505,7 +501,7 @@ def _intervals(
         return
     key = f"{name or what}-{digest(repr((run.id, run.stamp, told)))}"
     st.vega_lite_chart(
-        spec=compare_chart.intervals(rows, chosen, _ink(), axis=axis, zero=zero),
+        spec=compare_chart.intervals(rows, chosen, chart_colours.current(), axis=axis, zero=zero),
         key=key,
         on_select=partial(_row, key, what, told),
         selection_mode=compare_chart.PICK,

@@ -18,22 +18,11 @@ from improv.scene import Scene
 from improv.store import open_run
 from improv.study import merge
 from ui.parts import data
+from ui.parts.spoken_line import SpokenLine
 from ui.parts.tree import World, ancestors
 
 EVER = 1_000_000_000
 _SPOKEN = ("line", "silence", "probe")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A row of a transcript, as far as this room shows it."""
-
-    turn: int
-    kind: str
-    speaker: str
-    text: str
-    aside: bool
-    edited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ class Multiverse:
     """
 
     rows: dict[str, Json]
-    own: dict[str, tuple[Said, ...]]
+    own: dict[str, tuple[SpokenLine, ...]]
     scores: dict[str, dict[tuple[str, int | None], float]]
 
     @property
@@ -79,7 +68,7 @@ class Multiverse:
                 last = fork
         return found[::-1]
 
-    def line(self, branch: str, *, first: int = 0, last: int = EVER) -> list[Said]:
+    def line(self, branch: str, *, first: int = 0, last: int = EVER) -> list[SpokenLine]:
         """Return the turns of a branch from `first` to `last`, shared ones included."""
         return [
             said
@@ -213,10 +202,10 @@ def read(root: str, run: str, trial: str) -> Multiverse:
     # While a run is compacted its rows are for a moment both in the shards and in the table.
     rows = {row["branch"]: row for row in folder.branches(trial)}
     columns = ["branch", "turn", "seq", "kind", "speaker", "text", "aside", "cuts"]
-    own: dict[str, dict[tuple[int, int], Said]] = {}
+    own: dict[str, dict[tuple[int, int], SpokenLine]] = {}
     for row in folder.table("turns", trial=trial, columns=columns).to_pylist():
         edited = "edited" in (row["cuts"] or ())
-        own.setdefault(row["branch"], {})[row["turn"], row["seq"]] = Said(
+        own.setdefault(row["branch"], {})[row["turn"], row["seq"]] = SpokenLine(
             row["turn"], row["kind"], row["speaker"], row["text"], bool(row["aside"]), edited
         )
     scores: dict[str, dict[tuple[str, int | None], list[float]]] = {}

@@ -14,10 +14,10 @@ from improv.graph.compare import Comparison
 from improv.graph.layout import AUTHOR, circle
 from improv.graph.network import Graph
 from improv.record import Json
+from ui.parts.chart_colours import DARK, LIGHT, Palette
 from ui.parts.text import one_line, safe
-from ui.parts.tree_chart import DARK, LIGHT, Ink
 
-__all__ = ["DARK", "LIGHT", "Arrow", "Ink", "alt", "differences", "edges", "spec", "table"]
+__all__ = ["DARK", "LIGHT", "Arrow", "Palette", "alt", "differences", "edges", "spec", "table"]
 
 HEIGHT = 460
 NARROW = 440
@@ -75,7 +75,7 @@ def differences(found: Comparison) -> list[Arrow]:
     return sorted(arrows, key=lambda a: (-abs(a.weight), a.name))
 
 
-def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Ink, *, apart: bool) -> Json:
+def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, apart: bool) -> Json:
     """Return the chart of a graph's people with these arrows; the `chosen` one stands out.
 
     `apart` says that arrows are differences: solid for more, dashed for less.
@@ -204,7 +204,7 @@ def _authors(graph: Graph, arrow: Arrow) -> bool:
 
 
 def _edge(
-    arrow: Arrow, hues: dict[str, str], widest: float, chosen: str, ink: Ink, apart: bool
+    arrow: Arrow, hues: dict[str, str], widest: float, chosen: str, ink: Palette, apart: bool
 ) -> Json:
     author = arrow.source == "author"
     share = min(abs(arrow.weight) / widest, 1.0)
@@ -246,7 +246,7 @@ def _edge(
     }
 
 
-def _label(text: str, x: float, y: float, ink: Ink) -> Json:
+def _label(text: str, x: float, y: float, ink: Palette) -> Json:
     where = "right" if x > 0.3 else "left" if x < -0.3 else "bottom" if y > 0 else "top"
     return {
         "show": True,

@@ -16,7 +16,7 @@ from improv.graph.network import Graph
 from improv.graph.null import Beside
 from improv.graph.picture import as_png
 from improv.record import MAIN, Json, digest
-from ui.parts import data, link, net_chart, net_data, usher
+from ui.parts import chart_colours, data, link, net_chart, net_data, usher
 from ui.parts.net_chart import Arrow
 from ui.parts.net_data import View
 from ui.parts.rows import Rows
@@ -89,7 +89,7 @@ def page(view: View) -> None:
     asked = link.get("edge") if link.get("edge") in names else ""
     link.put(edge=asked)
     chosen = asked or next(iter(names), "")
-    ink = net_chart.DARK if st.context.theme.type == "dark" else net_chart.LIGHT
+    ink = chart_colours.current()
     left, right = st.columns([11, 8], gap="large")
     with left, st.container(key="net"):
         st.session_state["net:edges"] = names

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from improv.parted import way
 from improv.record import MAIN, Json
-from ui.parts.multiverse_data import Multiverse, Said
+from ui.parts.chart_colours import Palette
+from ui.parts.multiverse_data import Multiverse
+from ui.parts.spoken_line import SpokenLine
 from ui.parts.text import one_line
 from ui.parts.tree import REST, Point, Tree
 
@@ -36,37 +38,6 @@ _SPREAD = 8
 
 
 @dataclass(frozen=True)
-class Ink:
-    """The colours of one theme: those of theme.css, which a chart cannot read."""
-
-    ink: str
-    faint: str
-    rule: str
-    paper: str
-    accent: str
-    voices: tuple[str, ...]
-    serif: str = '"Iowan Old Style", Palatino, "Source Serif 4", "Source Serif", Georgia, serif'
-
-
-LIGHT = Ink(
-    "#25211c",
-    "#6a6156",
-    "#ddd3c2",
-    "#fbf8f1",
-    "#7a3b2e",
-    ("#005a9c", "#a83f00", "#00664b", "#8f3a74", "#7a5600", "#1f6680"),
-)
-DARK = Ink(
-    "#ebe5d9",
-    "#a69c8c",
-    "#3b352b",
-    "#16140f",
-    "#e3a284",
-    ("#6cb8ee", "#f0894d", "#45c49c", "#e39ac6", "#e6b23c", "#8fd0dc"),
-)
-
-
-@dataclass(frozen=True)
 class Key:
     """A line of the chart's legend: a shape's glyph, its colour, what it stands for."""
 
@@ -83,7 +54,7 @@ class Look:
     ways: tuple[str, ...]
     low: float
     high: float
-    ink: Ink
+    ink: Palette
 
     def colour_of(self, words: str) -> str:
         return self.ink.voices[self.ways.index(words) % len(self.ink.voices)]
@@ -114,7 +85,7 @@ class Look:
         return ("diamond", self.ink.voices[4]) if share > 1 / 3 else (_CROSS, self.ink.voices[1])
 
 
-def look(found: Multiverse, measure: str, ink: Ink) -> Look:
+def look(found: Multiverse, measure: str, ink: Palette) -> Look:
     """Return how a multiverse is coloured. A measure from 0 to 1 has just that scale."""
     ways = list(dict.fromkeys(way(r) for name, r in found.rows.items() if name != MAIN))
     values = list(found.scores.get(measure, {}).values())
@@ -220,7 +191,7 @@ def alt(tree: Tree, found: Multiverse, title: str) -> str:
     )
 
 
-def said_at(found: Multiverse, branch: str, turn: int) -> Said | None:
+def said_at(found: Multiverse, branch: str, turn: int) -> SpokenLine | None:
     """Return what is said in a branch's own turn."""
     rows = [s for s in found.own.get(branch, ()) if s.turn == turn]
     spoken = [s for s in rows if s.kind in ("line", "silence", "probe")]
@@ -271,7 +242,7 @@ def _point(point: Point, found: Multiverse, seen: Look) -> Json:
     }
 
 
-def _filled(colour: str, ink: Ink, *, hollow: bool) -> Json:
+def _filled(colour: str, ink: Palette, *, hollow: bool) -> Json:
     inner, rim = (ink.paper, colour) if hollow else (colour, ink.paper)
     return {"color": inner, "borderColor": rim, "borderWidth": 2 if hollow else 1.5, "opacity": 1}
 
@@ -280,13 +251,15 @@ def seen_value(found: Multiverse, seen: Look, point: Point) -> float | None:
     return found.value(seen.measure, point.worlds, point.turn)
 
 
-def _sentence(said: Said) -> str:
+def _sentence(said: SpokenLine) -> str:
     if said.kind == "silence":
         return f"{said.speaker} says nothing"
     return f"{said.speaker}: {said.text}" if said.speaker else said.text
 
 
-def _label(point: Point, found: Multiverse, here: Said | None, ink: Ink, *, failed: bool) -> Json:
+def _label(
+    point: Point, found: Multiverse, here: SpokenLine | None, ink: Palette, *, failed: bool
+) -> Json:
     """Return what stands beside a point: a bundle's count, and where a branch ends, how it began
     or what parted it."""
     many = len(point.worlds) > 1 and MAIN not in point.worlds
@@ -366,7 +339,7 @@ def _bent(parent: Point, point: Point) -> list[list[float]]:
     return bend if end[0] <= start[0] + 1 else [*bend, [*end]]
 
 
-def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Ink) -> Json:
+def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Palette) -> Json:
     point = tree.of(branch, turn)
     return {
         "value": [point.turn, point.row] if point is not None else [None, None],

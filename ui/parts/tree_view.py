@@ -6,7 +6,7 @@ from __future__ import annotations
 import streamlit as st
 
 from improv.record import Json
-from ui.parts import link, tree, tree_chart
+from ui.parts import chart_colours, link, tree, tree_chart
 from ui.parts.multiverse_data import Multiverse
 from ui.parts.text import one_line, safe
 
@@ -26,7 +26,7 @@ def draw(
     opened = link.get("open")
     shown = {branch, *pair, *(fresh if len(fresh) <= NEW else ())}
     drawn = tree.drawn(found.worlds(), shown=shown, opened=opened, near=turn)
-    ink = tree_chart.DARK if st.context.theme.type == "dark" else tree_chart.LIGHT
+    ink = chart_colours.current()
     seen = tree_chart.look(found, measure, ink)
     with st.container(horizontal=True, vertical_alignment="bottom", key="tree-bar"):
         if measures:

@@ -14,7 +14,7 @@ from improv.lock import held
 from improv.record import Json
 from improv.store import open_run
 from improv.trial import Trial
-from ui.parts import arriving, beside, callboard, data, link, notices, script, started
+from ui.parts import arriving, branch_lines, callboard, data, link, notices, script, started
 from ui.parts.arriving import Arrived
 from ui.parts.text import clipped, one_line, safe
 
@@ -144,7 +144,9 @@ def _stage(run: data.Run, trials: Sequence[Trial], *, alive: bool) -> None:
             notices.failed(row)
     colours = {c.name: i % script.VOICES for i, c in enumerate(shown.scene.cast)}
     now = max((s.turn for s in said), default=0)
-    text = beside.leaf(said, colours, fork=-1, turn=now if row is None else 0, named="The scene")
+    text = branch_lines.leaf(
+        said, colours, fork=-1, turn=now if row is None else 0, named="The scene"
+    )
     if not said:
         text = '<p class="quiet">Not a word yet.</p>'
     st.html(
