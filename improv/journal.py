@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from improv.errors import kind_of, read_error_line
+from improv.jsonl import JsonLines, read_whole_lines
 from improv.record import Block, Call, Draw
 
 FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
@@ -40,10 +41,8 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._dirty = False
-        self._torn = False
         self._shown: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._lines = JsonLines(path)
         with contextlib.suppress(OSError):  # not every filesystem lets a folder be synced
             folder = os.open(path.parent, os.O_RDONLY)
             os.fsync(folder)
@@ -51,23 +50,14 @@ class Journal:
 
     def append(self, call: Call, blocks: Iterable[Block]) -> None:
         """Write a call, and the blocks it was the first to show, in one piece."""
-        lines = [b""] if self._torn else []
-        lines += [orjson.dumps([b.id, b.kind, b.text]) for b in blocks]
         draw = call.draw
         identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
         rest = [getattr(call, name) for name in FIELDS]
+        # A call whose line is torn is not built upon: its role stays out until a line is whole.
         role, shown = (draw.branch, draw.role), self._shown.setdefault(draw.trial, {})
-        shared = _shared(shown.get(role, ()), call.blocks)
-        lines.append(orjson.dumps([identity, [shared, call.blocks[shared:]], rest]))
-        lines.append(b"")
-        data = memoryview(b"\n".join(lines))
-        # Until all is written the file may end in half a line, which the next must not continue
-        # nor build upon.
-        self._torn = self._dirty = True
-        shown.pop(role, None)
-        while data:
-            data = data[os.write(self._file, data) :]
-        self._torn = False
+        shared = _shared(shown.pop(role, ()), call.blocks)
+        line = [identity, [shared, call.blocks[shared:]], rest]
+        self._lines.append(*([b.id, b.kind, b.text] for b in blocks), line)
         shown[role] = call.blocks
 
     def forget(self, trial: str) -> None:
@@ -75,15 +65,10 @@ class Journal:
         self._shown.pop(trial, None)
 
     def sync(self) -> None:
-        if self._dirty:
-            self._dirty = False
-            os.fsync(self._file)
+        self._lines.sync()
 
     def close(self) -> None:
-        try:
-            self.sync()
-        finally:
-            os.close(self._file)
+        self._lines.close()
 
 
 class Journaled:
@@ -106,13 +91,9 @@ class Journaled:
             if file.name in (LIMITS, VERDICTS) or not file.is_file():
                 continue
             start = self._read.get(file.name, 0)
-            with file.open("rb") as source:
-                source.seek(start)
-                data = source.read()
-            whole = data.rfind(b"\n") + 1
-            self._read[file.name] = start + whole
-            strange = int(whole < len(data))
-            for line in data[:whole].split(b"\n"):
+            lines, self._read[file.name], torn = read_whole_lines(file, start)
+            strange = int(torn)
+            for line in lines:
                 if line.startswith(_CALL) and line.endswith(b"]"):
                     trial = line[len(_CALL) : line.find(b'"', len(_CALL))].decode(
                         "utf-8", "replace"

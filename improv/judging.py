@@ -7,14 +7,10 @@ or Ctrl-C loses nothing that was paid for. What becomes of verdicts is score's b
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-
-import orjson
 
 from improv import loop
 from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
@@ -23,6 +19,7 @@ from improv.embedded import serve
 from improv.errors import SHARED, ErrorKind, ModelError
 from improv.gate import Gate, LiveLimiter, keep_reporting
 from improv.journal import VERDICTS
+from improv.jsonl import JsonLines, read_rows
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
 from improv.record import Call, Draw, Json
@@ -75,44 +72,15 @@ def sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
 
 def journaled(folder: RunFolder) -> list[Json]:
     """Return the verdicts that no table holds yet. A torn line is none, and asked again."""
-    found = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in _file(folder).read_bytes().split(b"\n"):
-            with contextlib.suppress(orjson.JSONDecodeError):
-                row = orjson.loads(line)
-                if isinstance(row, dict) and "item" in row and "judge" in row:
-                    found.append(row)
-    return found
+    try:
+        data = _file(folder).read_bytes()
+    except FileNotFoundError:
+        return []
+    return [row for row in read_rows(data) if "item" in row and "judge" in row]
 
 
 def verdict_of(row: Json) -> Verdict:
     return Verdict(row["reply"], row["answer"], row["value"], row["error"])
-
-
-class _Ledger:
-    """Appends verdicts, a line each, in one piece."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")  # a torn line must not be gone on with
-        self._since = 0
-
-    def append(self, row: Json) -> None:
-        data = memoryview(orjson.dumps(row) + b"\n")
-        while data:
-            data = data[os.write(self._file, data) :]
-        self._since += 1
-        if self._since >= SYNC_EVERY:
-            self._since = 0
-            os.fsync(self._file)
-
-    def close(self) -> None:
-        try:
-            os.fsync(self._file)
-        finally:
-            os.close(self._file)
 
 
 async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
@@ -120,7 +88,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
     models = Models(_served, terms.connections, partial(_gate, tasks, terms.connections))
     purse = PurseKeeper(terms.budget, Spent())
     allowance = Allowance("judges", purse.lease) if terms.budget else None
-    ledger = _Ledger(_file(folder))
+    verdicts = JsonLines(_file(folder))
     left = iter(questions)
     failed = done = 0
 
@@ -144,8 +112,10 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
             if call.error_kind in STOPS:
                 stop.because(call.error, call.error_kind)
                 return
-            ledger.append(_row(question, call))
+            verdicts.append(_row(question, call))
             done += 1
+            if done % SYNC_EVERY == 0:
+                verdicts.sync()
             failed = failed + 1 if call.error else 0
             if failed >= HOPELESS:
                 why = f"{failed} verdicts in a row failed, the last: {call.error}"
@@ -167,7 +137,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
         finally:
             for task in tasks:
                 task.cancel()
-            ledger.close()
+            verdicts.close()
             await models.close()
     return stop
 

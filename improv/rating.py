@@ -9,7 +9,6 @@ reads the ratings with it.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ import orjson
 
 from improv.calibration import planted_lines
 from improv.errors import RunError
+from improv.jsonl import JsonLines
 from improv.measure import attribution, persona, secret, state
 from improv.measure.judge import Item, read
 from improv.measure.planted import calibration_items
@@ -159,19 +159,8 @@ def _append(folder: RunFolder, judge: str, row: Json) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
     if home.is_symlink():
         raise RunError(f"{home}: a link; a run has none")
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    file = os.open(home / file_name(judge), flags, 0o600)
-    try:
-        size = os.fstat(file).st_size
-        # A torn line must not be gone on with. Another window of the same rater's may look torn
-        # while it writes: then there is an empty line, which is nothing.
-        torn = b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
-        data = memoryview(torn + orjson.dumps(row) + b"\n")
-        while data:
-            data = data[os.write(file, data) :]
-        os.fsync(file)
-    finally:
-        os.close(file)
+    with JsonLines(home / file_name(judge)) as ratings:
+        ratings.append(row)
 
 
 def file_name(judge: str) -> str:

@@ -42,7 +42,8 @@ import pyarrow.parquet as pq
 
 from improv.branch import keeps, shared
 from improv.errors import RunError, first_line
-from improv.journal import VERDICTS, Journaled
+from improv.journal import LIMITS, VERDICTS, Journaled
+from improv.jsonl import JsonLines, read_rows
 from improv.lock import unwritable
 from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
 from improv.scene import Scene
@@ -187,9 +188,12 @@ class RunFolder:
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
         """Append to the history of the limits that endpoints were given. Raises OSError."""
-        file = os.open(self.local / "journal/limits.jsonl", _APPEND, 0o600)
-        with os.fdopen(file, "wb") as sink:
-            sink.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        history = JsonLines(self.local / "journal" / LIMITS)
+        try:
+            history.append(*rows)
+        finally:
+            # The pool of hosts writes it between other things, and it is no loss to anybody.
+            history.close(sync=False)
 
     def compact(self, *, finished: bool) -> None:
         """Merge the shards into the tables, sorted, and remove them. Raises OSError.
@@ -206,9 +210,9 @@ class RunFolder:
                 self.write_table(name, self._table(name, stems))
             for shard in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
                 (folder / "shards" / shard).unlink(missing_ok=True)
-        if (folder / "journal/limits.jsonl").exists():
+        if (folder / f"journal/{LIMITS}").exists():
             self.write_table("limits", self.table("limits"))
-            (folder / "journal/limits.jsonl").unlink(missing_ok=True)
+            (folder / f"journal/{LIMITS}").unlink(missing_ok=True)
         if finished:
             for file in folder.glob("journal/*"):
                 # What judges said stands in no table until their scores do.
@@ -409,15 +413,11 @@ class RunFolder:
         found = []
         for info in self._rated():
             try:
-                lines = self._get(f"{RATINGS}/{info.base_name}").split(b"\n")
+                data = self._get(f"{RATINGS}/{info.base_name}")
             except READING as e:
                 _log.warning("%s: passed over, it cannot be read: %s", info.path, first_line(e))
                 continue
-            for line in lines:
-                with contextlib.suppress(orjson.JSONDecodeError):
-                    row = orjson.loads(line)
-                    if isinstance(row, dict) and _is_rating(row):
-                        found.append(row)
+            found += [row for row in read_rows(data) if _is_rating(row)]
         return found
 
     def rated(self) -> str:
@@ -612,22 +612,16 @@ class RunFolder:
     def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
         """Return the history that is not in the table yet."""
         try:
-            data = self._get("journal/limits.jsonl")
+            data = self._get(f"journal/{LIMITS}")
         except OSError:
             return []
         newest = max((pc.max(p["at"]).as_py() or 0.0 for p in parts), default=0.0)
-        rows = []
-        for line in data.split(b"\n"):
-            with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                row = orjson.loads(line)
-                if row["at"] > newest:
-                    rows.append(row)
+        rows = [row for row in read_rows(data) if _is_limit(row) and row["at"] > newest]
         return [pa.Table.from_pylist(rows, schema=SCHEMAS["limits"])] if rows else []
 
 
 _EVER = 1_000_000_000
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 def _is_rating(row: Json) -> bool:
@@ -642,6 +636,14 @@ def _is_rating(row: Json) -> bool:
     except READING:
         return False
     return set(row) == set(SCHEMAS["verdicts"].names)
+
+
+def _is_limit(row: Json) -> bool:
+    try:
+        pa.Table.from_pylist([row], schema=SCHEMAS["limits"])
+    except READING:
+        return False
+    return isinstance(row.get("at"), int | float)
 
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:
