@@ -155,7 +155,7 @@ def at_once(root: str, ray: str) -> None:
     """Read, measure and write conditions at once on Ray, or with "off" in this process."""
     from improv import chorus
     from improv.graphing import Asked, files
-    from improv.pool import start_ray
+    from improv.ray_cluster import start_ray
     from improv.store import open_run
 
     began = time.perf_counter()

@@ -26,7 +26,7 @@ def graphed(folder: RunFolder, asked: Asked, address: str = OFF) -> Graphed:
     # Not before it is wanted: it takes seconds to load.
     import ray
 
-    from improv.pool import start_ray
+    from improv.ray_cluster import start_ray
 
     began = start_ray(address)
     try:

@@ -100,7 +100,7 @@ def _writable(runs: str) -> Finding:
 def _ray(address: str) -> Finding:
     import ray
 
-    from improv.pool import start_ray
+    from improv.ray_cluster import start_ray
 
     began = time.perf_counter()
     try:

@@ -11,12 +11,7 @@ and then with a name before them; notes as long as the author's samples; the aut
 the scene. *High*: every reply as long as its max_tokens allows. A model that is itself a puppet
 plays its declared process when expected, so that those figures are exact.
 
-Tokens are counted for puppets as a puppet counts them. For all other models a token is taken to
-be CHARACTERS bytes of UTF-8, and a chat message costs four more for its role. On the shipped
-scenes the tokenizers of GPT-4, GPT-4o and Qwen come to 4.0 on prompts, 3.7 on spoken lines and
-3.5 on JSON, SmolLM2's to 3.4: for English the convention is good to a tenth or so, and with
-other scripts it can be half or double. What a model thinks before it speaks is not in it, nor
-are retries, or the schema where an endpoint bills that too.
+How tokens are counted stands in token_counts.
 
 Branches, regenerations and probes are entered as they will be, from the scene just played: one
 of those that differ only in their draw, on one trial of each scene under each condition.
@@ -34,16 +29,23 @@ from improv import loop
 from improv.branch import Branch, branched, past
 from improv.client import Models
 from improv.errors import StudyError
-from improv.puppet import NOTES, POLE, count_tokens
+from improv.puppet import NOTES, POLE
 from improv.record import Call, Json, Origin
 from improv.relive import staged
-from improv.request import Ask, Prompt
-from improv.scene import Model, Price, Puppet, Scene
+from improv.request import Ask
+from improv.scene import Puppet, Scene
 from improv.stage import Stage
+from improv.token_counts import (
+    CHARACTERS,
+    Billed,
+    Use,
+    filler,
+    most_tokens,
+    prompt_text,
+    shared_start,
+    tokens_in,
+)
 from improv.trial import Trial
-
-CHARACTERS = 3.8
-"""Bytes of UTF-8, in English characters, that a token of a real model is taken to have."""
 
 AT_MOST = 120
 """Trials played on paper unless told otherwise; those of one cell hardly differ."""
@@ -182,43 +184,6 @@ def dollars(amount: float) -> str:
 # --- what is counted
 
 
-@dataclass(frozen=True, slots=True)
-class _Billed:
-    """What has a bill of its own: a model where it stands and what it costs there."""
-
-    model: str
-    base_url: str | None
-    price: Price | None
-    puppet: bool
-    """Whether a puppet is meant, in process or behind a URL: its tokens are words and marks."""
-
-    @classmethod
-    def of(cls, model: Model) -> _Billed:
-        puppet = model.puppet is not None or model.model == "puppet"
-        return cls(model.model, model.base_url, model.price, puppet)
-
-
-@dataclass(slots=True)
-class _Use:
-    """Calls and tokens so far, in parts of a call where trials stand for others."""
-
-    calls: float = 0.0
-    prompt: float = 0.0
-    completion: float = 0.0
-    cached: float = 0.0
-
-    def add(self, other: _Use, weight: float = 1.0) -> None:
-        self.calls += weight * other.calls
-        self.prompt += weight * other.prompt
-        self.completion += weight * other.completion
-        self.cached += weight * other.cached
-
-    def dollars(self, price: Price, *, caching: bool) -> float:
-        cached = self.cached if caching and price.cached is not None else 0.0
-        whole = (self.prompt - cached) * price.prompt + cached * (price.cached or 0.0)
-        return (whole + self.completion * price.completion) / 1e6
-
-
 _NAMES = {
     "line": "cast",
     "author": "author",
@@ -239,17 +204,17 @@ class _Entry:
 
     condition: str
     role: str
-    billed: _Billed
-    uses: tuple[_Use, _Use, _Use]
+    billed: Billed
+    uses: tuple[Use, Use, Use]
 
 
 def _row(name: str, entries: Iterable[_Entry]) -> Row:
-    by_bill: dict[_Billed, tuple[_Use, _Use, _Use]] = {}
+    by_bill: dict[Billed, tuple[Use, Use, Use]] = {}
     for entry in entries:
-        mine = by_bill.setdefault(entry.billed, (_Use(), _Use(), _Use()))
+        mine = by_bill.setdefault(entry.billed, (Use(), Use(), Use()))
         for use, more in zip(mine, entry.uses, strict=True):
             use.add(more)
-    sums = (_Use(), _Use(), _Use())
+    sums = (Use(), Use(), Use())
     for uses in by_bill.values():
         for use, more in zip(sums, uses, strict=True):
             use.add(more)
@@ -281,7 +246,7 @@ def _rows(
     return tuple(_row(label(key), [e for e in ledger if by(e) == key]) for key in keys)
 
 
-def _label(billed: _Billed, among: Sequence[_Billed]) -> str:
+def _label(billed: Billed, among: Sequence[Billed]) -> str:
     """Return a model's name, with what tells it apart where another is called the same."""
     parts = [billed.model]
     alike = [b for b in among if b.model == billed.model]
@@ -293,7 +258,7 @@ def _label(billed: _Billed, among: Sequence[_Billed]) -> str:
     return " ".join(parts)
 
 
-def _counting(billed: Sequence[_Billed]) -> str:
+def _counting(billed: Sequence[Billed]) -> str:
     if all(b.puppet for b in billed):
         return "tokens as a puppet counts them, words and punctuation marks"
     return f"tokens estimated at about {CHARACTERS} characters a token"
@@ -354,12 +319,12 @@ def _none(trial: Trial) -> Sequence[Branch]:
 async def _play_all(
     sample: Sequence[_Part], branches: Callable[[Trial], Sequence[Branch]]
 ) -> list[_Entry]:
-    found: dict[tuple[str, str, _Billed], tuple[_Use, _Use, _Use]] = {}
+    found: dict[tuple[str, str, Billed], tuple[Use, Use, Use]] = {}
 
     def count(player: _Player, weight: float) -> None:
         for (role, billed), use in player.uses.items():
             key = (trial.condition, role, billed)
-            uses = found.setdefault(key, (_Use(), _Use(), _Use()))
+            uses = found.setdefault(key, (Use(), Use(), Use()))
             uses[LEVELS.index(player.level)].add(use, weight)
 
     for part in sample:
@@ -404,19 +369,19 @@ class _Player:
     ) -> None:
         self.scene = scene
         self.level = level
-        self.uses: dict[tuple[str, _Billed], _Use] = {}
+        self.uses: dict[tuple[str, Billed], Use] = {}
         self.calls: list[Call] = []
         self._origin = origin
         self._models = Models()
-        self._shown: dict[_Billed, dict[str, str]] = {}
+        self._shown: dict[Billed, dict[str, str]] = {}
         """The last prompt of each thread, by what is billed for it."""
         for billed, texts in parent._shown.items() if parent else ():
             self._shown[billed] = dict(texts)
 
     async def draw(self, ask: Ask) -> Call:
         """Answer as the stage's models would at this level, and count what it takes."""
-        model, role, most = ask.model, ask.draw.role, _most(ask.model)
-        billed = _Billed.of(model)
+        model, role, most = ask.model, ask.draw.role, most_tokens(ask.model)
+        billed = Billed.of(model)
         if billed.puppet and self.level == "expected":
             spec, schema = model.puppet or Puppet(), ask.schema
         else:
@@ -432,17 +397,17 @@ class _Player:
             room = math.floor(most * CHARACTERS)
             reply = call.reply.encode()[:room].decode(errors="ignore")
             call = dataclasses.replace(call, reply=reply)
-        text = _text(ask.prompt, billed.puppet)
+        text = prompt_text(ask.prompt, billed.puppet)
         # In a branch cast and author are one: what is asked there is asked for the branch.
         whose = ask.draw.purpose if self._origin == "main" else self._origin
-        use = self.uses.setdefault((_NAMES[whose], billed), _Use())
+        use = self.uses.setdefault((_NAMES[whose], billed), Use())
         shown = self._shown.setdefault(billed, {})
-        prefix = max((_shared(text, last) for last in shown.values()), default=0)
+        prefix = max((shared_start(text, last) for last in shown.values()), default=0)
         shown[f"{ask.draw.branch}/{role}"] = text
         use.calls += 1
-        use.prompt += _tokens(text, billed.puppet)
-        use.completion += min(most, _tokens(call.reply, billed.puppet))
-        use.cached += _tokens(text[:prefix], billed.puppet)
+        use.prompt += tokens_in(text, billed.puppet)
+        use.completion += min(most, tokens_in(call.reply, billed.puppet))
+        use.cached += tokens_in(text[:prefix], billed.puppet)
         self.calls.append(call)
         return call
 
@@ -451,7 +416,7 @@ class _Player:
         if self.level == "low":
             return ["I see."]
         if self.level == "high":
-            return [_filler(most, puppet)]
+            return [filler(most, puppet)]
         if role == "author":
             return []
         samples = {c.name: c.samples for c in self.scene.cast}
@@ -477,55 +442,6 @@ class _Player:
             fields["note"] = {"enum": [s.note for s in self.scene.author.samples] or NOTES}
         elif "note" in fields and self.level == "high":
             longest = {n: max(f.get("enum", ["false"]), key=len) for n, f in fields.items()}
-            frame = math.ceil(_tokens(str(longest), puppet))
-            fields["note"] = {"const": _filler(most - frame, puppet)}
+            frame = math.ceil(tokens_in(str(longest), puppet))
+            fields["note"] = {"const": filler(most - frame, puppet)}
         return {**schema, "properties": fields}
-
-
-def _most(model: Model) -> int:
-    """Return how many tokens a reply may have."""
-    extra = model.extra
-    most = extra.get("max_completion_tokens") or extra.get("max_tokens") or model.max_tokens
-    return most if isinstance(most, int) else model.max_tokens
-
-
-def _text(prompt: Prompt, puppet: bool) -> str:
-    """Return a prompt as one text whose beginning is what a prefix cache would compare."""
-    if prompt.mode == "script":
-        return prompt.text
-    if puppet:
-        return "\n".join(m["content"] for m in prompt.messages)
-    # Fifteen bytes stand for the four tokens or so that mark a message and its role.
-    return "".join(f"\n{m['role']:=^13}\n{m['content']}" for m in prompt.messages)
-
-
-def _tokens(text: str, puppet: bool) -> float:
-    return count_tokens(text) if puppet else len(text.encode()) / CHARACTERS
-
-
-def _filler(tokens: int, puppet: bool) -> str:
-    """Return a plain line of so many tokens."""
-    tokens = max(tokens, 1)
-    if puppet:
-        return " ".join((_WORDS * (tokens // len(_WORDS) + 1))[:tokens])
-    room = math.floor(tokens * CHARACTERS)
-    line = " ".join(_WORDS)
-    return ((line + " ") * (room // len(line) + 1))[:room]
-
-
-_WORDS = ("I", "remember", "everything", "that", "nobody", "mentioned", "yesterday", "and")
-"""Long words, so that a text as long as a real model's tokens has fewer of a puppet's."""
-
-
-def _shared(text: str, other: str) -> int:
-    """Return how many characters two texts share at their beginning."""
-    if text.startswith(other):
-        return len(other)
-    low, high = 0, min(len(text), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if text.startswith(other[:middle]):
-            low = middle
-        else:
-            high = middle - 1
-    return low

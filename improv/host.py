@@ -21,10 +21,10 @@ from typing import Any
 
 import ray
 
+from improv.actors import lease_of, node_url, process_url
 from improv.branch import Branch, Past, branched, past, shared
-from improv.budget import Allowance, PurseKeeper, spent_by
+from improv.budget import Allowance, spent_by
 from improv.client import Models
-from improv.embedded import serve
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
 from improv.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.journal import Journal, calls_of
@@ -77,11 +77,11 @@ class Host:
         self._folder: RunFolder = open_run(root, run)
         self._journal = Journal(self._folder.local / "journal" / f"{self.name}.jsonl")
         self._shards = Shards(self._folder, self.name)
-        url = _node_url if terms.on_ray else _process_url
+        url = node_url if terms.on_ray else process_url
         self._models = Models(url, terms.connections, self._new_gate)
         self._allowance: Allowance | None = None
         if terms.purse is not None:
-            self._allowance = Allowance(self.name, _lease(terms.purse))
+            self._allowance = Allowance(self.name, lease_of(terms.purse))
         self._turnstile = Turnstile()
         self._rehearsal = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -387,55 +387,6 @@ class Turnstile:
         self._turning = False
 
 
-class NodeModel:
-    """The Ray actor that serves one embedded model to every host of its node."""
-
-    def __init__(self, model: str) -> None:
-        self._served = serve(model)
-
-    def url(self) -> str:
-        return self._served.url
-
-
-def node_model(node: str, model: str) -> Any:
-    """Return the actor that serves `model` on a node, started where there is none.
-
-    Whoever asks first owns it, and it ends with its owner: so that is the driver, which asks
-    before it gives a host of that node anything to play.
-    """
-    actor: Any = ray.remote(NodeModel)
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-    return actor.options(
-        name=f"improv-model-{node}-{model}",
-        get_if_exists=True,
-        num_cpus=0,
-        scheduling_strategy=affinity,
-    ).remote(model)
-
-
-def purse_actor(*arguments: Any) -> Any:
-    """Return a new actor that keeps the purse of a run, on the driver's own node: a worker node
-    that is lost must not take it along."""
-    actor: Any = ray.remote(PurseKeeper)
-    here = ray.get_runtime_context().get_node_id()
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
-    return actor.options(num_cpus=0, scheduling_strategy=affinity).remote(*arguments)
-
-
-def _lease(purse: Any) -> Any:
-    if isinstance(purse, PurseKeeper):
-        return purse.lease
-
-    async def lease(*arguments: Any) -> Any:
-        try:
-            return await purse.lease.remote(*arguments)
-        except ray.exceptions.RayError:
-            why = "who keeps the budget has died"
-            raise EndpointError(why, kind=ErrorKind.BUDGET) from None
-
-    return lease
-
-
 def _last(book: dict[str, Block], count: int) -> list[Block]:
     """Return the blocks that were added last, in their order."""
     return [*itertools.islice(reversed(book.values()), count)][::-1]
@@ -443,14 +394,3 @@ def _last(book: dict[str, Block], count: int) -> list[Block]:
 
 def _disk(error: OSError) -> str:
     return f"the run's folder cannot be written: {error.strerror or error}"
-
-
-async def _process_url(model: str) -> str:
-    served = await asyncio.to_thread(serve, model)
-    return served.url
-
-
-async def _node_url(model: str) -> str:
-    """Return the address of this node's server of `model`."""
-    node = ray.get_runtime_context().get_node_id()
-    return str(await node_model(node, model).url.remote())

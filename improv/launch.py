@@ -11,26 +11,25 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from improv import loop
 from improv.analysis_cache import weigh_if_large
-from improv.branch import Branch, branched, from_json, grow, past, planned, regenerate
+from improv.branch import Branch, from_json, planned
 from improv.budget import Spent, spent_by
-from improv.drive import drive
-from improv.edit import Edit
-from improv.embedded import weights
-from improv.endpoint import check_endpoint, public, refuse_strangers, remote_address, secret_for
+from improv.context_lengths import lengths
+from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
+from improv.host_pool import Pool
 from improv.journal import Journaled
-from improv.lengths import lengths
 from improv.lock import RunLock, unwritable
 from improv.mend import mend, mend_shards
-from improv.pool import Pool
+from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
 from improv.record import MAIN, Json
 from improv.scene import Model, Price
+from improv.scheduler import drive
 from improv.score import FREE, score
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
 from improv.store import RUN_ID, RunFolder, new_run_id, place
@@ -38,7 +37,22 @@ from improv.study import Study
 from improv.trial import Trial, plan, plan_hash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One session of playing a run: what was planned, how it is played, and the lock it is held
+    by. `notices` is what there is to tell already."""
+
+    folder: RunFolder
+    study: Study
+    trials: Sequence[Trial]
+    setup: Setup
+    watch: Watch | None
+    lock: RunLock
+    journal: Journaled
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What came of a run: its folder, how many trials are done, failed and owed, how many
     branches it has, what stopped it (`kind` in a word), and what there is to tell besides."""
@@ -85,7 +99,7 @@ def run(
     """
     setup = setup or Setup()
     trials = plan(study)[: setup.limit]
-    _look_ahead(study, trials, setup)
+    look_ahead(study, trials, setup)
     if name is not None and not RUN_ID.fullmatch(name):
         raise RunError(f"{name!r}: not a name for a run; letters, digits, '.', '_' and '-' only")
     fs, base = place(runs)
@@ -94,7 +108,16 @@ def run(
     meta = _meta(study, trials, setup, source) | {"lengths": lengths(study)}
     folder.create(study, meta)
     with RunLock(folder.local) as lock:
-        result = _play(folder, study, trials, setup, watch, lock, folder.journaled())
+        session = Session(
+            folder=folder,
+            study=study,
+            trials=trials,
+            setup=setup,
+            watch=watch,
+            lock=lock,
+            journal=folder.journaled(),
+        )
+        result = play_owed(session)
     return _scored(result, study)
 
 
@@ -104,70 +127,30 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     Raises RunError where somebody else plays it, or where it has changed since.
     """
     setup = setup or Setup()
-    with _entered(folder) as (lock, journal, notices):
+    with entered(folder) as (lock, journal, notices):
         meta, study = folder.meta(), folder.study()
-        trials = plan(study)[: _number(meta, "trials")]
+        trials = plan(study)[: number_in(meta, "trials")]
         models = models_of(trials)
         if not _owed(folder, study, trials, meta, None):
             return replace(_finish(folder, trials, Stop(), notices), idle=True)
         refuse_drift(folder, meta, identity(models), plan_hash(trials), anyway=setup.anyway)
-        _look_ahead(study, trials, setup, _asked(meta))
-        result = _play(folder, study, trials, setup, watch, lock, journal, notices=notices)
+        look_ahead(study, trials, setup, asked_branches(meta))
+        session = Session(
+            folder=folder,
+            study=study,
+            trials=trials,
+            setup=setup,
+            watch=watch,
+            lock=lock,
+            journal=journal,
+            notices=tuple(notices),
+        )
+        result = play_owed(session)
     return _scored(result, study)
 
 
-def branch(
-    folder: RunFolder,
-    trial: str,
-    turn: int,
-    *,
-    edit: Edit | None = None,
-    draws: int = 1,
-    again: bool = False,
-    setup: Setup | None = None,
-    watch: Watch | None = None,
-) -> Result:
-    """Grow branches from a turn of a trial (`ID`, number, or `TRIAL~BRANCH`) of a played run.
-
-    With `again`, that single turn is drawn `draws` more times instead. The new branches land in
-    the same run; `fresh` of the result names them. Raises RunError and StudyError.
-    """
-    setup = setup or Setup()
-    with _entered(folder) as (lock, journal, notices):
-        meta, study = folder.meta(), folder.study()
-        row = folder.trial(trial)
-        trials = plan(study)
-        found = next((t for t in trials if t.id == row["trial"]), None)
-        if found is None:
-            raise RunError(f"{folder.id}: its study has no trial {row['trial']} any more")
-        if row["status"] == "failed" and row["turns"] < turn:
-            raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
-        refuse_drift(folder, meta, identity(models_of([found])), None, anyway=setup.anyway)
-        asked = _asked(meta)
-        parent = row["branch"]
-        if again and edit is not None and not edit.empty:
-            raise RunError("a regeneration changes nothing; edit a branch instead")
-        siblings = [*planned(study, found), *(b for b in asked if b.trial == found.id)]
-        transcript = folder.transcript(found.id, row["branch"])
-        last = max((t.turn for t in transcript.lines()), default=0)
-        if turn > last:
-            raise RunError(f"{trial}: has {last} turns; there is no turn {turn} to branch at")
-        # A turn that a branch shares is entered where it was played.
-        parent = folder.owner(found.id, row["branch"], turn)
-        fresh = _next(siblings, found.id, parent, turn, None if again else edit or Edit(), draws)
-        branched(found, fresh[0])
-        past(found, fresh[0], transcript.turns, ())
-        _look_ahead(study, [found], setup, [fresh[0]])
-        kept = [asdict(b) for b in [*asked, *fresh]]
-        folder.update({"branches": kept})
-        wanted = {b.id for b in fresh}
-        planned_trials = trials[: _number(meta, "trials")]
-        result = _play(folder, study, planned_trials, setup, watch, lock, journal, wanted, notices)
-        return replace(result, fresh=tuple(fresh))
-
-
 @contextlib.contextmanager
-def _entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]:
+def entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]:
     """Hold a run's lock, and bring its folder into order first. Raises RunError."""
     folder.refuse_links()
     with RunLock(folder.local) as lock:
@@ -189,62 +172,38 @@ def _scored(result: Result, study: Study) -> Result:
     return replace(result, notices=(*result.notices, *found.notices))
 
 
-def _next(
-    siblings: Sequence[Branch], trial: str, parent: str, turn: int, edit: Edit | None, draws: int
-) -> list[Branch]:
-    """Return new branches (or regenerations, without an edit), numbered after their siblings."""
-    inherited = next((b.legacy for b in siblings if b.id == parent), "[]")
-
-    def made(first: int) -> list[Branch]:
-        if edit is None:
-            return regenerate(trial, parent, turn, draws=draws, first=first, inherited=inherited)
-        return grow(trial, parent, turn, edit, draws=draws, first=first, inherited=inherited)
-
-    shape = replace(made(0)[0], number=0)
-    same = [b.number for b in siblings if replace(b, number=0, arm="", length=None) == shape]
-    return made(max(same) + 1 - made(0)[0].number if same else 0)
-
-
-def _play(
-    folder: RunFolder,
-    study: Study,
-    trials: list[Trial],
-    setup: Setup,
-    watch: Watch | None,
-    lock: RunLock,
-    journal: Journaled,
-    only: set[str] | None = None,
-    notices: Iterable[str] = (),
-) -> Result:
-    """Play what is owed until nothing is, or something stops it."""
+def play_owed(session: Session, only: set[str] | None = None) -> Result:
+    """Play what is owed until nothing is, or something stops it; of branches, `only` these."""
+    folder, study, trials = session.folder, session.study, session.trials
+    setup, journal = session.setup, session.journal
     meta = folder.meta()
-    session = _number(meta, "session", 0) + 1
+    number = number_in(meta, "session", 0) + 1
     try:
         folder.furnish()
-        folder.update({"status": "playing", "session": session})
+        folder.update({"status": "playing", "session": number})
     except OSError as e:
         what = f"{folder.path}: cannot be written: {e.strerror or e}"
         raise unwritable(what, e) from None
-    stop, futile, told = Stop(), 0, list(notices)
+    stop, futile, notices = Stop(), 0, list(session.notices)
     work = _owed(folder, study, trials, meta, only)
     progress = Progress(_count_planned(work))
-    models = models_of(_wished(study, trials, _asked(meta))) if setup.budget else []
+    models = models_of(wished(study, trials, asked_branches(meta))) if setup.budget else []
     while work and not stop:
         journal.refresh()
         spent = _spent(folder, journal, models) if setup.budget else Spent()
-        terms = Terms(session, setup.connections)
+        terms = Terms(number, setup.connections)
         pool = Pool(folder, [w.trial for w in work], setup, terms, journal, spent)
-        loop.run(drive(pool, work, progress, watch, stop, setup, lock))
+        loop.run(drive(pool, work, progress, session.watch, stop, setup, session.lock))
         # A host may have died with what it had said was done; the folder knows.
         with contextlib.suppress(OSError):
-            told += mend_shards(folder)
+            notices += mend_shards(folder)
         before, work = work, _owed(folder, study, trials, meta, only)
         futile += sum(w.size for w in work) >= sum(w.size for w in before)
         if work and futile >= LIVES:
             stop.because("nothing that was played could be written", ErrorKind.DISK)
         with contextlib.suppress(OSError):
             folder.update({"hosts": list(pool.played.values())})
-    return _finish(folder, trials, stop, told, progress.seconds)
+    return _finish(folder, trials, stop, notices, progress.seconds)
 
 
 def _finish(
@@ -290,13 +249,13 @@ def _finish(
     if not owed:
         weigh_if_large(folder)
     return Result(
-        folder,
-        done,
-        failed,
-        owed,
-        stop.why,
-        stop.kind,
-        len(table) - len(mains),
+        folder=folder,
+        done=done,
+        failed=failed,
+        owed=owed,
+        stopped=stop.why,
+        kind=stop.kind,
+        branches=len(table) - len(mains),
         notices=tuple(told),
         broken=broken,
     )
@@ -313,7 +272,7 @@ def _owed(
     table = folder.table("trials", columns=["trial", "branch"])
     over = set(zip(table["trial"].to_pylist(), table["branch"].to_pylist(), strict=True))
     asked: dict[str, list[Branch]] = {}
-    for b in _asked(meta):
+    for b in asked_branches(meta):
         asked.setdefault(b.trial, []).append(b)
     found = []
     for trial in trials:
@@ -325,45 +284,6 @@ def _owed(
         if main or left:
             found.append(Work(trial, main, left))
     return found
-
-
-def _wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Trial]:
-    """Return the trials, and each as every edit that its branches have would change it."""
-    tried: set[tuple[str, ...]] = set()
-    wished = list(trials)
-    for trial in trials:
-        for b in [*planned(study, trial), *(b for b in asked if b.trial == trial.id)]:
-            # By what it changes: one name may stand for several changes.
-            kind = (trial.slug, trial.condition, b.arm, b.edit, b.of)
-            if kind not in tried:
-                tried.add(kind)
-                wished.append(branched(trial, b))
-    return wished
-
-
-def _look_ahead(
-    study: Study, trials: Sequence[Trial], setup: Setup, asked: Sequence[Branch] = ()
-) -> None:
-    """Find before the first call what would fail: no weights, an edit that fits no scene, an
-    address that nobody vouched for or where nobody listens, no key, dollars that cannot be
-    counted."""
-    models = models_of(_wished(study, trials, asked))
-    for model in {m.model for m in models if m.embedded}:
-        weights(model)
-    far = [m for m in models if remote(m)]
-    refuse_strangers(far, setup.trusted)
-    if setup.ray in ("off", "local"):
-        # The nodes of a cluster may have keys, and know ways, that this machine has not.
-        for called in far:
-            secret_for(remote_address(called), called)
-        for url in {remote_address(called) for called in far}:
-            check_endpoint(url)
-    unpriced = sorted({m.model for m in models if m.price is None})
-    if setup.budget.cost is not None and unpriced:
-        raise RunError(
-            f"a budget in dollars needs the price of {', '.join(unpriced)}: give its model a "
-            "'price' in the study, or set --max-tokens instead"
-        )
 
 
 def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:
@@ -411,7 +331,7 @@ def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | No
     }
 
 
-def _asked(meta: Json) -> list[Branch]:
+def asked_branches(meta: Json) -> list[Branch]:
     """Return the branches that a run was asked for. Raises RunError where they are none."""
     try:
         found = from_json(meta.get("branches", []))
@@ -422,7 +342,8 @@ def _asked(meta: Json) -> list[Branch]:
     return found
 
 
-def _number(meta: Json, name: str, default: int | None = None) -> int:
+def number_in(meta: Json, name: str, default: int | None = None) -> int:
+    """Return a whole number that stands in run.json. Raises RunError where it is none."""
     found = meta.get(name, default)
     if not isinstance(found, int):
         raise RunError(f"run.json: '{name}' is not a number")

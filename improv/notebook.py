@@ -158,14 +158,14 @@ class Run:
         `edit` changes something first: {"author.frame": "She never lies."}, "line", "move",
         "memory.NAME". With `again` that turn alone is drawn again. Raises RunError, StudyError.
         """
-        from improv import launch
+        from improv.branching import branch
 
         trial, at, turn = place.rpartition("@")
         if not at or not turn.isascii() or not turn.isdecimal():
             raise RunError(f"{place!r}: not a place; write TRIAL@TURN, such as 0@4")
         words = [f"{k}={v}" for k, v in edit.items()] if isinstance(edit, Mapping) else list(edit)
         how = _setup(setup, {"ray": "off", **settings} if setup is None else settings)
-        found = launch.branch(
+        found = branch(
             self.folder,
             trial,
             int(turn),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from improv.doctor import Finding
     from improv.estimate import Estimate
     from improv.launch import Result
-    from improv.rehearsal import Rehearsed
+    from improv.power_run import Rehearsed
     from improv.replay import Check
     from improv.score import Scored
     from improv.session import Progress as Standing

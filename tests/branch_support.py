@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from improv.launch import branch
+from improv.branching import branch
 from improv.record import Json
 from improv.replay import replay
 from improv.session import Setup

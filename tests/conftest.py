@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from improv.launch import run
-from improv.pool import start_ray
 from improv.puppet_server import PuppetServer
+from improv.ray_cluster import start_ray
 from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.store import RunFolder

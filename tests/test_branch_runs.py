@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from improv.branching import branch
 from improv.edit import Edit
 from improv.errors import ImprovError, RunError, StudyError
-from improv.launch import branch, resume, run
+from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN, REGENERATED
 from improv.replay import replay

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from improv.branching import branch
 from improv.edit import Edit
-from improv.launch import branch, run
+from improv.launch import run
 from improv.session import Setup
 from improv.store import open_run
 from improv.study import load

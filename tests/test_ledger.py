@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from improv.launch import branch, run
+from improv.branching import branch
+from improv.launch import run
 from improv.ledger import Exposure, kinds
 from improv.record import Block, BlockKind
 from improv.session import Setup

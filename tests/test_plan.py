@@ -14,9 +14,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from improv.budget import Budget
+from improv.context_lengths import APART, BY_WORDS, lengths
 from improv.errors import MachineError, RunError, StudyError
 from improv.launch import resume, run
-from improv.lengths import APART, BY_WORDS, lengths
 from improv.plan import Plan
 from improv.puppet import count_tokens
 from improv.report.material import appraise

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from improv.errors import RunError
-from improv.rehearsal import Rehearsed, powers, rehearse
+from improv.power_run import Rehearsed, powers, rehearse
 from improv.study import Study, load
 from improv.unit import Tables
 from tests.conftest import KETTLE

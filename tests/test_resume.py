@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from improv.branching import branch
 from improv.budget import Budget
 from improv.errors import EndpointError, RunError
-from improv.launch import branch, resume, run
+from improv.launch import resume, run
 from improv.session import Setup
 from improv.store import RunFolder, open_run
 from improv.study import load

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from improv.branching import branch
 from improv.edit import Edit
-from improv.launch import branch, run
+from improv.launch import run
 from improv.record import MAIN
 from improv.session import Setup
 from improv.store import RunFolder, open_run

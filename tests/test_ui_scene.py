@@ -9,8 +9,9 @@ import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from improv.branching import branch
 from improv.edit import Edit
-from improv.launch import branch, run
+from improv.launch import run
 from improv.record import MAIN, Act, Json, Score, Turn
 from improv.score import Judges, score
 from improv.session import Setup

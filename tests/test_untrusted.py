@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
+from improv.branching import branch
 from improv.errors import RunError, StudyError
-from improv.launch import branch, resume, run
+from improv.launch import resume, run
 from improv.store import RunFolder, open_run
 from improv.study import load, read_edit
 from improv.trial import plan

@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from improv.launch import Result, branch, run
+from improv.branching import branch
+from improv.launch import Result, run
 from improv.record import Json
 from improv.session import Setup
 from improv.store import open_run

@@ -172,7 +172,7 @@ def branch_command(
     the same run and can be branched in turn.
     """
     with telling():
-        from improv.launch import branch
+        from improv.branching import branch
         from improv.session import Setup
         from improv.store import open_run
         from improv.study import read_edit

@@ -38,8 +38,8 @@ class Material:
 
     `calls` rows need endpoint, model, latency, error, retried and the token counts. `costs` maps
     a model to its dollars so far, None where it has no price. `lengths` are the rows that
-    lengths.lengths made before the first call. `talk` has a graph of who speaks to whom for each
-    condition.
+    context_lengths.lengths made before the first call. `talk` has a graph of who speaks to whom for
+    each condition.
     """
 
     run: str

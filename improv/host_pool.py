@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import os
 import time
@@ -17,12 +16,14 @@ from typing import Any
 
 import ray
 
+from improv.actors import node_model, purse_actor
 from improv.budget import PurseKeeper, Spent
 from improv.endpoint import public, remote_address
-from improv.errors import ErrorKind, MachineError, first_line
+from improv.errors import ErrorKind, first_line
 from improv.gate import limiter_actor
-from improv.host import Host, Terms, node_model, purse_actor
+from improv.host import Host, Terms
 from improv.journal import Journaled
+from improv.ray_cluster import start_ray
 from improv.record import Outcome
 from improv.session import LIVES, Setup, Stop, Work, models_of, remote
 from improv.store import RunFolder
@@ -229,30 +230,3 @@ class Pool:
             return 1
         cpus = int(ray.cluster_resources().get("CPU", 1))
         return max(1, min(self._enough, cpus))
-
-
-_RAY_TOKENS = "ray._private.authentication.authentication_token_setup"
-
-
-def start_ray(address: str) -> bool:
-    """Start or join Ray; return whether it was this call that did."""
-    if ray.is_initialized():
-        return False
-    # Ray would otherwise write to the terminal over our progress, and send usage statistics.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # That it guards itself is well, and no news at every run; that it does not would be.
-    logging.getLogger(_RAY_TOKENS).addFilter(lambda r: "is enabled" not in r.getMessage())
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if address == "local" else None,
-            configure_logging=False,
-        )
-    except Exception as e:  # a node that comes up too late is a bare one
-        raise MachineError(
-            f"Ray did not start ({address}): {first_line(e)}; --ray off plays without it"
-        ) from None
-    return True

@@ -12,8 +12,8 @@ import ray
 from improv import loop
 from improv.errors import SHARED, ErrorKind, first_line
 from improv.host import STOPS_THE_RUN
+from improv.host_pool import Pool
 from improv.lock import RunLock
-from improv.pool import Pool
 from improv.record import Outcome
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work
 

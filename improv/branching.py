@@ -1,0 +1,94 @@
+"""Grows branches and regenerations from a played run, and plays them into the same folder.
+
+What a branch is, and how a scene is entered again, stands in branch and relive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from improv.branch import Branch, branched, grow, past, planned, regenerate
+from improv.edit import Edit
+from improv.errors import RunError
+from improv.launch import Result, Session, asked_branches, entered, number_in, play_owed
+from improv.preflight import look_ahead
+from improv.provenance import identity, refuse_drift
+from improv.session import Setup, Watch, models_of
+from improv.store import RunFolder
+from improv.trial import plan
+
+
+def branch(
+    folder: RunFolder,
+    trial: str,
+    turn: int,
+    *,
+    edit: Edit | None = None,
+    draws: int = 1,
+    again: bool = False,
+    setup: Setup | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Grow branches from a turn of a trial (`ID`, number, or `TRIAL~BRANCH`) of a played run.
+
+    With `again`, that single turn is drawn `draws` more times instead. The new branches land in
+    the same run; `fresh` of the result names them. Raises RunError and StudyError.
+    """
+    setup = setup or Setup()
+    with entered(folder) as (lock, journal, notices):
+        meta, study = folder.meta(), folder.study()
+        row = folder.trial(trial)
+        trials = plan(study)
+        found = next((t for t in trials if t.id == row["trial"]), None)
+        if found is None:
+            raise RunError(f"{folder.id}: its study has no trial {row['trial']} any more")
+        if row["status"] == "failed" and row["turns"] < turn:
+            raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
+        refuse_drift(folder, meta, identity(models_of([found])), None, anyway=setup.anyway)
+        asked = asked_branches(meta)
+        parent = row["branch"]
+        if again and edit is not None and not edit.empty:
+            raise RunError("a regeneration changes nothing; edit a branch instead")
+        siblings = [*planned(study, found), *(b for b in asked if b.trial == found.id)]
+        transcript = folder.transcript(found.id, row["branch"])
+        last = max((t.turn for t in transcript.lines()), default=0)
+        if turn > last:
+            raise RunError(f"{trial}: has {last} turns; there is no turn {turn} to branch at")
+        # A turn that a branch shares is entered where it was played.
+        parent = folder.owner(found.id, row["branch"], turn)
+        fresh = _next(siblings, found.id, parent, turn, None if again else edit or Edit(), draws)
+        branched(found, fresh[0])
+        past(found, fresh[0], transcript.turns, ())
+        look_ahead(study, [found], setup, [fresh[0]])
+        kept = [asdict(b) for b in [*asked, *fresh]]
+        folder.update({"branches": kept})
+        wanted = {b.id for b in fresh}
+        planned_trials = trials[: number_in(meta, "trials")]
+        session = Session(
+            folder=folder,
+            study=study,
+            trials=planned_trials,
+            setup=setup,
+            watch=watch,
+            lock=lock,
+            journal=journal,
+            notices=tuple(notices),
+        )
+        return replace(play_owed(session, wanted), fresh=tuple(fresh))
+
+
+def _next(
+    siblings: Sequence[Branch], trial: str, parent: str, turn: int, edit: Edit | None, draws: int
+) -> list[Branch]:
+    """Return new branches (or regenerations, without an edit), numbered after their siblings."""
+    inherited = next((b.legacy for b in siblings if b.id == parent), "[]")
+
+    def made(first: int) -> list[Branch]:
+        if edit is None:
+            return regenerate(trial, parent, turn, draws=draws, first=first, inherited=inherited)
+        return grow(trial, parent, turn, edit, draws=draws, first=first, inherited=inherited)
+
+    shape = replace(made(0)[0], number=0)
+    same = [b.number for b in siblings if replace(b, number=0, arm="", length=None) == shape]
+    return made(max(same) + 1 - made(0)[0].number if same else 0)

@@ -1,0 +1,55 @@
+"""What is found out before a session's first call: all that would fail every call or any edit.
+
+It asks nothing of a model. What a run was played with before is drift's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from improv.branch import Branch, branched, planned
+from improv.embedded import weights
+from improv.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
+from improv.errors import RunError
+from improv.session import Setup, models_of, remote
+from improv.study import Study
+from improv.trial import Trial
+
+
+def wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Trial]:
+    """Return the trials, and each as every edit that its branches have would change it."""
+    tried: set[tuple[str, ...]] = set()
+    wished = list(trials)
+    for trial in trials:
+        for b in [*planned(study, trial), *(b for b in asked if b.trial == trial.id)]:
+            # By what it changes: one name may stand for several changes.
+            kind = (trial.slug, trial.condition, b.arm, b.edit, b.of)
+            if kind not in tried:
+                tried.add(kind)
+                wished.append(branched(trial, b))
+    return wished
+
+
+def look_ahead(
+    study: Study, trials: Sequence[Trial], setup: Setup, asked: Sequence[Branch] = ()
+) -> None:
+    """Find before the first call what would fail: no weights, an edit that fits no scene, an
+    address that nobody vouched for or where nobody listens, no key, dollars that cannot be
+    counted."""
+    models = models_of(wished(study, trials, asked))
+    for model in {m.model for m in models if m.embedded}:
+        weights(model)
+    far = [m for m in models if remote(m)]
+    refuse_strangers(far, setup.trusted)
+    if setup.ray in ("off", "local"):
+        # The nodes of a cluster may have keys, and know ways, that this machine has not.
+        for called in far:
+            secret_for(remote_address(called), called)
+        for url in {remote_address(called) for called in far}:
+            check_endpoint(url)
+    unpriced = sorted({m.model for m in models if m.price is None})
+    if setup.budget.cost is not None and unpriced:
+        raise RunError(
+            f"a budget in dollars needs the price of {', '.join(unpriced)}: give its model a "
+            "'price' in the study, or set --max-tokens instead"
+        )
