@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 import stat
-import sys
 from pathlib import Path
 
 import pytest
 
 from improv.jsonl import JsonLines, read_rows, read_whole_lines
+from tests.disk_support import largest_file
 
 
 def test_a_line_is_never_put_on_to_a_torn_one(tmp_path: Path) -> None:
@@ -48,19 +46,12 @@ def test_a_link_is_not_written_through(tmp_path: Path) -> None:
     assert not elsewhere.stat().st_size
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no limit of a file's size")
 def test_after_a_disk_was_full_the_next_line_begins_anew(tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    lines = JsonLines(tmp_path / "rows.jsonl")
-    try:
+    file = tmp_path / "rows.jsonl"
+    with JsonLines(file) as lines:
         lines.append({"a": 1})
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-        with pytest.raises(OSError):
+        with largest_file(10), pytest.raises(OSError):
             lines.append({"a": 2})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    lines.append({"a": 3})
-    lines.close()
-    assert list(read_rows((tmp_path / "rows.jsonl").read_bytes())) == [{"a": 1}, {"a": 3}]
+        lines.append({"a": 3})
+    assert file.read_bytes() == b'{"a":1}\n{"\n{"a":3}\n'
+    assert list(read_rows(file.read_bytes())) == [{"a": 1}, {"a": 3}]
