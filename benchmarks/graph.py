@@ -24,9 +24,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from improv.design import Condition, Study
 from improv.scene import Scene
 from improv.store import RunFolder, place
-from improv.study import Condition, Study
 from improv.tables import SCHEMAS
 
 SCENES, TURNS, CONDITIONS = 50_000, 20, 5
@@ -46,7 +46,7 @@ def folder(root: str) -> RunFolder:
         }
     )
     arms = tuple(Condition(f"arm {i}", (("arm", f"arm {i}"),)) for i in range(CONDITIONS))
-    study = Study("ferry", "", "", 1, 0, arms, tuple(("ferry", arm, scene) for arm in arms))
+    study = Study(name="ferry", conditions=arms, cells=tuple(("ferry", arm, scene) for arm in arms))
     fs, base = place(root)
     made = RunFolder(fs, f"{base}/million", base)
     made.create(study, {"study": "ferry", "status": "done", "conditions": [a.name for a in arms]})

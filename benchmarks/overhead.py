@@ -23,6 +23,7 @@ from pathlib import Path
 
 import openai
 
+from improv.design import Condition, Study, with_replicates
 from improv.host import Host, Terms
 from improv.record import Call
 from improv.request import Ask, request_body
@@ -30,7 +31,6 @@ from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage
 from improv.store import RunFolder, place
-from improv.study import Condition, Study, with_replicates
 from improv.trial import Trial, plan
 
 TURNS = 20
@@ -66,7 +66,7 @@ def study(url: str, scenes: int, turns: int = TURNS) -> Study:
         }
     )
     only = Condition("only", ())
-    whole = Study("overhead", "", "", 1, 0, (only,), (("overhead", only, scene),))
+    whole = Study(name="overhead", conditions=(only,), cells=(("overhead", only, scene),))
     return with_replicates(whole, scenes)
 
 

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from improv.budget import Budget
+from improv.design import Condition, Study
 from improv.launch import run
 from improv.scene import Scene
 from improv.session import Setup
-from improv.study import Condition, Study, with_replicates
 
 CALLS = 100_000
 SCENES = 512
@@ -37,7 +37,7 @@ def study() -> Study:
         }
     )
     only = Condition("only", ())
-    return with_replicates(Study("long", "", "", 1, 0, (only,), (("long", only, scene),)), SCENES)
+    return Study(name="long", replicates=SCENES, conditions=(only,), cells=(("long", only, scene),))
 
 
 def command(*words: str) -> list[str]:

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import orjson
 
+from improv.design import Condition, Study
 from improv.launch import Result, run
 from improv.report.material import appraise
 from improv.report.referee import report
 from improv.scene import Puppet, Scene
 from improv.session import Setup
-from improv.study import Condition, Study, with_replicates
 
 ERRORS = {"429": 0.30, "500": 0.10, "broken": 0.05, "hang": 0.02}
 LATENCY, PATIENCE, CONNECTIONS, TRIALS, TURNS = 0.1, 2.0, 32, 500, 96
@@ -56,7 +56,7 @@ def study(url: str) -> Study:
         }
     )
     only = Condition("only", ())
-    return with_replicates(Study("weather", "", "", 1, 0, (only,), (("w", only, scene),)), TRIALS)
+    return Study(name="weather", replicates=TRIALS, conditions=(only,), cells=(("w", only, scene),))
 
 
 def allowed(rate: float | None) -> float:

@@ -19,6 +19,7 @@ except metadata.PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0.0.0"
 
 if TYPE_CHECKING:
+    from improv.design import Study as Study
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
     from improv.launch import Result as Result
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from improv.record import Turn as Turn
     from improv.scene import Scene as Scene
     from improv.session import Setup as Setup
-    from improv.study import Study as Study
     from improv.table import Table as Table
 
 _HOMES = {
@@ -43,7 +43,7 @@ _HOMES = {
     "Run": "notebook",
     "Scene": "scene",
     "Setup": "session",
-    "Study": "study",
+    "Study": "design",
     "StudyError": "errors",
     "Table": "table",
     "Transcript": "record",

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from improv.design import Study
 from improv.errors import ImprovError, RunError
 from improv.record import digest
 from improv.store import MANY_SCORES, READING, RunFolder
-from improv.study import Study
 
 if TYPE_CHECKING:
     from improv.inference import Findings

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from improv import prompt
+from improv.design import Study
 from improv.edit import Edit
 from improv.embedded import Local
 from improv.endpoint import public, remote_address
 from improv.errors import MachineError, Problem, StudyError, first_line
+from improv.overrides import changed
 from improv.puppet import count_tokens
 from improv.record import Json
 from improv.scene import Model, Scene
-from improv.study import Study, changed
 
 APART = 0.05
 """How far the lengths of two contexts may be apart in a study with a plan."""

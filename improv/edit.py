@@ -13,6 +13,8 @@ from improv.scene import EVERYBODY as EVERYBODY
 from improv.scene import Strict, Text
 
 Turns = list[int] | Literal["every"]
+Patch = dict[str, Any]
+"""Part of a scene's data, which is laid over all of it: mappings merge, the rest replaces."""
 
 
 def _words(text: str) -> str:
@@ -27,7 +29,7 @@ Said = Annotated[str, Field(max_length=2000), AfterValidator(_words)]
 class Edit(Strict):
     """What is different from a turn on. An empty edit only draws anew."""
 
-    scene: dict[str, Any] = {}
+    scene: Patch = {}
     """A patch of the scene: the author, a card, the model, the world. The cast and the written
     opening stay as they are."""
     line: Said | None = None

@@ -20,12 +20,13 @@ from improv.cards.casting import Account, Casting, called, card_of, cast_card
 from improv.cards.container import in_png, load_card
 from improv.cards.named import KEPT, NAMED, SOMEBODY, kept_card
 from improv.errors import Problem, RunError, StudyError
+from improv.find import find, read_source
 from improv.fountain import read_fountain
 from improv.naming import LONGEST, stage_name
 from improv.record import Json
 from improv.scene import Scene
 from improv.source import MAX_BYTES, Source, write
-from improv.study import find, load_scene, read_scene, read_source
+from improv.study_loader import load_scene, read_scene
 
 MOST_CAST = 12
 _MOST_OPTIONS = 10

@@ -18,6 +18,7 @@ from improv.analysis_cache import weigh_if_large
 from improv.branch import Branch, from_json, planned
 from improv.budget import Spent, spent_by
 from improv.context_lengths import lengths
+from improv.design import Study
 from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
@@ -33,7 +34,6 @@ from improv.scheduler import drive
 from improv.score import FREE, score
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
 from improv.store import RUN_ID, RunFolder, new_run_id, place
-from improv.study import Study
 from improv.trial import Trial, plan, plan_hash
 
 

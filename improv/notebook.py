@@ -19,14 +19,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv import store, study
+from improv import store
 from improv.budget import Budget
+from improv.design import Study, with_replicates
 from improv.errors import RunError
+from improv.overrides import read_edit
 from improv.record import MAIN, Json
 from improv.script import Script, script
 from improv.session import Setup, Watch
 from improv.store import RunFolder
-from improv.study import Study
+from improv.study_loader import load
 from improv.table import NAMES, Table, connect, framed
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ class Run:
         Raises RunError, and StudyError where that cannot be read."""
         from improv.paper import reported
 
-        other = by if isinstance(by, Study) or by is None else study.load(os.fspath(by))
+        other = by if isinstance(by, Study) or by is None else load(os.fspath(by))
         return reported(self.folder, other.plan if other is not None else None)
 
     def graph(self, trial: str | int = "", **asked: Any) -> Graph:
@@ -169,7 +171,7 @@ class Run:
             self.folder,
             trial,
             int(turn),
-            edit=study.read_edit(words),
+            edit=read_edit(words),
             draws=draws,
             again=again,
             setup=how,
@@ -258,8 +260,8 @@ def load_study(
     """
     if isinstance(scene.get("model"), str):
         scene["model"] = {"model": scene["model"]}
-    found = study.load(os.fspath(path), scene, planted)
-    return found if replicates is None else study.with_replicates(found, replicates)
+    found = load(os.fspath(path), scene, planted)
+    return found if replicates is None else with_replicates(found, replicates)
 
 
 def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:

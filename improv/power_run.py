@@ -16,6 +16,7 @@ import pandas as pd
 
 from improv.analysis_compare import compare
 from improv.analysis_loader import read_tables
+from improv.design import Study, with_replicates
 from improv.errors import RunError
 from improv.launch import run
 from improv.plan import Plan
@@ -23,7 +24,6 @@ from improv.record import seed_of
 from improv.session import Setup, Watch, models_of
 from improv.stats.interval import proportion
 from improv.stats.power import Power, power
-from improv.study import Study, with_replicates
 from improv.trial import plan
 from improv.unit import Frame, Tables, by_cell, units, weights
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from improv.branch import Branch, branched, planned
+from improv.design import Study
 from improv.embedded import weights
 from improv.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
 from improv.errors import RunError
 from improv.session import Setup, models_of, remote
-from improv.study import Study
 from improv.trial import Trial
 
 

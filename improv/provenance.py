@@ -15,13 +15,15 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from improv.design import with_replicates
 from improv.embedded import weights
 from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
 from improv.record import Json
 from improv.scene import Model
+from improv.snapshot import write_study
 from improv.store import RunFolder
-from improv.study import load, resolved, with_replicates
+from improv.study_loader import load
 
 PLAYING = (
     "author",
@@ -117,7 +119,7 @@ def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
                 study = with_replicates(study, int(source["replicates"]))
         except (StudyError, ValueError, TypeError, AttributeError):
             return []  # it is not here, or is no study any more: the folder has its own copy
-        changes = _diff(now, resolved(study), "as it was begun", f"{source['file']} now")
+        changes = _diff(now, write_study(study), "as it was begun", f"{source['file']} now")
     return changes
 
 

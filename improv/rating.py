@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import orjson
 
 from improv.calibration import planted_lines
+from improv.design import Study
 from improv.errors import RunError
 from improv.jsonl import JsonLines
 from improv.measure import attribution, persona, secret, state
@@ -25,7 +26,6 @@ from improv.measure.wording import ANSWER, GLOSSES
 from improv.record import MAIN, Json, Transcript, seed_of
 from improv.scene import Scene
 from improv.store import HUMAN, RATINGS, RunFolder
-from improv.study import Study
 from improv.text import visible
 
 MEASURES = ("state", "p2l", "l2l", "attribution", "secret")

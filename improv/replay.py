@@ -14,13 +14,13 @@ from itertools import zip_longest
 
 from improv import loop
 from improv.branch import Branch, Past, branched, from_json, past, planned
+from improv.design import Study
 from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.record import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
 from improv.request import Ask
 from improv.stage import Stage
 from improv.store import RunFolder
-from improv.study import Study
 from improv.trial import Trial, plan
 
 

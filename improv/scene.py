@@ -1,7 +1,7 @@
 """What a scene is: its world, its cast, its author, the model that plays it. Plain frozen data.
 
 Every class here forbids unknown fields, and every field has the sentence that `improv schema`
-shows in an editor. Reading files is next door, in study; who plays stands in playing, and what an
+shows in an editor. How files are read stands in study_loader, who plays in playing, and what an
 author is in authoring.
 """
 

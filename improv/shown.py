@@ -21,11 +21,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from improv.design import Study
 from improv.errors import RunError
 from improv.ledger import SHOWN, TELLING, Exposure, Leak, Watch
 from improv.record import Block, Json, digest
 from improv.store import READING, RunFolder
-from improv.study import Study
 
 PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
 CALLS = ["trial", "branch", "role", "blocks"]

@@ -19,7 +19,7 @@ MAX_BYTES = 1_000_000
 MAX_VALUES = 50_000
 MAX_DEPTH = 40
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
 # The core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema).
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -50,12 +50,12 @@ class Source:
 
     file: str
     data: Any
-    places: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    places: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
 
-    def problem(self, path: Path, what: str, *, at_key: bool = False) -> Problem:
+    def problem(self, path: Place, what: str, *, at_key: bool = False) -> Problem:
         """Describe what is wrong with the value at `path`, or with the nearest that exists."""
-        known: Path = path
+        known: Place = path
         table = self.keys if at_key else self.places
         while known and known not in table:
             known, table = known[:-1], self.places
@@ -116,13 +116,13 @@ class _Walk:
     def __init__(self, file: str, most: int | None) -> None:
         self.file = file
         self.most = most
-        self.places: dict[Path, tuple[int, int]] = {}
-        self.keys: dict[Path, tuple[int, int]] = {}
+        self.places: dict[Place, tuple[int, int]] = {}
+        self.keys: dict[Place, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self.open: set[int] = set()
         self.seen = 0
 
-    def value(self, node: yaml.Node, path: Path, depth: int) -> Any:
+    def value(self, node: yaml.Node, path: Place, depth: int) -> Any:
         place = _place(node.start_mark)
         self.places[path] = place
         self.seen += 1
@@ -147,7 +147,7 @@ class _Walk:
         finally:
             self.open.discard(id(node))
 
-    def _mapping(self, node: yaml.Node, path: Path, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: yaml.Node, path: Place, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = _place(key_node.start_mark)
@@ -167,12 +167,12 @@ class _Walk:
             found[key] = self.value(value_node, here, depth + 1)
         return found
 
-    def _refuse_tag(self, node: yaml.Node, path: Path) -> None:
+    def _refuse_tag(self, node: yaml.Node, path: Place) -> None:
         tag = node.tag or ""
         if tag.startswith("!") or (tag.startswith("tag:yaml.org") and not tag.endswith(_TAGS)):
             self._wrong(_place(node.start_mark), path, f"the tag {tag} is not known here")
 
-    def _wrong(self, place: tuple[int, int], path: Path, what: str) -> None:
+    def _wrong(self, place: tuple[int, int], path: Place, what: str) -> None:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
 
 

@@ -41,13 +41,14 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from improv.branch import keeps, shared
+from improv.design import Study
 from improv.errors import RunError, first_line
 from improv.journal import LIMITS, VERDICTS, Journaled
 from improv.jsonl import JsonLines, read_rows
 from improv.lock import unwritable
 from improv.record import MAIN, Block, Call, Json, Score, Transcript, Turn
 from improv.scene import Scene
-from improv.study import Study, resolved, unresolved, unresolved_question, unresolved_scene
+from improv.snapshot import read_played_scene, read_question, read_study, write_study
 from improv.tables import (
     PLAYED,
     SCHEMAS,
@@ -158,7 +159,7 @@ class RunFolder:
     def create(self, study: Study, meta: Json) -> None:
         """Make the folder with its study and run.json. Raises RunError if it cannot be made."""
         folder = self.local
-        text = resolved(study).encode()
+        text = write_study(study).encode()
         try:
             if self.exists():
                 raise RunError(f"{self.path}: there is a run already")
@@ -290,15 +291,15 @@ class RunFolder:
 
     def study(self) -> Study:
         """Return the study as it was resolved when the run was made. Raises StudyError."""
-        return unresolved(self.study_text(), f"{self.path}/study.yaml")
+        return read_study(self.study_text(), f"{self.path}/study.yaml")
 
     def question(self) -> str:
         """Return what the study asks, without reading its scenes. Raises StudyError."""
-        return unresolved_question(self.study_text(), f"{self.path}/study.yaml")
+        return read_question(self.study_text(), f"{self.path}/study.yaml")
 
     def scene(self, slug: str, condition: str) -> Scene | None:
         """Return a scene as a condition plays it, without reading the others. Raises StudyError."""
-        return unresolved_scene(self.study_text(), f"{self.path}/study.yaml", slug, condition)
+        return read_played_scene(self.study_text(), f"{self.path}/study.yaml", slug, condition)
 
     def study_text(self, *, first: bool = False) -> str:
         """Return the study's text; the `first` is what it was when the run was made, if known."""

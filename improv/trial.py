@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from improv.design import Study
 from improv.record import digest, seed_of
 from improv.scene import Scene, essence
-from improv.study import Study
 
 VERSION = 1
 """Rises when the same trial would be played differently, so that old ids never mean new scenes."""

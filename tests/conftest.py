@@ -16,7 +16,7 @@ from improv.ray_cluster import start_ray
 from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load
+from improv.study_loader import load
 from tests.run_support import OFF, TEN, Serve, chairs
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from improv.puppet_server import PuppetServer
 from improv.scene import Puppet
 from improv.session import Setup
 from improv.store import RunFolder, open_run
-from improv.study import load
+from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS
 from tests.conftest import KETTLE
 

@@ -18,7 +18,7 @@ from improv.relive import staged
 from improv.request import Ask, Prompt
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load
+from improv.study_loader import load
 from improv.trial import plan
 from tests.conftest import KETTLE
 

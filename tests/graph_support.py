@@ -15,7 +15,7 @@ from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Person, Talk, talk
 from improv.launch import run
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load
+from improv.study_loader import load
 from improv.tables import SCHEMAS
 
 CAST = (("Mara", ("Mam",)), ("Bo", ()), ("Inès", ("Ines",)))

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from improv.branch import Branch, branched, grow, past, regenerate, shared
+from improv.design import Condition, Study
 from improv.edit import Edit
+from improv.overrides import merge
 from improv.prompt import line_cue
 from improv.record import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
 from improv.relive import Branched, staged
 from improv.request import Ask, Prompt
 from improv.scene import Scene
 from improv.stage import Stage
-from improv.study import Condition, Study, merge
 from improv.trial import Trial, plan
 from tests.call_support import made_call
 
@@ -62,7 +63,8 @@ def trial(scene: Scene, *patches: Mapping[str, Any], seed: int = 0) -> Trial:
         data = merge(data, patch)
     only = Condition("only", ())
     played = Scene.model_validate(data)
-    return plan(Study("s", "", "", 1, seed, (only,), (("kettle", only, played),)))[0]
+    cells = (("kettle", only, played),)
+    return plan(Study(name="s", seed=seed, conditions=(only,), cells=cells))[0]
 
 
 def improvised(ask: Ask) -> str:

@@ -14,12 +14,13 @@ from improv.branching import branch
 from improv.edit import Edit
 from improv.errors import ImprovError, RunError, StudyError
 from improv.launch import resume, run
+from improv.overrides import read_edit
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN, REGENERATED
 from improv.replay import replay
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load, read_edit
+from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS
 from tests.branch_support import OFF, alter, differences, everything, grow_in, lines, rows, setting
 from tests.weather_support import command

@@ -13,11 +13,11 @@ import pytest
 from improv.branch import Branch, branched, past, regenerate
 from improv.edit import Edit
 from improv.errors import StudyError
+from improv.overrides import merge
 from improv.record import MAIN, REGENERATED, Act, Call
 from improv.relive import staged
 from improv.request import Ask
 from improv.scene import Scene
-from improv.study import merge
 from tests.call_support import made_call
 from tests.stage_support import (
     BUSY,

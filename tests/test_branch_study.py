@@ -12,7 +12,7 @@ from improv.errors import StudyError
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN
-from improv.study import load
+from improv.study_loader import load
 from improv.trial import plan
 from tests.branch_support import OFF, differences, rows
 

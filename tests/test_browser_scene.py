@@ -13,7 +13,7 @@ from improv.edit import Edit
 from improv.launch import run
 from improv.session import Setup
 from improv.store import open_run
-from improv.study import load
+from improv.study_loader import load
 from tests.browser_support import Reader
 from tests.test_ui_scene import broken_run
 from tests.ui_support import bare_run, vandal_run

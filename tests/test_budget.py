@@ -21,7 +21,7 @@ from improv.record import Call, Draw
 from improv.scene import Price
 from improv.session import Setup
 from improv.store import RunFolder, open_run
-from improv.study import load
+from improv.study_loader import load
 from improv.trial import plan
 from tests.call_support import made_call
 from tests.weather_support import SCENE, command

@@ -19,9 +19,10 @@ from improv.importing import export_card, import_cards, import_into, save
 from improv.launch import run
 from improv.naming import ordinary, stage_name
 from improv.session import Setup
+from improv.snapshot import write_study
 from improv.source import read, write
 from improv.store import open_run
-from improv.study import load, load_scene, resolved
+from improv.study_loader import load, load_scene
 from improv.trial import plan
 from tests.weather_support import command
 
@@ -286,7 +287,7 @@ def test_a_scene_holds_the_character_and_not_the_path(tmp_path: Path) -> None:
     hes = study.cells[0][2].cast[0]
     assert (hes.name, hes.secret, hes.role) == ("Hes", "She can swim.", "one of the cast")
     assert "Ana has missed the boat" in hes.card, "it meets the first of the others"
-    assert "card_file" not in resolved(study)
+    assert "card_file" not in write_study(study)
     (before,) = [t.id for t in plan(study)]
     moved = tmp_path / "elsewhere.png"
     card.rename(moved)

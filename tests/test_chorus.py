@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from improv import chorus, graphing
 from improv.cli import app
+from improv.design import Condition, Study
 from improv.errors import RunError
 from improv.graphing import Asked, Graphed, files
 from improv.scene import Scene
 from improv.store import RunFolder, place
-from improv.study import Condition, Study
 from improv.tables import SCHEMAS
 from tests.graph_support import FERRY, written
 
@@ -42,7 +42,7 @@ def ferries(tmp_path: Path) -> RunFolder:
     cells = tuple((slug, arm, scene) for slug, scene in scenes.items() for arm in arms)
     fs, base = place(tmp_path)
     folder = RunFolder(fs, f"{base}/ferries", base)
-    folder.create(Study("ferries", "", "", 1, 0, tuple(arms), cells), {"study": "ferries"})
+    folder.create(Study(name="ferries", conditions=tuple(arms), cells=cells), {"study": "ferries"})
     folder.update({"conditions": [arm.name for arm in arms], "status": "done"})
     rows, trials = [], []
     for i in range(18):

@@ -20,13 +20,14 @@ from improv.edit import Edit
 from improv.errors import StudyError
 from improv.launch import run
 from improv.measure.marker import marked
+from improv.overrides import merge
 from improv.record import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
 from improv.request import Ask
 from improv.scene import Puppet, Scene
 from improv.session import Setup
 from improv.stage import Stage
-from improv.study import load, merge
+from improv.study_loader import load
 from improv.trial import Trial
 from tests.stage_support import (
     BUSY,

@@ -20,7 +20,7 @@ from improv.puppet_server import PuppetServer
 from improv.record import Json
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load
+from improv.study_loader import load
 from tests.export_support import busy_run, sent
 
 

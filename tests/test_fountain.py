@@ -20,7 +20,7 @@ from improv.launch import run
 from improv.scene import Scene
 from improv.session import Setup
 from improv.store import open_run
-from improv.study import load, load_scene
+from improv.study_loader import load, load_scene
 from tests.weather_support import command
 
 QUAY = Path(__file__).resolve().parent / "data" / "quay.fountain"

@@ -23,9 +23,13 @@ STAIR = [
     "playing files",
     "authoring",
     "source scene",
+    "problems",
     "naming",
     "line hearing edit plan predicate folio cards fountain parted",
-    "study",
+    "design find",
+    "overrides",
+    "snapshot validation",
+    "study_loader",
     "trial",
     "branch tables budget adaptation",
     "importing",
@@ -82,9 +86,10 @@ READERS = {
     "analysis_compare": "record plan stats unit curves judged",
     "controls": "record plan stats unit curves judged analysis_compare",
     "inference": "record plan stats unit curves judged analysis_compare controls",
-    "report": "errors record scene study plan stats inference controls curves judged ledger graph "
+    "report": "errors record scene design plan stats inference controls curves judged ledger graph "
     "store shown graphing budget analysis_loader",
-    "ui": "errors files record scene text line lock study trial store measure stats graph "
+    "ui": "errors files record scene text line lock design overrides study_loader trial store "
+    "measure stats graph "
     "graphing plan unit curves judged inference ledger shown analysis_cache analysis_loader rating "
     "report relive "
     "branch folio budget parted",
@@ -109,7 +114,8 @@ DOORS = {
     "krippendorff": "stats",
     "pyarrow": "store shards tables mend shown analysis_loader graph graphing doors table",
     "resvg_py": "graph",
-    "pydantic": "strict playing authoring scene edit plan study analysis_cache",
+    "pydantic": "strict playing authoring scene edit plan design overrides problems snapshot "
+    "study_loader analysis_cache",
     "ray": "actors host gate host_pool ray_cluster scheduler doctor chorus",
     "rich": "cli terminal",
     "scipy": "stats judged graph",
@@ -287,7 +293,7 @@ def test_a_module_never_hides_a_public_name() -> None:
     assert not set(PUBLIC) & set(ROOMS.values())
 
 
-@pytest.mark.parametrize("module", ["improv", "improv.cli", "improv.study", "improv.puppet"])
+@pytest.mark.parametrize("module", ["improv", "improv.cli", "improv.study_loader", "improv.puppet"])
 def test_importing_is_light(module: str) -> None:
     allowed = {"rich"} if module == "improv.cli" else set()  # typer brings it
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"

@@ -22,7 +22,7 @@ from improv.puppet_server import PuppetServer
 from improv.record import Transcript, Turn
 from improv.request import request_body
 from improv.scene import Model, Scene
-from improv.study import load_scene
+from improv.study_loader import load_scene
 
 LINES = ["I always keep my word.", "I never promised you anything.", "", "I have unplugged it."]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from improv.store import RunFolder, open_run
-from improv.study import load
+from improv.study_loader import load
 from tests.conftest import KETTLE
 from tests.weather_support import command
 

@@ -17,11 +17,12 @@ import pytest
 from improv.branching import branch
 from improv.launch import run
 from improv.ledger import Exposure, kinds
+from improv.overrides import read_edit
 from improv.record import Block, BlockKind
 from improv.session import Setup
 from improv.shown import KEPT, kept_exposure, read_exposure
 from improv.store import RunFolder, open_run
-from improv.study import load, read_edit
+from improv.study_loader import load
 from tests.conftest import KETTLE
 from tests.weather_support import command
 

@@ -15,13 +15,15 @@ from werkzeug import Request, Response
 
 from improv.budget import Budget
 from improv.context_lengths import APART, BY_WORDS, lengths
+from improv.design import Study
 from improv.errors import MachineError, RunError, StudyError
 from improv.launch import resume, run
 from improv.plan import Plan
 from improv.puppet import count_tokens
 from improv.report.material import appraise
 from improv.session import Setup
-from improv.study import Study, load, resolved, unresolved
+from improv.snapshot import read_study, write_study
+from improv.study_loader import load
 from improv.trial import plan as trials_of
 
 OFF = Setup(ray="off")
@@ -367,10 +369,10 @@ blocks: {topic: {soup: {place: A soup kitchen}}}
         )
     )
     study = load(planned)
-    again = unresolved(resolved(study), "study.yaml")
+    again = read_study(write_study(study), "study.yaml")
     assert again == study and again.plan is not None and study.plan is not None
     assert again.plan.hash == study.plan.hash
-    assert resolved(again) == resolved(study)
+    assert write_study(again) == write_study(study)
 
 
 # --- the placebo's length

@@ -22,7 +22,7 @@ from improv.report.referee import report
 from improv.score import Judges, score
 from improv.session import Setup
 from improv.store import RATINGS, RunFolder
-from improv.study import load
+from improv.study_loader import load
 
 OFF = Setup(ray="off")
 ANN, BEN = rating.judge_name("Ann"), rating.judge_name("Ben")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from improv.design import with_replicates
 from improv.inference import Reason, ReasonKind
 from improv.launch import run
 from improv.ledger import Leak
@@ -24,7 +25,7 @@ from improv.report.said import shown
 from improv.session import Setup
 from improv.stats.interval import Estimate
 from improv.store import RunFolder
-from improv.study import load, with_replicates
+from improv.study_loader import load
 from tests.weather_support import command
 
 

@@ -13,7 +13,7 @@ from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
 from improv.session import Setup
 from improv.store import RunFolder, open_run
-from improv.study import load
+from improv.study_loader import load
 from tests.run_support import OFF, TEN, Serve, chairs, change, improv, until
 from tests.weather_support import command
 

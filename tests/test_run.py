@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from improv.design import with_replicates
 from improv.errors import RunError
 from improv.journal import Journal
 from improv.launch import resume, run
@@ -27,7 +28,7 @@ from improv.session import Setup
 from improv.shards import AT_ONCE, Shards
 from improv.stage import Stage
 from improv.store import RunFolder, list_runs, open_run
-from improv.study import load, with_replicates
+from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS
 from improv.trial import plan
 

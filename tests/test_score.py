@@ -30,7 +30,7 @@ from improv.puppet_server import PuppetServer
 from improv.score import Judges, score
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import load
+from improv.study_loader import load
 
 Serve = Callable[..., PuppetServer]
 OFF = Setup(ray="off")

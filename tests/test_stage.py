@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from improv.author import read_acts, reply_schema
+from improv.design import Condition, Study
 from improv.errors import ErrorKind, ModelError
+from improv.overrides import merge
 from improv.prompt import line_cue
 from improv.record import Call, Turn
 from improv.request import Ask
 from improv.scene import Scene
 from improv.stage import Stage
-from improv.study import Condition, Study, merge
 from improv.trial import Trial, plan
 from tests.call_support import made_call
 
@@ -30,7 +31,8 @@ def trial(scene: Scene, patch: dict[str, Any] | None = None, seed: int = 0) -> T
     data = merge(scene.model_dump(mode="json"), patch or {})
     only = Condition("only", ())
     played = Scene.model_validate(data)
-    return plan(Study("s", "", "", 1, seed, (only,), (("kettle", only, played),)))[0]
+    cells = (("kettle", only, played),)
+    return plan(Study(name="s", seed=seed, conditions=(only,), cells=cells))[0]
 
 
 def call(ask: Ask, reply: str) -> Call:

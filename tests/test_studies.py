@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from improv.design import with_replicates
 from improv.launch import run
 from improv.plan import Equivalence
 from improv.report.material import appraise
 from improv.report.referee import report
 from improv.session import Setup, models_of
-from improv.study import load, with_replicates
+from improv.study_loader import load
 from improv.trial import plan
 from tools.studies import Played, Row, faults_of, page, rehearsed, truths
 

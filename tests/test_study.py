@@ -8,21 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from improv.design import StudyFile, schema
 from improv.errors import StudyError
 from improv.files import shipped
+from improv.find import find
+from improv.overrides import merge
 from improv.scene import Scene
+from improv.snapshot import read_played_scene, read_question, read_study, write_study
 from improv.source import _FastLoader, _Loader, read
-from improv.study import (
-    StudyFile,
-    find,
-    load,
-    merge,
-    resolved,
-    schema,
-    unresolved,
-    unresolved_question,
-    unresolved_scene,
-)
+from improv.study_loader import load
 from improv.trial import plan, plan_hash
 
 CAST = "cast:\n  - {name: Ana, role: x}\n  - {name: Bo, role: y}\n"
@@ -160,7 +154,7 @@ def test_merge_patches_a_cast_by_name() -> None:
 
 def test_a_resolved_study_reads_back_as_it_was(study_file: Path) -> None:
     study = load(study_file)
-    again = unresolved(resolved(study), "study.yaml")
+    again = read_study(write_study(study), "study.yaml")
     assert again == study
     assert plan_hash(plan(again)) == plan_hash(plan(study))
 
@@ -168,8 +162,8 @@ def test_a_resolved_study_reads_back_as_it_was(study_file: Path) -> None:
 @pytest.mark.parametrize("name", ["demo", "author-context", "outside-text"])
 def test_one_scene_of_a_resolved_study_is_read_without_the_others(name: str) -> None:
     study = load(name)
-    text = resolved(study)
-    assert unresolved_question(text, "x") == study.question
+    text = write_study(study)
+    assert read_question(text, "x") == study.question
     for slug, condition, scene in [study.cells[0], study.cells[-1]]:
         # What a text says is indented: it begins no cell, though it reads like one.
         odd = dataclasses.replace(
@@ -180,19 +174,19 @@ def test_one_scene_of_a_resolved_study_is_read_without_the_others(name: str) -> 
                 for s, c, v in study.cells
             ),
         )
-        assert unresolved_scene(text, "x", slug, condition.name) == scene
-        found = unresolved_scene(resolved(odd), "x", slug, condition.name)
+        assert read_played_scene(text, "x", slug, condition.name) == scene
+        found = read_played_scene(write_study(odd), "x", slug, condition.name)
         assert found is not None
         assert found.premise == f"Yes.\ncells:\n- scene: {slug}\n"
-    assert unresolved_scene(text, "x", "nowhere", "none") is None
+    assert read_played_scene(text, "x", "nowhere", "none") is None
     with pytest.raises(StudyError):
-        unresolved_scene("study: s\ncells:\n- scene: a\n", "x", "a", "b")
+        read_played_scene("study: s\ncells:\n- scene: a\n", "x", "a", "b")
 
 
 def test_what_a_run_keeps_reads_the_same_in_c(study_file: Path) -> None:
     odd = ["yes", "no", "12:30", "null", "~", "1e5", "a: b", "# x", "\u2028", "a\n\nb\n", "<<"]
     study = dataclasses.replace(load(study_file), about="\n".join(odd), question=odd[2])
-    text = resolved(study)
+    text = write_study(study)
     fast = read(text, "x", own=True)
     slow = read(text, "x")
     assert _FastLoader is not _Loader

@@ -11,10 +11,11 @@ import pytest
 from improv.branching import branch
 from improv.edit import Edit
 from improv.launch import run
+from improv.overrides import read_edit
 from improv.record import MAIN
 from improv.session import Setup
 from improv.store import RunFolder, open_run
-from improv.study import load, read_edit
+from improv.study_loader import load
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
 from ui.parts import beside, tree_chart
 from ui.parts import multiverse_data as worlds

@@ -12,7 +12,7 @@ from improv import rating
 from improv.launch import run
 from improv.session import Setup
 from improv.store import RATINGS, RunFolder
-from improv.study import load
+from improv.study_loader import load
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, well
 from ui.parts import rater
 

@@ -15,7 +15,7 @@ from improv.launch import run
 from improv.record import MAIN, Score, Turn
 from improv.session import Setup
 from improv.store import RunFolder, open_run
-from improv.study import load
+from improv.study_loader import load
 from improv.trial import plan
 from tests.ui_support import (
     HOSTILE,

@@ -16,7 +16,7 @@ from improv.record import MAIN, Act, Json, Score, Turn
 from improv.score import Judges, score
 from improv.session import Setup
 from improv.store import RunFolder, open_run
-from improv.study import load
+from improv.study_loader import load
 from improv.trial import plan
 from tests.ui_support import (
     address,

@@ -19,7 +19,7 @@ from improv.record import Draw
 from improv.scene import Model
 from improv.session import Setup
 from improv.store import open_run
-from improv.study import load, load_scene
+from improv.study_loader import load, load_scene
 from improv.trial import plan
 from tests.call_support import made_call
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, the_study, well

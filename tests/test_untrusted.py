@@ -16,8 +16,9 @@ import pytest
 from improv.branching import branch
 from improv.errors import RunError, StudyError
 from improv.launch import resume, run
+from improv.overrides import read_edit
 from improv.store import RunFolder, open_run
-from improv.study import load, read_edit
+from improv.study_loader import load
 from improv.trial import plan
 from tests.run_support import KEY, OFF, chairs, change
 from tests.weather_support import RawServer, Send, command, http, said

@@ -12,6 +12,7 @@ import pytest
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
+from improv.design import Study
 from improv.errors import ErrorKind
 from improv.files import shipped
 from improv.launch import run
@@ -19,7 +20,7 @@ from improv.record import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
 from improv.session import Setup
 from improv.shards import Shards
 from improv.store import RunFolder, place
-from improv.study import Study, load
+from improv.study_loader import load
 from improv.tables import trial_row
 from improv.trial import Trial, plan
 from tests.call_support import made_call

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from improv.branching import branch
 from improv.launch import Result, run
+from improv.overrides import read_edit
 from improv.record import Json
 from improv.session import Setup
 from improv.store import open_run
-from improv.study import load, read_edit
+from improv.study_loader import load
 
 SAMPLE = Path(__file__).resolve().parent.parent / "runs" / "sample"
 OFF = Setup(ray="off")

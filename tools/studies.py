@@ -26,12 +26,13 @@ from pathlib import Path
 
 import yaml
 
+from improv.design import with_replicates
 from improv.launch import run
 from improv.report.material import appraise
 from improv.report.said import shown
 from improv.score import JUDGED, Judges, score
 from improv.session import Setup
-from improv.study import load, with_replicates
+from improv.study_loader import load
 from improv.trial import plan
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ def validate_command(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scenes and studies.")],
 ) -> None:
     """Check scene and study files; print everything that is wrong with them and exit 2."""
-    from improv.study import load, named_cards
+    from improv.study_loader import load, named_cards
     from improv.trial import plan
 
     wrong = 0
@@ -39,7 +39,7 @@ def validate_command(
 @app.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of scene and study files, for editors."""
-    from improv.study import schema
+    from improv.design import schema
 
     print(orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode())
 

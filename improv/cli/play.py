@@ -66,7 +66,8 @@ def run_command(
 ) -> None:
     """Play a study, or a scene, into a new run."""
     with telling():
-        from improv.study import load, with_replicates
+        from improv.design import with_replicates
+        from improv.study_loader import load
 
         told = {"model": model, "base_url": base_url, "mode": mode}
         asked: dict[str, Any] = {k: v for k, v in told.items() if v is not None}
@@ -173,9 +174,9 @@ def branch_command(
     """
     with telling():
         from improv.branching import branch
+        from improv.overrides import read_edit
         from improv.session import Setup
         from improv.store import open_run
-        from improv.study import read_edit
 
         run, trial, turn = place(what)
         folder = open_run(runs, run)
@@ -220,7 +221,7 @@ def demo_command(
     with telling():
         from improv.launch import run
         from improv.session import Setup
-        from improv.study import load
+        from improv.study_loader import load
 
         terminal.say(
             "Two scenes, with their author and without, played by a model of 135M parameters."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from improv.analysis_loader import weigh
 from improv.budget import dollars
+from improv.design import Study
 from improv.graph.made import Made
 from improv.graphing import by_condition
 from improv.inference import Analysis
@@ -17,7 +18,6 @@ from improv.record import Json
 from improv.scene import Price
 from improv.shown import read_exposure
 from improv.store import RunFolder
-from improv.study import Study
 
 EMBEDDED = "embedded"
 CALLS = [

@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from improv.analysis_loader import read_tables
+from improv.design import Condition, Study
 from improv.launch import run
+from improv.overrides import merge
 from improv.plan import Plan
 from improv.record import seed_of
 from improv.scene import Scene
 from improv.session import Setup
 from improv.store import RunFolder
-from improv.study import Condition, Study, merge
 from improv.unit import Tables
 
 Patch = dict[str, Any]
@@ -116,7 +117,15 @@ def study(
         cells.append(("kettle", condition, Scene.model_validate(merge(base, patch))))
     settled = Plan.model_validate(plan) if plan is not None else None
     conditions = tuple(condition for _, condition, _ in cells)
-    return Study(name, "", "", replicates, seed, conditions, tuple(cells), plan=settled, **more)
+    return Study(
+        name=name,
+        replicates=replicates,
+        seed=seed,
+        conditions=conditions,
+        cells=tuple(cells),
+        plan=settled,
+        **more,
+    )
 
 
 def planned(*against: tuple[str, str], blocks: int, **more: Any) -> Patch:

@@ -15,7 +15,7 @@ from improv.errors import ImprovError, RunError
 from improv.files import shipped
 from improv.scene import Scene
 from improv.store import new_run_id
-from improv.study import load, load_scene
+from improv.study_loader import load, load_scene
 from ui.parts import callboard, data, link, notices, started
 from ui.parts.callboard import Bill
 from ui.parts.text import label, one_line, safe

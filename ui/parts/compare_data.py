@@ -19,6 +19,7 @@ import streamlit as st
 
 from improv import analysis_cache
 from improv.analysis_loader import Weighed, weigh
+from improv.design import Study
 from improv.errors import ImprovError
 from improv.inference import Analysis, Findings, explored
 from improv.ledger import Exposure
@@ -28,7 +29,6 @@ from improv.record import MAIN, Json
 from improv.report.material import Material
 from improv.shown import kept_exposure
 from improv.store import MANY_SCORES, open_run
-from improv.study import Study
 from improv.unit import Frame, among, by_cell, chosen, in_order, units, weights
 from ui.parts import data
 

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 import streamlit as st
 
+from improv.design import Study
 from improv.errors import ImprovError, RunError
 from improv.record import MAIN, Block, Json, Transcript
 from improv.scene import Scene
 from improv.store import RunFolder, list_runs, open_run
-from improv.study import Study
 from ui.parts.rows import Rows
 
 REFRESH = 2.0

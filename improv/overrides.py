@@ -1,0 +1,147 @@
+"""Lays patches and edits over scenes, and reads edits from a command's words and files.
+
+What an edit may say is data, in edit; what becomes of a played scene that is edited, in branch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from improv.edit import EVERYBODY, Edit, Patch
+from improv.errors import Problem, StudyError
+from improv.find import read_source
+from improv.problems import Fault, did_you_mean, faults, problems_in
+from improv.scene import Scene
+from improv.source import Place, Source, core_scalar, read
+
+
+def merge(base: Any, patch: Any) -> Any:
+    """Lay `patch` over `base`: mappings merge, anything else replaces.
+
+    A cast may be patched by a mapping from a character's name to a patch of that character.
+    """
+    if not isinstance(base, dict) or not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = dict(base)
+    for key, value in patch.items():
+        old = merged.get(key)
+        if key == "cast" and isinstance(value, dict) and isinstance(old, list):
+            merged[key] = [merge(c, value[c["name"]]) if c.get("name") in value else c for c in old]
+        elif key == "model" and isinstance(old, str) and isinstance(value, dict):
+            merged[key] = merge({"model": old}, value)
+        else:
+            merged[key] = merge(old, value) if isinstance(old, dict) else copy.deepcopy(value)
+    return merged
+
+
+def read_edit(words: Sequence[str]) -> Edit:
+    """Read an edit from `path=text` words and YAML files, later ones over earlier.
+
+    `line`, `move` and `memory.NAME` are the edit's own; any other path is one of the scene's
+    (`author.frame`, `cast.Ana.card`, `model`), whose text is a number, true, false or null where
+    YAML would say so, and YAML where it begins with a bracket or a quotation mark. Raises
+    StudyError.
+    """
+    whole: Patch = {}
+    for word in words:
+        path, equals, text = word.partition("=")
+        if not equals:
+            whole = merge(whole, _edit_file(word))
+            continue
+        own, _, rest = path.strip().partition(".")
+        # A name may have a dot in it; what else stands after `memory` has not.
+        steps = [own, rest] if own == "memory" else path.strip().split(".")
+        if not all(step.strip() for step in steps):
+            raise StudyError([Problem("--edit", 1, 1, path, "not a path; write author.frame=TEXT")])
+        value: Any = text
+        if own not in Edit.model_fields:
+            steps.insert(0, "scene")
+            value = read(text, "--edit").data if text[:1] in _YAML else core_scalar(text)
+            value = value if text.strip() else ""
+        for step in reversed(steps):
+            value = {step: value}
+        whole = merge(whole, value)
+    try:
+        return Edit.model_validate(whole)
+    except ValidationError as e:
+        raise StudyError(problems_in(Source("--edit", whole), e, Edit)) from None
+
+
+_YAML = ("[", "{", '"', "'")
+
+
+def _edit_file(word: str) -> Patch:
+    try:
+        source = read_source(word)
+    except StudyError as e:
+        if "=" in word or Path(word).exists():
+            raise
+        what = f"{e.problems[0].what}; an edit is PATH=TEXT or a YAML file"
+        raise StudyError([Problem("--edit", 1, 1, word, what)]) from None
+    try:
+        Edit.model_validate(source.data)
+    except ValidationError as e:
+        raise StudyError(problems_in(source, e, Edit)) from None
+    return cast(Patch, source.data)
+
+
+def changed(scene: Scene, edit: Edit) -> Scene:
+    """Return the scene with an edit laid over it. Raises StudyError where it does not fit."""
+    made = try_edit(scene, edit)
+    if isinstance(made, Scene):
+        return made
+    raise StudyError([Problem("edit", 1, 1, ".".join(map(str, f.place)), f.what) for f in made])
+
+
+def try_edit(scene: Scene, edit: Edit) -> Scene | list[Fault]:
+    """Return the scene that an edit makes, or everything in the edit that does not fit."""
+    names = [c.name for c in scene.cast]
+    strangers = _strangers(edit, names)
+    if strangers:
+        return strangers
+    data = merge(scene.model_dump(mode="json"), edit.scene)
+    if _who(data.get("cast")) != _who(scene.model_dump(mode="json")["cast"]):
+        return [Fault(("scene", "cast"), "an edit may not change who is there", at_key=False)]
+    try:
+        made = Scene.model_validate(data)
+    except ValidationError as e:
+        return [_in_edit(fault, edit, names) for fault in faults(e, Scene)]
+    if made.opening != scene.opening:
+        what = "an edit may not change what was written to be said"
+        return [Fault(("scene", "opening"), what, at_key=False)]
+    return made
+
+
+def _strangers(edit: Edit, names: list[str]) -> list[Fault]:
+    """Find names in an edit that are nobody's in the cast."""
+    cast = edit.scene.get("cast")
+    places: list[Place] = [("memory", n) for n in edit.memory if n != EVERYBODY]
+    places += [("scene", "cast", n) for n in cast] if isinstance(cast, dict) else []
+    problems = []
+    for place in places:
+        name = str(place[-1])
+        if name not in names:
+            hint = did_you_mean(name, names) or f"; the cast is {', '.join(names)}"
+            problems.append(Fault(place, f"nobody is called '{name}'{hint}", at_key=True))
+    return problems
+
+
+def _in_edit(fault: Fault, edit: Edit, names: list[str]) -> Fault:
+    """Turn a fault of the edited scene into one of the edit, which names the cast."""
+    place, what, at_key = fault
+    if isinstance(edit.scene.get("cast"), dict) and len(place) > 1 and place[0] == "cast":
+        place = ("cast", names[int(place[1])], *place[2:])
+    if at_key and len(place) == 1:
+        known = [*Edit.model_fields, *Scene.model_fields]
+        what = f"not a field{did_you_mean(str(place[0]), known)}"
+    return Fault(("scene", *place), what, at_key)
+
+
+def _who(cast: Any) -> list[Any]:
+    members = cast if isinstance(cast, list) else []
+    return [(c.get("name"), c.get("offstage")) if isinstance(c, dict) else c for c in members]

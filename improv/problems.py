@@ -1,0 +1,100 @@
+"""Says what is wrong with data that people wrote: pydantic's errors become problems with a place.
+
+A word that is nearly a known one gets a hint. Where in a file a value stands, source knows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from improv.errors import Problem
+from improv.source import Place, Source
+from improv.strict import SceneProblems
+
+
+class Fault(NamedTuple):
+    """One thing wrong with data: the place inside it, what, and whether it is the key there."""
+
+    place: Place
+    what: str
+    at_key: bool
+
+
+def faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Return everything that `model` refuses in its data, in words for people."""
+    return [fault for one in error.errors(include_url=False) for fault in _faults_of(one, model)]
+
+
+def problems_in(source: Source, error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Return the same with file, line and column, where the data is a whole file's."""
+    return [
+        source.problem(place, what, at_key=at_key) for place, what, at_key in faults(error, model)
+    ]
+
+
+def did_you_mean(word: str, known: Iterable[object]) -> str:
+    """Return a hint at the known word that is nearest to `word`, or "" where none is near."""
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _faults_of(error: Any, model: type[BaseModel]) -> list[Fault]:
+    inner = (error.get("ctx") or {}).get("error")
+    if isinstance(inner, SceneProblems):
+        return [Fault(place, what, at_key=False) for place, what in inner.problems]
+    # Inside a union, a factor's patch or a validator, pydantic adds steps that no file has.
+    place = tuple(
+        step
+        for step in error["loc"]
+        if not (isinstance(step, str) and step.startswith("function-"))
+    )
+    message = error["msg"].removeprefix("Value error, ")
+    what = f"{message[0].lower()}{message[1:]}"
+    if error["type"] == "extra_forbidden":
+        hint = did_you_mean(str(place[-1]), _fields_at(model, place[:-1]))
+        return [Fault(place, f"not a field{hint}", at_key=True)]
+    if error["type"] == "missing":
+        what = "this field is required"
+    elif error["type"] == "string_pattern_mismatch":
+        what = f"{_shown(error['input'])} does not have the form {error['ctx']['pattern']}"
+    elif not isinstance(error["input"], dict | list):
+        what = f"{what}, not {_shown(error['input'])}"
+    return [Fault(place, what, at_key=False)]
+
+
+def _fields_at(model: Any, place: Place) -> list[str]:
+    """Return the field names of the class that stands at `place` inside `model`."""
+    kind: Any = model
+    for step in place:
+        field = _fields_of(kind).get(str(step))
+        kind = _class_in(field.annotation if field is not None else kind)
+    return list(_fields_of(_class_in(kind)))
+
+
+def _fields_of(kind: object) -> dict[str, FieldInfo]:
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+
+
+def _class_in(annotation: Any) -> Any:
+    """Find the model class inside an annotation such as `list[Annotated[Model, ...]] | None`."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation
+    args = typing.get_args(annotation)
+    if isinstance(annotation, types.UnionType) or args:
+        for arg in args:
+            inner = _class_in(arg)
+            if _fields_of(inner):
+                return inner
+    return annotation
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if not isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= 60 else text[:57] + "…"

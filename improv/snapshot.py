@@ -1,0 +1,119 @@
+"""Writes a study with every scene as it is played, which a run folder keeps, and reads it back.
+
+The question, and single scenes, can be read alone, because a study of fifty cells takes a third of
+a second. The files that people write are read in study_loader.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from improv.design import Condition, Study
+from improv.edit import Branching, Probe, Regeneration
+from improv.errors import Problem, StudyError
+from improv.plan import Plan
+from improv.scene import Scene
+from improv.source import read, write
+
+_BRANCHINGS: dict[str, Any] = {
+    "branches": Branching,
+    "regenerations": Regeneration,
+    "probes": Probe,
+}
+_CELLS, _CELL = "\ncells:\n", "\n- scene: "
+"""How the cells begin, and each of them: what is in a text is indented further."""
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+"""A name that YAML writes without quotes."""
+
+
+def write_study(study: Study) -> str:
+    """Return the study as YAML with every scene as it is played."""
+    data: dict[str, Any] = {
+        "study": study.name,
+        "question": study.question,
+        "about": study.about,
+        "replicates": study.replicates,
+        "seed": study.seed,
+    }
+    if study.plan is not None:
+        data["plan"] = study.plan.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    for field in _BRANCHINGS:
+        if items := getattr(study, field):
+            data[field] = [i.model_dump(mode="json", exclude_defaults=True) for i in items]
+    data["cells"] = [
+        {
+            "scene": slug,
+            "condition": condition.name,
+            "levels": dict(condition.levels),
+            "as_played": scene.model_dump(mode="json", exclude_defaults=True),
+        }
+        for slug, condition, scene in study.cells
+    ]
+    return write(data)
+
+
+def read_study(text: str, file: str) -> Study:
+    """Read back what `write_study` wrote. Raises StudyError."""
+    data = read(text, file, own=True).data
+    try:
+        conditions: dict[str, Condition] = {}
+        cells = []
+        for cell in data["cells"]:
+            name = cell["condition"]
+            levels = tuple((str(f), str(lv)) for f, lv in cell["levels"].items())
+            condition = conditions.setdefault(name, Condition(name, levels))
+            cells.append((cell["scene"], condition, Scene.model_validate(cell["as_played"])))
+        branchings = {
+            field: tuple(map(kind.model_validate, data.get(field, ())))
+            for field, kind in _BRANCHINGS.items()
+        }
+        return Study(
+            name=data["study"],
+            question=data["question"],
+            about=data["about"],
+            replicates=data["replicates"],
+            seed=data["seed"],
+            conditions=tuple(conditions.values()),
+            cells=tuple(cells),
+            plan=Plan.model_validate(data["plan"]) if "plan" in data else None,
+            **branchings,
+        )
+    except (KeyError, TypeError, AttributeError, ValidationError) as e:
+        raise _not_written_here(file, e) from None
+
+
+def read_question(text: str, file: str) -> str:
+    """Return what a study asks, or else says about itself, without reading its scenes.
+
+    Raises StudyError.
+    """
+    data = read(text.partition(_CELLS)[0], file, own=True).data
+    texts = (data.get("question"), data.get("about")) if isinstance(data, dict) else ()
+    return next((text for text in texts if isinstance(text, str) and text), "")
+
+
+def read_played_scene(text: str, file: str, slug: str, condition: str) -> Scene | None:
+    """Return one scene as it is played under a condition, None where it is not there.
+
+    Reads no other scene. Raises StudyError.
+    """
+    for cell in f"\n{text.partition(_CELLS)[2]}".split(_CELL)[1:]:
+        name = cell.partition("\n")[0]
+        if name != slug and _PLAIN.fullmatch(name):
+            continue
+        data = read(f"- scene: {cell}", file, own=True).data
+        try:
+            (row,) = data
+            if (row["scene"], row["condition"]) == (slug, condition):
+                return Scene.model_validate(row["as_played"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise _not_written_here(file, e) from None
+    return None
+
+
+def _not_written_here(file: str, error: Exception) -> StudyError:
+    what = f"not a study that improv resolved: {str(error).splitlines()[0]}"
+    return StudyError([Problem(file, 1, 1, "", what)])

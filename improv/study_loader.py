@@ -1,0 +1,285 @@
+"""Reads scene and study files into frozen data, or says everything that is wrong with them.
+
+An error names file, line, column and path, and all errors of a file come at once. What a scene
+is made of stands in scene; how YAML is read, in source; what a study unfolds into, in trial.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from pydantic import ValidationError
+
+from improv.cards.casting import Account
+from improv.cards.named import with_cards
+from improv.design import Condition, Study, StudyFile
+from improv.edit import Patch
+from improv.errors import Problem, StudyError
+from improv.find import read_file, read_source
+from improv.overrides import merge
+from improv.problems import did_you_mean, faults, problems_in
+from improv.scene import Scene
+from improv.source import Place, Source, read
+from improv.validation import block_problems, branching_problems, level_problem, plan_problems
+
+Cell = tuple[str, Condition, Scene]
+
+
+class _Layer(NamedTuple):
+    """A patch that is laid over a scene, and its place in the study's file; None for options."""
+
+    patch: Patch
+    place: Place | None
+
+
+def load(path: str | Path, patch: Patch | None = None, planted: str = "") -> Study:
+    """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
+
+    `planted` names one of the study's planted truths, which is laid over every scene; `patch`
+    goes over that, as the command's options do. Raises StudyError with every problem found.
+    """
+    source = read_source(path)
+    options = _Layer(patch or {}, None)
+    if "study" in source.data:
+        return _study(source, options, planted)
+    if planted:
+        what = "a scene plants no truth; only a study's 'planted' does"
+        raise StudyError([Problem(source.file, 1, 1, "", what)])
+    scene = _scene(source, [options])
+    only = Condition("as written", ())
+    slug = Path(source.file).stem
+    return Study(
+        name=scene.title, about=scene.about, conditions=(only,), cells=((slug, only, scene),)
+    )
+
+
+def load_scene(path: str | Path) -> Scene:
+    """Read one scene file. Raises StudyError."""
+    return _scene(read_source(path), [])
+
+
+def read_scene(text: str, file: str) -> Scene:
+    """Read a scene from its text; cards are looked for beside `file`. Raises StudyError."""
+    source = read(text, file)
+    if not isinstance(source.data, dict):
+        raise StudyError(
+            [Problem(file, 1, 1, "", "a scene is a mapping that begins with 'title:'")]
+        )
+    return _scene(source, [])
+
+
+def named_cards(path: str | Path) -> list[Account]:
+    """Return what became of each card that a scene, or the scenes of a study, name.
+
+    Raises StudyError.
+    """
+    source = read_source(path)
+    folder = Path(source.file).parent
+    names = source.data.get("scenes") if "study" in source.data else None
+    if not isinstance(names, list):
+        return with_cards(source.data, folder, source.problem)[1]
+    accounts = []
+    for name in names:
+        beside = folder / str(name)
+        accounts += named_cards(beside if beside.is_file() else name)
+    return accounts
+
+
+def _study(source: Source, options: _Layer, planted: str) -> Study:
+    try:
+        written = StudyFile.model_validate(source.data)
+    except ValidationError as e:
+        raise StudyError(problems_in(source, e, StudyFile)) from None
+    conditions, problems = _conditions(written, source)
+    over = [*_planted(written, source, planted), options]
+    cells: list[Cell] = []
+    for i, name in enumerate(written.scenes):
+        try:
+            scene_source = _scene_source(name, beside=Path(source.file))
+        except StudyError as e:
+            problems += [source.problem(("scenes", i), str(p.what)) for p in e.problems]
+            continue
+        played, wrong = _cells(written, source, scene_source, conditions, over)
+        cells += played
+        # The same mistake shows in every scene; it is told once.
+        problems += [p for p in wrong if p not in problems]
+    slugs = {slug.partition("/")[0] for slug, _, _ in cells}
+    if not problems and len(slugs) < len(written.scenes):
+        problems.append(source.problem(("scenes",), "two scene files have the same name"))
+    scenes = [scene for _, _, scene in cells]
+    problems += branching_problems(written, source, scenes)
+    problems += block_problems(written, source)
+    problems += plan_problems(written, source, conditions, scenes)
+    if problems:
+        raise StudyError(problems)
+    return Study(
+        name=written.study,
+        question=written.question,
+        about=written.about,
+        replicates=written.replicates,
+        seed=written.seed,
+        conditions=tuple(conditions),
+        cells=tuple(cells),
+        branches=tuple(written.branches),
+        regenerations=tuple(written.regenerations),
+        probes=tuple(written.probes),
+        plan=written.plan,
+    )
+
+
+def _planted(written: StudyFile, source: Source, name: str) -> list[_Layer]:
+    """Return the patch of the planted truth of that name, or none where no name is given."""
+    if not name:
+        return []
+    if name not in written.planted:
+        known = ", ".join(written.planted) or "none"
+        hint = did_you_mean(name, written.planted)
+        what = f"no truth is planted as '{name}'{hint}; there are: {known}"
+        raise StudyError([source.problem(("planted",), what)])
+    return [_Layer(written.planted[name], ("planted", name))]
+
+
+def _scene_source(name: str, beside: Path) -> Source:
+    """Read the scene that a study names: a file relative to its own, or a shipped scene."""
+    file = beside.parent / name
+    source = read_file(file) if file.is_file() else read_source(name)
+    if not source.data.keys() & {"title", "premise", "cast"}:
+        # Not checked as one, or the keys of any file of the machine would be shown.
+        what = f"{name} is no scene: it has no title, no premise and no cast"
+        raise StudyError([Problem(source.file, 1, 1, "", what)])
+    return source
+
+
+def _cells(
+    written: StudyFile,
+    source: Source,
+    scene_source: Source,
+    conditions: list[Condition],
+    over: list[_Layer],
+) -> tuple[list[Cell], list[Problem]]:
+    """Build one scene under every condition, within every combination of blocking levels."""
+    cells: list[Cell] = []
+    problems: list[Problem] = []
+    for block, condition in itertools.product(_blocks(written), conditions):
+        layers = [_Layer(written.set, ("set",))]
+        layers += [_Layer(written.blocks[b][lv], ("blocks", b, lv)) for b, lv in block]
+        layers += [_Layer(written.factors[f][lv], ("factors", f, lv)) for f, lv in condition.levels]
+        try:
+            scene = _scene(scene_source, [*layers, *over], source)
+        except StudyError as e:
+            # The same mistake shows in every condition; it is told once.
+            problems += [p for p in e.problems if p not in problems]
+        else:
+            slug = "/".join([Path(scene_source.file).stem, *(level for _, level in block)])
+            cells.append((slug, condition, scene))
+    return cells, problems
+
+
+def _blocks(written: StudyFile) -> list[tuple[tuple[str, str], ...]]:
+    """Return the combinations of the blocking factors' levels: (factor, level) each."""
+    named = [[(name, level) for level in levels] for name, levels in written.blocks.items()]
+    return list(itertools.product(*named))
+
+
+def _conditions(written: StudyFile, source: Source) -> tuple[list[Condition], list[Problem]]:
+    """Return the conditions to play: the listed cells, or else the product of the factors."""
+    factors = written.factors
+    problems = [
+        source.problem(("factors", name), "a factor needs at least one level")
+        for name, levels in factors.items()
+        if not levels
+    ]
+    rows: list[dict[str, str]]
+    if written.cells is None:
+        rows = [
+            dict(zip(factors, levels, strict=True))
+            for levels in itertools.product(*factors.values())
+        ]
+    else:
+        rows = []
+        known = {name: list(levels) for name, levels in factors.items()}
+        for i, cell in enumerate(written.cells):
+            wrong = [
+                source.problem(("cells", i, factor), what)
+                for factor, level in cell.items()
+                if (what := level_problem(factor, level, known))
+            ]
+            wrong += [
+                source.problem(("cells", i), f"no level for '{f}'")
+                for f in factors
+                if f not in cell
+            ]
+            problems += wrong
+            if not wrong:
+                rows.append({f: cell[f] for f in factors})
+    conditions = [
+        Condition(" · ".join(row.values()) or "as written", tuple(row.items())) for row in rows
+    ]
+    return conditions, problems
+
+
+def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) -> Scene:
+    """Build a scene from its file and patches; an error points at the patch that caused it."""
+    data: Any = with_cards(source.data, Path(source.file).parent, source.problem)[0]
+    laid: list[_Layer] = []
+    for patch, place in layers:
+        if owner is not None and place is not None:
+            folder, report = Path(owner.file).parent, functools.partial(_inside, owner, place)
+            patch = with_cards(patch, folder, report, data.get("cast"))[0]
+        laid.append(_Layer(patch, place))
+        data = merge(data, patch)
+        cast_patch = patch.get("cast")
+        if isinstance(cast_patch, dict) and owner is not None and place is not None:
+            names = [c.get("name") for c in data.get("cast", []) if isinstance(c, dict)]
+            for name in cast_patch:
+                if name not in names:
+                    what = f"nobody in {source.file} is called '{name}'{did_you_mean(name, names)}"
+                    raise StudyError([owner.problem((*place, "cast", name), what, at_key=True)])
+    try:
+        return Scene.model_validate(data)
+    except ValidationError as e:
+        _blame(e, source, laid, owner, data)
+
+
+def _inside(owner: Source, outer: Place, place: Place, what: str) -> Problem:
+    return owner.problem((*outer, *place), what)
+
+
+def _blame(
+    error: ValidationError, source: Source, layers: list[_Layer], owner: Source | None, data: Any
+) -> NoReturn:
+    """Raise StudyError with each problem at the last patch that gives the value, or in the scene's
+    file where none does."""
+    problems = []
+    for path, what, at_key in faults(error, Scene):
+        problem = source.problem(path, what, at_key=at_key)
+        for patch, place in reversed(layers):
+            named = path
+            if len(path) > 1 and path[0] == "cast" and isinstance(patch.get("cast"), dict):
+                named = ("cast", data["cast"][path[1]].get("name"), *path[2:])
+            if _holds(patch, named):
+                if place is not None and owner is not None:
+                    problem = owner.problem((*place, *named), what, at_key=at_key)
+                else:
+                    problem = Problem("options", 1, 1, ".".join(map(str, named)), what)
+                break
+        problems.append(problem)
+    raise StudyError(problems) from None
+
+
+def _holds(patch: Any, path: Place) -> bool:
+    """Whether `patch` itself gives the value at `path`, or a whole that contains it."""
+    value = patch
+    for step in path:
+        if isinstance(value, dict):
+            if step not in value:
+                return False
+            value = value[step]
+        elif isinstance(value, list):
+            return isinstance(step, int)
+        else:
+            return True
+    return True

@@ -1,0 +1,161 @@
+"""Checks what a study's plan, branches and probes name against its factors and scenes.
+
+Each function returns every problem that it finds. What a single field may hold is checked by its
+class (plan, edit), and whether an edit fits a scene in overrides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from improv.design import Condition, StudyFile
+from improv.edit import EVERYBODY, Branching, Edit
+from improv.errors import Problem
+from improv.overrides import try_edit
+from improv.plan import ARM, Plan, fits
+from improv.problems import did_you_mean
+from improv.scene import Scene
+from improv.source import Place, Source
+
+
+def block_problems(written: StudyFile, source: Source) -> list[Problem]:
+    """Find blocking factors without levels, and levels whose name would part a scene's slug."""
+    problems = []
+    for name, levels in written.blocks.items():
+        if not levels:
+            problems.append(source.problem(("blocks", name), "needs at least one level"))
+        for level in levels:
+            if "/" in level:
+                what = "a blocking level may have no '/' in its name"
+                problems.append(source.problem(("blocks", name, level), what, at_key=True))
+    return problems
+
+
+def plan_problems(
+    written: StudyFile, source: Source, conditions: list[Condition], scenes: list[Scene]
+) -> list[Problem]:
+    """Find what a plan names that the study has not."""
+    plan = written.plan
+    if plan is None:
+        return []
+    problems = []
+    if ARM in written.factors:
+        what = f"a study with a plan may have no factor called '{ARM}': it is a branch's arm"
+        problems.append(source.problem(("factors", ARM), what, at_key=True))
+    problems += _contrast_problems(plan, written, source, conditions)
+    whom = plan.outcome.of_whom
+    names = [c.name for scene in scenes for c in scene.cast]
+    if whom != EVERYBODY and scenes and whom not in names:
+        what = f"nobody in any scene is called '{whom}'{did_you_mean(whom, names)}"
+        problems.append(source.problem(("plan", "outcome", "of_whom"), what))
+    factor = plan.outcome.factor
+    if factor and factor not in written.factors:
+        what = f"'{factor}' is not a factor{did_you_mean(factor, written.factors)}"
+        problems.append(source.problem(("plan", "outcome", "factor"), what))
+    return problems
+
+
+def _contrast_problems(
+    plan: Plan, written: StudyFile, source: Source, conditions: list[Condition]
+) -> list[Problem]:
+    """Find sides of contrasts and controls that are no condition of the study."""
+    known: dict[str, Sequence[str]] = {f: list(levels) for f, levels in written.factors.items()}
+    arms = [f"{b.name}: {arm}" for b in written.branches for arm in b.arms]
+    if arms:
+        known[ARM] = arms
+    problems = []
+    for path, where in plan.wheres():
+        place = ("plan", *_as_written(source.data["plan"], path))
+        for factor, level in where.items():
+            what = level_problem(factor, level, known)
+            if what:
+                problems.append(source.problem((*place, factor), what, at_key=True))
+        levels = {f: lv for f, lv in where.items() if f != ARM}
+        exists = all(level in known.get(f, ()) for f, level in where.items())
+        if exists and not any(fits(levels, dict(c.levels)) for c in conditions):
+            what = "none of the conditions that 'cells' lists is this one"
+            problems.append(source.problem(place, what))
+    return problems
+
+
+def level_problem(factor: str, level: str, known: Mapping[str, Sequence[str]]) -> str:
+    """Say what is wrong where no factor, or no level of it, has that name; "" where both do."""
+    if factor not in known:
+        return f"'{factor}' is not a factor{did_you_mean(factor, known)}"
+    if level not in known[factor]:
+        return f"'{level}' is not a level of '{factor}'{did_you_mean(level, known[factor])}"
+    return ""
+
+
+def _as_written(data: Any, path: Place) -> Place:
+    """Leave out of a path the number of a mapping that stands there without a list around it."""
+    steps = []
+    for step in path:
+        if isinstance(step, int) and isinstance(data, dict):
+            continue
+        steps.append(step)
+        known = isinstance(data, list) or (isinstance(data, dict) and step in data)
+        data = data[step] if known else None
+    return tuple(steps)
+
+
+def branching_problems(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:
+    """Find branches, regenerations and probes that no scene of the study can be asked for."""
+    longest = max((scene.turns for scene in scenes), default=0)
+    branchings: list[tuple[str, Sequence[Any], int]] = [
+        ("branches", written.branches, longest - 1),
+        ("regenerations", written.regenerations, longest),
+        ("probes", written.probes, longest),
+    ]
+    problems = []
+    for field, items, last in branchings:
+        for i, item in enumerate(items):
+            for k, turn in enumerate(item.at if scenes and item.at != "every" else ()):
+                if turn > last:
+                    what = f"no scene goes on after turn {turn} (the longest has {longest} turns)"
+                    if field != "branches":
+                        what = f"no scene has a turn {turn} (the longest has {longest} turns)"
+                    problems.append(source.problem((field, i, "at", k), what))
+        names = [getattr(item, "name", None) for item in items]
+        for i, name in enumerate(names):
+            if name is not None and name in names[:i]:
+                what = f"there are {field} called '{name}' already"
+                problems.append(source.problem((field, i, "name"), what))
+    for i, branching in enumerate(written.branches):
+        for arm, edit in branching.arms.items():
+            problems += _arm_problems(source, branching, edit, ("branches", i, "arms", arm), scenes)
+    return problems + _probe_problems(written, source, scenes)
+
+
+def _probe_problems(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:
+    """Find probes of somebody who is missing, in the first of the scenes where that is so."""
+    problems = []
+    for i, probe in enumerate(written.probes):
+        for scene in scenes:
+            names = [c.name for c in scene.cast]
+            if probe.of != EVERYBODY and probe.of not in names:
+                hint = did_you_mean(probe.of, names)
+                what = f"nobody in '{scene.title}' is called '{probe.of}'{hint}"
+                problems.append(source.problem(("probes", i, "of"), what))
+                break
+    return problems
+
+
+def _arm_problems(
+    source: Source, branching: Branching, edit: Edit, place: Place, scenes: list[Scene]
+) -> list[Problem]:
+    """Find what is wrong with an arm, in the first of the scenes that it does not fit."""
+    turns = branching.at if branching.at != "every" else []
+    if edit.line is not None and 0 in turns:
+        what = "the written opening cannot be edited; branch at a turn from 1 on"
+        return [source.problem((*place, "line"), what)]
+    for scene in scenes:
+        made = try_edit(scene, edit)
+        if not isinstance(made, Scene):
+            return [source.problem((*place, *f.place), f.what, at_key=f.at_key) for f in made]
+        for turn in turns:
+            if made.turns <= turn < scene.turns:
+                what = f"nothing is left to play after turn {turn} of {made.turns}"
+                return [source.problem((*place, "scene", "turns"), what)]
+    return []
