@@ -58,6 +58,7 @@ STAIR = [
     "analysis_cache report doors",
     "actors",
     "host provenance replay mend played judging rating script",
+    "host_handles",
     "host_pool score paper",
     "scheduler chorus",
     "preflight",
@@ -116,7 +117,7 @@ DOORS = {
     "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan design overrides problems snapshot "
     "study_loader analysis_cache",
-    "ray": "actors host gate host_pool ray_cluster scheduler doctor chorus",
+    "ray": "actors host gate host_handles host_pool ray_cluster scheduler doctor chorus",
     "rich": "cli terminal",
     "scipy": "stats judged graph",
     "statsmodels": "stats",
