@@ -23,8 +23,9 @@ from improv.graph.files import FORMATS, as_bytes
 from improv.graph.made import Made, drawn, telling
 from improv.graph.network import Graph, network
 from improv.graph.null import beside
+from improv.graph.persons import Cast
 from improv.graph.picture import as_png
-from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Cast, Talk, completed, talk
+from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
 from improv.record import MAIN
 from improv.store import RunFolder
 from improv.tables import SCHEMAS, table_of

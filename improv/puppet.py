@@ -28,6 +28,7 @@ from improv.puppet_fill import NOTES as NOTES
 from improv.puppet_fill import Dice as Dice
 from improv.puppet_fill import fill as fill
 from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
+from improv.puppet_logprobs import PIECE, chat_logprobs, text_logprobs
 from improv.record import Json, digest
 from improv.scene import Puppet
 
@@ -132,7 +133,7 @@ def answer(body: Json, spec: Puppet) -> Json:
             choice["text"] = text
             wanted = body.get("logprobs")
         if wanted is not None:
-            style = _chat_logprobs if shown.chat else _text_logprobs
+            style = chat_logprobs if shown.chat else text_logprobs
             choice["logprobs"] = style(text, likelihood, wanted)
         choices.append(choice)
     prompt_tokens = count_tokens(shown.prompt)
@@ -185,14 +186,14 @@ def read(body: Json) -> Shown:
 def opposite_chance(shown: Shown, spec: Puppet) -> float:
     """Return P(the next line is in the opposite state), the truth that a study should recover."""
     pole, opposite = sentences(spec)
-    if shown.own and _any_of(opposite, shown.own[-1]):
+    if shown.own and any_of(opposite, shown.own[-1]):
         return 1 - shifted(spec.beta, spec.recovers, shown.prompt)
     if spec.alpha in (0, 1):
         return spec.alpha
     logit = math.log(spec.alpha / (1 - spec.alpha))
     if spec.drift:
         both = pole + opposite
-        logit += spec.drift * sum(_any_of(both, line) for line in shown.own)
+        logit += spec.drift * sum(any_of(both, line) for line in shown.own)
     logit += sum(shift for text, shift in spec.effects.items() if text in shown.prompt)
     if spec.spread:
         logit += spec.spread * NormalDist().inv_cdf(Dice(shown.thread).roll("spread"))
@@ -212,10 +213,8 @@ def count_tokens(text: str) -> int:
 
 _DRAW = re.compile(r"(?P<trial>[^/]+)/[^/]+/\d+/(?P<purpose>[^/]+)/\d+/(?P<role>.+)", re.S)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
-_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:(?= ?\S)")
+CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:(?= ?\S)")
 _LAST_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:")
-_RIVALS = ("well", "no", "yes", "but", "and", "so", "then", "oh", "why", "here", "now", "if") * 2
 
 
 def _content(message: Json) -> str:
@@ -229,7 +228,7 @@ def _part(lines: list[str]) -> tuple[str, list[str]]:
     if cue is None:
         return "", []
     name = cue[1]
-    cues = ((line, _CUE.match(line)) for line in lines[:-1] if line.startswith(name))
+    cues = ((line, CUE.match(line)) for line in lines[:-1] if line.startswith(name))
     return name, [line[m.end() :] for line, m in cues if m and m[1] == name]
 
 
@@ -249,7 +248,7 @@ def _others(lines: list[str], me: str, upper: bool) -> list[str]:
 @lru_cache(maxsize=16_384)
 def _speaker(line: str) -> str:
     """Return whose line this is, "" if it does not look like anybody's."""
-    cue = _CUE.match(line)
+    cue = CUE.match(line)
     if cue is None:
         return ""
     words = cue[1].split()
@@ -257,7 +256,7 @@ def _speaker(line: str) -> str:
     return cue[1] if named else ""
 
 
-def _any_of(sentences: Sequence[str], line: str) -> bool:
+def any_of(sentences: Sequence[str], line: str) -> bool:
     return any(sentence in line for sentence in sentences)
 
 
@@ -309,7 +308,7 @@ def _last(body: Json, shown: Shown) -> str:
 
 def _is_own(line: str, name: str) -> bool:
     """Whether a line of a script is the end of a document's front matter, or `name`'s own."""
-    cue = _CUE.match(line) if name and line.startswith(name) else None
+    cue = CUE.match(line) if name and line.startswith(name) else None
     return line == "* * *" or (cue is not None and cue[1] == name)
 
 
@@ -370,7 +369,7 @@ def _bounded(text: str, body: Json) -> tuple[str, str]:
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     # A text has at most as many tokens as characters: most texts need not be cut up to see.
     if most is not None and len(text) > most:
-        pieces = _PIECE.findall(text)
+        pieces = PIECE.findall(text)
         if len(pieces) > most:
             return "".join(pieces[:most]), "length"
     return text, "stop"
@@ -379,41 +378,6 @@ def _bounded(text: str, body: Json) -> tuple[str, str]:
 @lru_cache(maxsize=16_384)
 def _count_line(line: str) -> int:
     return len(_TOKEN.findall(line))
-
-
-def _logprobs(text: str, likelihood: float) -> list[tuple[str, float]]:
-    """Give the first token all of the reply's log-probability: what follows is then certain."""
-    return [(piece, 0.0 if i else likelihood) for i, piece in enumerate(_PIECE.findall(text))]
-
-
-def _rivals(chosen: tuple[str, float], wanted: int) -> list[tuple[str, float]]:
-    """Return the token drawn and what else there might have been, none of it likely."""
-    return [chosen, *((f" {word}", -10.0 - k) for k, word in enumerate(_RIVALS))][:wanted]
-
-
-def _chat_logprobs(text: str, likelihood: float, wanted: int) -> Json:
-    def entry(token: str, logprob: float) -> Json:
-        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
-
-    content = [
-        entry(*chosen) | {"top_logprobs": [entry(*each) for each in _rivals(chosen, wanted)]}
-        for chosen in _logprobs(text, likelihood)
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _text_logprobs(text: str, likelihood: float, wanted: int) -> Json:
-    pairs = _logprobs(text, likelihood)
-    offsets, at = [], 0
-    for piece, _ in pairs:
-        offsets.append(at)
-        at += len(piece)
-    return {
-        "tokens": [piece for piece, _ in pairs],
-        "token_logprobs": [logprob for _, logprob in pairs],
-        "top_logprobs": [dict(_rivals(pair, wanted)) for pair in pairs] if wanted else None,
-        "text_offset": offsets,
-    }
 
 
 def _echoed(body: Json, spec: Puppet) -> Json:
@@ -425,17 +389,17 @@ def _echoed(body: Json, spec: Puppet) -> Json:
     if not isinstance(prompt, str):
         raise ValueError("'echo' needs a 'prompt' that is one string")
     start = prompt.rfind("\n") + 1
-    cue = _CUE.match(prompt[start:])
+    cue = CUE.match(prompt[start:])
     end = start + (cue.end() if cue else 0)
     shown = read({**body, "prompt": prompt[:end]})
     line, p = prompt[end:], opposite_chance(shown, spec)
     likelihood = -float(count_tokens(line)) * _STRANGE
     for options, chance in zip(sentences(spec), (1 - p, p), strict=True):
-        if _any_of(options, line):
+        if any_of(options, line):
             likelihood = math.log(max(chance, 1e-12) / len(options))
-    pieces = _PIECE.findall(prompt[:end])
-    before = _text_logprobs(prompt[:end], 0.0, 1)
-    after = _text_logprobs(line, likelihood, 1)
+    pieces = PIECE.findall(prompt[:end])
+    before = text_logprobs(prompt[:end], 0.0, 1)
+    after = text_logprobs(line, likelihood, 1)
     logprobs = {
         "tokens": before["tokens"] + after["tokens"],
         "token_logprobs": [None, *before["token_logprobs"][1:], *after["token_logprobs"]],

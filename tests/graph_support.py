@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from improv.graph.network import Graph
-from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Person, Talk, talk
+from improv.graph.persons import Person
+from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Talk, talk
 from improv.launch import run
 from improv.session import Setup
 from improv.store import RunFolder

@@ -34,7 +34,7 @@ STAIR = [
     "branch tables budget adaptation",
     "importing",
     "session",
-    "request rate_limiter puppet_judge puppet_choice puppet_fill",
+    "request rate_limiter puppet_judge puppet_choice puppet_fill puppet_logprobs",
     "prompt puppet embedded gate endpoint",
     "puppet_server transport",
     "client context_lengths token_counts",

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from improv.graph.arrow_columns import Bools, Ints, Wide
 from improv.graph.contacts import contacts
 from improv.graph.figures import FIGURES, Floats, figures
 from improv.graph.network import labels
 from improv.graph.null import mean_of, sample
-from improv.graph.talk import Bools, Ints, Talk, Wide
+from improv.graph.talk import Talk
 from improv.record import seed_of
 from improv.stats.contrast import Contrast, benjamini_hochberg, contrast
 from improv.stats.interval import Estimate

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from improv.graph.talk import AUTHOR, CUE, NOBODY, NOTE, ORDER, SAID, Ints, Lines, Talk, Wide
+from improv.graph.arrow_columns import Ints, Wide
+from improv.graph.talk import AUTHOR, CUE, NOBODY, NOTE, ORDER, SAID, Lines, Talk
 
 KINDS = ("addresses", "answers", "mentions", "note", "cue")
 """The kinds of edges, by code. The first three are between characters, the others the author's."""

@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from improv.graph.arrow_columns import Bools, Ints, Wide
 from improv.graph.contacts import answers
-from improv.graph.talk import CUE, Bools, Ints, Lines, Talk, Wide
+from improv.graph.talk import CUE, Lines, Talk
 
 Floats = npt.NDArray[np.float64]
 

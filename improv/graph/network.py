@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import networkx as nx
 import numpy as np
 
+from improv.graph.arrow_columns import Bools, Ints, Wide
 from improv.graph.contacts import ANSWERS, KINDS, Contacts, contacts
-from improv.graph.talk import AUTHOR, EVIDENCE, ORDER, Bools, Ints, Talk, Wide
+from improv.graph.talk import AUTHOR, EVIDENCE, ORDER, Talk
 
 Graph: TypeAlias = nx.MultiDiGraph
 """A graph of talk. Its nodes are names, with

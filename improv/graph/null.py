@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from improv.graph.arrow_columns import Wide
 from improv.graph.figures import FIXED, Floats, figures
-from improv.graph.talk import Talk, Wide
+from improv.graph.talk import Talk
 from improv.record import seed_of
 from improv.stats.interval import LEVEL, Estimate
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
+from improv.graph.arrow_columns import Bools
 from improv.graph.contacts import answers
 from improv.graph.figures import Floats, matrices, pagerank
 from improv.graph.network import labels
 from improv.graph.null import DRAWS, draws_of, sample, shuffled
-from improv.graph.talk import NOTE, Bools, Talk
+from improv.graph.talk import NOTE, Talk
 from improv.record import seed_of
 
 LARGE = 40

@@ -6,21 +6,27 @@ by scene and place, so that a million of them cost seconds; nothing here knows o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Ints: TypeAlias = npt.NDArray[np.int32]
-Wide: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
-Cast: TypeAlias = Sequence[tuple[str, Sequence[str]]]
-"""Names with their aliases, in the order of the cast list."""
+from improv.graph.arrow_columns import (
+    Bools,
+    Ints,
+    Wide,
+    bools,
+    coded,
+    indices,
+    ints,
+    joined,
+    word_counts,
+)
+from improv.graph.persons import Cast, Names, Person, mentions
 
 SAID, NAME, ORDER, NOBODY = range(4)
 EVIDENCE = ("said", "name", "order", "none")
@@ -52,14 +58,6 @@ PLACES = ["trial", "branch", "scene", "condition", "block"]
 """What is read of its trials."""
 
 _LINES = ("written", "line", "silence")
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody who can stand in a graph: a character of one scene's cast, or the author."""
-
-    slug: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,26 +215,26 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
     are passed over. `casts` maps slugs to casts; who speaks without standing in one comes after
     it. Off-record turns and directions are no lines, but what the author did before them counts.
     """
-    keys = _joined(trials)
-    slugs, slug = _coded(trials["scene"])
-    conditions, condition = _coded(trials["condition"])
-    blocks, block = _coded(trials["block"])
-    scene = _indices(pc.index_in(_joined(turns), value_set=pc.unique(keys)))
+    keys = joined(trials)
+    slugs, slug = coded(trials["scene"])
+    conditions, condition = coded(trials["condition"])
+    blocks, block = coded(trials["block"])
+    scene = indices(pc.index_in(joined(turns), value_set=pc.unique(keys)))
     there = scene >= 0
     turns, scene = turns.filter(pa.array(there)), scene[there]
-    number, seq = (_ints(turns[name]) for name in ("turn", "seq"))
+    number, seq = (ints(turns[name]) for name in ("turn", "seq"))
     order = np.lexsort((seq, number, scene))
     if not bool(np.all(order[1:] > order[:-1])):
         turns, scene, number, seq = turns.take(order), scene[order], number[order], seq[order]
     kind = turns["kind"]
-    is_line = _bools(pc.is_in(kind, value_set=pa.array(_LINES)))
-    named = _Names(turns, casts, slugs, slug, scene, is_line)
+    is_line = bools(pc.is_in(kind, value_set=pa.array(_LINES)))
+    named = Names(turns, casts, slugs, slug, scene, is_line)
     acts = _acts(turns, scene, number, is_line, slug, named)
     spoken = turns.filter(pa.array(is_line))
     at = scene[is_line]
     begins = np.searchsorted(at, np.arange(len(trials)))
     to = named.codes(spoken["addressed"], slug[at])
-    by = _indices(pc.index_in(spoken["by"], value_set=pa.array(EVIDENCE)))
+    by = indices(pc.index_in(spoken["by"], value_set=pa.array(EVIDENCE)))
     lines = Lines(
         scene=at,
         place=(np.arange(len(at)) - begins[at]).astype(np.int32),
@@ -245,8 +243,8 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
         who=named.codes(spoken["speaker"], slug[at]),
         to=to,
         by=np.where((to < 0) | (by < 0), NOBODY, by).astype(np.int32),
-        words=_words(spoken["text"]),
-        spoken=_bools(pc.not_equal(spoken["kind"], "silence")),
+        words=word_counts(spoken["text"]),
+        spoken=bools(pc.not_equal(spoken["kind"], "silence")),
     )
     return Talk(
         tuple(trials["trial"].to_pylist()),
@@ -260,7 +258,14 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
         named.first,
         lines,
         acts,
-        _mentions(spoken["text"], lines, slug, slugs, casts, named),
+        mentions(
+            spoken["text"],
+            slug[lines.scene],
+            np.column_stack((lines.who, lines.to)),
+            slugs,
+            casts,
+            named,
+        ),
     )
 
 
@@ -269,14 +274,14 @@ def completed(
 ) -> dict[str, Cast]:
     """Return the casts with whoever speaks without standing in one: by them, a part of the turns
     has the people that the whole has. `turns` come in pieces of SPOKEN, `trials` have PLACES."""
-    slug_of = dict(zip(_joined(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
+    slug_of = dict(zip(joined(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
     found = {slug: list(cast) for slug, cast in casts.items()}
     speaks: dict[str, set[str]] = {}
     for piece in turns:
         lines = piece.filter(pc.is_in(piece["kind"], value_set=pa.array(_LINES)))
         pairs = lines.group_by(["trial", "branch", "speaker"]).aggregate([])
         speakers = pairs["speaker"].to_pylist()
-        for scene, who in zip(_joined(pairs).to_pylist(), speakers, strict=True):
+        for scene, who in zip(joined(pairs).to_pylist(), speakers, strict=True):
             if scene in slug_of and who:
                 speaks.setdefault(slug_of[scene], set()).add(who)
     for slug, names in speaks.items():
@@ -288,88 +293,15 @@ def completed(
 # --- columns
 
 
-def _joined(table: pa.Table) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(table["trial"], table["branch"], "\x1f")
-
-
-def _coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
-    """Return the values of a column in the order of their coming, and each row's place in them."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return tuple(encoded.dictionary.to_pylist()), _ints(encoded.indices)
-
-
-def _ints(column: Any) -> Ints:
-    found = (
-        column.to_numpy(zero_copy_only=False)
-        if isinstance(column, pa.Array)
-        else (column.to_numpy())
-    )
-    return np.asarray(found, dtype=np.int32)
-
-
-def _indices(column: Any) -> Ints:
-    return _ints(pc.fill_null(column, -1))
-
-
-def _bools(column: Any) -> Bools:
-    return np.asarray(pc.fill_null(column, False).to_numpy(), dtype=np.bool_)
-
-
-def _words(text: pa.ChunkedArray) -> Ints:
-    """Count words by the spaces between them: a line has been cleaned, and a pattern costs more."""
-    spaces = _indices(pc.count_substring(pc.utf8_trim_whitespace(text), " "))
-    return spaces + (_indices(pc.utf8_length(text)) > 0).astype(np.int32)
-
-
-class _Names:
-    """Who is who: each slug's cast, then whoever else speaks in it."""
-
-    def __init__(
-        self,
-        turns: pa.Table,
-        casts: Mapping[str, Cast],
-        slugs: Sequence[str],
-        slug: Ints,
-        scene: Ints,
-        is_line: Bools,
-    ) -> None:
-        names, speaker = _coded(turns["speaker"])
-        pairs = np.unique(slug[scene[is_line]].astype(np.int64) * len(names) + speaker[is_line])
-        speaks: dict[int, list[str]] = {}
-        for pair in pairs.tolist():
-            at, name = divmod(pair, len(names))
-            speaks.setdefault(at, []).append(names[name])
-        people, first = [Person("", "author")], [1]
-        for i, name in enumerate(slugs):
-            cast = [who for who, _ in casts.get(name, ())]
-            others = sorted(who for who in speaks.get(i, ()) if who and who not in cast)
-            people += [Person(name, who) for who in [*cast, *others]]
-            first.append(len(people))
-        self.people = tuple(people)
-        self.first = np.array(first, dtype=np.int32)
-        self._slugs = slugs
-        self._code = {(p.slug, p.name): i for i, p in enumerate(people)}
-
-    def codes(self, column: pa.ChunkedArray, slug: Ints) -> Ints:
-        """Return the people whom a column of names means, -1 for nobody who is known."""
-        names, at = _coded(column)
-        known = [[self._code.get((s, n), -1) for n in names] for s in self._slugs]
-        table = np.array(known, dtype=np.int32).reshape(len(self._slugs), len(names))
-        return table[slug, at] if len(names) else np.full(len(at), -1, dtype=np.int32)
-
-    def code(self, slug: str, name: str) -> int:
-        return self._code.get((slug, name), -1)
-
-
 def _acts(
-    turns: pa.Table, scene: Ints, number: Ints, is_line: Bools, slug: Ints, named: _Names
+    turns: pa.Table, scene: Ints, number: Ints, is_line: Bools, slug: Ints, named: Names
 ) -> Acts:
     column = turns["acts"]
     some = np.flatnonzero(np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy()))
     lists = column.take(pa.array(some)).combine_chunks()
     rows = some[pc.list_parent_indices(lists).to_numpy()]
     flat = pc.list_flatten(lists)
-    kind = _indices(pc.index_in(pc.struct_field(flat, "kind"), value_set=pa.array(ACTS)))
+    kind = indices(pc.index_in(pc.struct_field(flat, "kind"), value_set=pa.array(ACTS)))
     known = kind >= 0
     rows, kind = rows[known], kind[known]
     to = named.codes(
@@ -383,75 +315,3 @@ def _acts(
     line = np.where(owner[after] == scene[rows], after, -1).astype(np.int32)
     good = (kind == MOVE) | (to >= 0)
     return Acts(scene[rows], number[rows], kind, to, line).taken(good)
-
-
-# --- who is spoken about
-
-
-def _mentions(
-    text: pa.ChunkedArray,
-    lines: Lines,
-    slug: Ints,
-    slugs: Sequence[str],
-    casts: Mapping[str, Cast],
-    named: _Names,
-) -> Ints:
-    """Find the names in the lines' words: (line, person) for each who is named and not spoken to.
-
-    A name counts as it is written in the cast list, in capitals, or by an alias or, where it is
-    nobody else's, by its last word. Arrow passes over the lines without any; only the rest is
-    searched one by one.
-    """
-    found: list[tuple[int, int]] = []
-    for i, name in enumerate(slugs):
-        rows = np.flatnonzero(slug[lines.scene] == i)
-        forms = _forms([(p.name, _aliases(casts, p)) for p in named.people if p.slug == name])
-        if not len(rows) or not forms:
-            continue
-        every = len(rows) == len(lines)
-        some = text if every else text.take(pa.array(rows))
-        either = "|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True))
-        hits = np.flatnonzero(_bools(pc.match_substring_regex(some, _re2(forms))))
-        pattern = re.compile(rf"(?<!\w)(?:{either})(?!\w)|{_packed(forms)}")
-        owners = {form: named.code(name, who) for form, who in forms.items()}
-        for row, line in zip(
-            rows[hits].tolist(), some.take(pa.array(hits)).to_pylist(), strict=True
-        ):
-            people = {owners[m] for m in pattern.findall(line)}
-            people -= {int(lines.who[row]), int(lines.to[row])}
-            found += [(row, who) for who in sorted(people)]
-    return np.array(sorted(found), dtype=np.int32).reshape(-1, 2)
-
-
-def _aliases(casts: Mapping[str, Cast], person: Person) -> Sequence[str]:
-    return next((a for n, a in casts.get(person.slug, ()) if n == person.name), ())
-
-
-def _forms(cast: Cast) -> dict[str, str]:
-    """Return each form that a name may have in a line, with whose it is."""
-    found: dict[str, str] = {}
-    for name, aliases in cast:
-        for form in (name, *aliases):
-            found.setdefault(form, name)
-    for name, _ in cast:
-        last = name.split()[-1]
-        if sum(n.split()[-1] == last for n, _ in cast) == 1 and len(last) > 2:
-            found.setdefault(last, name)
-    for form, name in list(found.items()):
-        found.setdefault(form.upper(), name)
-        found.setdefault(form[0].upper() + form[1:], name)
-    # "the keeper" is a calling like any other where it does not stand as a name.
-    return {f: n for f, n in found.items() if not (f[0].isascii() and f[0].islower())}
-
-
-def _re2(forms: Iterable[str]) -> str:
-    # RE2 takes a backslash before ASCII's marks, and before an emoji not.
-    return "|".join(re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", form) for form in forms)
-
-
-_UNSPACED = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
-
-
-def _packed(forms: Iterable[str]) -> str:
-    """Names in scripts that have no spaces between words, where there is no boundary to find."""
-    return "|".join(re.escape(f) for f in forms if _UNSPACED.search(f)) or r"(?!)"

@@ -12,6 +12,7 @@ from ui.parts import (
     abreast,
     behind_number,
     compare_data,
+    compare_turns,
     compare_view,
     data,
     entrance,
@@ -47,7 +48,7 @@ def _run(run: data.Run, rows: Rows) -> None:
         compare_view.conditions(run, of.analysis)
         with st.spinner("Turn by turn"):
             whole = compare_data.whole(run)
-        compare_view.turns(run, whole)
+        compare_turns.turns(run, whole)
         compare_view.unplanned(run, whole)
         compare_view.fine_print(found)
     abreast.block(run, found)

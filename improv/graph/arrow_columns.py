@@ -1,0 +1,47 @@
+"""Arrow columns as NumPy arrays: codes, integers, truth values, counts of words."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ints: TypeAlias = npt.NDArray[np.int32]
+Wide: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+def joined(table: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(table["trial"], table["branch"], "\x1f")
+
+
+def coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
+    """Return the values of a column in the order of their coming, and each row's place in them."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return tuple(encoded.dictionary.to_pylist()), ints(encoded.indices)
+
+
+def ints(column: Any) -> Ints:
+    found = (
+        column.to_numpy(zero_copy_only=False)
+        if isinstance(column, pa.Array)
+        else (column.to_numpy())
+    )
+    return np.asarray(found, dtype=np.int32)
+
+
+def indices(column: Any) -> Ints:
+    return ints(pc.fill_null(column, -1))
+
+
+def bools(column: Any) -> Bools:
+    return np.asarray(pc.fill_null(column, False).to_numpy(), dtype=np.bool_)
+
+
+def word_counts(text: pa.ChunkedArray) -> Ints:
+    """Count words by the spaces between them: a line has been cleaned, and a pattern costs more."""
+    spaces = indices(pc.count_substring(pc.utf8_trim_whitespace(text), " "))
+    return spaces + (indices(pc.utf8_length(text)) > 0).astype(np.int32)

@@ -1,0 +1,137 @@
+"""Who is who in a run's scenes, and who is spoken about: the names in the lines' own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from improv.graph.arrow_columns import Bools, Ints, bools, coded
+
+Cast: TypeAlias = Sequence[tuple[str, Sequence[str]]]
+"""Names with their aliases, in the order of the cast list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who can stand in a graph: a character of one scene's cast, or the author."""
+
+    slug: str
+    name: str
+
+
+class Names:
+    """Who is who: each slug's cast, then whoever else speaks in it."""
+
+    def __init__(
+        self,
+        turns: pa.Table,
+        casts: Mapping[str, Cast],
+        slugs: Sequence[str],
+        slug: Ints,
+        scene: Ints,
+        is_line: Bools,
+    ) -> None:
+        names, speaker = coded(turns["speaker"])
+        pairs = np.unique(slug[scene[is_line]].astype(np.int64) * len(names) + speaker[is_line])
+        speaks: dict[int, list[str]] = {}
+        for pair in pairs.tolist():
+            at, name = divmod(pair, len(names))
+            speaks.setdefault(at, []).append(names[name])
+        people, first = [Person("", "author")], [1]
+        for i, name in enumerate(slugs):
+            cast = [who for who, _ in casts.get(name, ())]
+            others = sorted(who for who in speaks.get(i, ()) if who and who not in cast)
+            people += [Person(name, who) for who in [*cast, *others]]
+            first.append(len(people))
+        self.people = tuple(people)
+        self.first = np.array(first, dtype=np.int32)
+        self._slugs = slugs
+        self._code = {(p.slug, p.name): i for i, p in enumerate(people)}
+
+    def codes(self, column: pa.ChunkedArray, slug: Ints) -> Ints:
+        """Return the people whom a column of names means, -1 for nobody who is known."""
+        names, at = coded(column)
+        known = [[self._code.get((s, n), -1) for n in names] for s in self._slugs]
+        table = np.array(known, dtype=np.int32).reshape(len(self._slugs), len(names))
+        return table[slug, at] if len(names) else np.full(len(at), -1, dtype=np.int32)
+
+    def code(self, slug: str, name: str) -> int:
+        return self._code.get((slug, name), -1)
+
+
+def mentions(
+    text: pa.ChunkedArray,
+    home: Ints,
+    known: Ints,
+    slugs: Sequence[str],
+    casts: Mapping[str, Cast],
+    named: Names,
+) -> Ints:
+    """Find the names in the lines' words: (line, person) for each who is named and not spoken to.
+
+    `home` is the place in `slugs` of each line's scene; `known` (lines x 2) who speaks it and whom
+    it is spoken to.
+
+    A name counts as it is written in the cast list, in capitals, or by an alias or, where it is
+    nobody else's, by its last word. Arrow passes over the lines without any; only the rest is
+    searched one by one.
+    """
+    found: list[tuple[int, int]] = []
+    for i, name in enumerate(slugs):
+        rows = np.flatnonzero(home == i)
+        forms = _forms([(p.name, _aliases(casts, p)) for p in named.people if p.slug == name])
+        if not len(rows) or not forms:
+            continue
+        every = len(rows) == len(home)
+        some = text if every else text.take(pa.array(rows))
+        either = "|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True))
+        hits = np.flatnonzero(bools(pc.match_substring_regex(some, _re2(forms))))
+        pattern = re.compile(rf"(?<!\w)(?:{either})(?!\w)|{_packed(forms)}")
+        owners = {form: named.code(name, who) for form, who in forms.items()}
+        for row, line in zip(
+            rows[hits].tolist(), some.take(pa.array(hits)).to_pylist(), strict=True
+        ):
+            people = {owners[m] for m in pattern.findall(line)}
+            people -= set(known[row].tolist())
+            found += [(row, who) for who in sorted(people)]
+    return np.array(sorted(found), dtype=np.int32).reshape(-1, 2)
+
+
+def _aliases(casts: Mapping[str, Cast], person: Person) -> Sequence[str]:
+    return next((a for n, a in casts.get(person.slug, ()) if n == person.name), ())
+
+
+def _forms(cast: Cast) -> dict[str, str]:
+    """Return each form that a name may have in a line, with whose it is."""
+    found: dict[str, str] = {}
+    for name, aliases in cast:
+        for form in (name, *aliases):
+            found.setdefault(form, name)
+    for name, _ in cast:
+        last = name.split()[-1]
+        if sum(n.split()[-1] == last for n, _ in cast) == 1 and len(last) > 2:
+            found.setdefault(last, name)
+    for form, name in list(found.items()):
+        found.setdefault(form.upper(), name)
+        found.setdefault(form[0].upper() + form[1:], name)
+    # "the keeper" is a calling like any other where it does not stand as a name.
+    return {f: n for f, n in found.items() if not (f[0].isascii() and f[0].islower())}
+
+
+def _re2(forms: Iterable[str]) -> str:
+    # RE2 takes a backslash before ASCII's marks, and before an emoji not.
+    return "|".join(re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", form) for form in forms)
+
+
+_UNSPACED = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
+
+
+def _packed(forms: Iterable[str]) -> str:
+    """Names in scripts that have no spaces between words, where there is no boundary to find."""
+    return "|".join(re.escape(f) for f in forms if _UNSPACED.search(f)) or r"(?!)"
