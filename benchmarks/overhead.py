@@ -27,10 +27,11 @@ from improv.design import Condition, Study, with_replicates
 from improv.host import Host, Terms
 from improv.record import Call
 from improv.request import Ask, request_body
+from improv.run_folder import RunFolder
+from improv.runs import place
 from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage
-from improv.store import RunFolder, place
 from improv.trial import Trial, plan
 
 TURNS = 20
@@ -144,7 +145,7 @@ def rates(played: RunFolder, warm: Trial, at_once: int) -> tuple[float, float, f
     stands still for a twentieth of a second now and then moves the mean, and the median less.
     """
     columns = ["trial", "started", "waited", "latency"]
-    table = played.table("calls", columns=columns).to_pandas().sort_values("started")
+    table = played.tables.read("calls", columns=columns).to_pandas().sort_values("started")
     table = table[table["trial"] != warm.id]
     firsts = table.drop_duplicates("trial")
     begin, end = firsts["started"].iloc[0], firsts["started"].iloc[-1]

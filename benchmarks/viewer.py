@@ -42,8 +42,10 @@ sys.path.insert(0, str(TOP))
 from improv.analysis_cache import KEPT  # noqa: E402
 from improv.design import with_replicates  # noqa: E402
 from improv.launch import run  # noqa: E402
+from improv.run_folder import RunFolder  # noqa: E402
+from improv.run_tables import ROW_GROUP  # noqa: E402
+from improv.runs import open_run, place  # noqa: E402
 from improv.session import Setup  # noqa: E402
-from improv.store import ROW_GROUP, RunFolder, open_run, place  # noqa: E402
 from improv.study_loader import load  # noqa: E402
 from improv.tables import SCHEMAS  # noqa: E402
 from improv.trial import plan  # noqa: E402
@@ -83,7 +85,7 @@ class Template:
 
 
 def template(folder: RunFolder, name: str, trials: Sequence[str]) -> Template:
-    table = folder.table(name).combine_chunks()
+    table = folder.tables.read(name).combine_chunks()
     names = table["trial"].to_numpy(zero_copy_only=False).astype(str)
     found, first, count = np.unique(names, return_index=True, return_counts=True)
     where = {t: i for i, t in enumerate(found.tolist())}
@@ -157,13 +159,13 @@ def grow(runs: Path, name: str, turns: int) -> RunFolder:
 
 
 def copy(played: RunFolder, folder: RunFolder, trials: Sequence[object]) -> None:
-    rows = played.table("trials").to_pylist()
+    rows = played.tables.read("trials").to_pylist()
     origin = [r["trial"] for r in rows]
     by = {(r["scene"], r["condition"], r["replicate"]): i for i, r in enumerate(rows)}
     which = np.array([by[t.slug, t.condition, t.replicate % TEMPLATES] for t in trials])  # type: ignore[attr-defined]
     ids = pa.array([t.id for t in trials])  # type: ignore[attr-defined]
     write_trials(played, folder, trials, which)
-    blocks = played.table("blocks")
+    blocks = played.tables.read("blocks")
     own = pc.is_in(blocks["kind"], value_set=pa.array(OWN)).to_numpy(zero_copy_only=False)
     shown: list[npt.NDArray[np.uint64]] = []
     dice = np.random.default_rng(7)
@@ -222,13 +224,13 @@ def write_blocks(folder: RunFolder, blocks: pa.Table, keys: npt.NDArray[np.uint6
     salted = pc.binary_join_element_wise(found["text"], pa.array(number).cast(pa.string()), " #")
     text = pc.if_else(pa.array(number >= 0), salted, found["text"])
     table = pa.table([hexes(keys), found["kind"], text], schema=SCHEMAS["blocks"])
-    folder.write_table("blocks", table)
+    folder.tables.write("blocks", table)
 
 
 def write_trials(
     played: RunFolder, folder: RunFolder, trials: Sequence[object], which: Numbers
 ) -> None:
-    table = played.table("trials").take(which)
+    table = played.tables.read("trials").take(which)
     for name, of in (
         ("trial", "id"),
         ("index", "index"),
@@ -237,7 +239,7 @@ def write_trials(
     ):
         values = pa.array([getattr(t, of) for t in trials], SCHEMAS["trials"].field(name).type)
         table = table.set_column(table.schema.get_field_index(name), name, values)
-    folder.write_table("trials", table)
+    folder.tables.write("trials", table)
 
 
 # -- opening it ----------------------------------------------------------------------------------
@@ -268,7 +270,7 @@ class Visit:
 
 
 def visits(folder: RunFolder) -> list[Visit]:
-    rows = folder.table("trials", columns=["trial", "index"])
+    rows = folder.tables.read("trials", columns=["trial", "index"])
     one, other = (rows["trial"][at].as_py() for at in (len(rows) // 3, len(rows) - 5))
     at = f"run={folder.id}&trial="
 
@@ -370,7 +372,7 @@ def main() -> int:
         for name, turns in ((LARGE, args.turns), (SMALL, 1)):
             if not (home / name / "blocks.parquet").exists():
                 began = time.perf_counter()
-                count = len(grow(home, name, turns).table("trials", columns=["trial"]))
+                count = len(grow(home, name, turns).tables.read("trials", columns=["trial"]))
                 print(f"made {count:,} trials in {time.perf_counter() - began:.0f} s", flush=True)
         browser = stack.enter_context(chromium())
         large, small = (visits(open_run(home, name)) for name in (LARGE, SMALL))

@@ -75,7 +75,7 @@ def tell(name: str, rate: float | None, root: str) -> Result:
         seconds = time.perf_counter() - clock
         with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as reply:
             stats = orjson.loads(reply.read())
-    rows = result.folder.table("calls").to_pylist()
+    rows = result.folder.tables.read("calls").to_pylist()
     draws = Counter((r["trial"], r["turn"], r["role"]) for r in rows)
     twice = sum(n - 1 for n in Counter(stats["asked"]).values())
     reached = len(rows) / seconds

@@ -21,7 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from improv.design import Study
 from improv.errors import ImprovError, RunError
 from improv.record import digest
-from improv.store import MANY_SCORES, READING, RunFolder
+from improv.run_files import READING
+from improv.run_folder import RunFolder
+from improv.run_tables import MANY_SCORES
 
 if TYPE_CHECKING:
     from improv.inference import Findings
@@ -68,23 +70,23 @@ def keep(folder: RunFolder, found: Findings, before: str) -> None:
     plain = replace(found, analysis=replace(found.analysis, plan=None))
     row = {"of": before, "found": _reader().dump_python(plain)}
     with contextlib.suppress(OSError, RunError):
-        folder.keep(KEPT, json.dumps(row).encode())
+        folder.files.write(KEPT, json.dumps(row).encode())
 
 
 def state(folder: RunFolder) -> str:
     """Return what findings hang on, "" while that changes."""
-    if folder.stems():
+    if folder.tables.stems():
         return ""
     names = [*(f"{name}.parquet" for name in HANGS_ON), "study.yaml"]
     infos = folder.fs.get_file_info([f"{folder.path}/{name}" for name in names])
     there = [(i.base_name, i.size, i.mtime_ns) for i in infos if i.is_file]
     planned = folder.meta().get("analysis")
-    return digest(repr((there, planned, folder.rated(), _code())))
+    return digest(repr((there, planned, folder.ratings.state(), _code())))
 
 
 def weigh_if_large(folder: RunFolder) -> None:
     """Have what a large run shows found now: whoever looks at it next need not wait for it."""
-    if folder.table("scores", columns=["trial"]).num_rows >= MANY_SCORES:
+    if folder.tables.read("scores", columns=["trial"]).num_rows >= MANY_SCORES:
         weigh_beforehand(folder)
 
 

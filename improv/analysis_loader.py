@@ -12,7 +12,7 @@ from improv.design import Study
 from improv.inference import Analysis, decided, pictured
 from improv.judged import Judged, judged
 from improv.plan import Plan
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.tables import SCHEMAS
 from improv.unit import Frame, Tables, tables
 
@@ -50,9 +50,9 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
     study = study or folder.study()
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
     return tables(
-        _with_levels(folder.table("trials", columns=TRIALS)),
+        _with_levels(folder.tables.read("trials", columns=TRIALS)),
         # Columns of one kind are not gathered into one array: that is a copy of everything.
-        folder.coded("scores", SCORES, TEXTS).to_pandas(split_blocks=True),
+        folder.tables.read_coded("scores", SCORES, TEXTS).to_pandas(split_blocks=True),
         turns.to_pandas(),
         [c.name for c in study.conditions],
     )
@@ -78,7 +78,7 @@ def _with_levels(trials: pa.Table) -> Frame:
 
 def _moves(folder: RunFolder) -> pa.Table:
     """Return the turns before which somebody did something."""
-    turns = folder.table("turns", columns=["trial", "branch", "turn", "acts"])
+    turns = folder.tables.read("turns", columns=["trial", "branch", "turn", "acts"])
     # Few turns have an act, and lists are slow to bring over.
     return turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
 
@@ -106,7 +106,7 @@ def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = Non
     study = study or folder.study()
     plan = plan or study.plan
     given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
-    verdicts = folder.table("verdicts", columns=VERDICTS)
+    verdicts = folder.tables.read("verdicts", columns=VERDICTS)
     judges = tuple(judged(verdicts.to_pandas(), given.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("analysis")
     found = decided(plan, given, seed=study.seed, planned=planned, judges=judges)

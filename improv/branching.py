@@ -14,8 +14,8 @@ from improv.errors import RunError
 from improv.launch import Result, Session, asked_branches, entered, number_in, play_owed
 from improv.preflight import look_ahead
 from improv.provenance import identity, refuse_drift
+from improv.run_folder import RunFolder
 from improv.session import Setup, Watch, models_of
-from improv.store import RunFolder
 from improv.trial import plan
 
 
@@ -38,7 +38,7 @@ def branch(
     setup = setup or Setup()
     with entered(folder) as (lock, journal, notices):
         meta, study = folder.meta(), folder.study()
-        row = folder.trial(trial)
+        row = folder.transcripts.trial(trial)
         trials = plan(study)
         found = next((t for t in trials if t.id == row["trial"]), None)
         if found is None:
@@ -51,12 +51,12 @@ def branch(
         if again and edit is not None and not edit.empty:
             raise RunError("a regeneration changes nothing; edit a branch instead")
         siblings = [*planned(study, found), *(b for b in asked if b.trial == found.id)]
-        transcript = folder.transcript(found.id, row["branch"])
+        transcript = folder.transcripts.read(found.id, row["branch"])
         last = max((t.turn for t in transcript.lines()), default=0)
         if turn > last:
             raise RunError(f"{trial}: has {last} turns; there is no turn {turn} to branch at")
         # A turn that a branch shares is entered where it was played.
-        parent = folder.owner(found.id, row["branch"], turn)
+        parent = folder.transcripts.owner(found.id, row["branch"], turn)
         fresh = _next(siblings, found.id, parent, turn, None if again else edit or Edit(), draws)
         branched(found, fresh[0])
         past(found, fresh[0], transcript.turns, ())

@@ -83,7 +83,7 @@ def _embedded() -> Finding:
 
 
 def _writable(runs: str) -> Finding:
-    from improv.store import place
+    from improv.runs import place
 
     try:
         fs, path = place(runs)

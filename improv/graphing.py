@@ -27,7 +27,7 @@ from improv.graph.persons import Cast
 from improv.graph.picture import as_png
 from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
 from improv.record import MAIN
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.tables import SCHEMAS, table_of
 
 OF = ("talk", "branches", "exposure", "flips")
@@ -70,7 +70,7 @@ class Graphed:
 def graphed(folder: RunFolder, asked: Asked) -> Graphed:
     """Read a run and make the graphs that are asked for. Raises RunError."""
     check(asked)
-    row = folder.trial(asked.trial) if asked.trial else None
+    row = folder.transcripts.trial(asked.trial) if asked.trial else None
     title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
     if asked.of != "talk":
         return Graphed(title, [Made("", _other(folder, asked), {})])
@@ -175,7 +175,7 @@ def split(folder: RunFolder) -> Split:
     trials = _trials(folder)
     if not len(trials):
         raise nothing_yet(folder)
-    turns = folder.batches("turns", SPOKEN)
+    turns = folder.tables.read_batches("turns", SPOKEN)
     names = trials["condition"].unique().to_pylist()
     return Split(tuple(_called(names, _order(folder))), completed(turns, trials, casts(folder)))
 
@@ -187,7 +187,7 @@ def part(folder: RunFolder, asked: Asked, condition: str, called: str, given: Sp
     own = trials.filter(pc.equal(trials["condition"], condition))["trial"].unique()
     pieces = [
         piece.filter(pc.is_in(piece["trial"], value_set=own))
-        for piece in folder.batches("turns", COLUMNS)
+        for piece in folder.tables.read_batches("turns", COLUMNS)
     ]
     turns = pa.concat_tables(pieces) if pieces else SCHEMAS["turns"].empty_table().select(COLUMNS)
     # All trials, so that codes are those of the whole.
@@ -215,9 +215,9 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
     """
     trials = _trials(folder, trial, branch)
     if branch == MAIN:
-        turns = folder.table("turns", columns=COLUMNS, trial=trial or None)
+        turns = folder.tables.read("turns", columns=COLUMNS, trial=trial or None)
     else:
-        table = table_of("turns", folder.transcript(trial, branch).turns).select(COLUMNS)
+        table = table_of("turns", folder.transcripts.read(trial, branch).turns).select(COLUMNS)
         at = COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
     found = talk(turns, trials, casts(folder))
@@ -228,7 +228,7 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
 
 
 def _trials(folder: RunFolder, trial: str = "", branch: str = MAIN) -> pa.Table:
-    found = folder.table("trials", columns=[*PLACES, "index"], trial=trial or None)
+    found = folder.tables.read("trials", columns=[*PLACES, "index"], trial=trial or None)
     return found.filter(pc.equal(found["branch"], branch)).sort_by("index")
 
 
@@ -251,13 +251,13 @@ def marks(folder: RunFolder, around: str) -> dict[str, int]:
     A break is a line's score of 0, by a trait's sign where there are such scores, else by a habit.
     """
     if around == "move":
-        turns = folder.table("turns", columns=["trial", "branch", "turn", "acts"])
+        turns = folder.tables.read("turns", columns=["trial", "branch", "turn", "acts"])
         turns = turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
         moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"].to_pylist()]
         rows = turns.filter(pa.array(moved, pa.bool_()))
         after = 0
     else:
-        rows = folder.table("scores", columns=["trial", "branch", "turn", "measure", "value"])
+        rows = folder.tables.read("scores", columns=["trial", "branch", "turn", "measure", "value"])
         rows = rows.filter(pc.and_(pc.is_valid(rows["turn"]), pc.equal(rows["value"], 0.0)))
         for family in ("sign:", "habit:"):
             known = rows.filter(pc.starts_with(rows["measure"], family))
@@ -358,9 +358,9 @@ def _compared(folder: RunFolder, spoken: Talk, asked: Asked) -> Comparison:
 
 
 def _other(folder: RunFolder, asked: Asked) -> Graph:
-    trial = folder.trial(asked.trial)["trial"] if asked.trial else None
+    trial = folder.transcripts.trial(asked.trial)["trial"] if asked.trial else None
     name = folder.id if trial is None else f"{folder.id}/{trial}"
-    trials = folder.table("trials", trial=trial)
+    trials = folder.tables.read("trials", trial=trial)
     if asked.condition:
         keep = [asked.condition.casefold() in str(c).casefold() for c in trials["condition"]]
         trials = trials.filter(pa.array(keep, pa.bool_()))
@@ -368,8 +368,8 @@ def _other(folder: RunFolder, asked: Asked) -> Graph:
         return others.branches(trials.to_pylist(), name)
     own = trials["trial"].unique()
     if asked.of == "flips":
-        scores = folder.table("scores", trial=trial)
+        scores = folder.tables.read("scores", trial=trial)
         return others.flips(scores.filter(pc.is_in(scores["trial"], value_set=own)), name)
-    calls = folder.table("calls", columns=["trial", "branch", "role", "blocks"], trial=trial)
+    calls = folder.tables.read("calls", columns=["trial", "branch", "role", "blocks"], trial=trial)
     calls = calls.filter(pc.is_in(calls["trial"], value_set=own))
-    return others.exposure(calls, folder.table("blocks"), name, whole=trial is not None)
+    return others.exposure(calls, folder.tables.read("blocks"), name, whole=trial is not None)

@@ -1,7 +1,8 @@
 """The host: plays many stages at once in one process, and writes what they give.
 
 A host is an ordinary class; launch makes it a Ray actor, or uses it in process. A trial crosses
-Ray once to come here and once, as small outcomes, to go back: its tables go straight to the store.
+Ray once to come here and once, as small outcomes, to go back: its tables go straight into
+the run's folder.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from improv.measure.marker import marked
 from improv.record import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
 from improv.request import Ask
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.shards import Shards
 from improv.stage import Stage
-from improv.store import RunFolder, open_run
 from improv.tables import trial_row
 from improv.trial import Trial
 
@@ -167,8 +169,8 @@ class Host:
 
     def _parent(self, branch: Branch) -> tuple[Transcript, Sequence[Call]]:
         return (
-            self._folder.transcript(branch.trial, branch.parent),
-            self._folder.calls(branch.trial, branch.parent),
+            self._folder.transcripts.read(branch.trial, branch.parent),
+            self._folder.transcripts.calls(branch.trial, branch.parent),
         )
 
     async def _play(

@@ -22,8 +22,8 @@ from improv.host import Terms
 from improv.host_handles import Handle, Needs, hosting
 from improv.journal import Journaled
 from improv.record import Outcome
+from improv.run_folder import RunFolder
 from improv.session import LIVES, Setup, Stop, Work, models_of, remote
-from improv.store import RunFolder
 from improv.trial import Trial
 
 EMBEDDED_STAGES = 2

@@ -24,9 +24,9 @@ from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
 from improv.record import Call, Draw, Json
 from improv.request import Ask, Prompt
+from improv.run_folder import RunFolder
 from improv.scene import Model
 from improv.session import Stop
-from improv.store import RunFolder
 
 STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}
 """Failures that end a scoring."""

@@ -1,4 +1,4 @@
-"""Plays a study: plan, hosts, store. The same path with Ray, on a cluster, or in process.
+"""Plays a study: plan, hosts, run folder. The same path with Ray, on a cluster, or in process.
 
 A bounded number of trials is in flight at any time; a host that dies gives its trials back. What
 counts as played is what stands in the run's folder, never what a host said of it.
@@ -29,11 +29,12 @@ from improv.mend import mend, mend_shards
 from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
 from improv.record import MAIN, Json
+from improv.run_folder import RunFolder
+from improv.runs import RUN_ID, new_run_id, place
 from improv.scene import Model, Price
 from improv.scheduler import drive
 from improv.score import FREE, score
 from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
-from improv.store import RUN_ID, RunFolder, new_run_id, place
 from improv.trial import Trial, plan, plan_hash
 
 
@@ -179,7 +180,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
     meta = folder.meta()
     number = number_in(meta, "session", 0) + 1
     try:
-        folder.furnish()
+        folder.make_parts()
         folder.update({"status": "playing", "session": number})
     except OSError as e:
         what = f"{folder.path}: cannot be written: {e.strerror or e}"
@@ -218,11 +219,11 @@ def _finish(
     owed_work = _owed(folder, folder.study(), trials, meta, None)
     told = list(notices)
     try:
-        folder.compact(finished=not owed_work)
+        folder.tables.compact(finished=not owed_work)
     except OSError as e:
         stop.because(f"the run's folder cannot be written: {e.strerror or e}", ErrorKind.DISK)
     columns = ["branch", "status", "failure_kind"]
-    table = folder.table("trials", columns=columns).to_pylist()
+    table = folder.tables.read("trials", columns=columns).to_pylist()
     mains = [r["status"] for r in table if r["branch"] == MAIN]
     broken = sum(
         r["branch"] != MAIN and r["status"] == "failed" and r["failure_kind"] != ErrorKind.UNREACHED
@@ -269,7 +270,7 @@ def _owed(
     only: set[str] | None,
 ) -> list[Work]:
     """Return what was planned or asked for and is not in the folder yet, in the order of play."""
-    table = folder.table("trials", columns=["trial", "branch"])
+    table = folder.tables.read("trials", columns=["trial", "branch"])
     over = set(zip(table["trial"].to_pylist(), table["branch"].to_pylist(), strict=True))
     asked: dict[str, list[Branch]] = {}
     for b in asked_branches(meta):
@@ -294,7 +295,7 @@ def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Sp
         if remote(model):
             prices[model.model, public(remote_address(model))] = model.price
     counted = {}
-    for call in itertools.chain(folder.all_calls(), journal.calls()):
+    for call in itertools.chain(folder.transcripts.all_calls(), journal.calls()):
         # By its moment too: what a host that died had asked, another may have asked again; and a
         # regeneration stands under another branch in the table than in the journal.
         counted[call.draw.trial, call.draw.role, call.started] = call

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from improv.errors import first_line
 from improv.journal import Journal, Journaled
-from improv.store import READING, RunFolder
+from improv.run_files import READING
+from improv.run_folder import RunFolder
 from improv.tables import PLAYED, SCHEMAS, conform
 
 
@@ -50,7 +51,7 @@ def mend_shards(run: RunFolder) -> list[str]:
     """Set aside the shards that are torn or foreign, and say what. Raises OSError."""
     told: list[str] = []
     shards = [f for f in sorted((run.local / "shards").glob("*")) if f.is_file()]
-    complete = set(run.stems())
+    complete = set(run.tables.stems())
     for file in shards:
         stem, _, rest = file.name.partition(".")
         kind = rest.removesuffix(".parquet")
@@ -68,13 +69,13 @@ def mend_shards(run: RunFolder) -> list[str]:
 
 def _journal_again(run: RunFolder) -> None:
     """Write what the tables hold of calls into a journal, as it was when they were made."""
-    rows = run.table("trials", columns=["trial", "branch", "origin", "parent"]).to_pylist()
+    rows = run.tables.read("trials", columns=["trial", "branch", "origin", "parent"]).to_pylist()
     redrawn = {
         (r["trial"], r["branch"]): r["parent"] for r in rows if r["origin"] == "regeneration"
     }
     journal = Journal(run.local / f"journal/mended-{uuid.uuid4().hex[:12]}.jsonl")
     try:
-        for call in run.all_calls():
+        for call in run.transcripts.all_calls():
             branch = redrawn.get((call.draw.trial, call.draw.branch), call.draw.branch)
             journal.append(replace(call, draw=replace(call.draw, branch=branch)), ())
     finally:

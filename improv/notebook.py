@@ -19,15 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv import store
+from improv import runs as run_list
 from improv.budget import Budget
 from improv.design import Study, with_replicates
 from improv.errors import RunError
 from improv.overrides import read_edit
 from improv.record import MAIN, Json
+from improv.run_folder import RunFolder
 from improv.script import Script, script
 from improv.session import Setup, Watch
-from improv.store import RunFolder
 from improv.study_loader import load
 from improv.table import NAMES, Table, connect, framed
 
@@ -176,7 +176,7 @@ class Run:
             again=again,
             setup=how,
         )
-        table = self.folder.table("trials", columns=["trial", "branch"]).to_pylist()
+        table = self.folder.tables.read("trials", columns=["trial", "branch"]).to_pylist()
         there = {(row["trial"], row["branch"]) for row in table}
         if found.stopped or any((b.trial, b.id) not in there for b in found.fresh):
             why = found.stopped or "it was not played"
@@ -231,7 +231,7 @@ class Run:
     def _repr_html_(self) -> str:
         counts = {str(name): [0, 0, 0, 0, 0] for name in self.meta.get("conditions", [])}
         columns = ["condition", "branch", "status", "turns", "calls"]
-        for row in self.folder.table("trials", columns=columns).to_pylist():
+        for row in self.folder.tables.read("trials", columns=columns).to_pylist():
             count = counts.setdefault(row["condition"], [0, 0, 0, 0, 0])
             if row["branch"] == MAIN:
                 count[row["status"] == "failed"] += 1
@@ -330,13 +330,13 @@ def open_run(run: Where = "last", *, runs: Where | None = None) -> Run:
     text = os.fspath(run)
     if "/" in text or os.sep in text:
         where, _, text = str(text).replace(os.sep, "/").rstrip("/").rpartition("/")
-        return Run(store.open_run(where or "/", text))
-    return Run(store.open_run(_runs(runs), text))
+        return Run(run_list.open_run(where or "/", text))
+    return Run(run_list.open_run(_runs(runs), text))
 
 
 def list_runs(runs: Where | None = None) -> list[Run]:
     """Return the runs of a folder, newest first."""
-    return [Run(folder) for folder in store.list_runs(_runs(runs))]
+    return [Run(folder) for folder in run_list.list_runs(_runs(runs))]
 
 
 def compare(*runs: Run) -> Report:

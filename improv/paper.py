@@ -26,7 +26,7 @@ from improv.report.material import Material, appraise
 from improv.report.page import Page
 from improv.report.referee import decides, report, sentences
 from improv.report.said import shown
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.table import framed
 
 _SVG = "http://www.w3.org/2000/svg"

@@ -20,9 +20,9 @@ from improv.embedded import weights
 from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
 from improv.record import Json
+from improv.run_folder import RunFolder
 from improv.scene import Model
 from improv.snapshot import write_study
-from improv.store import RunFolder
 from improv.study_loader import load
 
 PLAYING = (

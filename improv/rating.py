@@ -18,14 +18,14 @@ import orjson
 from improv.calibration import planted_lines
 from improv.design import Study
 from improv.errors import RunError
-from improv.jsonl import JsonLines
 from improv.measure import attribution, persona, secret, state
 from improv.measure.judge import Item, read
 from improv.measure.planted import calibration_items
 from improv.measure.wording import ANSWER, GLOSSES
 from improv.record import MAIN, Json, Transcript, seed_of
+from improv.run_folder import RunFolder
+from improv.run_ratings import HUMAN
 from improv.scene import Scene
-from improv.store import HUMAN, RATINGS, RunFolder
 from improv.text import visible
 
 MEASURES = ("state", "p2l", "l2l", "attribution", "secret")
@@ -135,38 +135,23 @@ def keep(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float)
         "started": now - seconds,
         "latency": seconds,
     }
-    _append(folder, judge, row)
+    folder.ratings.add(judge, row)
 
 
 def retract(folder: RunFolder, item: str, judge: str) -> None:
     """Take back what a rater said of an item. Raises as `keep`."""
-    _append(folder, judge, {"item": item, "judge": judge, "retracted": True})
+    folder.ratings.add(judge, {"item": item, "judge": judge, "retracted": True})
 
 
 def rated(folder: RunFolder, judge: str) -> dict[str, Json]:
     """Return item → what a rater said of it, the last rating last."""
     found: dict[str, Json] = {}
-    for row in folder.ratings():
+    for row in folder.ratings.read():
         if row["judge"] == judge:
             found.pop(row["item"], None)
             if not row.get("retracted"):
                 found[row["item"]] = row
     return found
-
-
-def _append(folder: RunFolder, judge: str, row: Json) -> None:
-    home = folder.local / RATINGS
-    home.mkdir(mode=0o700, exist_ok=True)
-    if home.is_symlink():
-        raise RunError(f"{home}: a link; a run has none")
-    with JsonLines(home / file_name(judge)) as ratings:
-        ratings.append(row)
-
-
-def file_name(judge: str) -> str:
-    """Return the name of a rater's file: told apart whatever a file system makes of letters."""
-    plain = re.sub(r"[^a-z0-9]+", "-", judge.removeprefix(HUMAN).lower()).strip("-")
-    return f"{plain[:24]}-{seed_of('rater', judge):08x}.jsonl"
 
 
 def _items(measure: str, transcript: Transcript, scene: Scene) -> Iterable[Item]:
@@ -184,7 +169,7 @@ def _places(folder: RunFolder, study: Study) -> dict[str, list[Place]]:
     """Return some finished scenes of each condition, drawn by hash."""
     scenes = {(slug, condition.name): scene for slug, condition, scene in study.cells}
     columns = ["trial", "branch", "scene", "condition", "status"]
-    table = folder.table("trials", columns=columns)
+    table = folder.tables.read("trials", columns=columns)
     rows: dict[str, list[tuple[int, str, str]]] = {}
     for trial, branch, slug, condition, status in zip(
         *(table[c].to_pylist() for c in columns), strict=True
@@ -193,7 +178,7 @@ def _places(folder: RunFolder, study: Study) -> dict[str, list[Place]]:
             rows.setdefault(condition, []).append((seed_of("scene", trial), trial, slug))
     return {
         condition: [
-            (folder.transcript(trial), scenes[slug, condition], slug, condition)
+            (folder.transcripts.read(trial), scenes[slug, condition], slug, condition)
             for _, trial, slug in sorted(found)[:TRIALS]
         ]
         for condition, found in sorted(rows.items())

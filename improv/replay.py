@@ -19,8 +19,8 @@ from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.record import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
 from improv.request import Ask
+from improv.run_folder import RunFolder
 from improv.stage import Stage
-from improv.store import RunFolder
 from improv.trial import Trial, plan
 
 
@@ -43,8 +43,8 @@ def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
     study = folder.study()
     trials = {t.id: t for t in plan(study)}
     asked = {(b.trial, b.id): b for b in from_json(folder.meta().get("branches", []))}
-    rows = [folder.trial(what)] if what else folder.table("trials").to_pylist()
-    stored = {row["id"]: Block(**row) for row in folder.table("blocks").to_pylist()}
+    rows = [folder.transcripts.trial(what)] if what else folder.tables.read("trials").to_pylist()
+    stored = {row["id"]: Block(**row) for row in folder.tables.read("blocks").to_pylist()}
     for row in rows:
         trial = trials.get(row["trial"])
         if trial is None:
@@ -66,14 +66,14 @@ def _check(
     before: Past | None = None
     shared: set[Draw] = set()
     try:
-        recorded = folder.transcript(trial.id, name).turns
-        calls = folder.calls(trial.id, name)
+        recorded = folder.transcripts.read(trial.id, name).turns
+        calls = folder.transcripts.calls(trial.id, name)
         if name != MAIN:
             if branch is None:
                 return Check(trial.id, name, 0, 0, "nobody knows what this branch was asked to be")
-            parent = folder.calls(trial.id, branch.parent)
+            parent = folder.transcripts.calls(trial.id, branch.parent)
             shared = {call.draw for call in parent}
-            turns = folder.transcript(trial.id, branch.parent).turns
+            turns = folder.transcripts.read(trial.id, branch.parent).turns
             before = past(trial, branch, turns, parent)
             trial = branched(trial, branch)
     except (StudyError, RunError) as e:

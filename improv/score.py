@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from improv.analysis_cache import weigh_if_large
+from improv.branch import from_json
 from improv.budget import Budget
 from improv.calibration import planted_lines
 from improv.edit import Probe
@@ -33,11 +34,11 @@ from improv.measure import (
 from improv.measure.judge import Item
 from improv.measure.planted import PLANTS, calibration_items
 from improv.mend import mend
-from improv.played import Played, played
 from improv.record import Json, Score, Transcript, Turn
+from improv.run_folder import RunFolder
 from improv.scene import Model
 from improv.session import Stop, models_of, remote
-from improv.store import RunFolder
+from improv.transcripts import Played
 from improv.trial import Trial, plan
 
 FREE = ("marker", "probe", "secret", "stylometry", "dispersion")
@@ -125,21 +126,21 @@ def score(
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
         notices += mend(folder, folder.journaled())
-        if folder.stems():
-            folder.compact(finished=False)
+        if folder.tables.stems():
+            folder.tables.compact(finished=False)
         meta = folder.meta()
         chosen = _chosen(measures, judges, meta)
         models = _judge_models(judges, folder, budget)
-        runs = played(folder, meta)
+        runs = folder.transcripts.played(folder.study(), from_json(meta.get("branches", [])))
         questions = _questions(runs, chosen, models, judges)
-        table = folder.table("verdicts").to_pylist()
+        table = folder.tables.read("verdicts").to_pylist()
         fresh = journaled(folder)
         mine = {q.key for q in questions}
         known = _known([*([] if redo else table), *fresh])
         owed = [q for q in questions if q.key not in known]
         terms = Terms(connections, budget, tell)
         if owed:
-            folder.furnish()
+            folder.make_parts()
         stop = sit(folder, owed, terms) if owed else Stop()
         fresh = journaled(folder)
         known = _known([*([] if redo else table), *fresh])
@@ -154,9 +155,9 @@ def score(
         if not (redo and left and stop):
             # A redoing that was stopped stays in the journal, for the next call to go on with.
             rows = _merged(table, fresh, mine, models, chosen)
-            old = [_score_of(r) for r in folder.table("scores").to_pylist()]
+            old = [_score_of(r) for r in folder.tables.read("scores").to_pylist()]
             kept = [s for s in old if _family(s.measure) not in chosen]
-            folder.keep_verdicts([*kept, *scores], rows)
+            folder.tables.write_verdicts([*kept, *scores], rows)
             folder.update({"scored": _told(meta, chosen, models, scores)})
             weigh_if_large(folder)
     wanted = {q.key for q in owed}

@@ -13,8 +13,8 @@ from improv import folio
 from improv.errors import ImprovError
 from improv.folio import Folio
 from improv.record import Json, Transcript, Turn
+from improv.run_folder import RunFolder
 from improv.scene import Scene
-from improv.store import RunFolder
 from improv.table import UNTYPESET
 from improv.text import visible
 
@@ -112,8 +112,8 @@ class Script:
 def script(folder: RunFolder, trial: str) -> Script:
     """Read a trial (by id, number or the beginning of an id), or a branch (TRIAL~BRANCH) with
     what it shares with its parents. Raises RunError."""
-    row = folder.trial(trial)
-    scores = folder.table("scores", trial=row["trial"]).to_pylist()
+    row = folder.transcripts.trial(trial)
+    scores = folder.tables.read("scores", trial=row["trial"]).to_pylist()
     own = [score for score in scores if score["branch"] == row["branch"]]
     try:
         scene = folder.scene(row["scene"], row["condition"])
@@ -121,7 +121,9 @@ def script(folder: RunFolder, trial: str) -> Script:
         scene = None
     branch = "" if row["branch"] == "main" else f"~{row['branch'][:8]}"
     name = f"{row['index']}{branch}"
-    return Script(folder.id, name, row, folder.transcript(row["trial"], row["branch"]), scene, own)
+    return Script(
+        folder.id, name, row, folder.transcripts.read(row["trial"], row["branch"]), scene, own
+    )
 
 
 def head(kind: str, to: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from improv.record import Block, Call, Json, Score, Turn
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.tables import SCHEMAS, table_of
 
 AT_ONCE = 100
@@ -96,7 +96,7 @@ class Shards:
                 self._shown.clear()
             try:
                 whole = {name: pa.concat_tables(part[name] for part in made) for name in made[0]}
-                self._run.write_shard(f"{self._host}-{self._count:06d}", whole)
+                self._run.tables.write_shard(f"{self._host}-{self._count:06d}", whole)
             except OSError:
                 with self._gathering:
                     self._made = made + self._made

@@ -25,7 +25,8 @@ from improv.design import Study
 from improv.errors import RunError
 from improv.ledger import SHOWN, TELLING, Exposure, Leak, Watch
 from improv.record import Block, Json, digest
-from improv.store import READING, RunFolder
+from improv.run_files import READING
+from improv.run_folder import RunFolder
 
 PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
 CALLS = ["trial", "branch", "role", "blocks"]
@@ -52,7 +53,8 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
     watch = Watch(study)
     known = _Blocks(folder, watch)
     places = {
-        (r["trial"], r["branch"]): r for r in folder.table("trials", columns=PLACES).to_pylist()
+        (r["trial"], r["branch"]): r
+        for r in folder.tables.read("trials", columns=PLACES).to_pylist()
     }
     conditions = {
         name: i for i, name in enumerate(sorted({r["condition"] for r in places.values()}))
@@ -125,13 +127,13 @@ def kept_exposure(folder: RunFolder, study: Study, *, worth: float = WORTH) -> E
         }
         # A folder that cannot be written is read all the same.
         with contextlib.suppress(OSError, RunError):
-            folder.keep(KEPT, orjson.dumps(row))
+            folder.files.write(KEPT, orjson.dumps(row))
     return found
 
 
 def _state(folder: RunFolder) -> str:
     """Return what the ledger hangs on, "" while that changes."""
-    if folder.stems():
+    if folder.tables.stems():
         return ""
     files = [
         f"{folder.path}/{name}"
@@ -179,7 +181,7 @@ class _Blocks:
         self.looked_at: dict[str, Block] = {}
         begins = _beginnings(watch.sentences)
         heads = pa.array(list(watch.whose), pa.string())
-        for part in folder.batches("blocks", ["id", "kind", "text"]):
+        for part in folder.tables.read_batches("blocks", ["id", "kind", "text"]):
             ids += part["id"].chunks
             kinds += part["kind"].chunks
             matters = pc.is_in(part["id"], value_set=heads)
@@ -254,7 +256,7 @@ class _Shown:
 
 
 def _pieces(folder: RunFolder, known: _Blocks) -> Iterator[_Shown]:
-    for calls in folder.batches("calls", CALLS, CODED):
+    for calls in folder.tables.read_batches("calls", CALLS, CODED):
         # A run that is still played comes whole; a table of what was listed must fit in memory.
         for start in range(0, calls.num_rows, PIECE):
             yield _Shown(calls.slice(start, PIECE), known)

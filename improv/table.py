@@ -1,7 +1,7 @@
 """One table of a run in the hand of whoever works in Python: as Arrow, pandas or DuckDB.
 
 Nothing is read before it is wanted. What was read is kept, and all three see the same memory. How a
-table lies on disk is the store's business.
+table lies on disk is the business of run_tables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from improv.errors import RunError
 from improv.record import Json
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.tables import PLAYED, SCHEMAS
 from improv.text import plain
 
@@ -61,7 +61,7 @@ class Table:
         ~BRANCH after it those that are the branch's own. Raises RunError."""
         if "trial" not in SCHEMAS[self.name].names:
             raise RunError(f"{self.name}: has no rows of a trial's own")
-        row = self._folder.trial(str(trial))
+        row = self._folder.transcripts.trial(str(trial))
         return Table(self._folder, self.name, tuple(self.columns), row)
 
     def arrow(self) -> pa.Table:
@@ -90,7 +90,7 @@ class Table:
 
     def __len__(self) -> int:
         if self._read is None and self._row is None:
-            return int(self._folder.table(self.name, columns=self.columns[:1]).num_rows)
+            return int(self._folder.tables.read(self.name, columns=self.columns[:1]).num_rows)
         return int(self.arrow().num_rows)
 
     def __iter__(self) -> Iterator[Json]:
@@ -113,16 +113,16 @@ class Table:
 
     def _from_disk(self) -> pa.Table:
         if self._row is None:
-            return self._folder.table(self.name, columns=self.columns)
+            return self._folder.tables.read(self.name, columns=self.columns)
         columns = list(dict.fromkeys([*self.columns, "branch"]))
-        found = self._folder.table(self.name, trial=self._row["trial"], columns=columns)
+        found = self._folder.tables.read(self.name, trial=self._row["trial"], columns=columns)
         own = found.filter(pc.equal(found["branch"], self._row["branch"]))
         return own.select(self.columns)
 
     def _first(self) -> pa.Table:
         """Return the first rows; of a large table, without reading the rest."""
         if self._read is None and self._row is None and self.name in PLAYED:
-            for piece in self._folder.batches(self.name, self.columns):
+            for piece in self._folder.tables.read_batches(self.name, self.columns):
                 return piece.slice(0, SHOWN)
         return self.arrow().slice(0, SHOWN)
 

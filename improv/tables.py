@@ -1,6 +1,6 @@
 """What stands in the tables of a run: their columns, their order, and how a record is a row.
 
-Which files hold them, and when, is the business of store.
+Which files hold them, and when, is the business of run_tables.
 """
 
 from __future__ import annotations

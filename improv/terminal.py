@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from improv.launch import Result
     from improv.power_run import Rehearsed
     from improv.replay import Check
+    from improv.run_folder import RunFolder
     from improv.score import Scored
     from improv.session import Progress as Standing
     from improv.session import Setup, Watch
-    from improv.store import RunFolder
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -144,7 +144,7 @@ def result(found: Result, setup: Setup | None = None) -> None:
 
 def demonstration(found: Result) -> None:
     """Show one scene of the demonstration, then what to do next."""
-    rows = found.folder.table("trials").to_pylist()
+    rows = found.folder.tables.read("trials").to_pylist()
     shown = next((r for r in rows if r["status"] == "done" and "live" in r["condition"]), None)
     if shown is not None:
         replay(found.folder, shown, notes=True, prompts=False)
@@ -156,15 +156,15 @@ def demonstration(found: Result) -> None:
 
 def branches(found: Result, trial: str) -> None:
     """Name the branches that were grown, and how to read them."""
-    rows = {
-        r["branch"]: r for t in {b.trial for b in found.fresh} for r in found.folder.branches(t)
-    }
+    transcripts = found.folder.transcripts
+    trials = {b.trial for b in found.fresh}
+    rows = {r["branch"]: r for t in trials for r in transcripts.branches(t)}
     for notice in found.notices:
         complain(notice)
     for new in found.fresh:
         row = rows.get(new.id)
         state = "owed" if row is None else row["status"]
-        played = row and found.folder.transcript(new.trial, new.id).lines()
+        played = row and found.folder.transcripts.read(new.trial, new.id).lines()
         lines = [t for t in played or () if t.branch == new.id]
         first = plain(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
         _out.print(
@@ -318,7 +318,7 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
 def trials(folder: RunFolder) -> None:
     """List a run's finished trials as a table."""
     meta = folder.meta()
-    rows = folder.table("trials").to_pylist()
+    rows = folder.tables.read("trials").to_pylist()
     say(
         f"{folder.id} · {meta.get('study')} · {meta.get('status')} · "
         f"{sum(r['branch'] == MAIN for r in rows)} of {meta.get('trials')} trials"
@@ -354,15 +354,15 @@ def trials(folder: RunFolder) -> None:
 
 def replay(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
     """Replay a trial as a play; with `notes` what the author did, with `prompts` what was shown."""
-    transcript = folder.transcript(row["trial"], row["branch"])
+    transcript = folder.transcripts.read(row["trial"], row["branch"])
     spoken = (t for t in transcript.turns if t.speaker and t.kind not in ("memory", "envelope"))
     speakers = list(dict.fromkeys(t.speaker for t in spoken))
     colours = {s: _VOICES[i % len(_VOICES)] for i, s in enumerate(speakers)}
     calls: dict[int, list[Call]] = {}
     blocks: dict[str, Block] = {}
     if prompts:
-        found = folder.calls(row["trial"], row["branch"])
-        blocks = folder.blocks(b for c in found for b in c.blocks)
+        found = folder.transcripts.calls(row["trial"], row["branch"])
+        blocks = folder.tables.blocks(b for c in found for b in c.blocks)
         for call in found:
             calls.setdefault(call.draw.turn, []).append(call)
     _out.print()
@@ -438,7 +438,7 @@ def finding(found: Finding) -> None:
 
 def _at(folder: RunFolder) -> str:
     """Return the option that names the runs folder, where it is not the one by default."""
-    from improv.store import place
+    from improv.runs import place
 
     here = folder.root in ("runs", place("runs")[1])
     return "" if here else f" --runs {shlex.quote(folder.root)}"

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from improv.errors import MachineError
 from improv.files import shipped
-from improv.store import open_run, place
+from improv.runs import open_run, place
 
 ADDRESS = "127.0.0.1"
 PATIENCE = 60.0
@@ -68,7 +68,7 @@ def _page(root: str, what: str) -> str:
     folder = open_run(root, run)
     parts = {"run": folder.id}
     if trial:
-        parts["trial"] = folder.trial(trial)["trial"]
+        parts["trial"] = folder.transcripts.trial(trial)["trial"]
     return "scene?" + urlencode(parts)
 
 

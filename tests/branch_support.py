@@ -10,15 +10,17 @@ import pyarrow as pa
 from improv.branching import branch
 from improv.record import Json
 from improv.replay import replay
+from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.tables import SCHEMAS
 
 OFF = Setup(ray="off")
 
 
 def rows(folder: RunFolder, name: str, **where: Any) -> list[Json]:
-    return [r for r in folder.table(name).to_pylist() if all(r[k] == v for k, v in where.items())]
+    return [
+        r for r in folder.tables.read(name).to_pylist() if all(r[k] == v for k, v in where.items())
+    ]
 
 
 def everything(folder: RunFolder) -> dict[str, list[Json]]:
@@ -26,7 +28,10 @@ def everything(folder: RunFolder) -> dict[str, list[Json]]:
 
 
 def lines(folder: RunFolder, branch_id: str) -> list[str]:
-    return [t.text for t in folder.transcript(folder.trial("0")["trial"], branch_id).lines()]
+    return [
+        t.text
+        for t in folder.transcripts.read(folder.transcripts.trial("0")["trial"], branch_id).lines()
+    ]
 
 
 def differences(folder: RunFolder, what: str = "") -> list[str]:
@@ -49,7 +54,7 @@ def alter(folder: RunFolder, name: str, change: Callable[[list[Json]], Any], **w
     at = next(i for i, r in enumerate(found) if all(r[k] == v for k, v in where.items()))
     change_to = change(found[at : at + 1])
     found[at : at + 1] = change_to if change_to is not None else [found[at]]
-    folder.write_table(name, pa.Table.from_pylist(found, schema=SCHEMAS[name]))
+    folder.tables.write(name, pa.Table.from_pylist(found, schema=SCHEMAS[name]))
 
 
 def setting(**values: Any) -> Callable[[list[Json]], None]:

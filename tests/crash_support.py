@@ -29,9 +29,10 @@ from ray.cluster_utils import Cluster
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.scene import Puppet
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS
 from tests.conftest import KETTLE
@@ -67,7 +68,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 def tables(folder: RunFolder) -> dict[str, pa.Table]:
     """Every table but for what tells of the machine and the moment."""
     names = [n for n in SCHEMAS if n != "limits"]
-    return {n: folder.table(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
+    return {n: folder.tables.read(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
 
 
 # -- drivers ---------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from improv.launch import run
 from improv.record import MAIN, Call, Draw, Json
 from improv.relive import staged
 from improv.request import Ask, Prompt
+from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.study_loader import load
 from improv.trial import plan
 from tests.conftest import KETTLE
@@ -71,15 +71,15 @@ def sent(folder: RunFolder) -> Iterator[tuple[Json, dict[Draw, Prompt]]]:
     are what was sent (a run that shows anything else is no replay, and its tests say so)."""
     study = folder.study()
     trials = {t.id: t for t in plan(study)}
-    for row in folder.table("trials").to_pylist():
+    for row in folder.tables.read("trials").to_pylist():
         trial, before = trials[row["trial"]], None
         if row["branch"] != MAIN:
             asked = [*planned(study, trial), *from_json(folder.meta().get("branches", []))]
             one = next(b for b in asked if b.id == row["branch"])
-            turns = folder.transcript(trial.id, one.parent).turns
-            before = past(trial, one, turns, folder.calls(trial.id, one.parent))
+            turns = folder.transcripts.read(trial.id, one.parent).turns
+            before = past(trial, one, turns, folder.transcripts.calls(trial.id, one.parent))
             trial = branched(trial, one)
-        known = {c.draw: c for c in folder.calls(trial.id, row["branch"])}
+        known = {c.draw: c for c in folder.transcripts.calls(trial.id, row["branch"])}
         prompts: dict[Draw, Prompt] = {}
 
         async def draw(

@@ -14,8 +14,8 @@ from improv.graph.network import Graph
 from improv.graph.persons import Person
 from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Talk, talk
 from improv.launch import run
+from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.study_loader import load
 from improv.tables import SCHEMAS
 

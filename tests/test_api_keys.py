@@ -14,7 +14,7 @@ import pytest
 
 from improv.errors import EndpointError
 from improv.launch import run
-from improv.store import open_run
+from improv.runs import open_run
 from improv.study_loader import load
 from improv.tables import SCHEMAS
 from tests.run_support import HOSTED, KEY, OFF, Serve, chairs, improv
@@ -77,9 +77,9 @@ def test_a_planted_key_reaches_the_endpoint_and_nothing_else(
         logs = list(every_byte(Path(ray)))
     assert len(server.seen) > 30
     folder = open_run(runs, "one")
-    failed = {r["failure_kind"] for r in folder.table("trials").to_pylist()}
+    failed = {r["failure_kind"] for r in folder.tables.read("trials").to_pylist()}
     assert {"unreadable", "status 400", "status 307"} <= failed
-    replies = [c.reply for c in folder.all_calls()]
+    replies = [c.reply for c in folder.transcripts.all_calls()]
     assert "I know [key]." in replies
     for word in ("show", "report"):
         more = ("-o", str(tmp_path / "page.html")) if word == "report" else ()
@@ -87,8 +87,10 @@ def test_a_planted_key_reaches_the_endpoint_and_nothing_else(
     out += command("show", "one/0", "--prompts", "--notes", "--runs", str(runs)).output
     if hosted:
         # One trial of each way to end: a page takes a second.
-        ends = {r["failure_kind"]: r["trial"] for r in folder.table("trials").to_pylist()}
-        told = next(c.draw.trial for c in folder.all_calls() if c.reply == "I know [key].")
+        ends = {r["failure_kind"]: r["trial"] for r in folder.tables.read("trials").to_pylist()}
+        told = next(
+            c.draw.trial for c in folder.transcripts.all_calls() if c.reply == "I know [key]."
+        )
         for trial in {*ends.values(), told}:
             app = page(runs, monkeypatch, run="one", trial=trial)
             out += shown(app) + str(app)
@@ -96,7 +98,7 @@ def test_a_planted_key_reaches_the_endpoint_and_nothing_else(
     secrets = [KEY, KEY.replace("/", "\\/"), KEY.partition("/")[2]]
     assert not [s for s in secrets if s in out + err]
     for name in SCHEMAS:
-        written = repr(folder.table(name).to_pylist())
+        written = repr(folder.tables.read(name).to_pylist())
         assert not [s for s in secrets if s in written], name
     for path, data in [*every_byte(tmp_path), *logs]:
         assert not [s for s in secrets if s.encode() in data], path

@@ -18,8 +18,8 @@ from improv.overrides import read_edit
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN, REGENERATED
 from improv.replay import replay
+from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS
 from tests.branch_support import OFF, alter, differences, everything, grow_in, lines, rows, setting
@@ -31,7 +31,7 @@ def test_branches_share_what_was_played_and_draw_only_what_follows(
 ) -> None:
     folder, server = served
     before = everything(folder)
-    main = folder.trial("0")["trial"]
+    main = folder.transcripts.trial("0")["trial"]
     result = branch(folder, "0", 3, draws=3, setup=OFF)
     ids = [b.id for b in result.fresh]
     assert (result.branches, result.owed, len(set(ids))) == (3, 0, 3)
@@ -51,18 +51,18 @@ def test_branches_share_what_was_played_and_draw_only_what_follows(
         if name != "blocks":
             assert {r["branch"] for r in after if r not in table} == {*ids, again}, name
     # They differ from each other and from the parent, and share their beginning to the byte.
-    parent = folder.transcript(main)
+    parent = folder.transcripts.read(main)
     ends = set()
     for each in [*ids, again]:
-        t = folder.transcript(main, each)
+        t = folder.transcripts.read(main, each)
         fork = 2 if each == again else 3
         begun = [x for x in parent.turns if x.turn <= fork]
         assert list(t.turns[: len(begun)]) == begun
         assert {x.branch for x in t.turns[len(begun) :]} == {each}
         ends.add(tuple(x.text for x in t.turns))
-        calls = folder.calls(main, each)
+        calls = folder.transcripts.calls(main, each)
         assert [c for c in calls if c.draw.turn <= fork and c.draw.branch == MAIN] == [
-            c for c in folder.calls(main) if c.draw.turn <= fork
+            c for c in folder.transcripts.calls(main) if c.draw.turn <= fork
         ]
     assert len({*ends, tuple(x.text for x in parent.turns)}) == 5
     told = {r["branch"]: r for r in rows(folder, "trials")}
@@ -82,7 +82,7 @@ def test_branches_can_be_branched_and_so_can_regenerations(
     served: tuple[RunFolder, PuppetServer],
 ) -> None:
     folder, server = served
-    main = folder.trial("0")["trial"]
+    main = folder.transcripts.trial("0")["trial"]
     edit = read_edit(["author.frame=Una never spares anybody.", "memory.Ana=Only steam."])
     (first,) = grow_in(folder, "0", 2, edit=edit)
     (child,) = grow_in(folder, f"0~{first}", 4)
@@ -162,7 +162,7 @@ def test_branches_and_their_branches_that_were_lost_are_played_in_their_order(
     whole = everything(folder)
     for name in ("trials", "turns", "calls", "scores"):
         left = [r for r in rows(folder, name) if r["branch"] == MAIN]
-        folder.write_table(name, pa.Table.from_pylist(left, schema=SCHEMAS[name]))
+        folder.tables.write(name, pa.Table.from_pylist(left, schema=SCHEMAS[name]))
     assert resume(folder, setup=OFF).exit_code == 0
     for name in ("trials", "turns", "calls", "scores"):
         for was, now in zip(whole[name], rows(folder, name), strict=True):
@@ -292,6 +292,6 @@ def test_a_copy_without_its_empty_folders_can_be_branched(played: RunFolder) -> 
     # As git leaves it, which keeps no empty folder.
     for part in ("journal", "shards"):
         shutil.rmtree(played.local / part)
-    trial = played.table("trials")["trial"][0].as_py()
+    trial = played.tables.read("trials")["trial"][0].as_py()
     done = branch(played, trial, 3, setup=Setup(ray="off"))
-    assert not done.stopped and len(played.branches(trial)) == 2
+    assert not done.stopped and len(played.transcripts.branches(trial)) == 2

@@ -73,10 +73,12 @@ def test_a_study_asks_for_counterfactuals_and_for_probes_off_the_record(
         asked = any("no part of the scene" in texts[b] for b in call["blocks"])
         assert asked == (call["purpose"] == "probe") == (call["branch"] in probes)
     for r in told:
-        kinds = {t.kind for t in folder.transcript(r["trial"], r["branch"]).turns}
+        kinds = {t.kind for t in folder.transcripts.read(r["trial"], r["branch"]).turns}
         assert ("probe" in kinds) == (r["branch"] in probes)
         assert not [
-            t for t in folder.transcript(r["trial"], r["branch"]).lines() if t.branch in probes
+            t
+            for t in folder.transcripts.read(r["trial"], r["branch"]).lines()
+            if t.branch in probes
         ]
     scored = rows(folder, "scores")
     assert {s["branch"] for s in scored if s["branch"] in probes} == set()

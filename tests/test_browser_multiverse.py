@@ -12,8 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 from improv.branching import branch
 from improv.edit import Edit
 from improv.launch import run
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import open_run
 from improv.study_loader import load
 from tests.browser_support import Reader
 from tests.ui_support import HOSTILE
@@ -59,7 +59,9 @@ def test_a_reader_walks_the_tree(reader: Reader, runs: Path) -> None:
     expect(label(page, "8 draws, ")).to_be_visible()
 
     press(page, "^line: ")
-    [edited] = [r for r in open_run(runs, "w").branches(trial_of(runs)) if "line" in r["edit"]]
+    [edited] = [
+        r for r in open_run(runs, "w").transcripts.branches(trial_of(runs)) if "line" in r["edit"]
+    ]
     expect(page).to_have_url(re.compile(f"branch={edited['branch']}"))
     expect(page.get_by_role("heading", name="Changed, and played on")).to_be_visible()
     text = json.loads(edited["edit"])["line"]
@@ -75,7 +77,7 @@ def test_a_reader_walks_the_tree(reader: Reader, runs: Path) -> None:
 
 
 def test_branches_grow(reader: Reader, runs: Path) -> None:
-    before = len(open_run(runs, "w").branches(trial_of(runs)))
+    before = len(open_run(runs, "w").transcripts.branches(trial_of(runs)))
     page = reader.open("?run=w&branch=main&turn=3", room="multiverse")
     count = page.get_by_label("How many")
     count.fill("2")
@@ -85,10 +87,10 @@ def test_branches_grow(reader: Reader, runs: Path) -> None:
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.reload()
     expect(page.get_by_text("2 branches have grown")).to_be_visible(timeout=SLOW)
-    assert len(open_run(runs, "w").branches(trial_of(runs))) == before + 2
+    assert len(open_run(runs, "w").transcripts.branches(trial_of(runs))) == before + 2
     expect(label(page, "^new$")).to_be_visible()
     reader.check()
 
 
 def trial_of(runs: Path) -> str:
-    return str(open_run(runs, "w").trial("0")["trial"])
+    return str(open_run(runs, "w").transcripts.trial("0")["trial"])

@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from improv import rating
 from improv.launch import run
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import open_run
 from improv.study_loader import load
 from tests.browser_support import Reader
 from tests.conftest import KETTLE
@@ -82,7 +82,7 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
     page = reader.open("?run=blind", room="rate")
     begin(page, "Ben")
     folder = open_run(runs, "blind")
-    rows = folder.table("trials").to_pylist()
+    rows = folder.tables.read("trials").to_pylist()
     hidden = {str(r[c]) for r in rows for c in ("trial", "condition", "block")}
     hidden |= {i.id for i in rating.sheet(folder, folder.study(), "state")}
     for many in range(1, 4):

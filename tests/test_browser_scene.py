@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from improv.branching import branch
 from improv.edit import Edit
 from improv.launch import run
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import open_run
 from improv.study_loader import load
 from tests.browser_support import Reader
 from tests.test_ui_scene import broken_run
@@ -147,8 +147,8 @@ def test_a_scene_is_taken_home(reader: Reader) -> None:
 
 def test_a_branch_and_its_parent_are_one_click_apart(reader: Reader, runs: Path) -> None:
     folder = open_run(runs, "tree")
-    trial = folder.trial("0")["trial"]
-    grown = folder.branches(trial)[1]["branch"]
+    trial = folder.transcripts.trial("0")["trial"]
+    grown = folder.transcripts.branches(trial)[1]["branch"]
     page = reader.open(f"?run=tree&trial={trial}&branch={grown}&turn=3")
     expect(page.locator(".branch-line")).to_contain_text("A branch of the scene")
     expect(page.locator("#turn-3")).to_contain_text("Nobody sold me anything.")

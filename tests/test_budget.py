@@ -18,9 +18,10 @@ from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.scene import Price
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from improv.trial import plan
 from tests.call_support import made_call
@@ -189,7 +190,11 @@ def chairs(folder: Path, url: str, replicates: int = 20, **model: Any) -> Path:
 
 def spent(folder: RunFolder) -> Spent:
     """What the calls of a run cost by its own tables and journal."""
-    calls = {c.draw: c for c in [*folder.all_calls(), *folder.journaled().calls()] if not c.error}
+    calls = {
+        c.draw: c
+        for c in [*folder.transcripts.all_calls(), *folder.journaled().calls()]
+        if not c.error
+    }
     price = plan(folder.study())[0].scene.model.price
     return sum((budget.spent_by(c, price) for c in calls.values()), Spent())
 
@@ -258,7 +263,9 @@ def test_tokens_and_dollars_are_overshot_by_no_more_than_was_in_flight(
         larger = dataclasses.replace(setup, budget=Budget(tokens=10**9, cost=100.0))
         again = resume(result.folder, setup=larger)
         assert (again.exit_code, again.done) == (0, 20)
-        assert any(c.cached_tokens for c in again.folder.all_calls()), "no cached price was tried"
+        assert any(c.cached_tokens for c in again.folder.transcripts.all_calls()), (
+            "no cached price was tried"
+        )
 
 
 def test_a_budget_that_is_enough_is_not_reached(puppet_server: Serve, tmp_path: Path) -> None:
@@ -301,7 +308,9 @@ def test_dollars_spent_on_what_is_over_count_in_the_next_session(
             break
     first = run(loaded, runs=tmp_path / "r", setup=Setup(ray="off", stages=1))
     assert (first.kind, first.done, first.owed) == ("key", 1, 1)
-    paid = sum(price_of(c, Price.model_validate(price)) for c in first.folder.all_calls())
+    paid = sum(
+        price_of(c, Price.model_validate(price)) for c in first.folder.transcripts.all_calls()
+    )
     assert paid > 0
     cheap.spec = cheap.spec.model_copy(update={"errors": {}})
     asked = cheap.requests
@@ -364,11 +373,11 @@ def test_a_hopeless_run_is_stopped(puppet_server: Serve, tmp_path: Path) -> None
     runs = ("--runs", str(tmp_path / "r"), "--ray", "off", "--stages", "4")
     told = command("run", str(file), *runs, "--fail-on-error", "0.5", code=1)
     assert "trials failed, more than was allowed" in told.output and "still owed" in told.output
-    rows = open_run(tmp_path / "r", "last").table("trials").to_pylist()
+    rows = open_run(tmp_path / "r", "last").tables.read("trials").to_pylist()
     assert 20 <= len(rows) < 80, "neither a hasty judgement nor a late one"
     server.spec = server.spec.model_copy(update={"errors": {}})
     assert "still owed" not in command("resume", *runs, code=1).output
-    assert len(open_run(tmp_path / "r", "last").table("trials")) == 200
+    assert len(open_run(tmp_path / "r", "last").tables.read("trials")) == 200
 
 
 def test_a_run_with_some_failures_goes_on(puppet_server: Serve, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from improv.errors import StudyError
 from improv.importing import export_card, import_cards, import_into, save
 from improv.launch import run
 from improv.naming import ordinary, stage_name
+from improv.runs import open_run
 from improv.session import Setup
 from improv.snapshot import write_study
 from improv.source import read, write
-from improv.store import open_run
 from improv.study_loader import load, load_scene
 from improv.trial import plan
 from tests.weather_support import command
@@ -145,10 +145,10 @@ def test_two_cards_make_a_scene_that_plays(tmp_path: Path) -> None:
     played = load(file, {"turns": 3, "model": {"model": "puppet"}})
     assert run(played, runs=runs, setup=Setup("off")).exit_code == 0
     folder = open_run(runs, "last")
-    trial = folder.trial("0")["trial"]
-    assert len(folder.transcript(trial).lines()) == 3
-    ids = {block for call in folder.calls(trial) for block in call.blocks}
-    shown = " ".join(block.text for block in folder.blocks(ids).values())
+    trial = folder.transcripts.trial("0")["trial"]
+    assert len(folder.transcripts.read(trial).lines()) == 3
+    ids = {block for call in folder.transcripts.calls(trial) for block in call.blocks}
+    shown = " ".join(block.text for block in folder.tables.blocks(ids).values())
     assert "Hesper mends nets" in shown
     for secret in ("Ignore all", "five paragraphs", "Be rude", "talkativeness"):
         assert secret not in shown

@@ -15,8 +15,9 @@ from improv.cli import app
 from improv.design import Condition, Study
 from improv.errors import RunError
 from improv.graphing import Asked, Graphed, files
+from improv.run_folder import RunFolder
+from improv.runs import place
 from improv.scene import Scene
-from improv.store import RunFolder, place
 from improv.tables import SCHEMAS
 from tests.graph_support import FERRY, written
 
@@ -56,7 +57,7 @@ def ferries(tmp_path: Path) -> RunFolder:
         rows += made
         trials.append(row | {"index": i, "origin": "main", "status": "done"})
     for name, found in (("turns", rows), ("trials", trials)):
-        folder.write_table(name, pa.Table.from_pylist(found, SCHEMAS[name]))
+        folder.tables.write(name, pa.Table.from_pylist(found, SCHEMAS[name]))
     return folder
 
 

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from improv.files import shipped
 from improv.record import Act, Turn
+from improv.runs import open_run
 from improv.shards import Shards
-from improv.store import open_run
 from improv.tables import trial_row
 from improv.trial import plan
 from tests.weather_support import command
@@ -40,7 +40,9 @@ def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
     assert "1/1 trials · 0 failed" in told.stderr
     folder = open_run(tmp_path / "runs", "one")
     assert folder.meta()["hosts"][0]["process"] != os.getpid()
-    lines = [t.text for t in folder.transcript(folder.trial("0")["trial"]).lines()]
+    lines = [
+        t.text for t in folder.transcripts.read(folder.transcripts.trial("0")["trial"]).lines()
+    ]
     assert len(lines) == 6
     runs = ("--runs", str(tmp_path / "runs"))
     shown = command("show", "one/0", "--notes", *runs).stdout
@@ -122,7 +124,7 @@ def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Pa
     shards.flush()
     from improv import terminal
 
-    row = next(r for r in folder.table("trials").to_pylist() if r["branch"] == "planted")
+    row = next(r for r in folder.tables.read("trials").to_pylist() if r["branch"] == "planted")
     with terminal._out.capture() as caught:
         terminal.replay(folder, row, notes=True, prompts=False)
     text = caught.get()

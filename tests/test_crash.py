@@ -142,14 +142,14 @@ def test_shards_of_two_flushes_at_once_are_both_whole(theatre: Theatre) -> None:
     siege = theatre.siege(1)
     siege.end(*ON_STAGE)
     folder = siege.folder
-    rows = {name: folder.table(name).to_pylist() for name in PLAYED}
+    rows = {name: folder.tables.read(name).to_pylist() for name in PLAYED}
     other = Shards(folder, "other")
     for branch in ("a", "b"):
         trial = rows["trials"][0] | {"trial": branch}
         other.add(trial, (), (), ())
         threading.Thread(target=other.flush).start()
     assert until(lambda: len(list((siege.path / "shards").glob("*.trials.parquet"))) == 2)
-    found = folder.table("trials")["trial"].to_pylist()
+    found = folder.tables.read("trials")["trial"].to_pylist()
     assert {"a", "b"} <= set(found)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from improv.lock import RunLock
-from improv.store import RunFolder, open_run
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from tests.run_support import HOSTED, Serve, chairs, improv, until
 from tests.weather_support import RawServer, Send, command, http
 
@@ -44,7 +45,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(
     assert "stopped: interrupted" in err and "Traceback" not in err
     assert server.answered == server.requests == asked, "something was asked after Ctrl-C"
     folder = open_run(root, "last")
-    saved = {c.draw.key for c in [*folder.journaled().calls(), *folder.all_calls()]}
+    saved = {c.draw.key for c in [*folder.journaled().calls(), *folder.transcripts.all_calls()]}
     assert saved == set(server.asked), "what was in flight was paid for and is kept"
     assert folder.meta()["status"] == "stopped"
     server.spec = server.spec.model_copy(update={"latency": 0.0})
@@ -76,7 +77,7 @@ def test_ctrl_c_twice_stops_at_once(
     assert "Traceback" not in err and "never retrieved" not in err, err
     server.spec = server.spec.model_copy(update={"latency": 0.0})
     folder = open_run(tmp_path / "r", "last")
-    journaled = {c.draw.key for c in [*folder.journaled().calls(), *folder.all_calls()]}
+    journaled = {c.draw.key for c in [*folder.journaled().calls(), *folder.transcripts.all_calls()]}
     assert len(journaled) >= 8
     resumed_as_printed(out)
     assert set(server.asked.values()) == {1}

@@ -77,8 +77,8 @@ def test_the_journal_of_an_old_run_is_read(tmp_path: Path) -> None:
 def test_the_table_of_an_old_run_is_read(tmp_path: Path, columns: list[str] | None) -> None:
     folder = bare_run(tmp_path, "old")
     keep(folder, [], calls=CALLS)
-    folder.compact(finished=True)
-    new = folder.table("calls", columns=columns)
+    folder.tables.compact(finished=True)
+    new = folder.tables.read("calls", columns=columns)
     assert new.select([c for c in new.schema.names if c[:5] == "error"]).to_pylist() == [
         {c: getattr(call, c) for c in new.schema.names if c[:5] == "error"} for call in CALLS
     ]
@@ -86,9 +86,9 @@ def test_the_table_of_an_old_run_is_read(tmp_path: Path, columns: list[str] | No
     whole = pq.read_table(file).select(OLD)
     lines = pa.array([call.error_line for call in CALLS])
     pq.write_table(whole.set_column(OLD.index("error"), "error", lines), file)
-    assert folder.table("calls", columns=columns) == new
+    assert folder.tables.read("calls", columns=columns) == new
     names = columns or SCHEMAS["calls"].names
-    assert pa.concat_tables(folder.batches("calls", names)) == new.select(names)
+    assert pa.concat_tables(folder.tables.read_batches("calls", names)) == new.select(names)
 
 
 def test_a_call_in_a_table_has_its_kind() -> None:

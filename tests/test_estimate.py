@@ -17,8 +17,8 @@ from improv.design import with_replicates
 from improv.estimate import Estimate, Range, Row, cost, dollars, estimate, table
 from improv.launch import run
 from improv.puppet_server import PuppetServer
+from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.study_loader import load
 from improv.trial import plan
 
@@ -30,7 +30,7 @@ def estimated(path: Path, patch: dict[str, Any] | None = None, **options: int) -
 
 
 def actual(folder: RunFolder) -> dict[str, int]:
-    rows = [r for r in folder.table("trials").to_pylist() if r["origin"] == "main"]
+    rows = [r for r in folder.tables.read("trials").to_pylist() if r["origin"] == "main"]
     return {k: sum(r[k] for r in rows) for k in ("calls", "prompt_tokens", "completion_tokens")}
 
 
@@ -68,7 +68,7 @@ def test_a_strangers_run_is_foretold_within_a_band(
 
 
 def test_the_sample_run_is_foretold_prompts_within_a_sixth_replies_within_a_third() -> None:
-    from improv.store import open_run
+    from improv.runs import open_run
 
     folder = open_run(Path(__file__).parent.parent / "runs", "sample")
     found, real = estimate(plan(folder.study())), actual(folder)
@@ -78,7 +78,7 @@ def test_the_sample_run_is_foretold_prompts_within_a_sixth_replies_within_a_thir
         assert guess.low < real[f"{name}_tokens"] < guess.high
         # How long a model's lines are nobody knows before it has spoken.
         assert guess.expected == pytest.approx(real[f"{name}_tokens"], rel=1 / share)
-    rows = folder.table("trials").to_pylist()
+    rows = folder.tables.read("trials").to_pylist()
     cached = sum(r["cached_tokens"] for r in rows if r["origin"] == "main")
     assert found.total.cached == pytest.approx(cached / real["prompt_tokens"], abs=0.05)
 

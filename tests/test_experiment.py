@@ -429,16 +429,16 @@ def test_a_run_with_all_of_it_replays_and_a_filter_holds_in_every_branch(kettle:
     folder = result.folder
     assert [c.difference for c in replay(folder) if c.difference] == []
     condition = {
-        (r["trial"], r["branch"]): r["condition"] for r in folder.table("trials").to_pylist()
+        (r["trial"], r["branch"]): r["condition"] for r in folder.tables.read("trials").to_pylist()
     }
-    scores = [r for r in folder.table("scores").to_pylist() if r["measure"] == "rule:law"]
+    scores = [r for r in folder.tables.read("scores").to_pylist() if r["measure"] == "rule:law"]
     broken = Counter(condition[r["trial"], r["branch"]] for r in scores if r["value"] == 0)
     assert broken["filter"] == 0 and broken["sham"] > 0 and broken["reminder"] > 0
-    calls = folder.table("calls").to_pylist()
+    calls = folder.tables.read("calls").to_pylist()
     keys = Counter(
         (r["trial"], r["branch"], r["turn"], r["role"], r["purpose"], r["attempt"]) for r in calls
     )
     assert set(keys.values()) == {1}
     assert any(r["attempt"] > REDRAWN for r in calls)
-    kinds = Counter(r["kind"] for r in folder.table("turns").to_pylist())
+    kinds = Counter(r["kind"] for r in folder.tables.read("turns").to_pylist())
     assert kinds["memory"] >= 2 * 6 and kinds["envelope"] == 6

@@ -12,7 +12,7 @@ from improv.cli.options import app
 from improv.doors.export import FORMS, export
 from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from tests.export_support import busy_run
 
 
@@ -106,14 +106,14 @@ def test_what_comes_out_is_what_the_run_holds(busy: RunFolder) -> None:
     count = 0
     for played in performances(select(busy, Wanted(branches=True))):
         trial, branch = played.row["trial"], played.row["branch"]
-        assert tuple(played.turns) == busy.transcript(trial, branch).turns
+        assert tuple(played.turns) == busy.transcripts.read(trial, branch).turns
         found = [(c.draw.turn, c.draw.key.split("/", 2)[2], c.reply) for c in played.calls]
-        stored = busy.calls(trial, branch)
+        stored = busy.transcripts.calls(trial, branch)
         assert found == [(c.draw.turn, c.draw.key.split("/", 2)[2], c.reply) for c in stored]
-        scores = busy.table("scores", trial=trial).to_pylist()
+        scores = busy.tables.read("scores", trial=trial).to_pylist()
         assert len(played.scores) == sum(s["branch"] == branch for s in scores)
         count += 1
-    assert count == len(busy.table("trials"))
+    assert count == len(busy.tables.read("trials"))
 
 
 def test_a_lost_block_is_named(busy: RunFolder, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_lost_block_is_named(busy: RunFolder, tmp_path: Path) -> None:
     place.mkdir(parents=True)
     for file in Path(busy.path).glob("*.*"):
         (place / file.name).write_bytes(file.read_bytes())
-    blocks = busy.table("blocks")
+    blocks = busy.tables.read("blocks")
     pq.write_table(blocks.slice(0, len(blocks) // 2), place / "blocks.parquet")
     torn = RunFolder(busy.fs, str(place), str(place.parent))
     with pytest.raises(RunError, match="which a call showed, is not in the table of blocks"):

@@ -18,8 +18,8 @@ from improv.errors import RunError
 from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.record import Json
+from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.study_loader import load
 from tests.export_support import busy_run, sent
 
@@ -116,7 +116,7 @@ def test_metadata_says_whose_it_is_and_how_it_scored(busy: RunFolder, tmp_path: 
     assert score["measure"] == "rule:short"
     kept = [
         s["value"]
-        for s in busy.table("scores", trial=one["trial"]).to_pylist()
+        for s in busy.tables.read("scores", trial=one["trial"]).to_pylist()
         if s["branch"] == "main" and s["character"] == "Bo"
     ]
     read = [v for v in kept if v is not None]
@@ -177,7 +177,7 @@ def test_failed_scenes_are_left_out_and_counted(
     result = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
     found = export(result.folder, "jsonl", path=tmp_path / "x.jsonl")
     assert (found.scenes, found.failed) == (result.done, result.failed)
-    table = result.folder.table("trials").to_pylist()
+    table = result.folder.tables.read("trials").to_pylist()
     bad = {r["trial"] for r in table if r["status"] == "failed"}
     assert bad and not bad & {r["metadata"]["trial"] for r in rows(tmp_path / "x.jsonl")}
     with pytest.raises(RunError, match=r"no scene is like that; all 1 failed: .*answered 400"):

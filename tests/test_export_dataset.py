@@ -16,7 +16,7 @@ from improv.doors import dataset
 from improv.doors.export import export
 from improv.doors.performance import Wanted
 from improv.record import Json
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from tests.export_support import busy_run
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -49,7 +49,7 @@ def test_parquet_goes_through_datasets_and_comes_back_the_same(
 ) -> None:
     for name in ("turns", "trials", "calls", "blocks", "scores"):
         read = loaded(folder, name, tmp_path / "cache")
-        table = busy.table(name)
+        table = busy.tables.read(name)
         assert len(read) == len(table) > 0
         read.to_parquet(str(tmp_path / f"{name}.parquet"))
         back = pq.read_table(tmp_path / f"{name}.parquet")
@@ -118,11 +118,11 @@ def test_one_condition_has_its_rows_and_the_blocks_that_they_showed(
     assert set(calls["mode"].to_pylist()) == {"script"}
     shown = set(calls["blocks"].combine_chunks().flatten().to_pylist())
     assert set(pq.read_table(tmp_path / "part/blocks.parquet")["id"].to_pylist()) == shown
-    assert found.written["calls"] == len(calls) < len(busy.table("calls"))
+    assert found.written["calls"] == len(calls) < len(busy.tables.read("calls"))
 
 
 def test_failed_trials_stay_in_the_tables(busy: RunFolder, tmp_path: Path) -> None:
-    table = busy.table("trials")
+    table = busy.tables.read("trials")
     at = table.schema.get_field_index("status")
     mains = [branch == "main" for branch in table["branch"].to_pylist()]
     status = ["failed" if i == mains.index(True) else "done" for i in range(len(mains))]

@@ -12,7 +12,7 @@ from improv.doors.performance import Wanted
 from improv.errors import RunError
 from improv.folio import Folio, fountain, markdown
 from improv.record import MAIN, Act, Turn
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.study_loader import load_scene
 from tests.export_support import busy_run
 
@@ -79,7 +79,11 @@ def test_a_parser_of_screenplays_finds_the_same_speeches(busy: RunFolder, tmp_pa
         play = parser.parse(io.StringIO(file.read_text()))
         assert play.title_page["Title"] == ["The Kettle"]
         trial = play.title_page["Notes"][0].split("Trial: ")[1].split(";")[0]
-        said = [t for t in busy.transcript(trial).turns if t.kind in ("written", "line", "silence")]
+        said = [
+            t
+            for t in busy.transcripts.read(trial).turns
+            if t.kind in ("written", "line", "silence")
+        ]
         speeches = [p for p in play if isinstance(p, Dialog)]
         assert [str(d.character) for d in speeches] == [t.speaker for t in said]
         for speech, turn in zip(speeches, said, strict=True):
@@ -144,7 +148,9 @@ def test_one_scene_may_be_one_file(busy: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="one file holds one scene, and these are 4"):
         export(busy, "fountain", path=tmp_path / "all.fountain")
     branch = next(
-        r["branch"] for r in busy.branches(busy.trial("0")["trial"]) if r["origin"] == "branch"
+        r["branch"]
+        for r in busy.transcripts.branches(busy.transcripts.trial("0")["trial"])
+        if r["origin"] == "branch"
     )
     export(busy, "fountain", Wanted(f"0~{branch}"), tmp_path / "b.fountain")
     assert f"Branch: {branch}" in (tmp_path / "b.fountain").read_text()

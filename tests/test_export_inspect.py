@@ -14,7 +14,8 @@ from improv.doors.export import export, logs
 from improv.doors.inspect_log import log_of
 from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
-from improv.store import RunFolder, open_run
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from tests.export_support import busy_run
 
 TOP = Path(__file__).parent.parent
@@ -38,10 +39,10 @@ def test_a_condition_is_a_log_and_a_scene_a_sample(busy: RunFolder, tmp_path: Pa
     assert log.samples is not None
     assert [(s.id, s.epoch) for s in log.samples] == [("kettle", 1), ("kettle", 2)]
     sample = log.samples[0]
-    row = busy.trial(sample.metadata["trial"])
+    row = busy.transcripts.trial(sample.metadata["trial"])
     assert row["condition"] == "in chat" and row["replicate"] == 0
     assert str(sample.input).startswith("Ana and Bo wait for a kettle")
-    turns = busy.transcript(row["trial"]).turns
+    turns = busy.transcripts.read(row["trial"]).turns
     texts = [m.text for m in sample.messages]
     for turn in turns:
         assert any((turn.text or "…") in text for text in texts)
@@ -76,7 +77,7 @@ def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> 
     means = []
     for sample in log.samples:
         trial = sample.metadata["trial"]
-        scores = busy.table("scores", trial=trial).to_pylist()
+        scores = busy.tables.read("scores", trial=trial).to_pylist()
         own = [
             s["value"]
             for s in scores
@@ -86,7 +87,7 @@ def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> 
         assert sample.scores is not None
         assert sample.scores["habit:never_asks"].value == pytest.approx(sum(read) / len(read))
         means.append(sum(read) / len(read))
-        calls = [c for c in busy.calls(trial) if c.draw.branch == "main"]
+        calls = [c for c in busy.transcripts.calls(trial) if c.draw.branch == "main"]
         usage = sample.model_usage["puppet"]
         cached = usage.input_tokens_cache_read or 0
         assert usage.input_tokens + cached == sum(c.prompt_tokens or 0 for c in calls)

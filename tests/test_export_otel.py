@@ -13,7 +13,7 @@ from improv.doors.export import export
 from improv.doors.otel import provider
 from improv.doors.performance import Wanted
 from improv.record import Draw, Json
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from tests.call_support import made_call
 from tests.export_support import busy_run
 
@@ -109,7 +109,9 @@ def test_calls_stand_under_the_agents_that_made_them(busy: RunFolder, traces: li
         found = spans(trace)
         by_id = {s["spanId"]: s for s in found}
         root = told(found[0])
-        recorded = [c for c in busy.calls(root["improv.trial"]) if c.draw.branch == "main"]
+        recorded = [
+            c for c in busy.transcripts.calls(root["improv.trial"]) if c.draw.branch == "main"
+        ]
         calls = [s for s in found if s["kind"] == 3]
         assert len(calls) == len(recorded)
         inputs = 0
@@ -136,7 +138,7 @@ def test_calls_stand_under_the_agents_that_made_them(busy: RunFolder, traces: li
 
 def test_scores_are_events_of_the_line_that_they_read(busy: RunFolder, traces: list[Json]) -> None:
     root = told(spans(traces[0])[0])
-    rows = busy.table("scores", trial=root["improv.trial"]).to_pylist()
+    rows = busy.tables.read("scores", trial=root["improv.trial"]).to_pylist()
     expected = sorted((r["turn"], r["measure"]) for r in rows if r["branch"] == "main")
     found = []
     for span in spans(traces[0]):
@@ -157,7 +159,7 @@ def test_traces_are_the_same_every_time_and_branches_have_their_own(
     assert mains == traces
     assert len(every) == 20
     made = sum(s["kind"] == 3 for t in every for s in spans(t))
-    assert made == len(busy.table("calls")), "no call is in two traces"
+    assert made == len(busy.tables.read("calls")), "no call is in two traces"
 
 
 def test_an_error_is_one_and_a_provider_is_named_as_well_as_it_is_known() -> None:

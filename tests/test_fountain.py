@@ -17,9 +17,9 @@ from improv.files import shipped
 from improv.fountain import plain, read_fountain
 from improv.importing import import_fountain
 from improv.launch import run
+from improv.runs import open_run
 from improv.scene import Scene
 from improv.session import Setup
-from improv.store import open_run
 from improv.study_loader import load, load_scene
 from tests.weather_support import command
 
@@ -105,7 +105,11 @@ def test_a_screenplay_becomes_a_scene_that_plays(tmp_path: Path) -> None:
     study = load(file, {"turns": 3, "model": {"model": "puppet"}})
     assert run(study, runs=tmp_path / "runs", setup=Setup("off")).exit_code == 0
     folder = open_run(tmp_path / "runs", "last")
-    said = [t.text for t in folder.transcript(folder.trial("0")["trial"]).turns if t.turn == 0]
+    said = [
+        t.text
+        for t in folder.transcripts.read(folder.transcripts.trial("0")["trial"]).turns
+        if t.turn == 0
+    ]
     assert said == [o.line or o.direction for o in scene.opening]
 
 

@@ -19,7 +19,7 @@ from improv.graph import others
 from improv.graph.files import FORMATS, as_bytes, from_bytes
 from improv.graph.network import Graph, network
 from improv.graphing import Asked, Graphed, files, graphed, read_talk
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from tests.graph_support import (
     BLOCKS,
     CALLS,
@@ -157,7 +157,7 @@ def test_a_run_becomes_graphs_of_every_format(played: RunFolder, tmp_path: Path)
     lines = sum(
         t.kind == "line"
         for i in range(12)
-        for t in played.transcript(played.trial(str(i))["trial"]).turns
+        for t in played.transcripts.read(played.transcripts.trial(str(i))["trial"]).turns
     )
     assert sum(d.get("lines", 0) for _, d in graph.nodes(data=True)) == lines
 

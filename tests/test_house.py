@@ -53,11 +53,16 @@ STAIR = [
     "graph",
     "jsonl lock calibration",
     "journal",
-    "store",
+    "run_files",
+    "run_ratings",
+    "run_tables",
+    "transcripts",
+    "run_folder",
+    "runs",
     "graphing shards shown analysis_loader table",
     "analysis_cache report doors",
     "actors",
-    "host provenance replay mend played judging rating script",
+    "host provenance replay mend judging rating script",
     "host_handles",
     "host_pool score paper",
     "scheduler chorus",
@@ -88,9 +93,9 @@ READERS = {
     "controls": "record plan stats unit curves judged analysis_compare",
     "inference": "record plan stats unit curves judged analysis_compare controls",
     "report": "errors record scene design plan stats inference controls curves judged ledger graph "
-    "store shown graphing budget analysis_loader",
-    "ui": "errors files record scene text line lock design overrides study_loader trial store "
-    "measure stats graph "
+    "run_tables run_files run_folder runs shown graphing budget analysis_loader",
+    "ui": "errors files record scene text line lock design overrides study_loader trial "
+    "run_tables run_files run_folder runs measure stats graph "
     "graphing plan unit curves judged inference ledger shown analysis_cache analysis_loader rating "
     "report relive "
     "branch folio budget parted",
@@ -113,7 +118,8 @@ DOORS = {
     "pandas": "stats unit curves power_run ui table",
     "altair": "ui",
     "krippendorff": "stats",
-    "pyarrow": "store shards tables mend shown analysis_loader graph graphing doors table",
+    "pyarrow": "run_files run_ratings run_tables transcripts run_folder runs shards tables mend "
+    "shown analysis_loader graph graphing doors table",
     "resvg_py": "graph",
     "pydantic": "strict playing authoring scene edit plan design overrides problems snapshot "
     "study_loader analysis_cache",

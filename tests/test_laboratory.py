@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from improv.store import RunFolder, open_run
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.study_loader import load
 from tests.conftest import KETTLE
 from tests.weather_support import command
@@ -65,16 +66,16 @@ def test_score_makes_the_verdicts_that_a_plan_waits_for(folder: Path) -> None:
     run = judged(folder, "one")
     lines = Counter(
         t["kind"] == "line" and t["turn"] > 0 and t["speaker"] == "Ana"
-        for t in run.table("turns").to_pylist()
+        for t in run.tables.read("turns").to_pylist()
     )
-    scores = [s for s in run.table("scores").to_pylist() if s["measure"].startswith("state")]
+    scores = [s for s in run.tables.read("scores").to_pylist() if s["measure"].startswith("state")]
     assert len(scores) == lines[True] > 8 and all(s["value"] in (0, 0.5, 1) for s in scores)
-    verdicts = run.table("verdicts").to_pylist()
+    verdicts = run.tables.read("verdicts").to_pylist()
     planted = Counter(v["truth"] for v in verdicts if v["truth"] is not None)
     assert planted == {0.0: 16, 1.0: 16}, "so many of each truth for each condition"
     assert all(v["value"] == v["truth"] for v in verdicts if v["truth"] is not None)
     judged(folder, "one")
-    assert len(run.table("verdicts")) == len(verdicts), "nothing is asked for twice"
+    assert len(run.tables.read("verdicts")) == len(verdicts), "nothing is asked for twice"
     after = written(folder, "report", "one")
     assert "Planned result" in after and "there are no scores" not in after
     assert re.search(r"framed against none: −?[\d.]+ \\\[−?[\d.]+, −?[\d.]+\\\]", after)

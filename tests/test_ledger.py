@@ -19,9 +19,10 @@ from improv.launch import run
 from improv.ledger import Exposure, kinds
 from improv.overrides import read_edit
 from improv.record import Block, BlockKind
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.session import Setup
 from improv.shown import KEPT, kept_exposure, read_exposure
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from tests.conftest import KETTLE
 from tests.weather_support import command
@@ -77,15 +78,15 @@ def checked(folder: RunFolder) -> Exposure:
 
 
 def rewritten(folder: RunFolder, table: str, rows: list[dict[str, Any]]) -> None:
-    schema = folder.table(table).schema
-    folder.write_table(table, pa.Table.from_pylist(rows, schema=schema))
+    schema = folder.tables.read(table).schema
+    folder.tables.write(table, pa.Table.from_pylist(rows, schema=schema))
 
 
 def show(folder: RunFolder, condition: str, role: str, id: str) -> None:
     """Have the last call of a role in one arm's first scene list a block more."""
-    trials = folder.table("trials").to_pylist()
+    trials = folder.tables.read("trials").to_pylist()
     name = next(t["trial"] for t in trials if t["condition"] == condition)
-    calls = folder.table("calls").to_pylist()
+    calls = folder.tables.read("calls").to_pylist()
     place = (name, "main", role)
     call = [c for c in calls if (c["trial"], c["branch"], c["role"]) == place][-1]
     call["blocks"] = [*call["blocks"], id]
@@ -95,13 +96,13 @@ def show(folder: RunFolder, condition: str, role: str, id: str) -> None:
 def said(folder: RunFolder, kind: BlockKind, text: str) -> str:
     """Have the run hold a block of that text."""
     block = Block.of(kind, text)
-    rewritten(folder, "blocks", [*folder.table("blocks").to_pylist(), asdict(block)])
+    rewritten(folder, "blocks", [*folder.tables.read("blocks").to_pylist(), asdict(block)])
     return block.id
 
 
 def holding(folder: RunFolder, kind: BlockKind, text: str) -> str:
     """Return the one block of a kind that holds a text."""
-    blocks = folder.table("blocks").to_pylist()
+    blocks = folder.tables.read("blocks").to_pylist()
     (id,) = [b["id"] for b in blocks if b["kind"] == kind and text in b["text"]]
     return str(id)
 
@@ -109,7 +110,7 @@ def holding(folder: RunFolder, kind: BlockKind, text: str) -> str:
 def test_what_was_played_as_planned_is_clean_and_told_apart(played: RunFolder) -> None:
     found = checked(played)
     assert found.clean and not found.leaks
-    calls = played.table("calls").to_pylist()
+    calls = played.tables.read("calls").to_pylist()
     assert found.prompts == len({(c["trial"], c["branch"], c["role"]) for c in calls})
     assert found.blocks == len({id for c in calls for id in c["blocks"]})
     # What an arm's texts are is seen in that arm alone; what all share is in each.
@@ -162,7 +163,7 @@ def test_a_text_in_the_wrong_prompt_is_found(
     assert not found.clean and (found.leaked, found.unknown) == (1, 0)
     (leak,) = found.leaks
     assert (leak.condition, leak.role, leak.kind, leak.owner) == (condition, role, kind, owner)
-    trials = {t["trial"]: t["condition"] for t in played.table("trials").to_pylist()}
+    trials = {t["trial"]: t["condition"] for t in played.tables.read("trials").to_pylist()}
     assert trials[leak.trial] == condition and leak.branch == "main"
 
 
@@ -197,11 +198,13 @@ def test_a_block_that_no_table_knows_is_not_taken_for_harmless(played: RunFolder
 
 
 def test_all_leaks_are_counted_and_some_are_named(played: RunFolder) -> None:
-    calls = played.table("calls").to_pylist()
+    calls = played.tables.read("calls").to_pylist()
     alien = [said(played, "note", f"{n}. {FRAME}") for n in range(15)]
     rewritten(played, "calls", [c | {"blocks": [*c["blocks"], *alien]} for c in calls])
     roles = {(c["trial"], c["role"]) for c in calls}
-    names = {t["trial"] for t in played.table("trials").to_pylist() if t["condition"] != "framed"}
+    names = {
+        t["trial"] for t in played.tables.read("trials").to_pylist() if t["condition"] != "framed"
+    }
     found = checked(played)
     assert found.leaked == 15 * sum(trial in names for trial, _ in roles) > 20
     assert len(found.leaks) == 20
@@ -218,14 +221,16 @@ def test_a_study_that_gives_an_arms_text_to_another_is_caught(tmp_path: Path) ->
 def test_an_edit_may_bring_a_text_into_its_branch_and_its_branches_branches(
     played: RunFolder,
 ) -> None:
-    trials = played.table("trials").to_pylist()
+    trials = played.tables.read("trials").to_pylist()
     none = next(t["trial"] for t in trials if t["condition"] == "none")
     edit = read_edit([f"author.frame={FRAME}"])
     for of in (none, f"{none}~{{}}"):
-        grown = [r["branch"] for r in played.table("trials").to_pylist() if r["branch"] != "main"]
+        grown = [
+            r["branch"] for r in played.tables.read("trials").to_pylist() if r["branch"] != "main"
+        ]
         place = of.format(*grown)
         assert branch(played, place, 2, edit=edit if of == none else read_edit([]), setup=OFF).done
-    assert sum(r["branch"] != "main" for r in played.table("trials").to_pylist()) == 2
+    assert sum(r["branch"] != "main" for r in played.tables.read("trials").to_pylist()) == 2
     found = checked(played)
     assert found.clean and found.seen["none", "frame"] == 1
     # What the branch may be shown, its trial may not.

@@ -19,9 +19,10 @@ from improv.launch import resume, run
 from improv.measure.judge import Item
 from improv.report.material import appraise
 from improv.report.referee import report
+from improv.run_folder import RunFolder
+from improv.run_ratings import RATINGS, file_name
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.store import RATINGS, RunFolder
 from improv.study_loader import load
 
 OFF = Setup(ray="off")
@@ -82,7 +83,7 @@ def test_what_is_no_name_is_refused(typed: str) -> None:
 
 def test_no_name_leads_out_of_the_folder_and_no_two_share_a_file() -> None:
     names = ["..", ".", "...", "Ann", "ann", "ANN", "Änn", "A nn", "A.nn", "con", "x" * 40, "山田"]
-    files = [rating.file_name(rating.judge_name(n)) for n in names]
+    files = [file_name(rating.judge_name(n)) for n in names]
     assert len({f.lower() for f in files}) == len(names)
     for file in files:
         assert Path(file).name == file
@@ -92,7 +93,7 @@ def test_no_name_leads_out_of_the_folder_and_no_two_share_a_file() -> None:
 def test_a_rater_is_asked_what_a_judge_is(folder: RunFolder) -> None:
     result = score(folder, ["state"], Judges("puppet"))
     assert not result.stopped
-    rows = {r["item"]: r for r in folder.table("verdicts").to_pylist()}
+    rows = {r["item"]: r for r in folder.tables.read("verdicts").to_pylist()}
     items = asked_of(folder)
     played = [i for i in items if i.truth is None]
     assert played and all(i.id in rows for i in played)
@@ -107,7 +108,7 @@ def test_a_rater_is_asked_what_a_judge_is(folder: RunFolder) -> None:
 
 def test_every_condition_is_asked_about_alike(folder: RunFolder) -> None:
     items = asked_of(folder)
-    table = folder.table("trials", columns=["trial", "condition"]).to_pylist()
+    table = folder.tables.read("trials", columns=["trial", "condition"]).to_pylist()
     conditions = {r["trial"]: r["condition"] for r in table}
     kinds = Counter((conditions[i.trial], i.truth) for i in items)
     assert set(kinds.values()) <= {rating.LINES, rating.PLANTS, min(kinds.values())}
@@ -124,11 +125,11 @@ def test_every_condition_is_asked_about_alike(folder: RunFolder) -> None:
 
 def test_a_rating_is_a_verdict_until_it_is_taken_back(folder: RunFolder) -> None:
     first, second, *_ = asked_of(folder)
-    state = folder.rated()
+    state = folder.ratings.state()
     rating.keep(folder, first, ANN, truly(first), 2.5)
     rating.keep(folder, second, ANN, "", 1.0)
-    assert folder.rated() != state
-    rows = {r["item"]: r for r in folder.table("verdicts").to_pylist()}
+    assert folder.ratings.state() != state
+    rows = {r["item"]: r for r in folder.tables.read("verdicts").to_pylist()}
     assert set(rows) == {first.id, second.id}
     row = rows[first.id]
     place = (first.trial, first.branch, first.turn, first.character, first.measure)
@@ -136,7 +137,7 @@ def test_a_rating_is_a_verdict_until_it_is_taken_back(folder: RunFolder) -> None
     assert (row["judge"], row["answer"], row["latency"]) == (ANN, truly(first), 2.5)
     assert row["value"] == first.values[first.options.index(truly(first))]
     assert rows[second.id]["value"] is None and not rows[second.id]["error"]
-    assert folder.table("verdicts", trial=first.trial, columns=["item"]).num_rows >= 1
+    assert folder.tables.read("verdicts", trial=first.trial, columns=["item"]).num_rows >= 1
 
     rating.retract(folder, first.id, ANN)
     assert set(rating.rated(folder, ANN)) == {second.id}
@@ -147,7 +148,7 @@ def test_a_rating_is_a_verdict_until_it_is_taken_back(folder: RunFolder) -> None
     rating.keep(folder, first, BEN, truly(first), 1.0)
     rows_of = [
         (r["judge"], r["answer"])
-        for r in folder.table("verdicts").to_pylist()
+        for r in folder.tables.read("verdicts").to_pylist()
         if r["item"] == first.id
     ]
     assert sorted(rows_of) == [(ANN, other), (BEN, truly(first))]
@@ -159,7 +160,7 @@ def test_torn_and_foreign_lines_are_passed_over(
     first, second, *_ = asked_of(folder)
     rating.keep(folder, first, ANN, truly(first), 1.0)
     home = folder.local / RATINGS
-    file = home / rating.file_name(ANN)
+    file = home / file_name(ANN)
     whole = file.read_bytes()
     assert file.stat().st_mode & 0o077 == 0 and whole.endswith(b"\n")
     row = orjson.loads(whole)
@@ -179,9 +180,9 @@ def test_torn_and_foreign_lines_are_passed_over(
     file.write_bytes(whole + whole[: len(whole) // 2])  # a crash in the middle of a line
     rating.keep(folder, second, ANN, truly(second), 1.0)
     assert set(rating.rated(folder, ANN)) == {first.id, second.id}
-    assert {r["judge"] for r in folder.table("verdicts").to_pylist()} == {ANN}
+    assert {r["judge"] for r in folder.tables.read("verdicts").to_pylist()} == {ANN}
     (home / "gone.jsonl").symlink_to(home / "nowhere")
-    assert folder.table("verdicts").num_rows == 2
+    assert folder.tables.read("verdicts").num_rows == 2
 
 
 def test_two_raters_and_two_windows_write_at_once(folder: RunFolder) -> None:
@@ -189,7 +190,7 @@ def test_two_raters_and_two_windows_write_at_once(folder: RunFolder) -> None:
     jobs = [(judge, item) for item in items for judge in (ANN, ANN, BEN)]
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda j: rating.keep(folder, j[1], j[0], truly(j[1]), 0.1), jobs))
-    found = Counter(r["judge"] for r in folder.table("verdicts").to_pylist())
+    found = Counter(r["judge"] for r in folder.tables.read("verdicts").to_pylist())
     assert found == {ANN: len(items), BEN: len(items)}
     lines = b"".join(f.read_bytes() for f in (folder.local / RATINGS).iterdir()).splitlines()
     assert len([orjson.loads(line) for line in lines if line]) == len(jobs)
@@ -206,15 +207,15 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
     assert not list(elsewhere.iterdir())
     home.unlink()
     home.mkdir()
-    (home / rating.file_name(ANN)).symlink_to(elsewhere / "file")
+    (home / file_name(ANN)).symlink_to(elsewhere / "file")
     with pytest.raises(OSError, match="link"):
         rating.keep(folder, first, ANN, truly(first), 1.0)
-    (home / rating.file_name(ANN)).unlink()
+    (home / file_name(ANN)).unlink()
     home.rmdir()
     home.write_text("no folder")
     with pytest.raises(OSError, match="exists"):
         rating.keep(folder, first, ANN, truly(first), 1.0)
-    assert folder.table("verdicts").num_rows == 0 and folder.rated() == "[]"
+    assert folder.tables.read("verdicts").num_rows == 0 and folder.ratings.state() == "[]"
 
     base, store = (
         folder.path.rpartition("/")[0],
@@ -229,7 +230,7 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
 def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
     score(folder, ["state"], Judges("puppet"))
     before = {(j.judge, j.measure) for j in weigh(folder).judges}
-    said = {r["item"]: r["answer"] for r in folder.table("verdicts").to_pylist()}
+    said = {r["item"]: r["answer"] for r in folder.tables.read("verdicts").to_pylist()}
     for item in asked_of(folder):
         # Ann knows all plants, and says what the puppet says; Ben always says the same.
         plant = item.truth is not None
@@ -254,17 +255,17 @@ def test_a_rated_run_is_scored_and_resumed_as_before(folder: RunFolder) -> None:
     items = asked_of(folder)
     for item in items:
         rating.keep(folder, item, ANN, truly(item), 1.0)
-    scores = folder.table("scores")
+    scores = folder.tables.read("scores")
     files = {f.name: f.read_bytes() for f in (folder.local / RATINGS).iterdir()}
     assert resume(folder, setup=OFF).idle
-    assert folder.table("scores").equals(scores)
+    assert folder.tables.read("scores").equals(scores)
     for judges in (Judges(), Judges("puppet")):
         assert not score(folder, ["state"] if judges.first else [], judges).stopped
-        rows = folder.table("verdicts").to_pylist()
+        rows = folder.tables.read("verdicts").to_pylist()
         assert sum(r["judge"] == ANN for r in rows) == len(items)
-    assert all("human" not in s["version"] for s in folder.table("scores").to_pylist())
+    assert all("human" not in s["version"] for s in folder.tables.read("scores").to_pylist())
     assert {f.name: f.read_bytes() for f in (folder.local / RATINGS).iterdir()} == files
     # What a scoring has put into the table can still be taken back.
     rating.retract(folder, items[0].id, ANN)
-    rows = folder.table("verdicts").to_pylist()
+    rows = folder.tables.read("verdicts").to_pylist()
     assert sum(r["judge"] == ANN for r in rows) == len(items) - 1

@@ -10,7 +10,7 @@ from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.record import MAIN
 from improv.replay import Check, replay
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 from improv.study_loader import load
 from improv.tables import SCHEMAS
 from tests.branch_support import OFF, alter, differences, grow_in, rows, setting
@@ -21,13 +21,13 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     (grown_id,) = grow_in(folder, "0", 3)
     (again,) = grow_in(folder, "0", 4, again=True)
     server.asked.clear()
-    main = folder.trial("0")["trial"]
-    kept = {n: folder.table(n) for n in SCHEMAS if n != "limits"}
+    main = folder.transcripts.trial("0")["trial"]
+    kept = {n: folder.tables.read(n) for n in SCHEMAS if n != "limits"}
     assert differences(folder) == []
 
     def restored() -> None:
         for name, table in kept.items():
-            folder.write_table(name, table)
+            folder.tables.write(name, table)
 
     # (a) a reply
     told = next(r for r in rows(folder, "turns", branch=MAIN, turn=2) if r["speaker"])

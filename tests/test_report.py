@@ -22,9 +22,9 @@ from improv.report.material import Material, appraise
 from improv.report.page import Page
 from improv.report.referee import report
 from improv.report.said import shown
+from improv.run_folder import RunFolder
 from improv.session import Setup
 from improv.stats.interval import Estimate
-from improv.store import RunFolder
 from improv.study_loader import load
 from tests.weather_support import command
 
@@ -56,7 +56,7 @@ def test_a_page_counts_what_is_there_and_what_is_missing(
     missing = re.findall(r"\| ([^|]+) \| status 400 \| (\d+) \| (\d+) \|", text)
     assert sum(int(n) for _, n, _ in missing) == found.failed
     assert {of for _, _, of in missing} == {"3"}
-    retried = sum(len(c["retried"]) for c in found.folder.table("calls").to_pylist())
+    retried = sum(len(c["retried"]) for c in found.folder.tables.read("calls").to_pylist())
     assert retried and f"500 × {retried}" in text
     assert found.folder.meta()["plan"] in text
     html = page.as_html()

@@ -11,8 +11,9 @@ from improv.branching import branch
 from improv.budget import Budget
 from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from tests.run_support import OFF, TEN, Serve, chairs, change, improv, until
 from tests.weather_support import command
@@ -31,7 +32,7 @@ def test_a_run_whose_study_was_edited_is_refused_with_the_difference(begun: RunF
     assert begun.meta()["status"] == "stopped", "a refusal changes nothing"
     again = command("resume", *runs, "--anyway")
     assert "10 trials done, 0 failed" in again.output
-    assert any("who dawdles" in b["text"] for b in begun.table("blocks").to_pylist())
+    assert any("who dawdles" in b["text"] for b in begun.tables.read("blocks").to_pylist())
 
 
 def test_a_run_whose_own_study_file_was_edited_is_refused_too(

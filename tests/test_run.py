@@ -24,10 +24,11 @@ from improv.errors import RunError
 from improv.journal import Journal
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
+from improv.run_folder import RunFolder
+from improv.runs import list_runs, open_run
 from improv.session import Setup
 from improv.shards import AT_ONCE, Shards
 from improv.stage import Stage
-from improv.store import RunFolder, list_runs, open_run
 from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS
 from improv.trial import plan
@@ -36,7 +37,7 @@ from improv.trial import plan
 def tables(folder: RunFolder) -> dict[str, pa.Table]:
     """Every table but for what tells of the machine and the moment."""
     names = [n for n in SCHEMAS if n != "limits"]
-    return {n: folder.table(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
+    return {n: folder.tables.read(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
 
 
 @pytest.mark.ray
@@ -74,12 +75,12 @@ def test_a_shard_holds_what_was_added_whole_and_in_order(study_file: Path, tmp_p
     study = with_replicates(load(study_file), 8)
     played = run(study, runs=tmp_path / "runs", setup=Setup(ray="off")).folder
     shards, columns = Shards(played, "again"), ("trials", "turns", "calls")
-    whole = {name: played.table(name).sort_by("trial") for name in columns}
-    blocks = played.blocks(played.table("blocks")["id"].to_pylist())
+    whole = {name: played.tables.read(name).sort_by("trial") for name in columns}
+    blocks = played.tables.blocks(played.tables.read("blocks")["id"].to_pylist())
     for row in whole["trials"].to_pylist():
         trial = row["trial"]
-        turns = played.transcript(trial).turns
-        shards.add(row, turns, played.calls(trial), blocks.values())
+        turns = played.transcripts.read(trial).turns
+        shards.add(row, turns, played.transcripts.calls(trial), blocks.values())
     assert len(whole["calls"]) > 2 * AT_ONCE and len(shards) == 32
     shutil.rmtree(played.local / "shards", ignore_errors=True)
     with pytest.raises(FileNotFoundError):
@@ -98,10 +99,10 @@ def test_a_shard_holds_what_was_added_whole_and_in_order(study_file: Path, tmp_p
 
 
 def test_every_planned_trial_is_there_once_with_its_turns(played: RunFolder) -> None:
-    trials = played.table("trials").to_pylist()
+    trials = played.tables.read("trials").to_pylist()
     assert [t["trial"] for t in trials] == [t.id for t in plan(played.study())]
     turns = Counter(
-        t["trial"] for t in played.table("turns").to_pylist() if t["turn"] and t["speaker"]
+        t["trial"] for t in played.tables.read("turns").to_pylist() if t["turn"] and t["speaker"]
     )
     assert set(turns.values()) == {6} and len(turns) == 12
     meta = played.meta()
@@ -110,13 +111,17 @@ def test_every_planned_trial_is_there_once_with_its_turns(played: RunFolder) -> 
 
 
 def test_calls_list_their_blocks_and_blocks_are_stored_once(played: RunFolder) -> None:
-    calls = played.table("calls").to_pylist()
-    ids = played.table("blocks")["id"].to_pylist()
+    calls = played.tables.read("calls").to_pylist()
+    ids = played.tables.read("blocks")["id"].to_pylist()
     assert len(ids) == len(set(ids))
     assert {b for c in calls for b in c["blocks"]} <= set(ids)
-    none = {t["trial"] for t in played.table("trials").to_pylist() if "none" in t["condition"]}
+    none = {
+        t["trial"] for t in played.tables.read("trials").to_pylist() if "none" in t["condition"]
+    }
     frames = {
-        b["id"] for b in played.table("blocks").to_pylist() if b["kind"] in ("frame", "author")
+        b["id"]
+        for b in played.tables.read("blocks").to_pylist()
+        if b["kind"] in ("frame", "author")
     }
     assert frames and not any(frames & set(c["blocks"]) for c in calls if c["trial"] in none)
 
@@ -124,9 +129,13 @@ def test_calls_list_their_blocks_and_blocks_are_stored_once(played: RunFolder) -
 def test_scores_say_missing_where_there_is_no_line(study_file: Path, tmp_path: Path) -> None:
     patch = {"model": {"model": "puppet", "puppet": {"mute": 1.0}}, "author": {"live": False}}
     folder = run(load(study_file, patch), runs=tmp_path / "r", setup=Setup(ray="off")).folder
-    values = folder.table("scores")["value"].to_pylist()
+    values = folder.tables.read("scores")["value"].to_pylist()
     assert values and set(values) == {None}
-    assert set(folder.table("turns")["kind"].to_pylist()) == {"written", "direction", "silence"}
+    assert set(folder.tables.read("turns")["kind"].to_pylist()) == {
+        "written",
+        "direction",
+        "silence",
+    }
 
 
 def test_a_failed_trial_is_a_row_with_its_reason(
@@ -136,7 +145,7 @@ def test_a_failed_trial_is_a_row_with_its_reason(
     study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
     result = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
     assert result.failed and result.done and result.done + result.failed == 12
-    rows = [r for r in result.folder.table("trials").to_pylist() if r["status"] == "failed"]
+    rows = [r for r in result.folder.tables.read("trials").to_pylist() if r["status"] == "failed"]
     assert all("answered 400" in r["failure"] and r["failure_turn"] >= 1 for r in rows)
     assert all(r["failure_kind"] == "status 400" for r in rows)
 
@@ -164,7 +173,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(
     command = [sys.executable, "-m", "improv.cli", "run", str(study_file), "--model", "puppet"]
     command += ["--base-url", server.url, "--ray", "off", "--runs", str(root), "--stages", "3"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as child:
-        while server.answered < 60 + sum(1 for _ in whole.table("calls").to_pylist()):
+        while server.answered < 60 + sum(1 for _ in whole.tables.read("calls").to_pylist()):
             assert child.poll() is None
             time.sleep(0.01)
         os.kill(child.pid, signal.SIGKILL)
@@ -188,7 +197,7 @@ def test_resuming_a_finished_run_does_nothing(played: RunFolder) -> None:
 
 
 def test_a_torn_journal_line_is_owed_again(played: RunFolder) -> None:
-    call = played.calls(played.trial("0")["trial"])[0]
+    call = played.transcripts.calls(played.transcripts.trial("0")["trial"])[0]
     journal = Journal(Path(played.path, "journal", "host.jsonl"))
     for _ in range(3):
         journal.append(call, [])
@@ -219,7 +228,7 @@ def test_runs_are_found_by_id_beginning_and_last(study_file: Path, tmp_path: Pat
 
 def test_any_pyarrow_filesystem_can_be_read(played: RunFolder) -> None:
     uri = Path(played.root).as_uri()
-    assert open_run(uri, played.id).table("turns").equals(played.table("turns"))
+    assert open_run(uri, played.id).tables.read("turns").equals(played.tables.read("turns"))
 
 
 def test_tables_are_what_other_readers_want(played: RunFolder) -> None:
@@ -237,13 +246,13 @@ def test_tables_are_what_other_readers_want(played: RunFolder) -> None:
 
 
 def test_one_trial_is_read_alone(played: RunFolder) -> None:
-    row = played.trial("3")
-    transcript = played.transcript(row["trial"])
+    row = played.transcripts.trial("3")
+    transcript = played.transcripts.read(row["trial"])
     assert {t.trial for t in transcript.turns} == {row["trial"]}
     assert [t.turn for t in transcript.lines()] == [1, 2, 3, 4, 5, 6]
-    assert played.trial(row["trial"][:6])["index"] == 3
+    assert played.transcripts.trial(row["trial"][:6])["index"] == 3
     with pytest.raises(RunError):
-        played.trial("nope")
+        played.transcripts.trial("nope")
 
 
 @pytest.mark.weights
@@ -251,11 +260,13 @@ def test_the_real_weights_play_a_scene(kettle: Path, tmp_path: Path) -> None:
     patch = {"model": "embedded", "turns": 2, "author": {"live": True, "may": ["note"]}}
     study = with_replicates(load(kettle, patch), 1)
     result = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
-    assert result.done == 1, result.folder.table("trials")["failure"]
-    calls = result.folder.table("calls").to_pylist()
+    assert result.done == 1, result.folder.tables.read("trials")["failure"]
+    calls = result.folder.tables.read("calls").to_pylist()
     assert [c["role"] for c in calls] == ["author", "Bo", "Ana"]
     assert all(c["model"] == "embedded" and c["prompt_tokens"] > 100 for c in calls)
-    lines = [t for t in result.folder.table("turns").to_pylist() if t["turn"] and t["speaker"]]
+    lines = [
+        t for t in result.folder.tables.read("turns").to_pylist() if t["turn"] and t["speaker"]
+    ]
     assert len(lines) == 2 and any(t["text"] for t in lines)
     assert all("\n" not in t["text"] for t in lines)
     assert orjson.loads(calls[0]["reply"])["note_to"] in ("Ana", "Bo", "nobody")

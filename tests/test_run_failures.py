@@ -49,12 +49,14 @@ def test_a_model_that_vanishes_half_way(puppet_server: Serve, tmp_path: Path) ->
     gone = during(server, 20, server.stop)
     result = run(load(file), runs=tmp_path / "r", setup=Setup(ray="off", stages=8))
     gone.join()
-    rows = result.folder.table("trials").to_pylist()
+    rows = result.folder.tables.read("trials").to_pylist()
     assert len(rows) == 30 and result.done + result.failed == 30 and result.owed == 0
     assert 5 <= result.done <= 20
     failed = [r for r in rows if r["status"] == "failed"]
     assert {r["failure_kind"] for r in failed} == {"connection"}
-    spoken = Counter(t["trial"] for t in result.folder.table("turns").to_pylist() if t["turn"])
+    spoken = Counter(
+        t["trial"] for t in result.folder.tables.read("turns").to_pylist() if t["turn"]
+    )
     assert all(spoken[r["trial"]] == (2 if r["status"] == "done" else r["turns"]) for r in rows)
     assert sum(spoken.values()) <= server.answered
 
@@ -74,7 +76,7 @@ def test_a_model_that_comes_back_in_time_is_not_missed(
     result = run(load(file), runs=tmp_path / "r", setup=Setup(ray="off", stages=8))
     restarted.join()
     assert (result.done, result.failed) == (20, 0)
-    reasons = {r for c in result.folder.all_calls() for r in c.retried}
+    reasons = {r for c in result.folder.transcripts.all_calls() for r in c.retried}
     assert reasons == {"connection"}
 
 
@@ -83,20 +85,20 @@ def test_every_weather_at_once(puppet_server: Serve, tmp_path: Path) -> None:
     server = puppet_server(errors=errors)
     file = chairs(tmp_path, server.url, 60, timeout=2, retries=4)
     result = run(load(file), runs=tmp_path / "r", setup=Setup(ray="off"))
-    rows = result.folder.table("trials").to_pylist()
+    rows = result.folder.tables.read("trials").to_pylist()
     assert len({r["trial"] for r in rows}) == len(rows) == 60 and result.owed == 0
     # Five attempts, each of which fails with .34: one call in two hundred is given up.
     assert result.failed <= 3
     known = {"status 429", "status 500", "unreadable", "timeout"}
     assert all(r["failure_kind"] in known for r in rows if r["status"] == "failed")
     assert max(server.asked.values()) == 1, "a call that was answered was asked again"
-    draws = Counter(c.draw for c in result.folder.all_calls())
+    draws = Counter(c.draw for c in result.folder.transcripts.all_calls())
     assert max(draws.values()) == 1
-    retried = Counter(r for c in result.folder.all_calls() for r in c.retried)
+    retried = Counter(r for c in result.folder.transcripts.all_calls() for r in c.retried)
     assert {"429", "500", "unreadable", "timeout"} <= set(retried)
     errors_seen = sum(server.failed.values())
     assert sum(retried.values()) + result.failed == errors_seen
-    lines = {t.text for r in rows for t in result.folder.transcript(r["trial"]).lines()}
+    lines = {t.text for r in rows for t in result.folder.transcripts.read(r["trial"]).lines()}
     assert not any("html" in line or "{" in line for line in lines)
 
 
@@ -117,7 +119,7 @@ def test_what_no_retry_can_cure_stops_the_run_at_once(
     assert (result.kind, result.exit_code) == (expected, 1)
     assert server.url in result.stopped
     saved = {c.draw.key for c in result.folder.journaled().calls() if not c.error}
-    saved |= {c.draw.key for c in result.folder.all_calls()}
+    saved |= {c.draw.key for c in result.folder.transcripts.all_calls()}
     assert saved == set(server.asked)
     server.spec = server.spec.model_copy(update={"errors": {}})
     again = resume(result.folder, setup=Setup(ray="off"))

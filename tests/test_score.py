@@ -27,9 +27,9 @@ from improv.launch import resume, run
 from improv.lock import RunLock
 from improv.measure.planted import rates
 from improv.puppet_server import PuppetServer
+from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.study_loader import load
 
 Serve = Callable[..., PuppetServer]
@@ -65,11 +65,11 @@ def play(study: Path, patch: dict[str, Any] | None = None, more: str = "") -> Ru
 
 
 def verdicts(folder: RunFolder) -> list[dict[str, Any]]:
-    return folder.table("verdicts").to_pylist()  # type: ignore[no-any-return]
+    return folder.tables.read("verdicts").to_pylist()  # type: ignore[no-any-return]
 
 
 def scores(folder: RunFolder, measure: str) -> list[dict[str, Any]]:
-    rows = folder.table("scores").to_pylist()
+    rows = folder.tables.read("scores").to_pylist()
     return [r for r in rows if r["measure"] == measure]
 
 
@@ -78,11 +78,15 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
 ) -> None:
     folder = play(judged)
     server = puppet_server(judge={})
-    before = folder.table("turns"), folder.table("calls"), folder.table("trials")
+    before = folder.tables.read("turns"), folder.tables.read("calls"), folder.tables.read("trials")
     found = score(folder, judges=Judges("puppet", base_url=server.url, plants=5))
     assert (found.exit_code, found.owed, found.failed) == (0, 0, 0)
     # Nothing was played.
-    assert (folder.table("turns"), folder.table("calls"), folder.table("trials")) == before
+    assert (
+        folder.tables.read("turns"),
+        folder.tables.read("calls"),
+        folder.tables.read("trials"),
+    ) == before
     rows = verdicts(folder)
     assert len(rows) == found.asked == server.answered
     assert {r["error"] for r in rows} == {""}
@@ -91,7 +95,7 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
         assert row["reply"] and row["prompt"] and row["answer"] in row["options"]
         assert row["truth"] is None or row["measure"].startswith("calibration:")
     # What the puppet played is what its judge found, line by line.
-    lines = {(t["trial"], t["turn"]): t for t in folder.table("turns").to_pylist()}
+    lines = {(t["trial"], t["turn"]): t for t in folder.tables.read("turns").to_pylist()}
     states = scores(folder, "state:honest/deceitful")
     assert len(states) == sum(t["kind"] == "line" and t["speaker"] == "Ana" for t in lines.values())
     for s in states:
@@ -105,7 +109,7 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
         "at": "",
     }
     # Nothing of the trial is in what was sent: the server's books know items alone.
-    trials = set(folder.table("trials")["trial"].to_pylist())
+    trials = set(folder.tables.read("trials")["trial"].to_pylist())
     assert not any(t in key for key in server.asked for t in trials)
 
 
@@ -113,15 +117,15 @@ def test_a_second_call_asks_for_nothing_and_changes_nothing(judged: Path) -> Non
     folder = play(judged, {"model": {"model": "puppet", "puppet": {"judge": GOOD}}})
     judges = Judges("puppet", plants=4)
     first = score(folder, judges=judges)
-    tables = [folder.table(t) for t in ("scores", "verdicts")]
+    tables = [folder.tables.read(t) for t in ("scores", "verdicts")]
     again = score(folder, judges=judges)
     assert first.asked > 0 and again.asked == 0
     assert again.measures == first.measures
-    assert [folder.table(t) for t in ("scores", "verdicts")] == tables
+    assert [folder.tables.read(t) for t in ("scores", "verdicts")] == tables
     redone = score(folder, ["state"], judges, redo=True)
     assert redone.asked == sum("state" in r["measure"] for r in verdicts(folder))
     clocks = ["started", "latency"]
-    assert folder.table("verdicts").drop_columns(clocks) == tables[1].drop_columns(clocks)
+    assert folder.tables.read("verdicts").drop_columns(clocks) == tables[1].drop_columns(clocks)
 
 
 def test_measures_without_a_model_need_no_judge_and_leave_verdicts_alone(judged: Path) -> None:
@@ -141,18 +145,20 @@ def test_measures_without_a_model_need_no_judge_and_leave_verdicts_alone(judged:
 
 def test_scores_of_another_version_are_replaced_and_said(judged: Path) -> None:
     folder = play(judged)
-    rows = folder.table("scores").to_pylist()
+    rows = folder.tables.read("scores").to_pylist()
     old = [r | {"version": "marker-0", "value": 1.0} for r in rows]
-    folder.write_table("scores", pa.Table.from_pylist(old, schema=folder.table("scores").schema))
+    folder.tables.write(
+        "scores", pa.Table.from_pylist(old, schema=folder.tables.read("scores").schema)
+    )
     found = score(folder, ["marker"])
-    assert folder.table("scores").to_pylist() == rows
+    assert folder.tables.read("scores").to_pylist() == rows
     assert found.measures["habit:never_asks"][2] == "marker-2"
     # Verdicts on a question that is worded otherwise now are no answers to it.
     folder = play(judged, {"model": {"model": "puppet", "puppet": {"judge": {}}}})
     score(folder, ["p2l"], Judges("puppet", plants=0))
     stale = [r | {"item": f"old{n}", "version": "p2l-0"} for n, r in enumerate(verdicts(folder))]
-    schema = folder.table("verdicts").schema
-    folder.write_table("verdicts", pa.Table.from_pylist(stale, schema=schema))
+    schema = folder.tables.read("verdicts").schema
+    folder.tables.write("verdicts", pa.Table.from_pylist(stale, schema=schema))
     assert score(folder, ["p2l"], Judges("puppet", plants=0)).asked == len(stale)
     assert {r["version"] for r in verdicts(folder)} == {"p2l-1"}
 
@@ -167,7 +173,7 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
     folder = play(judged)
     found = score(folder, ["state", "p2l"], Judges("puppet", plants=90))
     assert found.owed == 0
-    arms = {r["trial"]: r["condition"] for r in folder.table("trials").to_pylist()}
+    arms = {r["trial"]: r["condition"] for r in folder.tables.read("trials").to_pylist()}
     for arm, (se, sp) in truth.items():
         for measure in ("calibration:state:honest/deceitful", "calibration:p2l"):
             rows = [
@@ -180,20 +186,20 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
             for hits, of, p in ((caught, broken, se), (cleared, kept, sp)):
                 low, high = binom.interval(0.999, of, p)
                 assert low <= hits <= high, (arm, measure, hits, of, p)
-    assert not any("calibration" in m for m in folder.table("scores")["measure"].to_pylist())
+    assert not any("calibration" in m for m in folder.tables.read("scores")["measure"].to_pylist())
 
 
 def test_unreadable_verdicts_and_silences_are_missing(judged: Path) -> None:
     spec = {"judge": {"unreadable": 1.0}, "mute": 0.2}
     folder = play(judged, {"model": {"model": "puppet", "puppet": spec}})
     found = score(folder, judges=Judges("puppet", plants=3))
-    silent = sum(t["kind"] == "silence" for t in folder.table("turns").to_pylist())
+    silent = sum(t["kind"] == "silence" for t in folder.tables.read("turns").to_pylist())
     assert silent > 0
     for measure in ("state:honest/deceitful", "p2l", "attribution", "secret", "l2l"):
         n, missing, _ = found.measures[measure]
         assert n > 0 and missing == n, measure
     assert {s["value"] for s in scores(folder, "secret:turn")} == {None}
-    lines = [t for t in folder.table("turns").to_pylist() if t["kind"] in ("line", "silence")]
+    lines = [t for t in folder.tables.read("turns").to_pylist() if t["kind"] in ("line", "silence")]
     assert found.measures["p2l"][0] == len(lines)  # the silent turns too
     assert rates(r for r in verdicts(folder) if r["truth"] is not None) == (0, 0, 0, 0)
 
@@ -222,7 +228,7 @@ def test_a_judge_that_cannot_be_reached_for_a_while_is_asked_again(
 SCORING = """
 import sys
 from improv.score import Judges, score
-from improv.store import open_run
+from improv.runs import open_run
 runs, name, url, redo = sys.argv[1:]
 score(open_run(runs, name), judges=Judges("puppet", base_url=url, plants=8),
       redo=redo == "redo", connections=3)
@@ -270,7 +276,7 @@ def test_whoever_is_killed_in_the_middle_pays_nothing_twice(
     assert not left.exists()
     clocks = ["started", "latency", "endpoint"]
     for name in ("scores", "verdicts"):
-        here, there = folder.table(name), undisturbed.table(name)
+        here, there = folder.tables.read(name), undisturbed.tables.read(name)
         if name == "verdicts":
             here, there = here.drop_columns(clocks), there.drop_columns(clocks)
         assert here == there
@@ -339,7 +345,9 @@ branches:
 """
     folder = play(judged, more=more)
     found = score(folder)
-    answers = {t["branch"]: t for t in folder.table("turns").to_pylist() if t["kind"] == "probe"}
+    answers = {
+        t["branch"]: t for t in folder.tables.read("turns").to_pylist() if t["kind"] == "probe"
+    }
     probed = scores(folder, "probe:word")
     assert len(probed) == 4
     for s in probed:
@@ -374,7 +382,7 @@ def test_likelihood_is_read_over_http_from_an_endpoint_that_scores(
     found = score(folder, ["likelihood"], Judges("puppet", base_url=server.url))
     assert (found.exit_code, found.failed) == (0, 0)
     rows = scores(folder, "likelihood")
-    lines = {(t["trial"], t["turn"]): t["text"] for t in folder.table("turns").to_pylist()}
+    lines = {(t["trial"], t["turn"]): t["text"] for t in folder.tables.read("turns").to_pylist()}
     assert len(rows) == sum(r["turn"] is not None for r in rows) > 4
     kept = [r["value"] for r in rows if " never " not in lines[r["trial"], r["turn"]]]
     assert kept and min(v for v in kept if v is not None) >= 0

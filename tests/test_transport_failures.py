@@ -158,16 +158,16 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         result = run(load(file), runs=folder / "runs", setup=Setup(ray="off"))
         seconds = time.monotonic() - began
         found: dict[str, Any] = {"result": result, "seconds": seconds, "servers": servers}
-        for row in result.folder.table("trials").to_pylist():
+        for row in result.folder.tables.read("trials").to_pylist():
             trial = row["trial"]
-            calls = result.folder.calls(trial)
-            found[row["condition"]] = (row, calls, result.folder.transcript(trial).lines())
+            calls = result.folder.transcripts.calls(trial)
+            found[row["condition"]] = (row, calls, result.folder.transcripts.read(trial).lines())
         yield found
 
 
 def test_the_storm_is_over_and_every_trial_is_there_once(storm: dict[str, Any]) -> None:
     result: Result = storm["result"]
-    rows = result.folder.table("trials").to_pylist()
+    rows = result.folder.tables.read("trials").to_pylist()
     assert sorted(r["condition"] for r in rows) == sorted(storm["servers"])
     assert (result.owed, result.kind, result.exit_code) == (0, "", 1)
     assert not [r for r in rows if r["failure_kind"] == "internal"]

@@ -10,7 +10,7 @@ import pytest
 
 from improv.files import shipped
 from improv.record import MAIN, Act, Turn
-from improv.store import open_run
+from improv.runs import open_run
 from improv.trial import plan
 from tests.ui_support import (
     LONG,
@@ -135,15 +135,19 @@ def test_behind_a_line_stands_the_exact_prompt(runs: Path, monkeypatch: pytest.M
     app = page(runs, monkeypatch, run="puppet", turn="3", behind="1")
     text = read(app)
     folder = open_run(runs, "puppet")
-    row = folder.trial(address(app)["trial"])
+    row = folder.transcripts.trial(address(app)["trial"])
     call = next(
-        c for c in folder.calls(row["trial"]) if c.draw.turn == 3 and c.draw.purpose == "line"
+        c
+        for c in folder.transcripts.calls(row["trial"])
+        if c.draw.turn == 3 and c.draw.purpose == "line"
     )
-    blocks = folder.blocks(call.blocks)
+    blocks = folder.tables.blocks(call.blocks)
     for i in call.blocks:
         assert inert(blocks[i].text) in text
     before = next(
-        c for c in folder.calls(row["trial"]) if c.draw.turn == 1 and c.draw.purpose == "line"
+        c
+        for c in folder.transcripts.calls(row["trial"])
+        if c.draw.turn == 1 and c.draw.purpose == "line"
     )
     fresh = len(call.blocks) - len(before.blocks)
     assert f"{len(call.blocks)} blocks, {fresh} of them new since turn 1" in text
@@ -198,10 +202,10 @@ def test_a_sibling_opens_at_the_same_turn(runs: Path, monkeypatch: pytest.Monkey
     here = address(app)["trial"]
     control = app.segmented_control(key="sibling")
     folder = open_run(runs, "puppet")
-    block = folder.trial(here)["block"]
+    block = folder.transcripts.trial(here)["block"]
     others = [
         r["trial"]
-        for r in folder.table("trials").to_pylist()
+        for r in folder.tables.read("trials").to_pylist()
         if r["block"] == block and r["trial"] != here
     ]
     control.set_value(others[0])
@@ -213,10 +217,13 @@ def test_the_filters_lead_to_what_fits(runs: Path, monkeypatch: pytest.MonkeyPat
     app = page(runs, monkeypatch, run="puppet")
     app.selectbox(key="filter-condition").set_value("no author")
     well(app.run())
-    assert open_run(runs, "puppet").trial(address(app)["trial"])["condition"] == "no author"
+    assert (
+        open_run(runs, "puppet").transcripts.trial(address(app)["trial"])["condition"]
+        == "no author"
+    )
     app.selectbox(key="filter-scene").set_value("parlour")
     well(app.run())
-    row = open_run(runs, "puppet").trial(address(app)["trial"])
+    row = open_run(runs, "puppet").transcripts.trial(address(app)["trial"])
     assert (row["scene"], row["condition"]) == ("parlour", "no author")
 
 
@@ -230,7 +237,7 @@ def test_choosing_a_run_opens_its_first_scene(runs: Path, monkeypatch: pytest.Mo
 
 def test_a_trial_can_be_linked_by_its_number(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = page(runs, monkeypatch, run="puppet", trial="2")
-    assert open_run(runs, "puppet").trial(address(app)["trial"])["index"] == 2
+    assert open_run(runs, "puppet").transcripts.trial(address(app)["trial"])["index"] == 2
 
 
 @pytest.mark.parametrize(

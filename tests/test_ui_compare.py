@@ -24,9 +24,10 @@ from improv.files import shipped
 from improv.inference import Findings
 from improv.launch import run
 from improv.report.said import shown as said
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from tests.ui_support import address, bare_run, page, puppet_run, read, shown, vandal_run, well
 from ui.parts import chart_colours, compare_chart, compare_data, data
@@ -182,17 +183,17 @@ def test_a_block_stands_side_by_side(runs: Path, monkeypatch: pytest.MonkeyPatch
     well(app.button(key="block-next").click().run())
     block = address(app)["block"]
     folder = open_run(runs, NAME)
-    rows = [r for r in folder.table("trials").to_pylist() if r["block"] == block]
+    rows = [r for r in folder.tables.read("trials").to_pylist() if r["block"] == block]
     table = shown(app)[shown(app).index('<div class="abreast"') :]
     four = [r for r in rows if f"trial={r['trial']}" in table]
     assert len(rows) == 8 and len(four) == 4
     for row in four:
-        line = folder.transcript(row["trial"]).lines()[0]
+        line = folder.transcripts.read(row["trial"]).lines()[0]
         assert line.text.split()[0] in read(app)
     broken = {
         (s["trial"], s["turn"])
         for r in four
-        for s in folder.table("scores", trial=r["trial"]).to_pylist()
+        for s in folder.tables.read("scores", trial=r["trial"]).to_pylist()
         if s["measure"].startswith("sign") and s["value"] == 0
     }
     assert table.count('<td class="broke">') == len(broken)

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from improv.graph.files import from_bytes
 from improv.graph.made import Made
 from improv.graph.network import Graph, network
-from improv.store import open_run
+from improv.runs import open_run
 from tests.graph_support import company_run, ferry
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
 from ui.parts import chart_colours, net_chart, net_view
@@ -46,7 +46,7 @@ def arrows(app: AppTest) -> dict[tuple[str, str], float]:
 def spoken(runs: Path, trial: str) -> list[tuple[int, str, str, str]]:
     """The improvised lines that are spoken to somebody: (turn, from, to, how known)."""
     folder = open_run(runs, "company")
-    turns = folder.transcript(folder.trial(trial)["trial"]).turns
+    turns = folder.transcripts.read(folder.transcripts.trial(trial)["trial"]).turns
     return [
         (t.turn, t.speaker, t.addressed, t.by) for t in turns if t.kind == "line" and t.addressed
     ]
@@ -88,7 +88,7 @@ def test_an_edge_of_the_address_lists_its_lines(
     folder = open_run(runs, "company")
     said = next(
         t.text
-        for t in folder.transcript(folder.trial("0")["trial"]).turns
+        for t in folder.transcripts.read(folder.transcripts.trial("0")["trial"]).turns
         if t.turn == turn and t.kind == "line"
     )
     assert said in read(app)
@@ -123,7 +123,9 @@ def test_a_condition_is_an_average_over_its_scenes(
     assert "the average of live" in read(app)
     folder = open_run(runs, "company")
     trials = [
-        str(r["index"]) for r in folder.table("trials").to_pylist() if r["condition"] == "live"
+        str(r["index"])
+        for r in folder.tables.read("trials").to_pylist()
+        if r["condition"] == "live"
     ]
     lines = [x for trial in trials for x in spoken(runs, trial)]
     total = sum(n for (a, _), n in arrows(app).items() if a != "author")

@@ -13,8 +13,9 @@ from improv.edit import Edit
 from improv.launch import run
 from improv.overrides import read_edit
 from improv.record import MAIN
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
 from ui.parts import beside, tree_chart
@@ -144,7 +145,9 @@ def test_what_parted_a_branch_is_told_with_what_was_before(grown: Path) -> None:
     assert len(edited) == 2
     scene = folder.study().cells[0][2]
     [change] = worlds.changes(found, edited[0], scene)
-    was = next(t.text for t in folder.transcript(found.rows[MAIN]["trial"]).lines() if t.turn == 3)
+    was = next(
+        t.text for t in folder.transcripts.read(found.rows[MAIN]["trial"]).lines() if t.turn == 3
+    )
     assert change == Change("The line of turn 3", was, "Nobody sold me anything.")
 
     [framed] = [name for name, row in found.rows.items() if "frame" in row["edit"]]
@@ -159,7 +162,7 @@ def test_what_parted_a_branch_is_told_with_what_was_before(grown: Path) -> None:
 def test_two_branches_part_where_they_part(grown: Path) -> None:
     found, folder = reading(grown)
     trial = found.rows[MAIN]["trial"]
-    whole = {name: folder.transcript(trial, name).turns for name in found.rows}
+    whole = {name: folder.transcripts.read(trial, name).turns for name in found.rows}
     for left in found.rows:
         for right in found.rows:
             sides = [whole[left], whole[right]]
@@ -273,5 +276,5 @@ def test_only_models_of_this_machine_are_offered(
 
 def reading(runs: Path) -> tuple[worlds.Multiverse, RunFolder]:
     folder = open_run(runs, "grown")
-    trial = folder.trial("0")["trial"]
+    trial = folder.transcripts.trial("0")["trial"]
     return worlds.read(str(runs), "grown", trial), folder

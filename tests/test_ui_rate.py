@@ -10,8 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from improv import rating
 from improv.launch import run
+from improv.run_folder import RunFolder
+from improv.run_ratings import RATINGS
 from improv.session import Setup
-from improv.store import RATINGS, RunFolder
 from improv.study_loader import load
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, well
 from ui.parts import rater
@@ -85,7 +86,7 @@ def test_a_person_answers_takes_it_back_and_answers_again(
     assert question(app) == first and not rating.rated(folder, ANN)
     press(app, "answer-0")
     assert rating.rated(folder, ANN)[item]["answer"] == rating.CANNOT_TELL
-    assert folder.table("verdicts").num_rows == 1 and counted(app) == f"1 of {many}"
+    assert folder.tables.read("verdicts").num_rows == 1 and counted(app) == f"1 of {many}"
 
 
 def test_a_held_key_answers_one_line(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ def test_whoever_comes_back_goes_on_and_whoever_else_begins(
     other = named(again, "Ben")
     assert counted(other).startswith("0 of ")
     press(other, "answer-1")
-    assert {r["judge"] for r in folder.table("verdicts").to_pylist()} == {ANN, "human:Ben"}
+    assert {r["judge"] for r in folder.tables.read("verdicts").to_pylist()} == {ANN, "human:Ben"}
     assert len(list((folder.local / RATINGS).iterdir())) == 2
 
 
@@ -116,7 +117,7 @@ def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
 ) -> None:
     app = rate(folder, monkeypatch)
     hidden = ["zero-author", "framed-author", "Ines Okafor", "calibration:", "planted"]
-    rows = folder.table("trials").to_pylist()
+    rows = folder.tables.read("trials").to_pylist()
     hidden += [r["trial"] for r in rows] + [r["block"] for r in rows]
     hidden += [i.id for i in rating.sheet(folder, folder.study(), "state")]
     for _ in range(6):
@@ -141,7 +142,7 @@ def test_other_measures_can_be_rated(folder: RunFolder, monkeypatch: pytest.Monk
 
 def test_the_last_line_ends_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     items = rating.sheet(folder, folder.study(), "state")
-    table = folder.table("trials", columns=["trial", "condition"]).to_pylist()
+    table = folder.tables.read("trials", columns=["trial", "condition"]).to_pylist()
     order = rating.in_order(items, {r["trial"]: r["condition"] for r in table}, ANN)
     for item in order[:-1]:
         rating.keep(folder, item, ANN, "", 1.0)

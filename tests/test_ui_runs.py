@@ -13,8 +13,9 @@ from streamlit.testing.v1 import AppTest
 from improv.budget import dollars
 from improv.launch import run
 from improv.record import MAIN, Score, Turn
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from improv.trial import plan
 from tests.ui_support import (
@@ -72,7 +73,7 @@ def test_each_run_has_a_row_that_says_how_it_stands(
 
 def test_mean_scores_are_those_of_the_lines(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = rows(page(runs, monkeypatch, room="runs"))
-    scores = open_run(runs, "puppet").table("scores").to_pylist()
+    scores = open_run(runs, "puppet").tables.read("scores").to_pylist()
     for family in ("habit", "rule"):
         values = [
             s["value"] for s in scores if s["measure"].startswith(family) and s["value"] is not None
@@ -90,7 +91,7 @@ def test_cost_is_what_the_calls_cost_and_unknown_without_a_price(
     assert price is not None
     paid = sum(
         dollars(c.prompt_tokens, c.completion_tokens, c.cached_tokens, price)
-        for c in folder.all_calls()
+        for c in folder.transcripts.all_calls()
     )
     assert paid > 0
     assert f"${paid:,.4f}" in found["priced"]
@@ -100,7 +101,7 @@ def test_cost_is_what_the_calls_cost_and_unknown_without_a_price(
 
 def test_a_row_leads_to_the_rooms_of_its_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = shown(page(runs, monkeypatch, room="runs"))
-    first = open_run(runs, "puppet").trial("0")["trial"]
+    first = open_run(runs, "puppet").transcripts.trial("0")["trial"]
     assert f'href="scene?run=puppet&amp;trial={first}" target="_self" data-room="scene"' in drawn
     for room in ("graph", "multiverse", "compare"):
         assert f'href="{room}?run=puppet" target="_self" data-room="{room}"' in drawn
@@ -130,9 +131,9 @@ def test_a_scoring_is_seen_though_the_run_was_over(
     folder = priced_run(tmp_path, "again")
     app = page(tmp_path, monkeypatch, room="runs")
     assert "secret 0.25" not in rows(app)["again"]
-    trial = folder.trial("0")["trial"]
+    trial = folder.transcripts.trial("0")["trial"]
     scores = [Score(trial, MAIN, n, "Ana", "secret", "v", float(n == 1), "") for n in (1, 2, 3, 4)]
-    folder.keep_verdicts(scores, [])
+    folder.tables.write_verdicts(scores, [])
     well(app.run())
     assert "secret 0.25" in rows(app)["again"]
 
@@ -185,17 +186,17 @@ def test_a_torn_run_does_not_close_the_lobby(
 
 def test_a_mean_leaves_out_branches_but_not_probes(tmp_path: Path) -> None:
     folder = priced_run(tmp_path, "branched")
-    table = folder.table("trials").to_pylist()
+    table = folder.tables.read("trials").to_pylist()
     grown = [{**table[0], "branch": b, "origin": o} for b, o in (("b", "branch"), ("p", "probe"))]
-    trials = folder.table("trials")
-    folder.write_table("trials", trials.from_pylist([*table, *grown], schema=trials.schema))
+    trials = folder.tables.read("trials")
+    folder.tables.write("trials", trials.from_pylist([*table, *grown], schema=trials.schema))
     t = table[0]["trial"]
     scores = [
         Score(t, MAIN, 1, "Rufina", "sign:a/b", "v", 1.0, ""),
         Score(t, "b", 2, "Rufina", "sign:a/b", "v", 0.0, ""),
         Score(t, "p", 1, "Rufina", "probe:name", "v", 0.0, ""),
     ]
-    folder.keep_verdicts(scores, [])
+    folder.tables.write_verdicts(scores, [])
     found = {m.family: m.value for m in lobby_data._means(folder, grown=True)}
     assert found == {"sign": 1.0, "probe": 0.0}
 

@@ -13,9 +13,10 @@ from improv.branching import branch
 from improv.edit import Edit
 from improv.launch import run
 from improv.record import MAIN, Act, Json, Score, Turn
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.store import RunFolder, open_run
 from improv.study_loader import load
 from improv.trial import plan
 from tests.ui_support import (
@@ -113,16 +114,16 @@ def test_a_jump_to_a_failure_crosses_scenes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = bare_run(tmp_path, "two", trials=3)
-    table = vandal_run(tmp_path, "source").table("trials")
+    table = vandal_run(tmp_path, "source").tables.read("trials")
     (row,) = table.to_pylist()
     how = [("done", None), ("failed", 5), ("failed", 2)]
     rows = [
         {**row, "trial": f"t{i}", "index": i, "status": s, "failure_turn": at}
         for i, (s, at) in enumerate(how)
     ]
-    folder.write_table("trials", table.from_pylist(rows, schema=table.schema))
+    folder.tables.write("trials", table.from_pylist(rows, schema=table.schema))
     lines = [Turn(f"t{i}", MAIN, n, 0, "line", "Rufina", "Hm.") for i in range(3) for n in (1, 2)]
-    turns = open_run(tmp_path, "source").table("turns")
+    turns = open_run(tmp_path, "source").tables.read("turns")
     made = [
         {
             **turns.slice(0, 1).to_pylist()[0],
@@ -134,7 +135,7 @@ def test_a_jump_to_a_failure_crosses_scenes(
         }
         for t in lines
     ]
-    folder.write_table("turns", turns.from_pylist(made, schema=turns.schema))
+    folder.tables.write("turns", turns.from_pylist(made, schema=turns.schema))
     app = page(tmp_path, monkeypatch, run="two", trial="t0")
     seen = []
     for _ in range(3):
@@ -200,8 +201,9 @@ def test_another_trial_has_bookmarks_of_its_own(
     control = app.segmented_control(key="sibling")
     other = next(
         r["trial"]
-        for r in open_run(runs, "puppet").table("trials").to_pylist()
-        if r["block"] == open_run(runs, "puppet").trial(here)["block"] and r["trial"] != here
+        for r in open_run(runs, "puppet").tables.read("trials").to_pylist()
+        if r["block"] == open_run(runs, "puppet").transcripts.trial(here)["block"]
+        and r["trial"] != here
     )
     control.set_value(other)
     well(app.run())
@@ -290,7 +292,7 @@ def test_what_a_judge_was_asked_and_said_stands_behind_the_line(
     folder = open_run(runs, "tree")
     verdict = next(
         v
-        for v in folder.table("verdicts").to_pylist()
+        for v in folder.tables.read("verdicts").to_pylist()
         if v["branch"] == MAIN and v["turn"] == 4 and v["measure"].startswith("state")
     )
     app = page(runs, monkeypatch, run="tree", turn="4", behind="1")
@@ -334,17 +336,17 @@ def test_words_for_scores() -> None:
 
 def test_a_branch_is_read_with_what_it_shares(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = open_run(runs, "tree")
-    trial = folder.trial("0")["trial"]
+    trial = folder.transcripts.trial("0")["trial"]
     main = page(runs, monkeypatch, run="tree")
     assert "2 branches grow from this scene" in " ".join(read(main).split())
-    grown = next(r for r in folder.branches(trial) if r["origin"] == "branch")
+    grown = next(r for r in folder.transcripts.branches(trial) if r["origin"] == "branch")
     app = page(runs, monkeypatch, run="tree", trial=trial, branch=grown["branch"][:6], turn="3")
     assert address(app)["branch"] == grown["branch"]
     text = " ".join(read(app).split())
     assert "A branch of the scene as it was first played" in text
     assert "Nobody sold me anything." in text
     assert f'multiverse?run=tree&amp;trial={trial}&amp;branch={grown["branch"]}"' in shown(app)
-    shared = [t.text for t in folder.transcript(trial).turns if t.turn == 2]
+    shared = [t.text for t in folder.transcripts.read(trial).turns if t.turn == 2]
     assert all(line in text for line in shared)
     app.button(key="next").click()
     well(app.run())
@@ -355,8 +357,8 @@ def test_behind_a_shared_line_stands_the_parents_call(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = open_run(runs, "tree")
-    trial = folder.trial("0")["trial"]
-    grown = next(r for r in folder.branches(trial) if r["origin"] == "branch")
+    trial = folder.transcripts.trial("0")["trial"]
+    grown = next(r for r in folder.transcripts.branches(trial) if r["origin"] == "branch")
     for turn, owner in ((2, MAIN), (5, grown["branch"])):
         app = page(
             runs,
@@ -369,7 +371,7 @@ def test_behind_a_shared_line_stands_the_parents_call(
         )
         call = next(
             c
-            for c in folder.calls(trial, grown["branch"])
+            for c in folder.transcripts.calls(trial, grown["branch"])
             if c.draw.turn == turn and c.draw.purpose == "line"
         )
         assert call.draw.branch == owner

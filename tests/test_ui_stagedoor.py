@@ -16,9 +16,9 @@ from improv.journal import Journal
 from improv.launch import run
 from improv.lock import RunLock
 from improv.record import Draw
+from improv.runs import open_run
 from improv.scene import Model
 from improv.session import Setup
-from improv.store import open_run
 from improv.study_loader import load, load_scene
 from improv.trial import plan
 from tests.call_support import made_call
@@ -90,13 +90,13 @@ def vars_of(bill: Bill) -> dict[str, object]:
 def test_lines_in_flight_are_those_that_are_played(tmp_path: Path) -> None:
     patch = {"model": {"model": "puppet", "puppet": {"garble": 0.5, "mute": 0.2}}, "turns": 12}
     folder = run(load("cold-pass", patch), runs=tmp_path, name="r", setup=Setup(ray="off")).folder
-    trial = folder.trial("0")["trial"]
+    trial = folder.transcripts.trial("0")["trial"]
     scene = folder.study().cells[0][2]
-    calls = folder.calls(trial)
+    calls = folder.transcripts.calls(trial)
     for count in (0, 5, len(calls)):
         said = arriving.so_far(scene, calls[:count])
         last = max((c.draw.turn for c in calls[:count]), default=0)
-        rows = [t for t in folder.transcript(trial).turns if t.turn <= last]
+        rows = [t for t in folder.transcripts.read(trial).turns if t.turn <= last]
         assert [(s.turn, s.kind, s.speaker, s.text) for s in said] == [
             (t.turn, "line" if t.kind == "written" else t.kind, t.speaker, t.text) for t in rows
         ]

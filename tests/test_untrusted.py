@@ -17,7 +17,8 @@ from improv.branching import branch
 from improv.errors import RunError, StudyError
 from improv.launch import resume, run
 from improv.overrides import read_edit
-from improv.store import RunFolder, open_run
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.study_loader import load
 from improv.trial import plan
 from tests.run_support import KEY, OFF, chairs, change
@@ -166,7 +167,7 @@ def test_no_name_leads_out_of_its_folder(name: str, begun: RunFolder, tmp_path: 
     for use in (
         lambda: open_run(begun.root, name),
         lambda: run(load(tmp_path / "study.yaml"), runs=tmp_path / "new", name=name, setup=OFF),
-        lambda: begun.trial(f"{name}/x"),
+        lambda: begun.transcripts.trial(f"{name}/x"),
         lambda: branch(begun, f"0~{name}/x", 1, setup=OFF),
     ):
         with pytest.raises(RunError):

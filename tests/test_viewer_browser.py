@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from improv.errors import RunError
-from improv.store import open_run
+from improv.runs import open_run
 from improv.viewer import view
 from tests.browser_support import Reader, start
 from tests.ui_support import long_run, puppet_run, vandal_run
@@ -39,7 +39,7 @@ def turn_is(page: Page, number: int) -> None:
 
 
 def test_a_reader_opens_a_link_and_reads_on(reader: Reader, runs: Path) -> None:
-    trial = open_run(runs, "puppet").trial("0")
+    trial = open_run(runs, "puppet").transcripts.trial("0")
     page = reader.open(f"?run=puppet&trial={trial['trial']}&turn=4")
     expect(page.get_by_role("heading", level=1)).to_have_text(trial["title"])
     turn_is(page, 4)
@@ -79,10 +79,10 @@ def test_a_click_on_a_line_shows_what_its_character_could_see(reader: Reader, ru
     turn_is(page, 3)
     expect(page.get_by_role("heading", name="Behind turn 3")).to_be_visible()
     folder = open_run(runs, "puppet")
-    calls = folder.calls(folder.trial(reader.address()["trial"])["trial"])
+    calls = folder.transcripts.calls(folder.transcripts.trial(reader.address()["trial"])["trial"])
     call = next(c for c in calls if c.draw.turn == 3 and c.draw.purpose == "line")
     expect(page.locator(".behind .block")).to_have_count(len(call.blocks))
-    cue = folder.blocks(call.blocks)[call.blocks[-1]].text
+    cue = folder.tables.blocks(call.blocks)[call.blocks[-1]].text
     expect(page.locator(".behind .block").last).to_contain_text(cue)
     expect(page.locator(".behind .block").last).to_contain_text("new")
     page.get_by_text("heard or read before").click()

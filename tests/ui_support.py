@@ -1,4 +1,4 @@
-"""What the viewer's tests look at: runs made by the store, by a real puppet, and by a vandal."""
+"""What the viewer's tests look at: runs written by hand, by a real puppet, and by a vandal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from improv.errors import ErrorKind
 from improv.files import shipped
 from improv.launch import run
 from improv.record import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
+from improv.run_folder import RunFolder
+from improv.runs import place
 from improv.session import Setup
 from improv.shards import Shards
-from improv.store import RunFolder, place
 from improv.study_loader import load
 from improv.tables import trial_row
 from improv.trial import Trial, plan

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-from improv.store import open_run
+from improv.runs import open_run
 from tests.browser_support import Reader, chromium, start
 from ui.parts.link import LOBBY
 
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("runs", type=Path)
     parser.add_argument("rooms", nargs="*", default=[], metavar="ROOM")
     args = parser.parse_args()
-    rows = open_run(str(args.runs), "sample").table("trials").to_pylist()
+    rows = open_run(str(args.runs), "sample").tables.read("trials").to_pylist()
     parted = next(r["trial"] for r in rows if sum(o["trial"] == r["trial"] for o in rows) > 3)
     told = [r["trial"] for r in rows if r["condition"] == "live author"][-1]
     ROOMS.mkdir(exist_ok=True)

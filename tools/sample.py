@@ -17,8 +17,8 @@ from improv.branching import branch
 from improv.launch import Result, run
 from improv.overrides import read_edit
 from improv.record import Json
+from improv.runs import open_run
 from improv.session import Setup
-from improv.store import open_run
 from improv.study_loader import load
 
 SAMPLE = Path(__file__).resolve().parent.parent / "runs" / "sample"
@@ -37,7 +37,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as home:
         _well(run(load("demo"), runs=home, name="sample", setup=OFF, source=_source()))
         folder = open_run(home, "sample")
-        rows = [r for r in folder.table("trials").to_pylist() if r["condition"] == "live author"]
+        rows = [
+            r for r in folder.tables.read("trials").to_pylist() if r["condition"] == "live author"
+        ]
         for scene, ways in (("parlour", PARLOUR), ("cold-pass", COLD_PASS)):
             trial = next(r["trial"] for r in rows if r["scene"] == scene)
             for turn, edit, draws, again in ways:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from improv.errors import RunError, first_line
 from improv.record import Block
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 
 WIDTH = 20
 """Characters of an id."""
@@ -34,7 +34,7 @@ class Book:
         try:
             with (place / "ids").open("wb") as ids, (place / "blocks").open("wb") as blocks:
                 with pa.ipc.new_file(blocks, schema) as sink:
-                    for part in self._folder.batches("blocks", _COLUMNS):
+                    for part in self._folder.tables.read_batches("blocks", _COLUMNS):
                         for batch in part.select(_COLUMNS).to_batches():
                             names = batch["id"].cast(pa.binary()).cast(pa.binary(WIDTH))
                             ids.write(b"".join(names.to_pylist()))

@@ -265,7 +265,7 @@ def _pieces(selection: Selection, name: str, blocks: pa.Array | None) -> Iterato
     column, wanted = "trial", pa.array(sorted(selection.trials), pa.string())
     if name == "blocks" and blocks is not None:
         column, wanted = "id", blocks
-    for part in selection.folder.batches(name, SCHEMAS[name].names):
+    for part in selection.folder.tables.read_batches(name, SCHEMAS[name].names):
         yield part if selection.whole else part.filter(pc.is_in(part[column], value_set=wanted))
 
 
@@ -273,7 +273,7 @@ def _shown(selection: Selection) -> pa.Array:
     """Return the ids of the blocks that the calls of these scenes showed."""
     wanted = pa.array(sorted(selection.trials), pa.string())
     found = pa.array([], pa.string())
-    for part in selection.folder.batches("calls", ["trial", "blocks"]):
+    for part in selection.folder.tables.read_batches("calls", ["trial", "blocks"]):
         part = part.filter(pc.is_in(part["trial"], value_set=wanted))
         ids = pc.list_flatten(part["blocks"]).cast(pa.string()).combine_chunks()
         found = pa.concat_arrays([found, *_chunks(ids)]).unique()

@@ -23,7 +23,7 @@ from improv.doors.performance import Selection, Wanted, performances, scenes, se
 from improv.errors import ImprovError, RunError
 from improv.folio import fountain, markdown
 from improv.record import Json
-from improv.store import RunFolder
+from improv.run_folder import RunFolder
 
 SAMPLES = 1_000
 """Scenes of a condition from which on each scene has an Inspect log of its own: Inspect's writer

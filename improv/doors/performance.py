@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from improv.branch import keeps, shared
 from improv.errors import ImprovError, RunError
 from improv.record import MAIN, Call, Json, Turn
+from improv.run_folder import RunFolder
 from improv.scene import Scene
-from improv.store import RunFolder
 from improv.tables import SCHEMAS, call_of, turn_of
 
 SCORED = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]
@@ -93,7 +93,7 @@ class Performance:
 
 def select(folder: RunFolder, wanted: Wanted) -> Selection:
     """Find the scenes that are wanted. Raises RunError where there are none."""
-    table = folder.table("trials").to_pylist()
+    table = folder.tables.read("trials").to_pylist()
     if not table:
         raise RunError(f"{folder.id}: no scene of it is finished yet")
     known: dict[str, list[Json]] = {}
@@ -101,7 +101,7 @@ def select(folder: RunFolder, wanted: Wanted) -> Selection:
         known.setdefault(row["trial"], []).append(row)
     chosen = table
     if wanted.trial:
-        one = folder.trial(wanted.trial)
+        one = folder.transcripts.trial(wanted.trial)
         both = wanted.branches and one["branch"] == MAIN
         chosen = [r for r in known[one["trial"]] if both or r["branch"] == one["branch"]]
     elif not wanted.branches:
@@ -220,10 +220,10 @@ def _rows(selection: Selection, name: str, columns: list[str]) -> Iterator[Json]
     folder = selection.folder
     if len(selection.rows) == 1:
         only = next(iter(selection.rows))
-        yield from folder.table(name, trial=only, columns=columns).to_pylist()
+        yield from folder.tables.read(name, trial=only, columns=columns).to_pylist()
         return
     wanted = pa.array(sorted(selection.rows), pa.string())
-    for part in folder.batches(name, columns):
+    for part in folder.tables.read_batches(name, columns):
         if not selection.whole:
             part = part.filter(pc.is_in(part["trial"], value_set=wanted))
         for batch in part.to_batches(PIECE):

@@ -15,9 +15,9 @@ from improv.judged import Judged
 from improv.ledger import Exposure
 from improv.plan import Plan
 from improv.record import Json
+from improv.run_folder import RunFolder
 from improv.scene import Price
 from improv.shown import read_exposure
-from improv.store import RunFolder
 
 EMBEDDED = "embedded"
 CALLS = [
@@ -68,15 +68,15 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
     """
     weighed = weigh(folder, plan)
     study, meta = weighed.study, folder.meta()
-    calls = folder.table("calls", columns=CALLS).to_pylist()
+    calls = folder.tables.read("calls", columns=CALLS).to_pylist()
     return Material(
         run=folder.id,
         meta=meta,
         question=study.question,
         about=study.about,
-        trials=folder.table("trials").to_pylist(),
+        trials=folder.tables.read("trials").to_pylist(),
         calls=calls,
-        limits=folder.table("limits").to_pylist(),
+        limits=folder.tables.read("limits").to_pylist(),
         analysis=weighed.whole(),
         exposure=read_exposure(folder, study),
         judges=weighed.judges,

@@ -105,7 +105,7 @@ def entropy(
         alike.append(arm.value.value)
         sloped.append(check.estimate.value)
         held.append(bool(check.held))
-        rows = folder.table("scores", columns=["measure", "evidence"]).to_pylist()
+        rows = folder.tables.read("scores", columns=["measure", "evidence"]).to_pylist()
         counts = [
             orjson.loads(r["evidence"])["counts"] for r in rows if r["measure"] == "dispersion"
         ]

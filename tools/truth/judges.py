@@ -15,9 +15,9 @@ from improv.judged import judged
 from improv.plan import Plan
 from improv.puppet import OPPOSITE, POLE
 from improv.record import seed_of
+from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.stats.chain import worst
-from improv.store import RunFolder
 from improv.unit import Frame, units
 from tools.truth.planting import (
     SAME,
@@ -46,7 +46,7 @@ class Bench:
         done = score(folder, ["state"], self._judges)
         if done.owed or done.failed:
             raise RuntimeError(f"{done.owed + done.failed} verdicts were not given")
-        rows = folder.table("verdicts").to_pandas()
+        rows = folder.tables.read("verdicts").to_pandas()
         self.each.append(rows[rows["measure"].str.startswith("calibration:")])
 
     @property
@@ -186,7 +186,7 @@ def unreadable(seed: int, root: Path, *, scenes: int, judged_scenes: int) -> lis
     found = analyse(wanted.plan, given, seed=seed)
     share = {arm.cell: arm.missing_share for arm in found.arms}
     stopped = [arm for arm in arms if any(why.cell == arm for why in found.stopped)]
-    rows = folder.table("turns", columns=["trial", "turn", "kind", "text"]).to_pandas()
+    rows = folder.tables.read("turns", columns=["trial", "turn", "kind", "text"]).to_pandas()
     rows = rows.merge(given.scores, on=["trial", "turn"])
     silent = rows["kind"] == "silence"
     said = ~silent & rows["text"].map(lambda text: any(s in text for s in POLE + OPPOSITE))

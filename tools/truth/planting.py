@@ -21,9 +21,9 @@ from improv.launch import run
 from improv.overrides import merge
 from improv.plan import Plan
 from improv.record import seed_of
+from improv.run_folder import RunFolder
 from improv.scene import Scene
 from improv.session import Setup
-from improv.store import RunFolder
 from improv.unit import Tables
 
 Patch = dict[str, Any]

@@ -15,8 +15,8 @@ import streamlit as st
 
 from improv.line import clean
 from improv.record import MAIN, Call, Json
+from improv.runs import open_run
 from improv.scene import Scene
-from improv.store import open_run
 from improv.trial import Trial, plan
 from ui.parts import data
 from ui.parts.spoken_line import SpokenLine

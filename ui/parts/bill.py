@@ -13,8 +13,8 @@ import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.files import shipped
+from improv.runs import new_run_id
 from improv.scene import Scene
-from improv.store import new_run_id
 from improv.study_loader import load, load_scene
 from ui.parts import callboard, data, link, notices, started
 from ui.parts.callboard import Bill

@@ -27,8 +27,9 @@ from improv.plan import Contrast as Planned
 from improv.plan import Outcome
 from improv.record import MAIN, Json
 from improv.report.material import Material
+from improv.run_tables import MANY_SCORES
+from improv.runs import open_run
 from improv.shown import kept_exposure
-from improv.store import MANY_SCORES, open_run
 from improv.unit import Frame, among, by_cell, chosen, in_order, units, weights
 from ui.parts import data
 
@@ -85,7 +86,7 @@ class Pair:
 
 def with_ratings(run: data.Run) -> data.Run:
     """Return the run as this room knows it: a rating changes what judges are worth, if no scene."""
-    said = open_run(data.root(), run.id).rated()
+    said = open_run(data.root(), run.id).ratings.state()
     return run if said == "[]" else replace(run, stamp=f"{run.stamp} {said}")
 
 
@@ -295,7 +296,7 @@ def quotes(run: data.Run, listed: Sequence[Found]) -> dict[tuple[str, str, int],
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _scores(root: str, run: str, stamp: str, trial: str) -> list[Json]:
-    rows: list[Json] = open_run(root, run).table("scores", trial=trial).to_pylist()
+    rows: list[Json] = open_run(root, run).tables.read("scores", trial=trial).to_pylist()
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What the rooms read: the store's tables, kept in memory for as long as they cannot change.
+"""What the rooms read: a run's tables, kept in memory for as long as they cannot change.
 
 A run that is over never changes, so what was read of it is kept; one that is still being played
 is read again at most every two seconds.
@@ -18,8 +18,9 @@ import streamlit as st
 from improv.design import Study
 from improv.errors import ImprovError, RunError
 from improv.record import MAIN, Block, Json, Transcript
+from improv.run_folder import RunFolder
+from improv.runs import list_runs, open_run
 from improv.scene import Scene
-from improv.store import RunFolder, list_runs, open_run
 from ui.parts.rows import Rows
 
 REFRESH = 2.0
@@ -132,7 +133,7 @@ def verdicts(run: Run, play: Play, turn: int | None) -> list[Json]:
     """Return what judges said of a turn, or of the whole scene, without the lines planted there."""
     trial, branch = play.row["trial"], play.row["branch"]
     whose = _owners(play.transcript).get(turn, branch) if turn is not None else branch
-    stamp = f"{run.stamp} {open_run(root(), run.id).rated()}"
+    stamp = f"{run.stamp} {open_run(root(), run.id).ratings.state()}"
     found = patiently(lambda: _verdicts(root(), run.id, stamp, trial))
     return [v for v in found if v["turn"] == turn and v["branch"] == whose]
 
@@ -195,7 +196,7 @@ def _at(table: Any, place: int) -> Json:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _trials(root: str, run: str, stamp: str) -> tuple[Rows, Rows]:
     """Return the trials of a run, and what was grown from them."""
-    rows = Rows(open_run(root, run).table("trials"))
+    rows = Rows(open_run(root, run).tables.read("trials"))
     trials, branches = rows.column("trial"), rows.column("branch")
     if branches.count(MAIN) == len(set(trials)) == len(rows):
         return rows, rows.take(np.empty(0, np.int64))
@@ -223,12 +224,12 @@ def _row(root: str, run: str, stamp: str, trial: str, branch: str) -> Json:
 def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
     folder = open_run(root, run)
     row = _row(root, run, stamp, trial, branch)
-    transcript = folder.transcript(trial, branch)
+    transcript = folder.transcripts.read(trial, branch)
     if row["turns"] and not transcript.turns:
-        # The store passes over what is torn; a page must not show it as a silent scene.
+        # `tables.read` passes over what is torn; a page must not show it as a silent scene.
         raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
     scene = _scene(root, run, row["scene"], row["condition"])
-    found = folder.table("scores", trial=trial).to_pylist()
+    found = folder.tables.read("scores", trial=trial).to_pylist()
     return Play(row, transcript, scene, _own(found, transcript, _probes(root, run, stamp, trial)))
 
 
@@ -258,7 +259,7 @@ def _own(scores: list[Json], transcript: Transcript, probes: Mapping[str, str]) 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _verdicts(root: str, run: str, stamp: str, trial: str) -> list[Json]:
-    rows: list[Json] = open_run(root, run).table("verdicts", trial=trial).to_pylist()
+    rows: list[Json] = open_run(root, run).tables.read("verdicts", trial=trial).to_pylist()
     return [v for v in rows if not v["measure"].startswith("calibration:")]
 
 
@@ -296,7 +297,7 @@ def _calls(
 
     Only the rows that are looked at are unpacked: each lists every block of its prompt.
     """
-    table = open_run(root, run).table("calls", trial=trial)
+    table = open_run(root, run).tables.read("calls", trial=trial)
     turns, roles, branches = (table[c].to_pylist() for c in ("turn", "role", "branch"))
     owners = _owners(_play(root, run, stamp, trial, branch).transcript)
     # Rows of other branches keep their place and match no turn.
@@ -308,4 +309,4 @@ def _calls(
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _blocks(root: str, run: str, stamp: str, ids: tuple[str, ...]) -> dict[str, Block]:
-    return open_run(root, run).blocks(ids)
+    return open_run(root, run).tables.blocks(ids)

@@ -16,8 +16,8 @@ import streamlit as st
 from improv.branch import from_json
 from improv.errors import ImprovError
 from improv.record import Json
+from improv.runs import open_run
 from improv.scene import Scene
-from improv.store import open_run
 from ui.parts import data, notices, started
 from ui.parts.multiverse_data import Multiverse, title
 from ui.parts.text import clipped, one_line, safe

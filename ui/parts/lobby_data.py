@@ -14,8 +14,9 @@ import streamlit as st
 from improv.budget import dollars
 from improv.errors import ImprovError
 from improv.record import MAIN
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from improv.scene import Price
-from improv.store import RunFolder, open_run
 from ui.parts import data, scored
 
 SHARES = ("sign", "state", "habit", "rule", "secret", "p2l", "l2l", "attribution", "probe")
@@ -55,7 +56,7 @@ def standing(run: data.Run) -> Standing:
 @st.cache_data(max_entries=400, show_spinner=False)
 def _standing(root: str, run: str, stamp: str) -> Standing:
     folder = open_run(root, run)
-    trials = folder.table("trials", columns=["trial", "branch", "status"])
+    trials = folder.tables.read("trials", columns=["trial", "branch", "status"])
     branches, status = trials["branch"].to_pylist(), trials["status"].to_pylist()
     main = branches.count(MAIN)
     if main == len(branches):
@@ -72,7 +73,7 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
     """Return the mean score of each family. Branches share lines with their trials, so only what
     probes answered is taken from them."""
     by = ["measure", "branch"] if grown else ["measure"]
-    table = folder.table("scores", columns=[*by, "value"]).group_by(by)
+    table = folder.tables.read("scores", columns=[*by, "value"]).group_by(by)
     sums = table.aggregate([("value", "sum"), ("value", "count"), ("measure", "count")])
     found: dict[str, tuple[float, int, int]] = {}
     for row in sums.to_pylist():
@@ -99,12 +100,12 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
 
 def _cost(folder: RunFolder) -> tuple[float | None, tuple[str, ...]]:
     """Return the dollars that models and judges cost, and the models that have no price."""
-    judged = sum(folder.table("verdicts", columns=["cost"])["cost"].to_pylist())
+    judged = sum(folder.tables.read("verdicts", columns=["cost"])["cost"].to_pylist())
     prices = _prices(folder)
     if not any(prices.values()):
         return judged or None, tuple(prices)
     columns = ["model", "error", "prompt_tokens", "completion_tokens", "cached_tokens"]
-    table = folder.table("calls", columns=columns).group_by(["model", "error"])
+    table = folder.tables.read("calls", columns=columns).group_by(["model", "error"])
     total, unpriced = judged, set()
     for row in table.aggregate([(name, "sum") for name in columns[2:]]).to_pylist():
         price = prices.get(row["model"])

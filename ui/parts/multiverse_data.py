@@ -15,8 +15,8 @@ import streamlit as st
 from improv.overrides import merge
 from improv.parted import edit_of, leaves, mapping, patch_of, text_of, way, words
 from improv.record import MAIN, Json
+from improv.runs import open_run
 from improv.scene import Scene
-from improv.store import open_run
 from ui.parts import data
 from ui.parts.spoken_line import SpokenLine
 from ui.parts.tree import World, ancestors
@@ -200,17 +200,17 @@ def read(root: str, run: str, trial: str) -> Multiverse:
     """Read a trial with all its branches, uncached. Raises RunError, OSError, ValueError."""
     folder = open_run(root, run)
     # While a run is compacted its rows are for a moment both in the shards and in the table.
-    rows = {row["branch"]: row for row in folder.branches(trial)}
+    rows = {row["branch"]: row for row in folder.transcripts.branches(trial)}
     columns = ["branch", "turn", "seq", "kind", "speaker", "text", "aside", "cuts"]
     own: dict[str, dict[tuple[int, int], SpokenLine]] = {}
-    for row in folder.table("turns", trial=trial, columns=columns).to_pylist():
+    for row in folder.tables.read("turns", trial=trial, columns=columns).to_pylist():
         edited = "edited" in (row["cuts"] or ())
         own.setdefault(row["branch"], {})[row["turn"], row["seq"]] = SpokenLine(
             row["turn"], row["kind"], row["speaker"], row["text"], bool(row["aside"]), edited
         )
     scores: dict[str, dict[tuple[str, int | None], list[float]]] = {}
     columns = ["branch", "turn", "measure", "value"]
-    for row in folder.table("scores", trial=trial, columns=columns).to_pylist():
+    for row in folder.tables.read("scores", trial=trial, columns=columns).to_pylist():
         if row["value"] is not None:
             key = (row["branch"], row["turn"])
             scores.setdefault(row["measure"], {}).setdefault(key, []).append(row["value"])
@@ -226,6 +226,6 @@ def read(root: str, run: str, trial: str) -> Multiverse:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _grown(root: str, run: str, stamp: str) -> dict[str, int]:
-    table = open_run(root, run).table("trials", columns=["trial", "branch"]).to_pandas()
+    table = open_run(root, run).tables.read("trials", columns=["trial", "branch"]).to_pandas()
     found = table[table["branch"] != MAIN].groupby("trial")["branch"].nunique()
     return {str(trial): int(count) for trial, count in found.items()}

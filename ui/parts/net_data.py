@@ -19,7 +19,7 @@ from improv.graph.people import Standing, standings
 from improv.graph.talk import AUTHOR, Talk
 from improv.graphing import read_talk
 from improv.record import MAIN, Json
-from improv.store import open_run
+from improv.runs import open_run
 from ui.parts import data
 
 DRAWS = 60
@@ -166,7 +166,7 @@ def _act(view: View, trial: str, turn: int, kind: str, target: str) -> str:
 def _turns(root: str, run: str, stamp: str, trial: str, branch: str) -> Sequence[Json]:
     folder = open_run(root, run)
     if branch != MAIN:
-        turns = folder.transcript(trial, branch).turns
+        turns = folder.transcripts.read(trial, branch).turns
         return [
             {
                 "turn": t.turn,
@@ -177,7 +177,7 @@ def _turns(root: str, run: str, stamp: str, trial: str, branch: str) -> Sequence
             for t in turns
         ]
     columns = ["turn", "seq", "text", "acts", "branch"]
-    rows: list[Json] = folder.table("turns", trial=trial, columns=columns).to_pylist()
+    rows: list[Json] = folder.tables.read("turns", trial=trial, columns=columns).to_pylist()
     return [row for row in rows if row["branch"] == MAIN]
 
 

@@ -15,7 +15,8 @@ import streamlit as st
 from improv import rating
 from improv.errors import ImprovError, RunError
 from improv.measure.judge import Item
-from improv.store import RunFolder, open_run
+from improv.run_folder import RunFolder
+from improv.runs import open_run
 from ui.parts import data, link, notices, usher
 from ui.parts.text import clipped, label, one_line, safe
 
@@ -222,7 +223,7 @@ def _over(run: data.Run, many: int) -> None:
 def _sheet(root: str, run: str, stamp: str, measure: str, judge: str) -> list[Item]:
     folder = open_run(root, run)
     study = folder.study()
-    table = folder.table("trials", columns=["trial", "condition"])
+    table = folder.tables.read("trials", columns=["trial", "condition"])
     trials = zip(table["trial"].to_pylist(), table["condition"].to_pylist(), strict=True)
     return rating.in_order(rating.sheet(folder, study, measure), dict(trials), judge)
 

@@ -1,0 +1,108 @@
+"""What raters said of one run, line by line, beside what judges said.
+
+Each rater has a file of their own, to which only lines are added: two raters never write to one
+file, and none to what models have said. Whoever reads the table of verdicts reads the ratings
+with it. What a rater is asked is not known here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+
+from improv.errors import RunError, first_line
+from improv.jsonl import JsonLines, read_rows
+from improv.record import Json, seed_of
+from improv.run_files import READING, RunFiles
+from improv.tables import SCHEMAS
+
+RATINGS, HUMAN = "ratings", "human:"
+"""The folder of the ratings in a run's, and how the name of a judge begins who is a person."""
+_log = logging.getLogger("improv")
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """The ratings in one run's folder."""
+
+    files: RunFiles
+
+    def read(self) -> list[Json]:
+        """Return every line that raters have added, each rater's in order; a torn one is none."""
+        found = []
+        for info in self._files():
+            try:
+                data = self.files.read(f"{RATINGS}/{info.base_name}")
+            except READING as e:
+                _log.warning("%s: passed over, it cannot be read: %s", info.path, first_line(e))
+                continue
+            found += [row for row in read_rows(data) if _is_rating(row)]
+        return found
+
+    def state(self) -> str:
+        """Return what changes with every rating, without reading any."""
+        return repr([(i.base_name, i.size, i.mtime_ns) for i in self._files()])
+
+    def add(self, judge: str, row: Json) -> None:
+        """Append a line to a rater's file, and wait until it is on the disk.
+
+        Raises OSError, and RunError where the folder is not on this machine.
+        """
+        home = self.files.local / RATINGS
+        home.mkdir(mode=0o700, exist_ok=True)
+        if home.is_symlink():
+            raise RunError(f"{home}: a link; a run has none")
+        with JsonLines(home / file_name(judge)) as ratings:
+            ratings.append(row)
+
+    def merge_into(self, verdicts: pa.Table, trial: str | None) -> pa.Table:
+        """Return the verdicts with what raters said, in place of what the table has of them."""
+        last = {(row["item"], row["judge"]): row for row in self.read()}
+        if not last:
+            return verdicts
+        judges = pc.starts_with(verdicts["judge"], HUMAN).to_pylist()
+        if any(judges):
+            items, names = verdicts["item"].to_pylist(), verdicts["judge"].to_pylist()
+            old = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
+            verdicts = verdicts.filter(pa.array([not o for o in old]))
+        rows = [
+            r
+            for r in last.values()
+            if not r.get("retracted") and (trial is None or r["trial"] == trial)
+        ]
+        fresh = pa.Table.from_pylist(rows, schema=SCHEMAS["verdicts"]).select(verdicts.schema.names)
+        return pa.concat_tables([verdicts, fresh])
+
+    def _files(self) -> list[pafs.FileInfo]:
+        """Return the raters' files, in the order of their names."""
+        try:
+            files = self.files.list(RATINGS)
+        except READING as e:
+            _log.warning("%s/%s: passed over: %s", self.files.path, RATINGS, first_line(e))
+            return []
+        return [info for info in files if info.base_name.endswith(".jsonl")]
+
+
+def file_name(judge: str) -> str:
+    """Return the name of a rater's file: told apart whatever a file system makes of letters."""
+    plain = re.sub(r"[^a-z0-9]+", "-", judge.removeprefix(HUMAN).lower()).strip("-")
+    return f"{plain[:24]}-{seed_of('rater', judge):08x}.jsonl"
+
+
+def _is_rating(row: Json) -> bool:
+    """Whether a line is a rater's: a verdict with all its columns, or one taken back."""
+    named = isinstance(row.get("item"), str) and isinstance(row.get("judge"), str)
+    if not named or not row["judge"].startswith(HUMAN):
+        return False
+    if row.get("retracted"):
+        return True
+    try:
+        pa.Table.from_pylist([row], schema=SCHEMAS["verdicts"])
+    except READING:
+        return False
+    return set(row) == set(SCHEMAS["verdicts"].names)

@@ -1,0 +1,281 @@
+"""The tables of one run: what was compacted, and the shards of finished trials that count.
+
+While a run plays, its hosts write shards, five files each, which count when all are there; when
+it ends they are compacted into the tables, sorted by trial and turn. What a branch shares with its
+parents stands in no row of its own, and is found by `transcripts`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from improv.errors import RunError, first_line
+from improv.journal import LIMITS, VERDICTS
+from improv.jsonl import read_rows
+from improv.record import Block, Json, Score
+from improv.run_files import READING, RunFiles
+from improv.run_ratings import Ratings
+from improv.tables import (
+    PLAYED,
+    SCHEMAS,
+    SORT,
+    conform,
+    first_of_each,
+    read_with,
+    table_of,
+    with_error_kind,
+)
+
+ROW_GROUP = 10_000
+MANY_SCORES = 100_000
+"""Scores from which on findings are kept: fewer are weighed as quickly as a page is drawn."""
+_log = logging.getLogger("improv")
+_BETWEEN = "\x1f"
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """The tables in one run's folder. Reading never writes; a run that is still playing may be
+    read."""
+
+    files: RunFiles
+
+    def read(
+        self, name: str, *, trial: str | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return a table: what was compacted and every shard that counts.
+
+        With `trial`, only that trial's rows, read from the row groups that can hold them. A file
+        that cannot be read is passed over with a warning.
+        """
+        return self._read_parts(name, self.stems(), trial, columns)
+
+    def read_coded(self, name: str, columns: Sequence[str], texts: Sequence[str]) -> pa.Table:
+        """Return columns of a table, those of `texts` as dictionaries: a fifth of the time and
+        memory where a million rows name few trials and measures."""
+        stems = self.stems()
+        file = f"{self.files.path}/{name}.parquet"
+        there = self.files.fs.get_file_info(file).type == pafs.FileType.File
+        found = None
+        if there and not stems:
+            found = self._read_file(file, name, list(columns), None, coded=texts)
+        if found is None:
+            found = self._read_parts(name, stems, None, columns)
+        for column in texts:
+            if not pa.types.is_dictionary(found.schema.field(column).type):
+                at = found.schema.get_field_index(column)
+                found = found.set_column(at, column, found[column].dictionary_encode())
+        return found.unify_dictionaries()
+
+    def read_batches(
+        self, name: str, columns: Sequence[str], texts: Sequence[str] = ()
+    ) -> Iterator[pa.Table]:
+        """Yield columns of a table in pieces, in its order: all calls of a large run do not fit
+        into memory. `texts` come as dictionaries, by their Parquet paths ("blocks.list.element").
+        """
+        stems, begun = self.stems(), False
+        file = f"{self.files.path}/{name}.parquet"
+        try:
+            with self.files.fs.open_input_file(file) as source:
+                table = pq.ParquetFile(source, read_dictionary=list(texts))
+                old = name == "calls" and "error_kind" not in table.schema_arrow.names
+                if not stems and set(columns) <= set(table.schema_arrow.names):
+                    for batch in table.iter_batches(ROW_GROUP, columns=list(columns)):
+                        begun = True
+                        piece = pa.Table.from_batches([batch])
+                        yield (with_error_kind(piece) if old else piece).select(columns)
+                    return
+        except READING as e:
+            if begun:
+                raise RunError(f"{file}: cannot be read: {first_line(e)}") from None
+            _log.debug("%s: read whole, for %s", file, first_line(e))
+        yield self._read_parts(name, stems, None, columns)
+
+    def blocks(self, ids: Iterable[str]) -> dict[str, Block]:
+        """Return the blocks of these ids."""
+        wanted = list(dict.fromkeys(ids))
+        files = [f"{self.files.path}/shards/{stem}.blocks.parquet" for stem in self.stems()]
+        found: dict[str, Block] = {}
+        for file in [f"{self.files.path}/blocks.parquet", *files]:
+            # A million lines are a million blocks: only what is asked for is brought over.
+            part = self._read_file(file, "blocks", None, [("id", "in", wanted)]) if wanted else None
+            rows = part.to_pylist() if part is not None else []
+            found |= {row["id"]: Block(**row) for row in rows}
+        return found
+
+    def stems(self) -> list[str]:
+        """Return the stems of the shards that count: those that are whole.
+
+        A host that was thought dead may still be writing what others clear away.
+        """
+        names = {info.base_name for info in self.files.list("shards")}
+        ends = [f".{name}.parquet" for name in PLAYED]
+        stems = {n.removesuffix(ends[0]) for n in names if n.endswith(ends[0])}
+        return sorted(stem for stem in stems if all(stem + end in names for end in ends))
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Write one whole table, sorted and compressed, under a temporary name first."""
+        table = table.sort_by([(c, "ascending") for c in SORT[name]])
+        with self.files.open_for_writing(f"{name}.parquet") as sink:
+            pq.write_table(
+                table, sink, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True
+            )
+
+    def write_shard(self, stem: str, tables: Mapping[str, pa.Table]) -> None:
+        """Write finished trials, an empty table too: only a shard that is whole counts."""
+        for name in PLAYED:
+            table = tables[name]
+            # Into memory first: each of its many writes to a file of Python's would take the
+            # interpreter from the scenes.
+            whole = pa.BufferOutputStream()
+            pq.write_table(table, whole, compression="zstd", write_page_checksum=True)
+            self.files.write(f"shards/{stem}.{name}.parquet", whole.getvalue())
+
+    def compact(self, *, finished: bool) -> None:
+        """Merge the shards into the tables, sorted, and remove them. Raises OSError.
+
+        With the run `finished`, the tables hold all that the journals did, which go too. Whoever
+        is killed in between leaves rows in both a shard and a table, which `table` reads once.
+        """
+        folder = self.files.local
+        stems = self.stems()
+        if stems:
+            for name in PLAYED:
+                # The same shards for each table: one that a late host adds meanwhile would stand
+                # in some tables and not in others.
+                self.write(name, self._read_parts(name, stems))
+            for shard in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
+                (folder / "shards" / shard).unlink(missing_ok=True)
+        if (folder / f"journal/{LIMITS}").exists():
+            self.write("limits", self.read("limits"))
+            (folder / f"journal/{LIMITS}").unlink(missing_ok=True)
+        if finished:
+            for file in folder.glob("journal/*"):
+                # What judges said stands in no table until their scores do.
+                if file.is_file() and file.name != VERDICTS:
+                    file.unlink(missing_ok=True)
+
+    def write_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
+        """Write the tables of scores and verdicts anew, each whole or not at all. Raises OSError.
+
+        Nobody may be playing the run, and its shards must have been compacted. The verdicts come
+        first: scores are made of them, and not the other way round.
+        """
+        found = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
+        self.write("verdicts", found)
+        self.write("scores", table_of("scores", list(scores)))
+        (self.files.local / "journal" / VERDICTS).unlink(missing_ok=True)
+
+    def _read_parts(
+        self,
+        name: str,
+        stems: Sequence[str],
+        trial: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        wanted = list(columns) if columns is not None else None
+        by = ["trial", "branch"] if name in PLAYED and name != "blocks" and stems else []
+        rated = ["judge", "item"] if name == "verdicts" else []
+        needed = None if wanted is None else list(dict.fromkeys([*wanted, *by, *rated]))
+        of_trials = trial is not None and "trial" in SCHEMAS[name].names
+        keep = [("trial", "=", trial)] if of_trials else None
+        files = [f"{self.files.path}/{name}.parquet"]
+        files += [f"{self.files.path}/shards/{stem}.{name}.parquet" for stem in stems]
+        lost = self._lost(stems, trial) if by else {}
+        seen: set[str] = set()
+        parts = []
+        for info in self.files.fs.get_file_info(files):
+            if info.type != pafs.FileType.File:
+                continue
+            part = self._read_file(info.path, name, needed, keep)
+            if part is None:
+                continue
+            if by:
+                keys = _keys(part)
+                gone = seen | lost.get(info.base_name.split(".")[0], set())
+                if gone:
+                    stays = pc.invert(pc.is_in(keys, value_set=pa.array(sorted(gone), pa.string())))
+                    part = part.filter(stays)
+                if info.path == files[0]:
+                    # Killed while compacting: what a table holds, its shards hold once more.
+                    seen = set(keys.to_pylist())
+            parts.append(part)
+        if name == "limits":
+            parts += self._limits_since(parts)
+        whole = pa.concat_tables(parts) if parts else conform(pa.table({}), name, needed)
+        if name == "verdicts":
+            whole = Ratings(self.files).merge_into(whole, trial)
+        elif not stems and name != "limits":
+            return whole  # sorted when it was written
+        if name == "blocks":
+            whole = first_of_each(whole, "id") if "id" in whole.schema.names else whole
+        order = [(c, "ascending") for c in SORT[name] if c in whole.schema.names]
+        whole = whole.sort_by(order) if order else whole
+        return whole if wanted is None else whole.select(wanted)
+
+    def _lost(self, stems: Sequence[str], trial: str | None) -> dict[str, set[str]]:
+        """Find trials that two shards hold, and in which of them they do not count.
+
+        A host that was thought dead may still have written what another played anew.
+        """
+        lost: dict[str, set[str]] = {}
+        seen: set[str] = set()
+        keep = [("trial", "=", trial)] if trial is not None else None
+        for stem in stems:
+            path = f"{self.files.path}/shards/{stem}.trials.parquet"
+            part = self._read_file(path, "trials", ["trial", "branch"], keep)
+            keys = set(_keys(part).to_pylist()) if part is not None else set()
+            lost[stem] = keys & seen
+            seen |= keys
+        return lost
+
+    def _read_file(
+        self, path: str, name: str, columns: list[str] | None, keep: Any, coded: Sequence[str] = ()
+    ) -> pa.Table | None:
+        try:
+            with self.files.fs.open_input_file(path) as source:
+                there = pq.read_schema(source).names
+            with self.files.fs.open_input_file(path) as source:
+                known = None if columns is None else read_with(name, columns)
+                known = None if known is None else [c for c in known if c in there]
+                part = pq.read_table(
+                    source, columns=known, filters=keep, read_dictionary=list(coded) or None
+                )
+            if coded and columns is not None and set(columns) <= set(there):
+                return part.select(columns)
+            return conform(part, name, columns)
+        except FileNotFoundError:
+            return None  # compacted between our look at the folder and now
+        except READING as e:
+            _log.warning("%s: passed over, it cannot be read: %s", path, first_line(e))
+            return None
+
+    def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
+        """Return the history that is not in the table yet."""
+        try:
+            data = self.files.read(f"journal/{LIMITS}")
+        except OSError:
+            return []
+        newest = max((pc.max(p["at"]).as_py() or 0.0 for p in parts), default=0.0)
+        rows = [row for row in read_rows(data) if _is_limit(row) and row["at"] > newest]
+        return [pa.Table.from_pylist(rows, schema=SCHEMAS["limits"])] if rows else []
+
+
+def _is_limit(row: Json) -> bool:
+    try:
+        pa.Table.from_pylist([row], schema=SCHEMAS["limits"])
+    except READING:
+        return False
+    return isinstance(row.get("at"), int | float)
+
+
+def _keys(part: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(part["trial"], part["branch"], _BETWEEN)

@@ -1,0 +1,66 @@
+"""A folder of runs: where it is, what a new run is called, which runs are there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from improv.errors import RunError
+from improv.run_folder import RunFolder
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def place(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
+    """Return the filesystem and path of a runs folder: a local path or any pyarrow.fs address."""
+    text = os.fspath(root)
+    try:
+        if "://" in text:
+            return pafs.FileSystem.from_uri(text)  # type: ignore[no-any-return]
+        return pafs.LocalFileSystem(), str(Path(text).resolve())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as e:
+        raise RunError(f"{text}: not an address that holds runs: {e}") from None
+
+
+def new_run_id(name: str) -> str:
+    """Return an id that sorts by time and says what was played."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}-{uuid.uuid4().hex[:4]}"
+
+
+def list_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
+    """Return the runs in a folder, newest first. What is no run, or a torn one, is passed over."""
+    fs, base = place(root)
+    found = []
+    for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
+        if info.type == pafs.FileType.Directory and RUN_ID.fullmatch(info.base_name):
+            folder = RunFolder(fs, f"{base}/{info.base_name}", os.fspath(root))
+            with contextlib.suppress(RunError):
+                found.append((str(folder.meta().get("created", "")), folder))
+    return [folder for _, folder in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+
+def open_run(root: str | os.PathLike[str], run: str) -> RunFolder:
+    """Open a run by its id, a unique beginning or ending of it, or "last". Raises RunError."""
+    if run != "last" and not RUN_ID.fullmatch(run):
+        raise RunError(f"{run!r} is not the name of a run")
+    fs, base = place(root)
+    folder = RunFolder(fs, f"{base}/{run}", os.fspath(root))
+    if run != "last" and folder.exists():
+        return folder
+    runs = list_runs(root)
+    if run == "last" and runs:
+        return runs[0]
+    near = [r for r in runs if r.id.startswith(run) or r.id.endswith(run)]
+    if len(near) == 1:
+        return near[0]
+    known = ", ".join(r.id for r in (near or runs)[:5]) or "none"
+    why = "means several runs" if near else "is not a run"
+    raise RunError(f"{run}: {why} in {os.fspath(root)}; there: {known}")
