@@ -31,6 +31,8 @@ from improv.unit import (
 
 NEITHER = 0.5
 """A score that is no evidence either way."""
+BREAKING = ("time", "broken", "broke")
+"""Outcomes that are of breaks, and so have a first one."""
 TWO_STATES = ("sign", "state", "habit")
 
 
@@ -70,10 +72,10 @@ def spells(part: Frame, condition: str | None = None) -> list[survival.Spell]:
 
 
 def survivals(outcome: Outcome, given: Tables) -> Iterator[Curve]:
-    if outcome.of not in ("time", "broken", "broke"):
+    """Yield each cell's Kaplan–Meier curve of the time to the first break."""
+    if outcome.of not in BREAKING:
         return
-    asked = outcome.model_copy(update={"of": "time", "less": ""})
-    for name, part in cells(units(asked, given)):
+    for name, part in cells(_times(outcome, given)):
         known = part[part["value"].notna()]
         if len(known):
             turns = known["value"].to_numpy(dtype=np.int64)
@@ -82,6 +84,21 @@ def survivals(outcome: Outcome, given: Tables) -> Iterator[Curve]:
                 (float(s.turn), s.survival.value, s.survival.low, s.survival.high) for s in steps
             ]
             yield Curve(name, tuple(points))
+
+
+def hazards(outcome: Outcome, given: Tables) -> tuple[str, tuple[survival.Hazard, ...]]:
+    """Return the first cell's name and, against it, how every other cell changes the risk of
+    breaking at a turn; nothing where the outcome has no breaks or there is only one cell."""
+    if outcome.of not in BREAKING:
+        return "", ()
+    times = _times(outcome, given)
+    first, *others = cell_names(times)
+    return (first, tuple(survival.hazards(spells(times), first))) if others else ("", ())
+
+
+def _times(outcome: Outcome, given: Tables) -> Frame:
+    """Return the time to the first break of every unit."""
+    return units(outcome.model_copy(update={"of": "time", "less": ""}), given)
 
 
 def grid(outcome: Outcome, given: Tables, part: Frame) -> Grid:

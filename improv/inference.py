@@ -22,6 +22,7 @@ from improv.curves import (
     chains_of,
     drifts,
     grids,
+    hazards,
     slopes,
     survivals,
 )
@@ -31,6 +32,7 @@ from improv.record import seed_of
 from improv.stats.chain import Absorption
 from improv.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.stats.interval import Estimate
+from improv.stats.survival import Hazard
 from improv.unit import DERIVED, Frame, Tables, among, by_cell, cell_names, named, units
 
 PREFERRED = ("sign", "state", "habit", "rule")
@@ -102,6 +104,9 @@ class Analysis:
     survival: tuple[Curve, ...] = ()
     drift: tuple[Curve, ...] = ()
     slopes: tuple[tuple[str, Estimate], ...] = ()
+    hazards: tuple[Hazard, ...] = ()
+    """How the risk of breaking at a turn differs from that of `reference`, cell by cell."""
+    reference: str = ""
     stopped: tuple[Reason, ...] = ()
     compared: tuple[str, ...] = ()
     """The cells that the planned contrasts compare, in their order."""
@@ -183,11 +188,14 @@ def pictured(
         return found
     judge, _ = _judge(outcome, given, judges)
     turns = grids(outcome, given, units(outcome, given))
+    reference, ratios = hazards(outcome, given)
     return replace(
         found,
         exploratory=tuple(_explored(plan, outcome, given, seed, judges)),
         chains=tuple(chains_of(outcome, given, seed)),
         survival=tuple(survivals(outcome, given)),
+        hazards=ratios,
+        reference=reference,
         drift=tuple(drifts(turns, seed)),
         slopes=tuple(slopes(outcome, turns)),
         absorptions=tuple(_absorptions(outcome, given, judge)) if judge is not None else (),

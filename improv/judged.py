@@ -22,7 +22,7 @@ from improv.stats.calibration import (
     agreement,
     can_judge,
     differs,
-    rogan_gladen_scenes,
+    rogan_gladen,
 )
 from improv.stats.contrast import Contrast, complete, contrast
 from improv.stats.interval import Estimate
@@ -120,7 +120,7 @@ def corrected(called: Frame, judges: Judged, *, seed: int) -> dict[str, Estimate
     for condition, part in called.groupby("condition", sort=False):
         if condition in judges.arms:
             confusion, _ = judges.arms[str(condition)]
-            rates[str(condition)] = rogan_gladen_scenes(
+            rates[str(condition)] = rogan_gladen(
                 part["broken"].tolist(),
                 part["read"].tolist(),
                 confusion,

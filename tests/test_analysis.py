@@ -97,6 +97,19 @@ def test_times_are_compared_by_survival() -> None:
     assert x.points[7][1] == 1 and y.points[2][1] == pytest.approx(3 / 12)
 
 
+def test_the_risk_of_breaking_is_told_against_the_first_condition() -> None:
+    rows: list[Row] = []
+    for k in range(12):
+        rows += said(f"x{k}", [0 if turn == k % 6 + 2 else 1 for turn in range(8)])
+        rows += said(f"y{k}", [0 if turn == k % 6 else 1 for turn in range(8)])
+    given = made(trials(12, "x", "y"), rows)
+    found = analyse(plan(X_Y), given)
+    (ratio,) = found.hazards
+    assert (found.reference, ratio.condition) == ("x", "y")
+    assert ratio.ratio.low > 0 and ratio.p < 0.05, "scenes of y break two turns earlier"
+    assert not analyse(plan(X_Y, outcome={"of": "mean"}), given).hazards
+
+
 def test_phrasings_are_findings_of_their_own() -> None:
     chance = np.random.default_rng(5)
     played, rows = [], list[Row]()

@@ -14,6 +14,9 @@ from improv.inference import Analysis, analyse
 from improv.judged import Judged, judged
 from improv.plan import ARM, Outcome
 from improv.record import MAIN
+from improv.report.exhibits import absorbing
+from improv.report.page import Page
+from improv.report.said import number
 from improv.unit import Tables, units
 from tests.table_support import (
     COLUMNS,
@@ -193,6 +196,11 @@ def test_corrected_shares_are_the_true_ones() -> None:
     errors = [(a.sensitivity, a.specificity) for a in grid]
     assert errors[0] == pytest.approx((0.9, 0.85)), "as calibrated, all conditions together"
     assert min(errors) < (0.9,) and min(sp for _, sp in errors) < 0.85, "and at its worst"
+    page = Page("")
+    absorbing(page, found)
+    told = page.as_markdown()
+    largest = max(a.p for a in grid)
+    assert "largest p" in told and f"| {number(largest)} |" in told
 
 
 def test_branches_are_judged_by_their_trials_calibration() -> None:

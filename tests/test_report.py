@@ -97,6 +97,12 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
     assert sloppy.analysis.plan is not None
     assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 played" in result
     assert "what is found here was planted" in page
+    # The risk of a first break, condition by condition, against the first one of the study.
+    _, hazards = page.split(
+        f"Log hazard ratios of the first break against {sloppy.analysis.reference}"
+    )
+    rows = re.findall(r"^\| (?!condition|---)(.+?) \|", hazards.split("\n## ")[0], re.M)
+    assert len(rows) == len(sloppy.analysis.arms) - 1
     hashes = re.findall(rf"\| ([^|]+) \| {sloppy.analysis.plan.hash} \|", page)
     assert hashes == ["hash of this plan", "hash stored before the first call"]
 

@@ -16,8 +16,8 @@ from improv.stats.calibration import (
     can_judge,
     differs,
     rogan_gladen,
-    rogan_gladen_scenes,
 )
+from improv.stats.interval import Estimate
 
 GOOD = Confusion(hits=90, misses=10, clears=95, alarms=5)
 
@@ -25,6 +25,13 @@ GOOD = Confusion(hits=90, misses=10, clears=95, alarms=5)
 def planted(rng: np.random.Generator, n: int, se: float, sp: float) -> Confusion:
     hits, clears = rng.binomial(n, se), rng.binomial(n, sp)
     return Confusion(int(hits), int(n - hits), int(clears), int(n - clears))
+
+
+def corrected(rate: float, n: int, judge: Confusion, *, seed: int) -> Estimate:
+    """The corrected rate of `n` scenes of one line each."""
+    called = round(rate * n)
+    lines = [1] * called + [0] * (n - called)
+    return rogan_gladen(lines, [1] * n, judge, seed=seed)
 
 
 def test_verdicts_are_counted_by_truth_and_unreadable_ones_apart() -> None:
@@ -50,7 +57,7 @@ def test_sensitivity_and_specificity_have_intervals() -> None:
 
 def test_rogan_gladen_recovers_the_truth_from_what_was_observed() -> None:
     """Check 8 of SCIENCE: .200 from .220."""
-    found = rogan_gladen(0.22, 1000, GOOD, seed=1)
+    found = corrected(0.22, 1000, GOOD, seed=1)
     assert found.value == pytest.approx(0.2)
     # By the delta method: the variance of p, plus (1−p)² and p² times those of Sp and Se, over J².
     se = math.sqrt(
@@ -58,7 +65,7 @@ def test_rogan_gladen_recovers_the_truth_from_what_was_observed() -> None:
     )
     assert found.low == pytest.approx(0.2 - 1.96 * se, abs=0.012)
     assert found.high == pytest.approx(0.2 + 1.96 * se, abs=0.012)
-    sure = rogan_gladen(0.22, 1000, Confusion(90_000, 10_000, 95_000, 5_000), seed=1)
+    sure = corrected(0.22, 1000, Confusion(90_000, 10_000, 95_000, 5_000), seed=1)
     assert sure.high - sure.low < 0.7 * (found.high - found.low), "the judge's errors count too"
 
 
@@ -67,7 +74,7 @@ def test_the_corrected_interval_covers_the_truth_and_the_observed_one_does_not()
     covered = raw = 0
     for study in range(400):
         called = rng.binomial(400, 0.2 * 0.9 + 0.8 * 0.1)
-        found = rogan_gladen(called / 400, 400, planted(rng, 80, 0.9, 0.9), seed=study)
+        found = corrected(called / 400, 400, planted(rng, 80, 0.9, 0.9), seed=study)
         covered += found.low <= 0.2 <= found.high
         low, high = stats.binomtest(called, 400).proportion_ci(method="wilson")
         raw += low <= 0.2 <= high
@@ -82,9 +89,9 @@ def test_scenes_are_the_units_of_a_corrected_rate() -> None:
         rates = rng.beta(0.6, 2.4, size=40)
         called = rng.binomial(20, rates * 0.9 + (1 - rates) * 0.05)
         judge = planted(rng, 200, 0.9, 0.95)
-        found = rogan_gladen_scenes(called.tolist(), [20] * 40, judge, seed=study)
+        found = rogan_gladen(called.tolist(), [20] * 40, judge, seed=study)
         covered += found.low <= 0.2 <= found.high
-        lines = rogan_gladen(called.sum() / 800, 800, judge, seed=study)
+        lines = corrected(called.sum() / 800, 800, judge, seed=study)
         by_lines += lines.low <= 0.2 <= lines.high
         assert found.value == pytest.approx(lines.value)
     assert covered / 200 > 0.9
@@ -93,33 +100,33 @@ def test_scenes_are_the_units_of_a_corrected_rate() -> None:
 
 
 def test_a_corrected_rate_stays_a_rate() -> None:
-    below = rogan_gladen(0.04, 200, GOOD, seed=1)
+    below = corrected(0.04, 200, GOOD, seed=1)
     assert below.value == 0 and below.low == 0 and 0 < below.high < 0.1
-    above = rogan_gladen(0.92, 200, GOOD, seed=1)
+    above = corrected(0.92, 200, GOOD, seed=1)
     assert above.value == 1 and above.high == 1 and 0.9 < above.low < 1
-    none = rogan_gladen_scenes([0] * 20, [10] * 20, Confusion(100, 0, 100, 0), seed=1)
+    none = rogan_gladen([0] * 20, [10] * 20, Confusion(100, 0, 100, 0), seed=1)
     assert none.value == 0 and 0.05 < none.high < 0.2, "20 scenes without any prove no nought"
 
 
 def test_a_calibration_that_does_not_fit_is_said_to_not_fit() -> None:
     # Five in a hundred are called opposite where none is, and here none of 1,000 was.
-    silent = rogan_gladen(0.0, 1000, GOOD, seed=1)
+    silent = corrected(0.0, 1000, GOOD, seed=1)
     assert silent.value == 0 and math.isnan(silent.high) and "less than" in silent.why
-    eager = rogan_gladen(1.0, 1000, GOOD, seed=1)
+    eager = corrected(1.0, 1000, GOOD, seed=1)
     assert eager.value == 1 and math.isnan(eager.low) and "more than" in eager.why
 
 
 def test_a_judge_that_guesses_corrects_nothing() -> None:
-    blind = rogan_gladen(0.5, 100, Confusion(50, 50, 50, 50), seed=1)
+    blind = corrected(0.5, 100, Confusion(50, 50, 50, 50), seed=1)
     assert math.isnan(blind.value) and math.isnan(blind.high)
     assert blind.why == "Se + Sp is 1.00, not above 1: this judge cannot judge"
-    assert rogan_gladen(0.5, 0, GOOD, seed=1).why == "nothing was judged"
-    half = rogan_gladen(0.5, 100, Confusion(0, 0, 5, 5), seed=1)
+    assert corrected(0.5, 0, GOOD, seed=1).why == "nothing was judged"
+    half = corrected(0.5, 100, Confusion(0, 0, 5, 5), seed=1)
     assert math.isnan(half.value) and half.why == "nothing planted at the opposite"
-    hazy = rogan_gladen(0.5, 100, Confusion(11, 9, 11, 9), seed=1)
+    hazy = corrected(0.5, 100, Confusion(11, 9, 11, 9), seed=1)
     assert not math.isnan(hazy.value) and math.isnan(hazy.low)
     assert hazy.why == "Se + Sp may well be below 1"
-    unread = rogan_gladen_scenes([0, 0], [0, 0], GOOD, seed=1)
+    unread = rogan_gladen([0, 0], [0, 0], GOOD, seed=1)
     assert math.isnan(unread.value) and unread.why == "nothing was judged"
 
 

@@ -13,7 +13,7 @@ from statsmodels.genmod.cov_struct import Exchangeable
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_estimating_equations import GEE
 
-from improv.stats.drift import curve, slope, slope_difference, slopes
+from improv.stats.drift import curve, slope, slopes
 
 Floats = npt.NDArray[np.float64]
 T = 12
@@ -55,29 +55,6 @@ def test_planted_drift_is_found_without_bias_against_the_marginal_truth() -> Non
     assert values.mean() == pytest.approx(truth, abs=3 * values.std() / math.sqrt(80))
     assert abs(values.mean() - DRIFT) > 2.5 * values.std() / math.sqrt(80)
     assert np.mean([f.low <= truth <= f.high for f in found]) > 0.87
-
-
-def test_a_difference_of_slopes_is_paired_by_block() -> None:
-    chance = np.random.default_rng(2)
-    own = chance.normal(0, 1, 50)
-    a, b = scenes(chance, own, -0.05), scenes(chance, own, -0.2)
-    found = slope_difference(a, b)
-    assert found.value == pytest.approx(slope(a).value - slope(b).value)
-    assert found.low < 0.13 < found.high and (found.n, found.unit) == (50, "blocks")
-    # Against itself, block for block, a condition differs by nothing at all.
-    same = slope_difference(a, a)
-    assert same.value == 0.0 and math.isnan(same.low)
-    strangers = slope_difference(a, {f"other {k}": v for k, v in a.items()})
-    assert strangers.low < 0 < strangers.high and strangers.n == 100
-
-
-def test_without_a_difference_the_interval_covers_none() -> None:
-    chance, covered = np.random.default_rng(3), 0
-    for _ in range(40):
-        own = chance.normal(0, 1, 20)
-        found = slope_difference(scenes(chance, own), scenes(chance, own))
-        covered += found.low <= 0 <= found.high
-    assert covered >= 34
 
 
 def test_the_error_is_the_bias_reduced_sandwich_of_statsmodels() -> None:
@@ -122,7 +99,6 @@ def test_where_there_is_no_slope_there_is_a_reason(
         found = slope(given)
         assert math.isnan(found.value) and math.isnan(found.low) and why in found.why
         fine = rows([1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0])
-        assert why in slope_difference(fine, given).why
         assert not math.isnan(slopes({"a": fine, "b": given})["a"].value)
 
 

@@ -13,7 +13,6 @@ from improv.stats.interval import (
     Estimate,
     at_edge,
     bootstrap_sums,
-    cluster_bootstrap,
     percentile_ends,
     proportion,
 )
@@ -51,14 +50,11 @@ def test_nothing_counted_is_unknown_and_nonsense_is_refused() -> None:
 def test_an_interval_of_the_mean_is_about_the_one_of_theory() -> None:
     values = np.random.default_rng(1).normal(5, 2, size=100)
     half = 1.984 * values.std(ddof=1) / 10
-    found = cluster_bootstrap(values.tolist(), lambda v: float(np.mean(v)), seed=3)
-    assert found.value == pytest.approx(values.mean())
+    sums = np.column_stack([values, np.ones(100)])
+    [found] = bootstrap_sums(sums, rate, seed=3)
+    assert (found.value, found.n) == (pytest.approx(values.mean()), 100)
     assert found.low == pytest.approx(values.mean() - half, abs=0.06)
     assert found.high == pytest.approx(values.mean() + half, abs=0.06)
-    sums = np.column_stack([values, np.ones(100)])
-    [fast] = bootstrap_sums(sums, rate, seed=3)
-    assert (fast.value, fast.n) == (pytest.approx(found.value), 100)
-    assert fast.low == pytest.approx(found.low) and fast.high == pytest.approx(found.high)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_another() -> None:
@@ -85,22 +81,10 @@ def test_scenes_cover_the_truth_where_turns_do_not(scenes: int) -> None:
     assert by_turns / 400 < 0.75
 
 
-def test_a_vector_has_an_interval_for_each_number() -> None:
-    clusters = [np.array([x, 1.0]) for x in range(1, 21)]
-    both = cluster_bootstrap(
-        clusters, lambda c: [np.mean([x[0] for x in c]), np.sum([x[1] for x in c])], seed=1
-    )
-    assert [e.value for e in both] == [10.5, 20]
-    assert both[0].low < 10.5 < both[0].high
-    assert both[1].low == both[1].high == 20
-
-
 def test_one_cluster_has_a_value_and_no_interval() -> None:
     [one] = bootstrap_sums([[3.0, 4.0]], rate, seed=1)
     assert one.value == 0.75 and math.isnan(one.low) and math.isnan(one.high)
     assert one.why == "no interval from so few scenes"
-    slow = cluster_bootstrap([3.0], lambda v: float(np.mean(v)), seed=1)
-    assert slow.value == 3 and math.isnan(slow.low)
 
 
 def test_no_cluster_has_nothing() -> None:

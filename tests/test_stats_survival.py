@@ -14,7 +14,8 @@ from statsmodels.genmod.generalized_linear_model import GLM
 
 from improv.stats.survival import (
     Spell,
-    curves,
+    Step,
+    curve,
     hazards,
     log_rank,
     restricted_mean_difference,
@@ -30,6 +31,14 @@ def spells(condition: str, times: str, stratum: str = "") -> list[Spell]:
         Spell(condition, f"{condition}{i}", int(t.rstrip("+")), not t.endswith("+"), stratum)
         for i, t in enumerate(times.split())
     ]
+
+
+def curves(given: Sequence[Spell]) -> dict[str, list[Step]]:
+    by_condition = {s.condition: [x for x in given if x.condition == s.condition] for s in given}
+    return {
+        condition: curve(np.array([s.turn for s in own]), np.array([s.event for s in own]))
+        for condition, own in by_condition.items()
+    }
 
 
 def played(

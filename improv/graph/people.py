@@ -67,32 +67,6 @@ def betweenness(to: Floats) -> Floats:
     return np.array([between[i] for i in range(len(to))], dtype=np.float64)
 
 
-def triads(to: Floats) -> dict[str, int]:
-    """Return how many triples of a network are of each of the sixteen kinds (Holland and Leinhardt
-    1976), by their usual names: "003" has no tie, "300" all six."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(len(to)))
-    graph.add_edges_from(np.argwhere(to > 0).tolist())
-    return {str(kind): int(n) for kind, n in nx.triadic_census(graph).items()}
-
-
-def groups(to: Floats, seed: int) -> list[list[int]]:
-    """Return the groups that a network falls into by weighted modularity (Louvain), each sorted."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(len(to)))
-    for source, target in np.argwhere(to > 0).tolist():
-        graph.add_edge(source, target, weight=float(to[source, target]))
-    if not graph.number_of_edges():
-        return [[i] for i in range(len(to))]
-    found = nx.community.louvain_communities(graph, weight="weight", seed=seed)
-    return sorted(sorted(group) for group in found)
-
-
-def addressing(talk: Talk, slug: int, first: int, last: int | None) -> Floats:
-    """Return lines a scene from whom to whom over the scenes of one slug: (cast, cast)."""
-    return _network(talk, slug, _inside(talk, first, last))[1]
-
-
 def _cast(
     talk: Talk,
     slug: int,

@@ -15,6 +15,7 @@ from improv.report.chart import Line, Mark
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, shown, units
+from improv.stats.chain import worst
 from improv.stats.contrast import Contrast
 
 NETWORKS = 9
@@ -129,18 +130,37 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
         for c in found.chains[:8]:
             page.chart(chain_of(c), f"{c.cell}: {c.measure}.")
         absorbing(page, found)
-    for curves, title, y, picture in (
-        (found.survival, *SURVIVAL, survival(found)),
-        (found.drift, *DRIFT, drift(found)),
-    ):
-        if curves:
-            page.head(title)
-            page.chart(picture, f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.")
+    if found.survival:
+        _pictured(page, found.survival, *SURVIVAL, survival(found))
+        hazards(page, found)
+    if found.drift:
+        _pictured(page, found.drift, *DRIFT, drift(found))
     if found.slopes:
         page.table(
             ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
             [(name, shown(e), counted(e)) for name, e in found.slopes],
         )
+
+
+def hazards(page: Page, found: Analysis) -> None:
+    """Show how each condition changes the risk of breaking at a turn, against the first one."""
+    if not found.hazards:
+        return
+    page.say(
+        f"Log hazard ratios of the first break against {found.reference}: below 0, scenes break "
+        "later than there. Time is counted in turns, by a complementary log-log model with a term "
+        "for each turn, its errors clustered by block; it takes hazards for proportional. Nobody "
+        "planned this: it is exploratory, and no p is corrected."
+    )
+    page.table(
+        ["condition", "log hazard ratio [interval]", "p", "units"],
+        [(h.condition, shown(h.ratio), number(h.p), counted(h.ratio)) for h in found.hazards],
+    )
+
+
+def _pictured(page: Page, curves: Sequence[Curve], title: str, y: str, picture: str) -> None:
+    page.head(title)
+    page.chart(picture, f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.")
 
 
 SURVIVAL = ("Time to the first break", "share of scenes without a break")
@@ -189,9 +209,15 @@ def absorbing(page: Page, found: Analysis) -> None:
     )
     levels = [f"p at Se {a.sensitivity:.2f}, Sp {a.specificity:.2f}" for a in grids[0][1]]
     page.table(
-        ["condition", "naive β", "β [interval], judge as calibrated", *levels],
+        ["condition", "naive β", "β [interval], judge as calibrated", *levels, "largest p"],
         [
-            (cell, number(grid[0].naive), shown(grid[0].beta), *(number(a.p) for a in grid))
+            (
+                cell,
+                number(grid[0].naive),
+                shown(grid[0].beta),
+                *(number(a.p) for a in grid),
+                number(least.p) if (least := worst(grid)) is not None else "—",
+            )
             for cell, grid in grids
         ],
     )

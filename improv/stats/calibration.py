@@ -145,38 +145,6 @@ def can_judge(
 
 
 def rogan_gladen(
-    p_obs: float,
-    n: int,
-    confusion: Confusion,
-    *,
-    seed: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    unit: str = "items",
-) -> Estimate:
-    """Correct an observed rate: p = (p_obs + Sp − 1)/(Se + Sp − 1), clipped to [0, 1].
-
-    Rogan & Gladen 1978 (Am J Epidemiol 107:71-76). `p_obs` is the share of `n` *independent* units
-    that were called opposite; several lines a scene are not independent, and want
-    `rogan_gladen_scenes`. The interval carries three uncertainties: p_obs, Se and Sp are each
-    drawn from Beta(x + ½, n − x + ½), and the percentiles of the corrected draws are its ends.
-    The halves (Jeffreys) keep a judge that erred on none of its planted lines from counting as one
-    that never errs. NaN with `why` where there is nothing to correct, or Se + Sp ≤ 1; the ends are
-    NaN where the whole interval lies outside [0, 1], since the judge then erred otherwise here
-    than on the planted lines.
-    """
-    if why := _cannot(confusion, n):
-        return Estimate.unknown(why, n=n, unit=unit, level=level)
-    if not 0 <= p_obs <= 1:
-        raise ValueError(f"p_obs: {p_obs} is no share")
-    rng = np.random.default_rng(seed)
-    called = p_obs * n
-    observed = rng.beta(called + 0.5, n - called + 0.5, size=draws)
-    found = _corrected(p_obs, observed, None, confusion, rng, level)
-    return replace(found, n=n, unit=unit)
-
-
-def rogan_gladen_scenes(
     called: Sequence[int],
     read: Sequence[int],
     confusion: Confusion,
@@ -188,9 +156,16 @@ def rogan_gladen_scenes(
 ) -> Estimate:
     """Correct the pooled rate of scenes: `called` opposite of `read` lines, one of each a scene.
 
-    As `rogan_gladen`, but the observed rate is resampled by whole scenes. Where no line (or every
-    line) was called opposite, resampling has nothing to vary, and the rate is drawn as if each
-    scene were one line.
+    p = (p_obs + Sp − 1)/(Se + Sp − 1), clipped to [0, 1] (Rogan & Gladen 1978, Am J Epidemiol
+    107:71-76). The interval carries three uncertainties: the observed rate is resampled by whole
+    scenes, since lines of a scene are not independent; Se and Sp are each drawn from
+    Beta(x + ½, n − x + ½). The halves (Jeffreys) keep a judge that erred on none of its planted
+    lines from counting as one that never errs. Where no line (or every line) was called opposite,
+    resampling has nothing to vary, and the rate is drawn as if each scene were one line.
+
+    NaN with `why` where there is nothing to correct, or Se + Sp ≤ 1; the ends are NaN where the
+    whole interval lies outside [0, 1], since the judge then erred otherwise here than on the
+    planted lines.
     """
     table = np.stack([np.asarray(called, dtype=float), np.asarray(read, dtype=float)], axis=1)
     table = table[table[:, 1] > 0]
@@ -223,12 +198,12 @@ def _cannot(confusion: Confusion, n: int) -> str:
 def _corrected(
     rate: float,
     observed: Array,
-    n: int | None,
+    n: int,
     confusion: Confusion,
     rng: np.random.Generator,
     level: float,
 ) -> Estimate:
-    """Correct `rate` and the draws of it; `n` clusters were resampled, or none."""
+    """Correct `rate` and the draws of it, which come from `n` resampled clusters."""
     draws = len(observed)
     se = rng.beta(confusion.hits + 0.5, confusion.misses + 0.5, size=draws)
     sp = rng.beta(confusion.clears + 0.5, confusion.alarms + 0.5, size=draws)
@@ -251,7 +226,7 @@ def _corrected(
         )
         low = high = math.nan
     low, high = (min(max(end, 0.0), 1.0) if not why else math.nan for end in (low, high))
-    return Estimate(value, low, high, level, n or 0, "", why)
+    return Estimate(value, low, high, level, n, "", why)
 
 
 @dataclass(frozen=True, slots=True)

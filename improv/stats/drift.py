@@ -71,10 +71,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """A slope, and how much each block moved it: the sum of their squares is its variance."""
+    """A slope and its standard error."""
 
     slope: float
-    moved: dict[str, float]
+    error: float
 
 
 def slope(scenes: Turns | Grid, *, level: float = LEVEL) -> Estimate:
@@ -91,30 +91,16 @@ def slope(scenes: Turns | Grid, *, level: float = LEVEL) -> Estimate:
     n = len(given.blocks)
     if isinstance(fit, str):
         return Estimate.unknown(fit, n=n, unit="scenes", level=level)
-    return _student(fit.slope, fit.moved, n - 2, n, "scenes", level)
+    if n < 3 or not fit.error > 0:
+        why = "scenes do not differ"
+        return Estimate(fit.slope, math.nan, math.nan, level, n, "scenes", why)
+    half = float(stats.t.ppf((1 + level) / 2, n - 2)) * fit.error
+    return Estimate(fit.slope, fit.slope - half, fit.slope + half, level, n, "scenes")
 
 
 def slopes(values: Mapping[str, Turns], *, level: float = LEVEL) -> dict[str, Estimate]:
     """Return `slope` for every condition of `values`."""
     return {condition: slope(scenes, level=level) for condition, scenes in values.items()}
-
-
-def slope_difference(a: Turns | Grid, b: Turns | Grid, *, level: float = LEVEL) -> Estimate:
-    """Return the slope of `a` minus that of `b`, per turn on the logit scale.
-
-    Each is fitted by itself. Blocks that both have are paired: what a block moved the one slope
-    is set against what it moved the other, so that what its two scenes share does not count.
-    """
-    given = [Grid.of(a), Grid.of(b)]
-    fits = [_fit(each) for each in given]
-    blocks = sorted({block for each in given for block in each.blocks})
-    for fit in fits:
-        if isinstance(fit, str):
-            return Estimate.unknown(fit, n=len(blocks), unit="blocks", level=level)
-    first, second = (fit for fit in fits if isinstance(fit, _Fit))
-    moved = {k: first.moved.get(k, 0.0) - second.moved.get(k, 0.0) for k in blocks}
-    freedom = min(len(first.moved), len(second.moved)) - 2
-    return _student(first.slope - second.slope, moved, freedom, len(blocks), "blocks", level)
 
 
 def curve(
@@ -180,8 +166,9 @@ def _fit(given: Grid) -> _Fit | str:
         return solved
     if moved is None or not np.isfinite(moved).all():
         return "the fit's errors cannot be had"
-    by_block = dict(zip(given.blocks, (moved / spread).tolist(), strict=True))
-    return _Fit(float(solved[0][1]) / spread, by_block)
+    # The sum of the squares of what each scene moved the slope is the slope's variance.
+    error = math.sqrt(float((moved / spread) @ (moved / spread)))
+    return _Fit(float(solved[0][1]) / spread, error)
 
 
 def _hopeless(given: Grid) -> str:
@@ -275,13 +262,3 @@ class _Equations:
         scale = float(squares.sum()) / (float(sizes.sum()) - 2)
         pairs = float((sizes * (sizes - 1)).sum()) / 2
         return float((r.sum(axis=1) ** 2 - squares).sum()) / 2 / scale / (pairs - 2)
-
-
-def _student(
-    value: float, moved: Mapping[str, float], freedom: int, n: int, unit: str, level: float
-) -> Estimate:
-    error = math.sqrt(sum(m * m for m in moved.values()))
-    if freedom < 1 or not error > 0:
-        return Estimate(value, math.nan, math.nan, level, n, unit, "scenes do not differ")
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    return Estimate(value, value - half, value + half, level, n, unit)

@@ -2,22 +2,20 @@
 
 The cluster is what was sampled: a scene or a block, never a turn. Turns of one scene hang
 together, and an interval that counts them as if they did not is far too short. What is estimated
-(a chain, a corrected rate, a collision) is its own module's affair.
+(a chain, a corrected rate) is its own module's affair.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 from statsmodels.stats.proportion import proportion_confint
 
-T = TypeVar("T")
 Array = npt.NDArray[np.float64]
 
 DRAWS = 2000
@@ -50,59 +48,6 @@ class Estimate:
     def unknown(cls, why: str, *, n: int = 0, unit: str, level: float = LEVEL) -> Estimate:
         """Return an estimate of which nothing is known but the reason."""
         return cls(math.nan, math.nan, math.nan, level, n, unit, why)
-
-
-@overload
-def cluster_bootstrap(
-    clusters: Sequence[T],
-    statistic: Callable[[Sequence[T]], float],
-    *,
-    seed: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    unit: str = "scenes",
-) -> Estimate: ...
-
-
-@overload
-def cluster_bootstrap(
-    clusters: Sequence[T],
-    statistic: Callable[[Sequence[T]], Sequence[float] | Array],
-    *,
-    seed: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    unit: str = "scenes",
-) -> list[Estimate]: ...
-
-
-def cluster_bootstrap(
-    clusters: Sequence[T],
-    statistic: Callable[[Sequence[T]], Any],
-    *,
-    seed: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    unit: str = "scenes",
-) -> Estimate | list[Estimate]:
-    """Estimate `statistic` of whole clusters, with a percentile interval from resampled clusters.
-
-    `statistic` takes a list of clusters (records, arrays: whatever they are) and returns a float,
-    for which one Estimate comes back, or m floats, for which a list of m does. It should return
-    NaN where it cannot be computed. It is called `draws` + 1 times; where it depends on sums over
-    clusters alone, `bootstrap_sums` is a thousand times faster. See there for the interval.
-    """
-    n = len(clusters)
-    whole = np.asarray(statistic(clusters), dtype=float)
-    if n < 2:
-        values = np.empty((0, whole.size))
-    else:
-        picked = np.random.default_rng(seed).integers(0, n, size=(draws, n))
-        values = np.array(
-            [np.ravel(statistic([clusters[i] for i in row])) for row in picked], dtype=float
-        ).reshape(len(picked), whole.size)
-    found = _percentiles(whole.ravel(), values, n, level, unit)
-    return found[0] if whole.ndim == 0 else found
 
 
 def bootstrap_sums(
@@ -204,20 +149,16 @@ def proportion(successes: int, n: int, *, level: float = LEVEL, unit: str = "ite
     return Estimate(successes / n, float(low), float(high), level, n, unit)
 
 
-def percentile_ends(values: Array, n: int | None, level: float) -> tuple[float, float]:
+def percentile_ends(values: Array, n: int, level: float) -> tuple[float, float]:
     """Return the ends of the expanded percentile interval of resampled `values`, shape (draws,).
 
-    `n` is the number of clusters that were resampled; None expands nothing, for draws from a
-    distribution that knows its own width. Infinite values are values; NaN are not.
+    `n` is the number of clusters that were resampled. Infinite values are values; NaN are not.
     """
     good = np.sort(values[~np.isnan(values)])
-    few = n is not None and n < 2
-    if few or not len(good) or len(good) < (1 - UNDEFINED) * len(values):
+    if n < 2 or not len(good) or len(good) < (1 - UNDEFINED) * len(values):
         return math.nan, math.nan
-    tail = (1 - level) / 2
-    if n is not None:
-        t = float(special.stdtrit(n - 1, tail))
-        tail = float(special.ndtr(math.sqrt(n / (n - 1)) * t))
+    t = float(special.stdtrit(n - 1, (1 - level) / 2))
+    tail = float(special.ndtr(math.sqrt(n / (n - 1)) * t))
     # An observed value at either end: between a number and infinity there is nothing to draw a
     # line to. Counting from both ends alike makes the interval of 1/x that of x turned over.
     rank = math.floor(tail * len(good))

@@ -14,7 +14,7 @@ import numpy as np
 from improv.record import seed_of
 from improv.stats.contrast import Values, complete
 from improv.stats.interval import Estimate, proportion
-from improv.stats.permutation import DRAWS, Floats, sign_flip
+from improv.stats.permutation import DRAWS, sign_flip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +45,6 @@ def power(
     A study is `size` blocks drawn from the pool's complete blocks with replacement. For the
     first step of Holm's procedure over k contrasts give alpha/k.
     """
-    return _rejections(pool, weights, sizes, seed, repetitions, alpha, draws, exchanged=False)
-
-
-def type_one(
-    pool: Values,
-    weights: Mapping[str, float],
-    sizes: Sequence[int],
-    *,
-    seed: int,
-    repetitions: int = 1000,
-    alpha: float = 0.05,
-    draws: int = DRAWS,
-) -> list[Power]:
-    """Return the same as `power` where conditions do not matter: the rate of false rejections.
-
-    In every block drawn the values are dealt anew to the conditions of weight other than 0.
-    """
-    return _rejections(pool, weights, sizes, seed, repetitions, alpha, draws, exchanged=True)
-
-
-def _rejections(
-    pool: Values,
-    weights: Mapping[str, float],
-    sizes: Sequence[int],
-    seed: int,
-    repetitions: int,
-    alpha: float,
-    draws: int,
-    *,
-    exchanged: bool,
-) -> list[Power]:
     table, _ = complete(pool, weights)
     weight = np.array([w for w in weights.values() if w])
     found = []
@@ -84,20 +53,10 @@ def _rejections(
             why = "no complete block in the pool" if not len(table) else "nothing to repeat"
             found.append(Power(size, Estimate.unknown(why, unit="repetitions"), repetitions))
             continue
-        one = seed_of("power", seed, size, exchanged)
-        studies = _studies(table, weight, size, repetitions, one, exchanged=exchanged)
+        one = seed_of("power", seed, size)
+        picks = np.random.default_rng(one).integers(0, len(table), size=(repetitions, size))
+        studies = (table @ weight)[picks]
         p = sign_flip(studies, seed=seed_of("signs", one), draws=draws)
         share = proportion(int(np.sum(p <= alpha)), repetitions, unit="repetitions")
         found.append(Power(size, share, repetitions))
     return found
-
-
-def _studies(
-    table: Floats, weight: Floats, size: int, many: int, seed: int, *, exchanged: bool
-) -> Floats:
-    """Return the differences of simulated studies, shape (many, size)."""
-    chance = np.random.default_rng(seed)
-    picks = chance.integers(0, len(table), size=(many, size))
-    if not exchanged:
-        return np.asarray((table @ weight)[picks], dtype=np.float64)
-    return np.asarray(chance.permuted(table[picks], axis=2) @ weight, dtype=np.float64)

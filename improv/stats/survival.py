@@ -70,24 +70,6 @@ class Hazard:
     p: float
 
 
-def curves(spells: Iterable[Spell], *, level: float = LEVEL) -> dict[str, list[Step]]:
-    """Return each condition's Kaplan–Meier curve, a step for every turn from 0 to its last.
-
-    Intervals are pointwise, log-log with Greenwood's variance (Kalbfleisch & Prentice 1980).
-    While nothing has broken that variance is 0, and the Clopper–Pearson bound for "none of those
-    still at risk" is given; where everything has, the upper end stays what it was.
-    """
-    grouped: dict[str, list[Spell]] = {}
-    for spell in spells:
-        grouped.setdefault(spell.condition, []).append(spell)
-    return {
-        condition: curve(
-            np.array([s.turn for s in found]), np.array([s.event for s in found]), level=level
-        )
-        for condition, found in grouped.items()
-    }
-
-
 def log_rank(spells: Sequence[Spell]) -> LogRank:
     """Return the log-rank test that all conditions have the same times, stratified by `stratum`.
 
@@ -229,8 +211,13 @@ def _followed(spells: Sequence[Spell]) -> float:
 def curve(
     turns: npt.NDArray[np.int64], broke: npt.NDArray[np.bool_], *, level: float = LEVEL
 ) -> list[Step]:
-    """Return the curve of one condition: the turn to which each scene was seen, and whether it
-    broke there."""
+    """Return a Kaplan–Meier curve, a step for every turn from 0 to the last, of the turn to which
+    each scene was seen and whether it broke there.
+
+    Intervals are pointwise, log-log with Greenwood's variance (Kalbfleisch & Prentice 1980).
+    While nothing has broken that variance is 0, and the Clopper–Pearson bound for "none of those
+    still at risk" is given; where everything has, the upper end stays what it was.
+    """
     n, last = len(turns), int(turns.max())
     ended = np.bincount(turns, minlength=last + 1)
     broken = np.bincount(turns[broke], minlength=last + 1)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from scipy.stats import binom
+from scipy import stats
 
 from improv.analysis_loader import read_tables
 from improv.edit import Regeneration
 from improv.inference import analyse
 from improv.record import seed_of
 from improv.score import score
-from improv.stats.collision import plug_in_entropy
 from improv.unit import units
 from tools.truth.planting import Check, Figure, averaged, planned, play, study
 
@@ -84,7 +83,7 @@ DEPTHS = [2, 6, 10]
 
 def expected_plug_in() -> float:
     """Return the exact mean of the plug-in entropy of R draws of K equal acts, in bits."""
-    parts = (binom.pmf(n, R, 1 / K) * n / R * math.log2(R / n) for n in range(1, R + 1))
+    parts = (stats.binom.pmf(n, R, 1 / K) * n / R * math.log2(R / n) for n in range(1, R + 1))
     return K * float(sum(parts))
 
 
@@ -109,8 +108,8 @@ def entropy(
         counts = [
             orjson.loads(r["evidence"])["counts"] for r in rows if r["measure"] == "dispersion"
         ]
-        acts = [[a for a, n in count.items() for _ in range(n)] for count in counts]
-        bits.append(sum(map(plug_in_entropy, acts)) / len(acts))
+        entropies = [stats.entropy(list(count.values()), base=2) for count in counts]
+        bits.append(float(sum(entropies)) / len(entropies))
     truth, naive = math.log2(K), expected_plug_in()
     return [
         averaged(f"ĉ: truth {1 / K:g}", alike, 0.0095, 0.0105),
