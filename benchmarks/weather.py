@@ -23,9 +23,10 @@ import orjson
 
 from improv.design import Condition, Study
 from improv.launch import Result, run
+from improv.puppet_spec import Puppet
 from improv.report.material import appraise
 from improv.report.referee import report
-from improv.scene import Puppet, Scene
+from improv.scene import Scene
 from improv.session import Setup
 
 ERRORS = {"429": 0.30, "500": 0.10, "broken": 0.05, "hang": 0.02}

@@ -1,4 +1,4 @@
-"""Adapts a screenplay for an improv stage, and writes a scene's opening as a screenplay. Pure.
+"""Adapts a screenplay for an improv stage. Pure.
 
 One scene of the screenplay becomes the written opening: its dialogue lines, its action stage
 directions. What its people say in the other scenes becomes sample lines of theirs. What is said to
@@ -18,12 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from improv.errors import Problem, StudyError
-from improv.folio import SEAM, Folio
-from improv.folio import fountain as written
-from improv.fountain import Element, Screenplay, plain
+from improv.fountain import CENTRED, Element, Screenplay, plain
 from improv.naming import ordinary, stage_name
-from improv.record import MAIN, Json, Turn
-from improv.scene import Scene
+from improv.record import Json
 from improv.text import visible
 
 LONGEST = 2000
@@ -32,13 +29,10 @@ MOST_CAST = 12
 LONGEST_SAMPLE, MOST_SAMPLES = 300, 12
 ROLE = "one of the cast"
 
-_OURS = {SEAM, "end of the scene", "the scene breaks off here"}
-"""What folio writes between lines, and nobody says."""
 _CONTINUED = re.compile(r"\(CONT(?:['’]?D|INUED)\.?\)\s*", re.IGNORECASE)
 _ASIDE = re.compile(r"\(aside(?:, to ([^()]{1,40}))?\)\s*", re.IGNORECASE)
 _SILENT = "(says nothing)"
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
-_PARENTHETICAL = re.compile(r"(^|[.!?…—-])[ ]?(\([^()\n]{1,200}\))(?=$|[ ])")
 
 
 @dataclass
@@ -88,20 +82,6 @@ def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
         "turns": 12,
     }
     return Adapted({k: v for k, v in scene.items() if v != ""}, left, _headings(scenes, chosen))
-
-
-def screenplay(scene: Scene) -> str:
-    """Return a scene's written part as Fountain: title page, setting, premise and opening."""
-    turns = []
-    cast = [c.name for c in scene.cast]
-    for seq, one in enumerate(scene.opening):
-        if one.direction is not None:
-            turns.append(Turn("", MAIN, 0, seq, "direction", "", one.direction))
-            continue
-        heard = (one.aside_to,) if one.aside_to else tuple(n for n in cast if n != one.who)
-        who, line, aside = one.who or "", _parted(one.line or ""), one.aside_to is not None
-        turns.append(Turn("", MAIN, 0, seq, "written", who, line, aside=aside, heard_by=heard))
-    return written(Folio(scene.title, turns, scene, {"About": scene.about}, margin=False))
 
 
 # -- the parts of a screenplay
@@ -223,7 +203,7 @@ def _opened(element: Element, names: dict[str, str]) -> Iterator[Json]:
             yield {"who": names[element.who], "line": piece} | ({"aside_to": to} if to else {})
     elif element.kind in ("action", "lyric", "centred"):
         text = visible(plain(element.text)).strip()
-        if element.kind == "centred" and text in _OURS:
+        if element.kind == "centred" and text in CENTRED:
             return
         lines = [" ".join(line.split()) for line in text.split("\n")]
         for piece in _pieces("\n".join(line for line in lines if line)):
@@ -235,12 +215,6 @@ def _line(element: Element) -> str:
     lines = [one.removeprefix("~").strip() for one in plain(element.text).split("\n")]
     said = " ".join(" ".join([element.extension, *lines]).split())
     return " ".join(visible(_CONTINUED.sub("", said)).split())
-
-
-def _parted(line: str) -> str:
-    """Put what is done, where it stands between sentences, on lines of its own."""
-    parted = _PARENTHETICAL.sub(lambda m: f"{m[1]}\n{m[2]}\n", line)
-    return "\n".join(one.strip() for one in parted.split("\n") if one.strip())
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import mesa
 
-from improv import prompt, scene
+from improv import authoring, prompt
 from improv.predicate import keeps
 from improv.record import Act, Block, Draw, Json, Turn
 from improv.request import Ask, Drawer
-from improv.scene import breakable
+from improv.scene import Scene, breakable
 from improv.text import plain
 
 MAX_NOTE = 160
@@ -31,7 +31,7 @@ class Author(mesa.Agent):  # type: ignore[misc]
     """The author while a scene is played."""
 
     def __init__(
-        self, stage: mesa.Model, whole: scene.Scene, book: dict[str, Block], called: str = ""
+        self, stage: mesa.Model, whole: Scene, book: dict[str, Block], called: str = ""
     ) -> None:
         """`called` is what its thread calls it, where it began under another name."""
         super().__init__(stage)
@@ -56,14 +56,14 @@ class Author(mesa.Agent):  # type: ignore[misc]
         """Whether the author acts before `turn` (its first chance is the first turn)."""
         return (turn - 1) % self.settings.every == 0
 
-    def _as_reply(self, sample: scene.NoteSample) -> str:
+    def _as_reply(self, sample: authoring.NoteSample) -> str:
         """Return a sample note as the reply it would have been."""
         found: Json = {"note_to": sample.to, "note": sample.note}
         idle = {"cue": ("next", ANYBODY), "move": ("move", NONE), "end": ("end", False)}
         found |= dict(idle[p] for p in self.powers(1) if p in idle)
         return json.dumps(found, ensure_ascii=False)
 
-    def powers(self, turn: int) -> tuple[scene.Power, ...]:
+    def powers(self, turn: int) -> tuple[authoring.Power, ...]:
         """Return what the author may do before `turn`."""
         return powers(self.settings, turn, self.turns)
 
@@ -95,12 +95,12 @@ class Author(mesa.Agent):  # type: ignore[misc]
         return acts
 
 
-def hears(author: scene.Author, *, aside: bool) -> bool:
+def hears(author: authoring.Author, *, aside: bool) -> bool:
     """Whether an author's settings let it hear what is said on the stage."""
     return "transcript" in author.knows and (not aside or "asides" in author.knows)
 
 
-def planned(whole: scene.Scene, turns: Sequence[Turn], turn: int) -> scene.Planned | None:
+def planned(whole: Scene, turns: Sequence[Turn], turn: int) -> authoring.Planned | None:
     """Return the move that is planned for `turn`, where `turns` were played before it."""
     plan = whole.author.planned
     if plan is None or plan.turn is not None:
@@ -115,13 +115,15 @@ def planned(whole: scene.Scene, turns: Sequence[Turn], turn: int) -> scene.Plann
     return plan if all(keeps(breaks, t.text) for t in own[:-1]) else None
 
 
-def powers(author: scene.Author, turn: int, turns: int) -> tuple[scene.Power, ...]:
+def powers(author: authoring.Author, turn: int, turns: int) -> tuple[authoring.Power, ...]:
     """Return what an author may do before `turn` of `turns`: to end a scene, not in its first
     half."""
     return tuple(p for p in author.may if not (p == "end" and 2 * turn <= turns))
 
 
-def reply_schema(powers: Sequence[scene.Power], names: Sequence[str], moves: Sequence[str]) -> Json:
+def reply_schema(
+    powers: Sequence[authoring.Power], names: Sequence[str], moves: Sequence[str]
+) -> Json:
     """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
     fields: dict[str, Any] = {}
     if "note" in powers:
@@ -143,7 +145,7 @@ def reply_schema(powers: Sequence[scene.Power], names: Sequence[str], moves: Seq
 
 def read_acts(
     reply: str,
-    powers: Sequence[scene.Power],
+    powers: Sequence[authoring.Power],
     names: Sequence[str],
     moves: Mapping[str, str],
     made: set[str],

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from improv.playing import AnyModel
+from improv.model_spec import AnyModel
 from improv.strict import SceneProblems, Strict, Text, closest
 
 Power = Literal["note", "cue", "move", "end"]

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from improv.design import Study
-from improv.edit import EVERYBODY, Edit, Turns
+from improv.edit import Edit, Turns
 from improv.errors import Problem, StudyError
 from improv.overrides import changed
 from improv.record import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
-from improv.scene import Scene
+from improv.scene import EVERYBODY, Scene
 from improv.trial import Trial
 
 

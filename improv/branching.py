@@ -15,8 +15,8 @@ from improv.launch import Result, Session, asked_branches, entered, number_in, p
 from improv.preflight import look_ahead
 from improv.provenance import identity, refuse_drift
 from improv.run_folder import RunFolder
-from improv.session import Setup, Watch, models_of
-from improv.trial import plan
+from improv.session import Setup, Watch
+from improv.trial import models_of, plan
 
 
 def branch(

@@ -15,7 +15,8 @@ from improv.errors import Problem, RunError, StudyError
 from improv.files import shipped
 from improv.measure.planted import Lines
 from improv.puppet import sentences
-from improv.scene import Character, Puppet, Scene, Trait
+from improv.puppet_spec import Puppet
+from improv.scene import Character, Scene, Trait
 
 Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
 """Character → "pole/opposite" → "pole" or "opposite" → lines."""

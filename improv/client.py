@@ -20,10 +20,11 @@ import orjson
 from improv.endpoint import dropped, failure, public, remote_address, secret_for
 from improv.errors import ErrorKind, MachineError, ModelError
 from improv.gate import Gate
+from improv.model_spec import Model
 from improv.puppet import answer
+from improv.puppet_spec import Puppet
 from improv.record import Call, Json
 from improv.request import Ask, request_body
-from improv.scene import Model, Puppet
 from improv.transport import TRIP, Client, Trip, Wire
 
 UNLIMITED = 1_000_000

@@ -21,10 +21,11 @@ from improv.edit import Edit
 from improv.embedded import Local
 from improv.endpoint import public, remote_address
 from improv.errors import MachineError, Problem, StudyError, first_line
+from improv.model_spec import Model
 from improv.overrides import changed
 from improv.puppet import count_tokens
 from improv.record import Json
-from improv.scene import Model, Scene
+from improv.scene import Scene
 
 APART = 0.05
 """How far the lengths of two contexts may be apart in a study with a plan."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from improv.errors import ImprovError
+from improv.model_spec import Model
 from improv.record import Draw
-from improv.scene import Model
 
 
 @dataclass(frozen=True)

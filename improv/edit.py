@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from improv.scene import EVERYBODY as EVERYBODY
-from improv.scene import Strict, Text
+from improv.strict import Strict, Text
 
 Turns = list[int] | Literal["every"]
 Patch = dict[str, Any]

@@ -2,7 +2,6 @@
 
     ImprovError                     a message for a person: the place, the value, what to do
     ├── StudyError                  a scene or study file is wrong; carries every problem found
-    ├── PromptError                 a prompt cannot be built (too long for its model, say)
     ├── ModelError                  a call to a model failed for good
     │   └── EndpointError           no call to this endpoint can succeed (key, quota, address)
     ├── RunError                    a run folder cannot be made, found, read or resumed
@@ -105,10 +104,6 @@ class ErrorKind(StrEnum):
 
 
 _STATUS = re.compile(r"status -?\d+")
-
-
-class PromptError(ImprovError):
-    """A prompt cannot be built for the model that should read it."""
 
 
 class ModelError(ImprovError):

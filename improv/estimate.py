@@ -30,10 +30,11 @@ from improv.branch import Branch, branched, past
 from improv.client import Models
 from improv.errors import StudyError
 from improv.puppet import NOTES, POLE
+from improv.puppet_spec import Puppet
 from improv.record import Call, Json, Origin
 from improv.relive import staged
 from improv.request import Ask
-from improv.scene import Puppet, Scene
+from improv.scene import Scene
 from improv.stage import Stage
 from improv.token_counts import (
     CHARACTERS,

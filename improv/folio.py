@@ -13,6 +13,7 @@ from itertools import groupby
 
 import orjson
 
+from improv.fountain import BROKEN_OFF, END, SEAM
 from improv.record import Act, Json, Turn
 from improv.scene import Scene
 from improv.text import visible
@@ -20,7 +21,6 @@ from improv.text import visible
 _EMPHASIS = re.compile(r"([\\*_])")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$&])")
 _LIST = re.compile(r"^(\s*)([-+=!:]|\d+(?=[.)]))", re.MULTILINE)
-SEAM = "from here on, improvised"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def fountain(folio: Folio) -> str:
         if folio.margin:
             parts += [_note(_head(act), act.text) for act in turn.acts]
         parts.append(_fountain_turn(turn))
-    parts.append("> the scene breaks off here <" if folio.broken else "> end of the scene <")
+    parts.append(f"> {BROKEN_OFF if folio.broken else END} <")
     if folio.broken and folio.margin:
         parts.append(_note("Broke off", folio.broken))
     return "\n\n".join(p for p in parts if p) + "\n"
@@ -95,7 +95,7 @@ def markdown(folio: Folio) -> str:
         if folio.margin:
             parts += [_quoted(_head(act), act.text) for act in turn.acts]
         parts.append(_markdown_turn(turn))
-    parts.append("*the scene breaks off here*" if folio.broken else "*end of the scene*")
+    parts.append(f"*{BROKEN_OFF if folio.broken else END}*")
     if folio.broken and folio.margin:
         parts.append(_quoted("Broke off", folio.broken))
     return "\n\n".join(p for p in parts if p) + "\n"

@@ -25,6 +25,12 @@ Kind = Literal[
     "break",
 ]
 
+SEAM = "from here on, improvised"
+END = "end of the scene"
+BROKEN_OFF = "the scene breaks off here"
+CENTRED = frozenset({SEAM, END, BROKEN_OFF})
+"""What improv itself writes between lines, centred, and nobody says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Element:

@@ -21,10 +21,10 @@ from improv.errors import ErrorKind, first_line
 from improv.host import Terms
 from improv.host_handles import Handle, Needs, hosting
 from improv.journal import Journaled
-from improv.record import Outcome
+from improv.record import Outcome, Stop
 from improv.run_folder import RunFolder
-from improv.session import LIVES, Setup, Stop, Work, models_of, remote
-from improv.trial import Trial
+from improv.session import LIVES, Setup, Work
+from improv.trial import Trial, models_of, remote
 
 EMBEDDED_STAGES = 2
 """Scenes at once on the embedded model, whose slots hold the threads of about so many."""

@@ -26,16 +26,16 @@ from improv.host_pool import Pool
 from improv.journal import Journaled
 from improv.lock import RunLock, unwritable
 from improv.mend import mend, mend_shards
+from improv.model_spec import Model, Price
 from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
-from improv.record import MAIN, Json
+from improv.record import MAIN, Json, Stop
 from improv.run_folder import RunFolder
 from improv.runs import RUN_ID, new_run_id, place
-from improv.scene import Model, Price
 from improv.scheduler import drive
 from improv.score import FREE, score
-from improv.session import LIVES, Progress, Setup, Stop, Watch, Work, models_of, remote
-from improv.trial import Trial, plan, plan_hash
+from improv.session import LIVES, Progress, Setup, Watch, Work
+from improv.trial import Trial, models_of, plan, plan_hash, remote
 
 
 @dataclass(frozen=True, kw_only=True)

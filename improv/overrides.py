@@ -12,11 +12,11 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from improv.edit import EVERYBODY, Edit, Patch
+from improv.edit import Edit, Patch
 from improv.errors import Problem, StudyError
 from improv.find import read_source
 from improv.problems import Fault, did_you_mean, faults, problems_in
-from improv.scene import Scene
+from improv.scene import EVERYBODY, Scene
 from improv.source import Place, Source, core_scalar, read
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from improv.record import digest
-from improv.scene import Strict
+from improv.strict import Strict
 
 ARM = "arm"
 """The word of a `where` that names an arm of the study's branches, beside its factors."""

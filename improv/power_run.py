@@ -21,10 +21,10 @@ from improv.errors import RunError
 from improv.launch import run
 from improv.plan import Plan
 from improv.record import seed_of
-from improv.session import Setup, Watch, models_of
+from improv.session import Setup, Watch
 from improv.stats.interval import proportion
 from improv.stats.power import Power, power
-from improv.trial import plan
+from improv.trial import models_of, plan
 from improv.unit import Frame, Tables, by_cell, units, weights
 
 POOL = 200

@@ -12,8 +12,8 @@ from improv.design import Study
 from improv.embedded import weights
 from improv.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
 from improv.errors import RunError
-from improv.session import Setup, models_of, remote
-from improv.trial import Trial
+from improv.session import Setup
+from improv.trial import Trial, models_of, remote
 
 
 def wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Trial]:

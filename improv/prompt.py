@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from improv.authoring import Author
 from improv.record import Block, BlockKind
 from improv.request import Message, Mode, Prompt
-from improv.scene import Author, Character, Envelope, Scene
+from improv.scene import Character, Envelope, Scene
 
 
 @dataclass(slots=True)

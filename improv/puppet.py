@@ -29,8 +29,8 @@ from improv.puppet_fill import Dice as Dice
 from improv.puppet_fill import fill as fill
 from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
 from improv.puppet_logprobs import PIECE, chat_logprobs, text_logprobs
+from improv.puppet_spec import Puppet
 from improv.record import Json, digest
-from improv.scene import Puppet
 
 POLE = (
     "I always keep my word.",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from improv.playing import Choice, Fact, Leak, Puppet
+from improv.puppet_spec import Choice, Fact, Leak, Puppet
 from improv.record import Json, seed_of
 
 Roll = Callable[[object], float]

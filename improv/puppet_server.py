@@ -24,8 +24,8 @@ from aiohttp import web
 
 from improv.errors import MachineError
 from improv.puppet import Dice, Shown, answer, count_tokens, read
+from improv.puppet_spec import Puppet
 from improv.record import Json
-from improv.scene import Puppet
 
 HOST = "127.0.0.1"
 LATE = 5.0

@@ -229,3 +229,18 @@ class Outcome:
 
 
 Json = dict[str, Any]
+
+
+@dataclass
+class Stop:
+    """What stopped a session, the first reason that there was."""
+
+    why: str = ""
+    kind: ErrorKind = ErrorKind.NONE
+
+    def __bool__(self) -> bool:
+        return bool(self.kind)
+
+    def because(self, why: str, kind: ErrorKind) -> None:
+        if not self.kind:
+            self.why, self.kind = why, kind

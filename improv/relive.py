@@ -12,12 +12,11 @@ from improv import prompt
 from improv.author import planned, powers, read_acts
 from improv.branch import Past, last_turn
 from improv.character import Character
-from improv.edit import EVERYBODY
 from improv.line import clean
 from improv.memory import wakes
 from improv.record import Act, Draw, Turn
 from improv.request import Drawer
-from improv.scene import Scene
+from improv.scene import EVERYBODY, Scene
 from improv.stage import Stage, replied
 from improv.trial import Trial
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from improv.model_spec import Model
 from improv.record import Call, Draw, Json
-from improv.scene import Model
 
 Mode = Literal["chat", "script"]
 Message = dict[str, str]

@@ -1,7 +1,7 @@
 """What a scene is: its world, its cast, its author, the model that plays it. Plain frozen data.
 
 Every class here forbids unknown fields, and every field has the sentence that `improv schema`
-shows in an editor. How files are read stands in study_loader, who plays in playing, and what an
+shows in an editor. How files are read stands in study_loader, who plays in model_spec, and what an
 author is in authoring.
 """
 
@@ -12,47 +12,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from improv.authoring import Author, Context, Knowledge, NoteSample, Planned, Power
-from improv.playing import AnyModel, Choice, Fact, Judging, Leak, Model, Price, Puppet
-from improv.strict import Chance, Name, SceneProblems, Strict, Text, closest, essence
-
-__all__ = [
-    "EVERYBODY",
-    "RESERVED",
-    "Author",
-    "Beat",
-    "Character",
-    "Choice",
-    "Context",
-    "Envelope",
-    "Event",
-    "Fact",
-    "Habit",
-    "Judging",
-    "Knowledge",
-    "Leak",
-    "Marker",
-    "Memory",
-    "Model",
-    "NoteSample",
-    "Opening",
-    "Order",
-    "Planned",
-    "Power",
-    "Predicate",
-    "Price",
-    "Puppet",
-    "Rule",
-    "Scene",
-    "SceneProblems",
-    "Sign",
-    "Strict",
-    "Text",
-    "Trait",
-    "breakable",
-    "essence",
-    "name_problems",
-]
+from improv.authoring import Author
+from improv.model_spec import AnyModel, Model
+from improv.strict import Chance, Name, SceneProblems, Strict, Text, closest
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
 Marker = Literal[

@@ -14,8 +14,8 @@ from improv.errors import SHARED, ErrorKind, first_line
 from improv.host import STOPS_THE_RUN
 from improv.host_pool import Pool
 from improv.lock import RunLock
-from improv.record import Outcome
-from improv.session import LIVES, Progress, Setup, Stop, Watch, Work
+from improv.record import Outcome, Stop
+from improv.session import LIVES, Progress, Setup, Watch, Work
 
 ENOUGH_TO_TELL = 20
 """Trials after which a share of failures says something about the rest."""

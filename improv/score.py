@@ -34,12 +34,11 @@ from improv.measure import (
 from improv.measure.judge import Item
 from improv.measure.planted import PLANTS, calibration_items
 from improv.mend import mend
-from improv.record import Json, Score, Transcript, Turn
+from improv.model_spec import Model
+from improv.record import Json, Score, Stop, Transcript, Turn
 from improv.run_folder import RunFolder
-from improv.scene import Model
-from improv.session import Stop, models_of, remote
 from improv.transcripts import Played
-from improv.trial import Trial, plan
+from improv.trial import Trial, models_of, plan, remote
 
 FREE = ("marker", "probe", "secret", "stylometry", "dispersion")
 """Measures that need no model. "marker" makes `habit:`, `sign:` and `rule:`."""

@@ -6,14 +6,13 @@ A run may take several sessions: each plays what the folder does not hold yet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from improv.branch import Branch
 from improv.budget import Budget
 from improv.errors import ErrorKind
 from improv.record import Outcome
-from improv.scene import Model
 from improv.trial import Trial
 
 LIVES = 3
@@ -85,32 +84,3 @@ class Work:
     @property
     def size(self) -> int:
         return self.main + len(self.branches)
-
-
-@dataclass
-class Stop:
-    """What stopped a session, the first reason that there was."""
-
-    why: str = ""
-    kind: ErrorKind = ErrorKind.NONE
-
-    def __bool__(self) -> bool:
-        return bool(self.kind)
-
-    def because(self, why: str, kind: ErrorKind) -> None:
-        if not self.kind:
-            self.why, self.kind = why, kind
-
-
-def models_of(trials: Sequence[Trial]) -> list[Model]:
-    """Return every model that the trials are played with, branches left aside."""
-    found = []
-    for scene in {id(t.scene): t.scene for t in trials}.values():
-        found += [scene.model_of(c.name) for c in scene.cast]
-        if scene.author.live:
-            found.append(scene.model_of("author"))
-    return found
-
-
-def remote(model: Model) -> bool:
-    return not model.embedded and not model.in_process

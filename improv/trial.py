@@ -7,12 +7,15 @@ scene, so that a run cut short is still balanced.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from improv.design import Study
+from improv.model_spec import Model
 from improv.record import digest, seed_of
-from improv.scene import Scene, essence
+from improv.scene import Scene
+from improv.strict import essence
 
 VERSION = 1
 """Rises when the same trial would be played differently, so that old ids never mean new scenes."""
@@ -69,9 +72,19 @@ def plan_hash(trials: list[Trial]) -> str:
     return digest("\n".join(t.id for t in trials), size=16)
 
 
-def scene_json(scene: Scene) -> str:
-    """Return the scene as canonical JSON: equal scenes give equal text."""
-    return json.dumps(scene.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+def models_of(trials: Sequence[Trial]) -> list[Model]:
+    """Return every model that the trials are played with, branches left aside."""
+    models = []
+    for scene in {id(t.scene): t.scene for t in trials}.values():
+        models += [scene.model_of(c.name) for c in scene.cast]
+        if scene.author.live:
+            models.append(scene.model_of("author"))
+    return models
+
+
+def remote(model: Model) -> bool:
+    """Whether a model is asked over the network."""
+    return not model.embedded and not model.in_process
 
 
 def _fingerprint(scene: Scene) -> str:

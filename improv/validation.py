@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from improv.design import Condition, StudyFile
-from improv.edit import EVERYBODY, Branching, Edit
+from improv.edit import Branching, Edit
 from improv.errors import Problem
 from improv.overrides import try_edit
 from improv.plan import ARM, Plan, fits
 from improv.problems import did_you_mean
-from improv.scene import Scene
+from improv.scene import EVERYBODY, Scene
 from improv.source import Place, Source
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
+from improv.puppet_spec import Puppet
 from improv.ray_cluster import start_ray
 from improv.run_folder import RunFolder
-from improv.scene import Puppet, Scene
+from improv.scene import Scene
 from improv.session import Setup
 from improv.study_loader import load
 from tests.run_support import OFF, TEN, Serve, chairs

@@ -29,9 +29,9 @@ from ray.cluster_utils import Cluster
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
+from improv.puppet_spec import Puppet
 from improv.run_folder import RunFolder
 from improv.runs import open_run
-from improv.scene import Puppet
 from improv.session import Setup
 from improv.study_loader import load
 from improv.tables import CLOCKED, SCHEMAS

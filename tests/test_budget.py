@@ -16,11 +16,11 @@ from improv import budget
 from improv.budget import LEASE, SILENT, Allowance, Budget, Purse, PurseKeeper, Spent, price_of
 from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
+from improv.model_spec import Price
 from improv.puppet_server import PuppetServer
 from improv.record import Call, Draw
 from improv.run_folder import RunFolder
 from improv.runs import open_run
-from improv.scene import Price
 from improv.session import Setup
 from improv.study_loader import load
 from improv.trial import plan

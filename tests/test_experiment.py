@@ -21,10 +21,11 @@ from improv.errors import StudyError
 from improv.launch import run
 from improv.measure.marker import marked
 from improv.overrides import merge
+from improv.puppet_spec import Puppet
 from improv.record import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
 from improv.request import Ask
-from improv.scene import Puppet, Scene
+from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage
 from improv.study_loader import load

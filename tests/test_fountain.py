@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import time
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 from screenplain.parsers import fountain as screenplain
 from screenplain.types import Action, Dialog, DualDialog
 
-from improv.adaptation import adapt, screenplay
+from improv.adaptation import adapt
 from improv.errors import StudyError
 from improv.files import shipped
+from improv.folio import Folio, fountain
 from improv.fountain import plain, read_fountain
 from improv.importing import import_fountain
 from improv.launch import run
+from improv.record import MAIN, Turn
 from improv.runs import open_run
 from improv.scene import Scene
 from improv.session import Setup
@@ -24,6 +27,27 @@ from improv.study_loader import load, load_scene
 from tests.weather_support import command
 
 QUAY = Path(__file__).resolve().parent / "data" / "quay.fountain"
+
+
+PARENTHETICAL = re.compile(r"(^|[.!?…—-])[ ]?(\([^()\n]{1,200}\))(?=$|[ ])")
+
+
+def screenplay(scene: Scene) -> str:
+    """A scene's written opening as improv exports it, with its title page, setting and premise."""
+    turns = []
+    cast = [c.name for c in scene.cast]
+    for seq, one in enumerate(scene.opening):
+        if one.direction is not None:
+            turns.append(Turn("", MAIN, 0, seq, "direction", "", one.direction))
+            continue
+        heard = (one.aside_to,) if one.aside_to else tuple(n for n in cast if n != one.who)
+        # What is done, where it stands between sentences, goes on lines of its own.
+        line = PARENTHETICAL.sub(lambda m: f"{m[1]}\n{m[2]}\n", one.line or "")
+        line = "\n".join(part.strip() for part in line.split("\n") if part.strip())
+        aside = one.aside_to is not None
+        who = one.who or ""
+        turns.append(Turn("", MAIN, 0, seq, "written", who, line, aside=aside, heard_by=heard))
+    return fountain(Folio(scene.title, turns, scene, {"About": scene.about}, margin=False))
 
 
 def test_the_elements_of_a_screenplay() -> None:

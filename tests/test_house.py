@@ -20,12 +20,14 @@ STAIR = [
     "errors",
     "ray_cluster",
     "record strict loop text",
-    "playing files",
+    "puppet_spec files",
+    "model_spec",
     "authoring",
     "source scene",
     "problems",
     "naming",
-    "line hearing edit plan predicate folio cards fountain parted",
+    "line hearing edit plan predicate cards fountain parted",
+    "folio",
     "design find",
     "overrides",
     "snapshot validation",
@@ -79,9 +81,9 @@ STAIR = [
 
 # Those that only read: what each may import, whatever the stair allows.
 READERS = {
-    "estimate": "errors loop record scene trial branch puppet request client stage relive "
-    "token_counts",
-    "folio": "record scene text",
+    "estimate": "errors puppet_spec loop record scene trial branch puppet request client stage "
+    "relive token_counts",
+    "folio": "record scene text fountain",
     "parted": "record",
     "measure": "errors record scene line hearing predicate",
     "stats": "errors record",
@@ -92,13 +94,12 @@ READERS = {
     "analysis_compare": "record plan stats unit curves judged",
     "controls": "record plan stats unit curves judged analysis_compare",
     "inference": "record plan stats unit curves judged analysis_compare controls",
-    "report": "errors record scene design plan stats inference controls curves judged ledger graph "
-    "run_tables run_files run_folder runs shown graphing budget analysis_loader",
-    "ui": "errors files record scene text line lock design overrides study_loader trial "
-    "run_tables run_files run_folder runs measure stats graph "
-    "graphing plan unit curves judged inference ledger shown analysis_cache analysis_loader rating "
-    "report relive "
-    "branch folio budget parted",
+    "report": "errors model_spec record scene design plan stats inference controls curves judged "
+    "ledger graph run_tables run_files run_folder runs shown graphing budget analysis_loader",
+    "ui": "errors model_spec files record scene text line lock design overrides study_loader "
+    "trial run_tables run_files run_folder runs measure stats graph graphing plan unit curves "
+    "judged inference ledger shown analysis_cache analysis_loader rating report relive branch "
+    "folio budget parted",
 }
 
 # Nobody imports these, though they may import almost anything.
@@ -121,8 +122,8 @@ DOORS = {
     "pyarrow": "run_files run_ratings run_tables transcripts run_folder runs shards tables mend "
     "shown analysis_loader graph graphing doors table",
     "resvg_py": "graph",
-    "pydantic": "strict playing authoring scene edit plan design overrides problems snapshot "
-    "study_loader analysis_cache",
+    "pydantic": "strict puppet_spec model_spec authoring scene edit plan design overrides "
+    "problems snapshot study_loader analysis_cache",
     "ray": "actors host gate host_handles host_pool ray_cluster scheduler doctor chorus",
     "rich": "cli terminal",
     "scipy": "stats judged graph",

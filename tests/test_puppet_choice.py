@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from improv.client import Models
 from improv.puppet import answer
+from improv.puppet_spec import Puppet
 from improv.record import Call, Draw
 from improv.request import Ask, Prompt
-from improv.scene import Puppet, Scene
+from improv.scene import Scene
 from improv.stage import Stage
 from tests.stage_support import trial
 
@@ -211,7 +212,7 @@ def test_a_puppet_that_declares_nothing_new_speaks_as_it_always_did() -> None:
 
     async def all_of_it() -> None:
         models = Models()
-        from improv.scene import Model
+        from improv.model_spec import Model
 
         model = Model(model="puppet", puppet=Puppet(alpha=0.4, drift=0.1, spread=1.0))
         for turn in range(1, 7):

@@ -17,7 +17,7 @@ from improv.puppet import (
     fill,
 )
 from improv.puppet_server import PuppetServer
-from improv.scene import Puppet
+from improv.puppet_spec import Puppet
 from tests.puppet_support import SCHEMA, ask, chat, line_of, near, script
 
 

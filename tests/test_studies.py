@@ -15,9 +15,9 @@ from improv.launch import run
 from improv.plan import Equivalence
 from improv.report.material import appraise
 from improv.report.referee import report
-from improv.session import Setup, models_of
+from improv.session import Setup
 from improv.study_loader import load
-from improv.trial import plan
+from improv.trial import models_of, plan
 from tools.studies import Played, Row, faults_of, page, rehearsed, truths
 
 ROOT = Path(__file__).resolve().parents[1]

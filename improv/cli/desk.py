@@ -68,6 +68,6 @@ def puppet_command(
 ) -> None:
     """Serve a puppet, a fake model with a declared process, at an OpenAI-compatible address."""
     from improv.puppet_server import serve
-    from improv.scene import Puppet
+    from improv.puppet_spec import Puppet
 
     serve(Puppet(latency=latency, alpha=alpha, beta=beta), port)

@@ -13,10 +13,10 @@ from improv.graphing import by_condition
 from improv.inference import Analysis
 from improv.judged import Judged
 from improv.ledger import Exposure
+from improv.model_spec import Price
 from improv.plan import Plan
 from improv.record import Json
 from improv.run_folder import RunFolder
-from improv.scene import Price
 from improv.shown import read_exposure
 
 EMBEDDED = "embedded"

@@ -13,10 +13,10 @@ import streamlit as st
 
 from improv.budget import dollars
 from improv.errors import ImprovError
+from improv.model_spec import Price
 from improv.record import MAIN
 from improv.run_folder import RunFolder
 from improv.runs import open_run
-from improv.scene import Price
 from ui.parts import data, scored
 
 SHARES = ("sign", "state", "habit", "rule", "secret", "p2l", "l2l", "attribution", "probe")
