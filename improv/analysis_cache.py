@@ -38,6 +38,7 @@ WEIGHING = (
     "curves",
     "inference",
     "judged",
+    "measure_spec",
     "plan",
     "stats",
     "unit",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from improv.measure_spec import NEITHER, has_two_states
 from improv.plan import Outcome
 from improv.record import seed_of
 from improv.stats import chain as chains
@@ -29,11 +30,8 @@ from improv.unit import (
     units,
 )
 
-NEITHER = 0.5
-"""A score that is no evidence either way."""
 BREAKING = ("time", "broken", "broke")
 """Outcomes that are of breaks, and so have a first one."""
-TWO_STATES = ("sign", "state", "habit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +180,7 @@ def slopes(outcome: Outcome, turns: Mapping[str, Grid]) -> Iterator[tuple[str, E
 
 
 def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]:
-    if outcome.measure.partition(":")[0] not in TWO_STATES:
+    if not has_two_states(outcome.measure):
         return
     # Traits are pooled, but none of a trait's lines follows another trait's.
     rows = in_order(given, outcome.measure)

@@ -14,7 +14,6 @@ from enum import StrEnum
 from improv.analysis_compare import compare, mean_outcome, phrasing_contrasts
 from improv.controls import Check, checks
 from improv.curves import (
-    TWO_STATES,
     CellChain,
     Curve,
     absorptions,
@@ -27,16 +26,15 @@ from improv.curves import (
     survivals,
 )
 from improv.judged import Judged, corrected, judge_of, trusted
+from improv.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
 from improv.plan import Outcome, Plan, Where, fits
 from improv.record import seed_of
 from improv.stats.chain import Absorption
 from improv.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.stats.interval import Estimate
 from improv.stats.survival import Hazard
-from improv.unit import DERIVED, Frame, Tables, among, by_cell, cell_names, named, units
+from improv.unit import Frame, Tables, among, by_cell, cell_names, named, units
 
-PREFERRED = ("sign", "state", "habit", "rule")
-"""What is explored where no plan names a measure: the first of these that there are scores of."""
 MISSING_ABOVE = 0.05
 
 
@@ -248,7 +246,7 @@ def _absorptions(
     The least Sp counts as the least Se does: whoever thinks that a judge raises no false alarms
     takes each of them for a way there and back.
     """
-    if outcome.measure.partition(":")[0] not in TWO_STATES:
+    if not has_two_states(outcome.measure):
         return
     whole = judge.pooled
     se, sp = whole.sensitivity(), whole.specificity()
@@ -357,17 +355,14 @@ def explored(
         )
         if planned or not trusted(given, measure, judges):
             continue
-        kind = "broken" if measure.partition(":")[0] in _SHARES else "mean"
-        means = by_cell(units(Outcome(of=kind, measure=measure), given))  # type: ignore[arg-type]
+        known = measure_of(measure)
+        summed = known.explored if known is not None else "mean"
+        means = by_cell(units(Outcome(of=summed, measure=measure), given))
         if means:
             yield measure, means
 
 
-def _family(measure: str) -> str:
+def _family(name: str) -> str:
     """Return what traits of several scenes share; rules and probes are each their own."""
-    kind = measure.partition(":")[0]
-    return kind if kind in _FAMILIES else measure
-
-
-_FAMILIES = ("sign", "state", "habit", "p2l", "l2l")
-_SHARES = ("sign", "state", "habit", "rule", "p2l")
+    known = measure_of(name)
+    return known.name if known is not None and known.pooled else name

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from scipy import stats
 
+from improv.measure_spec import Need, measure_of
 from improv.record import MAIN, seed_of
 from improv.stats.calibration import (
     Confusion,
@@ -77,7 +78,8 @@ def trusted(given: Tables, measure: str, judges: Sequence[Judged]) -> bool:
     """
     name = judge_of(given, measure)
     family = measure.partition(":")[0]
-    if not name or family == "likelihood":
+    known = measure_of(measure)
+    if not name or (known is not None and known.needs is Need.PROBABILITIES):
         return True
     tried = [j for j in judges if j.judge == name]
     own = [j for j in tried if j.measure == family] or tried

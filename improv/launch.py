@@ -25,6 +25,7 @@ from improv.host import Terms
 from improv.host_pool import Pool
 from improv.journal import Journaled
 from improv.lock import RunLock, unwritable
+from improv.measure_spec import FREE
 from improv.mend import mend, mend_shards
 from improv.model_spec import Model, Price
 from improv.preflight import look_ahead, wished
@@ -33,7 +34,7 @@ from improv.record import MAIN, Json, Stop
 from improv.run_folder import RunFolder
 from improv.runs import RUN_ID, new_run_id, place
 from improv.scheduler import drive
-from improv.score import FREE, score
+from improv.score import score
 from improv.session import LIVES, Progress, Setup, Watch, Work
 from improv.trial import Trial, models_of, plan, plan_hash, remote
 

@@ -7,12 +7,12 @@ report can tell what was planned from what was thought of later.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from improv.measure_spec import NAMES, family
 from improv.record import digest
 from improv.strict import Strict
 
@@ -21,30 +21,14 @@ ARM = "arm"
 
 Where = dict[str, str]
 
-MEASURES = (
-    "habit",
-    "sign",
-    "rule",
-    "probe",
-    "state",
-    "p2l",
-    "l2l",
-    "secret",
-    "attribution",
-    "likelihood",
-    "stylometry",
-    "dispersion",
-)
-"""What may stand before the colon of a measure's name."""
-
 
 def _known(name: str) -> str:
-    if name and re.split("[:.]", name)[0] not in MEASURES:
-        raise ValueError(f"no measure is called so; there are {', '.join(MEASURES)}")
+    if name and family(name) not in NAMES:
+        raise ValueError(f"no measure is called so; there are {', '.join(NAMES)}")
     return name
 
 
-Measure = Annotated[str, Field(max_length=120), AfterValidator(_known)]
+MeasureName = Annotated[str, Field(max_length=120), AfterValidator(_known)]
 
 
 def _several(value: Any) -> Any:
@@ -64,7 +48,7 @@ class Outcome(Strict):
     planned move sets, or of the first break, "time" the turn of the first break, "collision" the
     collision probability of the acts that one turn was drawn as, "phrasing" the intraclass
     correlation of a factor's levels, turn by turn."""
-    measure: Measure = Field(default="sign", min_length=1)
+    measure: MeasureName = Field(default="sign", min_length=1)
     """A measure by its name, or by what stands before a colon or a dot of it."""
     of_whom: str = "everybody"
     """A character's name."""
@@ -72,7 +56,7 @@ class Outcome(Strict):
     """The first turn that counts."""
     within: int = Field(default=3, ge=1)
     """For "recovered": this many own lines."""
-    less: Measure = ""
+    less: MeasureName = ""
     """A measure whose like number is taken away: an unrelated trait's, say."""
     factor: str = ""
     """For "phrasing": the factor whose levels say one thing in several ways."""
@@ -119,7 +103,7 @@ class Equivalence(Strict):
 class Chance(Strict):
     """The mean of a measure must lie within `margin` of what guessing gives."""
 
-    measure: Measure = Field(min_length=1)
+    measure: MeasureName = Field(min_length=1)
     where: Where = {}
     value: float = Field(alias="is", ge=0, le=1)
     margin: float = Field(gt=0, le=1)
@@ -130,7 +114,7 @@ class Bound(Strict):
 
     where: Where
     at_most: float = Field(gt=0, lt=1)
-    measure: Measure = ""
+    measure: MeasureName = ""
     """The outcome's own where it is not given."""
 
 

@@ -11,26 +11,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import orjson
 
 from improv.calibration import planted_lines
 from improv.design import Study
 from improv.errors import RunError
-from improv.measure import attribution, persona, secret, state
 from improv.measure.judge import Item, read
 from improv.measure.planted import calibration_items
+from improv.measure.questions import QUESTIONS
 from improv.measure.wording import ANSWER, GLOSSES
+from improv.measure_spec import CALIBRATED, JUDGED
 from improv.record import MAIN, Json, Transcript, seed_of
 from improv.run_folder import RunFolder
 from improv.run_ratings import HUMAN
 from improv.scene import Scene
 from improv.text import visible
 
-MEASURES = ("state", "p2l", "l2l", "attribution", "secret")
-"""What a person can be asked: all that a judge can."""
-CALIBRATED = ("state", "p2l")
 TRIALS = 12
 """Scenes of each condition from which lines are drawn."""
 LINES = 12
@@ -63,7 +61,7 @@ def measures(study: Study) -> list[str]:
         "attribution": any(len(s.cast) > 1 for s in scenes),
         "secret": any(c.secret for s in scenes for c in s.cast),
     }
-    return [m for m in MEASURES if there[m]]
+    return [m for m in JUDGED if there[m]]
 
 
 def sheet(folder: RunFolder, study: Study, measure: str) -> list[Item]:
@@ -72,7 +70,7 @@ def sheet(folder: RunFolder, study: Study, measure: str) -> list[Item]:
     lines = planted_lines()
     found: list[Item] = []
     for places in _places(folder, study).values():
-        asked = [i for t, scene, _, _ in places for i in _items(measure, t, scene)]
+        asked = [i for t, scene, _, _ in places for i in QUESTIONS[measure](t, scene)]
         asked.sort(key=lambda i: seed_of("rated", i.id))
         found += asked[:LINES]
         if measure in CALIBRATED:
@@ -152,17 +150,6 @@ def rated(folder: RunFolder, judge: str) -> dict[str, Json]:
             if not row.get("retracted"):
                 found[row["item"]] = row
     return found
-
-
-def _items(measure: str, transcript: Transcript, scene: Scene) -> Iterable[Item]:
-    makers = {
-        "state": state.items,
-        "p2l": persona.items,
-        "l2l": persona.pairs,
-        "attribution": attribution.items,
-        "secret": secret.items,
-    }
-    return makers[measure](transcript, scene)
 
 
 def _places(folder: RunFolder, study: Study) -> dict[str, list[Place]]:

@@ -20,7 +20,6 @@ from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
 from improv.lock import RunLock
 from improv.measure import (
-    attribution,
     dispersion,
     judge,
     likelihood,
@@ -33,6 +32,8 @@ from improv.measure import (
 )
 from improv.measure.judge import Item
 from improv.measure.planted import PLANTS, calibration_items
+from improv.measure.questions import QUESTIONS
+from improv.measure_spec import CALIBRATED, FREE, JUDGED, SCORED, SCORERS, made_by, version_of
 from improv.mend import mend
 from improv.model_spec import Model
 from improv.record import Json, Score, Stop, Transcript, Turn
@@ -40,27 +41,6 @@ from improv.run_folder import RunFolder
 from improv.transcripts import Played
 from improv.trial import Trial, models_of, plan, remote
 
-FREE = ("marker", "probe", "secret", "stylometry", "dispersion")
-"""Measures that need no model. "marker" makes `habit:`, `sign:` and `rule:`."""
-JUDGED = ("state", "p2l", "l2l", "attribution", "secret")
-"""Measures that a judge makes. What it makes of secrets takes the place of the words' count."""
-SCORED = ("likelihood",)
-"""Measures that need an endpoint which scores given text: only where they are named."""
-CALIBRATED = ("state", "p2l")
-"""Judged measures with planted lines."""
-VERSIONS = {
-    "marker": marker.VERSION,
-    "probe": probe.VERSION,
-    "stylometry": stylometry.VERSION,
-    "dispersion": dispersion.VERSION,
-    "state": state.VERSION,
-    "p2l": persona.VERSION,
-    "l2l": persona.L2L_VERSION,
-    "attribution": attribution.VERSION,
-    "likelihood": likelihood.VERSION,
-    "secret": secret.JUDGED_VERSION,
-}
-_FAMILIES = {"marker": ("habit", "sign", "rule")}
 MAX_TOKENS = 60
 """What a verdict may take: a word in JSON."""
 
@@ -155,7 +135,7 @@ def score(
             # A redoing that was stopped stays in the journal, for the next call to go on with.
             rows = _merged(table, fresh, mine, models, chosen)
             old = [_score_of(r) for r in folder.tables.read("scores").to_pylist()]
-            kept = [s for s in old if _family(s.measure) not in chosen]
+            kept = [s for s in old if _scorer(s.measure) not in chosen]
             folder.tables.write_verdicts([*kept, *scores], rows)
             folder.update({"scored": _told(meta, chosen, models, scores)})
             weigh_if_large(folder)
@@ -176,10 +156,9 @@ def score(
 
 def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
     """Return which measures are to be made. Raises RunError."""
-    known = [*FREE, *(m for m in (*JUDGED, *SCORED) if m not in FREE)]
     for m in measures:
-        if m not in known:
-            raise RunError(f"{m}: not a measure; there are {', '.join(known)}")
+        if m not in SCORERS:
+            raise RunError(f"{m}: not a measure; there are {', '.join(SCORERS)}")
         if m not in FREE and not judges.first:
             raise RunError(f"{m}: needs a judge; name one with --judge")
     if measures:
@@ -249,17 +228,7 @@ def _questions(
 
 
 def _items(p: Played, chosen: Sequence[str]) -> list[Item]:
-    makers = {
-        "state": state.items,
-        "p2l": persona.items,
-        "l2l": persona.pairs,
-        "attribution": attribution.items,
-        "secret": secret.items,
-        "likelihood": likelihood.items,
-    }
-    return [
-        item for m, make in makers.items() if m in chosen for item in make(p.transcript, p.scene)
-    ]
+    return [item for m in QUESTIONS if m in chosen for item in QUESTIONS[m](p.transcript, p.scene)]
 
 
 def _planted_judge(model: Model, trial: Trial) -> Model:
@@ -347,7 +316,7 @@ def _judged_scores(
     asked: dict[str, list[Item]] = {}
     for q in questions:
         if q.judge == first and q.item.truth is None:
-            asked.setdefault(_family(q.item.measure), []).append(q.item)
+            asked.setdefault(_scorer(q.item.measure), []).append(q.item)
     scores: list[Score] = []
     for m in chosen:
         items = asked.get(m, [])
@@ -375,7 +344,7 @@ def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
                 "secret": ["secret"] if c.secret else [],
             }.get(measure, [measure])
             for name in names:
-                scores += judge.silent(silences, name, VERSIONS[measure], first)
+                scores += judge.silent(silences, name, version_of(measure, judged=True), first)
     return scores
 
 
@@ -407,7 +376,7 @@ def _merged(
     return [
         row
         for key, row in found.items()
-        if key in asked or row["judge"] not in models or _family(row["measure"]) not in chosen
+        if key in asked or row["judge"] not in models or _scorer(row["measure"]) not in chosen
     ]
 
 
@@ -416,12 +385,12 @@ def _told(
 ) -> Json:
     """Return what run.json says of each measure: its version, its judges, and when it was made."""
     names = [*models, "", ""]
-    versions = {_family(s.measure): s.version for s in scores}
+    versions = {_scorer(s.measure): s.version for s in scores}
     told = dict(meta.get("scored") or {})
     for m in chosen:
         judged = bool(models) and (m in JUDGED or m in SCORED)
         told[m] = {
-            "version": versions.get(m, VERSIONS[m]),
+            "version": versions.get(m) or version_of(m, judged=judged),
             "judge": names[0] if judged else "",
             "second_judge": names[1] if judged else "",
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -437,10 +406,9 @@ def _counts(scores: Sequence[Score]) -> dict[str, tuple[int, int, str]]:
     return dict(sorted(found.items()))
 
 
-def _family(measure: str) -> str:
-    """Return the measure that makes scores of this name."""
-    name = measure.removeprefix("calibration:").partition(":")[0]
-    return next((m for m, names in _FAMILIES.items() if name in names), name)
+def _scorer(measure: str) -> str:
+    """Return what makes scores, or plants, of this name."""
+    return made_by(measure.removeprefix("calibration:"))
 
 
 def _score_of(row: Json) -> Score:

@@ -14,16 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from improv.measure_spec import DERIVED, measure_of
 from improv.plan import ARM, Outcome, Where, fits
 from improv.record import MAIN
 
 KEY = ["trial", "branch"]
 EVERYBODY = "everybody"
-ON_TRIALS = ("probe", "dispersion")
-"""Measures whose scores count for the trial that they were taken from, whatever their branch."""
-
-DERIVED = ("secret:turn", "likelihood:others", "stylometry:delta", "dispersion:energy")
-"""Measures in units of their own, that no mean of their family may have in it."""
 
 Frame: TypeAlias = pd.DataFrame
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -290,7 +286,8 @@ def chosen(outcome: Outcome, given: Tables) -> Frame:
     """Return the scores that an outcome reads, with the row of the trial, or of its branch, that
     each counts for as `at`: those of probes count for the trial they were put in."""
     scores = given.scored(outcome.measure)
-    if outcome.measure.partition(":")[0] in ON_TRIALS:
+    known = measure_of(outcome.measure)
+    if known is not None and known.on_trial:
         scores = scores.assign(branch=MAIN, at=scores["trial_at"])
     meant = scores["at"].to_numpy() >= 0
     if outcome.of_whom != EVERYBODY:

@@ -17,7 +17,7 @@ TOP = Path(__file__).resolve().parent.parent
 # The stair. A module imports from rows above its own, never from its row or below. A folder is one
 # name (measure, stats, ui); its files may import each other. A new module gets a place here.
 STAIR = [
-    "errors",
+    "errors measure_spec",
     "ray_cluster",
     "record strict loop text",
     "puppet_spec files",
@@ -85,21 +85,21 @@ READERS = {
     "relive token_counts",
     "folio": "record scene text fountain",
     "parted": "record",
-    "measure": "errors record scene line hearing predicate",
+    "measure": "errors measure_spec record scene line hearing predicate",
     "stats": "errors record",
     "graph": "errors record stats parted",
-    "unit": "record plan",
-    "curves": "record plan stats unit",
-    "judged": "record stats unit",
+    "unit": "record plan measure_spec",
+    "curves": "measure_spec record plan stats unit",
+    "judged": "measure_spec record stats unit",
     "analysis_compare": "record plan stats unit curves judged",
     "controls": "record plan stats unit curves judged analysis_compare",
-    "inference": "record plan stats unit curves judged analysis_compare controls",
+    "inference": "measure_spec record plan stats unit curves judged analysis_compare controls",
     "report": "errors model_spec record scene design plan stats inference controls curves judged "
     "ledger graph run_tables run_files run_folder runs shown graphing budget analysis_loader",
     "ui": "errors model_spec files record scene text line lock design overrides study_loader "
     "trial run_tables run_files run_folder runs measure stats graph graphing plan unit curves "
     "judged inference ledger shown analysis_cache analysis_loader rating report relive branch "
-    "folio budget parted",
+    "folio budget parted measure_spec",
 }
 
 # Nobody imports these, though they may import almost anything.

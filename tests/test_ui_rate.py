@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from improv import rating
 from improv.launch import run
+from improv.measure_spec import measure as spec
 from improv.run_folder import RunFolder
 from improv.run_ratings import RATINGS
 from improv.session import Setup
@@ -132,7 +133,7 @@ def test_other_measures_can_be_rated(folder: RunFolder, monkeypatch: pytest.Monk
     named(page(runs, monkeypatch, room="rate", run="blind", measure="l2l"), "Ann")
     for measure in rating.measures(folder.study()):
         app = named(page(runs, monkeypatch, room="rate", run="blind", measure=measure), "Ann")
-        assert rater.NAMES[measure] in read(app)
+        assert spec(measure).words.heading in read(app)
         assert address(app)["measure"] == measure
         if app.button and any(b.key == "answer-1" for b in app.button):
             press(app, "answer-1")

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
+from improv.measure_spec import DERIVED
 from improv.plan import ARM, Outcome
 from improv.record import MAIN
-from improv.unit import DERIVED, by_cell, named, sequences, units, weights
+from improv.unit import by_cell, named, sequences, units, weights
 from tests.table_support import NAN, SIGN, Row, crossed, made, said, trial
 
 Of = Literal["broken", "broke", "mean", "recovered", "time", "collision", "phrasing"]

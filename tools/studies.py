@@ -28,9 +28,10 @@ import yaml
 
 from improv.design import with_replicates
 from improv.launch import run
+from improv.measure_spec import JUDGED
 from improv.report.material import appraise
 from improv.report.said import shown
-from improv.score import JUDGED, Judges, score
+from improv.score import Judges, score
 from improv.session import Setup
 from improv.study_loader import load
 from improv.trial import plan

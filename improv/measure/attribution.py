@@ -9,10 +9,11 @@ import orjson
 
 from improv.measure.judge import Item, harmless, item, one_line, own, persona
 from improv.measure.wording import WHO
+from improv.measure_spec import version_of
 from improv.record import Score, Transcript
 from improv.scene import Character, Scene
 
-VERSION = "attribution-1"
+VERSION = version_of("attribution")
 MASK = "[name]"
 
 

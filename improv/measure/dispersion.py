@@ -16,9 +16,10 @@ from itertools import combinations
 import orjson
 
 from improv.measure.stylometry import trigrams
+from improv.measure_spec import version_of
 from improv.record import Score, Turn
 
-VERSION = "dispersion-1"
+VERSION = version_of("dispersion")
 Vector = Mapping[str, float]
 _CLAUSE = re.compile(r"[.!?…,;:。！？]|\s[—–-]\s")
 _STAGED = re.compile(r"\([^()]*\)")

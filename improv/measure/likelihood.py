@@ -14,10 +14,11 @@ import orjson
 
 from improv.errors import ErrorKind, ModelError
 from improv.measure.judge import Item, Verdict, before, by, one_line, own
+from improv.measure_spec import version_of
 from improv.record import Json, Score, Transcript
 from improv.scene import Character, Scene
 
-VERSION = "likelihood-1"
+VERSION = version_of("likelihood")
 OWN, OPPOSITE = "own", "opposite"
 ECHO: Json = {"echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 1.0}
 """What a completions request says to have its own prompt scored."""

@@ -6,13 +6,14 @@ Habits, the signs of traits, and rules. A silent turn has no line to read, and s
 
 from __future__ import annotations
 
+from improv.measure_spec import version_of
 from improv.predicate import keeps, unreadable
 from improv.record import Score, Transcript, Turn
 from improv.scene import EVERYBODY, Predicate, Scene
 
 __all__ = ["VERSION", "habits", "keeps", "marked", "rules", "signs"]
 
-VERSION = "marker-2"
+VERSION = version_of("marker")
 
 
 def habits(transcript: Transcript, scene: Scene) -> list[Score]:

@@ -14,11 +14,12 @@ import orjson
 
 from improv.measure.judge import Item, Verdict, before, by, item, one_line, own, persona
 from improv.measure.wording import PAIR, PERSONA
+from improv.measure_spec import version_of
 from improv.record import Json, Score, Transcript, Turn, seed_of
 from improv.scene import Character, Scene
 
-VERSION = "p2l-1"
-L2L_VERSION = "l2l-1"
+VERSION = version_of("p2l")
+L2L_VERSION = version_of("l2l")
 PAIRS = 60
 """At most so many pairs of one character's lines are compared."""
 OPTIONS: dict[str, float | None] = {

@@ -30,14 +30,13 @@ def calibration_items(
 
     A line is planted where its character speaks, in place of what it said.
     """
-    ask = {"state": _state, "p2l": _p2l}
     found: list[Item] = []
     candidates = list(_candidates(places))
     for measure in measures:
         for truth in (1.0, 0.0):
             fitting = [c for c in candidates if c[-1] == truth]
             fitting.sort(key=lambda c: seed_of("plant", measure, *_identity(c)))
-            found += [ask[measure](*c) for c in fitting[:most]]
+            found += [PLANT_QUESTIONS[measure](*c) for c in fitting[:most]]
     return found
 
 
@@ -66,6 +65,10 @@ def _state(t: Transcript, at: int, c: Character, trait: Trait, line: str, truth:
 def _p2l(t: Transcript, at: int, c: Character, trait: Trait, line: str, truth: float) -> Item:
     more = {"pole": trait.pole, "opposite": trait.opposite}
     return persona.ask(t, own(t, c.name)[0][at], c, line=line, truth=truth, more=more)
+
+
+PLANT_QUESTIONS: Mapping[str, Callable[..., Item]] = {"state": _state, "p2l": _p2l}
+"""Measure → what is asked about a planted line."""
 
 
 def rates(rows: Iterable[Mapping[str, float | None]]) -> tuple[int, int, int, int]:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import orjson
 
+from improv.measure_spec import version_of
 from improv.record import Score, Transcript
 
-VERSION = "probe-1"
+VERSION = version_of("probe")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 

@@ -14,11 +14,12 @@ import orjson
 
 from improv.measure.judge import Item, before, item, one_line, own
 from improv.measure.wording import SECRET
+from improv.measure_spec import version_of
 from improv.record import Score, Transcript
 from improv.scene import Character, Scene
 
-VERSION = "secret-words-1"
-JUDGED_VERSION = "secret-1"
+VERSION = version_of("secret")
+JUDGED_VERSION = version_of("secret", judged=True)
 SHARE = 0.5
 """A line gives a secret away if it holds this share of its own words, and two at least."""
 _WORD = re.compile(r"[^\W\d_]{4,}")

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
+from improv.measure_spec import version_of
 from improv.record import Score, Transcript, Turn
 from improv.scene import Scene
 
-VERSION = "stylometry-1"
+VERSION = version_of("stylometry")
 EARLY = 3
 """How many of a character's first improvised lines, with its written ones, are its early lines."""
 FREQUENT = 30

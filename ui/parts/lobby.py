@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from improv.measure_spec import measure
 from improv.record import Json
 from ui.parts import data, usher
 from ui.parts.lobby_data import Mean, Standing
@@ -14,12 +15,6 @@ ROOMS = (("graph", "Graph"), ("multiverse", "Multiverse"), ("compare", "Compare"
 SHOWN = 4
 """Mean scores that a row shows; its title has them all."""
 
-_NAMES = {
-    "p2l": "persona",
-    "l2l": "no contradiction",
-    "attribution": "told apart",
-    "state": "trait",
-}
 _MARKS = {"playing": "▶", "done": "✓", "stopped": "❚❚"}
 _WORDS = {"playing": "being played", "done": "done", "stopped": "stopped"}
 
@@ -117,7 +112,7 @@ def _means(found: Standing | None) -> str:
 
 
 def _name(mean: Mean) -> str:
-    return _NAMES.get(mean.family, mean.family)
+    return measure(mean.family).words.short or mean.family
 
 
 def _mean(mean: Mean) -> str:

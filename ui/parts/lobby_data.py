@@ -13,13 +13,17 @@ import streamlit as st
 
 from improv.budget import dollars
 from improv.errors import ImprovError
+from improv.measure_spec import MEASURES, PREFERRED, Unit, measure_of
 from improv.model_spec import Price
 from improv.record import MAIN
 from improv.run_folder import RunFolder
 from improv.runs import open_run
-from ui.parts import data, scored
+from ui.parts import data
 
-SHARES = ("sign", "state", "habit", "rule", "secret", "p2l", "l2l", "attribution", "probe")
+SHARES = (
+    *PREFERRED,
+    *(m.name for m in MEASURES if m.unit in (Unit.VERDICT, Unit.SHARE) and m.name not in PREFERRED),
+)
 """Families of measures whose scores are between 0 and 1, and of which a mean says something."""
 _PRICED = re.compile(r"^\s*-?\s*price:", re.MULTILINE)
 
@@ -77,9 +81,10 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
     sums = table.aggregate([("value", "sum"), ("value", "count"), ("measure", "count")])
     found: dict[str, tuple[float, int, int]] = {}
     for row in sums.to_pylist():
-        family = scored.family(row["measure"])
+        measure = measure_of(row["measure"])
+        family = measure.name if measure is not None else ""
         own = not grown or row["branch"] == MAIN or family == "probe"
-        if own and family in SHARES and row["measure"] != "secret:turn":
+        if own and family in SHARES:
             total, known, every = found.get(family, (0.0, 0, 0))
             found[family] = (
                 total + (row["value_sum"] or 0.0),

@@ -15,26 +15,12 @@ import streamlit as st
 from improv import rating
 from improv.errors import ImprovError, RunError
 from improv.measure.judge import Item
+from improv.measure_spec import measure as spec
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from ui.parts import data, link, notices, usher
 from ui.parts.text import clipped, label, one_line, safe
 
-NAMES = {
-    "state": "Traits",
-    "p2l": "Persona",
-    "l2l": "Contradictions",
-    "attribution": "Who speaks",
-    "secret": "Secrets",
-}
-"""What is judged, by its measure."""
-_TOLD = {
-    "state": "What each line shows of its speaker’s trait.",
-    "p2l": "Whether a line contradicts what is known of its speaker.",
-    "l2l": "Whether two lines of one character contradict each other.",
-    "attribution": "Who says a line, without its name.",
-    "secret": "Whether a line gives its speaker’s secret away.",
-}
 LONGEST = 2_400
 READ = 0.3
 """Seconds in which nobody has read a line: a key that is held answers no more than one."""
@@ -119,7 +105,7 @@ def _head(
 ) -> None:
     name = judge.removeprefix("human:")
     with st.container(horizontal=True, vertical_alignment="center", key="rate-bar"):
-        st.html(f'<h1 class="rate-title">{safe(NAMES[measure])}</h1>')
+        st.html(f'<h1 class="rate-title">{safe(spec(measure).words.heading)}</h1>')
         if len(there) > 1:
             st.session_state["rate:measure"] = measure
             st.segmented_control(
@@ -127,13 +113,13 @@ def _head(
                 list(there),
                 key="rate:measure",
                 required=True,
-                format_func=lambda m: NAMES[m],
+                format_func=lambda m: spec(m).words.heading,
                 on_change=_measured,
                 label_visibility="collapsed",
             )
         st.html(f'<p class="quiet">{safe(name)}</p>')
         st.button("Somebody else", key="leave", type="tertiary", on_click=_leave)
-    st.html(f'<p class="cap">{_TOLD[measure]}</p>')
+    st.html(f'<p class="cap">{spec(measure).words.question}</p>')
     st.progress(done / many if many else 1.0, text=f"{done:,} of {many:,} rated")
 
 

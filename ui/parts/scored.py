@@ -10,59 +10,33 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 
+from improv.measure_spec import MEASURES, NEITHER, Words, family, measure_of
 from improv.record import Json
 from improv.scene import Scene
-
-BREAKING = ("habit", "sign", "rule", "state", "p2l", "secret")
-"""Families of measures whose 0 is a break, in the order in which they are shown."""
-NEITHER = 0.5
-
-_WORDS = {
-    "habit": ("kept", "broken"),
-    "rule": ("kept", "broken"),
-    "p2l": ("no contradiction", "contradiction"),
-    "secret": ("kept", "given away"),
-    "attribution": ("told who speaks", "mistaken for somebody else"),
-    "probe": ("right", "wrong"),
-}
-_BREAKS = {
-    "habit": "breaks a habit",
-    "sign": "breaks a trait",
-    "rule": "breaks a rule",
-    "state": "breaks a trait",
-    "p2l": "contradicts the persona",
-    "secret": "gives a secret away",
-}
-_NAMES = {
-    "p2l": "the persona, by a judge",
-    "l2l": "lines that contradict each other",
-    "secret": "the secret",
-    "secret:turn": "the turn at which the secret was given away",
-    "attribution": "who speaks, by a judge who is not told",
-    "likelihood": "likelier than from its opposite (nats)",
-    "stylometry": "like its own early lines",
-    "dispersion": "two draws of this turn agree",
-}
-
-
-def family(measure: str) -> str:
-    return measure.partition(":")[0].partition(".")[0]
 
 
 def broken(score: Json) -> bool:
     """Whether a score of a line says that its character breaks."""
     known = score["value"] is not None and score["turn"] is not None
-    return known and score["value"] < NEITHER and family(score["measure"]) in BREAKING
+    return known and score["value"] < NEITHER and can_break(score["measure"])
+
+
+def can_break(measure: str) -> bool:
+    """Whether a score of 0 of this measure is a break of character."""
+    words = _words(measure)
+    return words is not None and bool(words.breaks)
 
 
 def breaks(score: Json) -> str:
     """Say what a broken score's character does."""
-    return f"{score['character']} {_BREAKS[family(score['measure'])]}"
+    words = _words(score["measure"])
+    return f"{score['character']} {words.breaks if words is not None else 'breaks'}"
 
 
 def poles(measure: str) -> tuple[str, str] | None:
     """Return the pole and the opposite that a measure is of, where it is of any."""
-    if family(measure) not in ("sign", "state"):
+    known = measure_of(measure)
+    if known is None or not known.poles:
         return None
     pole, slash, opposite = measure.partition(":")[2].partition("/")
     return (pole, opposite) if slash else None
@@ -70,21 +44,22 @@ def poles(measure: str) -> tuple[str, str] | None:
 
 def name(measure: str) -> str:
     """Return a measure's name in words: "habit: never asks", "sign: kind or mean"."""
-    if measure in _NAMES:
-        return _NAMES[measure]
+    known = measure_of(measure)
+    title = known.words.title if known is not None else family(measure).replace("_", " ")
+    if known is not None and known.name == measure:
+        return title
     pair = poles(measure)
-    kind = "trait, by a judge" if family(measure) == "state" else family(measure)
     rest = f"{pair[0]} or {pair[1]}" if pair else measure.partition(":")[2].replace("_", " ")
-    return f"{kind}: {rest}" if rest else kind.replace("_", " ")
+    return f"{title}: {rest}" if rest else title
 
 
 def verdict(score: Json) -> tuple[str, str]:
     """Return a score's mark and its value in words."""
-    value, kind = score["value"], family(score["measure"])
+    value = score["value"]
     if value is None:
         return "–", "missing"
-    words = poles(score["measure"]) or _WORDS.get(kind)
-    if words is None or score["measure"] == "secret:turn" or value not in (0, NEITHER, 1):
+    words = poles(score["measure"]) or _meanings(score["measure"])
+    if words is None or value not in (0, NEITHER, 1):
         return "·", f"{value:.4g}"
     if value == NEITHER:
         return "·", "neither"
@@ -128,6 +103,17 @@ def _said(value: object) -> str:
 
 
 def ordered(measures: Iterable[str]) -> list[str]:
-    """Return measures with those that break first, in their order."""
-    rank = {kind: i for i, kind in enumerate(BREAKING)}
+    """Return measures with those that break first, in the order of the list of measures."""
+    rank = {m.name: i for i, m in enumerate(m for m in MEASURES if m.words.breaks)}
     return sorted(set(measures), key=lambda m: (rank.get(family(m), len(rank)), m))
+
+
+def _words(measure: str) -> Words | None:
+    known = measure_of(measure)
+    return known.words if known is not None else None
+
+
+def _meanings(measure: str) -> tuple[str, str] | None:
+    """Return what 1 and 0 mean."""
+    words = _words(measure)
+    return (words.holds, words.fails) if words is not None and words.holds else None

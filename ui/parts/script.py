@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from improv.measure_spec import family
 from improv.record import Act, Json, Turn
 from improv.scene import Scene
 from ui.parts import scored
@@ -227,7 +228,7 @@ def _mark(score: Json, told: Mapping[str, str]) -> str:
     """Return the margin's mark for a break; what is kept is for the panel."""
     if not scored.broken(score):
         return ""
-    kind = scored.family(score["measure"])
+    kind = family(score["measure"])
     words = told.get(score["character"] if kind == "habit" else score["measure"])
     pair = scored.poles(score["measure"])
     if pair:

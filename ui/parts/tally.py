@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from urllib.parse import quote
 
+from improv.measure_spec import NEITHER
 from improv.record import Json, Turn
 from ui.parts import scored, stops
 from ui.parts.text import one_line, safe
@@ -55,8 +56,8 @@ def _row(who: str, what: str, scores: Sequence[Json], last: int) -> str:
             marks["missing"].append(_bar(at, 1.5, last))
         elif scored.broken(s):
             marks["broke"].append(_bar(at, HIGH - 1, last))
-        elif scored.family(s["measure"]) in scored.BREAKING:
-            marks["held"].append(_bar(at, 6 if value > scored.NEITHER else 10, last))
+        elif scored.can_break(s["measure"]):
+            marks["held"].append(_bar(at, 6 if value > NEITHER else 10, last))
         else:
             share = (value - low) / (high - low) if high > low else 0.5
             marks["held"].append(_bar(at, 2 + share * (HIGH - 4), last))
@@ -105,7 +106,7 @@ def _summary(scores: Sequence[Json]) -> str:
     broke = [s["turn"] for s in scores if scored.broken(s)]
     missing = sum(s["value"] is None for s in scores)
     parts = [f"{len(scores)} scores"]
-    if scored.family(scores[0]["measure"]) in scored.BREAKING:
+    if scored.can_break(scores[0]["measure"]):
         parts.append(f"breaks at {_turns(broke)}" if broke else "no break")
     else:
         known = [s["value"] for s in scores if s["value"] is not None]
