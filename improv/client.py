@@ -25,7 +25,7 @@ from improv.puppet import answer
 from improv.puppet_spec import Puppet
 from improv.record import Call, Json
 from improv.request import Ask, request_body
-from improv.transport import TRIP, Client, Trip, Wire
+from improv.transport import Client, Trip, Wire
 
 UNLIMITED = 1_000_000
 
@@ -131,9 +131,8 @@ class Models:
     async def _post(self, url: str, model: Model, body: Json, trip: Trip) -> Json:
         path = "/chat/completions" if "messages" in body else "/completions"
         client = self._client(url, model)
-        TRIP.set(trip)
         try:
-            return await client.send_json(path, orjson.dumps(body))
+            return await client.send_json(path, orjson.dumps(body), trip)
         except (openai.APIError, httpx2.HTTPError) as e:
             if model.embedded and dropped(e):
                 # Its server may have been started anew elsewhere since.
@@ -144,17 +143,12 @@ class Models:
         key = (url, model.api_key_env, model.timeout, model.retries)
         if key not in self._clients:
             secret = secret_for(url, model)
-            limits = httpx2.Limits(
-                max_connections=self._connections, max_keepalive_connections=self._connections
-            )
             wire = Wire(
                 self._gate(url, model),
                 secret,
-                model.timeout,
-                self._halted,
-                limits=limits,
-                # Whoever vouched for an address did not vouch for where it may point.
-                follow_redirects=False,
+                timeout=model.timeout,
+                connections=self._connections,
+                halted=self._halted,
             )
             self._clients[key] = Client(
                 wire,

@@ -88,7 +88,7 @@ def check_endpoint(url: str) -> None:
     unknown, nothing listens there, or not with a certificate that is trusted. Asks nothing."""
     parts, trusted = urlsplit(url), trusted_certificates()  # without which no client is made
     host, scheme = parts.hostname or "", parts.scheme
-    if getproxies().get(scheme) and not proxy_bypass(host):
+    if has_proxy(url):
         return  # The proxy knows the way.
     kind = ErrorKind.CONNECTION
     try:
@@ -109,6 +109,13 @@ def check_endpoint(url: str) -> None:
     except OSError:
         return  # It may be slow, or the network away for a moment.
     raise EndpointError(what, kind=kind)
+
+
+def has_proxy(url: str) -> bool:
+    """Return whether the environment names a proxy by which an address is called."""
+    parts, proxies = urlsplit(url), getproxies()
+    named = proxies.get(parts.scheme) or proxies.get("all")
+    return bool(named) and not proxy_bypass(parts.hostname or "")
 
 
 @functools.cache

@@ -259,7 +259,12 @@ def test_what_is_sent_is_what_the_openai_client_would_send(httpserver: HTTPServe
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
     url = httpserver.url_for("/v1")
     one, two = ask(Model(model="m", base_url=url)), ask(Model(model="m", base_url=url), turn=2)
-    complete(one, two)
+
+    async def one_after_another() -> None:
+        # The second alone is built from a template, which the first has left.
+        models = Models()
+        assert all([not (await models.complete(a)).error for a in (one, two)])
+        await models.close()
 
     async def plainly() -> None:
         http = openai.DefaultAioHttpClient()
@@ -271,23 +276,27 @@ def test_what_is_sent_is_what_the_openai_client_would_send(httpserver: HTTPServe
                 "/chat/completions",
                 content=orjson.dumps(request_body(two)),
                 cast_to=httpx2.Response,
-                options={
-                    "headers": {
-                        "x-stainless-raw-response": "stream",
-                        "content-type": "application/json",
-                    }
-                },
+                options={"headers": {"content-type": "application/json"}},
             )
 
+    asyncio.run(one_after_another())
     asyncio.run(plainly())
-    sent = [request for request, _ in httpserver.log]
-    ours = next(r for r in sent[:2] if r.json == json.loads(orjson.dumps(request_body(two))))
-    assert ours.json == sent[2].json
+    first, ours, theirs = (request for request, _ in httpserver.log)
+    assert ours.json == theirs.json == json.loads(orjson.dumps(request_body(two)))
     # But for the client's own telemetry: what it tells of this machine, and its class's name.
-    kept = ("X-Stainless-Retry-Count", "X-Stainless-Raw-Response")
+    kept = ("X-Stainless-Retry-Count",)
     told = [
         {k: v for k, v in r.headers.items() if k in kept or not k.startswith(("X-Stain", "User-A"))}
-        for r in (ours, sent[2])
+        for r in (first, ours, theirs)
     ]
-    assert told[0] == told[1]
+    assert told[1] == told[2]
     assert {"Authorization", "Content-Type", *kept} <= told[0].keys()
+    for request in (first, ours):
+        assert [k for k, _ in request.headers if k.startswith("X-Stain")] == [*kept]
+
+
+def test_a_stopped_run_can_wake_the_openai_client() -> None:
+    """The one private name of a library that improv uses. Where openai has renamed it, a stopped
+    run would wait for every Retry-After: look in improv/transport.py for another way."""
+    wait = getattr(openai.AsyncOpenAI, "_sleep_for_retry", None)
+    assert asyncio.iscoroutinefunction(wait)
