@@ -14,64 +14,41 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import platform
 import sys
 import threading
 import time
-import uuid
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from improv.errors import ImprovError, MachineError, RunError
+from improv.lock_holder import (
+    BEAT_HEAD,
+    HOLDER,
+    LONGEST,
+    NAMELESS,
+    Holder,
+    beat_bytes,
+    content,
+    parse_holder,
+    read_holder,
+    started_at,
+    this_process,
+)
 
 if sys.platform != "win32":
     import fcntl
 
-LOCK, HOLDER = "lock", "holder.json"
+LOCK = "lock"
 
 _MARGIN = 2.0
 """Seconds beyond three beats before a silent holder on another machine counts as dead."""
 
-_SLOWEST = 60.0
-"""The longest beat that is believed, so that garbage cannot make us wait for ever."""
-
-_LONGEST = 4096
-_HEAD = '{"beat": '
-_WIDTH = 12
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 _TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}  # the last is how SMB says it
-_NAMELESS = {"", "localhost", "localhost.localdomain"}
-
 Fate = Literal["alive", "gone", "rebooted", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a run: the content of holder.json.
-
-    `boot` is the machine's boot id, `pids` the namespace that `pid` counts in, `started` when the
-    process began in ticks since the boot (so that a reused pid is told apart); each is "" where
-    the system does not say. `created` is for people: it is the holder's clock, compared with none.
-    `every` is the seconds between two beats, `beat` how many there were.
-    """
-
-    token: str
-    host: str
-    boot: str
-    pids: str
-    pid: int
-    started: str
-    created: str
-    every: float
-    beat: int
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host or 'a machine without a name'}"
 
 
 class RunLock:
@@ -105,7 +82,7 @@ class RunLock:
         self.lost.clear()
         self._stop.clear()
         self.took_over = ""
-        self._me = _myself(self._beat)
+        self._me = this_process(self._beat)
         try:
             self._file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             _OPEN.add(self)
@@ -151,7 +128,7 @@ class RunLock:
                     return False
                 if e.errno not in _TAKEN:
                     raise
-            found = _parse(_read(self.folder))
+            found = parse_holder(read_holder(self.folder))
             fate = _fate(found) if found else "gone"
             if fate == "alive":
                 raise self._refusal(found)
@@ -166,7 +143,7 @@ class RunLock:
     def _claim(self) -> None:
         """Put our name into holder.json, once whoever stands there is known to be dead."""
         while True:
-            raw = _read(self.folder)
+            raw = read_holder(self.folder)
             if self._is_mine(raw):
                 return  # a link that a file server made, though its first answer was lost
             if raw is None:
@@ -188,7 +165,7 @@ class RunLock:
 
         RunError if it lives; an empty sentence if it left while we looked.
         """
-        found = _parse(raw)
+        found = parse_holder(raw)
         if found is None and self._flocked:
             return f"nobody known: {HOLDER} was torn", True
         fate = _fate(found) if found else "unknown"
@@ -205,7 +182,7 @@ class RunLock:
         if now is None:
             return "", False
         if now != raw:
-            raise self._refusal(_parse(now) or found)
+            raise self._refusal(parse_holder(now) or found)
         return f"{found or 'nobody known'}, which gave no sign of life for {patience:g} s", False
 
     def _write_first(self) -> bool | None:
@@ -233,7 +210,7 @@ class RunLock:
         path = self.folder / f"{HOLDER}.{self._me.token}"
         try:
             path.touch(0o600)
-            path.write_bytes(_content(self._me))
+            path.write_bytes(content(self._me))
         except OSError:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -243,13 +220,13 @@ class RunLock:
     def _is_still_mine(self) -> bool:
         """Look again after a beat: of two who took over at once, the last to write has it."""
         time.sleep(self._beat)
-        raw = _read(self.folder)
+        raw = read_holder(self.folder)
         if raw is None or self._is_mine(raw):
             return raw is not None
-        raise self._refusal(_parse(raw))
+        raise self._refusal(parse_holder(raw))
 
     def _is_mine(self, raw: bytes | None) -> bool:
-        found = _parse(raw)
+        found = parse_holder(raw)
         return found is not None and found.token == self._me.token
 
     def _refusal(self, found: Holder | None, more: str = "") -> RunError:
@@ -277,13 +254,13 @@ class RunLock:
             # Read and written through one open file: if another claim replaces it in between,
             # the number goes into the file that was ours and is no longer seen.
             with (self.folder / HOLDER).open("r+b", buffering=0) as file:
-                found = _parse(file.read(_LONGEST))
+                found = parse_holder(file.read(LONGEST))
                 if found is None:
                     return True  # torn: who takes over will be found the next time
                 if found.token != me.token:
                     return False
-                file.seek(len(_HEAD))
-                file.write(_number(me.beat))
+                file.seek(len(BEAT_HEAD))
+                file.write(beat_bytes(me.beat))
             self._me = me
         except FileNotFoundError:
             # A holder that was given up woke and removed our claim for its own: claim again. If
@@ -298,7 +275,7 @@ class RunLock:
         if file is None:
             return
         with contextlib.suppress(OSError):
-            if self._is_mine(_read(self.folder)):
+            if self._is_mine(read_holder(self.folder)):
                 (self.folder / HOLDER).unlink()
         with contextlib.suppress(OSError):
             if sys.platform != "win32" and self._flocked:
@@ -322,8 +299,8 @@ def held(folder: str | Path, *, patience: float = 0.0) -> str | None:
     """
     folder = Path(folder)
     try:
-        raw = _read(folder)
-        found = _parse(raw)
+        raw = read_holder(folder)
+        found = parse_holder(raw)
         if raw is None or found is None:
             return None
         fate = _fate(found)
@@ -331,7 +308,7 @@ def held(folder: str | Path, *, patience: float = 0.0) -> str | None:
             return f"{_plays(found)}, as far as can be told from here"
         if fate == "unknown":
             now = _watch(folder, raw, patience, min(patience / 4, 0.25))
-            fate, found = ("gone" if now == raw else "alive"), _parse(now)
+            fate, found = ("gone" if now == raw else "alive"), parse_holder(now)
     except OSError:
         return None
     return _plays(found) if found and fate == "alive" else None
@@ -359,7 +336,7 @@ def _watch(folder: Path, raw: bytes, patience: float, poll: float) -> bytes | No
     """Return what holder.json becomes, as soon as it changes, or `raw` if it does not."""
     end = time.monotonic() + patience
     while True:
-        now = _read(folder)
+        now = read_holder(folder)
         left = end - time.monotonic()
         if now != raw or left <= 0:
             return now
@@ -368,11 +345,11 @@ def _watch(folder: Path, raw: bytes, patience: float, poll: float) -> bytes | No
 
 def _fate(found: Holder) -> Fate:
     """Tell from here what became of a holder; of another machine's processes it is unknown."""
-    me = _myself(0)
+    me = this_process(0)
     if found.host != me.host:
         return "unknown"
     if found.boot != me.boot:
-        known = found.boot and me.boot and me.host not in _NAMELESS
+        known = found.boot and me.boot and me.host not in NAMELESS
         return "rebooted" if known else "unknown"
     if found.pids != me.pids or os.name != "posix":
         return "unknown"  # a container's: its pids are not ours
@@ -384,97 +361,10 @@ def _fate(found: Holder) -> Fate:
         return "gone"
     except PermissionError:
         pass  # somebody else's, and there
-    started = _started(found.pid)
+    started = started_at(found.pid)
     if started is None or not found.started:
         return "unknown"
     return "alive" if started == found.started else "gone"
-
-
-def _myself(every: float) -> Holder:
-    pid = os.getpid()
-    try:
-        pids = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        pids = ""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    return Holder(
-        token=uuid.uuid4().hex,
-        host=platform.node(),
-        boot=boot,
-        pids=pids,
-        pid=pid,
-        started=_started(pid) or "",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        every=every,
-        beat=0,
-    )
-
-
-def _started(pid: int) -> str | None:
-    """Return when a process began, "" if it has ended and was not reaped, None if unknown."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    # The name in parentheses may hold anything; then come the state and, 19 on, the start.
-    rest = stat.rpartition(")")[2].split()
-    if len(rest) < 20:
-        return None
-    return "" if rest[0] in "ZX" else rest[19]
-
-
-def _content(me: Holder) -> bytes:
-    rest = asdict(me)
-    del rest["beat"]
-    return f"{_HEAD}{_number(me.beat).decode()}, {json.dumps(rest)[1:]}\n".encode()
-
-
-def _number(beat: int) -> bytes:
-    return f"{beat:>{_WIDTH}}".encode()
-
-
-def _read(folder: Path) -> bytes | None:
-    """Return what holder.json holds, None if there is none."""
-    for tries in range(3):
-        try:
-            with (folder / HOLDER).open("rb") as source:
-                return source.read(_LONGEST)
-        except FileNotFoundError:
-            return None
-        except OSError as e:
-            # On a file server the file was replaced between open and read.
-            if e.errno != errno.ESTALE or tries == 2:
-                raise
-    return None
-
-
-def _parse(raw: bytes | None) -> Holder | None:
-    """Return the holder, None if there is none or what stands there is not whole."""
-    try:
-        found = json.loads(raw or b"")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    known: dict[str, Any] = {"pids": "", "every": 0.0}
-    known |= {name: found[name] for name in Holder.__slots__ if name in found}
-    words = ("token", "host", "boot", "pids", "started", "created")
-    whole = (
-        known.keys() == set(Holder.__slots__)
-        and all(isinstance(known[name], str) for name in words)
-        and isinstance(known["every"], int | float)
-        and isinstance(known["beat"], int)
-        and isinstance(known["pid"], int)
-        and 0 < known["pid"] < 2**31  # 0 and below mean groups of processes
-    )
-    if not whole:
-        return None
-    if not 0 <= known["every"] <= _SLOWEST:
-        known["every"] = _SLOWEST
-    return Holder(**known)
 
 
 def unwritable(what: str, e: OSError) -> ImprovError:

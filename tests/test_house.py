@@ -53,6 +53,7 @@ STAIR = [
     "controls",
     "inference",
     "graph",
+    "lock_holder",
     "jsonl lock calibration",
     "journal",
     "run_files",
