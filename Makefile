@@ -32,15 +32,9 @@ setup: $(PLAY_READY) ## an environment to play in: .venv/bin/improv
 
 dev: $(DEV_READY) ## the same, with the tools to work on improv
 
-# What failed is run once more, with nothing beside it, and has to pass then: a browser or a Ray that
-# another test keeps waiting is late, and that is no news. What fails by itself too has failed.
 test: style ## ruff, mypy, then every test (ARGS="-k name" for some)
 	@export IMPROV_BROWSER; IMPROV_BROWSER="$$(tools/browser.sh)" || exit 1; \
-	    pytest="$(BIN)/python -m pytest"; \
-	    $$pytest -n $(JOBS) --dist loadfile $(ARGS) || { \
-	        [ $$? -eq 1 ] || exit 1; \
-	        echo "Once more, by itself, what failed:" >&2; \
-	        $$pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS); }
+	    $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: style ## ruff and strict mypy
 	@$(BIN)/mypy

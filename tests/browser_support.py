@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -27,8 +28,8 @@ FLAGS = [
     "--disable-component-update",
     "--process-per-site",
 ]
-START = 60
-"""Seconds that a cold server may take on a busy machine."""
+START = 120
+"""Seconds that a page, a server or a process may take: more than the busiest machine needs."""
 
 
 def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str], str, str]:
@@ -65,18 +66,23 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-expect.set_options(timeout=15_000)  # a busy machine answers late
+expect.set_options(timeout=START * 1000)
 SHOWN = {"scene": "html[data-prompter] .stMain:has(.play):has(.st-key-shown)"}
 """What is on the page of a room once it is whole; a key for each room that has one of its own."""
 
-
-QUIET = """() => {
+QUIET = """([question, long]) => {
     const state = document.querySelector('.stApp')?.dataset.testScriptState
+    const stale = document.querySelector('.stMain :is([data-stale="true"], .stSkeleton)')
+    const seen = `${question} ${location.href} ${document.querySelector('.stMain')?.scrollHeight}`
     const now = performance.now()
-    if (state !== 'notRunning' || window.__busy === undefined) window.__busy = now
-    return now - window.__busy > 500
+    if (state !== 'notRunning' || stale || window.__seen !== seen) window.__since = now
+    window.__seen = seen
+    return now - window.__since > long
 }"""
-"""Whether the page's script has not run for half a second."""
+"""Whether, since this question was first asked, a page's script has not run and the page has kept
+its address and its height for so many milliseconds."""
+STILL = 400
+"""Milliseconds: Streamlit pauses between two runs of a script for a few."""
 
 
 @dataclass
@@ -86,6 +92,8 @@ class Reader:
     page: Page
     url: str
     wrong: list[str] = field(default_factory=list)
+    questions: int = 0
+    """How often it was asked whether the page is still."""
 
     def open(self, query: str = "", room: str = "scene") -> Page:
         page = self.page
@@ -93,17 +101,43 @@ class Reader:
         page.on("pageerror", lambda e: self._note(True, str(e)))
         page.on("request", lambda r: self._note(not self._here(r.url), f"request to {r.url}"))
         page.goto(self.url + f"{room}{query}")
-        page.wait_for_selector(SHOWN.get(room, ".stMain h1"), timeout=START * 1000)
+        page.set_default_timeout(START * 1000)
+        page.wait_for_selector(SHOWN.get(room, ".stMain h1"))
+        self.still()
         return page
 
     def still(self) -> None:
-        """Wait until the server has had nothing to draw for a while: what is pressed while a page
-        is put together may be lost."""
-        self.page.wait_for_function(QUIET, polling=50, timeout=START * 1000)
+        """Wait until the page is put together: a click or a key may be lost where its target is
+        replaced, or moves, in that moment."""
+        self.questions += 1
+        question = [self.questions, STILL]
+        self.page.wait_for_function(QUIET, arg=question, polling=50, timeout=START * 1000)
 
     def press(self, key: str) -> None:
         self.still()
         self.page.keyboard.press(key)
+
+    def click(self, target: Locator, **how: Any) -> None:
+        self.still()
+        target.click(**how)
+
+    def dblclick(self, target: Locator) -> None:
+        self.still()
+        target.dblclick()
+
+    def fill(self, field: Locator, text: str) -> None:
+        """Write into a field, and leave it with Enter."""
+        self.still()
+        field.fill(text)
+        field.press("Enter")
+
+    def box(self, target: Locator) -> FloatRect:
+        """Where something lies once the page is still."""
+        expect(target).to_be_visible()
+        self.still()
+        box = target.bounding_box()
+        assert box is not None
+        return box
 
     def address(self) -> dict[str, str]:
         return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}

@@ -164,7 +164,7 @@ def url(runs: Path) -> Iterator[str]:
     server, address, _ = start(runs)
     yield address.partition("?")[0]
     server.send_signal(signal.SIGINT)
-    assert server.wait(20) == 0
+    assert server.wait(120) == 0
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,6 @@ def reader(context: BrowserContext, url: str) -> Iterator[Reader]:
     from tests.browser_support import Reader
 
     page = context.new_page()
-    page.set_default_timeout(15_000)
     yield Reader(page, url)
     if page.url.startswith(url):
         page.evaluate("localStorage.clear(), sessionStorage.clear()")

@@ -267,6 +267,16 @@ class Theatre:
     def close(self) -> None:
         self.server.stop()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Answer nothing that is asked in this block, so that no run comes to its end in it."""
+        spec = self.server.spec
+        self.server.spec = spec.model_copy(update={"latency": 5.0})
+        try:
+            yield
+        finally:
+            self.server.spec = spec
+
     def study(self, replicates: int) -> Path:
         folder = self.home / "studies"
         folder.mkdir(exist_ok=True)

@@ -37,10 +37,10 @@ def drop():
     lock.__exit__(None, None, None)
 
 def lost():
-    return lock.lost.wait(10)
+    return lock.lost.wait(120)
 
 def spawn():
-    return subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL).pid
+    return subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL).pid
 
 def fork():
     pid = os.fork()
@@ -173,7 +173,7 @@ def leave(folder: Path, **content: object) -> None:
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)

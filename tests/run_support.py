@@ -41,11 +41,11 @@ def improv(*words: str, **more: Any) -> subprocess.Popen[str]:
     """Start the command as a shell would: in a process group of its own."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
-        [sys.executable, "-m", "improv.cli", *words], start_new_session=True, **pipes, **more
+        [sys.executable, "-m", "improv.cli", *words], start_new_session=True, **(pipes | more)
     )
 
 
-def until(what: Callable[[], bool], child: subprocess.Popen[str], seconds: float = 90) -> None:
+def until(what: Callable[[], bool], child: subprocess.Popen[str], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert child.poll() is None, child.communicate()

@@ -27,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(reader: Reader, query: str = "") -> Page:
     page = reader.open(f"?run={NAME}{query}", room="compare")
-    expect(page.locator(".abreast")).to_be_attached(timeout=30_000)
+    expect(page.locator(".abreast")).to_be_attached()
     reader.still()
     return page
 
@@ -41,7 +41,7 @@ def chart(page: Page, name: str) -> Locator:
     return found
 
 
-def click_a_break(page: Page, of: Analysis) -> tuple[str, int]:
+def click_a_break(reader: Reader, of: Analysis) -> tuple[str, int]:
     """Click a point of the drift of a condition that is drawn, at which somebody broke; return
     the condition and the turn."""
     drawn = [c for c in of.drift if c.name in of.compared[:FEW]]
@@ -53,9 +53,9 @@ def click_a_break(page: Page, of: Analysis) -> tuple[str, int]:
         if here[2] < 1
         and all(abs(here[2] - o[2]) > 0.1 for o in places if o[1] == here[1] and o != here)
     )
-    points = chart(page, "drift").locator("g.mark-symbol.role-mark").last.locator("path")
+    points = chart(reader.page, "drift").locator("g.mark-symbol.role-mark").last.locator("path")
     expect(points).to_have_count(len(places))
-    points.nth(at).click()
+    reader.click(points.nth(at))
     return name, int(turn)
 
 
@@ -66,24 +66,24 @@ def test_from_a_contrast_to_its_blocks_and_their_scenes(reader: Reader, runs: Pa
     reader.check()
 
     rows = chart(page, "contrasts")
-    box = rows.bounding_box()
-    assert box is not None
-    rows.click(position={"x": box["width"] * 0.7, "y": 33})
+    box = reader.box(rows)
+    reader.click(rows, position={"x": box["width"] * 0.7, "y": 33})
     expect(page).to_have_url(re.compile("[?&]contrast=brief\\+against\\+none"))
     behind = page.locator(".st-key-behind")
     expect(behind).to_contain_text("6 blocks: the first side")
     reader.check()
 
     first = behind.locator(".pairs tbody a").first
+    reader.still()
     block = first.inner_text()
-    first.click()
+    reader.click(first)
     expect(page).to_have_url(re.compile("[?&]block="))
     assert reader.address()["block"] == block
     table = page.locator(".abreast")
     expect(table).to_be_in_viewport()
     expect(table.locator("thead th")).to_have_count(5)
     page.reload()
-    expect(behind).to_contain_text("6 blocks: the first side", timeout=30_000)
+    expect(behind).to_contain_text("6 blocks: the first side")
     assert reader.address()["block"] == block
 
     page.go_back()
@@ -103,7 +103,7 @@ def test_from_a_point_of_a_curve_to_the_line_that_broke(reader: Reader, runs: Pa
     for image in page.locator(".chains img").all():
         assert image.evaluate("i => i.complete && i.naturalWidth > 0")
     of = weigh(open_run(runs, NAME)).whole()
-    name, turn = click_a_break(page, of)
+    name, turn = click_a_break(reader, of)
     expect(page).to_have_url(re.compile("[?&]of=line"))
     assert (reader.address()["condition"], reader.address()["turn"]) == (name, str(turn))
     behind = page.locator(".st-key-behind")
@@ -111,21 +111,24 @@ def test_from_a_point_of_a_curve_to_the_line_that_broke(reader: Reader, runs: Pa
     reader.check()
 
     fallen = next(c for c in of.chains if c.chain.counts.n01)
-    page.get_by_role("link", name=re.compile(f"falls? under {re.escape(fallen.cell)}")).click()
+    reader.click(
+        page.get_by_role("link", name=re.compile(f"falls? under {re.escape(fallen.cell)}"))
+    )
     expect(page).to_have_url(re.compile("[?&]of=fall"))
     expect(behind).to_contain_text(f"{fallen.chain.counts.n01} falls")
-    behind.locator(".found a").first.click()
+    reader.click(behind.locator(".found a").first)
     expect(page).to_have_url(re.compile(r"/scene\?.*turn="))
-    expect(page.locator(".play")).to_be_visible(timeout=30_000)
-    expect(page.locator(".behind .block").first).to_be_attached(timeout=30_000)
+    expect(page.locator(".play")).to_be_visible()
+    expect(page.locator(".behind .block").first).to_be_attached()
+    reader.still()
     reader.check()
     page.go_back()
-    page.wait_for_timeout(1_000)
+    reader.still()
     if "of=fall" not in page.url:
         # On its way to another room Streamlit leaves that room's query under this one's path.
         page.go_back()
     expect(page).to_have_url(re.compile(r"/compare\?.*of=fall"))
-    expect(behind).to_contain_text("falls", timeout=30_000)
+    expect(behind).to_contain_text("falls")
 
 
 def test_keys_lead_everywhere(reader: Reader) -> None:

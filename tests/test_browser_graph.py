@@ -52,7 +52,7 @@ def test_a_reader_clicks_an_arrow_and_reads_its_lines(reader: Reader, runs: Path
     )
     reader.check()
 
-    page.locator(".net-said a").first.click()
+    reader.click(page.locator(".net-said a").first)
     expect(page).to_have_url(re.compile("/scene.*[?&]turn="))
 
 
@@ -62,11 +62,11 @@ def test_keys_lead_everywhere(reader: Reader) -> None:
     low.focus()
     reader.press("ArrowRight")
     expect(page).to_have_url(re.compile("[?&]from=2"))
-    page.get_by_text("answers", exact=True).click()
+    reader.click(page.get_by_text("answers", exact=True))
     expect(page).to_have_url(re.compile("[?&]kind=answers"))
-    page.get_by_text("With guesses").click()
+    reader.click(page.get_by_text("With guesses"))
     expect(page).to_have_url(re.compile("[?&]sure=1"))
-    page.get_by_text("As a table").click()
+    reader.click(page.get_by_text("As a table"))
     expect(page.locator('[data-testid="stDataFrame"]').first).to_be_visible()
     reader.check()
     page.go_back()
@@ -78,9 +78,9 @@ def test_two_conditions_are_set_apart_and_taken_along(reader: Reader, runs: Path
     expect(page.get_by_text("live less none").first).to_be_visible()
     expect(page.get_by_role("heading", name="The figures of both")).to_be_visible()
     reader.check()
-    page.get_by_role("button", name="Download", exact=True).click()
+    reader.click(page.get_by_role("button", name="Download", exact=True))
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="GEXF, for Gephi").click()
+        reader.click(page.get_by_role("button", name="GEXF, for Gephi"))
     graph = from_bytes(waiting.value.path().read_bytes(), "gexf")
     whole = read_talk(open_run(runs, "company")).of(condition="live")
     assert set(graph.edges(keys=True)) == set(network(whole).edges(keys=True))

@@ -19,8 +19,6 @@ from tests.browser_support import Reader
 from tests.ui_support import HOSTILE
 
 pytestmark = pytest.mark.browser
-SLOW = 60_000
-"""Milliseconds that a process may take to start and play on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +35,10 @@ def label(page: Page, words: str) -> Locator:
     return page.locator(".stMain svg text").filter(has_text=re.compile(words)).first
 
 
-def press(page: Page, words: str) -> None:
+def press(reader: Reader, words: str) -> None:
     """Click the point whose label says this: it lies left of it."""
-    box = label(page, words).bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] - 12, box["y"] + box["height"] / 2)
+    box = reader.box(label(reader.page, words))
+    reader.page.mouse.click(box["x"] - 12, box["y"] + box["height"] / 2)
 
 
 def test_a_reader_walks_the_tree(reader: Reader, runs: Path) -> None:
@@ -50,15 +47,15 @@ def test_a_reader_walks_the_tree(reader: Reader, runs: Path) -> None:
     expect(label(page, "8 draws, ")).to_be_visible()
     assert page.title() == "improv"
 
-    press(page, "8 draws, ")
+    press(reader, "8 draws, ")
     expect(page).to_have_url(re.compile("[?&]open="))
     fold = page.get_by_role("button", name="Fold again")
     expect(fold).to_be_visible()
     expect(label(page, "8 draws, ")).to_be_hidden()
-    fold.click()
+    reader.click(fold)
     expect(label(page, "8 draws, ")).to_be_visible()
 
-    press(page, "^line: ")
+    press(reader, "^line: ")
     [edited] = [
         r for r in open_run(runs, "w").transcripts.branches(trial_of(runs)) if "line" in r["edit"]
     ]
@@ -68,9 +65,10 @@ def test_a_reader_walks_the_tree(reader: Reader, runs: Path) -> None:
     assert "<script>" in text
     expect(page.locator(".diff .in").first).to_contain_text("document.title='owned'")
 
-    page.get_by_role("button", name="Set beside its parent").click()
+    reader.click(page.get_by_role("button", name="Set beside its parent"))
     expect(page).to_have_url(re.compile("left=main"))
     expect(page.locator("table.both caption")).to_be_visible()
+    reader.still()
     page.go_back()
     expect(page.locator("table.both")).to_be_hidden()
     reader.check()
@@ -80,13 +78,12 @@ def test_branches_grow(reader: Reader, runs: Path) -> None:
     before = len(open_run(runs, "w").transcripts.branches(trial_of(runs)))
     page = reader.open("?run=w&branch=main&turn=3", room="multiverse")
     count = page.get_by_label("How many")
-    count.fill("2")
-    count.press("Enter")
+    reader.fill(count, "2")
     expect(page.locator(".st-key-growing code")).to_contain_text("@3 -n 2")
-    page.get_by_role("button", name="Grow", exact=True).dblclick()
+    reader.dblclick(page.get_by_role("button", name="Grow", exact=True))
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("2 branches have grown")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("2 branches have grown")).to_be_visible()
     assert len(open_run(runs, "w").transcripts.branches(trial_of(runs))) == before + 2
     expect(label(page, "^new$")).to_be_visible()
     reader.check()

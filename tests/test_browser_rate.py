@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, expect
 
 from improv import rating
 from improv.launch import run
@@ -31,56 +31,56 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "runs"
 
 
-def begin(page: Page, name: str = "Ann Lee") -> Locator:
-    page.get_by_role("textbox", name="Your name").fill(name)
-    page.keyboard.press("Enter")
-    asked = page.locator(".ask")
+def begin(reader: Reader, name: str = "Ann Lee") -> Locator:
+    reader.fill(reader.page.get_by_role("textbox", name="Your name"), name)
+    asked = reader.page.locator(".ask")
     expect(asked).to_be_visible()
     return asked
 
 
-def rated(page: Page, many: int) -> None:
+def rated(reader: Reader, many: int) -> None:
+    page = reader.page
     expect(page.get_by_text(re.compile(f"^{many} of \\d+ rated$"))).to_be_visible()
-    expect(page.locator(".stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    page.wait_for_timeout(1_200 * READ)  # a person reads first
+    reader.still()
+    page.wait_for_timeout(1_200 * READ)  # a person reads first; what comes sooner is a held key
 
 
 def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
     page = reader.open("?run=blind", room="rate")
     expect(page.get_by_role("heading", level=1)).to_have_text("Would you judge?")
     reader.check()
-    asked = begin(page)
-    rated(page, 0)
+    asked = begin(reader)
+    rated(reader, 0)
     assert reader.address() == {"run": "blind", "measure": "state"}
     first = asked.inner_text()
     wanted = page.locator(".st-key-answer-2 button").inner_text().split("\n")[0]
     reader.check()
 
     reader.press("2")
-    rated(page, 1)
+    rated(reader, 1)
     expect(asked).not_to_have_text(first)
     expect(page.get_by_role("button", name="Undo the last")).to_be_visible()
     reader.press("u")
-    rated(page, 0)
+    rated(reader, 0)
     expect(asked).to_have_text(first, use_inner_text=True)
     reader.press("0")
-    rated(page, 1)
+    rated(reader, 1)
     reader.press("1")
-    rated(page, 2)
+    rated(reader, 2)
     answers = {r["answer"] for r in rating.rated(open_run(runs, "blind"), ANN).values()}
     assert rating.CANNOT_TELL in answers and len(answers) == 2
     assert wanted
     reader.check()
 
     page.reload()  # the name is the session's; the ratings are the run's
-    begin(page)
-    rated(page, 2)
+    begin(reader)
+    rated(reader, 2)
     reader.check()
 
 
 def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
     page = reader.open("?run=blind", room="rate")
-    begin(page, "Ben")
+    begin(reader, "Ben")
     folder = open_run(runs, "blind")
     rows = folder.tables.read("trials").to_pylist()
     hidden = {str(r[c]) for r in rows for c in ("trial", "condition", "block")}
@@ -91,16 +91,16 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
         assert "Somebody else" in html
         assert not [h for h in hidden if h in html]
         reader.press("3")
-        rated(page, many)
+        rated(reader, many)
     reader.still()
-    page.get_by_text("Contradictions", exact=True).click()
+    reader.click(page.get_by_text("Contradictions", exact=True))
     expect(page).to_have_url(re.compile("[?&]measure=l2l"))
     reader.check()
     page.go_back()
     expect(page).to_have_url(re.compile("[?&]measure=state"))
     expect(page.locator(".rate-title")).to_have_text("Traits")
     reader.still()
-    page.get_by_role("button", name="Somebody else").click()
+    reader.click(page.get_by_role("button", name="Somebody else"))
     expect(page.get_by_role("textbox", name="Your name")).to_be_visible()
     reader.check()
 
@@ -109,7 +109,7 @@ def test_the_room_fits_a_telephone(reader: Reader) -> None:
     page = reader.page
     page.set_viewport_size({"width": 390, "height": 844})
     reader.open("?run=blind", room="rate")
-    begin(page, "Cyd")
+    begin(reader, "Cyd")
     wide = page.evaluate("document.scrollingElement.scrollWidth")
     assert wide <= 390
     for k in range(4):
@@ -117,6 +117,6 @@ def test_the_room_fits_a_telephone(reader: Reader) -> None:
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
         assert box["height"] >= 40 or k == 0
     reader.still()
-    page.locator(".st-key-answer-1 button").click()
-    rated(page, 1)
+    reader.click(page.locator(".st-key-answer-1 button"))
+    rated(reader, 1)
     reader.check()

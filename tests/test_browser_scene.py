@@ -54,8 +54,7 @@ def test_one_click_leads_from_the_lobby_into_a_run(reader: Reader) -> None:
     # Anywhere in the row, and without loading the page anew.
     page.evaluate("window.stayed = true")
     row = page.locator(".playbill tbody tr").filter(has_text="broken")
-    box = row.locator("td").nth(2).bounding_box()
-    assert box is not None
+    box = reader.box(row.locator("td").nth(2))
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 6)
     expect(page).to_have_url(re.compile(r"/scene\?run=broken&trial="))
     expect(page.locator("#turn-3")).to_contain_text("Line 3")
@@ -63,7 +62,7 @@ def test_one_click_leads_from_the_lobby_into_a_run(reader: Reader) -> None:
     page.go_back()
     expect(page.locator(".playbill")).to_be_visible()
     wait_for_usher(page)
-    page.get_by_role("link", name="Multiverse of run tree").click()
+    reader.click(page.get_by_role("link", name="Multiverse of run tree"))
     expect(page).to_have_url(re.compile(r"/multiverse\?run=tree"))
     assert not reader.wrong
 
@@ -80,12 +79,13 @@ def test_the_lobby_is_walked_by_keyboard(reader: Reader) -> None:
     page = reader.open(room="")
     wait_for_usher(page)
     link = page.get_by_role("link", name="open the scenes of run vandal")
+    reader.still()
     link.focus()
-    reader.press("Tab")
+    page.keyboard.press("Tab")
     focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
     assert focused == "Graph of run vandal"
     link.focus()
-    reader.press("Enter")
+    page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"/scene\?run=vandal"))
 
 
@@ -99,12 +99,11 @@ def test_keys_and_marks_lead_through_a_scene(reader: Reader) -> None:
     reader.press("k")
     expect(page).to_have_url(re.compile(r"[?&]marks=4(&|$)"))
     row = page.locator(".tally .marks").first
-    box = row.bounding_box()
-    assert box is not None
+    box = reader.box(row)
     # Between marks; the nearest turn that has one is meant.
-    row.click(position={"x": box["width"] * 10.2 / 12, "y": 5})
+    reader.click(row, position={"x": box["width"] * 10.2 / 12, "y": 5})
     turn_is(page, 11)
-    page.get_by_role("link", name="Bookmark: turn 4").click()
+    reader.click(page.get_by_role("link", name="Bookmark: turn 4"))
     turn_is(page, 4)
     mark = page.locator("#turn-4 .no").evaluate("e => getComputedStyle(e, '::after').content")
     assert "❧" in mark
@@ -120,7 +119,7 @@ def test_what_is_searched_for_is_lit(reader: Reader) -> None:
     expect(page).to_have_url(re.compile(r"[?&]find=line\+1(&|$)"))
     expect(page.locator(".hits")).to_contain_text("of 4 turns")
     page.wait_for_function("CSS.highlights.get('improv-found')?.size === 4")
-    page.get_by_role("button", name="On").click()
+    reader.click(page.get_by_role("button", name="On"))
     turn_is(page, 10)
     reader.check()
 
@@ -129,16 +128,16 @@ def test_the_strip_has_a_table_twin(reader: Reader) -> None:
     page = reader.open("?run=broken&turn=8&behind=1")
     expect(page.get_by_role("heading", name="Behind turn 8")).to_be_visible()
     expect(page.locator(".behind .score")).to_contain_text("despairing")
-    page.get_by_text("The scores as a table").click()
+    reader.click(page.get_by_text("The scores as a table"))
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
     reader.check()
 
 
 def test_a_scene_is_taken_home(reader: Reader) -> None:
     page = reader.open("?run=broken")
-    page.get_by_role("button", name="Download").click()
+    reader.click(page.get_by_role("button", name="Download"))
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="Fountain").click()
+        reader.click(page.get_by_role("button", name="Fountain"))
     assert waiting.value.suggested_filename == "broken-0.fountain"
     text = Path(waiting.value.path()).read_text()
     assert "@Eliseo\nLine 1, straße <b>." in text
@@ -153,11 +152,11 @@ def test_a_branch_and_its_parent_are_one_click_apart(reader: Reader, runs: Path)
     expect(page.locator(".branch-line")).to_contain_text("A branch of the scene")
     expect(page.locator("#turn-3")).to_contain_text("Nobody sold me anything.")
     wait_for_usher(page)
-    page.get_by_role("link", name="the scene as it was first played").click()
+    reader.click(page.get_by_role("link", name="the scene as it was first played"))
     expect(page.locator("#turn-3")).not_to_contain_text("Nobody sold me anything.")
     turn_is(page, 3)
     assert "branch" not in reader.address()
-    page.get_by_role("link", name="the Multiverse").click()
+    reader.click(page.get_by_role("link", name="the Multiverse"))
     expect(page).to_have_url(re.compile(rf"/multiverse\?run=tree&trial={trial}"))
     assert not reader.wrong
 

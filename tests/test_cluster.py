@@ -23,7 +23,7 @@ def cluster() -> Iterator[Cluster]:
     try:
         for _ in range(2):
             found.add_node(num_cpus=1)
-        found.wait_for_nodes()
+        found.wait_for_nodes(timeout=120)
         yield found
     finally:
         ray.shutdown()
@@ -35,7 +35,7 @@ def test_trials_are_played_on_every_node(
     cluster: Cluster, study_file: Path, tmp_path: Path
 ) -> None:
     # Latency, so that the first host to arrive does not play everything before the others do.
-    slow = {"model": {"model": "puppet", "puppet": {"latency": 0.25}}}
+    slow = {"model": {"model": "puppet", "puppet": {"latency": 0.5}}}
     study = with_replicates(load(study_file, slow), 15)
     result = run(study, runs=tmp_path, setup=Setup(ray=cluster.address, hosts=3, stages=4))
     assert (result.done, result.failed, result.owed) == (60, 0, 0), result.stopped

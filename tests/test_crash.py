@@ -73,7 +73,7 @@ def test_drivers_are_killed_again_and_again(theatre: Theatre, seed: int) -> None
 
 def test_killed_while_compacting_and_while_compacting_again(theatre: Theatre) -> None:
     dice, siege, struck = random.Random(1), theatre.siege(4), 0
-    for _ in range(20):
+    for _ in range(100):
         if kill_in_compaction(siege, *ON_STAGE, delay=dice.uniform(0, 0.01)):
             struck += 1
         else:  # it was quicker than we
@@ -81,7 +81,7 @@ def test_killed_while_compacting_and_while_compacting_again(theatre: Theatre) ->
             siege = theatre.siege(4)
         if struck == 5:
             break
-    assert struck >= 3
+    assert struck == 5
     siege.end(*ON_STAGE)
 
 
@@ -165,7 +165,8 @@ def test_a_full_disk_ends_the_run_which_goes_on_when_there_is_room(
         ballast = None
         if how == "disk":
             assert until(lambda: theatre.server.asked.total() > 40)
-            ballast = fill(tmp_path / "small")
+            with theatre.paused():
+                ballast = fill(tmp_path / "small")
         assert driver.wait() == 3
         siege.blow("full disk")
         assert "cannot be written: " in siege.said and "Traceback" not in siege.said
@@ -226,8 +227,9 @@ def test_the_head_of_the_cluster_is_killed(theatre: Theatre, stand: Stand) -> No
     siege = theatre.siege(5)
     driver = siege.drive(*ON_CLUSTER, ray=stand.address)
     assert until(lambda: theatre.server.asked.total() > 30)
-    stand.kill_head()
-    assert driver.wait(60) != 0
+    with theatre.paused():
+        stand.kill_head()
+        assert driver.wait() != 0
     siege.blow("head")
     siege.end(*ON_STAGE)
 

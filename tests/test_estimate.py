@@ -270,9 +270,9 @@ def test_a_scene_of_many_turns_counts_as_several(kettle: Path) -> None:
 
 def test_a_thousand_trials_take_seconds() -> None:
     study = with_replicates(load("demo", {"model": TWO}), 250)
-    began = time.perf_counter()
+    began = time.process_time()
     found = estimate(plan(study))
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert (found.trials, found.played) == (1000, 120)
 
 

@@ -324,13 +324,13 @@ def test_a_hostile_screenplay_takes_no_time() -> None:
         " ",
         "\r",
     ]
-    begun = time.monotonic()
+    begun = time.process_time()
     for piece in pieces:
         text = piece * (200_000 // len(piece))
         play = read_fountain(text)
         for element in play.elements[:1000]:
             plain(element.text)
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 def test_long_speeches_are_parted_at_sentences() -> None:

@@ -88,11 +88,11 @@ def test_lists_will_do_for_a_cast() -> None:
 
 
 def test_a_call_is_cheap_and_a_long_line_no_trap() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(1000):
         addressed("I told you it would rain in the night, Bo, and it did.", "Mara", FERRY, "", ALL)
-    assert (time.perf_counter() - start) / 1000 < 300e-6  # about 15 µs; this machine may be busy
+    assert (time.process_time() - start) / 1000 < 300e-6  # of the processor; about 15 µs
     for piece in ("Bo, ", "(to ", "(", '"', "Bo and ", "all ", "you ", ", ", "Bo"):
-        start = time.perf_counter()
+        start = time.process_time()
         addressed((piece * 2000)[:2000], "Mara", FERRY, "Inès", ALL)
-        assert time.perf_counter() - start < 0.2
+        assert time.process_time() - start < 0.2

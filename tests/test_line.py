@@ -130,13 +130,13 @@ def test_cleaning_twice_changes_nothing_and_nothing_unseen_is_left() -> None:
 )
 def test_a_megabyte_of_anything_takes_less_than_a_second(piece: str) -> None:
     raw = piece * (1_000_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     clean(raw, "Bo", CAST)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_plain_line_costs_microseconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(1000):
         clean(" You have water in your boots, Mara.", "Bo", CAST)
-    assert (time.perf_counter() - start) / 1000 < 100e-6  # about 5; this machine may be busy
+    assert (time.process_time() - start) / 1000 < 100e-6  # of the processor; about 5

@@ -165,10 +165,12 @@ def test_a_refused_key_stops_the_run_and_owes_the_trials(
 def test_a_killed_run_goes_on_and_asks_nothing_twice(
     study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
 ) -> None:
-    server = puppet_server(latency=0.05)
+    server = puppet_server()
     study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
     whole = run(study, runs=tmp_path / "whole", setup=Setup(ray="off")).folder
     server.asked.clear()
+    # So slow that it is killed long before it ends.
+    server.spec = server.spec.model_copy(update={"latency": 0.3})
     root = tmp_path / "killed"
     command = [sys.executable, "-m", "improv.cli", "run", str(study_file), "--model", "puppet"]
     command += ["--base-url", server.url, "--ray", "off", "--runs", str(root), "--stages", "3"]
@@ -179,6 +181,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(
         os.kill(child.pid, signal.SIGKILL)
     folder = open_run(root, "last")
     assert folder.meta()["status"] == "playing"
+    server.spec = server.spec.model_copy(update={"latency": 0.0})
     before = {call.draw.key for call in folder.journaled().calls()}
     asked = Counter(server.asked)
     assert len(before) >= 50

@@ -44,7 +44,7 @@ def during(server: PuppetServer, answered: int, then: Callable[[], None]) -> thr
 
 
 def test_a_model_that_vanishes_half_way(puppet_server: Serve, tmp_path: Path) -> None:
-    server = puppet_server(latency=0.05)
+    server = puppet_server(latency=0.5)
     file = chairs(tmp_path, server.url, 30, retries=1)
     gone = during(server, 20, server.stop)
     result = run(load(file), runs=tmp_path / "r", setup=Setup(ray="off", stages=8))
@@ -64,7 +64,7 @@ def test_a_model_that_vanishes_half_way(puppet_server: Serve, tmp_path: Path) ->
 def test_a_model_that_comes_back_in_time_is_not_missed(
     puppet_server: Serve, tmp_path: Path
 ) -> None:
-    server = puppet_server(latency=0.05)
+    server = puppet_server(latency=0.5)
     file = chairs(tmp_path, server.url, 20)
 
     def restart() -> None:
@@ -83,7 +83,7 @@ def test_a_model_that_comes_back_in_time_is_not_missed(
 def test_every_weather_at_once(puppet_server: Serve, tmp_path: Path) -> None:
     errors = {"429": 0.15, "500": 0.08, "html": 0.04, "broken": 0.04, "hang": 0.03}
     server = puppet_server(errors=errors)
-    file = chairs(tmp_path, server.url, 60, timeout=2, retries=4)
+    file = chairs(tmp_path, server.url, 60, timeout=10, retries=4)
     result = run(load(file), runs=tmp_path / "r", setup=Setup(ray="off"))
     rows = result.folder.tables.read("trials").to_pylist()
     assert len({r["trial"] for r in rows}) == len(rows) == 60 and result.owed == 0
@@ -106,7 +106,7 @@ def test_every_weather_at_once(puppet_server: Serve, tmp_path: Path) -> None:
 def test_what_no_retry_can_cure_stops_the_run_at_once(
     kind: str, puppet_server: Serve, tmp_path: Path
 ) -> None:
-    server = puppet_server(latency=0.03)
+    server = puppet_server(latency=0.2)
     file = chairs(tmp_path, server.url, 30)
     bad = server.spec.model_copy(update={"errors": {kind: 1.0}})
     turned = during(server, 20, lambda: setattr(server, "spec", bad))

@@ -127,9 +127,9 @@ def test_twenty_scenes_without_a_break_do_not_prove_that_there_are_none() -> Non
 
 def test_two_thousand_draws_of_a_hundred_scenes_take_no_time() -> None:
     sums = np.random.default_rng(1).random((100, 4))
-    began = time.perf_counter()
+    began = time.process_time()
     bootstrap_sums(sums, rate, seed=1)
-    assert time.perf_counter() - began < 0.5  # some 10 ms where nothing else runs
+    assert time.process_time() - began < 0.5  # of the processor; some 10 ms
 
 
 def test_sums_of_another_shape_are_refused() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -44,29 +46,37 @@ def test_a_wait_that_the_endpoint_asks_for_is_kept_and_is_no_wait_for_leave() ->
 
     with RawServer(reply) as server:
         (call,) = complete(ask(server.url))
-    assert call.latency >= 1 and call.waited < 0.5
+    assert call.waited < 1 <= call.latency
 
 
 def test_waiting_for_leave_is_no_latency(puppet_server: Serve) -> None:
     server = puppet_server(latency=0.2)
+    began = time.monotonic()
     calls = complete(*(ask(server.url, turn=i) for i in range(5)), connections=1)
+    took = time.monotonic() - began
     assert server.peak == 1
     assert max(c.waited for c in calls) >= 0.75
-    assert all(0.2 <= c.latency < 0.6 for c in calls)
+    assert min(c.latency for c in calls) >= 0.2
+    # One after the other: were the waits a part of them, they would be three times the whole.
+    assert sum(c.latency for c in calls) < 2 * took
 
 
 def test_a_halted_client_sends_nothing_more_and_does_not_wait_to_repeat() -> None:
     """A Retry-After may be two minutes; whoever stops a run does not wait for it."""
 
+    asked = threading.Event()
+
     def reply(n: int, request: bytes, send: Send) -> bytes:
+        asked.set()
         return http("{}", "429 Slow", more="Retry-After: 100\r\n")
 
     async def go(server: RawServer) -> tuple[Call, Call]:
         models = Models()
         early = asyncio.create_task(models.complete(ask(server.url)))
-        await asyncio.sleep(0.5)
+        assert await asyncio.to_thread(asked.wait, 60)
+        await asyncio.sleep(0.5)  # so that, mostly, it was refused and waits by now
         models.halt()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             calls = await early, await models.complete(ask(server.url, turn=2))
         await models.close()
         return calls

@@ -396,9 +396,9 @@ def test_a_thousand_turns_are_set_in_no_time(
     app = page(tmp_path, monkeypatch)
     assert shown(app).count('<li class="turn"') == 1000
     app.button(key="next").click()
-    began = time.perf_counter()
+    began = time.process_time()
     well(app.run())
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_every_act_of_an_author_has_its_words() -> None:

@@ -202,7 +202,7 @@ def test_odd_runs_have_a_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_scene_is_drawn_at_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = room(runs, monkeypatch, run="company", trial="1")
-    start = time.perf_counter()
+    start = time.process_time()
     app.slider(key="net:turns").set_value((2, 9))
     well(app.run())
-    assert time.perf_counter() - start < 10  # half a second on a quiet machine
+    assert time.process_time() - start < 10  # of the processor; about half a second

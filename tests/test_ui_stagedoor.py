@@ -102,10 +102,10 @@ def test_lines_in_flight_are_those_that_are_played(tmp_path: Path) -> None:
         ]
 
 
-LIVES = "import sys, time; print('here', flush=True); time.sleep(60)"
+LIVES = "import sys, time; print('here', flush=True); time.sleep(600)"
 
 
-def until(wanted: bool, look: Callable[[], bool], seconds: float = 20) -> None:
+def until(wanted: bool, look: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while look() is not wanted:
         assert time.monotonic() < end

@@ -182,7 +182,7 @@ def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
 def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **query: str) -> AppTest:
     """Open the viewer at an address and draw it once."""
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=30)
+    app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
     app._bidi_component_manager = _components()
     for name, value in query.items():
         app.query_params[name] = value

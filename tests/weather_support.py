@@ -120,7 +120,7 @@ def command(*words: str, code: int | None = 0) -> Result:
 
 
 Serve = Callable[..., PuppetServer]
-TIMEOUT = 1.0
+TIMEOUT = 4.0
 """Seconds that stand for the two minutes of a real timeout."""
 LINE = "Then we wait."
 

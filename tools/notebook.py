@@ -32,7 +32,7 @@ def executed(folder: Path, *more: str) -> Any:
     env = {**os.environ, **told, "JUPYTER_RUNTIME_DIR": str(home)}
     env.pop("IMPROV_RUNS", None)
     client = NotebookClient(
-        found, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        found, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
     client.execute(env=env)
     for cell in found.cells:
