@@ -81,7 +81,7 @@ def state(folder: RunFolder) -> str:
     names = [*(f"{name}.parquet" for name in HANGS_ON), "study.yaml"]
     infos = folder.fs.get_file_info([f"{folder.path}/{name}" for name in names])
     there = [(i.base_name, i.size, i.mtime_ns) for i in infos if i.is_file]
-    planned = folder.meta().get("analysis")
+    planned = folder.meta().get("plan_hash")
     return digest(repr((there, planned, folder.ratings.state(), _code())))
 
 

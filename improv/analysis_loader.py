@@ -108,6 +108,6 @@ def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = Non
     given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
     verdicts = folder.tables.read("verdicts", columns=VERDICTS)
     judges = tuple(judged(verdicts.to_pandas(), given.trials, seed=study.seed))
-    planned = plan is not None and plan.hash == folder.meta().get("analysis")
+    planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
     found = decided(plan, given, seed=study.seed, planned=planned, judges=judges)
     return Weighed(study, given, judges, found)

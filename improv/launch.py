@@ -36,7 +36,7 @@ from improv.runs import RUN_ID, new_run_id, place
 from improv.scheduler import drive
 from improv.score import score
 from improv.session import LIVES, Progress, Setup, Watch, Work
-from improv.trial import Trial, models_of, plan, plan_hash, remote
+from improv.trial import Trial, models_of, plan, remote, trials_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         models = models_of(trials)
         if not _owed(folder, study, trials, meta, None):
             return replace(_finish(folder, trials, Stop(), notices), idle=True)
-        refuse_drift(folder, meta, identity(models), plan_hash(trials), anyway=setup.anyway)
+        refuse_drift(folder, meta, identity(models), trials_hash(trials), anyway=setup.anyway)
         look_ahead(study, trials, setup, asked_branches(meta))
         session = Session(
             folder=folder,
@@ -322,8 +322,8 @@ def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | No
         "conditions": [c.name for c in study.conditions],
         "models": sorted({m.model for m in models_of(trials)}),
         "trials": len(trials),
-        "plan": plan_hash(list(trials)),
-        "analysis": study.plan.hash if study.plan is not None else "",
+        "trials_hash": trials_hash(list(trials)),
+        "plan_hash": study.plan.hash if study.plan is not None else "",
         "seed": study.seed,
         "source": source,
         "status": "playing",

@@ -82,7 +82,7 @@ def program() -> str:
 
 
 def refuse_drift(
-    folder: RunFolder, meta: Json, now: Json, plan: str | None, *, anyway: bool
+    folder: RunFolder, meta: Json, now: Json, trials_hash: str | None, *, anyway: bool
 ) -> None:
     """Raise RunError where a run would go on as another experiment, and show what differs."""
     found = _study_changes(folder, meta)
@@ -97,7 +97,7 @@ def refuse_drift(
         # One trial alone, which is what a branch looks at, may use fewer of the places.
         if not set(is_now.split(_AND)) <= set(was.split(_AND)):
             found.append(f"model {model}: {was} then, {is_now} now")
-    if plan is not None and plan != meta.get("plan") and not found:
+    if trials_hash is not None and trials_hash != meta.get("trials_hash") and not found:
         found.append("plan: this version of improv would play other trials than were planned")
     if found and not anyway:
         raise RunError(

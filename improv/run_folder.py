@@ -2,7 +2,7 @@
 
     runs/<run id>/
       study.yaml            the study as it was resolved: every scene as it is played
-      run.json              versions, plan hash, model, branches, status
+      run.json              versions, hashes of the trials and the plan, branches, status
       lock  holder.json     who is playing it now
       journal/<host>.jsonl  every call, written before its reply is used
       journal/study.yaml    the study as it was when the run was made, to compare
@@ -42,6 +42,9 @@ from improv.run_tables import RunTables
 from improv.scene import Scene
 from improv.snapshot import read_played_scene, read_question, read_study, write_study
 from improv.transcripts import Transcripts
+
+_NEW_NAMES = {"plan": "trials_hash", "analysis": "plan_hash"}
+"""What run.json called the hashes at first, and what it calls them now."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class RunFolder:
             found = orjson.loads(self.files.read("run.json"))
         except (OSError, orjson.JSONDecodeError) as e:
             raise RunError(f"{self.path}/run.json: cannot be read: {e}") from None
-        return found if isinstance(found, dict) else {}
+        return _with_new_names(found) if isinstance(found, dict) else {}
 
     def study(self) -> Study:
         """Return the study as it was resolved when the run was made. Raises StudyError."""
@@ -169,3 +172,10 @@ class RunFolder:
 
     def _parts(self) -> Iterator[Path]:
         return (f for f in self.local.glob("*") if f.is_dir() and not f.is_symlink())
+
+
+def _with_new_names(meta: Json) -> Json:
+    """Return run.json as it is written now, whichever names its hashes had."""
+    renamed = {_NEW_NAMES.get(key, key): value for key, value in meta.items()}
+    # A name of now counts where both are there.
+    return renamed | {key: meta[key] for key in _NEW_NAMES.values() if key in meta}

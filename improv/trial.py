@@ -67,7 +67,7 @@ def plan(study: Study) -> list[Trial]:
     return trials
 
 
-def plan_hash(trials: list[Trial]) -> str:
+def trials_hash(trials: list[Trial]) -> str:
     """Return a hash of everything that will be played."""
     return digest("\n".join(t.id for t in trials), size=16)
 

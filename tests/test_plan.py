@@ -244,7 +244,7 @@ def test_the_hash_stands_in_the_run_before_the_first_call(
 
     def answer(_: Request) -> Response:
         (file,) = (tmp_path / "runs").glob("*/run.json")
-        stored.append(json.loads(file.read_text())["analysis"])
+        stored.append(json.loads(file.read_text())["plan_hash"])
         return Response('{"error": {"message": "no"}}', 400, content_type="application/json")
 
     httpserver.expect_request(re.compile("/v1/.*")).respond_with_handler(answer)

@@ -58,7 +58,7 @@ def test_a_page_counts_what_is_there_and_what_is_missing(
     assert {of for _, _, of in missing} == {"3"}
     retried = sum(len(c["retried"]) for c in found.folder.tables.read("calls").to_pylist())
     assert retried and f"500 × {retried}" in text
-    assert found.folder.meta()["plan"] in text
+    assert found.folder.meta()["trials_hash"] in text
     html = page.as_html()
     assert html.count("Limit of http") == 1 and "The limit on calls in flight" in html
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from improv.branching import branch
@@ -56,12 +57,27 @@ def test_options_of_the_run_are_no_change(puppet_server: Serve, tmp_path: Path) 
     assert "3 trials done, 0 failed" in command("resume", *runs).output
 
 
+def test_a_run_of_old_has_its_hashes_under_their_old_names(begun: RunFolder) -> None:
+    file = Path(begun.path, "run.json")
+    now = orjson.loads(file.read_bytes())
+    old = {k: v for k, v in now.items() if k not in ("trials_hash", "plan_hash")}
+    file.write_bytes(orjson.dumps(old | {"plan": "another", "analysis": "of a plan"}))
+    assert begun.meta() == now | {"trials_hash": "another", "plan_hash": "of a plan"}
+    with pytest.raises(RunError, match="would play other trials than were planned"):
+        resume(begun, setup=OFF)
+    file.write_bytes(orjson.dumps(old | {"plan": now["trials_hash"], "analysis": ""}))
+    assert resume(begun, setup=OFF).done == 10
+    written = orjson.loads(file.read_bytes())
+    assert written["trials_hash"] == now["trials_hash"] and written["plan_hash"] == ""
+    assert "plan" not in written and "analysis" not in written
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"versions": {"improv-theatre": "0.0.1"}}, r"improv: version 0\.0\.1 then, [\d.]+ now"),
         ({"program": "0123456789abcdef"}, "its code was 0123456789abcdef then, [0-9a-f]{16} now"),
-        ({"plan": "another"}, "would play other trials than were planned"),
+        ({"trials_hash": "another"}, "would play other trials than were planned"),
         ({"served": {"puppet": "http://10.0.0.9/v1"}}, r"model puppet: http://10\.0\.0\.9/v1 then"),
     ],
 )

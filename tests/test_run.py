@@ -107,7 +107,7 @@ def test_every_planned_trial_is_there_once_with_its_turns(played: RunFolder) -> 
     assert set(turns.values()) == {6} and len(turns) == 12
     meta = played.meta()
     assert (meta["status"], meta["done"], meta["failed"]) == ("done", 12, 0)
-    assert meta["versions"]["mesa"] and meta["plan"]
+    assert meta["versions"]["mesa"] and meta["trials_hash"]
 
 
 def test_calls_list_their_blocks_and_blocks_are_stored_once(played: RunFolder) -> None:

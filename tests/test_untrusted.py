@@ -227,7 +227,7 @@ def test_links_in_a_strangers_folder_lead_nowhere(
         {"source": {"file": 3, "patch": [1]}},
         {"source": {"file": "/dev/zero"}},
         {"source": 5},
-        {"plan": {}},
+        {"trials_hash": {}},
         {"seconds": "long"},
         {
             "branches": [

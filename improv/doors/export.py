@@ -219,7 +219,7 @@ def _about(folder: RunFolder, meta: Json, found: Exported) -> Json:
         "models": models,
         "puppets": puppets,
         "planted": planted,
-        "plan": str(meta.get("plan") or ""),
+        "plan": str(meta.get("trials_hash") or ""),
         "version": __version__,
         "conditions": [str(c) for c in meta.get("conditions") or []],
         "scenes": [str(s) for s in meta.get("scenes") or []],

@@ -109,7 +109,7 @@ def reproduce(page: Page, of: Material) -> None:
     page.table(
         ["what", "which"],
         [
-            ("hash of the trials", meta.get("plan", "")),
+            ("hash of the trials", meta.get("trials_hash", "")),
             ("seed", meta.get("seed", "")),
             ("models", ", ".join(meta.get("models", []))),
             ("program", meta.get("program", "")),

@@ -172,7 +172,7 @@ def _plan(page: Page, of: Material) -> None:
     if outcome.less:
         what += f" less that of {outcome.less}"
     hashes = [("hash of this plan", plan.hash)]
-    stored = of.meta.get("analysis")
+    stored = of.meta.get("plan_hash")
     hashes.append(("hash stored before the first call", stored or "none"))
     page.table(
         ["what", "which"],
