@@ -90,8 +90,10 @@ def hazards(outcome: Outcome, given: Tables) -> tuple[str, tuple[survival.Hazard
     if outcome.of not in BREAKING:
         return "", ()
     times = _times(outcome, given)
-    first, *others = cell_names(times)
-    return (first, tuple(survival.hazards(spells(times), first))) if others else ("", ())
+    names = list(cell_names(times))
+    if len(names) < 2:
+        return "", ()
+    return names[0], tuple(survival.hazards(spells(times), names[0]))
 
 
 def _times(outcome: Outcome, given: Tables) -> Frame:
