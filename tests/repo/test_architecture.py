@@ -1,0 +1,275 @@
+"""The rules of the house: imports point down only, packages have doors, names are pinned.
+
+The stair itself is in tools/architecture.py, which also draws it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.architecture import (
+    MOST,
+    PAGE,
+    RANK,
+    ROOF,
+    STAIR,
+    TOP,
+    Import,
+    all_imports,
+    arrows,
+    passage,
+    rooms,
+    written,
+)
+
+# Which places may import a package that is not Python's own. A place is a package of improv, a
+# module of one, or "ui"; "*" is any.
+DOORS = {
+    "aiohttp": "models.transport models.puppet.server",
+    "altair": "ui",
+    "duckdb": "api",
+    "httpx2": "models",
+    "inspect_ai": "export",
+    "krippendorff": "analysis.stats",
+    "mesa": "stage",
+    "networkx": "graph",
+    "numpy": "analysis scoring graph export runner.power ui",
+    "openai": "models",
+    "orjson": "*",
+    "pandas": "analysis runner.power api ui",
+    "pyarrow": "storage analysis graph export api",
+    "pydantic": "study analysis.cache",
+    "ray": "models.gate graph.parallel runner ray_cluster",
+    "resvg_py": "graph",
+    "rich": "cli",
+    "scipy": "analysis graph",
+    "starlette": "ui",
+    "statsmodels": "analysis.stats",
+    "streamlit": "ui",
+    "typer": "cli",
+    "xllamacpp": "models.embedded",
+    "yaml": "study.yaml_source",
+}
+
+# What takes a second and more to import, and so waits until it is needed.
+HEAVY = [
+    "mesa",
+    "numpy",
+    "openai",
+    "pyarrow",
+    "ray",
+    "rich",
+    "scipy",
+    "statsmodels",
+    "streamlit",
+    "xllamacpp",
+]
+
+# Everything that `from improv import ...` promises. Adding a name is a decision; so is losing one.
+PUBLIC = [
+    "ImprovError",
+    "Result",
+    "Run",
+    "Scene",
+    "Setup",
+    "Study",
+    "StudyError",
+    "Table",
+    "Transcript",
+    "Turn",
+    "compare",
+    "dry_run",
+    "list_runs",
+    "load_study",
+    "open_run",
+    "resume",
+    "run",
+]
+
+LINES = 450
+"""Lines of a file, at most."""
+NAMES = 20
+"""Names in the `__all__` of a package, at most: a door, not a wall taken out."""
+
+
+def moved(room: str) -> bool:
+    """ALLOWANCE: whether a room is in its last place already; the others are left aside.
+
+    A package is there when its `__init__.py` has an `__all__`, the viewer when it has `shared/`.
+    Once all are, this returns True for every name: delete it, and what asks it.
+    """
+    if room == "ui":
+        return (TOP / "ui" / "shared").is_dir()
+    door = TOP / "improv" / room / "__init__.py"
+    if door.is_file():
+        return "\n__all__ = [" in door.read_text(encoding="utf-8")
+    return room in RANK and (TOP / "improv" / f"{room}.py").is_file()
+
+
+ROOMS = {file: room for file, room in rooms().items() if moved(room)}
+IMPORTS = [one for one in all_imports() if moved(one.room)]
+PACKAGES = sorted(name for name in RANK if moved(name) and (TOP / "improv" / name).is_dir())
+
+
+def place(file: Path) -> str:
+    """Return the dotted name of a file inside improv, or inside this folder for the viewer's."""
+    parts = file.relative_to(TOP).with_suffix("").parts
+    return ".".join(parts[1:] if parts[0] == "improv" else parts).removesuffix(".__init__")
+
+
+def named(tree: ast.Module) -> dict[str, str]:
+    """Return name → the module of improv or its viewer that it was imported from."""
+    return {
+        alias.asname or alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if node.module.split(".")[0] in ("improv", "ui")
+    }
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def borrowed(file: Path) -> Iterator[str]:
+    """Yield every private name of another module of ours that a file uses."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    where = file.relative_to(TOP)
+    known = named(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("improv", "ui")):
+            for alias in node.names:
+                if private(alias.name):
+                    yield f"{where}:{node.lineno}: {node.module}.{alias.name}"
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and private(node.attr)
+            and node.value.id in known
+        ):
+            yield f"{where}:{node.lineno}: {node.value.id}.{node.attr}"
+
+
+def test_every_module_has_a_place_on_the_stair() -> None:
+    homeless = sorted(set(ROOMS.values()) - set(RANK))
+    assert not homeless, "add them to STAIR in tools/architecture.py, or move them into a package"
+    assert sum(len(row.split()) for row, _ in STAIR) == len(RANK), "a name stands in two rows"
+    assert len(RANK) <= MOST
+
+
+def test_imports_point_down() -> None:
+    wrong = [
+        f"{one}: {source} is in row {RANK[source] + 1}, {target} in row {RANK[target] + 1}"
+        for (source, target), made in arrows(IMPORTS).items()
+        if moved(target) and RANK[target] >= RANK[source]
+        for one in made
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_imports_the_roof() -> None:
+    wrong = [str(one) for one in IMPORTS if one.target in ROOF and one.target != one.room]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_of_the_viewer_know_only_what_they_share() -> None:
+    def room(parts: tuple[str, ...] | list[str]) -> str:
+        return parts[1] if len(parts) > 2 else ""
+
+    wrong = []
+    for one in IMPORTS:
+        if one.room == "ui" and one.package == "ui":
+            own = room(one.file.relative_to(TOP).parts)
+            other = room([*one.module.split("."), one.name])
+            if own and other not in ("", own, "shared"):
+                wrong.append(str(one))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_heavy_packages_enter_by_their_doors() -> None:
+    def enters(one: Import) -> bool:
+        doors = DOORS.get(one.package, "").split()
+        own = f"{place(one.file)}."
+        return doors == ["*"] or any(own.startswith(f"{door}.") for door in doors)
+
+    ours = {"improv", "ui", *sys.stdlib_module_names}
+    wrong = [
+        f"{one} (its doors: {DOORS.get(one.package, '') or 'none'})"
+        for one in IMPORTS
+        if one.package not in ours and not enters(one)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_uses_a_private_name_of_another() -> None:
+    wrong = [fault for file in ROOMS for fault in borrowed(file)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_is_long() -> None:
+    long = {
+        str(file.relative_to(TOP)): lines
+        for file in ROOMS
+        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > LINES
+    }
+    assert not long
+
+
+def test_every_folder_of_modules_is_a_package_with_a_head() -> None:
+    folders = {file.parent for file in ROOMS if file.is_relative_to(TOP / "improv")}
+    for folder in sorted(folders - {TOP / "improv"}):
+        door = folder / "__init__.py"
+        assert door.is_file(), f"{door.relative_to(TOP)} is missing"
+        head = ast.get_docstring(ast.parse(door.read_text(encoding="utf-8"))) or ""
+        assert len(head.split()) > 5, f"{door.relative_to(TOP)}: say what lives here, what does not"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_has_few_public_doors_and_they_open(name: str) -> None:
+    package = importlib.import_module(f"improv.{name}")
+    assert 0 < len(package.__all__) <= NAMES
+    assert len(set(package.__all__)) == len(package.__all__)
+    for public in package.__all__:
+        assert not public.startswith("_") and getattr(package, public) is not None
+
+
+def test_the_picture_is_of_today() -> None:
+    if not all(map(moved, RANK)):
+        pytest.skip("the house is being moved into")
+    page = PAGE.read_text(encoding="utf-8")
+    assert passage() in page and page == written(page), "python -m tools.architecture --write"
+
+
+def test_public_names_are_pinned() -> None:
+    improv = importlib.import_module("improv")
+    assert sorted(improv.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        value = getattr(improv, name)
+        assert not isinstance(value, type(improv)), f"improv.{name} is a module"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        improv.no_such_name  # noqa: B018
+
+
+def test_a_module_never_hides_a_public_name() -> None:
+    # After `import improv.run` the attribute `run` of the package would be the module.
+    assert not set(PUBLIC) & set(ROOMS.values())
+
+
+@pytest.mark.parametrize("module", ["improv", "improv.cli", "improv.study", "improv.models.puppet"])
+def test_importing_is_light(module: str) -> None:
+    if module.count(".") and not moved(module.split(".")[1]):
+        pytest.skip("the house is being moved into")
+    allowed = {"rich"} if module == "improv.cli" else set()  # typer brings it
+    code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=TOP
+    )
+    assert set(done.stdout.split()) <= allowed
