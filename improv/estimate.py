@@ -29,7 +29,8 @@ from improv import loop
 from improv.branch import Branch, branched, past
 from improv.client import Models
 from improv.errors import StudyError
-from improv.puppet import NOTES, POLE
+from improv.puppet import POLE
+from improv.puppet_fill import NOTES
 from improv.puppet_spec import Puppet
 from improv.record import Call, Json, Origin
 from improv.relive import staged

@@ -24,9 +24,7 @@ from typing import Any
 import orjson
 
 from improv.puppet_choice import Asked, leaked, shifted, special, whispered
-from improv.puppet_fill import NOTES as NOTES
-from improv.puppet_fill import Dice as Dice
-from improv.puppet_fill import fill as fill
+from improv.puppet_fill import Dice, fill
 from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
 from improv.puppet_logprobs import PIECE, chat_logprobs, text_logprobs
 from improv.puppet_spec import Puppet
@@ -92,7 +90,7 @@ SHORT = 40
 """How many lines back, at most, a puppet looks for others to talk to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """What a request shows: all that a reply depends on besides the declared process.
 
@@ -180,7 +178,16 @@ def read(body: Json) -> Shown:
     me = name or (draw["role"] if draw else "")
     others = _others(others_in, me, name.isupper())
     purpose = draw["purpose"] if draw else ""
-    return Shown(chat, prompt, me, own, others, thread, key, purpose)
+    return Shown(
+        chat=chat,
+        prompt=prompt,
+        name=me,
+        own=own,
+        others=others,
+        thread=thread,
+        key=key,
+        purpose=purpose,
+    )
 
 
 def opposite_chance(shown: Shown, spec: Puppet) -> float:

@@ -23,7 +23,8 @@ import orjson
 from aiohttp import web
 
 from improv.errors import MachineError
-from improv.puppet import Dice, Shown, answer, count_tokens, read
+from improv.puppet import Shown, answer, count_tokens, read
+from improv.puppet_fill import Dice
 from improv.puppet_spec import Puppet
 from improv.record import Json
 

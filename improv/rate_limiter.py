@@ -71,7 +71,7 @@ class Tally:
 Event = Literal["start", "grow", "hold", "cut", "restore", "late"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """One decision of a limiter: the limit from here on, and the replies that it was taken on.
 
@@ -327,8 +327,17 @@ class Limiter:
 
     def _remember(self, now: float, tally: Tally, event: Event) -> None:
         in_flight = sum(h.in_flight for h in self._hosts.values())
-        counts = (tally.ok, tally.limited, tally.errors)
-        self._moments.append(Moment(now, self.limit, in_flight, *counts, len(self._hosts), event))
+        moment = Moment(
+            at=now,
+            limit=self.limit,
+            in_flight=in_flight,
+            ok=tally.ok,
+            limited=tally.limited,
+            errors=tally.errors,
+            hosts=len(self._hosts),
+            event=event,
+        )
+        self._moments.append(moment)
 
     def _grant(self, name: str, ended: int, now: float) -> None:
         """Give a host what it may have now: its share, as far as others have let go of theirs."""
