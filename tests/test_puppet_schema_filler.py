@@ -8,14 +8,8 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from improv.puppet import (
-    NOTES,
-    OPPOSITE,
-    POLE,
-    Dice,
-    answer,
-    fill,
-)
+from improv.puppet import OPPOSITE, POLE, answer
+from improv.puppet_fill import NOTES, Dice, fill
 from improv.puppet_server import PuppetServer
 from improv.puppet_spec import Puppet
 from tests.puppet_support import SCHEMA, ask, chat, line_of, near, script
