@@ -32,6 +32,7 @@ def test_a_reader_clicks_an_arrow_and_reads_its_lines(reader: Reader, runs: Path
     expect(names.filter(has_text=re.compile("^Odo$"))).to_be_visible()
     expect(page.locator(".net-said li").first).to_be_visible()
     # An arrow whose middle no other crosses, below its number.
+    reader.still()
     numbers = page.locator(".stMain svg text").filter(has_text=re.compile(r"^\d+(\.\d+)?$"))
     clicked = False
     for i in range(numbers.count()):
@@ -39,12 +40,13 @@ def test_a_reader_clicks_an_arrow_and_reads_its_lines(reader: Reader, runs: Path
         assert box is not None
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         try:
-            expect(page).to_have_url(re.compile("[?&]edge="), timeout=4_000)
+            expect(page).to_have_url(re.compile("[?&]edge="), timeout=20_000)
         except AssertionError:
             continue
         clicked = True
         break
     assert clicked, "no arrow could be clicked"
+    reader.still()
     source, _, target = reader.address()["edge"].partition(">")
     chosen = page.get_by_role("combobox", name="Lines from whom to whom")
     expect(chosen).to_have_value(
