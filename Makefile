@@ -20,10 +20,10 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint style format lock bench storm truth studies notebook wheel clean
+.PHONY: help setup dev demo test lint style format lock bench storm truth studies reference notebook wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
 demo: $(PLAY_READY) ## play scenes with the embedded model, show one, say what to do next
 	@$(BIN)/improv demo
@@ -63,6 +63,9 @@ truth: $(PLAY_READY) ## plant ten truths, find them again, write docs/truth.md (
 
 studies: $(PLAY_READY) ## play every study with puppets, write docs/studies.md (ARGS="waluigi --seed 3")
 	@$(BIN)/python tools/studies.py $(ARGS)
+
+reference: $(PLAY_READY) ## write docs/scenes.md, docs/studies-reference.md and docs/cli.md
+	@$(BIN)/python -m tools.reference
 
 notebook: $(DEV_READY) ## execute docs/notebook.ipynb, and keep what came out
 	@$(BIN)/python -m tools.notebook

@@ -65,7 +65,9 @@ class NoteSample(Strict):
     """A note as the author would write it."""
 
     to: str
+    """The character that it is written to."""
     note: str = Field(min_length=1, max_length=240)
+    """The note itself."""
 
 
 class Author(Strict):

@@ -52,6 +52,7 @@ class Branching(Strict):
     """
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$")
+    """What the branches are called."""
     at: Turns
     """The last shared turns (0 is the written opening), or "every"."""
     arms: dict[str, Edit] = {"as it was": Edit()}
@@ -75,6 +76,7 @@ class Regeneration(Strict):
     at: Turns
     """The turns drawn anew (from 1), or "every"."""
     draws: int = Field(default=1, ge=1, le=10_000)
+    """How often each of the turns is drawn again."""
 
     @model_validator(mode="after")
     def _turns(self) -> Self:
@@ -86,14 +88,17 @@ class Probe(Strict):
     """A fixed question put to a character off the record: a fork that no transcript shows."""
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$")
+    """What the probe is called."""
     of: str = EVERYBODY
     """Whom it is put to."""
     ask: str = Field(min_length=1, max_length=2000)
+    """The question."""
     expect: list[str] = []
     """Words of which a right answer holds one, where there is a right answer."""
     at: Turns
     """After which turns it is put, or "every"."""
     draws: int = Field(default=1, ge=1, le=1000)
+    """How often the question is put, each time as if for the first time."""
 
     @model_validator(mode="after")
     def _turns(self) -> Self:

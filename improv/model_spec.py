@@ -18,7 +18,9 @@ class Price(Strict):
     """Dollars per million tokens."""
 
     prompt: float = Field(ge=0)
+    """For tokens of prompts."""
     completion: float = Field(ge=0)
+    """For tokens of replies."""
     cached: float | None = Field(default=None, ge=0)
     """For prompt tokens the endpoint had cached; the prompt price where it is not given."""
 
@@ -37,7 +39,11 @@ class Model(Strict):
     """"chat" for instructed models, "script" for base models and small ones, whose scene is then
     a document. Embedded models and GGUF files play in script mode unless told otherwise."""
     temperature: float | None = Field(default=None, ge=0, le=5)
+    """How freely tokens are drawn; the endpoint's own where it is not given. 0 always takes the
+    likeliest."""
     top_p: float | None = Field(default=None, gt=0, le=1)
+    """The share of probability that tokens are drawn from; the endpoint's own where it is not
+    given."""
     max_tokens: int = Field(default=80, ge=1, le=4000)
     """At most this many tokens a line."""
     seeded: bool = True
@@ -49,6 +55,7 @@ class Model(Strict):
     extra: dict[str, Any] = {}
     """Further fields of the request body, such as min_p or dry_multiplier."""
     price: Price | None = None
+    """What calls cost, where `improv` is to know it. A cost without a price is unknown, never 0."""
     puppet: Puppet | None = None
     """The puppet's process, where `model` is "puppet" or a puppet's server."""
 

@@ -78,8 +78,11 @@ class Contrast(Strict):
     """
 
     name: str = Field(min_length=1, max_length=120)
+    """What the comparison is called."""
     plus: Side
+    """The first side: one mapping from factor to level, or several."""
     minus: Side
+    """The second side, with as many mappings."""
 
     @model_validator(mode="after")
     def _balanced(self) -> Self:
@@ -91,8 +94,11 @@ class Equivalence(Strict):
     """Two sides that must not differ by more than `margin` (two one-sided tests)."""
 
     plus: Side
+    """The first side, as in a contrast."""
     minus: Side
+    """The second side."""
     margin: float = Field(gt=0)
+    """The largest difference that counts as none, in the outcome's own unit."""
 
     @model_validator(mode="after")
     def _balanced(self) -> Self:
@@ -104,16 +110,22 @@ class Chance(Strict):
     """The mean of a measure must lie within `margin` of what guessing gives."""
 
     measure: MeasureName = Field(min_length=1)
+    """The measure whose mean is looked at."""
     where: Where = {}
+    """The conditions that it holds for; all of them where none is given."""
     value: float = Field(alias="is", ge=0, le=1)
+    """What guessing gives."""
     margin: float = Field(gt=0, le=1)
+    """How far from it the mean may lie."""
 
 
 class Bound(Strict):
     """The rate of broken lines must be below `at_most`, by its exact upper bound."""
 
     where: Where
+    """The conditions that it holds for."""
     at_most: float = Field(gt=0, lt=1)
+    """The rate that the upper bound must stay below."""
     measure: MeasureName = ""
     """The outcome's own where it is not given."""
 
@@ -122,25 +134,35 @@ class Unmoved(Strict):
     """The intraclass correlation of phrasings must be within `within` of nothing."""
 
     where: Where
+    """The conditions that it holds for."""
     within: float = Field(gt=0, lt=1)
+    """How far from 0 the correlation may lie."""
 
 
 class Flat(Strict):
     """The outcome's slope over turns must not exceed `margin` a turn in either direction."""
 
     where: Where = {}
+    """The conditions that it holds for; all of them where none is given."""
     margin: float = Field(gt=0)
+    """The steepest slope a turn that counts as flat."""
 
 
 class Control(Strict):
     """What would catch a false positive: exactly one of the kinds of check."""
 
     name: str = Field(min_length=1, max_length=120)
+    """What the check is called."""
     equivalence: Equivalence | None = None
+    """Two sides do not differ: a placebo and nothing, say."""
     chance: Chance | None = None
+    """A measure is where guessing would put it."""
     bound: Bound | None = None
+    """Hardly any line is broken."""
     icc: Unmoved | None = None
+    """Copies of one phrasing do not differ. For the outcome "phrasing"."""
     flat: Flat | None = None
+    """The outcome does not change over turns."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -167,15 +189,21 @@ class Plan(Strict):
     """Everything about the analysis that is settled before the first call."""
 
     hypothesis: str = Field(min_length=1, max_length=1000)
+    """What the study expects to find, in a sentence."""
     outcome: Outcome
+    """The number that is compared."""
     contrasts: list[Contrast] = Field(default=[], max_length=50)
     """Holm's correction is over all of them."""
     controls: list[Control] = Field(default=[], max_length=50)
+    """Checks that would catch a false positive; one that fails withdraws the result."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """The level of the planned tests, over all contrasts together."""
     blocks: int = Field(ge=1, le=100_000)
     """How many blocks are played."""
     exclude: Exclusions = Exclusions()
+    """What is left out, and when nothing is decided."""
     stop: str = Field(default="when all blocks are played", max_length=300)
+    """When the study ends, in words."""
 
     @model_validator(mode="after")
     def _testable(self) -> Self:

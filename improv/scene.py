@@ -114,15 +114,19 @@ class Character(Strict):
     model_config = ConfigDict(json_schema_extra=_or_a_card)
 
     name: Name
+    """How the others call it. No two names of a scene may be alike."""
     role: str = Field(min_length=1, max_length=200)
     """One line of the cast list, which everybody sees: "keeper of the light, 61"."""
     card: Text = ""
     """What only this character is told of itself."""
     goal: str = Field(default="", max_length=500)
+    """What it wants in this scene. It is told, and so is an author that knows the cards."""
     secret: str = Field(default="", max_length=1000)
     """What nobody else knows. The author knows it only where its settings grant secrets."""
     traits: list[Trait] = []
+    """What it is, each with what it would be if it flipped."""
     habit: Habit | None = None
+    """A verbal habit that shows on every line."""
     samples: list[str] = []
     """Lines in this character's voice."""
     aliases: list[Name] = []
@@ -149,10 +153,13 @@ class Opening(Strict):
     """A written line that the scene begins with, or a stage direction."""
 
     who: str | None = None
+    """The character that says it."""
     line: str | None = Field(default=None, max_length=2000)
+    """What is said."""
     aside_to: str | None = None
     """The only other character that hears it."""
     direction: str | None = Field(default=None, max_length=2000)
+    """A stage direction, instead of a spoken line."""
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -170,14 +177,18 @@ class Event(Strict):
     LATER: ClassVar[frozenset[str]] = frozenset({"audience", "wake"})
 
     turn: int = Field(ge=1)
+    """The improvised turn that it comes before."""
     wake: bool = False
     """Whether a new session begins: the cast forgets the scene so far, and remembers what the
     scene's `memory` says, before anything else of the event happens."""
     direction: str = Field(default="", max_length=2000)
+    """A stage direction, which everybody on the stage sees."""
     audience: str = Field(default="", max_length=500)
     """What somebody in the audience calls out, for all on the stage to hear."""
     enter: list[str] = []
+    """Characters that come on."""
     exit: list[str] = []
+    """Characters that go off."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -194,6 +205,7 @@ class Beat(Strict):
     turn: int = Field(ge=1)
     """The improvised turn that it comes before."""
     text: str = Field(min_length=1, max_length=500)
+    """What happens, in a sentence."""
 
 
 class Envelope(Strict):
@@ -219,6 +231,7 @@ class Scene(Strict):
     MENUS: ClassVar[frozenset[str]] = frozenset({"about", "phrasings"})
 
     title: str = Field(min_length=1, max_length=120)
+    """What the scene is called."""
     form: str = Field(default="a scene", max_length=120)
     """What the title page calls it: "a storm play in one act"."""
     about: str = Field(default="", max_length=500)
@@ -231,7 +244,9 @@ class Scene(Strict):
     """Which of `phrasings` (the first is 0) takes the premise's place when the scene is read.
     Afterwards this is null again."""
     place: str = Field(default="", max_length=300)
+    """Where it plays. Everybody sees it."""
     time: str = Field(default="", max_length=300)
+    """When it plays. Everybody sees it."""
     world: list[str] = []
     """The rules of the world, one a line. Everybody sees them."""
     rules: dict[str, Rule] = {}
@@ -242,12 +257,17 @@ class Scene(Strict):
     beats: list[Beat] = Field(default=[], max_length=100)
     """The steps of the story, where its structure has any."""
     cast: list[Character] = Field(min_length=1, max_length=12)
+    """Who plays."""
     opening: list[Opening] = []
     """Written first lines. They matter more to a small model than any instruction."""
     turns: int = Field(default=12, ge=1, le=2000)
     """How many turns are improvised, at most."""
     order: Order = "round-robin"
+    """Who speaks next, unless the author cues somebody: "round-robin" in the order of the cast,
+    "shuffled" everybody once a round, "addressed" whoever the last line spoke to, "author-cued"
+    the longest silent, "by-silence" drawn by chance, likelier the longer silent."""
     events: list[Event] = []
+    """What happens at fixed turns, whoever is playing."""
     memory: Memory = "all"
     """What the cast remembers when an event wakes it to a new session: all of it (then nobody
     forgets), nothing, the diary each has written, what the author has written down, or the diary
@@ -255,7 +275,9 @@ class Scene(Strict):
     envelope: Envelope | None = None
     """What a character commits to before the first turn."""
     author: Author = Author()
+    """Author-level context: a text, an agent that acts while the scene plays, or both."""
     model: AnyModel = Model()
+    """The model that plays everybody who has none of its own. A name alone is enough."""
 
     @model_validator(mode="before")
     @classmethod

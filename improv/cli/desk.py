@@ -1,7 +1,9 @@
-"""Commands for the writing desk: validate, schema, doctor, puppet."""
+"""Commands for the writing desk: new, validate, schema, doctor, puppet."""
 
 from __future__ import annotations
 
+import shlex
+from enum import StrEnum
 from typing import Annotated
 
 import orjson
@@ -10,6 +12,34 @@ import typer
 from improv import terminal, terminal_cards
 from improv.cli.options import RayAt, Runs, app, telling
 from improv.errors import StudyError
+
+
+class Kind(StrEnum):
+    """What a new file is of."""
+
+    SCENE = "scene"
+    STUDY = "study"
+
+
+@app.command("new")
+def new_command(
+    kind: Annotated[Kind, typer.Argument(metavar="scene|study", help="What it is to be.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; the file is NAME.yaml.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="Another file than NAME.yaml.")
+    ] = "",
+) -> None:
+    """Write a small scene or study to begin with, with comments on what to change.
+
+    A study plays the scene beside it that was written last, or one that ships with improv. No file
+    is overwritten.
+    """
+    with telling():
+        from improv.cli.beginnings import write_new
+
+        file = write_new(kind, name, output)
+        terminal.say(f"written: {file}")
+        terminal.say(f"check it with: improv validate {shlex.quote(str(file))}")
 
 
 @app.command("validate")

@@ -1,0 +1,58 @@
+"""Writes the references: docs/scenes.md, docs/studies-reference.md, docs/cli.md.
+
+python -m tools.reference
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from improv.design import StudyFile
+from improv.scene import Scene
+from tools.reference import command, fields
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+SCENES = """
+# Scene files
+
+A scene is a YAML file with a premise, a world and a cast. It needs three things: a `title`, a
+`premise`, and a `cast` of at least one character, each with a `name` and a `role`. All else has a
+default.
+
+`improv new scene NAME` writes a file to begin with, `improv validate FILE` says everything that is
+wrong with one, and `improv run FILE` plays it. A study changes fields of scenes from condition to
+condition; that is on the page of [study files](studies-reference.md). Where a field is said to be a
+mapping from name to something, the names are yours to choose. This page is written by
+`make reference`, from the classes that read the files.
+"""
+STUDIES = """
+# Study files
+
+A study is a YAML file that names scenes, what is changed in them from condition to condition, how
+often each is played, and what will be looked at. It needs two things: a name, as `study`, and a
+list of `scenes`. All else has a default.
+
+`improv new study NAME` writes a file to begin with, `improv validate FILE` says everything that is
+wrong with one, `improv run FILE --dry-run` says how many calls it would take, and `improv run FILE`
+plays it. The studies that ship are described in [studies.md](studies.md).
+
+A *patch* is part of a [scene](scenes.md#scene), written as there, that is laid over all of it:
+mappings are merged field by field, everything else is replaced. `{turns: 8, author: {live: true}}`
+is one. This page is written by `make reference`, from the classes that read the files.
+"""
+
+
+def pages() -> dict[str, str]:
+    """Return each page by the name of its file."""
+    shared = fields.classes(Scene)
+    return {
+        "scenes.md": fields.page(Scene, SCENES),
+        "studies-reference.md": fields.page(StudyFile, STUDIES, shared, "scenes.md"),
+        "cli.md": command.page(),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
