@@ -25,7 +25,7 @@ import openai
 
 from improv.design import Condition, Study, with_replicates
 from improv.host import Host, Terms
-from improv.record import Call
+from improv.records import Call
 from improv.request import Ask, request_body
 from improv.run_folder import RunFolder
 from improv.runs import place

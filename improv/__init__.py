@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from improv.notebook import open_run as open_run
     from improv.notebook import resume as resume
     from improv.notebook import run as run
-    from improv.record import Transcript as Transcript
-    from improv.record import Turn as Turn
+    from improv.records import Transcript as Transcript
+    from improv.records import Turn as Turn
     from improv.scene import Scene as Scene
     from improv.session import Setup as Setup
     from improv.table import Table as Table

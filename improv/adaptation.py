@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from improv.errors import Problem, StudyError
 from improv.fountain import CENTRED, Element, Screenplay, plain
 from improv.naming import ordinary, stage_name
-from improv.record import Json
+from improv.records import Json
 from improv.text import visible
 
 LONGEST = 2000

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from improv.design import Study
 from improv.errors import ImprovError, RunError
-from improv.record import digest
+from improv.records import digest
 from improv.run_files import READING
 from improv.run_folder import RunFolder
 from improv.run_tables import MANY_SCORES

@@ -11,7 +11,7 @@ import math
 from improv.curves import by_turn, spells
 from improv.judged import Judged, corrected_contrast
 from improv.plan import Outcome, Where
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats import phrasing, survival
 from improv.stats.contrast import Contrast, contrast, unpaired
 from improv.stats.interval import Estimate, at_edge, bootstrap_sums

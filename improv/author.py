@@ -15,7 +15,7 @@ import mesa
 
 from improv import authoring, prompt
 from improv.predicate import keeps
-from improv.record import Act, Block, Draw, Json, Turn
+from improv.records import Act, Block, Draw, Json, Turn
 from improv.request import Ask, Drawer
 from improv.scene import Scene, breakable
 from improv.text import plain

@@ -14,7 +14,7 @@ from improv.design import Study
 from improv.edit import Edit, Turns
 from improv.errors import Problem, StudyError
 from improv.overrides import changed
-from improv.record import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
+from improv.records import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
 from improv.scene import EVERYBODY, Scene
 from improv.trial import Trial
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from improv.errors import EndpointError, ErrorKind
 from improv.model_spec import Price
-from improv.record import Call
+from improv.records import Call
 
 LEASE = 16
 SILENT = 15.0

@@ -13,7 +13,7 @@ import mesa
 from improv import prompt, scene
 from improv.line import Line, clean
 from improv.outside import Rules, passed
-from improv.record import Block, Call, Draw
+from improv.records import Block, Call, Draw
 from improv.request import Ask, Drawer, Prompt
 
 ROOM = 200

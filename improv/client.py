@@ -23,7 +23,7 @@ from improv.gate import Gate
 from improv.model_spec import Model
 from improv.puppet import answer
 from improv.puppet_spec import Puppet
-from improv.record import Call, Json
+from improv.records import Call, Json
 from improv.request import Ask, request_body
 from improv.transport import Client, Trip, Wire
 

@@ -24,7 +24,7 @@ from improv.errors import MachineError, Problem, StudyError, first_line
 from improv.model_spec import Model
 from improv.overrides import changed
 from improv.puppet import count_tokens
-from improv.record import Json
+from improv.records import Json
 from improv.scene import Scene
 
 APART = 0.05

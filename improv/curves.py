@@ -11,7 +11,7 @@ import pandas as pd
 
 from improv.measure_spec import NEITHER, has_two_states
 from improv.plan import Outcome
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats import chain as chains
 from improv.stats import drift, survival
 from improv.stats.chain import Absorption, Chain

@@ -13,7 +13,7 @@ from importlib import metadata
 
 from improv.errors import ImprovError
 from improv.model_spec import Model
-from improv.record import Draw
+from improv.records import Draw
 
 
 @dataclass(frozen=True)

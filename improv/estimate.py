@@ -25,14 +25,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from improv import loop
+from improv import event_loop
 from improv.branch import Branch, branched, past
 from improv.client import Models
 from improv.errors import StudyError
 from improv.puppet import POLE
 from improv.puppet_fill import NOTES
 from improv.puppet_spec import Puppet
-from improv.record import Call, Json, Origin
+from improv.records import Call, Json, Origin
 from improv.relive import staged
 from improv.request import Ask
 from improv.scene import Scene
@@ -134,7 +134,7 @@ def estimate(
     not.
     """
     sample = _sample(trials, at_most)
-    ledger = loop.run(_play_all(sample, branches or _none))
+    ledger = event_loop.run(_play_all(sample, branches or _none))
     billed = list(dict.fromkeys(entry.billed for entry in ledger))
     by_role = sorted(ledger, key=lambda entry: _ROLES.index(entry.role))
     return Estimate(

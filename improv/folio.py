@@ -14,7 +14,7 @@ from itertools import groupby
 import orjson
 
 from improv.fountain import BROKEN_OFF, END, SEAM
-from improv.record import Act, Json, Turn
+from improv.records import Act, Json, Turn
 from improv.scene import Scene
 from improv.text import visible
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from improv.rate_limiter import Kind, Limiter, Moment, Tally
-from improv.record import digest
+from improv.records import digest
 
 TICK = 0.25
 """Seconds between a host's reports where nothing happens."""

@@ -26,7 +26,7 @@ from improv.graph.null import beside
 from improv.graph.persons import Cast
 from improv.graph.picture import as_png
 from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.run_folder import RunFolder
 from improv.tables import SCHEMAS, table_of
 

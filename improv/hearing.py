@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from improv.record import Hearing
+from improv.records import Hearing
 
 Cast = tuple[tuple[str, tuple[str, ...]], ...]
 _NOBODY: tuple[str, Hearing] = ("", "none")

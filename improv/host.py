@@ -30,7 +30,7 @@ from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, Machine
 from improv.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
-from improv.record import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
+from improv.records import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
 from improv.request import Ask
 from improv.run_folder import RunFolder

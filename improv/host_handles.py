@@ -20,7 +20,7 @@ from improv.gate import limiter_actor
 from improv.host import Host, Terms
 from improv.rate_limiter import Moment
 from improv.ray_cluster import start_ray
-from improv.record import Outcome
+from improv.records import Outcome
 from improv.run_folder import RunFolder
 from improv.session import Setup, Work
 

@@ -21,7 +21,7 @@ from improv.errors import ErrorKind, first_line
 from improv.host import Terms
 from improv.host_handles import Handle, Needs, hosting
 from improv.journal import Journaled
-from improv.record import Outcome, Stop
+from improv.records import Outcome, Stop
 from improv.run_folder import RunFolder
 from improv.session import LIVES, Setup, Work
 from improv.trial import Trial, models_of, remote

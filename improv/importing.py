@@ -23,7 +23,7 @@ from improv.errors import Problem, RunError, StudyError
 from improv.find import find, read_source
 from improv.fountain import read_fountain
 from improv.naming import LONGEST, stage_name
-from improv.record import Json
+from improv.records import Json
 from improv.scene import Scene
 from improv.source import MAX_BYTES, Source, write
 from improv.study_loader import load_scene, read_scene

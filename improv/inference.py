@@ -28,7 +28,7 @@ from improv.curves import (
 from improv.judged import Judged, corrected, judge_of, trusted
 from improv.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
 from improv.plan import Outcome, Plan, Where, fits
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.chain import Absorption
 from improv.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.stats.interval import Estimate

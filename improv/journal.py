@@ -20,7 +20,7 @@ import orjson
 
 from improv.errors import kind_of, read_error_line
 from improv.jsonl import JsonLines, read_whole_lines
-from improv.record import Block, Call, Draw
+from improv.records import Block, Call, Draw
 
 FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
 FIELDS += ["error_kind"]

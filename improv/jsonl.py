@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import orjson
 
-from improv.record import Json
+from improv.records import Json
 
 # A folder from a stranger could have us write elsewhere through a link. Windows does not know the
 # flag for that; it alone has text files, whose line ends it would change.

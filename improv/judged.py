@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from improv.measure_spec import Need, measure_of
-from improv.record import MAIN, seed_of
+from improv.records import MAIN, seed_of
 from improv.stats.calibration import (
     Confusion,
     Difference,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from improv import loop
+from improv import event_loop
 from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
 from improv.client import Models
 from improv.embedded import serve
@@ -23,7 +23,7 @@ from improv.jsonl import JsonLines, read_rows
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
 from improv.model_spec import Model
-from improv.record import Call, Draw, Json, Stop
+from improv.records import Call, Draw, Json, Stop
 from improv.request import Ask, Prompt
 from improv.run_folder import RunFolder
 
@@ -66,7 +66,7 @@ def sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
     Ctrl-C once: ask nothing more, and let what is in flight come. Raises OSError where the
     journal cannot be written.
     """
-    return loop.run(_sit(folder, questions, terms))
+    return event_loop.run(_sit(folder, questions, terms))
 
 
 def journaled(folder: RunFolder) -> list[Json]:
@@ -129,7 +129,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
         stop.because("interrupted", ErrorKind.HALTED)
         models.halt()
 
-    with loop.interrupts(interrupted):
+    with event_loop.interrupts(interrupted):
         try:
             workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
             await asyncio.gather(*workers)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from improv import loop
+from improv import event_loop
 from improv.analysis_cache import weigh_if_large
 from improv.branch import Branch, from_json, planned
 from improv.budget import Spent, spent_by
@@ -30,7 +30,7 @@ from improv.mend import mend, mend_shards
 from improv.model_spec import Model, Price
 from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
-from improv.record import MAIN, Json, Stop
+from improv.records import MAIN, Json, Stop
 from improv.run_folder import RunFolder
 from improv.runs import RUN_ID, new_run_id, place
 from improv.scheduler import drive
@@ -195,7 +195,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         spent = _spent(folder, journal, models) if setup.budget else Spent()
         terms = Terms(number, setup.connections)
         pool = Pool(folder, [w.trial for w in work], setup, terms, journal, spent)
-        loop.run(drive(pool, work, progress, session.watch, stop, setup, session.lock))
+        event_loop.run(drive(pool, work, progress, session.watch, stop, setup, session.lock))
         # A host may have died with what it had said was done; the folder knows.
         with contextlib.suppress(OSError):
             notices += mend_shards(folder)

@@ -18,7 +18,7 @@ from improv.design import Study
 from improv.edit import Edit
 from improv.errors import StudyError
 from improv.overrides import changed
-from improv.record import MAIN, Block, BlockKind, Json
+from improv.records import MAIN, Block, BlockKind, Json
 from improv.request import Mode
 from improv.scene import Scene
 

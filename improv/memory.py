@@ -10,7 +10,7 @@ from collections import defaultdict
 
 from improv import prompt, scene
 from improv.character import ROOM
-from improv.record import Block, Call, Draw, Turn
+from improv.records import Block, Call, Draw, Turn
 from improv.request import Ask, Drawer
 from improv.text import plain
 

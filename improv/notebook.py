@@ -24,7 +24,7 @@ from improv.budget import Budget
 from improv.design import Study, with_replicates
 from improv.errors import RunError
 from improv.overrides import read_edit
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from improv.run_folder import RunFolder
 from improv.script import Script, script
 from improv.session import Setup, Watch

@@ -8,7 +8,7 @@ from typing import Protocol
 import mesa
 
 from improv.character import Character
-from improv.record import Turn
+from improv.records import Turn
 
 _SAID = ("written", "line", "silence")
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from improv.line import Line
 from improv.predicate import keeps
-from improv.record import Call, Draw, seed_of
+from improv.records import Call, Draw, seed_of
 from improv.scene import EVERYBODY, Rule, Scene
 
 Rules = tuple[tuple[str, Rule], ...]

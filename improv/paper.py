@@ -19,7 +19,7 @@ from improv.graph.null import Beside
 from improv.graphing import Graphed
 from improv.inference import Analysis
 from improv.plan import Plan
-from improv.record import Json
+from improv.records import Json
 from improv.report import exhibits
 from improv.report.comparison import compared
 from improv.report.material import Material, appraise

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 
 
 def way(row: Json) -> str:

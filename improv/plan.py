@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from improv.measure_spec import NAMES, family
-from improv.record import digest
+from improv.records import digest
 from improv.strict import Strict
 
 ARM = "arm"

@@ -20,7 +20,7 @@ from improv.design import Study, with_replicates
 from improv.errors import RunError
 from improv.launch import run
 from improv.plan import Plan
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.session import Setup, Watch
 from improv.stats.interval import proportion
 from improv.stats.power import Power, power

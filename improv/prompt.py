@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from improv.authoring import Author
-from improv.record import Block, BlockKind
+from improv.records import Block, BlockKind
 from improv.request import Message, Mode, Prompt
 from improv.scene import Character, Envelope, Scene
 

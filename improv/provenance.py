@@ -20,7 +20,7 @@ from improv.embedded import weights
 from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
 from improv.model_spec import Model
-from improv.record import Json
+from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.snapshot import write_study
 from improv.study_loader import load

@@ -28,7 +28,7 @@ from improv.puppet_fill import Dice, fill
 from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
 from improv.puppet_logprobs import PIECE, chat_logprobs, text_logprobs
 from improv.puppet_spec import Puppet
-from improv.record import Json, digest
+from improv.records import Json, digest
 
 POLE = (
     "I always keep my word.",

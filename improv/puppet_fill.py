@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from improv.record import Json, seed_of
+from improv.records import Json, seed_of
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from improv.record import Json
+from improv.records import Json
 
 PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 _RIVALS = ("well", "no", "yes", "but", "and", "so", "then", "oh", "why", "here", "now", "if") * 2

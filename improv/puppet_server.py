@@ -26,7 +26,7 @@ from improv.errors import MachineError
 from improv.puppet import Shown, answer, count_tokens, read
 from improv.puppet_fill import Dice
 from improv.puppet_spec import Puppet
-from improv.record import Json
+from improv.records import Json
 
 HOST = "127.0.0.1"
 LATE = 5.0

@@ -23,7 +23,7 @@ from improv.measure.planted import calibration_items
 from improv.measure.questions import QUESTIONS
 from improv.measure.wording import ANSWER, GLOSSES
 from improv.measure_spec import CALIBRATED, JUDGED
-from improv.record import MAIN, Json, Transcript, seed_of
+from improv.records import MAIN, Json, Transcript, seed_of
 from improv.run_folder import RunFolder
 from improv.run_ratings import HUMAN
 from improv.scene import Scene

@@ -14,7 +14,7 @@ from improv.branch import Past, last_turn
 from improv.character import Character
 from improv.line import clean
 from improv.memory import wakes
-from improv.record import Act, Draw, Turn
+from improv.records import Act, Draw, Turn
 from improv.request import Drawer
 from improv.scene import EVERYBODY, Scene
 from improv.stage import Stage, replied

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 
-from improv import loop
+from improv import event_loop
 from improv.branch import Branch, Past, branched, from_json, past, planned
 from improv.design import Study
 from improv.errors import ErrorKind, ModelError, RunError, StudyError
-from improv.record import MAIN, Block, Call, Draw, Json, Turn
+from improv.records import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
 from improv.request import Ask
 from improv.run_folder import RunFolder
@@ -81,7 +81,7 @@ def _check(
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
     again = _Again(calls, stored)
     stage = staged(trial, before)
-    found = loop.run(again.play(stage))
+    found = event_loop.run(again.play(stage))
     difference = _first_difference(recorded, stage.turns, whole=not found) or found
     failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]
     if found and difference == found and found in failure:

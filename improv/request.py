@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from improv.model_spec import Model
-from improv.record import Call, Draw, Json
+from improv.records import Call, Draw, Json
 
 Mode = Literal["chat", "script"]
 Message = dict[str, str]

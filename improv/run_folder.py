@@ -35,7 +35,7 @@ from improv.errors import RunError
 from improv.journal import LIMITS, Journaled
 from improv.jsonl import JsonLines
 from improv.lock import unwritable
-from improv.record import Json
+from improv.records import Json
 from improv.run_files import RunFiles
 from improv.run_ratings import Ratings
 from improv.run_tables import RunTables

@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 
 from improv.errors import RunError, first_line
 from improv.jsonl import JsonLines, read_rows
-from improv.record import Json, seed_of
+from improv.records import Json, seed_of
 from improv.run_files import READING, RunFiles
 from improv.tables import SCHEMAS
 

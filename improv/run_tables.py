@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from improv.errors import RunError, first_line
 from improv.journal import LIMITS, VERDICTS
 from improv.jsonl import read_rows
-from improv.record import Block, Json, Score
+from improv.records import Block, Json, Score
 from improv.run_files import READING, RunFiles
 from improv.run_ratings import Ratings
 from improv.tables import (

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import ray
 
-from improv import loop
+from improv import event_loop
 from improv.errors import SHARED, ErrorKind, first_line
 from improv.host import STOPS_THE_RUN
 from improv.host_pool import Pool
 from improv.lock import RunLock
-from improv.record import Outcome, Stop
+from improv.records import Outcome, Stop
 from improv.session import LIVES, Progress, Setup, Watch, Work
 
 ENOUGH_TO_TELL = 20
@@ -109,7 +109,7 @@ def _interrupts(pool: Pool, stop: Stop, tell: Callable[[], None]) -> Iterator[as
         halting.add(running.create_task(pool.halt()))
 
     halting: set[asyncio.Task[None]] = set()
-    with loop.interrupts(interrupted):
+    with event_loop.interrupts(interrupted):
         yield killed
 
 

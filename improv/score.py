@@ -36,7 +36,7 @@ from improv.measure.questions import QUESTIONS
 from improv.measure_spec import CALIBRATED, FREE, JUDGED, SCORED, SCORERS, made_by, version_of
 from improv.mend import mend
 from improv.model_spec import Model
-from improv.record import Json, Score, Stop, Transcript, Turn
+from improv.records import Json, Score, Stop, Transcript, Turn
 from improv.run_folder import RunFolder
 from improv.transcripts import Played
 from improv.trial import Trial, models_of, plan, remote

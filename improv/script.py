@@ -12,7 +12,7 @@ from html import escape
 from improv import folio
 from improv.errors import ImprovError
 from improv.folio import Folio
-from improv.record import Json, Transcript, Turn
+from improv.records import Json, Transcript, Turn
 from improv.run_folder import RunFolder
 from improv.scene import Scene
 from improv.table import UNTYPESET

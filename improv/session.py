@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from improv.branch import Branch
 from improv.budget import Budget
 from improv.errors import ErrorKind
-from improv.record import Outcome
+from improv.records import Outcome
 from improv.trial import Trial
 
 LIVES = 3

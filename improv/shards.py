@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from improv.record import Block, Call, Json, Score, Turn
+from improv.records import Block, Call, Json, Score, Turn
 from improv.run_folder import RunFolder
 from improv.tables import SCHEMAS, table_of
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from improv.design import Study
 from improv.errors import RunError
 from improv.ledger import SHOWN, TELLING, Exposure, Leak, Watch
-from improv.record import Block, Json, digest
+from improv.records import Block, Json, digest
 from improv.run_files import READING
 from improv.run_folder import RunFolder
 

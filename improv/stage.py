@@ -22,7 +22,7 @@ from improv.memory import Memory, wakes
 from improv.order import ORDERS
 from improv.outside import WITHHELD, binding
 from improv.predicate import named
-from improv.record import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
+from improv.records import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
 from improv.request import Drawer
 from improv.scene import Scene
 from improv.text import plain

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.errors import RunError
-from improv.record import Json
+from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.tables import PLAYED, SCHEMAS
 from improv.text import plain

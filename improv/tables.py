@@ -12,7 +12,7 @@ from operator import attrgetter
 import pyarrow as pa
 
 from improv.errors import ErrorKind, kind_of, read_error_line
-from improv.record import Act, Block, Call, Draw, Failure, Json, Score, Turn
+from improv.records import Act, Block, Call, Draw, Failure, Json, Score, Turn
 from improv.trial import Trial
 
 _TEXT = pa.string()

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from improv import files
 from improv.errors import ErrorKind
-from improv.record import MAIN, Act, Block, Call, Json, Turn
+from improv.records import MAIN, Act, Block, Call, Json, Turn
 from improv.text import plain
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from improv.branch import Branch, edited, keeps, planned, shared
 from improv.design import Study
 from improv.errors import RunError
-from improv.record import MAIN, Call, Json, Transcript, Turn
+from improv.records import MAIN, Call, Json, Transcript, Turn
 from improv.run_tables import RunTables
 from improv.scene import Scene
 from improv.tables import call_of, turn_of

@@ -29,7 +29,7 @@ from improv.endpoint import dropped, has_proxy, trusted_certificates
 from improv.errors import ErrorKind, ModelError
 from improv.gate import Gate
 from improv.rate_limiter import Kind
-from improv.record import Json
+from improv.records import Json
 
 MAX_REPLY_BYTES = 4_000_000
 

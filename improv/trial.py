@@ -13,7 +13,7 @@ from typing import Any
 
 from improv.design import Study
 from improv.model_spec import Model
-from improv.record import digest, seed_of
+from improv.records import digest, seed_of
 from improv.scene import Scene
 from improv.strict import essence
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from improv.measure_spec import DERIVED, measure_of
 from improv.plan import ARM, Outcome, Where, fits
-from improv.record import MAIN
+from improv.records import MAIN
 
 KEY = ["trial", "branch"]
 EVERYBODY = "everybody"

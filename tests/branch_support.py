@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from improv.branching import branch
-from improv.record import Json
+from improv.records import Json
 from improv.replay import replay
 from improv.run_folder import RunFolder
 from improv.session import Setup

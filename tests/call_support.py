@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from improv.record import Call, Draw
+from improv.records import Call, Draw
 
 
 def made_call(draw: Draw, **fields: Any) -> Call:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from improv.branch import branched, from_json, past, planned
 from improv.launch import run
-from improv.record import MAIN, Call, Draw, Json
+from improv.records import MAIN, Call, Draw, Json
 from improv.relive import staged
 from improv.request import Ask, Prompt
 from improv.run_folder import RunFolder

@@ -17,7 +17,7 @@ from improv.puppet import (
 )
 from improv.puppet_server import PuppetServer
 from improv.puppet_spec import Puppet
-from improv.record import Draw
+from improv.records import Draw
 
 HEAD = (
     "THE LAMP\na storm play\n\nThe cast\nMARA, keeper\nBO, guest\n\n* * *\nMARA: Close the door.\n"

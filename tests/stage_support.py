@@ -13,7 +13,7 @@ from improv.design import Condition, Study
 from improv.edit import Edit
 from improv.overrides import merge
 from improv.prompt import line_cue
-from improv.record import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
+from improv.records import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
 from improv.relive import Branched, staged
 from improv.request import Ask, Prompt
 from improv.scene import Scene

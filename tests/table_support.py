@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from improv.plan import Plan
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.unit import Tables, tables
 
 NAN = math.nan

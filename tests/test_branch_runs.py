@@ -16,7 +16,7 @@ from improv.errors import ImprovError, RunError, StudyError
 from improv.launch import resume, run
 from improv.overrides import read_edit
 from improv.puppet_server import PuppetServer
-from improv.record import MAIN, REGENERATED
+from improv.records import MAIN, REGENERATED
 from improv.replay import replay
 from improv.run_folder import RunFolder
 from improv.session import Setup

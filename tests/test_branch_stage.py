@@ -14,7 +14,7 @@ from improv.branch import Branch, branched, past, regenerate
 from improv.edit import Edit
 from improv.errors import StudyError
 from improv.overrides import merge
-from improv.record import MAIN, REGENERATED, Act, Call
+from improv.records import MAIN, REGENERATED, Act, Call
 from improv.relive import staged
 from improv.request import Ask
 from improv.scene import Scene

@@ -11,7 +11,7 @@ import pytest
 from improv.errors import StudyError
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.study_loader import load
 from improv.trial import plan
 from tests.branch_support import OFF, differences, rows

@@ -18,7 +18,7 @@ from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
 from improv.model_spec import Price
 from improv.puppet_server import PuppetServer
-from improv.record import Call, Draw
+from improv.records import Call, Draw
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup

@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from improv.files import shipped
-from improv.record import Act, Turn
+from improv.records import Act, Turn
 from improv.runs import open_run
 from improv.shards import Shards
 from improv.tables import trial_row

@@ -13,7 +13,7 @@ import pytest
 
 from improv.errors import ErrorKind, error_line, kind_of, read_error_line
 from improv.journal import Journal, Journaled
-from improv.record import MAIN, Call, Draw
+from improv.records import MAIN, Call, Draw
 from improv.tables import SCHEMAS, table_of
 from tests.call_support import made_call
 from tests.ui_support import bare_run, keep

@@ -22,7 +22,7 @@ from improv.launch import run
 from improv.measure.marker import marked
 from improv.overrides import merge
 from improv.puppet_spec import Puppet
-from improv.record import MAIN, REDRAWN, REGENERATED, Call, Transcript
+from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
 from improv.request import Ask
 from improv.scene import Scene

@@ -17,7 +17,7 @@ from improv.doors.thread import messages, said_by, script
 from improv.errors import RunError
 from improv.launch import run
 from improv.puppet_server import PuppetServer
-from improv.record import Json
+from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.session import Setup
 from improv.study_loader import load

@@ -15,7 +15,7 @@ import yaml
 from improv.doors import dataset
 from improv.doors.export import export
 from improv.doors.performance import Wanted
-from improv.record import Json
+from improv.records import Json
 from improv.run_folder import RunFolder
 from tests.export_support import busy_run
 

@@ -11,7 +11,7 @@ from improv.doors.export import export
 from improv.doors.performance import Wanted
 from improv.errors import RunError
 from improv.folio import Folio, fountain, markdown
-from improv.record import MAIN, Act, Turn
+from improv.records import MAIN, Act, Turn
 from improv.run_folder import RunFolder
 from improv.study_loader import load_scene
 from tests.export_support import busy_run

@@ -12,7 +12,7 @@ import pytest
 from improv.doors.export import export
 from improv.doors.otel import provider
 from improv.doors.performance import Wanted
-from improv.record import Draw, Json
+from improv.records import Draw, Json
 from improv.run_folder import RunFolder
 from tests.call_support import made_call
 from tests.export_support import busy_run

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from improv.folio import Folio, document, fountain, markdown
-from improv.record import MAIN, Act, Turn
+from improv.records import MAIN, Act, Turn
 from improv.study_loader import load_scene
 
 HOSTILE = (

@@ -19,7 +19,7 @@ from improv.folio import Folio, fountain
 from improv.fountain import plain, read_fountain
 from improv.importing import import_fountain
 from improv.launch import run
-from improv.record import MAIN, Turn
+from improv.records import MAIN, Turn
 from improv.runs import open_run
 from improv.scene import Scene
 from improv.session import Setup

@@ -13,7 +13,7 @@ from improv.graph.figures import (
     figures,
 )
 from improv.graph.null import LOT, beside, shuffled
-from improv.record import seed_of
+from improv.records import seed_of
 from tests.graph_support import ferry, planted, read, written
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from improv.journal import Journal, Journaled, calls_of
-from improv.record import Block, Call, Draw
+from improv.records import Block, Call, Draw
 from tests.call_support import made_call
 from tests.disk_support import largest_file
 

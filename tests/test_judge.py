@@ -20,7 +20,7 @@ from improv.measure.judge import CONTEXT, Item, Verdict, paired, read, schema
 from improv.measure.planted import calibration_items
 from improv.model_spec import Model
 from improv.puppet_server import PuppetServer
-from improv.record import Transcript, Turn
+from improv.records import Transcript, Turn
 from improv.request import request_body
 from improv.scene import Scene
 from improv.study_loader import load_scene

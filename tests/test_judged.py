@@ -13,7 +13,7 @@ from improv.analysis_compare import compare
 from improv.inference import Analysis, analyse
 from improv.judged import Judged, judged
 from improv.plan import ARM, Outcome
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.report.exhibits import absorbing
 from improv.report.page import Page
 from improv.report.said import number

@@ -18,7 +18,7 @@ from improv.branching import branch
 from improv.launch import run
 from improv.ledger import Exposure, kinds
 from improv.overrides import read_edit
-from improv.record import Block, BlockKind
+from improv.records import Block, BlockKind
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup

@@ -24,7 +24,7 @@ from improv.host import STOPS_THE_RUN
 from improv.model_spec import Model
 from improv.puppet_server import PuppetServer
 from improv.puppet_spec import Puppet
-from improv.record import Call, Draw
+from improv.records import Call, Draw
 from improv.request import Ask, Prompt, request_body
 
 Serve = Callable[..., PuppetServer]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from improv.client import Models
 from improv.puppet import answer
 from improv.puppet_spec import Puppet
-from improv.record import Call, Draw
+from improv.records import Call, Draw
 from improv.request import Ask, Prompt
 from improv.scene import Scene
 from improv.stage import Stage

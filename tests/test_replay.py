@@ -8,7 +8,7 @@ from pathlib import Path
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.replay import Check, replay
 from improv.run_folder import RunFolder
 from improv.study_loader import load

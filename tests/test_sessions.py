@@ -10,7 +10,7 @@ import pytest
 from improv.branch import Branch, branched, past
 from improv.edit import Edit
 from improv.errors import ErrorKind, ModelError
-from improv.record import MAIN, Call, Transcript
+from improv.records import MAIN, Call, Transcript
 from improv.relive import staged
 from improv.request import Ask
 from improv.scene import Scene

@@ -17,7 +17,7 @@ from improv.design import Condition, Study
 from improv.errors import ErrorKind, ModelError
 from improv.overrides import merge
 from improv.prompt import line_cue
-from improv.record import Call, Turn
+from improv.records import Call, Turn
 from improv.request import Ask
 from improv.scene import Scene
 from improv.stage import Stage

@@ -17,7 +17,7 @@ import pytest
 
 from improv.client import Models
 from improv.launch import Result, run
-from improv.record import Call
+from improv.records import Call
 from improv.session import Setup
 from improv.study_loader import load
 from tests.weather_support import LINE, SCENE, TIMEOUT, RawServer, Send, ask, http, said

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from improv.client import Models
-from improv.record import Call
+from improv.records import Call
 from tests.weather_support import LINE, RawServer, Send, Serve, ask, complete, http, said
 
 

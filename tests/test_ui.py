@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from improv.files import shipped
-from improv.record import MAIN, Act, Turn
+from improv.records import MAIN, Act, Turn
 from improv.runs import open_run
 from improv.trial import plan
 from tests.ui_support import (

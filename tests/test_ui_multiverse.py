@@ -12,7 +12,7 @@ from improv.branching import branch
 from improv.edit import Edit
 from improv.launch import run
 from improv.overrides import read_edit
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from improv.budget import dollars
 from improv.launch import run
-from improv.record import MAIN, Score, Turn
+from improv.records import MAIN, Score, Turn
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from improv.branching import branch
 from improv.edit import Edit
 from improv.launch import run
-from improv.record import MAIN, Act, Json, Score, Turn
+from improv.records import MAIN, Act, Json, Score, Turn
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.score import Judges, score

@@ -16,7 +16,7 @@ from improv.journal import Journal
 from improv.launch import run
 from improv.lock import RunLock
 from improv.model_spec import Model
-from improv.record import Draw
+from improv.records import Draw
 from improv.runs import open_run
 from improv.session import Setup
 from improv.study_loader import load, load_scene

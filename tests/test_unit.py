@@ -10,7 +10,7 @@ import pytest
 
 from improv.measure_spec import DERIVED
 from improv.plan import ARM, Outcome
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.unit import by_cell, named, sequences, units, weights
 from tests.table_support import NAN, SIGN, Row, crossed, made, said, trial
 

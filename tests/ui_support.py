@@ -16,7 +16,7 @@ from improv.design import Study
 from improv.errors import ErrorKind
 from improv.files import shipped
 from improv.launch import run
-from improv.record import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
+from improv.records import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
 from improv.run_folder import RunFolder
 from improv.runs import place
 from improv.session import Setup

@@ -17,7 +17,7 @@ from improv.cli import app
 from improv.client import Models
 from improv.model_spec import Model
 from improv.puppet_server import PuppetServer
-from improv.record import Call, Draw
+from improv.records import Call, Draw
 from improv.request import Ask, Prompt
 
 SCENE = """\

@@ -16,7 +16,7 @@ from pathlib import Path
 from improv.branching import branch
 from improv.launch import Result, run
 from improv.overrides import read_edit
-from improv.record import Json
+from improv.records import Json
 from improv.runs import open_run
 from improv.session import Setup
 from improv.study_loader import load

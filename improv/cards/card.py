@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from improv.errors import Problem, StudyError
-from improv.record import Json
+from improv.records import Json
 
 MAX_TEXT = 8_000_000
 """Bytes of a card's JSON. Pictures in a card's text are base64 and may take megabytes."""

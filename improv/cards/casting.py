@@ -17,7 +17,7 @@ from improv.cards.card import Card, fields_of
 from improv.cards.macro import Filling
 from improv.errors import Problem, StudyError
 from improv.naming import stage_name
-from improv.record import Json
+from improv.records import Json
 from improv.text import directions, unstarred, visible
 
 ROLE = "one of the cast"

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from improv.cards.card import MAX_TEXT, Card, broken, read_card
-from improv.record import Json
+from improv.records import Json
 
 MAX_FILE = 64_000_000
 """Bytes of a file: a picture, or an archive with pictures and sounds."""

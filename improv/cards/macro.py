@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from improv.record import seed_of
+from improv.records import seed_of
 
 _MACRO = re.compile(r"\{\{([^{}]{0,20000})\}\}")
 _TAG = re.compile(r"<(user|bot|char)>", re.IGNORECASE)

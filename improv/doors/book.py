@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from improv.errors import RunError, first_line
-from improv.record import Block
+from improv.records import Block
 from improv.run_folder import RunFolder
 
 WIDTH = 20

@@ -12,7 +12,7 @@ from statistics import fmean
 from improv.doors.book import Book
 from improv.doors.performance import Performance
 from improv.doors.thread import Said, as_chat, messages, said_by, words
-from improv.record import Block, Call, Json
+from improv.records import Block, Call, Json
 from improv.request import Message
 
 ANSWERS = ("line", "probe")

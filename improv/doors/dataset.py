@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from improv.doors.performance import Selection
 from improv.folio import literal
-from improv.record import Json
+from improv.records import Json
 from improv.tables import SCHEMAS, conform
 
 TABLES = ("turns", "trials", "calls", "blocks", "scores", "verdicts")

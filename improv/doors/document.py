@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from improv.doors.performance import Performance
 from improv.folio import Folio
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from improv.scene import Scene
 
 

@@ -22,7 +22,7 @@ from improv.doors.book import Book
 from improv.doors.performance import Selection, Wanted, performances, scenes, select
 from improv.errors import ImprovError, RunError
 from improv.folio import fountain, markdown
-from improv.record import Json
+from improv.records import Json
 from improv.run_folder import RunFolder
 
 SAMPLES = 1_000

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from improv.doors.performance import Performance
 from improv.errors import RunError
-from improv.record import MAIN, Act, Call, Json, Turn, digest
+from improv.records import MAIN, Act, Call, Json, Turn, digest
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample

@@ -21,7 +21,7 @@ import orjson
 from improv.doors.book import Book
 from improv.doors.performance import Performance
 from improv.doors.thread import messages, said_by, script
-from improv.record import MAIN, Block, Call, Json, digest
+from improv.records import MAIN, Block, Call, Json, digest
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
 INTERNAL, CLIENT = 1, 3

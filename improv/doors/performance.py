@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from improv.branch import keeps, shared
 from improv.errors import ImprovError, RunError
-from improv.record import MAIN, Call, Json, Turn
+from improv.records import MAIN, Call, Json, Turn
 from improv.run_folder import RunFolder
 from improv.scene import Scene
 from improv.tables import SCHEMAS, call_of, turn_of

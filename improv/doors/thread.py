@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from improv import prompt
 from improv.doors.performance import Performance
 from improv.outside import WITHHELD
-from improv.record import Block, Call, Turn
+from improv.records import Block, Call, Turn
 from improv.request import Message
 from improv.text import plain
 

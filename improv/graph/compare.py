@@ -20,7 +20,7 @@ from improv.graph.figures import FIGURES, Floats, figures
 from improv.graph.network import labels
 from improv.graph.null import mean_of, sample
 from improv.graph.talk import Talk
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.contrast import Contrast, benjamini_hochberg, contrast
 from improv.stats.interval import Estimate
 from improv.stats.permutation import DRAWS

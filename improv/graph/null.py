@@ -19,7 +19,7 @@ from scipy import stats
 from improv.graph.arrow_columns import Wide
 from improv.graph.figures import FIXED, Floats, figures
 from improv.graph.talk import Talk
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.interval import LEVEL, Estimate
 
 DRAWS = 200

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from improv.graph.network import Graph, key_of
 from improv.parted import way
-from improv.record import MAIN
+from improv.records import MAIN
 
 EXCERPT = 60
 """Characters of a block that name it."""

@@ -14,7 +14,7 @@ from improv.graph.figures import Floats, matrices, pagerank
 from improv.graph.network import labels
 from improv.graph.null import DRAWS, draws_of, sample, shuffled
 from improv.graph.talk import NOTE, Talk
-from improv.record import seed_of
+from improv.records import seed_of
 
 LARGE = 40
 """Casts beyond this size get no null model of their betweenness: it would take minutes."""

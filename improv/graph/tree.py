@@ -12,7 +12,7 @@ from typing import Any
 
 from improv.graph.layout import COLOURS
 from improv.graph.network import Graph
-from improv.record import MAIN
+from improv.records import MAIN
 
 PITCH, TALLEST = 26.0, 1400.0
 """Pixels between two lines, and of all lines together: more of them lie closer."""

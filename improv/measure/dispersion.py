@@ -17,7 +17,7 @@ import orjson
 
 from improv.measure.stylometry import trigrams
 from improv.measure_spec import version_of
-from improv.record import Score, Turn
+from improv.records import Score, Turn
 
 VERSION = version_of("dispersion")
 Vector = Mapping[str, float]

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from improv.measure.wording import ANSWER, FIRST, GLOSSES, SCRIPT
-from improv.record import Json, Score, Transcript, Turn, digest, seed_of
+from improv.records import Json, Score, Transcript, Turn, digest, seed_of
 from improv.scene import Character
 
 CONTEXT = 4

@@ -15,7 +15,7 @@ import orjson
 from improv.errors import ErrorKind, ModelError
 from improv.measure.judge import Item, Verdict, before, by, one_line, own
 from improv.measure_spec import version_of
-from improv.record import Json, Score, Transcript
+from improv.records import Json, Score, Transcript
 from improv.scene import Character, Scene
 
 VERSION = version_of("likelihood")

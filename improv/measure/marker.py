@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from improv.measure_spec import version_of
 from improv.predicate import keeps, unreadable
-from improv.record import Score, Transcript, Turn
+from improv.records import Score, Transcript, Turn
 from improv.scene import EVERYBODY, Predicate, Scene
 
 __all__ = ["VERSION", "habits", "keeps", "marked", "rules", "signs"]

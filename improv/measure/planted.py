@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from improv.measure import persona, state
 from improv.measure.judge import Item, own
-from improv.record import Transcript, seed_of
+from improv.records import Transcript, seed_of
 from improv.scene import Character, Scene, Trait
 
 PLANTS = 60

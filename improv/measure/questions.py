@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from improv.measure import attribution, likelihood, persona, secret, state
 from improv.measure.judge import Item
-from improv.record import Transcript
+from improv.records import Transcript
 from improv.scene import Scene
 
 QUESTIONS: Mapping[str, Callable[[Transcript, Scene], Sequence[Item]]] = {

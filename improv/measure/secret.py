@@ -15,7 +15,7 @@ import orjson
 from improv.measure.judge import Item, before, item, one_line, own
 from improv.measure.wording import SECRET
 from improv.measure_spec import version_of
-from improv.record import Score, Transcript
+from improv.records import Score, Transcript
 from improv.scene import Character, Scene
 
 VERSION = version_of("secret")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 
 from improv.measure_spec import version_of
-from improv.record import Score, Transcript, Turn
+from improv.records import Score, Transcript, Turn
 from improv.scene import Scene
 
 VERSION = version_of("stylometry")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from improv.ledger import Exposure, kinds
-from improv.record import Json
+from improv.records import Json
 from improv.report import chart
 from improv.report.chart import Line, thinned
 from improv.report.material import Material

@@ -15,7 +15,7 @@ from improv.judged import Judged
 from improv.ledger import Exposure
 from improv.model_spec import Price
 from improv.plan import Plan
-from improv.record import Json
+from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.shown import read_exposure
 

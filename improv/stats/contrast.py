@@ -17,7 +17,7 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 from statsmodels.stats.weightstats import ttost_paired
 
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.interval import LEVEL, Estimate
 from improv.stats.permutation import DRAWS, Floats, relabel, sign_flip
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.interval import DRAWS, LEVEL, MANY, Estimate, at_edge, bootstrap_sums
 
 Floats = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.interval import LEVEL, Estimate
 
 Floats = npt.NDArray[np.float64]

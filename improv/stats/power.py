@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.contrast import Values, complete
 from improv.stats.interval import Estimate, proportion
 from improv.stats.permutation import DRAWS, sign_flip

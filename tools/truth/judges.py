@@ -14,7 +14,7 @@ from improv.inference import analyse
 from improv.judged import judged
 from improv.plan import Plan
 from improv.puppet import OPPOSITE, POLE
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.stats.chain import worst

@@ -20,7 +20,7 @@ from improv.design import Condition, Study
 from improv.launch import run
 from improv.overrides import merge
 from improv.plan import Plan
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.run_folder import RunFolder
 from improv.scene import Scene
 from improv.session import Setup

@@ -12,7 +12,7 @@ from improv.analysis_compare import compare
 from improv.curves import chains_of, grids, slopes
 from improv.plan import Outcome, Plan
 from improv.power_run import powers, rehearse
-from improv.record import seed_of
+from improv.records import seed_of
 from improv.stats.contrast import contrast, holm
 from improv.unit import Frame, by_cell, sequences, units, weights
 from tools.truth.planting import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from ui.parts import data, entrance, library, link, net_view
 from ui.parts.rows import Rows
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.record import Json
+from improv.records import Json
 from ui.parts import (
     behind,
     data,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from improv.record import MAIN, Json, Turn
+from improv.records import MAIN, Json, Turn
 from improv.report.exhibits import telling
 from improv.report.material import Material
 from ui.parts import compare_data, data, link, script, usher

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from improv.line import clean
-from improv.record import MAIN, Call, Json
+from improv.records import MAIN, Call, Json
 from improv.runs import open_run
 from improv.scene import Scene
 from improv.trial import Trial, plan

@@ -13,7 +13,7 @@ import orjson
 import streamlit as st
 
 from improv.errors import error_line
-from improv.record import Block, Draw, Json, Turn
+from improv.records import Block, Draw, Json, Turn
 from ui.parts import data, link, scored, script
 from ui.parts.text import PIECE, clipped, cut, inert, pieces, safe
 

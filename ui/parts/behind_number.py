@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.report import referee
 from improv.report.material import Material
 from improv.report.said import number

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from improv.record import Json
+from improv.records import Json
 from improv.scene import Scene
 
 EMBEDDED, PUPPET, ENDPOINT = "embedded", "puppet", "endpoint"

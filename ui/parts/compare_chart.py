@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from improv.curves import Curve
-from improv.record import Json
+from improv.records import Json
 from improv.stats.interval import Estimate
 from ui.parts.chart_colours import DARK, LIGHT, Palette
 from ui.parts.text import one_line

@@ -25,7 +25,7 @@ from improv.inference import Analysis, Findings, explored
 from improv.ledger import Exposure
 from improv.plan import Contrast as Planned
 from improv.plan import Outcome
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from improv.report.material import Material
 from improv.run_tables import MANY_SCORES
 from improv.runs import open_run

@@ -11,7 +11,7 @@ import streamlit as st
 
 from improv.curves import CellChain, Curve
 from improv.inference import Analysis
-from improv.record import digest
+from improv.records import digest
 from improv.report import exhibits
 from improv.report.exhibits import telling
 from improv.report.page import Page

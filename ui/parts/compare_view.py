@@ -21,7 +21,7 @@ import streamlit as st
 from improv.inference import Analysis
 from improv.ledger import Exposure
 from improv.plan import Outcome
-from improv.record import digest
+from improv.records import digest
 from improv.report import accounts, exhibits, referee
 from improv.report.exhibits import telling
 from improv.report.material import Material

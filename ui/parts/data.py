@@ -17,7 +17,7 @@ import streamlit as st
 
 from improv.design import Study
 from improv.errors import ImprovError, RunError
-from improv.record import MAIN, Block, Json, Transcript
+from improv.records import MAIN, Block, Json, Transcript
 from improv.run_folder import RunFolder
 from improv.runs import list_runs, open_run
 from improv.scene import Scene

@@ -15,7 +15,7 @@ import streamlit as st
 
 from improv.branch import from_json
 from improv.errors import ImprovError
-from improv.record import Json
+from improv.records import Json
 from improv.runs import open_run
 from improv.scene import Scene
 from ui.parts import data, notices, started

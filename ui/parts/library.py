@@ -13,7 +13,7 @@ import numpy.typing as npt
 import streamlit as st
 
 from improv.errors import RunError
-from improv.record import Json
+from improv.records import Json
 from ui.parts import data, link, notices, scored
 from ui.parts.rows import Rows
 from ui.parts.text import label, one_line, safe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from improv.measure_spec import measure
-from improv.record import Json
+from improv.records import Json
 from ui.parts import data, usher
 from ui.parts.lobby_data import Mean, Standing
 from ui.parts.text import one_line, safe

@@ -15,7 +15,7 @@ from improv.budget import dollars
 from improv.errors import ImprovError
 from improv.measure_spec import MEASURES, PREFERRED, Unit, measure_of
 from improv.model_spec import Price
-from improv.record import MAIN
+from improv.records import MAIN
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from ui.parts import data

@@ -14,7 +14,7 @@ import streamlit as st
 
 from improv.overrides import merge
 from improv.parted import edit_of, leaves, mapping, patch_of, text_of, way, words
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from improv.runs import open_run
 from improv.scene import Scene
 from ui.parts import data

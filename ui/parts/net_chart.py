@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from improv.graph.compare import Comparison
 from improv.graph.layout import AUTHOR, circle
 from improv.graph.network import Graph
-from improv.record import Json
+from improv.records import Json
 from ui.parts.chart_colours import DARK, LIGHT, Palette
 from ui.parts.text import one_line, safe
 

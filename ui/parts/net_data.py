@@ -18,7 +18,7 @@ from improv.graph.null import Beside, beside
 from improv.graph.people import Standing, standings
 from improv.graph.talk import AUTHOR, Talk
 from improv.graphing import read_talk
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from improv.runs import open_run
 from ui.parts import data
 

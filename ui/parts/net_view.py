@@ -15,7 +15,7 @@ from improv.graph.made import Made, drawn
 from improv.graph.network import Graph
 from improv.graph.null import Beside
 from improv.graph.picture import as_png
-from improv.record import MAIN, Json, digest
+from improv.records import MAIN, Json, digest
 from ui.parts import chart_colours, data, link, net_chart, net_data, usher
 from ui.parts.net_chart import Arrow
 from ui.parts.net_data import View

@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from improv.record import Json
+from improv.records import Json
 from ui.parts import data
 from ui.parts.text import clipped, one_line, safe
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import streamlit as st
 
-from improv.record import Turn
+from improv.records import Turn
 from ui.parts import data, link, stops
 from ui.parts.rows import Rows
 

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from improv.record import Json
+from improv.records import Json
 
 Places = npt.NDArray[np.int64]
 PIECE = 1_000

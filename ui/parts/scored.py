@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import orjson
 
 from improv.measure_spec import MEASURES, NEITHER, Words, family, measure_of
-from improv.record import Json
+from improv.records import Json
 from improv.scene import Scene
 
 

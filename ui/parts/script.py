@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from improv.measure_spec import family
-from improv.record import Act, Json, Turn
+from improv.records import Act, Json, Turn
 from improv.scene import Scene
 from ui.parts import scored
 from ui.parts.text import clipped, one_line, safe

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from improv import files
 from improv.errors import RunError
-from improv.record import Json
+from improv.records import Json
 
 if sys.platform != "win32":
     import fcntl

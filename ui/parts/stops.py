@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from improv.record import Json, Turn
+from improv.records import Json, Turn
 from ui.parts import scored
 
 ACTING = ("note", "cue", "move", "end")

@@ -12,7 +12,7 @@ from itertools import groupby
 from urllib.parse import quote
 
 from improv.measure_spec import NEITHER
-from improv.record import Json, Turn
+from improv.records import Json, Turn
 from ui.parts import scored, stops
 from ui.parts.text import one_line, safe
 

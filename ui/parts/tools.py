@@ -11,7 +11,7 @@ import streamlit as st
 
 from improv import folio
 from improv.folio import Folio
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from ui.parts import data, link, player, scored, stops, usher
 from ui.parts.text import one_line, safe
 

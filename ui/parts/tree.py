@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from improv.record import MAIN, digest
+from improv.records import MAIN, digest
 
 FEW = 4
 """Members of a family that are drawn one by one without being asked for."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from improv.parted import way
-from improv.record import MAIN, Json
+from improv.records import MAIN, Json
 from ui.parts.chart_colours import Palette
 from ui.parts.multiverse_data import Multiverse
 from ui.parts.spoken_line import SpokenLine

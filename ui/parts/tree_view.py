@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.record import Json
+from improv.records import Json
 from ui.parts import chart_colours, link, tree, tree_chart
 from ui.parts.multiverse_data import Multiverse
 from ui.parts.text import one_line, safe

@@ -11,7 +11,7 @@ import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.lock import held
-from improv.record import Json
+from improv.records import Json
 from improv.runs import open_run
 from improv.trial import Trial
 from ui.parts import arriving, branch_lines, callboard, data, link, notices, script, started
