@@ -10,13 +10,10 @@ docs/notebook.ipynb show them at work.
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-try:
-    __version__ = metadata.version("improv-theatre")
-except metadata.PackageNotFoundError:  # a checkout that was never installed
-    __version__ = "0.0.0"
+from improv.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from improv.design import Study as Study
@@ -38,23 +35,23 @@ if TYPE_CHECKING:
     from improv.table import Table as Table
 
 _HOMES = {
-    "ImprovError": "errors",
-    "Result": "launch",
-    "Run": "notebook",
-    "Scene": "scene",
-    "Setup": "session",
-    "Study": "design",
-    "StudyError": "errors",
-    "Table": "table",
-    "Transcript": "record",
-    "Turn": "record",
-    "compare": "notebook",
-    "dry_run": "notebook",
-    "list_runs": "notebook",
-    "load_study": "notebook",
-    "open_run": "notebook",
-    "resume": "notebook",
-    "run": "notebook",
+    "ImprovError": "improv.errors",
+    "Result": "improv.launch",
+    "Run": "improv.notebook",
+    "Scene": "improv.scene",
+    "Setup": "improv.session",
+    "Study": "improv.design",
+    "StudyError": "improv.errors",
+    "Table": "improv.table",
+    "Transcript": "improv.records",
+    "Turn": "improv.records",
+    "compare": "improv.notebook",
+    "dry_run": "improv.notebook",
+    "list_runs": "improv.notebook",
+    "load_study": "improv.notebook",
+    "open_run": "improv.notebook",
+    "resume": "improv.notebook",
+    "run": "improv.notebook",
 }
 
 __all__ = [
@@ -81,4 +78,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'improv' has no attribute {name!r}")
-    return getattr(import_module(f"improv.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +21,7 @@ from improv.records import digest
 from improv.run_files import READING
 from improv.run_folder import RunFolder
 from improv.run_tables import MANY_SCORES
+from improv.version import code_digest
 
 if TYPE_CHECKING:
     from improv.inference import Findings
@@ -32,18 +30,19 @@ KEPT = "findings.json"
 LARGEST = 64 * 2**20
 """Bytes of a file that is looked at: no findings are as many."""
 WEIGHING = (
-    "analysis_compare",
-    "analysis_loader",
-    "controls",
-    "curves",
-    "inference",
-    "judged",
-    "measure_spec",
-    "plan",
-    "stats",
-    "unit",
+    "improv.analysis_cache",
+    "improv.analysis_compare",
+    "improv.analysis_loader",
+    "improv.controls",
+    "improv.curves",
+    "improv.inference",
+    "improv.judged",
+    "improv.measure_spec",
+    "improv.plan",
+    "improv.stats",
+    "improv.unit",
 )
-"""The modules and packages that decide what is found."""
+"""The code that decides what is found."""
 HANGS_ON = ("trials", "turns", "scores", "verdicts")
 
 
@@ -82,7 +81,7 @@ def state(folder: RunFolder) -> str:
     infos = folder.fs.get_file_info([f"{folder.path}/{name}" for name in names])
     there = [(i.base_name, i.size, i.mtime_ns) for i in infos if i.is_file]
     planned = folder.meta().get("plan_hash")
-    return digest(repr((there, planned, folder.ratings.state(), _code())))
+    return digest(repr((there, planned, folder.ratings.state(), code_digest(*WEIGHING))))
 
 
 def weigh_if_large(folder: RunFolder) -> None:
@@ -111,24 +110,3 @@ def _reader() -> TypeAdapter[Findings]:
     from improv.inference import Findings  # as slow
 
     return TypeAdapter(Findings)
-
-
-@functools.cache
-def _code() -> str:
-    """Return a digest of the modules that weigh: what others found counts for nothing."""
-    whole = hashlib.blake2b(digest_size=8)
-    for file in _files():
-        whole.update(file.read_bytes())
-    return whole.hexdigest()
-
-
-def _files() -> Iterator[Path]:
-    home = Path(__file__).parent
-    yield Path(__file__)
-    for name in WEIGHING:
-        module = home / f"{name}.py"
-        files = [module] if module.is_file() else sorted((home / name).glob("*.py"))
-        if not files:
-            # A name of nothing would hash as nothing: two programs that differ would look alike.
-            raise FileNotFoundError(f"{home / name}: no module of improv")
-        yield from files

@@ -13,7 +13,6 @@ import platform
 import sys
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import Path
 
 from improv.design import with_replicates
 from improv.embedded import weights
@@ -24,31 +23,34 @@ from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.snapshot import write_study
 from improv.study_loader import load
+from improv.version import code_digest
 
 PLAYING = (
-    "author",
-    "authoring",
-    "branch",
-    "character",
-    "client",
-    "hearing",
-    "line",
-    "memory",
-    "model_spec",
-    "order",
-    "outside",
-    "predicate",
-    "prompt",
-    "puppet_spec",
-    "record",
-    "relive",
-    "request",
-    "scene",
-    "stage",
-    "text",
-    "trial",
+    "improv.author",
+    "improv.authoring",
+    "improv.branch",
+    "improv.character",
+    "improv.client",
+    "improv.design",
+    "improv.edit",
+    "improv.hearing",
+    "improv.line",
+    "improv.memory",
+    "improv.model_spec",
+    "improv.order",
+    "improv.outside",
+    "improv.predicate",
+    "improv.prompt",
+    "improv.puppet_spec",
+    "improv.records",
+    "improv.relive",
+    "improv.request",
+    "improv.scene",
+    "improv.stage",
+    "improv.text",
+    "improv.trial",
 )
-"""The modules that decide how a scene is played: another of them may play another scene."""
+"""The code that decides how a scene is played: another may play another scene."""
 SHOWN = 30
 _PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")
 _AND = " and "
@@ -72,14 +74,9 @@ def identity(models: Iterable[Model]) -> Json:
     }
 
 
-@functools.cache
 def program() -> str:
-    """Return a digest of the modules that decide how a scene is played."""
-    whole = hashlib.blake2b(digest_size=8)
-    for name in PLAYING:
-        # A name that is not there would make two programs that differ look the same: it raises.
-        whole.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return whole.hexdigest()
+    """Return a digest of the code that decides how a scene is played."""
+    return code_digest(*PLAYING)
 
 
 def refuse_drift(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from improv import __version__
 from improv.cli.options import app
+from improv.version import __version__
 
 # In the order in which `improv --help` lists their commands.
 # isort: off

@@ -16,7 +16,6 @@ from typing import IO
 
 import orjson
 
-from improv import __version__
 from improv.doors import chat, dataset, document, inspect_log, otel
 from improv.doors.book import Book
 from improv.doors.performance import Selection, Wanted, performances, scenes, select
@@ -24,6 +23,7 @@ from improv.errors import ImprovError, RunError
 from improv.folio import fountain, markdown
 from improv.records import Json
 from improv.run_folder import RunFolder
+from improv.version import __version__
 
 SAMPLES = 1_000
 """Scenes of a condition from which on each scene has an Inspect log of its own: Inspect's writer
