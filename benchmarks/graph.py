@@ -24,10 +24,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from improv.design import Condition, Study
 from improv.run_folder import RunFolder
 from improv.runs import place
-from improv.scene import Scene
+from improv.study.design import Condition, Study
+from improv.study.scene import Scene
 from improv.tables import SCHEMAS
 
 SCENES, TURNS, CONDITIONS = 50_000, 20, 5

@@ -23,16 +23,16 @@ from pathlib import Path
 
 import openai
 
-from improv.design import Condition, Study, with_replicates
 from improv.host import Host, Terms
 from improv.records import Call
 from improv.request import Ask, request_body
 from improv.run_folder import RunFolder
 from improv.runs import place
-from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage
-from improv.trial import Trial, plan
+from improv.study.design import Condition, Study, with_replicates
+from improv.study.scene import Scene
+from improv.study.trial import Trial, plan
 
 TURNS = 20
 

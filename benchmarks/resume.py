@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from improv.budget import Budget
-from improv.design import Condition, Study
 from improv.launch import run
-from improv.scene import Scene
 from improv.session import Setup
+from improv.study.design import Condition, Study
+from improv.study.scene import Scene
 
 CALLS = 100_000
 SCENES = 512

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import orjson
 
-from improv.design import Condition, Study
 from improv.launch import Result, run
-from improv.puppet_spec import Puppet
 from improv.report.material import appraise
 from improv.report.referee import report
-from improv.scene import Scene
 from improv.session import Setup
+from improv.study.design import Condition, Study
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Scene
 
 ERRORS = {"429": 0.30, "500": 0.10, "broken": 0.05, "hang": 0.02}
 LATENCY, PATIENCE, CONNECTIONS, TRIALS, TURNS = 0.1, 2.0, 32, 500, 96

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from improv.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from improv.design import Study as Study
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
     from improv.launch import Result as Result
@@ -30,17 +29,18 @@ if TYPE_CHECKING:
     from improv.notebook import run as run
     from improv.records import Transcript as Transcript
     from improv.records import Turn as Turn
-    from improv.scene import Scene as Scene
     from improv.session import Setup as Setup
+    from improv.study.design import Study as Study
+    from improv.study.scene import Scene as Scene
     from improv.table import Table as Table
 
 _HOMES = {
     "ImprovError": "improv.errors",
     "Result": "improv.launch",
     "Run": "improv.notebook",
-    "Scene": "improv.scene",
+    "Scene": "improv.study.scene",
     "Setup": "improv.session",
-    "Study": "improv.design",
+    "Study": "improv.study.design",
     "StudyError": "improv.errors",
     "Table": "improv.table",
     "Transcript": "improv.records",

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from improv.design import Study
 from improv.errors import ImprovError, RunError
 from improv.records import digest
 from improv.run_files import READING
 from improv.run_folder import RunFolder
 from improv.run_tables import MANY_SCORES
+from improv.study.design import Study
 from improv.version import code_digest
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ WEIGHING = (
     "improv.curves",
     "improv.inference",
     "improv.judged",
-    "improv.measure_spec",
-    "improv.plan",
+    "improv.study.measure_spec",
+    "improv.study.plan",
     "improv.stats",
     "improv.unit",
 )

@@ -10,11 +10,11 @@ import math
 
 from improv.curves import by_turn, spells
 from improv.judged import Judged, corrected_contrast
-from improv.plan import Outcome, Where
 from improv.records import seed_of
 from improv.stats import phrasing, survival
 from improv.stats.contrast import Contrast, contrast, unpaired
 from improv.stats.interval import Estimate, at_edge, bootstrap_sums
+from improv.study.plan import Outcome, Where
 from improv.unit import Frame, Tables, among, by_cell, cell_name, weights
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.design import Study
 from improv.inference import Analysis, decided, pictured
 from improv.judged import Judged, judged
-from improv.plan import Plan
 from improv.run_folder import RunFolder
+from improv.study.design import Study
+from improv.study.plan import Plan
 from improv.tables import SCHEMAS
 from improv.unit import Frame, Tables, tables
 

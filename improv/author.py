@@ -13,11 +13,12 @@ from typing import Any
 
 import mesa
 
-from improv import authoring, prompt
-from improv.predicate import keeps
+from improv import prompt
 from improv.records import Act, Block, Draw, Json, Turn
 from improv.request import Ask, Drawer
-from improv.scene import Scene, breakable
+from improv.study import author_spec
+from improv.study.predicate import keeps
+from improv.study.scene import Scene, breakable
 from improv.text import plain
 
 MAX_NOTE = 160
@@ -56,14 +57,14 @@ class Author(mesa.Agent):  # type: ignore[misc]
         """Whether the author acts before `turn` (its first chance is the first turn)."""
         return (turn - 1) % self.settings.every == 0
 
-    def _as_reply(self, sample: authoring.NoteSample) -> str:
+    def _as_reply(self, sample: author_spec.NoteSample) -> str:
         """Return a sample note as the reply it would have been."""
         found: Json = {"note_to": sample.to, "note": sample.note}
         idle = {"cue": ("next", ANYBODY), "move": ("move", NONE), "end": ("end", False)}
         found |= dict(idle[p] for p in self.powers(1) if p in idle)
         return json.dumps(found, ensure_ascii=False)
 
-    def powers(self, turn: int) -> tuple[authoring.Power, ...]:
+    def powers(self, turn: int) -> tuple[author_spec.Power, ...]:
         """Return what the author may do before `turn`."""
         return powers(self.settings, turn, self.turns)
 
@@ -95,12 +96,12 @@ class Author(mesa.Agent):  # type: ignore[misc]
         return acts
 
 
-def hears(author: authoring.Author, *, aside: bool) -> bool:
+def hears(author: author_spec.Author, *, aside: bool) -> bool:
     """Whether an author's settings let it hear what is said on the stage."""
     return "transcript" in author.knows and (not aside or "asides" in author.knows)
 
 
-def planned(whole: Scene, turns: Sequence[Turn], turn: int) -> authoring.Planned | None:
+def planned(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.Planned | None:
     """Return the move that is planned for `turn`, where `turns` were played before it."""
     plan = whole.author.planned
     if plan is None or plan.turn is not None:
@@ -115,14 +116,14 @@ def planned(whole: Scene, turns: Sequence[Turn], turn: int) -> authoring.Planned
     return plan if all(keeps(breaks, t.text) for t in own[:-1]) else None
 
 
-def powers(author: authoring.Author, turn: int, turns: int) -> tuple[authoring.Power, ...]:
+def powers(author: author_spec.Author, turn: int, turns: int) -> tuple[author_spec.Power, ...]:
     """Return what an author may do before `turn` of `turns`: to end a scene, not in its first
     half."""
     return tuple(p for p in author.may if not (p == "end" and 2 * turn <= turns))
 
 
 def reply_schema(
-    powers: Sequence[authoring.Power], names: Sequence[str], moves: Sequence[str]
+    powers: Sequence[author_spec.Power], names: Sequence[str], moves: Sequence[str]
 ) -> Json:
     """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
     fields: dict[str, Any] = {}
@@ -145,7 +146,7 @@ def reply_schema(
 
 def read_acts(
     reply: str,
-    powers: Sequence[authoring.Power],
+    powers: Sequence[author_spec.Power],
     names: Sequence[str],
     moves: Mapping[str, str],
     made: set[str],

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from improv.branch import Branch, branched, grow, past, planned, regenerate
-from improv.edit import Edit
 from improv.errors import RunError
 from improv.launch import Result, Session, asked_branches, entered, number_in, play_owed
 from improv.preflight import look_ahead
 from improv.provenance import identity, refuse_drift
 from improv.run_folder import RunFolder
 from improv.session import Setup, Watch
-from improv.trial import models_of, plan
+from improv.study.branch import Branch, branched, grow, past, planned, regenerate
+from improv.study.edit import Edit
+from improv.study.trial import models_of, plan
 
 
 def branch(

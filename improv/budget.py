@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from improv.errors import EndpointError, ErrorKind
-from improv.model_spec import Price
 from improv.records import Call
+from improv.study.model_spec import Price
 
 LEASE = 16
 SILENT = 15.0

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from improv import source
 from improv.errors import Problem, RunError, StudyError
 from improv.files import shipped
 from improv.measure.planted import Lines
 from improv.puppet import sentences
-from improv.puppet_spec import Puppet
-from improv.scene import Character, Scene, Trait
+from improv.study import yaml_source
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Character, Scene, Trait
 
 Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
 """Character → "pole/opposite" → "pole" or "opposite" → lines."""
@@ -56,7 +56,7 @@ def _read(file: Path, *, by_scene: bool = False) -> dict[str, Written]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise RunError(f"{file}: cannot be read: {e}") from None
-    found = source.read(text, str(file))
+    found = yaml_source.read(text, str(file))
     scenes = found.data if by_scene else {"": found.data}
     problems: list[Problem] = []
     for slug, cast in _mapping(scenes).items():

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import mesa
 
-from improv import prompt, scene
+from improv import prompt
 from improv.line import Line, clean
 from improv.outside import Rules, passed
 from improv.records import Block, Call, Draw
 from improv.request import Ask, Drawer, Prompt
+from improv.study import scene
 
 ROOM = 200
 """Tokens that whoever writes down what will be remembered may use, at least."""

@@ -20,11 +20,11 @@ import orjson
 from improv.endpoint import dropped, failure, public, remote_address, secret_for
 from improv.errors import ErrorKind, MachineError, ModelError
 from improv.gate import Gate
-from improv.model_spec import Model
 from improv.puppet import answer
-from improv.puppet_spec import Puppet
 from improv.records import Call, Json
 from improv.request import Ask, request_body
+from improv.study.model_spec import Model
+from improv.study.puppet_spec import Puppet
 from improv.transport import Client, Trip, Wire
 
 UNLIMITED = 1_000_000

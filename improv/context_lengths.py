@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from improv import prompt
-from improv.design import Study
-from improv.edit import Edit
 from improv.embedded import Local
 from improv.endpoint import public, remote_address
 from improv.errors import MachineError, Problem, StudyError, first_line
-from improv.model_spec import Model
-from improv.overrides import changed
 from improv.puppet import count_tokens
 from improv.records import Json
-from improv.scene import Scene
+from improv.study.design import Study
+from improv.study.edit import Edit
+from improv.study.model_spec import Model
+from improv.study.overrides import changed
+from improv.study.scene import Scene
 
 APART = 0.05
 """How far the lengths of two contexts may be apart in a study with a plan."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from improv.analysis_compare import by_scene, mean_outcome, phrasing_contrasts
 from improv.curves import grid, linear
 from improv.judged import Judged, trusted
-from improv.plan import ARM, Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved
 from improv.records import seed_of
 from improv.stats.contrast import equivalence, unpaired
 from improv.stats.interval import Estimate, proportion
+from improv.study.plan import ARM, Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved
 from improv.unit import Frame, Tables, among, by_cell, chosen, units, weights
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from improv.measure_spec import NEITHER, has_two_states
-from improv.plan import Outcome
 from improv.records import seed_of
 from improv.stats import chain as chains
 from improv.stats import drift, survival
 from improv.stats.chain import Absorption, Chain
 from improv.stats.drift import Grid
 from improv.stats.interval import Estimate, bootstrap_sums
+from improv.study.measure_spec import NEITHER, has_two_states
+from improv.study.plan import Outcome
 from improv.unit import (
     Floats,
     Frame,

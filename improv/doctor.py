@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from improv.errors import ImprovError
-from improv.model_spec import Model
 from improv.records import Draw
+from improv.study.model_spec import Model
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import httpx2
 import openai
 
 from improv.errors import EndpointError, ErrorKind, ModelError, RunError
-from improv.model_spec import Model
+from improv.study.model_spec import Model
 
 _HERE = ("localhost", "127.0.0.1", "::1")
 _OPENAI = "api.openai.com"

@@ -26,17 +26,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from improv import event_loop
-from improv.branch import Branch, branched, past
 from improv.client import Models
 from improv.errors import StudyError
 from improv.puppet import POLE
 from improv.puppet_fill import NOTES
-from improv.puppet_spec import Puppet
 from improv.records import Call, Json, Origin
 from improv.relive import staged
 from improv.request import Ask
-from improv.scene import Scene
 from improv.stage import Stage
+from improv.study.branch import Branch, branched, past
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Scene
+from improv.study.trial import Trial
 from improv.token_counts import (
     CHARACTERS,
     Billed,
@@ -47,7 +48,6 @@ from improv.token_counts import (
     shared_start,
     tokens_in,
 )
-from improv.trial import Trial
 
 AT_MOST = 120
 """Trials played on paper unless told otherwise; those of one cell hardly differ."""

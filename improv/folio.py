@@ -13,9 +13,9 @@ from itertools import groupby
 
 import orjson
 
-from improv.fountain import BROKEN_OFF, END, SEAM
 from improv.records import Act, Json, Turn
-from improv.scene import Scene
+from improv.study.importing.fountain import BROKEN_OFF, END, SEAM
+from improv.study.scene import Scene
 from improv.text import visible
 
 _EMPHASIS = re.compile(r"([\\*_])")

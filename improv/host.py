@@ -23,7 +23,6 @@ from typing import Any
 import ray
 
 from improv.actors import lease_of, node_url, process_url
-from improv.branch import Branch, Past, branched, past, shared
 from improv.budget import Allowance, spent_by
 from improv.client import Models
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
@@ -37,8 +36,9 @@ from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.shards import Shards
 from improv.stage import Stage
+from improv.study.branch import Branch, Past, branched, past, shared
+from improv.study.trial import Trial
 from improv.tables import trial_row
-from improv.trial import Trial
 
 FLUSH_EVERY = 1.0
 """Seconds between writes to stable storage, and so the most that a power cut can take."""

@@ -24,7 +24,7 @@ from improv.journal import Journaled
 from improv.records import Outcome, Stop
 from improv.run_folder import RunFolder
 from improv.session import LIVES, Setup, Work
-from improv.trial import Trial, models_of, remote
+from improv.study.trial import Trial, models_of, remote
 
 EMBEDDED_STAGES = 2
 """Scenes at once on the embedded model, whose slots hold the threads of about so many."""

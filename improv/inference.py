@@ -26,13 +26,13 @@ from improv.curves import (
     survivals,
 )
 from improv.judged import Judged, corrected, judge_of, trusted
-from improv.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
-from improv.plan import Outcome, Plan, Where, fits
 from improv.records import seed_of
 from improv.stats.chain import Absorption
 from improv.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.stats.interval import Estimate
 from improv.stats.survival import Hazard
+from improv.study.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
+from improv.study.plan import Outcome, Plan, Where, fits
 from improv.unit import Frame, Tables, among, by_cell, cell_names, named, units
 
 MISSING_ABOVE = 0.05

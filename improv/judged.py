@@ -14,7 +14,6 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from scipy import stats
 
-from improv.measure_spec import Need, measure_of
 from improv.records import MAIN, seed_of
 from improv.stats.calibration import (
     Confusion,
@@ -27,6 +26,7 @@ from improv.stats.calibration import (
 )
 from improv.stats.contrast import Contrast, complete, contrast
 from improv.stats.interval import Estimate
+from improv.study.measure_spec import Need, measure_of
 from improv.unit import Frame, Tables
 
 PLANTED = "calibration:"

@@ -22,10 +22,10 @@ from improv.journal import VERDICTS
 from improv.jsonl import JsonLines, read_rows
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
-from improv.model_spec import Model
 from improv.records import Call, Draw, Json, Stop
 from improv.request import Ask, Prompt
 from improv.run_folder import RunFolder
+from improv.study.model_spec import Model
 
 STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}
 """Failures that end a scoring."""

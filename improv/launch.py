@@ -15,19 +15,15 @@ from dataclasses import dataclass, replace
 
 from improv import event_loop
 from improv.analysis_cache import weigh_if_large
-from improv.branch import Branch, from_json, planned
 from improv.budget import Spent, spent_by
 from improv.context_lengths import lengths
-from improv.design import Study
 from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
 from improv.host_pool import Pool
 from improv.journal import Journaled
 from improv.lock import RunLock, unwritable
-from improv.measure_spec import FREE
 from improv.mend import mend, mend_shards
-from improv.model_spec import Model, Price
 from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
 from improv.records import MAIN, Json, Stop
@@ -36,7 +32,11 @@ from improv.runs import RUN_ID, new_run_id, place
 from improv.scheduler import drive
 from improv.score import score
 from improv.session import LIVES, Progress, Setup, Watch, Work
-from improv.trial import Trial, models_of, plan, remote, trials_hash
+from improv.study.branch import Branch, from_json, planned
+from improv.study.design import Study
+from improv.study.measure_spec import FREE
+from improv.study.model_spec import Model, Price
+from improv.study.trial import Trial, models_of, plan, remote, trials_hash
 
 
 @dataclass(frozen=True, kw_only=True)

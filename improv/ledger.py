@@ -14,13 +14,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from improv import prompt
-from improv.design import Study
-from improv.edit import Edit
 from improv.errors import StudyError
-from improv.overrides import changed
 from improv.records import MAIN, Block, BlockKind, Json
 from improv.request import Mode
-from improv.scene import Scene
+from improv.study.design import Study
+from improv.study.edit import Edit
+from improv.study.overrides import changed
+from improv.study.scene import Scene
 
 AUTHOR = "author"
 TELLING = 30

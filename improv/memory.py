@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from improv import prompt, scene
+from improv import prompt
 from improv.character import ROOM
 from improv.records import Block, Call, Draw, Turn
 from improv.request import Ask, Drawer
+from improv.study import scene
 from improv.text import plain
 
 AUTHOR = "author"

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from improv import runs as run_list
 from improv.budget import Budget
-from improv.design import Study, with_replicates
 from improv.errors import RunError
-from improv.overrides import read_edit
 from improv.records import MAIN, Json
 from improv.run_folder import RunFolder
 from improv.script import Script, script
 from improv.session import Setup, Watch
-from improv.study_loader import load
+from improv.study.design import Study, with_replicates
+from improv.study.loader import load
+from improv.study.overrides import read_edit
 from improv.table import NAMES, Table, connect, framed
 
 if TYPE_CHECKING:
@@ -266,10 +266,10 @@ def load_study(
 
 def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:
     """Return what playing a study would ask of its models, and cost. Nothing is asked."""
-    from improv.branch import planned
     from improv.estimate import estimate
     from improv.paper import DryRun
-    from improv.trial import plan
+    from improv.study.branch import planned
+    from improv.study.trial import plan
 
     found = given if isinstance(given, Study) else load_study(given)
     trials = plan(found)[:limit]

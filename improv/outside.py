@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from improv.line import Line
-from improv.predicate import keeps
 from improv.records import Call, Draw, seed_of
-from improv.scene import EVERYBODY, Rule, Scene
+from improv.study.predicate import keeps
+from improv.study.scene import EVERYBODY, Rule, Scene
 
 Rules = tuple[tuple[str, Rule], ...]
 """Rules by name, in the order of the scene."""

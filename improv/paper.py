@@ -18,7 +18,6 @@ from improv.graph.network import Graph
 from improv.graph.null import Beside
 from improv.graphing import Graphed
 from improv.inference import Analysis
-from improv.plan import Plan
 from improv.records import Json
 from improv.report import exhibits
 from improv.report.comparison import compared
@@ -27,6 +26,7 @@ from improv.report.page import Page
 from improv.report.referee import decides, report, sentences
 from improv.report.said import shown
 from improv.run_folder import RunFolder
+from improv.study.plan import Plan
 from improv.table import framed
 
 _SVG = "http://www.w3.org/2000/svg"

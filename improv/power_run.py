@@ -16,15 +16,15 @@ import pandas as pd
 
 from improv.analysis_compare import compare
 from improv.analysis_loader import read_tables
-from improv.design import Study, with_replicates
 from improv.errors import RunError
 from improv.launch import run
-from improv.plan import Plan
 from improv.records import seed_of
 from improv.session import Setup, Watch
 from improv.stats.interval import proportion
 from improv.stats.power import Power, power
-from improv.trial import models_of, plan
+from improv.study.design import Study, with_replicates
+from improv.study.plan import Plan
+from improv.study.trial import models_of, plan
 from improv.unit import Frame, Tables, by_cell, units, weights
 
 POOL = 200

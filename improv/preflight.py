@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from improv.branch import Branch, branched, planned
-from improv.design import Study
 from improv.embedded import weights
 from improv.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
 from improv.errors import RunError
 from improv.session import Setup
-from improv.trial import Trial, models_of, remote
+from improv.study.branch import Branch, branched, planned
+from improv.study.design import Study
+from improv.study.trial import Trial, models_of, remote
 
 
 def wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Trial]:

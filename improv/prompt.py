@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from improv.authoring import Author
 from improv.records import Block, BlockKind
 from improv.request import Message, Mode, Prompt
-from improv.scene import Character, Envelope, Scene
+from improv.study.author_spec import Author
+from improv.study.scene import Character, Envelope, Scene
 
 
 @dataclass(slots=True)

@@ -14,41 +14,41 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 
-from improv.design import with_replicates
 from improv.embedded import weights
 from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
-from improv.model_spec import Model
 from improv.records import Json
 from improv.run_folder import RunFolder
-from improv.snapshot import write_study
-from improv.study_loader import load
+from improv.study.design import with_replicates
+from improv.study.loader import load
+from improv.study.model_spec import Model
+from improv.study.snapshot import write_study
 from improv.version import code_digest
 
 PLAYING = (
     "improv.author",
-    "improv.authoring",
-    "improv.branch",
+    "improv.study.author_spec",
+    "improv.study.branch",
     "improv.character",
     "improv.client",
-    "improv.design",
-    "improv.edit",
+    "improv.study.design",
+    "improv.study.edit",
     "improv.hearing",
     "improv.line",
     "improv.memory",
-    "improv.model_spec",
+    "improv.study.model_spec",
     "improv.order",
     "improv.outside",
-    "improv.predicate",
+    "improv.study.predicate",
     "improv.prompt",
-    "improv.puppet_spec",
+    "improv.study.puppet_spec",
     "improv.records",
     "improv.relive",
     "improv.request",
-    "improv.scene",
+    "improv.study.scene",
     "improv.stage",
     "improv.text",
-    "improv.trial",
+    "improv.study.trial",
 )
 """The code that decides how a scene is played: another may play another scene."""
 SHOWN = 30

@@ -27,8 +27,8 @@ from improv.puppet_choice import Asked, leaked, shifted, special, whispered
 from improv.puppet_fill import Dice, fill
 from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
 from improv.puppet_logprobs import PIECE, chat_logprobs, text_logprobs
-from improv.puppet_spec import Puppet
 from improv.records import Json, digest
+from improv.study.puppet_spec import Puppet
 
 POLE = (
     "I always keep my word.",

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from improv.puppet_spec import Choice, Fact, Leak, Puppet
 from improv.records import Json, seed_of
+from improv.study.puppet_spec import Choice, Fact, Leak, Puppet
 
 Roll = Callable[[object], float]
 """Gives a number strictly between 0 and 1 for a question, always the same."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from improv.puppet_spec import Judging
+from improv.study.puppet_spec import Judging
 
 JUDGED = "<line>"
 """What stands before each line that a judge is to judge, and in no other prompt."""

@@ -25,8 +25,8 @@ from aiohttp import web
 from improv.errors import MachineError
 from improv.puppet import Shown, answer, count_tokens, read
 from improv.puppet_fill import Dice
-from improv.puppet_spec import Puppet
 from improv.records import Json
+from improv.study.puppet_spec import Puppet
 
 HOST = "127.0.0.1"
 LATE = 5.0

@@ -16,17 +16,17 @@ from collections.abc import Sequence
 import orjson
 
 from improv.calibration import planted_lines
-from improv.design import Study
 from improv.errors import RunError
 from improv.measure.judge import Item, read
 from improv.measure.planted import calibration_items
 from improv.measure.questions import QUESTIONS
 from improv.measure.wording import ANSWER, GLOSSES
-from improv.measure_spec import CALIBRATED, JUDGED
 from improv.records import MAIN, Json, Transcript, seed_of
 from improv.run_folder import RunFolder
 from improv.run_ratings import HUMAN
-from improv.scene import Scene
+from improv.study.design import Study
+from improv.study.measure_spec import CALIBRATED, JUDGED
+from improv.study.scene import Scene
 from improv.text import visible
 
 TRIALS = 12

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 from improv import prompt
 from improv.author import planned, powers, read_acts
-from improv.branch import Past, last_turn
 from improv.character import Character
 from improv.line import clean
 from improv.memory import wakes
 from improv.records import Act, Draw, Turn
 from improv.request import Drawer
-from improv.scene import EVERYBODY, Scene
 from improv.stage import Stage, replied
-from improv.trial import Trial
+from improv.study.branch import Past, last_turn
+from improv.study.scene import EVERYBODY, Scene
+from improv.study.trial import Trial
 
 
 def staged(trial: Trial, past: Past | None = None) -> Stage:

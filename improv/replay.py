@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 
 from improv import event_loop
-from improv.branch import Branch, Past, branched, from_json, past, planned
-from improv.design import Study
 from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.records import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
 from improv.request import Ask
 from improv.run_folder import RunFolder
 from improv.stage import Stage
-from improv.trial import Trial, plan
+from improv.study.branch import Branch, Past, branched, from_json, past, planned
+from improv.study.design import Study
+from improv.study.trial import Trial, plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from improv.model_spec import Model
 from improv.records import Call, Draw, Json
+from improv.study.model_spec import Model
 
 Mode = Literal["chat", "script"]
 Message = dict[str, str]

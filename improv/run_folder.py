@@ -30,7 +30,6 @@ from pathlib import Path
 import orjson
 import pyarrow.fs as pafs
 
-from improv.design import Study
 from improv.errors import RunError
 from improv.journal import LIMITS, Journaled
 from improv.jsonl import JsonLines
@@ -39,8 +38,9 @@ from improv.records import Json
 from improv.run_files import RunFiles
 from improv.run_ratings import Ratings
 from improv.run_tables import RunTables
-from improv.scene import Scene
-from improv.snapshot import read_played_scene, read_question, read_study, write_study
+from improv.study.design import Study
+from improv.study.scene import Scene
+from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
 from improv.transcripts import Transcripts
 
 _NEW_NAMES = {"plan": "trials_hash", "analysis": "plan_hash"}

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from improv.analysis_cache import weigh_if_large
-from improv.branch import from_json
 from improv.budget import Budget
 from improv.calibration import planted_lines
-from improv.edit import Probe
 from improv.endpoint import refuse_strangers
 from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
@@ -33,13 +31,15 @@ from improv.measure import (
 from improv.measure.judge import Item
 from improv.measure.planted import PLANTS, calibration_items
 from improv.measure.questions import QUESTIONS
-from improv.measure_spec import CALIBRATED, FREE, JUDGED, SCORED, SCORERS, made_by, version_of
 from improv.mend import mend
-from improv.model_spec import Model
 from improv.records import Json, Score, Stop, Transcript, Turn
 from improv.run_folder import RunFolder
+from improv.study.branch import from_json
+from improv.study.edit import Probe
+from improv.study.measure_spec import CALIBRATED, FREE, JUDGED, SCORED, SCORERS, made_by, version_of
+from improv.study.model_spec import Model
+from improv.study.trial import Trial, models_of, plan, remote
 from improv.transcripts import Played
-from improv.trial import Trial, models_of, plan, remote
 
 MAX_TOKENS = 60
 """What a verdict may take: a word in JSON."""

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from improv.branch import Branch
 from improv.budget import Budget
 from improv.errors import ErrorKind
 from improv.records import Outcome
-from improv.trial import Trial
+from improv.study.branch import Branch
+from improv.study.trial import Trial
 
 LIVES = 3
 """How often a trial may lose its host before it is given up for this session."""

@@ -21,12 +21,12 @@ from improv.line import LONGEST, Line, clean
 from improv.memory import Memory, wakes
 from improv.order import ORDERS
 from improv.outside import WITHHELD, binding
-from improv.predicate import named
 from improv.records import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
 from improv.request import Drawer
-from improv.scene import Scene
+from improv.study.predicate import named
+from improv.study.scene import Scene
+from improv.study.trial import Trial
 from improv.text import plain
-from improv.trial import Trial
 
 A = TypeVar("A")
 B = TypeVar("B")

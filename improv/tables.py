@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from improv.errors import ErrorKind, kind_of, read_error_line
 from improv.records import Act, Block, Call, Draw, Failure, Json, Score, Turn
-from improv.trial import Trial
+from improv.study.trial import Trial
 
 _TEXT = pa.string()
 _TEXTS = pa.list_(_TEXT)

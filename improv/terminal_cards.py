@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from improv import terminal
-from improv.adaptation import Adapted
-from improv.cards.casting import Account
-from improv.scene import Scene
+from improv.study.importing.cards.convert import Account
+from improv.study.importing.screenplay import Adapted
+from improv.study.scene import Scene
 
 SHOWN = 1500
 """Characters of an instruction that are printed."""

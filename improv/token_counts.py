@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from improv.model_spec import Model, Price
 from improv.puppet import count_tokens
 from improv.request import Prompt
+from improv.study.model_spec import Model, Price
 
 CHARACTERS = 3.8
 """Bytes of UTF-8, in English characters, that a token of a real model is taken to have."""

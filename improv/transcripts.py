@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import pyarrow.compute as pc
 
-from improv.branch import Branch, edited, keeps, planned, shared
-from improv.design import Study
 from improv.errors import RunError
 from improv.records import MAIN, Call, Json, Transcript, Turn
 from improv.run_tables import RunTables
-from improv.scene import Scene
+from improv.study.branch import Branch, edited, keeps, planned, shared
+from improv.study.design import Study
+from improv.study.scene import Scene
+from improv.study.trial import Trial, plan
 from improv.tables import call_of, turn_of
-from improv.trial import Trial, plan
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from improv.measure_spec import DERIVED, measure_of
-from improv.plan import ARM, Outcome, Where, fits
 from improv.records import MAIN
+from improv.study.measure_spec import DERIVED, measure_of
+from improv.study.plan import ARM, Outcome, Where, fits
 
 KEY = ["trial", "branch"]
 EVERYBODY = "everybody"

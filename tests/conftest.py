@@ -12,12 +12,12 @@ import pytest
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
-from improv.puppet_spec import Puppet
 from improv.ray_cluster import start_ray
 from improv.run_folder import RunFolder
-from improv.scene import Scene
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Scene
 from tests.run_support import OFF, TEN, Serve, chairs
 
 if TYPE_CHECKING:

@@ -29,11 +29,11 @@ from ray.cluster_utils import Cluster
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
-from improv.puppet_spec import Puppet
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
+from improv.study.puppet_spec import Puppet
 from improv.tables import CLOCKED, SCHEMAS
 from tests.conftest import KETTLE
 

@@ -11,15 +11,15 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-from improv.branch import branched, from_json, past, planned
 from improv.launch import run
 from improv.records import MAIN, Call, Draw, Json
 from improv.relive import staged
 from improv.request import Ask, Prompt
 from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.branch import branched, from_json, past, planned
+from improv.study.loader import load
+from improv.study.trial import plan
 from tests.conftest import KETTLE
 
 BUSY = """\

@@ -16,7 +16,7 @@ from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Talk, talk
 from improv.launch import run
 from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 from improv.tables import SCHEMAS
 
 CAST = (("Mara", ("Mam",)), ("Bo", ()), ("Inès", ("Ines",)))

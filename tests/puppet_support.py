@@ -16,8 +16,8 @@ from improv.puppet import (
     answer,
 )
 from improv.puppet_server import PuppetServer
-from improv.puppet_spec import Puppet
 from improv.records import Draw
+from improv.study.puppet_spec import Puppet
 
 HEAD = (
     "THE LAMP\na storm play\n\nThe cast\nMARA, keeper\nBO, guest\n\n* * *\nMARA: Close the door.\n"

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from improv.branch import Branch, branched, grow, past, regenerate, shared
-from improv.design import Condition, Study
-from improv.edit import Edit
-from improv.overrides import merge
 from improv.prompt import line_cue
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
 from improv.relive import Branched, staged
 from improv.request import Ask, Prompt
-from improv.scene import Scene
 from improv.stage import Stage
-from improv.trial import Trial, plan
+from improv.study.branch import Branch, branched, grow, past, regenerate, shared
+from improv.study.design import Condition, Study
+from improv.study.edit import Edit
+from improv.study.overrides import merge
+from improv.study.scene import Scene
+from improv.study.trial import Trial, plan
 from tests.call_support import made_call
 
 ORDERS = ["round-robin", "addressed", "author-cued", "shuffled", "by-silence"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from improv.plan import Plan
 from improv.records import MAIN
+from improv.study.plan import Plan
 from improv.unit import Tables, tables
 
 NAN = math.nan

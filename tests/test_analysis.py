@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from improv.inference import Reason, ReasonKind, analyse
-from improv.plan import ARM
+from improv.study.plan import ARM
 from improv.unit import Tables
 from tests.table_support import (
     NAN,

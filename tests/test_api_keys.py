@@ -15,7 +15,7 @@ import pytest
 from improv.errors import EndpointError
 from improv.launch import run
 from improv.runs import open_run
-from improv.study_loader import load
+from improv.study.loader import load
 from improv.tables import SCHEMAS
 from tests.run_support import HOSTED, KEY, OFF, Serve, chairs, improv
 from tests.ui_support import page, shown

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pytest
 
 from improv.branching import branch
-from improv.edit import Edit
 from improv.errors import ImprovError, RunError, StudyError
 from improv.launch import resume, run
-from improv.overrides import read_edit
 from improv.puppet_server import PuppetServer
 from improv.records import MAIN, REGENERATED
 from improv.replay import replay
 from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.edit import Edit
+from improv.study.loader import load
+from improv.study.overrides import read_edit
 from improv.tables import CLOCKED, SCHEMAS
 from tests.branch_support import OFF, alter, differences, everything, grow_in, lines, rows, setting
 from tests.weather_support import command

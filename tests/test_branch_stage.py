@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from improv.branch import Branch, branched, past, regenerate
-from improv.edit import Edit
 from improv.errors import StudyError
-from improv.overrides import merge
 from improv.records import MAIN, REGENERATED, Act, Call
 from improv.relive import staged
 from improv.request import Ask
-from improv.scene import Scene
+from improv.study.branch import Branch, branched, past, regenerate
+from improv.study.edit import Edit
+from improv.study.overrides import merge
+from improv.study.scene import Scene
 from tests.call_support import made_call
 from tests.stage_support import (
     BUSY,

@@ -12,8 +12,8 @@ from improv.errors import StudyError
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.records import MAIN
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.loader import load
+from improv.study.trial import plan
 from tests.branch_support import OFF, differences, rows
 
 WISHES = """\
@@ -142,7 +142,7 @@ def test_a_wish_that_cannot_be_met_is_named_with_its_place(
 
 
 def test_every_turn_means_every_turn_that_all_arms_can_have(kettle: Path) -> None:
-    from improv.branch import planned
+    from improv.study.branch import planned
 
     file = kettle.with_name("s.yaml")
     two = "{as it was: {}, told: {line: Boo.}}"

@@ -12,7 +12,7 @@ from improv import rating
 from improv.launch import run
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 from tests.browser_support import Reader
 from tests.conftest import KETTLE
 from tests.test_ui_rate import STUDY

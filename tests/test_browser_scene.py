@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from improv.branching import branch
-from improv.edit import Edit
 from improv.launch import run
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.edit import Edit
+from improv.study.loader import load
 from tests.browser_support import Reader
 from tests.test_ui_scene import broken_run
 from tests.ui_support import bare_run, vandal_run

@@ -16,14 +16,14 @@ from improv import budget
 from improv.budget import LEASE, SILENT, Allowance, Budget, Purse, PurseKeeper, Spent, price_of
 from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
-from improv.model_spec import Price
 from improv.puppet_server import PuppetServer
 from improv.records import Call, Draw
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.loader import load
+from improv.study.model_spec import Price
+from improv.study.trial import plan
 from tests.call_support import made_call
 from tests.weather_support import SCENE, command
 

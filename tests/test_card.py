@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from improv.cards.card import Card
-from improv.cards.casting import LONGEST_CARD, cast_card
-from improv.cards.container import load_card
-from improv.cards.macro import Filling
 from improv.errors import StudyError
-from improv.importing import export_card, import_cards, import_into, save
 from improv.launch import run
-from improv.naming import ordinary, stage_name
 from improv.runs import open_run
 from improv.session import Setup
-from improv.snapshot import write_study
-from improv.source import read, write
-from improv.study_loader import load, load_scene
-from improv.trial import plan
+from improv.study.importing.cards.card import Card
+from improv.study.importing.cards.container import load_card
+from improv.study.importing.cards.convert import LONGEST_CARD, cast_card
+from improv.study.importing.cards.macros import Filling
+from improv.study.importing.importer import export_card, import_cards, import_into, save
+from improv.study.importing.names import ordinary, stage_name
+from improv.study.loader import load, load_scene
+from improv.study.snapshot import write_study
+from improv.study.trial import plan
+from improv.study.yaml_source import read, write
 from tests.weather_support import command
 
 HERE = Path(__file__).resolve().parent / "cards"
@@ -111,7 +111,7 @@ def test_a_broken_card_is_named_with_what_is_broken(name: str, tmp_path: Path) -
 
 
 def test_every_field_of_a_text_may_be_cut_anywhere_without_a_traceback() -> None:
-    from improv.cards.container import card_in
+    from improv.study.importing.cards.container import card_in
 
     for name in ("v3.png", "v2-compressed.png", "v3.charx", "v3.json", "utf-16.json"):
         whole = (HERE / name).read_bytes()
@@ -396,7 +396,7 @@ def test_macros_are_filled_the_same_way_each_time() -> None:
     ],
 )
 def test_names_for_a_stage(written: str, name: str) -> None:
-    from improv.scene import Character
+    from improv.study.scene import Character
 
     assert stage_name(written) == name
     if name:

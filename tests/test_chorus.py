@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from improv import chorus, graphing
 from improv.cli import app
-from improv.design import Condition, Study
 from improv.errors import RunError
 from improv.graphing import Asked, Graphed, files
 from improv.run_folder import RunFolder
 from improv.runs import place
-from improv.scene import Scene
+from improv.study.design import Condition, Study
+from improv.study.scene import Scene
 from improv.tables import SCHEMAS
 from tests.graph_support import FERRY, written
 

@@ -15,8 +15,8 @@ from improv.files import shipped
 from improv.records import Act, Turn
 from improv.runs import open_run
 from improv.shards import Shards
+from improv.study.trial import plan
 from improv.tables import trial_row
-from improv.trial import plan
 from tests.weather_support import command
 
 

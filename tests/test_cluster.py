@@ -9,10 +9,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from improv.design import with_replicates
 from improv.launch import run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.design import with_replicates
+from improv.study.loader import load
 
 
 @pytest.fixture

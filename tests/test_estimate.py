@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from improv.branch import planned
-from improv.design import with_replicates
 from improv.estimate import Estimate, Range, Row, cost, dollars, estimate, table
 from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.branch import planned
+from improv.study.design import with_replicates
+from improv.study.loader import load
+from improv.study.trial import plan
 
 TWO = {"model": "large", "price": {"prompt": 2, "completion": 8, "cached": 0.5}}
 

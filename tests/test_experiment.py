@@ -14,22 +14,22 @@ from typing import Any
 
 import pytest
 
-from improv.branch import regenerate
 from improv.client import Models
-from improv.edit import Edit
 from improv.errors import StudyError
 from improv.launch import run
 from improv.measure.marker import marked
-from improv.overrides import merge
-from improv.puppet_spec import Puppet
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
 from improv.request import Ask
-from improv.scene import Scene
 from improv.session import Setup
 from improv.stage import Stage
-from improv.study_loader import load
-from improv.trial import Trial
+from improv.study.branch import regenerate
+from improv.study.edit import Edit
+from improv.study.loader import load
+from improv.study.overrides import merge
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Scene
+from improv.study.trial import Trial
 from tests.stage_support import (
     BUSY,
     QUIET,

@@ -20,7 +20,7 @@ from improv.puppet_server import PuppetServer
 from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 from tests.export_support import busy_run, sent
 
 

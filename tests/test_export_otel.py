@@ -110,7 +110,7 @@ def test_calls_stand_under_the_agents_that_made_them(busy: RunFolder, traces: li
         by_id = {s["spanId"]: s for s in found}
         root = told(found[0])
         recorded = [
-            c for c in busy.transcripts.calls(root["improv.trial"]) if c.draw.branch == "main"
+            c for c in busy.transcripts.calls(root["improv.study.trial"]) if c.draw.branch == "main"
         ]
         calls = [s for s in found if s["kind"] == 3]
         assert len(calls) == len(recorded)
@@ -138,7 +138,7 @@ def test_calls_stand_under_the_agents_that_made_them(busy: RunFolder, traces: li
 
 def test_scores_are_events_of_the_line_that_they_read(busy: RunFolder, traces: list[Json]) -> None:
     root = told(spans(traces[0])[0])
-    rows = busy.tables.read("scores", trial=root["improv.trial"]).to_pylist()
+    rows = busy.tables.read("scores", trial=root["improv.study.trial"]).to_pylist()
     expected = sorted((r["turn"], r["measure"]) for r in rows if r["branch"] == "main")
     found = []
     for span in spans(traces[0]):
@@ -155,7 +155,7 @@ def test_traces_are_the_same_every_time_and_branches_have_their_own(
 ) -> None:
     export(busy, "otel", Wanted(branches=True), tmp_path / "all.jsonl")
     every = [orjson.loads(line) for line in (tmp_path / "all.jsonl").read_bytes().splitlines()]
-    mains = [t for t in every if told(spans(t)[0])["improv.branch"] == "main"]
+    mains = [t for t in every if told(spans(t)[0])["improv.study.branch"] == "main"]
     assert mains == traces
     assert len(every) == 20
     made = sum(s["kind"] == 3 for t in every for s in spans(t))

@@ -9,7 +9,7 @@ import pytest
 
 from improv.folio import Folio, document, fountain, markdown
 from improv.records import MAIN, Act, Turn
-from improv.study_loader import load_scene
+from improv.study.loader import load_scene
 
 HOSTILE = (
     "# INT. BARN\n\nMARA\n[[gone]] /* cut */ *loud* _low_ <b>&</b> ![p](http://x/p.png)\n"

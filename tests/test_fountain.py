@@ -12,18 +12,18 @@ import pytest
 from screenplain.parsers import fountain as screenplain
 from screenplain.types import Action, Dialog, DualDialog
 
-from improv.adaptation import adapt
 from improv.errors import StudyError
 from improv.files import shipped
 from improv.folio import Folio, fountain
-from improv.fountain import plain, read_fountain
-from improv.importing import import_fountain
 from improv.launch import run
 from improv.records import MAIN, Turn
 from improv.runs import open_run
-from improv.scene import Scene
 from improv.session import Setup
-from improv.study_loader import load, load_scene
+from improv.study.importing.fountain import plain, read_fountain
+from improv.study.importing.importer import import_fountain
+from improv.study.importing.screenplay import adapt
+from improv.study.loader import load, load_scene
+from improv.study.scene import Scene
 from tests.weather_support import command
 
 QUAY = Path(__file__).resolve().parent / "data" / "quay.fountain"

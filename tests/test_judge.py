@@ -18,12 +18,12 @@ from improv.judging import Question, _ask
 from improv.measure import attribution, persona, secret, state
 from improv.measure.judge import CONTEXT, Item, Verdict, paired, read, schema
 from improv.measure.planted import calibration_items
-from improv.model_spec import Model
 from improv.puppet_server import PuppetServer
 from improv.records import Transcript, Turn
 from improv.request import request_body
-from improv.scene import Scene
-from improv.study_loader import load_scene
+from improv.study.loader import load_scene
+from improv.study.model_spec import Model
+from improv.study.scene import Scene
 
 LINES = ["I always keep my word.", "I never promised you anything.", "", "I have unplugged it."]
 

@@ -12,11 +12,11 @@ import pytest
 from improv.analysis_compare import compare
 from improv.inference import Analysis, analyse
 from improv.judged import Judged, judged
-from improv.plan import ARM, Outcome
 from improv.records import MAIN
 from improv.report.exhibits import absorbing
 from improv.report.page import Page
 from improv.report.said import number
+from improv.study.plan import ARM, Outcome
 from improv.unit import Tables, units
 from tests.table_support import (
     COLUMNS,

@@ -10,7 +10,7 @@ import pytest
 
 from improv.run_folder import RunFolder
 from improv.runs import open_run
-from improv.study_loader import load
+from improv.study.loader import load
 from tests.conftest import KETTLE
 from tests.weather_support import command
 

@@ -17,13 +17,13 @@ import pytest
 from improv.branching import branch
 from improv.launch import run
 from improv.ledger import Exposure, kinds
-from improv.overrides import read_edit
 from improv.records import Block, BlockKind
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup
 from improv.shown import KEPT, kept_exposure, read_exposure
-from improv.study_loader import load
+from improv.study.loader import load
+from improv.study.overrides import read_edit
 from tests.conftest import KETTLE
 from tests.weather_support import command
 

@@ -12,7 +12,7 @@ import pytest
 from improv.measure import attribution, dispersion, likelihood, marker, probe, secret, stylometry
 from improv.measure.judge import Verdict
 from improv.records import Score, Transcript, Turn
-from improv.scene import Scene
+from improv.study.scene import Scene
 
 GARBAGE = ["", "…", "\x00\u202e\x1b[31m", "- - - -", "((((", "yes" * 5000, "‮ﷺ؟", '{"answer":']
 

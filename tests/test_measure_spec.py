@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from improv.measure.planted import PLANT_QUESTIONS
 from improv.measure.questions import QUESTIONS
-from improv.measure_spec import (
+from improv.runs import open_run
+from improv.study.loader import load
+from improv.study.measure_spec import (
     CALIBRATED,
     DERIVED,
     FREE,
@@ -25,9 +27,7 @@ from improv.measure_spec import (
     measure_of,
     version_of,
 )
-from improv.plan import Outcome
-from improv.runs import open_run
-from improv.study_loader import load
+from improv.study.plan import Outcome
 
 TOP = Path(__file__).resolve().parent.parent
 

@@ -21,11 +21,11 @@ from improv.client import Models
 from improv.endpoint import check_endpoint
 from improv.errors import EndpointError
 from improv.host import STOPS_THE_RUN
-from improv.model_spec import Model
 from improv.puppet_server import PuppetServer
-from improv.puppet_spec import Puppet
 from improv.records import Call, Draw
 from improv.request import Ask, Prompt, request_body
+from improv.study.model_spec import Model
+from improv.study.puppet_spec import Puppet
 
 Serve = Callable[..., PuppetServer]
 CHAT = Prompt("chat", ("b1",), messages=({"role": "user", "content": "(Bo, your line.)"},))

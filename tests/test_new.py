@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from improv.study_loader import load, load_scene
+from improv.study.loader import load, load_scene
 from tests.weather_support import command
 
 

@@ -15,16 +15,16 @@ from werkzeug import Request, Response
 
 from improv.budget import Budget
 from improv.context_lengths import APART, BY_WORDS, lengths
-from improv.design import Study
 from improv.errors import MachineError, RunError, StudyError
 from improv.launch import resume, run
-from improv.plan import Plan
 from improv.puppet import count_tokens
 from improv.report.material import appraise
 from improv.session import Setup
-from improv.snapshot import read_study, write_study
-from improv.study_loader import load
-from improv.trial import plan as trials_of
+from improv.study.design import Study
+from improv.study.loader import load
+from improv.study.plan import Plan
+from improv.study.snapshot import read_study, write_study
+from improv.study.trial import plan as trials_of
 
 OFF = Setup(ray="off")
 PLAN = """\

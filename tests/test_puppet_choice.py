@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from improv.client import Models
 from improv.puppet import answer
-from improv.puppet_spec import Puppet
 from improv.records import Call, Draw
 from improv.request import Ask, Prompt
-from improv.scene import Scene
 from improv.stage import Stage
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Scene
 from tests.stage_support import trial
 
 SIX = ["lamp", "key", "bell", "coin", "knife", "comb"]
@@ -212,7 +212,7 @@ def test_a_puppet_that_declares_nothing_new_speaks_as_it_always_did() -> None:
 
     async def all_of_it() -> None:
         models = Models()
-        from improv.model_spec import Model
+        from improv.study.model_spec import Model
 
         model = Model(model="puppet", puppet=Puppet(alpha=0.4, drift=0.1, spread=1.0))
         for turn in range(1, 7):

@@ -20,7 +20,7 @@ from improv.puppet import (
     read,
 )
 from improv.puppet_server import PuppetServer
-from improv.puppet_spec import Puppet
+from improv.study.puppet_spec import Puppet
 from tests.puppet_support import HEAD, ask, chat, is_opposite, line_of, near, script, states
 
 # The reply is a function of request and declared process

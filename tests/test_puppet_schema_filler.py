@@ -11,7 +11,7 @@ import pytest
 from improv.puppet import OPPOSITE, POLE, answer
 from improv.puppet_fill import NOTES, Dice, fill
 from improv.puppet_server import PuppetServer
-from improv.puppet_spec import Puppet
+from improv.study.puppet_spec import Puppet
 from tests.puppet_support import SCHEMA, ask, chat, line_of, near, script
 
 

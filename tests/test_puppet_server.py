@@ -21,7 +21,7 @@ from improv.puppet import (
     count_tokens,
 )
 from improv.puppet_server import Bucket, PuppetServer
-from improv.puppet_spec import Puppet
+from improv.study.puppet_spec import Puppet
 from tests.puppet_support import (
     HEAD,
     ask,

@@ -23,7 +23,7 @@ from improv.run_folder import RunFolder
 from improv.run_ratings import RATINGS, file_name
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 
 OFF = Setup(ray="off")
 ANN, BEN = rating.judge_name("Ann"), rating.judge_name("Ben")

@@ -11,7 +11,7 @@ from improv.puppet_server import PuppetServer
 from improv.records import MAIN
 from improv.replay import Check, replay
 from improv.run_folder import RunFolder
-from improv.study_loader import load
+from improv.study.loader import load
 from improv.tables import SCHEMAS
 from tests.branch_support import OFF, alter, differences, grow_in, rows, setting
 

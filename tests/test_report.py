@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from improv.design import with_replicates
 from improv.inference import Reason, ReasonKind
 from improv.launch import run
 from improv.ledger import Leak
@@ -25,7 +24,8 @@ from improv.report.said import shown
 from improv.run_folder import RunFolder
 from improv.session import Setup
 from improv.stats.interval import Estimate
-from improv.study_loader import load
+from improv.study.design import with_replicates
+from improv.study.loader import load
 from tests.weather_support import command
 
 

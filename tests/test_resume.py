@@ -15,7 +15,7 @@ from improv.launch import resume, run
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 from tests.run_support import OFF, TEN, Serve, chairs, change, improv, until
 from tests.weather_support import command
 

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from improv.design import with_replicates
 from improv.errors import RunError
 from improv.journal import Journal
 from improv.launch import resume, run
@@ -29,9 +28,10 @@ from improv.runs import list_runs, open_run
 from improv.session import Setup
 from improv.shards import AT_ONCE, Shards
 from improv.stage import Stage
-from improv.study_loader import load
+from improv.study.design import with_replicates
+from improv.study.loader import load
+from improv.study.trial import plan
 from improv.tables import CLOCKED, SCHEMAS
-from improv.trial import plan
 
 
 def tables(folder: RunFolder) -> dict[str, pa.Table]:

@@ -15,7 +15,7 @@ import pytest
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 from tests.weather_support import SCENE, Serve
 
 

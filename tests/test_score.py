@@ -30,7 +30,7 @@ from improv.puppet_server import PuppetServer
 from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 
 Serve = Callable[..., PuppetServer]
 OFF = Setup(ray="off")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from improv.branch import Branch, branched, past
-from improv.edit import Edit
 from improv.errors import ErrorKind, ModelError
 from improv.records import MAIN, Call, Transcript
 from improv.relive import staged
 from improv.request import Ask
-from improv.scene import Scene
 from improv.stage import Stage
+from improv.study.branch import Branch, branched, past
+from improv.study.edit import Edit
+from improv.study.scene import Scene
 from tests.call_support import made_call
 from tests.stage_support import (
     BUSY,

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from improv.author import read_acts, reply_schema
-from improv.design import Condition, Study
 from improv.errors import ErrorKind, ModelError
-from improv.overrides import merge
 from improv.prompt import line_cue
 from improv.records import Call, Turn
 from improv.request import Ask
-from improv.scene import Scene
 from improv.stage import Stage
-from improv.trial import Trial, plan
+from improv.study.design import Condition, Study
+from improv.study.overrides import merge
+from improv.study.scene import Scene
+from improv.study.trial import Trial, plan
 from tests.call_support import made_call
 
 Reply = Callable[[Ask], str]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from improv.design import with_replicates
 from improv.launch import run
-from improv.plan import Equivalence
 from improv.report.material import appraise
 from improv.report.referee import report
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import models_of, plan
+from improv.study.design import with_replicates
+from improv.study.loader import load
+from improv.study.plan import Equivalence
+from improv.study.trial import models_of, plan
 from tools.studies import Played, Row, faults_of, page, rehearsed, truths
 
 ROOT = Path(__file__).resolve().parents[1]

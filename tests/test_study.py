@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from improv.design import StudyFile, schema
 from improv.errors import StudyError
 from improv.files import shipped
-from improv.find import find
-from improv.overrides import merge
-from improv.scene import Scene
-from improv.snapshot import read_played_scene, read_question, read_study, write_study
-from improv.source import _FastLoader, _Loader, read
-from improv.study_loader import load
-from improv.trial import plan, trials_hash
+from improv.study.design import StudyFile, schema
+from improv.study.find import find
+from improv.study.loader import load
+from improv.study.overrides import merge
+from improv.study.scene import Scene
+from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
+from improv.study.trial import plan, trials_hash
+from improv.study.yaml_source import _FastLoader, _Loader, read
 
 CAST = "cast:\n  - {name: Ana, role: x}\n  - {name: Bo, role: y}\n"
 

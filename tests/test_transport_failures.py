@@ -19,7 +19,7 @@ from improv.client import Models
 from improv.launch import Result, run
 from improv.records import Call
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
 from tests.weather_support import LINE, SCENE, TIMEOUT, RawServer, Send, ask, http, said
 
 HTML = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1>"

@@ -11,7 +11,7 @@ import pytest
 from improv.files import shipped
 from improv.records import MAIN, Act, Turn
 from improv.runs import open_run
-from improv.trial import plan
+from improv.study.trial import plan
 from tests.ui_support import (
     LONG,
     address,

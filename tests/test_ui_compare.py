@@ -19,7 +19,6 @@ from streamlit.testing.v1 import AppTest
 from improv import analysis_cache, rating
 from improv.analysis_cache import weigh_beforehand
 from improv.analysis_loader import Weighed, weigh
-from improv.design import with_replicates
 from improv.files import shipped
 from improv.inference import Findings
 from improv.launch import run
@@ -28,7 +27,8 @@ from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.design import with_replicates
+from improv.study.loader import load
 from tests.ui_support import address, bare_run, page, puppet_run, read, shown, vandal_run, well
 from ui.parts import chart_colours, compare_chart, compare_data, data
 from ui.parts.compare_data import KINDS

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from improv.branching import branch
-from improv.edit import Edit
 from improv.launch import run
-from improv.overrides import read_edit
 from improv.records import MAIN
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.edit import Edit
+from improv.study.loader import load
+from improv.study.overrides import read_edit
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
 from ui.parts import beside, tree_chart
 from ui.parts import multiverse_data as worlds

@@ -10,11 +10,11 @@ from streamlit.testing.v1 import AppTest
 
 from improv import rating
 from improv.launch import run
-from improv.measure_spec import measure as spec
 from improv.run_folder import RunFolder
 from improv.run_ratings import RATINGS
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
+from improv.study.measure_spec import measure as spec
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, well
 from ui.parts import rater
 

@@ -16,8 +16,8 @@ from improv.records import MAIN, Score, Turn
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.loader import load
+from improv.study.trial import plan
 from tests.ui_support import (
     HOSTILE,
     address,

@@ -10,15 +10,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from improv.branching import branch
-from improv.edit import Edit
 from improv.launch import run
 from improv.records import MAIN, Act, Json, Score, Turn
 from improv.run_folder import RunFolder
 from improv.runs import open_run
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.edit import Edit
+from improv.study.loader import load
+from improv.study.trial import plan
 from tests.ui_support import (
     address,
     bare_run,

@@ -15,12 +15,12 @@ from improv.files import shipped
 from improv.journal import Journal
 from improv.launch import run
 from improv.lock import RunLock
-from improv.model_spec import Model
 from improv.records import Draw
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load, load_scene
-from improv.trial import plan
+from improv.study.loader import load, load_scene
+from improv.study.model_spec import Model
+from improv.study.trial import plan
 from tests.call_support import made_call
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, the_study, well
 from ui.parts import arriving, callboard, started

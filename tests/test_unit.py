@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
-from improv.measure_spec import DERIVED
-from improv.plan import ARM, Outcome
 from improv.records import MAIN
+from improv.study.measure_spec import DERIVED
+from improv.study.plan import ARM, Outcome
 from improv.unit import by_cell, named, sequences, units, weights
 from tests.table_support import NAN, SIGN, Row, crossed, made, said, trial
 

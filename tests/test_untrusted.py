@@ -16,11 +16,11 @@ import pytest
 from improv.branching import branch
 from improv.errors import RunError, StudyError
 from improv.launch import resume, run
-from improv.overrides import read_edit
 from improv.run_folder import RunFolder
 from improv.runs import open_run
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.loader import load
+from improv.study.overrides import read_edit
+from improv.study.trial import plan
 from tests.run_support import KEY, OFF, chairs, change
 from tests.weather_support import RawServer, Send, command, http, said
 

@@ -12,7 +12,6 @@ import pytest
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
-from improv.design import Study
 from improv.errors import ErrorKind
 from improv.files import shipped
 from improv.launch import run
@@ -21,9 +20,10 @@ from improv.run_folder import RunFolder
 from improv.runs import place
 from improv.session import Setup
 from improv.shards import Shards
-from improv.study_loader import load
+from improv.study.design import Study
+from improv.study.loader import load
+from improv.study.trial import Trial, plan
 from improv.tables import trial_row
-from improv.trial import Trial, plan
 from tests.call_support import made_call
 
 HOSTILE = (

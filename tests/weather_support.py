@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from improv.cli import app
 from improv.client import Models
-from improv.model_spec import Model
 from improv.puppet_server import PuppetServer
 from improv.records import Call, Draw
 from improv.request import Ask, Prompt
+from improv.study.model_spec import Model
 
 SCENE = """\
 title: Two Chairs

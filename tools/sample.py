@@ -15,11 +15,11 @@ from pathlib import Path
 
 from improv.branching import branch
 from improv.launch import Result, run
-from improv.overrides import read_edit
 from improv.records import Json
 from improv.runs import open_run
 from improv.session import Setup
-from improv.study_loader import load
+from improv.study.loader import load
+from improv.study.overrides import read_edit
 
 SAMPLE = Path(__file__).resolve().parent.parent / "runs" / "sample"
 OFF = Setup(ray="off")

@@ -26,15 +26,15 @@ from pathlib import Path
 
 import yaml
 
-from improv.design import with_replicates
 from improv.launch import run
-from improv.measure_spec import JUDGED
 from improv.report.material import appraise
 from improv.report.said import shown
 from improv.score import Judges, score
 from improv.session import Setup
-from improv.study_loader import load
-from improv.trial import plan
+from improv.study.design import with_replicates
+from improv.study.loader import load
+from improv.study.measure_spec import JUDGED
+from improv.study.trial import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "scenes" / "studies"

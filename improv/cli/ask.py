@@ -94,7 +94,7 @@ def report_command(
         from improv.report.material import appraise
         from improv.report.referee import report
         from improv.runs import open_run
-        from improv.study_loader import load
+        from improv.study.loader import load
 
         folder = open_run(runs, run)
         names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
@@ -224,7 +224,7 @@ def power_command(
     """Say how often the plan of a study would find what is planted, at several sizes."""
     with telling():
         from improv.power_run import SIZES, powers, rehearse
-        from improv.study_loader import load
+        from improv.study.loader import load
 
         loaded = load(study, None, planted)
         with terminal.progress() as watch:

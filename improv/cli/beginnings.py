@@ -171,7 +171,7 @@ def write_new(kind: str, name: str, output: str = "") -> Path:
 
 def _beside(file: Path) -> str:
     """Return the scene that was written last in a study's folder, or a shipped one's name."""
-    from improv.study_loader import load_scene
+    from improv.study.loader import load_scene
 
     files = [other for other in file.parent.glob("*.yaml") if other.is_file()]
     for other in sorted(files, key=lambda f: (-f.stat().st_mtime_ns, f.name)):

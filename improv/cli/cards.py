@@ -33,7 +33,7 @@ def import_card_command(
     orders its model to do is shown, and not obeyed.
     """
     with telling():
-        from improv.importing import import_cards, import_into
+        from improv.study.importing.importer import import_cards, import_into
 
         made = (
             import_into(into, files, user)
@@ -59,7 +59,7 @@ def export_card_command(
     everything that improv has no use for.
     """
     with telling():
-        from improv.importing import export_card
+        from improv.study.importing.importer import export_card
 
         card = export_card(scene, name, picture)
         if output:
@@ -84,7 +84,7 @@ def import_fountain_command(
     What the same people say in other scenes of it becomes sample lines.
     """
     with telling():
-        from improv.importing import import_fountain
+        from improv.study.importing.importer import import_fountain
 
         made, adapted = import_fountain(file, scene)
         terminal_cards.adapted(file, made.scene, adapted)
@@ -93,7 +93,7 @@ def import_fountain_command(
 
 def _put(text: str, output: str, *, new: bool) -> None:
     """Write a scene's file, or print it where none is named."""
-    from improv.importing import save
+    from improv.study.importing.importer import save
 
     if output:
         save(text, output, new=new)

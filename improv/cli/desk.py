@@ -47,8 +47,8 @@ def validate_command(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scenes and studies.")],
 ) -> None:
     """Check scene and study files; print everything that is wrong with them and exit 2."""
-    from improv.study_loader import load, named_cards
-    from improv.trial import plan
+    from improv.study.loader import load, named_cards
+    from improv.study.trial import plan
 
     wrong = 0
     for file in files:
@@ -69,7 +69,7 @@ def validate_command(
 @app.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of scene and study files, for editors."""
-    from improv.design import schema
+    from improv.study.design import schema
 
     print(orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode())
 
@@ -98,6 +98,6 @@ def puppet_command(
 ) -> None:
     """Serve a puppet, a fake model with a declared process, at an OpenAI-compatible address."""
     from improv.puppet_server import serve
-    from improv.puppet_spec import Puppet
+    from improv.study.puppet_spec import Puppet
 
     serve(Puppet(latency=latency, alpha=alpha, beta=beta), port)

@@ -66,8 +66,8 @@ def run_command(
 ) -> None:
     """Play a study, or a scene, into a new run."""
     with telling():
-        from improv.design import with_replicates
-        from improv.study_loader import load
+        from improv.study.design import with_replicates
+        from improv.study.loader import load
 
         told = {"model": model, "base_url": base_url, "mode": mode}
         asked: dict[str, Any] = {k: v for k, v in told.items() if v is not None}
@@ -78,9 +78,9 @@ def run_command(
         if replicates is not None:
             loaded = with_replicates(loaded, replicates)
         if dry_run:
-            from improv.branch import planned
             from improv.estimate import estimate
-            from improv.trial import plan
+            from improv.study.branch import planned
+            from improv.study.trial import plan
 
             trials = plan(loaded)[:limit]
             terminal.dry_run(estimate(trials, branches=lambda trial: planned(loaded, trial)))
@@ -174,9 +174,9 @@ def branch_command(
     """
     with telling():
         from improv.branching import branch
-        from improv.overrides import read_edit
         from improv.runs import open_run
         from improv.session import Setup
+        from improv.study.overrides import read_edit
 
         run, trial, turn = place(what)
         folder = open_run(runs, run)
@@ -221,7 +221,7 @@ def demo_command(
     with telling():
         from improv.launch import run
         from improv.session import Setup
-        from improv.study_loader import load
+        from improv.study.loader import load
 
         terminal.say(
             "Two scenes, with their author and without, played by a model of 135M parameters."

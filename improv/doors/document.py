@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from improv.doors.performance import Performance
 from improv.folio import Folio
 from improv.records import MAIN, Json
-from improv.scene import Scene
+from improv.study.scene import Scene
 
 
 def folio(

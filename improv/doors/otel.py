@@ -86,8 +86,8 @@ class _Spans:
         self._root = self._id("scene")
         self._common = {
             "gen_ai.conversation.id": played.name,
-            "improv.trial": played.row["trial"],
-            "improv.branch": played.row["branch"],
+            "improv.study.trial": played.row["trial"],
+            "improv.study.branch": played.row["branch"],
         }
         self.made: list[Json] = []
 
@@ -100,7 +100,7 @@ class _Spans:
             "gen_ai.workflow.name": row["scene"],
             "improv.run": run["run"],
             "improv.study": run["study"],
-            "improv.scene": row["scene"],
+            "improv.study.scene": row["scene"],
             "improv.condition": row["condition"],
             "improv.block": row["block"],
             "improv.replicate": row["replicate"],

@@ -14,11 +14,11 @@ from operator import itemgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.branch import keeps, shared
 from improv.errors import ImprovError, RunError
 from improv.records import MAIN, Call, Json, Turn
 from improv.run_folder import RunFolder
-from improv.scene import Scene
+from improv.study.branch import keeps, shared
+from improv.study.scene import Scene
 from improv.tables import SCHEMAS, call_of, turn_of
 
 SCORED = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.graph.network import Graph, key_of
-from improv.parted import way
 from improv.records import MAIN
+from improv.study.edit_summary import way
 
 EXCERPT = 60
 """Characters of a block that name it."""

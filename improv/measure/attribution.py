@@ -9,9 +9,9 @@ import orjson
 
 from improv.measure.judge import Item, harmless, item, one_line, own, persona
 from improv.measure.wording import WHO
-from improv.measure_spec import version_of
 from improv.records import Score, Transcript
-from improv.scene import Character, Scene
+from improv.study.measure_spec import version_of
+from improv.study.scene import Character, Scene
 
 VERSION = version_of("attribution")
 MASK = "[name]"

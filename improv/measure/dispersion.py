@@ -16,8 +16,8 @@ from itertools import combinations
 import orjson
 
 from improv.measure.stylometry import trigrams
-from improv.measure_spec import version_of
 from improv.records import Score, Turn
+from improv.study.measure_spec import version_of
 
 VERSION = version_of("dispersion")
 Vector = Mapping[str, float]

@@ -16,7 +16,7 @@ import orjson
 
 from improv.measure.wording import ANSWER, FIRST, GLOSSES, SCRIPT
 from improv.records import Json, Score, Transcript, Turn, digest, seed_of
-from improv.scene import Character
+from improv.study.scene import Character
 
 CONTEXT = 4
 """How many spoken lines before the judged one a judge is shown."""

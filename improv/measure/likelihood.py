@@ -14,9 +14,9 @@ import orjson
 
 from improv.errors import ErrorKind, ModelError
 from improv.measure.judge import Item, Verdict, before, by, one_line, own
-from improv.measure_spec import version_of
 from improv.records import Json, Score, Transcript
-from improv.scene import Character, Scene
+from improv.study.measure_spec import version_of
+from improv.study.scene import Character, Scene
 
 VERSION = version_of("likelihood")
 OWN, OPPOSITE = "own", "opposite"

@@ -6,10 +6,10 @@ Habits, the signs of traits, and rules. A silent turn has no line to read, and s
 
 from __future__ import annotations
 
-from improv.measure_spec import version_of
-from improv.predicate import keeps, unreadable
 from improv.records import Score, Transcript, Turn
-from improv.scene import EVERYBODY, Predicate, Scene
+from improv.study.measure_spec import version_of
+from improv.study.predicate import keeps, unreadable
+from improv.study.scene import EVERYBODY, Predicate, Scene
 
 __all__ = ["VERSION", "habits", "keeps", "marked", "rules", "signs"]
 

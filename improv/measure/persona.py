@@ -14,9 +14,9 @@ import orjson
 
 from improv.measure.judge import Item, Verdict, before, by, item, one_line, own, persona
 from improv.measure.wording import PAIR, PERSONA
-from improv.measure_spec import version_of
 from improv.records import Json, Score, Transcript, Turn, seed_of
-from improv.scene import Character, Scene
+from improv.study.measure_spec import version_of
+from improv.study.scene import Character, Scene
 
 VERSION = version_of("p2l")
 L2L_VERSION = version_of("l2l")

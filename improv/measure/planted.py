@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from improv.measure import persona, state
 from improv.measure.judge import Item, own
 from improv.records import Transcript, seed_of
-from improv.scene import Character, Scene, Trait
+from improv.study.scene import Character, Scene, Trait
 
 PLANTS = 60
 """How many lines of each truth are planted in a condition, where it has places for so many."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import orjson
 
-from improv.measure_spec import version_of
 from improv.records import Score, Transcript
+from improv.study.measure_spec import version_of
 
 VERSION = version_of("probe")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from improv.measure import attribution, likelihood, persona, secret, state
 from improv.measure.judge import Item
 from improv.records import Transcript
-from improv.scene import Scene
+from improv.study.scene import Scene
 
 QUESTIONS: Mapping[str, Callable[[Transcript, Scene], Sequence[Item]]] = {
     "state": state.items,

@@ -14,9 +14,9 @@ import orjson
 
 from improv.measure.judge import Item, before, item, one_line, own
 from improv.measure.wording import SECRET
-from improv.measure_spec import version_of
 from improv.records import Score, Transcript
-from improv.scene import Character, Scene
+from improv.study.measure_spec import version_of
+from improv.study.scene import Character, Scene
 
 VERSION = version_of("secret")
 JUDGED_VERSION = version_of("secret", judged=True)

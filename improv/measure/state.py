@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from improv.measure.judge import Item, before, item, one_line, own
 from improv.measure.wording import STATE
-from improv.measure_spec import version_of
 from improv.records import Transcript, Turn
-from improv.scene import Character, Scene, Trait
+from improv.study.measure_spec import version_of
+from improv.study.scene import Character, Scene, Trait
 
 VERSION = version_of("state")
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
-from improv.measure_spec import version_of
 from improv.records import Score, Transcript, Turn
-from improv.scene import Scene
+from improv.study.measure_spec import version_of
+from improv.study.scene import Scene
 
 VERSION = version_of("stylometry")
 EARLY = 3

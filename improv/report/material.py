@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 from improv.analysis_loader import weigh
 from improv.budget import dollars
-from improv.design import Study
 from improv.graph.made import Made
 from improv.graphing import by_condition
 from improv.inference import Analysis
 from improv.judged import Judged
 from improv.ledger import Exposure
-from improv.model_spec import Price
-from improv.plan import Plan
 from improv.records import Json
 from improv.run_folder import RunFolder
 from improv.shown import read_exposure
+from improv.study.design import Study
+from improv.study.model_spec import Price
+from improv.study.plan import Plan
 
 EMBEDDED = "embedded"
 CALLS = [

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from improv.design import StudyFile
-from improv.scene import Scene
-from improv.source import read
+from improv.study.design import StudyFile
+from improv.study.scene import Scene
+from improv.study.yaml_source import read
 from tools.reference.__main__ import DOCS, pages
 from tools.reference.examples import EXAMPLES
 from tools.reference.fields import classes, title

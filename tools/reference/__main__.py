@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from improv.design import StudyFile
-from improv.scene import Scene
+from improv.study.design import StudyFile
+from improv.study.scene import Scene
 from tools.reference import command, fields
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -10,10 +10,10 @@ import orjson
 from scipy import stats
 
 from improv.analysis_loader import read_tables
-from improv.edit import Regeneration
 from improv.inference import analyse
 from improv.records import seed_of
 from improv.score import score
+from improv.study.edit import Regeneration
 from improv.unit import units
 from tools.truth.planting import Check, Figure, averaged, planned, play, study
 

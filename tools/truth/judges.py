@@ -12,12 +12,12 @@ from improv.analysis_loader import read_tables
 from improv.curves import absorptions
 from improv.inference import analyse
 from improv.judged import judged
-from improv.plan import Plan
 from improv.puppet import OPPOSITE, POLE
 from improv.records import seed_of
 from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.stats.chain import worst
+from improv.study.plan import Plan
 from improv.unit import Frame, units
 from tools.truth.planting import (
     SAME,

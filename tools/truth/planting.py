@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from improv.analysis_loader import read_tables
-from improv.design import Condition, Study
 from improv.launch import run
-from improv.overrides import merge
-from improv.plan import Plan
 from improv.records import seed_of
 from improv.run_folder import RunFolder
-from improv.scene import Scene
 from improv.session import Setup
+from improv.study.design import Condition, Study
+from improv.study.overrides import merge
+from improv.study.plan import Plan
+from improv.study.scene import Scene
 from improv.unit import Tables
 
 Patch = dict[str, Any]

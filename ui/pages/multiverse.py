@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from improv.parted import way
 from improv.records import MAIN, Json
-from improv.scene import Scene
+from improv.study.edit_summary import way
+from improv.study.scene import Scene
 from ui.parts import branch_view, data, entrance, grow, library, link, notices, tree, tree_view
 from ui.parts import multiverse_data as worlds
 from ui.parts.multiverse_data import Multiverse

@@ -16,8 +16,8 @@ import streamlit as st
 from improv.line import clean
 from improv.records import MAIN, Call, Json
 from improv.runs import open_run
-from improv.scene import Scene
-from improv.trial import Trial, plan
+from improv.study.scene import Scene
+from improv.study.trial import Trial, plan
 from ui.parts import data
 from ui.parts.spoken_line import SpokenLine
 

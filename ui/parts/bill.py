@@ -14,8 +14,8 @@ import streamlit as st
 from improv.errors import ImprovError, RunError
 from improv.files import shipped
 from improv.runs import new_run_id
-from improv.scene import Scene
-from improv.study_loader import load, load_scene
+from improv.study.loader import load, load_scene
+from improv.study.scene import Scene
 from ui.parts import callboard, data, link, notices, started
 from ui.parts.callboard import Bill
 from ui.parts.text import label, one_line, safe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from improv.records import MAIN, Json
-from improv.scene import Scene
+from improv.study.scene import Scene
 from ui.parts import beside, branch_lines, data, link, notices, script
 from ui.parts import multiverse_data as worlds
 from ui.parts.multiverse_data import EVER, Multiverse

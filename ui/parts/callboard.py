@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from improv.records import Json
-from improv.scene import Scene
+from improv.study.scene import Scene
 
 EMBEDDED, PUPPET, ENDPOINT = "embedded", "puppet", "endpoint"
 MODELS = {

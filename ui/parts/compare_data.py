@@ -19,17 +19,17 @@ import streamlit as st
 
 from improv import analysis_cache
 from improv.analysis_loader import Weighed, weigh
-from improv.design import Study
 from improv.errors import ImprovError
 from improv.inference import Analysis, Findings, explored
 from improv.ledger import Exposure
-from improv.plan import Contrast as Planned
-from improv.plan import Outcome
 from improv.records import MAIN, Json
 from improv.report.material import Material
 from improv.run_tables import MANY_SCORES
 from improv.runs import open_run
 from improv.shown import kept_exposure
+from improv.study.design import Study
+from improv.study.plan import Contrast as Planned
+from improv.study.plan import Outcome
 from improv.unit import Frame, among, by_cell, chosen, in_order, units, weights
 from ui.parts import data
 

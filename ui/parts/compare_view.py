@@ -20,7 +20,6 @@ import streamlit as st
 
 from improv.inference import Analysis
 from improv.ledger import Exposure
-from improv.plan import Outcome
 from improv.records import digest
 from improv.report import accounts, exhibits, referee
 from improv.report.exhibits import telling
@@ -28,6 +27,7 @@ from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, p_said, shown
 from improv.stats.contrast import Contrast
+from improv.study.plan import Outcome
 from ui.parts import chart_colours, compare_chart, data, link
 from ui.parts.compare_chart import Row
 from ui.parts.text import inert, one_line, safe

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 import streamlit as st
 
-from improv.design import Study
 from improv.errors import ImprovError, RunError
 from improv.records import MAIN, Block, Json, Transcript
 from improv.run_folder import RunFolder
 from improv.runs import list_runs, open_run
-from improv.scene import Scene
+from improv.study.design import Study
+from improv.study.scene import Scene
 from ui.parts.rows import Rows
 
 REFRESH = 2.0

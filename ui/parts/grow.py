@@ -13,11 +13,11 @@ from typing import Any
 
 import streamlit as st
 
-from improv.branch import from_json
 from improv.errors import ImprovError
 from improv.records import Json
 from improv.runs import open_run
-from improv.scene import Scene
+from improv.study.branch import from_json
+from improv.study.scene import Scene
 from ui.parts import data, notices, started
 from ui.parts.multiverse_data import Multiverse, title
 from ui.parts.text import clipped, one_line, safe

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from improv.measure_spec import measure
 from improv.records import Json
+from improv.study.measure_spec import measure
 from ui.parts import data, usher
 from ui.parts.lobby_data import Mean, Standing
 from ui.parts.text import one_line, safe

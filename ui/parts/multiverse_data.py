@@ -12,11 +12,11 @@ from typing import Any
 
 import streamlit as st
 
-from improv.overrides import merge
-from improv.parted import edit_of, leaves, mapping, patch_of, text_of, way, words
 from improv.records import MAIN, Json
 from improv.runs import open_run
-from improv.scene import Scene
+from improv.study.edit_summary import edit_of, leaves, mapping, patch_of, text_of, way, words
+from improv.study.overrides import merge
+from improv.study.scene import Scene
 from ui.parts import data
 from ui.parts.spoken_line import SpokenLine
 from ui.parts.tree import World, ancestors

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 
-from improv.measure_spec import MEASURES, NEITHER, Words, family, measure_of
 from improv.records import Json
-from improv.scene import Scene
+from improv.study.measure_spec import MEASURES, NEITHER, Words, family, measure_of
+from improv.study.scene import Scene
 
 
 def broken(score: Json) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from improv.measure_spec import family
 from improv.records import Act, Json, Turn
-from improv.scene import Scene
+from improv.study.measure_spec import family
+from improv.study.scene import Scene
 from ui.parts import scored
 from ui.parts.text import clipped, one_line, safe
 

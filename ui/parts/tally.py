@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from urllib.parse import quote
 
-from improv.measure_spec import NEITHER
 from improv.records import Json, Turn
+from improv.study.measure_spec import NEITHER
 from ui.parts import scored, stops
 from ui.parts.text import one_line, safe
 

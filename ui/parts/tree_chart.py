@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from improv.parted import way
 from improv.records import MAIN, Json
+from improv.study.edit_summary import way
 from ui.parts.chart_colours import Palette
 from ui.parts.multiverse_data import Multiverse
 from ui.parts.spoken_line import SpokenLine

@@ -13,7 +13,7 @@ from improv.errors import ImprovError, RunError
 from improv.lock import held
 from improv.records import Json
 from improv.runs import open_run
-from improv.trial import Trial
+from improv.study.trial import Trial
 from ui.parts import arriving, branch_lines, callboard, data, link, notices, script, started
 from ui.parts.arriving import Arrived
 from ui.parts.text import clipped, one_line, safe

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from improv.model_spec import AnyModel
-from improv.strict import SceneProblems, Strict, Text, closest
+from improv.study.base import SceneProblems, Strict, Text, closest
+from improv.study.model_spec import AnyModel
 
 Power = Literal["note", "cue", "move", "end"]
 Knowledge = Literal["transcript", "asides", "cards", "secrets"]

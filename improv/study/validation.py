@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from improv.design import Condition, StudyFile
-from improv.edit import Branching, Edit
 from improv.errors import Problem
-from improv.overrides import try_edit
-from improv.plan import ARM, Plan, fits
-from improv.problems import did_you_mean
-from improv.scene import EVERYBODY, Scene
-from improv.source import Place, Source
+from improv.study.design import Condition, StudyFile
+from improv.study.edit import Branching, Edit
+from improv.study.overrides import try_edit
+from improv.study.plan import ARM, Plan, fits
+from improv.study.problems import did_you_mean
+from improv.study.scene import EVERYBODY, Scene
+from improv.study.yaml_source import Place, Source
 
 
 def block_problems(written: StudyFile, source: Source) -> list[Problem]:

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from improv.design import Study
-from improv.edit import Edit, Turns
 from improv.errors import Problem, StudyError
-from improv.overrides import changed
 from improv.records import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
-from improv.scene import EVERYBODY, Scene
-from improv.trial import Trial
+from improv.study.design import Study
+from improv.study.edit import Edit, Turns
+from improv.study.overrides import changed
+from improv.study.scene import EVERYBODY, Scene
+from improv.study.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from improv.errors import Problem, StudyError
-from improv.fountain import CENTRED, Element, Screenplay, plain
-from improv.naming import ordinary, stage_name
 from improv.records import Json
+from improv.study.importing.fountain import CENTRED, Element, Screenplay, plain
+from improv.study.importing.names import ordinary, stage_name
 from improv.text import visible
 
 LONGEST = 2000

@@ -18,8 +18,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from improv.cards.card import MAX_TEXT, Card, broken, read_card
 from improv.records import Json
+from improv.study.importing.cards.card import MAX_TEXT, Card, broken, read_card
 
 MAX_FILE = 64_000_000
 """Bytes of a file: a picture, or an archive with pictures and sounds."""

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from improv.design import Study
-from improv.model_spec import Model
 from improv.records import digest, seed_of
-from improv.scene import Scene
-from improv.strict import essence
+from improv.study.base import essence
+from improv.study.design import Study
+from improv.study.model_spec import Model
+from improv.study.scene import Scene
 
 VERSION = 1
 """Rises when the same trial would be played differently, so that old ids never mean new scenes."""

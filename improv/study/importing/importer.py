@@ -14,19 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from improv.adaptation import Adapted, adapt
-from improv.cards.card import Card
-from improv.cards.casting import Account, Casting, called, card_of, cast_card
-from improv.cards.container import in_png, load_card
-from improv.cards.named import KEPT, NAMED, SOMEBODY, kept_card
 from improv.errors import Problem, RunError, StudyError
-from improv.find import find, read_source
-from improv.fountain import read_fountain
-from improv.naming import LONGEST, stage_name
 from improv.records import Json
-from improv.scene import Scene
-from improv.source import MAX_BYTES, Source, write
-from improv.study_loader import load_scene, read_scene
+from improv.study.find import find, read_source
+from improv.study.importing.cards.card import Card
+from improv.study.importing.cards.card_file import KEPT, NAMED, SOMEBODY, kept_card
+from improv.study.importing.cards.container import in_png, load_card
+from improv.study.importing.cards.convert import Account, Casting, called, card_of, cast_card
+from improv.study.importing.fountain import read_fountain
+from improv.study.importing.names import LONGEST, stage_name
+from improv.study.importing.screenplay import Adapted, adapt
+from improv.study.loader import load_scene, read_scene
+from improv.study.scene import Scene
+from improv.study.yaml_source import MAX_BYTES, Source, write
 
 MOST_CAST = 12
 _MOST_OPTIONS = 10

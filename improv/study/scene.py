@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from improv.authoring import Author
-from improv.model_spec import AnyModel, Model
-from improv.strict import Chance, Name, SceneProblems, Strict, Text, closest
+from improv.study.author_spec import Author
+from improv.study.base import Chance, Name, SceneProblems, Strict, Text, closest
+from improv.study.model_spec import AnyModel, Model
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
 Marker = Literal[

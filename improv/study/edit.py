@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from improv.scene import EVERYBODY as EVERYBODY
-from improv.strict import Strict, Text
+from improv.study.base import Strict, Text
+from improv.study.scene import EVERYBODY as EVERYBODY
 
 Turns = list[int] | Literal["every"]
 Patch = dict[str, Any]

@@ -13,11 +13,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from improv.cards.card import Card, fields_of
-from improv.cards.macro import Filling
 from improv.errors import Problem, StudyError
-from improv.naming import stage_name
 from improv.records import Json
+from improv.study.importing.cards.card import Card, fields_of
+from improv.study.importing.cards.macros import Filling
+from improv.study.importing.names import stage_name
 from improv.text import directions, unstarred, visible
 
 ROLE = "one of the cast"

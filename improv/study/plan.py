@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from improv.measure_spec import NAMES, family
 from improv.records import digest
-from improv.strict import Strict
+from improv.study.base import Strict
+from improv.study.measure_spec import NAMES, family
 
 ARM = "arm"
 """The word of a `where` that names an arm of the study's branches, beside its factors."""

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from improv.cards.card import Card, read_card
-from improv.cards.casting import LONGEST_CARD, Account, called_or, cast_card
-from improv.cards.container import load_card
 from improv.errors import Problem, StudyError
+from improv.study.importing.cards.card import Card, read_card
+from improv.study.importing.cards.container import load_card
+from improv.study.importing.cards.convert import LONGEST_CARD, Account, called_or, cast_card
 
 NAMED, KEPT = "card_file", "original"
 SOMEBODY = "Visitor"

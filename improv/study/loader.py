@@ -13,17 +13,17 @@ from typing import Any, NamedTuple, NoReturn
 
 from pydantic import ValidationError
 
-from improv.cards.casting import Account
-from improv.cards.named import with_cards
-from improv.design import Condition, Study, StudyFile
-from improv.edit import Patch
 from improv.errors import Problem, StudyError
-from improv.find import read_file, read_source
-from improv.overrides import merge
-from improv.problems import did_you_mean, faults, problems_in
-from improv.scene import Scene
-from improv.source import Place, Source, read
-from improv.validation import block_problems, branching_problems, level_problem, plan_problems
+from improv.study.design import Condition, Study, StudyFile
+from improv.study.edit import Patch
+from improv.study.find import read_file, read_source
+from improv.study.importing.cards.card_file import with_cards
+from improv.study.importing.cards.convert import Account
+from improv.study.overrides import merge
+from improv.study.problems import did_you_mean, faults, problems_in
+from improv.study.scene import Scene
+from improv.study.validation import block_problems, branching_problems, level_problem, plan_problems
+from improv.study.yaml_source import Place, Source, read
 
 Cell = tuple[str, Condition, Scene]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from improv.design import Condition, Study
-from improv.edit import Branching, Probe, Regeneration
 from improv.errors import Problem, StudyError
-from improv.plan import Plan
-from improv.scene import Scene
-from improv.source import read, write
+from improv.study.design import Condition, Study
+from improv.study.edit import Branching, Probe, Regeneration
+from improv.study.plan import Plan
+from improv.study.scene import Scene
+from improv.study.yaml_source import read, write
 
 _BRANCHINGS: dict[str, Any] = {
     "branches": Branching,

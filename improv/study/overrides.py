@@ -12,12 +12,12 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from improv.edit import Edit, Patch
 from improv.errors import Problem, StudyError
-from improv.find import read_source
-from improv.problems import Fault, did_you_mean, faults, problems_in
-from improv.scene import EVERYBODY, Scene
-from improv.source import Place, Source, core_scalar, read
+from improv.study.edit import Edit, Patch
+from improv.study.find import read_source
+from improv.study.problems import Fault, did_you_mean, faults, problems_in
+from improv.study.scene import EVERYBODY, Scene
+from improv.study.yaml_source import Place, Source, core_scalar, read
 
 
 def merge(base: Any, patch: Any) -> Any:

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter
 
-from improv.edit import Branching, Patch, Probe, Regeneration
-from improv.plan import Plan
-from improv.scene import Scene
-from improv.strict import Strict
+from improv.study.base import Strict
+from improv.study.edit import Branching, Patch, Probe, Regeneration
+from improv.study.plan import Plan
+from improv.study.scene import Scene
 
 
 class StudyFile(Strict):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from improv.strict import Chance, Strict
+from improv.study.base import Chance, Strict
 
 
 class Judging(Strict):

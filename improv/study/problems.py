@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from improv.errors import Problem
-from improv.source import Place, Source
-from improv.strict import SceneProblems
+from improv.study.base import SceneProblems
+from improv.study.yaml_source import Place, Source
 
 
 class Fault(NamedTuple):

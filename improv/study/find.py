@@ -9,8 +9,8 @@ from pathlib import Path
 
 from improv.errors import Problem, StudyError
 from improv.files import shipped
-from improv.problems import did_you_mean
-from improv.source import MAX_BYTES, Source, read
+from improv.study.problems import did_you_mean
+from improv.study.yaml_source import MAX_BYTES, Source, read
 
 
 def find(path: str | Path) -> Path:

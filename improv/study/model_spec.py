@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from improv.puppet_spec import Puppet
-from improv.strict import Strict
+from improv.study.base import Strict
+from improv.study.puppet_spec import Puppet
 
 
 class Price(Strict):

@@ -1,1 +1,0 @@
-"""Character cards of other programs, as characters here and back again."""
