@@ -24,11 +24,11 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from improv.run_folder import RunFolder
-from improv.runs import place
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import place
+from improv.storage.schemas import SCHEMAS
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene
-from improv.tables import SCHEMAS
 
 SCENES, TURNS, CONDITIONS = 50_000, 20, 5
 CAST = ("Mara", "Bo", "Inès", "Dov")
@@ -129,7 +129,7 @@ def measure(root: str) -> None:
     from improv.graph.files import FORMATS
     from improv.graph.null import beside
     from improv.graphing import Asked, Graphed, files, graphs, read_talk
-    from improv.runs import open_run
+    from improv.storage.runs import open_run
 
     began = time.perf_counter()
     read = open_run(root, "million")
@@ -157,7 +157,7 @@ def at_once(root: str, ray: str) -> None:
     from improv import chorus
     from improv.graphing import Asked, files
     from improv.ray_cluster import start_ray
-    from improv.runs import open_run
+    from improv.storage.runs import open_run
 
     began = time.perf_counter()
     largest, over = [0.0], threading.Event()

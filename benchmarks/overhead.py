@@ -26,10 +26,10 @@ import openai
 from improv.host import Host, Terms
 from improv.records import Call
 from improv.request import Ask, request_body
-from improv.run_folder import RunFolder
-from improv.runs import place
 from improv.session import Setup
 from improv.stage import Stage
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import place
 from improv.study.design import Condition, Study, with_replicates
 from improv.study.scene import Scene
 from improv.study.trial import Trial, plan

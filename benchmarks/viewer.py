@@ -41,14 +41,14 @@ sys.path.insert(0, str(TOP))
 
 from improv.analysis_cache import KEPT  # noqa: E402
 from improv.launch import run  # noqa: E402
-from improv.run_folder import RunFolder  # noqa: E402
-from improv.run_tables import ROW_GROUP  # noqa: E402
-from improv.runs import open_run, place  # noqa: E402
 from improv.session import Setup  # noqa: E402
+from improv.storage.run_folder import RunFolder  # noqa: E402
+from improv.storage.run_tables import ROW_GROUP  # noqa: E402
+from improv.storage.runs import open_run, place  # noqa: E402
+from improv.storage.schemas import SCHEMAS  # noqa: E402
 from improv.study.design import with_replicates  # noqa: E402
 from improv.study.loader import load  # noqa: E402
 from improv.study.trial import plan  # noqa: E402
-from improv.tables import SCHEMAS  # noqa: E402
 from tests.browser_support import chromium, start  # noqa: E402
 
 STUDY = TOP / "scenes/studies/author-context.yaml"

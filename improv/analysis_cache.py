@@ -17,9 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from improv.errors import ImprovError, RunError
 from improv.records import digest
-from improv.run_files import READING
-from improv.run_folder import RunFolder
-from improv.run_tables import MANY_SCORES
+from improv.storage.run_files import READING
+from improv.storage.run_folder import RunFolder
+from improv.storage.run_tables import MANY_SCORES
 from improv.study.design import Study
 from improv.version import code_digest
 

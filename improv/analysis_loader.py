@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from improv.inference import Analysis, decided, pictured
 from improv.judged import Judged, judged
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
 from improv.study.plan import Plan
-from improv.tables import SCHEMAS
 from improv.unit import Frame, Tables, tables
 
 TRIALS = [

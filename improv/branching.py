@@ -12,8 +12,8 @@ from improv.errors import RunError
 from improv.launch import Result, Session, asked_branches, entered, number_in, play_owed
 from improv.preflight import look_ahead
 from improv.provenance import identity, refuse_drift
-from improv.run_folder import RunFolder
 from improv.session import Setup, Watch
+from improv.storage.run_folder import RunFolder
 from improv.study.branch import Branch, branched, grow, past, planned, regenerate
 from improv.study.edit import Edit
 from improv.study.trial import models_of, plan

@@ -10,7 +10,7 @@ from improv import graphing
 from improv.errors import MachineError, first_line
 from improv.graph.made import Made
 from improv.graphing import Asked, Graphed, Split
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 
 OFF = "off"
 

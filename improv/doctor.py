@@ -83,7 +83,7 @@ def _embedded() -> Finding:
 
 
 def _writable(runs: str) -> Finding:
-    from improv.runs import place
+    from improv.storage.runs import place
 
     try:
         fs, path = place(runs)

@@ -27,8 +27,8 @@ from improv.graph.persons import Cast
 from improv.graph.picture import as_png
 from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
 from improv.records import MAIN
-from improv.run_folder import RunFolder
-from improv.tables import SCHEMAS, table_of
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS, table_of
 
 OF = ("talk", "branches", "exposure", "flips")
 """What there are graphs of."""

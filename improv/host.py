@@ -27,18 +27,18 @@ from improv.budget import Allowance, spent_by
 from improv.client import Models
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
 from improv.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
-from improv.journal import Journal, calls_of
 from improv.measure.marker import marked
 from improv.records import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
 from improv.request import Ask
-from improv.run_folder import RunFolder
-from improv.runs import open_run
-from improv.shards import Shards
 from improv.stage import Stage
+from improv.storage.journal import Journal, calls_of
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
+from improv.storage.schemas import trial_row
+from improv.storage.shards import Shards
 from improv.study.branch import Branch, Past, branched, past, shared
 from improv.study.trial import Trial
-from improv.tables import trial_row
 
 FLUSH_EVERY = 1.0
 """Seconds between writes to stable storage, and so the most that a power cut can take."""

@@ -21,8 +21,8 @@ from improv.host import Host, Terms
 from improv.rate_limiter import Moment
 from improv.ray_cluster import start_ray
 from improv.records import Outcome
-from improv.run_folder import RunFolder
 from improv.session import Setup, Work
+from improv.storage.run_folder import RunFolder
 
 History = Callable[[], Awaitable[list[Moment]]]
 """Returns what a limiter did since it was last asked."""

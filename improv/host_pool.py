@@ -20,10 +20,10 @@ from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, first_line
 from improv.host import Terms
 from improv.host_handles import Handle, Needs, hosting
-from improv.journal import Journaled
 from improv.records import Outcome, Stop
-from improv.run_folder import RunFolder
 from improv.session import LIVES, Setup, Work
+from improv.storage.journal import Journaled
+from improv.storage.run_folder import RunFolder
 from improv.study.trial import Trial, models_of, remote
 
 EMBEDDED_STAGES = 2

@@ -18,13 +18,13 @@ from improv.client import Models
 from improv.embedded import serve
 from improv.errors import SHARED, ErrorKind, ModelError
 from improv.gate import Gate, LiveLimiter, keep_reporting
-from improv.journal import VERDICTS
-from improv.jsonl import JsonLines, read_rows
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
 from improv.records import Call, Draw, Json, Stop
 from improv.request import Ask, Prompt
-from improv.run_folder import RunFolder
+from improv.storage.journal import VERDICTS
+from improv.storage.jsonl import JsonLines, read_rows
+from improv.storage.run_folder import RunFolder
 from improv.study.model_spec import Model
 
 STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}

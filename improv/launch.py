@@ -21,17 +21,17 @@ from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
 from improv.host_pool import Pool
-from improv.journal import Journaled
-from improv.lock import RunLock, unwritable
-from improv.mend import mend, mend_shards
 from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
 from improv.records import MAIN, Json, Stop
-from improv.run_folder import RunFolder
-from improv.runs import RUN_ID, new_run_id, place
 from improv.scheduler import drive
 from improv.score import score
 from improv.session import LIVES, Progress, Setup, Watch, Work
+from improv.storage.journal import Journaled
+from improv.storage.lock import RunLock, unwritable
+from improv.storage.repair import mend, mend_shards
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import RUN_ID, new_run_id, place
 from improv.study.branch import Branch, from_json, planned
 from improv.study.design import Study
 from improv.study.measure_spec import FREE

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv import runs as run_list
 from improv.budget import Budget
 from improv.errors import RunError
 from improv.records import MAIN, Json
-from improv.run_folder import RunFolder
 from improv.script import Script, script
 from improv.session import Setup, Watch
+from improv.storage import runs as run_list
+from improv.storage.run_folder import RunFolder
 from improv.study.design import Study, with_replicates
 from improv.study.loader import load
 from improv.study.overrides import read_edit

@@ -25,7 +25,7 @@ from improv.report.material import Material, appraise
 from improv.report.page import Page
 from improv.report.referee import decides, report, sentences
 from improv.report.said import shown
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from improv.table import framed
 

@@ -18,7 +18,7 @@ from improv.embedded import weights
 from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
 from improv.records import Json
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.model_spec import Model

@@ -22,8 +22,8 @@ from improv.measure.planted import calibration_items
 from improv.measure.questions import QUESTIONS
 from improv.measure.wording import ANSWER, GLOSSES
 from improv.records import MAIN, Json, Transcript, seed_of
-from improv.run_folder import RunFolder
-from improv.run_ratings import HUMAN
+from improv.storage.run_folder import RunFolder
+from improv.storage.run_ratings import HUMAN
 from improv.study.design import Study
 from improv.study.measure_spec import CALIBRATED, JUDGED
 from improv.study.scene import Scene

@@ -17,8 +17,8 @@ from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.records import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
 from improv.request import Ask
-from improv.run_folder import RunFolder
 from improv.stage import Stage
+from improv.storage.run_folder import RunFolder
 from improv.study.branch import Branch, Past, branched, from_json, past, planned
 from improv.study.design import Study
 from improv.study.trial import Trial, plan

@@ -13,9 +13,9 @@ from improv import event_loop
 from improv.errors import SHARED, ErrorKind, first_line
 from improv.host import STOPS_THE_RUN
 from improv.host_pool import Pool
-from improv.lock import RunLock
 from improv.records import Outcome, Stop
 from improv.session import LIVES, Progress, Setup, Watch, Work
+from improv.storage.lock import RunLock
 
 ENOUGH_TO_TELL = 20
 """Trials after which a share of failures says something about the rest."""

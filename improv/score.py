@@ -16,7 +16,6 @@ from improv.calibration import planted_lines
 from improv.endpoint import refuse_strangers
 from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
-from improv.lock import RunLock
 from improv.measure import (
     dispersion,
     judge,
@@ -31,15 +30,16 @@ from improv.measure import (
 from improv.measure.judge import Item
 from improv.measure.planted import PLANTS, calibration_items
 from improv.measure.questions import QUESTIONS
-from improv.mend import mend
 from improv.records import Json, Score, Stop, Transcript, Turn
-from improv.run_folder import RunFolder
+from improv.storage.lock import RunLock
+from improv.storage.repair import mend
+from improv.storage.run_folder import RunFolder
+from improv.storage.transcripts import Played
 from improv.study.branch import from_json
 from improv.study.edit import Probe
 from improv.study.measure_spec import CALIBRATED, FREE, JUDGED, SCORED, SCORERS, made_by, version_of
 from improv.study.model_spec import Model
 from improv.study.trial import Trial, models_of, plan, remote
-from improv.transcripts import Played
 
 MAX_TOKENS = 60
 """What a verdict may take: a word in JSON."""

@@ -13,7 +13,7 @@ from improv import folio
 from improv.errors import ImprovError
 from improv.folio import Folio
 from improv.records import Json, Transcript, Turn
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from improv.study.scene import Scene
 from improv.table import UNTYPESET
 from improv.text import visible

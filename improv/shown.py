@@ -24,8 +24,8 @@ import pyarrow.compute as pc
 from improv.errors import RunError
 from improv.ledger import SHOWN, TELLING, Exposure, Leak, Watch
 from improv.records import Block, Json, digest
-from improv.run_files import READING
-from improv.run_folder import RunFolder
+from improv.storage.run_files import READING
+from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 
 PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from improv.errors import RunError
 from improv.records import Json
-from improv.run_folder import RunFolder
-from improv.tables import PLAYED, SCHEMAS
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import PLAYED, SCHEMAS
 from improv.text import plain
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from improv.launch import Result
     from improv.power_run import Rehearsed
     from improv.replay import Check
-    from improv.run_folder import RunFolder
     from improv.score import Scored
     from improv.session import Progress as Standing
     from improv.session import Setup, Watch
+    from improv.storage.run_folder import RunFolder
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -438,7 +438,7 @@ def finding(found: Finding) -> None:
 
 def _at(folder: RunFolder) -> str:
     """Return the option that names the runs folder, where it is not the one by default."""
-    from improv.runs import place
+    from improv.storage.runs import place
 
     here = folder.root in ("runs", place("runs")[1])
     return "" if here else f" --runs {shlex.quote(folder.root)}"

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from improv.errors import MachineError
 from improv.files import shipped
-from improv.runs import open_run, place
+from improv.storage.runs import open_run, place
 
 ADDRESS = "127.0.0.1"
 PATIENCE = 60.0

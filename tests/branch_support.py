@@ -10,9 +10,9 @@ import pyarrow as pa
 from improv.branching import branch
 from improv.records import Json
 from improv.replay import replay
-from improv.run_folder import RunFolder
 from improv.session import Setup
-from improv.tables import SCHEMAS
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS
 
 OFF = Setup(ray="off")
 

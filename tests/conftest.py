@@ -13,8 +13,8 @@ import pytest
 from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.ray_cluster import start_ray
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene

@@ -29,12 +29,12 @@ from ray.cluster_utils import Cluster
 
 from improv.launch import run
 from improv.puppet_server import PuppetServer
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
+from improv.storage.schemas import CLOCKED, SCHEMAS
 from improv.study.loader import load
 from improv.study.puppet_spec import Puppet
-from improv.tables import CLOCKED, SCHEMAS
 from tests.conftest import KETTLE
 
 STUDY = """\

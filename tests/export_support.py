@@ -15,8 +15,8 @@ from improv.launch import run
 from improv.records import MAIN, Call, Draw, Json
 from improv.relive import staged
 from improv.request import Ask, Prompt
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
 from improv.study.branch import branched, from_json, past, planned
 from improv.study.loader import load
 from improv.study.trial import plan

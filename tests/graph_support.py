@@ -14,10 +14,10 @@ from improv.graph.network import Graph
 from improv.graph.persons import Person
 from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Talk, talk
 from improv.launch import run
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load
-from improv.tables import SCHEMAS
 
 CAST = (("Mara", ("Mam",)), ("Bo", ()), ("Inès", ("Ines",)))
 FERRY = [

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from improv.lock import RunLock
+from improv.storage.lock import RunLock
 
 # A process that does what it is told, one word a line, and answers each in a line of JSON.
 PLAYER = """

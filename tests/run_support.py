@@ -14,8 +14,8 @@ import pytest
 
 from improv.budget import Budget
 from improv.puppet_server import PuppetServer
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
 from tests.weather_support import SCENE
 
 Serve = Callable[..., PuppetServer]

@@ -14,9 +14,9 @@ import pytest
 
 from improv.errors import EndpointError
 from improv.launch import run
-from improv.runs import open_run
+from improv.storage.runs import open_run
+from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load
-from improv.tables import SCHEMAS
 from tests.run_support import HOSTED, KEY, OFF, Serve, chairs, improv
 from tests.ui_support import page, shown
 from tests.weather_support import RawServer, Send, command, http, said

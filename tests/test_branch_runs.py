@@ -16,12 +16,12 @@ from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.records import MAIN, REGENERATED
 from improv.replay import replay
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import CLOCKED, SCHEMAS
 from improv.study.edit import Edit
 from improv.study.loader import load
 from improv.study.overrides import read_edit
-from improv.tables import CLOCKED, SCHEMAS
 from tests.branch_support import OFF, alter, differences, everything, grow_in, lines, rows, setting
 from tests.weather_support import command
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from improv.analysis_loader import weigh
 from improv.inference import Analysis
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from tests.browser_support import Reader
 from tests.test_ui_compare import NAME, stage_run
 from ui.parts.compare_view import FEW

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from improv.graph.files import from_bytes
 from improv.graph.network import network
 from improv.graphing import read_talk
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from tests.browser_support import Reader
 from tests.graph_support import company_run
 

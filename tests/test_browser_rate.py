@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, expect
 
 from improv import rating
 from improv.launch import run
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from tests.browser_support import Reader
 from tests.conftest import KETTLE

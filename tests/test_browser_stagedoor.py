@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from improv.runs import list_runs
+from improv.storage.runs import list_runs
 from tests.browser_support import Reader
 
 pytestmark = pytest.mark.browser

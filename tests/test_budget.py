@@ -18,9 +18,9 @@ from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
 from improv.records import Call, Draw
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.model_spec import Price
 from improv.study.trial import plan

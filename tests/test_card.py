@@ -12,8 +12,8 @@ import yaml
 
 from improv.errors import StudyError
 from improv.launch import run
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.runs import open_run
 from improv.study.importing.cards.card import Card
 from improv.study.importing.cards.container import load_card
 from improv.study.importing.cards.convert import LONGEST_CARD, cast_card

@@ -14,11 +14,11 @@ from improv import chorus, graphing
 from improv.cli import app
 from improv.errors import RunError
 from improv.graphing import Asked, Graphed, files
-from improv.run_folder import RunFolder
-from improv.runs import place
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import place
+from improv.storage.schemas import SCHEMAS
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene
-from improv.tables import SCHEMAS
 from tests.graph_support import FERRY, written
 
 CAST = ("Mara", "Bo", "Inès")

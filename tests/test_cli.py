@@ -13,10 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 from improv.files import shipped
 from improv.records import Act, Turn
-from improv.runs import open_run
-from improv.shards import Shards
+from improv.storage.runs import open_run
+from improv.storage.schemas import trial_row
+from improv.storage.shards import Shards
 from improv.study.trial import plan
-from improv.tables import trial_row
 from tests.weather_support import command
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from improv.launch import resume
-from improv.mend import mend
 from improv.session import Setup
-from improv.shards import Shards
-from improv.tables import PLAYED
+from improv.storage.repair import mend
+from improv.storage.schemas import PLAYED
+from improv.storage.shards import Shards
 from tests.crash_support import (
     Siege,
     Stand,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from improv.lock import RunLock
-from improv.run_folder import RunFolder
-from improv.runs import open_run
+from improv.storage.lock import RunLock
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from tests.run_support import HOSTED, Serve, chairs, improv, until
 from tests.weather_support import RawServer, Send, command, http
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from improv.errors import ErrorKind, error_line, kind_of, read_error_line
-from improv.journal import Journal, Journaled
 from improv.records import MAIN, Call, Draw
-from improv.tables import SCHEMAS, table_of
+from improv.storage.journal import Journal, Journaled
+from improv.storage.schemas import SCHEMAS, table_of
 from tests.call_support import made_call
 from tests.ui_support import bare_run, keep
 

@@ -15,8 +15,8 @@ import pytest
 from improv.estimate import Estimate, Range, Row, cost, dollars, estimate, table
 from improv.launch import run
 from improv.puppet_server import PuppetServer
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
 from improv.study.branch import planned
 from improv.study.design import with_replicates
 from improv.study.loader import load
@@ -68,7 +68,7 @@ def test_a_strangers_run_is_foretold_within_a_band(
 
 
 def test_the_sample_run_is_foretold_prompts_within_a_sixth_replies_within_a_third() -> None:
-    from improv.runs import open_run
+    from improv.storage.runs import open_run
 
     folder = open_run(Path(__file__).parent.parent / "runs", "sample")
     found, real = estimate(plan(folder.study())), actual(folder)

@@ -12,7 +12,7 @@ from improv.cli.options import app
 from improv.doors.export import FORMS, export
 from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from tests.export_support import busy_run
 
 

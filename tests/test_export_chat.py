@@ -18,8 +18,8 @@ from improv.errors import RunError
 from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.records import Json
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from tests.export_support import busy_run, sent
 

@@ -16,7 +16,7 @@ from improv.doors import dataset
 from improv.doors.export import export
 from improv.doors.performance import Wanted
 from improv.records import Json
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from tests.export_support import busy_run
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

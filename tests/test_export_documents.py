@@ -12,7 +12,7 @@ from improv.doors.performance import Wanted
 from improv.errors import RunError
 from improv.folio import Folio, fountain, markdown
 from improv.records import MAIN, Act, Turn
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from improv.study.loader import load_scene
 from tests.export_support import busy_run
 

@@ -14,8 +14,8 @@ from improv.doors.export import export, logs
 from improv.doors.inspect_log import log_of
 from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
-from improv.run_folder import RunFolder
-from improv.runs import open_run
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from tests.export_support import busy_run
 
 TOP = Path(__file__).parent.parent

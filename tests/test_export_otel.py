@@ -13,7 +13,7 @@ from improv.doors.export import export
 from improv.doors.otel import provider
 from improv.doors.performance import Wanted
 from improv.records import Draw, Json
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from tests.call_support import made_call
 from tests.export_support import busy_run
 

@@ -17,8 +17,8 @@ from improv.files import shipped
 from improv.folio import Folio, fountain
 from improv.launch import run
 from improv.records import MAIN, Turn
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.runs import open_run
 from improv.study.importing.fountain import plain, read_fountain
 from improv.study.importing.importer import import_fountain
 from improv.study.importing.screenplay import adapt

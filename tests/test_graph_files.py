@@ -19,7 +19,7 @@ from improv.graph import others
 from improv.graph.files import FORMATS, as_bytes, from_bytes
 from improv.graph.network import Graph, network
 from improv.graphing import Asked, Graphed, files, graphed, read_talk
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from tests.graph_support import (
     BLOCKS,
     CALLS,

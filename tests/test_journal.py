@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from improv.journal import Journal, Journaled, calls_of
 from improv.records import Block, Call, Draw
+from improv.storage.journal import Journal, Journaled, calls_of
 from tests.call_support import made_call
 from tests.disk_support import largest_file
 

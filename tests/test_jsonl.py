@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from improv.jsonl import JsonLines, read_rows, read_whole_lines
+from improv.storage.jsonl import JsonLines, read_rows, read_whole_lines
 from tests.disk_support import largest_file
 
 

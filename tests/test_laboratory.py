@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from improv.run_folder import RunFolder
-from improv.runs import open_run
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from tests.conftest import KETTLE
 from tests.weather_support import command

@@ -18,10 +18,10 @@ from improv.branching import branch
 from improv.launch import run
 from improv.ledger import Exposure, kinds
 from improv.records import Block, BlockKind
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.session import Setup
 from improv.shown import KEPT, kept_exposure, read_exposure
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.overrides import read_edit
 from tests.conftest import KETTLE

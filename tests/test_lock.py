@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from improv.errors import RunError
-from improv.lock import RunLock, held
+from improv.storage.lock import RunLock, held
 from tests.lock_support import (
     BEATS,
     ELSEWHERE,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from improv.measure.planted import PLANT_QUESTIONS
 from improv.measure.questions import QUESTIONS
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.measure_spec import (
     CALIBRATED,

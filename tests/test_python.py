@@ -22,7 +22,7 @@ import pytest
 import improv
 from improv.errors import RunError
 from improv.paper import Report
-from improv.tables import SCHEMAS
+from improv.storage.schemas import SCHEMAS
 from tests.conftest import KETTLE
 from tests.ui_support import HOSTILE
 

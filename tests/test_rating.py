@@ -19,10 +19,10 @@ from improv.launch import resume, run
 from improv.measure.judge import Item
 from improv.report.material import appraise
 from improv.report.referee import report
-from improv.run_folder import RunFolder
-from improv.run_ratings import RATINGS, file_name
 from improv.score import Judges, score
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.run_ratings import RATINGS, file_name
 from improv.study.loader import load
 
 OFF = Setup(ray="off")

@@ -10,9 +10,9 @@ from improv.launch import run
 from improv.puppet_server import PuppetServer
 from improv.records import MAIN
 from improv.replay import Check, replay
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load
-from improv.tables import SCHEMAS
 from tests.branch_support import OFF, alter, differences, grow_in, rows, setting
 
 

@@ -21,9 +21,9 @@ from improv.report.material import Material, appraise
 from improv.report.page import Page
 from improv.report.referee import report
 from improv.report.said import shown
-from improv.run_folder import RunFolder
 from improv.session import Setup
 from improv.stats.interval import Estimate
+from improv.storage.run_folder import RunFolder
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from tests.weather_support import command

@@ -12,9 +12,9 @@ from improv.branching import branch
 from improv.budget import Budget
 from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from tests.run_support import OFF, TEN, Serve, chairs, change, improv, until
 from tests.weather_support import command

@@ -20,18 +20,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from improv.errors import RunError
-from improv.journal import Journal
 from improv.launch import resume, run
 from improv.puppet_server import PuppetServer
-from improv.run_folder import RunFolder
-from improv.runs import list_runs, open_run
 from improv.session import Setup
-from improv.shards import AT_ONCE, Shards
 from improv.stage import Stage
+from improv.storage.journal import Journal
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import list_runs, open_run
+from improv.storage.schemas import CLOCKED, SCHEMAS
+from improv.storage.shards import AT_ONCE, Shards
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.trial import plan
-from improv.tables import CLOCKED, SCHEMAS
 
 
 def tables(folder: RunFolder) -> dict[str, pa.Table]:

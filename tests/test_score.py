@@ -22,14 +22,14 @@ from typer.testing import CliRunner
 from improv.budget import Budget
 from improv.cli import app
 from improv.errors import RunError
-from improv.journal import VERDICTS
 from improv.launch import resume, run
-from improv.lock import RunLock
 from improv.measure.planted import rates
 from improv.puppet_server import PuppetServer
-from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.session import Setup
+from improv.storage.journal import VERDICTS
+from improv.storage.lock import RunLock
+from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 
 Serve = Callable[..., PuppetServer]

@@ -10,7 +10,7 @@ import pytest
 
 from improv.files import shipped
 from improv.records import MAIN, Act, Turn
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from improv.study.trial import plan
 from tests.ui_support import (
     LONG,

@@ -23,10 +23,10 @@ from improv.files import shipped
 from improv.inference import Findings
 from improv.launch import run
 from improv.report.said import shown as said
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.score import Judges, score
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from tests.ui_support import address, bare_run, page, puppet_run, read, shown, vandal_run, well

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from improv.graph.files import from_bytes
 from improv.graph.made import Made
 from improv.graph.network import Graph, network
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from tests.graph_support import company_run, ferry
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
 from ui.parts import chart_colours, net_chart, net_view

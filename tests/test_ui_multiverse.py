@@ -11,9 +11,9 @@ import pytest
 from improv.branching import branch
 from improv.launch import run
 from improv.records import MAIN
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.edit import Edit
 from improv.study.loader import load
 from improv.study.overrides import read_edit

@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from improv import rating
 from improv.launch import run
-from improv.run_folder import RunFolder
-from improv.run_ratings import RATINGS
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.run_ratings import RATINGS
 from improv.study.loader import load
 from improv.study.measure_spec import measure as spec
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, well

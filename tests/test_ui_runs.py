@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 from improv.budget import dollars
 from improv.launch import run
 from improv.records import MAIN, Score, Turn
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.trial import plan
 from tests.ui_support import (

@@ -12,10 +12,10 @@ from streamlit.testing.v1 import AppTest
 from improv.branching import branch
 from improv.launch import run
 from improv.records import MAIN, Act, Json, Score, Turn
-from improv.run_folder import RunFolder
-from improv.runs import open_run
 from improv.score import Judges, score
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.edit import Edit
 from improv.study.loader import load
 from improv.study.trial import plan

@@ -12,12 +12,12 @@ import pytest
 
 from improv.errors import ImprovError
 from improv.files import shipped
-from improv.journal import Journal
 from improv.launch import run
-from improv.lock import RunLock
 from improv.records import Draw
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.journal import Journal
+from improv.storage.lock import RunLock
+from improv.storage.runs import open_run
 from improv.study.loader import load, load_scene
 from improv.study.model_spec import Model
 from improv.study.trial import plan

@@ -16,8 +16,8 @@ import pytest
 from improv.branching import branch
 from improv.errors import RunError, StudyError
 from improv.launch import resume, run
-from improv.run_folder import RunFolder
-from improv.runs import open_run
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.overrides import read_edit
 from improv.study.trial import plan

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from improv.errors import RunError
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from improv.viewer import view
 from tests.browser_support import Reader, start
 from tests.ui_support import long_run, puppet_run, vandal_run

@@ -16,14 +16,14 @@ from improv.errors import ErrorKind
 from improv.files import shipped
 from improv.launch import run
 from improv.records import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
-from improv.run_folder import RunFolder
-from improv.runs import place
 from improv.session import Setup
-from improv.shards import Shards
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import place
+from improv.storage.schemas import trial_row
+from improv.storage.shards import Shards
 from improv.study.design import Study
 from improv.study.loader import load
 from improv.study.trial import Trial, plan
-from improv.tables import trial_row
 from tests.call_support import made_call
 
 HOSTILE = (

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from tests.browser_support import Reader, chromium, start
 from ui.parts.link import LOBBY
 

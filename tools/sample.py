@@ -16,8 +16,8 @@ from pathlib import Path
 from improv.branching import branch
 from improv.launch import Result, run
 from improv.records import Json
-from improv.runs import open_run
 from improv.session import Setup
+from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.overrides import read_edit
 

@@ -56,8 +56,8 @@ def score_command(
     """
     with telling():
         from improv.budget import Budget
-        from improv.runs import open_run
         from improv.score import Judges, score
+        from improv.storage.runs import open_run
 
         judges = Judges(
             judge, second_judge, base_url, second_base_url, plants, lines, tuple(trust or ())
@@ -93,7 +93,7 @@ def report_command(
     with telling():
         from improv.report.material import appraise
         from improv.report.referee import report
-        from improv.runs import open_run
+        from improv.storage.runs import open_run
         from improv.study.loader import load
 
         folder = open_run(runs, run)
@@ -117,7 +117,7 @@ def compare_command(
     with telling():
         from improv.report.comparison import compared
         from improv.report.material import appraise
-        from improv.runs import open_run
+        from improv.storage.runs import open_run
 
         folders = [open_run(runs, run) for run in runs_of]
         files.check_writable(output)
@@ -177,7 +177,7 @@ def graph_command(
     """
     with telling():
         from improv import chorus, graphing, terminal_graph
-        from improv.runs import open_run
+        from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
         wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)

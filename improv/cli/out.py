@@ -41,7 +41,7 @@ def export_command(
         from improv import terminal_export
         from improv.doors.export import export
         from improv.doors.performance import Wanted
-        from improv.runs import open_run
+        from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
         wanted = Wanted(trial, condition, scene, branches)

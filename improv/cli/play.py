@@ -131,8 +131,8 @@ def resume_command(
     with telling():
         from improv.budget import Budget
         from improv.launch import resume
-        from improv.runs import open_run
         from improv.session import Setup
+        from improv.storage.runs import open_run
 
         folder = open_run(runs, run)
         budget = Budget(max_calls, max_tokens, max_cost)
@@ -174,8 +174,8 @@ def branch_command(
     """
     with telling():
         from improv.branching import branch
-        from improv.runs import open_run
         from improv.session import Setup
+        from improv.storage.runs import open_run
         from improv.study.overrides import read_edit
 
         run, trial, turn = place(what)
@@ -204,7 +204,7 @@ def replay_command(
     """Step a recorded scene again from its calls, and say whether the same turns come of it."""
     with telling():
         from improv.replay import replay
-        from improv.runs import open_run
+        from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
         folder = open_run(runs, run)

@@ -14,7 +14,7 @@ from improv.cli.options import Runs, app, telling
 def list_command(runs: Runs = "runs") -> None:
     """List the runs, newest first."""
     with telling():
-        from improv.runs import list_runs
+        from improv.storage.runs import list_runs
 
         terminal.runs(list_runs(runs), runs)
 
@@ -34,7 +34,7 @@ def show_command(
 ) -> None:
     """Show a run's trials, or replay one trial in the terminal."""
     with telling():
-        from improv.runs import open_run
+        from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
         folder = open_run(runs, run)

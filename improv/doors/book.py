@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from improv.errors import RunError, first_line
 from improv.records import Block
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 
 WIDTH = 20
 """Characters of an id."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from improv.doors.performance import Selection
 from improv.folio import literal
 from improv.records import Json
-from improv.tables import SCHEMAS, conform
+from improv.storage.schemas import SCHEMAS, conform
 
 TABLES = ("turns", "trials", "calls", "blocks", "scores", "verdicts")
 """The tables that go out, the first of them the one that is loaded when none is named."""

@@ -22,7 +22,7 @@ from improv.doors.performance import Selection, Wanted, performances, scenes, se
 from improv.errors import ImprovError, RunError
 from improv.folio import fountain, markdown
 from improv.records import Json
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 from improv.version import __version__
 
 SAMPLES = 1_000

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from improv.errors import ImprovError, RunError
 from improv.records import MAIN, Call, Json, Turn
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS, call_of, turn_of
 from improv.study.branch import keeps, shared
 from improv.study.scene import Scene
-from improv.tables import SCHEMAS, call_of, turn_of
 
 SCORED = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]
 

@@ -13,8 +13,8 @@ from improv.inference import Analysis
 from improv.judged import Judged
 from improv.ledger import Exposure
 from improv.records import Json
-from improv.run_folder import RunFolder
 from improv.shown import read_exposure
+from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 from improv.study.model_spec import Price
 from improv.study.plan import Plan

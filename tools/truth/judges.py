@@ -14,9 +14,9 @@ from improv.inference import analyse
 from improv.judged import judged
 from improv.puppet import OPPOSITE, POLE
 from improv.records import seed_of
-from improv.run_folder import RunFolder
 from improv.score import Judges, score
 from improv.stats.chain import worst
+from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from improv.unit import Frame, units
 from tools.truth.planting import (

@@ -18,8 +18,8 @@ import pandas as pd
 from improv.analysis_loader import read_tables
 from improv.launch import run
 from improv.records import seed_of
-from improv.run_folder import RunFolder
 from improv.session import Setup
+from improv.storage.run_folder import RunFolder
 from improv.study.design import Condition, Study
 from improv.study.overrides import merge
 from improv.study.plan import Plan

@@ -15,7 +15,7 @@ import streamlit as st
 
 from improv.line import clean
 from improv.records import MAIN, Call, Json
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from improv.study.scene import Scene
 from improv.study.trial import Trial, plan
 from ui.parts import data

@@ -13,7 +13,7 @@ import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.files import shipped
-from improv.runs import new_run_id
+from improv.storage.runs import new_run_id
 from improv.study.loader import load, load_scene
 from improv.study.scene import Scene
 from ui.parts import callboard, data, link, notices, started

@@ -24,9 +24,9 @@ from improv.inference import Analysis, Findings, explored
 from improv.ledger import Exposure
 from improv.records import MAIN, Json
 from improv.report.material import Material
-from improv.run_tables import MANY_SCORES
-from improv.runs import open_run
 from improv.shown import kept_exposure
+from improv.storage.run_tables import MANY_SCORES
+from improv.storage.runs import open_run
 from improv.study.design import Study
 from improv.study.plan import Contrast as Planned
 from improv.study.plan import Outcome

@@ -17,8 +17,8 @@ import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.records import MAIN, Block, Json, Transcript
-from improv.run_folder import RunFolder
-from improv.runs import list_runs, open_run
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import list_runs, open_run
 from improv.study.design import Study
 from improv.study.scene import Scene
 from ui.parts.rows import Rows

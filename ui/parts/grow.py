@@ -15,7 +15,7 @@ import streamlit as st
 
 from improv.errors import ImprovError
 from improv.records import Json
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from improv.study.branch import from_json
 from improv.study.scene import Scene
 from ui.parts import data, notices, started

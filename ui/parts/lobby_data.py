@@ -14,8 +14,8 @@ import streamlit as st
 from improv.budget import dollars
 from improv.errors import ImprovError
 from improv.records import MAIN
-from improv.run_folder import RunFolder
-from improv.runs import open_run
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.measure_spec import MEASURES, PREFERRED, Unit, measure_of
 from improv.study.model_spec import Price
 from ui.parts import data

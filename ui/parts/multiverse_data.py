@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from improv.records import MAIN, Json
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from improv.study.edit_summary import edit_of, leaves, mapping, patch_of, text_of, way, words
 from improv.study.overrides import merge
 from improv.study.scene import Scene

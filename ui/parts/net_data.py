@@ -19,7 +19,7 @@ from improv.graph.people import Standing, standings
 from improv.graph.talk import AUTHOR, Talk
 from improv.graphing import read_talk
 from improv.records import MAIN, Json
-from improv.runs import open_run
+from improv.storage.runs import open_run
 from ui.parts import data
 
 DRAWS = 60

@@ -15,8 +15,8 @@ import streamlit as st
 from improv import rating
 from improv.errors import ImprovError, RunError
 from improv.measure.judge import Item
-from improv.run_folder import RunFolder
-from improv.runs import open_run
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
 from improv.study.measure_spec import measure as spec
 from ui.parts import data, link, notices, usher
 from ui.parts.text import clipped, label, one_line, safe

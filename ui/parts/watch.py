@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from improv.errors import ImprovError, RunError
-from improv.lock import held
 from improv.records import Json
-from improv.runs import open_run
+from improv.storage.lock import held
+from improv.storage.runs import open_run
 from improv.study.trial import Trial
 from ui.parts import arriving, branch_lines, callboard, data, link, notices, script, started
 from ui.parts.arriving import Arrived

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from improv.errors import RunError, first_line
-from improv.jsonl import JsonLines, read_rows
 from improv.records import Json, seed_of
-from improv.run_files import READING, RunFiles
-from improv.tables import SCHEMAS
+from improv.storage.jsonl import JsonLines, read_rows
+from improv.storage.run_files import READING, RunFiles
+from improv.storage.schemas import SCHEMAS
 
 RATINGS, HUMAN = "ratings", "human:"
 """The folder of the ratings in a run's, and how the name of a judge begins who is a person."""

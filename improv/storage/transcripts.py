@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from improv.errors import RunError
 from improv.records import MAIN, Call, Json, Transcript, Turn
-from improv.run_tables import RunTables
+from improv.storage.run_tables import RunTables
+from improv.storage.schemas import call_of, turn_of
 from improv.study.branch import Branch, edited, keeps, planned, shared
 from improv.study.design import Study
 from improv.study.scene import Scene
 from improv.study.trial import Trial, plan
-from improv.tables import call_of, turn_of
 
 
 @dataclass(frozen=True)

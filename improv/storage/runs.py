@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from improv.errors import RunError
-from improv.run_folder import RunFolder
+from improv.storage.run_folder import RunFolder
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from improv.errors import ImprovError, MachineError, RunError
-from improv.lock_holder import (
+from improv.storage.lock_holder import (
     BEAT_HEAD,
     HOLDER,
     LONGEST,

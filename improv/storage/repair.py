@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from improv.errors import first_line
-from improv.journal import Journal, Journaled
-from improv.run_files import READING
-from improv.run_folder import RunFolder
-from improv.tables import PLAYED, SCHEMAS, conform
+from improv.storage.journal import Journal, Journaled
+from improv.storage.run_files import READING
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import PLAYED, SCHEMAS, conform
 
 
 def mend(run: RunFolder, journal: Journaled) -> list[str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from improv.records import Block, Call, Json, Score, Turn
-from improv.run_folder import RunFolder
-from improv.tables import SCHEMAS, table_of
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS, table_of
 
 AT_ONCE = 100
 """Calls of finished trials that are made into tables at once: a few milliseconds' work."""

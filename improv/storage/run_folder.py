@@ -31,17 +31,17 @@ import orjson
 import pyarrow.fs as pafs
 
 from improv.errors import RunError
-from improv.journal import LIMITS, Journaled
-from improv.jsonl import JsonLines
-from improv.lock import unwritable
 from improv.records import Json
-from improv.run_files import RunFiles
-from improv.run_ratings import Ratings
-from improv.run_tables import RunTables
+from improv.storage.journal import LIMITS, Journaled
+from improv.storage.jsonl import JsonLines
+from improv.storage.lock import unwritable
+from improv.storage.run_files import RunFiles
+from improv.storage.run_ratings import Ratings
+from improv.storage.run_tables import RunTables
+from improv.storage.transcripts import Transcripts
 from improv.study.design import Study
 from improv.study.scene import Scene
 from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
-from improv.transcripts import Transcripts
 
 _NEW_NAMES = {"plan": "trials_hash", "analysis": "plan_hash"}
 """What run.json called the hashes at first, and what it calls them now."""

@@ -18,12 +18,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from improv.errors import RunError, first_line
-from improv.journal import LIMITS, VERDICTS
-from improv.jsonl import read_rows
 from improv.records import Block, Json, Score
-from improv.run_files import READING, RunFiles
-from improv.run_ratings import Ratings
-from improv.tables import (
+from improv.storage.journal import LIMITS, VERDICTS
+from improv.storage.jsonl import read_rows
+from improv.storage.run_files import READING, RunFiles
+from improv.storage.run_ratings import Ratings
+from improv.storage.schemas import (
     PLAYED,
     SCHEMAS,
     SORT,

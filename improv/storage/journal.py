@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from improv.errors import kind_of, read_error_line
-from improv.jsonl import JsonLines, read_whole_lines
 from improv.records import Block, Call, Draw
+from improv.storage.jsonl import JsonLines, read_whole_lines
 
 FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
 FIELDS += ["error_kind"]
