@@ -24,8 +24,8 @@ from pathlib import Path
 import openai
 
 from improv.host import Host, Terms
+from improv.models.request import Ask, request_body
 from improv.records import Call
-from improv.request import Ask, request_body
 from improv.session import Setup
 from improv.stage import Stage
 from improv.storage.run_folder import RunFolder
@@ -40,7 +40,7 @@ TURNS = 20
 @contextlib.contextmanager
 def puppet(latency: float) -> Iterator[str]:
     """Serve a puppet in another process and give its address."""
-    command = [sys.executable, "-m", "improv.puppet", "--latency", str(latency)]
+    command = [sys.executable, "-m", "improv.models.puppet.player", "--latency", str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
@@ -120,7 +120,7 @@ async def bare(url: str, asks: list[Ask], at_once: int) -> tuple[float, int]:
 
 async def asks_of(trial: Trial) -> list[Ask]:
     """Return the asks of one scene, for the bare client to make again."""
-    from improv.client import Models
+    from improv.models.client import Models
 
     models, asks = Models(), []
 

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from improv.budget import Budget
 from improv.launch import run
+from improv.models.budget import Budget
 from improv.session import Setup
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from improv.embedded import Local
+from improv.models.embedded import Local
 
 SECONDS = {1: 2.5, 2: 3.5, 4: 4.5, 8: 7.5}
 """How long so many scenes at once are given. First prompts are read in that time as well."""

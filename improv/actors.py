@@ -10,9 +10,9 @@ from typing import Any
 
 import ray
 
-from improv.budget import PurseKeeper
-from improv.embedded import serve
 from improv.errors import EndpointError, ErrorKind
+from improv.models.budget import PurseKeeper
+from improv.models.embedded import serve
 
 
 class NodeModel:

@@ -14,8 +14,8 @@ from typing import Any
 import mesa
 
 from improv import prompt
+from improv.models.request import Ask, Drawer
 from improv.records import Act, Block, Draw, Json, Turn
-from improv.request import Ask, Drawer
 from improv.study import author_spec
 from improv.study.predicate import keeps
 from improv.study.scene import Scene, breakable

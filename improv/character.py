@@ -12,9 +12,9 @@ import mesa
 
 from improv import prompt
 from improv.line import Line, clean
+from improv.models.request import Ask, Drawer, Prompt
 from improv.outside import Rules, passed
 from improv.records import Block, Call, Draw
-from improv.request import Ask, Drawer, Prompt
 from improv.study import scene
 
 ROOM = 200

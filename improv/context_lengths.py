@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from improv import prompt
-from improv.embedded import Local
-from improv.endpoint import public, remote_address
 from improv.errors import MachineError, Problem, StudyError, first_line
-from improv.puppet import count_tokens
+from improv.models.embedded import Local
+from improv.models.endpoint import public, remote_address
+from improv.models.puppet.player import count_tokens
 from improv.records import Json
 from improv.study.design import Study
 from improv.study.edit import Edit

@@ -50,9 +50,9 @@ def _endpoint() -> Finding:
 
 def _embedded() -> Finding:
     """Play one line with the model that a scene uses when it names none."""
-    from improv.client import Models
-    from improv.embedded import serve, weights
-    from improv.request import Ask, Prompt
+    from improv.models.client import Models
+    from improv.models.embedded import serve, weights
+    from improv.models.request import Ask, Prompt
 
     async def ask() -> str:
         async def url(model: str) -> str:

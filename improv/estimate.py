@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from improv import event_loop
-from improv.client import Models
 from improv.errors import StudyError
-from improv.puppet import POLE
-from improv.puppet_fill import NOTES
+from improv.models.client import Models
+from improv.models.puppet.player import POLE
+from improv.models.puppet.schema_filler import NOTES
+from improv.models.request import Ask
 from improv.records import Call, Json, Origin
 from improv.relive import staged
-from improv.request import Ask
 from improv.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.puppet_spec import Puppet

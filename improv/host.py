@@ -23,14 +23,14 @@ from typing import Any
 import ray
 
 from improv.actors import lease_of, node_url, process_url
-from improv.budget import Allowance, spent_by
-from improv.client import Models
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
-from improv.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.measure.marker import marked
+from improv.models.budget import Allowance, spent_by
+from improv.models.client import Models
+from improv.models.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
+from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
 from improv.relive import staged
-from improv.request import Ask
 from improv.stage import Stage
 from improv.storage.journal import Journal, calls_of
 from improv.storage.run_folder import RunFolder

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import ray
 
 from improv.actors import node_model, purse_actor
-from improv.budget import PurseKeeper, Spent
-from improv.gate import limiter_actor
 from improv.host import Host, Terms
-from improv.rate_limiter import Moment
+from improv.models.budget import PurseKeeper, Spent
+from improv.models.gate import limiter_actor
+from improv.models.rate_limiter import Moment
 from improv.ray_cluster import start_ray
 from improv.records import Outcome
 from improv.session import Setup, Work

@@ -15,11 +15,11 @@ from typing import Any
 
 import ray
 
-from improv.budget import Spent
-from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, first_line
 from improv.host import Terms
 from improv.host_handles import Handle, Needs, hosting
+from improv.models.budget import Spent
+from improv.models.endpoint import public, remote_address
 from improv.records import Outcome, Stop
 from improv.session import LIVES, Setup, Work
 from improv.storage.journal import Journaled

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from improv import event_loop
-from improv.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
-from improv.client import Models
-from improv.embedded import serve
 from improv.errors import SHARED, ErrorKind, ModelError
-from improv.gate import Gate, LiveLimiter, keep_reporting
 from improv.measure import judge, likelihood
 from improv.measure.judge import Item, Verdict
+from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
+from improv.models.client import Models
+from improv.models.embedded import serve
+from improv.models.gate import Gate, LiveLimiter, keep_reporting
+from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw, Json, Stop
-from improv.request import Ask, Prompt
 from improv.storage.journal import VERDICTS
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_folder import RunFolder

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 from improv import event_loop
 from improv.analysis_cache import weigh_if_large
-from improv.budget import Spent, spent_by
 from improv.context_lengths import lengths
-from improv.endpoint import public, remote_address
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms
 from improv.host_pool import Pool
+from improv.models.budget import Spent, spent_by
+from improv.models.endpoint import public, remote_address
 from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
 from improv.records import MAIN, Json, Stop

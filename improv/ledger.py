@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from improv import prompt
 from improv.errors import StudyError
+from improv.models.request import Mode
 from improv.records import MAIN, Block, BlockKind, Json
-from improv.request import Mode
 from improv.study.design import Study
 from improv.study.edit import Edit
 from improv.study.overrides import changed

@@ -10,8 +10,8 @@ from collections import defaultdict
 
 from improv import prompt
 from improv.character import ROOM
+from improv.models.request import Ask, Drawer
 from improv.records import Block, Call, Draw, Turn
-from improv.request import Ask, Drawer
 from improv.study import scene
 from improv.text import plain
 

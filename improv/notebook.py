@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv.budget import Budget
 from improv.errors import RunError
+from improv.models.budget import Budget
 from improv.records import MAIN, Json
 from improv.script import Script, script
 from improv.session import Setup, Watch

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from improv.embedded import weights
-from improv.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
 from improv.errors import RunError
+from improv.models.embedded import weights
+from improv.models.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
 from improv.session import Setup
 from improv.study.branch import Branch, branched, planned
 from improv.study.design import Study

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from improv.models.request import Message, Mode, Prompt
 from improv.records import Block, BlockKind
-from improv.request import Message, Mode, Prompt
 from improv.study.author_spec import Author
 from improv.study.scene import Character, Envelope, Scene
 

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 
-from improv.embedded import weights
-from improv.endpoint import public, remote_address
 from improv.errors import RunError, StudyError
+from improv.models.embedded import weights
+from improv.models.endpoint import public, remote_address
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.study.design import with_replicates
@@ -30,7 +30,7 @@ PLAYING = (
     "improv.study.author_spec",
     "improv.study.branch",
     "improv.character",
-    "improv.client",
+    "improv.models.client",
     "improv.study.design",
     "improv.study.edit",
     "improv.hearing",
@@ -44,7 +44,7 @@ PLAYING = (
     "improv.study.puppet_spec",
     "improv.records",
     "improv.relive",
-    "improv.request",
+    "improv.models.request",
     "improv.study.scene",
     "improv.stage",
     "improv.text",

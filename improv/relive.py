@@ -13,8 +13,8 @@ from improv.author import planned, powers, read_acts
 from improv.character import Character
 from improv.line import clean
 from improv.memory import wakes
+from improv.models.request import Drawer
 from improv.records import Act, Draw, Turn
-from improv.request import Drawer
 from improv.stage import Stage, replied
 from improv.study.branch import Past, last_turn
 from improv.study.scene import EVERYBODY, Scene

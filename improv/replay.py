@@ -14,9 +14,9 @@ from itertools import zip_longest
 
 from improv import event_loop
 from improv.errors import ErrorKind, ModelError, RunError, StudyError
+from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Json, Turn
 from improv.relive import staged
-from improv.request import Ask
 from improv.stage import Stage
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import Branch, Past, branched, from_json, past, planned

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from improv.analysis_cache import weigh_if_large
-from improv.budget import Budget
 from improv.calibration import planted_lines
-from improv.endpoint import refuse_strangers
 from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
 from improv.measure import (
@@ -30,6 +28,8 @@ from improv.measure import (
 from improv.measure.judge import Item
 from improv.measure.planted import PLANTS, calibration_items
 from improv.measure.questions import QUESTIONS
+from improv.models.budget import Budget
+from improv.models.endpoint import refuse_strangers
 from improv.records import Json, Score, Stop, Transcript, Turn
 from improv.storage.lock import RunLock
 from improv.storage.repair import mend

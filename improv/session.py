@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from improv.budget import Budget
 from improv.errors import ErrorKind
+from improv.models.budget import Budget
 from improv.records import Outcome
 from improv.study.branch import Branch
 from improv.study.trial import Trial

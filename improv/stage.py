@@ -19,10 +19,10 @@ from improv.character import Character
 from improv.hearing import addressed
 from improv.line import LONGEST, Line, clean
 from improv.memory import Memory, wakes
+from improv.models.request import Drawer
 from improv.order import ORDERS
 from improv.outside import WITHHELD, binding
 from improv.records import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
-from improv.request import Drawer
 from improv.study.predicate import named
 from improv.study.scene import Scene
 from improv.study.trial import Trial

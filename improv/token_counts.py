@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from improv.puppet import count_tokens
-from improv.request import Prompt
+from improv.models.puppet.player import count_tokens
+from improv.models.request import Prompt
 from improv.study.model_spec import Model, Price
 
 CHARACTERS = 3.8

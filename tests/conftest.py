@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from improv.launch import run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.ray_cluster import start_ray
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder

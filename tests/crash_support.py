@@ -28,7 +28,7 @@ import pyarrow as pa
 from ray.cluster_utils import Cluster
 
 from improv.launch import run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run

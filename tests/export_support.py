@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from improv.launch import run
+from improv.models.request import Ask, Prompt
 from improv.records import MAIN, Call, Draw, Json
 from improv.relive import staged
-from improv.request import Ask, Prompt
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import branched, from_json, past, planned

@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from improv.gate import Gate, LiveLimiter, keep_reporting
-from improv.rate_limiter import Kind, Moment
+from improv.models.gate import Gate, LiveLimiter, keep_reporting
+from improv.models.rate_limiter import Kind, Moment
 
 T = TypeVar("T")
 

@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 import openai
 
-from improv.puppet import (
+from improv.models.puppet.player import (
     OPPOSITE,
     POLE,
     answer,
 )
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.records import Draw
 from improv.study.puppet_spec import Puppet
 

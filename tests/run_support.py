@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from improv.budget import Budget
-from improv.puppet_server import PuppetServer
+from improv.models.budget import Budget
+from improv.models.puppet.server import PuppetServer
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from tests.weather_support import SCENE

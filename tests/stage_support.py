@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from improv.models.request import Ask, Prompt
 from improv.prompt import line_cue
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
 from improv.relive import Branched, staged
-from improv.request import Ask, Prompt
 from improv.stage import Stage
 from improv.study.branch import Branch, branched, grow, past, regenerate, shared
 from improv.study.design import Condition, Study

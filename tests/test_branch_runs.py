@@ -13,7 +13,7 @@ import pytest
 from improv.branching import branch
 from improv.errors import ImprovError, RunError, StudyError
 from improv.launch import resume, run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.records import MAIN, REGENERATED
 from improv.replay import replay
 from improv.session import Setup

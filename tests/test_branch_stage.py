@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from improv.errors import StudyError
+from improv.models.request import Ask
 from improv.records import MAIN, REGENERATED, Act, Call
 from improv.relive import staged
-from improv.request import Ask
 from improv.study.branch import Branch, branched, past, regenerate
 from improv.study.edit import Edit
 from improv.study.overrides import merge

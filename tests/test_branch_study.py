@@ -10,7 +10,7 @@ import pytest
 
 from improv.errors import StudyError
 from improv.launch import resume, run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.records import MAIN
 from improv.study.loader import load
 from improv.study.trial import plan

@@ -12,11 +12,20 @@ from typing import Any
 
 import pytest
 
-from improv import budget
-from improv.budget import LEASE, SILENT, Allowance, Budget, Purse, PurseKeeper, Spent, price_of
 from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
-from improv.puppet_server import PuppetServer
+from improv.models import budget
+from improv.models.budget import (
+    LEASE,
+    SILENT,
+    Allowance,
+    Budget,
+    Purse,
+    PurseKeeper,
+    Spent,
+    price_of,
+)
+from improv.models.puppet.server import PuppetServer
 from improv.records import Call, Draw
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder

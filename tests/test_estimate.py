@@ -14,7 +14,7 @@ import pytest
 
 from improv.estimate import Estimate, Range, Row, cost, dollars, estimate, table
 from improv.launch import run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import planned

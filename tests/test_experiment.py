@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from improv.client import Models
 from improv.errors import StudyError
 from improv.launch import run
 from improv.measure.marker import marked
+from improv.models.client import Models
+from improv.models.request import Ask
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
-from improv.request import Ask
 from improv.session import Setup
 from improv.stage import Stage
 from improv.study.branch import regenerate

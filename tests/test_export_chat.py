@@ -16,7 +16,7 @@ from improv.doors.performance import Wanted, performances, select
 from improv.doors.thread import messages, said_by, script
 from improv.errors import RunError
 from improv.launch import run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.records import Json
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder

@@ -9,8 +9,15 @@ import random
 import pytest
 import ray
 
-from improv.gate import Gate, LiveLimiter, Report, keep_reporting, limiter_actor, report_to_actor
-from improv.rate_limiter import Limiter, Tally
+from improv.models.gate import (
+    Gate,
+    LiveLimiter,
+    Report,
+    keep_reporting,
+    limiter_actor,
+    report_to_actor,
+)
+from improv.models.rate_limiter import Limiter, Tally
 from tests.limiter_support import Endpoint, at_once, turn_over
 
 

@@ -11,16 +11,16 @@ import orjson
 import pytest
 
 from improv.calibration import planted_lines
-from improv.client import Models
 from improv.errors import RunError, StudyError
 from improv.files import shipped
 from improv.judging import Question, _ask
 from improv.measure import attribution, persona, secret, state
 from improv.measure.judge import CONTEXT, Item, Verdict, paired, read, schema
 from improv.measure.planted import calibration_items
-from improv.puppet_server import PuppetServer
+from improv.models.client import Models
+from improv.models.puppet.server import PuppetServer
+from improv.models.request import request_body
 from improv.records import Transcript, Turn
-from improv.request import request_body
 from improv.study.loader import load_scene
 from improv.study.model_spec import Model
 from improv.study.scene import Scene

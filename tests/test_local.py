@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from improv.embedded import INSTALL, Local, cores, serve, threads, weights
 from improv.errors import MachineError
+from improv.models.embedded import INSTALL, Local, cores, serve, threads, weights
 
 TOP = Path(__file__).resolve().parent.parent
 SCENE = """THE LAST FERRY
@@ -155,7 +155,7 @@ def test_a_website_may_not_read_it(local: Local) -> None:
 @pytest.mark.weights
 def test_it_starts_once_a_process_in_silence_and_goes_with_it() -> None:
     code = (
-        "from improv.embedded import serve\n"
+        "from improv.models.embedded import serve\n"
         "import urllib.request, sys\n"
         "a, b = serve(), serve('embedded')\n"
         "assert a is b\n"
@@ -197,7 +197,7 @@ def test_without_the_distribution_the_command_that_installs_it_is_said(tmp_path:
     code = (
         f"import sys; sys.path[:0] = [{str(TOP)!r}, {str(tmp_path)!r}]\n"
         "from improv.errors import MachineError\n"
-        "from improv.embedded import weights\n"
+        "from improv.models.embedded import weights\n"
         "try:\n"
         "    weights('embedded')\n"
         "except MachineError as e:\n"

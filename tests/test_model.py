@@ -17,13 +17,13 @@ import orjson
 import pytest
 from pytest_httpserver import HTTPServer
 
-from improv.client import Models
-from improv.endpoint import check_endpoint
 from improv.errors import EndpointError
 from improv.host import STOPS_THE_RUN
-from improv.puppet_server import PuppetServer
+from improv.models.client import Models
+from improv.models.endpoint import check_endpoint
+from improv.models.puppet.server import PuppetServer
+from improv.models.request import Ask, Prompt, request_body
 from improv.records import Call, Draw
-from improv.request import Ask, Prompt, request_body
 from improv.study.model_spec import Model
 from improv.study.puppet_spec import Puppet
 
@@ -218,7 +218,7 @@ def test_a_certificate_is_trusted_only_where_it_is_vouched_for(tls_server: HTTPS
 
 def test_certificates_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere.pem"
-    code = f"from improv.endpoint import check_endpoint; check_endpoint({NOBODY!r})"
+    code = f"from improv.models.endpoint import check_endpoint; check_endpoint({NOBODY!r})"
     env = os.environ | {"SSL_CERT_FILE": str(nowhere)}
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
@@ -299,6 +299,6 @@ def test_what_is_sent_is_what_the_openai_client_would_send(httpserver: HTTPServe
 
 def test_a_stopped_run_can_wake_the_openai_client() -> None:
     """The one private name of a library that improv uses. Where openai has renamed it, a stopped
-    run would wait for every Retry-After: look in improv/transport.py for another way."""
+    run would wait for every Retry-After: look in improv/models/transport.py for another way."""
     wait = getattr(openai.AsyncOpenAI, "_sleep_for_retry", None)
     assert asyncio.iscoroutinefunction(wait)

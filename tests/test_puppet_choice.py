@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from improv.client import Models
-from improv.puppet import answer
+from improv.models.client import Models
+from improv.models.puppet.player import answer
+from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw
-from improv.request import Ask, Prompt
 from improv.stage import Stage
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from improv.puppet import (
+from improv.models.puppet.player import (
     OPPOSITE,
     POLE,
     answer,
@@ -19,7 +19,7 @@ from improv.puppet import (
     opposite_chance,
     read,
 )
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.study.puppet_spec import Puppet
 from tests.puppet_support import HEAD, ask, chat, is_opposite, line_of, near, script, states
 

@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from improv.puppet import OPPOSITE, POLE, answer
-from improv.puppet_fill import NOTES, Dice, fill
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.player import OPPOSITE, POLE, answer
+from improv.models.puppet.schema_filler import NOTES, Dice, fill
+from improv.models.puppet.server import PuppetServer
 from improv.study.puppet_spec import Puppet
 from tests.puppet_support import SCHEMA, ask, chat, line_of, near, script
 

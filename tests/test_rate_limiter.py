@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from improv.rate_limiter import Limiter, Tally, shares
+from improv.models.rate_limiter import Limiter, Tally, shares
 from tests.limiter_support import Endpoint, play
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from improv.launch import run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.records import MAIN
 from improv.replay import Check, replay
 from improv.storage.run_folder import RunFolder

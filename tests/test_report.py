@@ -14,7 +14,7 @@ import pytest
 from improv.inference import Reason, ReasonKind
 from improv.launch import run
 from improv.ledger import Leak
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.report.chart import Line, lines, thinned
 from improv.report.comparison import compared
 from improv.report.material import Material, appraise

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from improv.branching import branch
-from improv.budget import Budget
 from improv.errors import EndpointError, RunError
 from improv.launch import resume, run
+from improv.models.budget import Budget
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run

@@ -21,7 +21,7 @@ import pytest
 
 from improv.errors import RunError
 from improv.launch import resume, run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.session import Setup
 from improv.stage import Stage
 from improv.storage.journal import Journal

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from improv.launch import resume, run
-from improv.puppet_server import PuppetServer
+from improv.models.puppet.server import PuppetServer
 from improv.session import Setup
 from improv.study.loader import load
 from tests.weather_support import SCENE, Serve

@@ -19,12 +19,12 @@ import pytest
 from scipy.stats import binom
 from typer.testing import CliRunner
 
-from improv.budget import Budget
 from improv.cli import app
 from improv.errors import RunError
 from improv.launch import resume, run
 from improv.measure.planted import rates
-from improv.puppet_server import PuppetServer
+from improv.models.budget import Budget
+from improv.models.puppet.server import PuppetServer
 from improv.score import Judges, score
 from improv.session import Setup
 from improv.storage.journal import VERDICTS

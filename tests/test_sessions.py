@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from improv.errors import ErrorKind, ModelError
+from improv.models.request import Ask
 from improv.records import MAIN, Call, Transcript
 from improv.relive import staged
-from improv.request import Ask
 from improv.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.edit import Edit

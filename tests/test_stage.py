@@ -14,9 +14,9 @@ import pytest
 
 from improv.author import read_acts, reply_schema
 from improv.errors import ErrorKind, ModelError
+from improv.models.request import Ask
 from improv.prompt import line_cue
 from improv.records import Call, Turn
-from improv.request import Ask
 from improv.stage import Stage
 from improv.study.design import Condition, Study
 from improv.study.overrides import merge

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from improv.client import Models
 from improv.launch import Result, run
+from improv.models.client import Models
 from improv.records import Call
 from improv.session import Setup
 from improv.study.loader import load

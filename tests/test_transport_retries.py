@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from improv.client import Models
+from improv.models.client import Models
 from improv.records import Call
 from tests.weather_support import LINE, RawServer, Send, Serve, ask, complete, http, said
 

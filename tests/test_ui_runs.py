@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.budget import dollars
 from improv.launch import run
+from improv.models.budget import dollars
 from improv.records import MAIN, Score, Turn
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder

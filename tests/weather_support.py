@@ -14,10 +14,10 @@ from typing import Any, Self
 from typer.testing import CliRunner, Result
 
 from improv.cli import app
-from improv.client import Models
-from improv.puppet_server import PuppetServer
+from improv.models.client import Models
+from improv.models.puppet.server import PuppetServer
+from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw
-from improv.request import Ask, Prompt
 from improv.study.model_spec import Model
 
 SCENE = """\

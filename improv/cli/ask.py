@@ -55,7 +55,7 @@ def score_command(
     Verdicts that the run holds are not asked for again. Budgets are for this call.
     """
     with telling():
-        from improv.budget import Budget
+        from improv.models.budget import Budget
         from improv.score import Judges, score
         from improv.storage.runs import open_run
 

@@ -87,8 +87,8 @@ def run_command(
             raise typer.Exit(0)
 
         # Not before all is well: they take seconds to load.
-        from improv.budget import Budget
         from improv.launch import run
+        from improv.models.budget import Budget
         from improv.session import Setup
 
         setup = Setup(
@@ -129,8 +129,8 @@ def resume_command(
     Budgets count what the run spent in all its sessions.
     """
     with telling():
-        from improv.budget import Budget
         from improv.launch import resume
+        from improv.models.budget import Budget
         from improv.session import Setup
         from improv.storage.runs import open_run
 

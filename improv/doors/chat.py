@@ -12,8 +12,8 @@ from statistics import fmean
 from improv.doors.book import Book
 from improv.doors.performance import Performance
 from improv.doors.thread import Said, as_chat, messages, said_by, words
+from improv.models.request import Message
 from improv.records import Block, Call, Json
-from improv.request import Message
 
 ANSWERS = ("line", "probe")
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from improv import prompt
 from improv.doors.performance import Performance
+from improv.models.request import Message
 from improv.outside import WITHHELD
 from improv.records import Block, Call, Turn
-from improv.request import Message
 from improv.text import plain
 
 AUTHOR = "author"

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from improv.analysis_loader import weigh
-from improv.budget import dollars
 from improv.graph.made import Made
 from improv.graphing import by_condition
 from improv.inference import Analysis
 from improv.judged import Judged
 from improv.ledger import Exposure
+from improv.models.budget import dollars
 from improv.records import Json
 from improv.shown import read_exposure
 from improv.storage.run_folder import RunFolder

@@ -12,7 +12,7 @@ from improv.analysis_loader import read_tables
 from improv.curves import absorptions
 from improv.inference import analyse
 from improv.judged import judged
-from improv.puppet import OPPOSITE, POLE
+from improv.models.puppet.player import OPPOSITE, POLE
 from improv.records import seed_of
 from improv.score import Judges, score
 from improv.stats.chain import worst

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from improv.budget import dollars
 from improv.errors import ImprovError
+from improv.models.budget import dollars
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run

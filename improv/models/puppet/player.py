@@ -23,10 +23,10 @@ from typing import Any
 
 import orjson
 
-from improv.puppet_choice import Asked, leaked, shifted, special, whispered
-from improv.puppet_fill import Dice, fill
-from improv.puppet_judge import GIVEN_AWAY, JUDGED, judged, options_of
-from improv.puppet_logprobs import PIECE, chat_logprobs, text_logprobs
+from improv.models.puppet.choices import Asked, leaked, shifted, special, whispered
+from improv.models.puppet.judge import GIVEN_AWAY, JUDGED, judged, options_of
+from improv.models.puppet.logprobs import PIECE, chat_logprobs, text_logprobs
+from improv.models.puppet.schema_filler import Dice, fill
 from improv.records import Json, digest
 from improv.study.puppet_spec import Puppet
 
@@ -441,6 +441,6 @@ def _schema(body: Json) -> Any:
 
 
 if __name__ == "__main__":
-    from improv.puppet_server import main
+    from improv.models.puppet.server import main
 
     main()

@@ -25,10 +25,10 @@ import httpx2
 import openai
 import orjson
 
-from improv.endpoint import dropped, has_proxy, trusted_certificates
 from improv.errors import ErrorKind, ModelError
-from improv.gate import Gate
-from improv.rate_limiter import Kind
+from improv.models.endpoint import dropped, has_proxy, trusted_certificates
+from improv.models.gate import Gate
+from improv.models.rate_limiter import Kind
 from improv.records import Json
 
 MAX_REPLY_BYTES = 4_000_000

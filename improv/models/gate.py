@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
-from improv.rate_limiter import Kind, Limiter, Moment, Tally
+from improv.models.rate_limiter import Kind, Limiter, Moment, Tally
 from improv.records import digest
 
 TICK = 0.25

@@ -2,7 +2,7 @@
 
 What is answered is decided in puppet; here is only how it travels: latency, a rate cap, every
 error an endpoint can make, and the books on who asked what. `PuppetServer` runs in a thread of
-its own (tests), `serve` blocks (a process of its own, `python -m improv.puppet --port 8000`).
+its own (tests), `serve` blocks (a process of its own, `python -m improv.models.puppet.player --port 8000`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import orjson
 from aiohttp import web
 
 from improv.errors import MachineError
-from improv.puppet import Shown, answer, count_tokens, read
-from improv.puppet_fill import Dice
+from improv.models.puppet.player import Shown, answer, count_tokens, read
+from improv.models.puppet.schema_filler import Dice
 from improv.records import Json
 from improv.study.puppet_spec import Puppet
 
@@ -288,8 +288,10 @@ def serve(spec: Puppet | None = None, port: int = 0, **options: Any) -> None:
 
 
 def main() -> None:
-    """Read the command line of `python -m improv.puppet`."""
-    parser = argparse.ArgumentParser(prog="python -m improv.puppet", description=__doc__)
+    """Read the command line of `python -m improv.models.puppet.player`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m improv.models.puppet.player", description=__doc__
+    )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--spec", default="{}", help="the declared process, as JSON")
     parser.add_argument("--latency", type=float, help="seconds before each reply")

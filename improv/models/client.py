@@ -17,15 +17,15 @@ import httpx2
 import openai
 import orjson
 
-from improv.endpoint import dropped, failure, public, remote_address, secret_for
 from improv.errors import ErrorKind, MachineError, ModelError
-from improv.gate import Gate
-from improv.puppet import answer
+from improv.models.endpoint import dropped, failure, public, remote_address, secret_for
+from improv.models.gate import Gate
+from improv.models.puppet.player import answer
+from improv.models.request import Ask, request_body
+from improv.models.transport import Client, Trip, Wire
 from improv.records import Call, Json
-from improv.request import Ask, request_body
 from improv.study.model_spec import Model
 from improv.study.puppet_spec import Puppet
-from improv.transport import Client, Trip, Wire
 
 UNLIMITED = 1_000_000
 
