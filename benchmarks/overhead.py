@@ -40,7 +40,7 @@ TURNS = 20
 @contextlib.contextmanager
 def puppet(latency: float) -> Iterator[str]:
     """Serve a puppet in another process and give its address."""
-    command = [sys.executable, "-m", "improv.models.puppet.player", "--latency", str(latency)]
+    command = [sys.executable, "-m", "improv.models.puppet.server", "--latency", str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()

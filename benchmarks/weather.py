@@ -36,7 +36,7 @@ LATENCY, PATIENCE, CONNECTIONS, TRIALS, TURNS = 0.1, 2.0, 32, 500, 96
 @contextlib.contextmanager
 def server(rate: float | None) -> Iterator[str]:
     spec = Puppet(errors=ERRORS, latency=LATENCY).model_dump_json()
-    command = [sys.executable, "-m", "improv.models.puppet.player", "--spec", spec]
+    command = [sys.executable, "-m", "improv.models.puppet.server", "--spec", spec]
     command += ["--requests-per-second", str(rate)] if rate else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

@@ -167,7 +167,7 @@ def test_an_error_is_one_and_a_provider_is_named_as_well_as_it_is_known() -> Non
         draw = Draw("t", "main", 1, "Ana", "line")
         return provider(made_call(draw, model=model, endpoint=endpoint))
 
-    assert asked("puppet", "puppet") == "improv.models.puppet.player"
+    assert asked("puppet", "puppet") == "improv.puppet"
     assert asked("embedded", "http://127.0.0.1:4/v1") == "llama.cpp"
     assert asked("gpt-4.1", "https://api.openai.com/v1") == "openai"
     assert asked("m", "https://x.openai.azure.com/v1") == "azure.ai.openai"

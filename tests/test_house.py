@@ -303,7 +303,7 @@ def test_a_module_never_hides_a_public_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["improv", "improv.cli", "improv.study.loader", "improv.models.puppet.player"]
+    "module", ["improv", "improv.cli", "improv.study.loader", "improv.models.puppet.server"]
 )
 def test_importing_is_light(module: str) -> None:
     allowed = {"rich"} if module == "improv.cli" else set()  # typer brings it

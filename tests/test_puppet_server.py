@@ -233,7 +233,7 @@ def test_a_taken_port_is_said_plainly_and_a_closed_server_frees_it() -> None:
 
 
 def test_as_a_process_it_tells_its_address_and_its_books(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "improv.models.puppet.player", "--latency", "0.01", "--spec"]
+    command = [sys.executable, "-m", "improv.models.puppet.server", "--latency", "0.01", "--spec"]
     process = subprocess.Popen(
         [*command, '{"alpha": 1}'],
         stdout=subprocess.PIPE,

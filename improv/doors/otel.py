@@ -230,7 +230,7 @@ def provider(call: Call) -> str:
     """Return who served a call, as the conventions name providers: where that is not known, the
     interface that it was asked by."""
     if call.model == "puppet" or call.endpoint == "puppet":
-        return "improv.models.puppet.player"
+        return "improv.puppet"
     if call.model == "embedded":
         return "llama.cpp"
     host = _host(call.endpoint)[0]

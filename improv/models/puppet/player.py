@@ -438,9 +438,3 @@ def _schema(body: Json) -> Any:
     if isinstance(form, dict) and form.get("type") == "json_object":
         return form.get("schema") or {"type": "object"}
     return body.get("json_schema")
-
-
-if __name__ == "__main__":
-    from improv.models.puppet.server import main
-
-    main()

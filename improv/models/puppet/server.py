@@ -2,7 +2,8 @@
 
 What is answered is decided in puppet; here is only how it travels: latency, a rate cap, every
 error an endpoint can make, and the books on who asked what. `PuppetServer` runs in a thread of
-its own (tests), `serve` blocks (a process of its own, `python -m improv.models.puppet.player --port 8000`).
+its own (tests), `serve` blocks (a process of its own,
+`python -m improv.models.puppet.server --port 8000`).
 """
 
 from __future__ import annotations
@@ -288,9 +289,9 @@ def serve(spec: Puppet | None = None, port: int = 0, **options: Any) -> None:
 
 
 def main() -> None:
-    """Read the command line of `python -m improv.models.puppet.player`."""
+    """Read the command line of `python -m improv.models.puppet.server`."""
     parser = argparse.ArgumentParser(
-        prog="python -m improv.models.puppet.player", description=__doc__
+        prog="python -m improv.models.puppet.server", description=__doc__
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--spec", default="{}", help="the declared process, as JSON")
@@ -374,3 +375,7 @@ async def _for_ever() -> NoReturn:
     """Wait until cancelled, which happens when the client leaves or the server closes."""
     await asyncio.Event().wait()
     raise AssertionError("nobody sets this event")
+
+
+if __name__ == "__main__":
+    main()
