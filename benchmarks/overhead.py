@@ -27,7 +27,7 @@ from improv.host import Host, Terms
 from improv.models.request import Ask, request_body
 from improv.records import Call
 from improv.session import Setup
-from improv.stage import Stage
+from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import place
 from improv.study.design import Condition, Study, with_replicates

@@ -15,12 +15,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from improv import prompt
 from improv.errors import MachineError, Problem, StudyError, first_line
 from improv.models.embedded import Local
 from improv.models.endpoint import public, remote_address
 from improv.models.puppet.player import count_tokens
 from improv.records import Json
+from improv.stage import prompts
 from improv.study.design import Study
 from improv.study.edit import Edit
 from improv.study.model_spec import Model
@@ -92,7 +92,7 @@ def _frame(scene: Scene, context: str) -> str:
     """Return the block that a context puts into every prompt."""
     made = changed(scene, Edit(scene={"author": {"context": context, "shown": True}}))
     who = made.cast[0]
-    head = prompt.character_head(made, who, made.model_of(who.name).plays_in)
+    head = prompts.character_head(made, who, made.model_of(who.name).plays_in)
     return "".join(block.text for block in head if block.kind == "frame")
 
 

@@ -32,8 +32,8 @@ from improv.models.puppet.player import POLE
 from improv.models.puppet.schema_filler import NOTES
 from improv.models.request import Ask
 from improv.records import Call, Json, Origin
-from improv.relive import staged
-from improv.stage import Stage
+from improv.stage.branch_stage import staged
+from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene

@@ -30,8 +30,8 @@ from improv.models.client import Models
 from improv.models.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
-from improv.relive import staged
-from improv.stage import Stage
+from improv.stage.branch_stage import staged
+from improv.stage.stage import Stage
 from improv.storage.journal import Journal, calls_of
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run

@@ -13,10 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from improv import prompt
 from improv.errors import StudyError
 from improv.models.request import Mode
 from improv.records import MAIN, Block, BlockKind, Json
+from improv.stage import prompts as stage_prompts
 from improv.study.design import Study
 from improv.study.edit import Edit
 from improv.study.overrides import changed
@@ -234,11 +234,11 @@ def _told(scene: Scene) -> list[str]:
 def _head(scene: Scene, role: str) -> list[Block]:
     """Return every block that a role may be shown before a scene, in either mode."""
     if role == AUTHOR:
-        return [*prompt.author_head(scene), *prompt.keeper_head(scene)]
+        return [*stage_prompts.author_head(scene), *stage_prompts.keeper_head(scene)]
     who = next((c for c in scene.cast if c.name == role), None)
     if who is None:
         return []
-    return [b for mode in _MODES for b in prompt.character_head(scene, who, mode)]
+    return [b for mode in _MODES for b in stage_prompts.character_head(scene, who, mode)]
 
 
 def _heads(

@@ -16,8 +16,8 @@ from improv import event_loop
 from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Json, Turn
-from improv.relive import staged
-from improv.stage import Stage
+from improv.stage.branch_stage import staged
+from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import Branch, Past, branched, from_json, past, planned
 from improv.study.design import Study

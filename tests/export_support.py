@@ -14,8 +14,8 @@ from pathlib import Path
 from improv.launch import run
 from improv.models.request import Ask, Prompt
 from improv.records import MAIN, Call, Draw, Json
-from improv.relive import staged
 from improv.session import Setup
+from improv.stage.branch_stage import staged
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import branched, from_json, past, planned
 from improv.study.loader import load

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from improv.models.request import Ask, Prompt
-from improv.prompt import line_cue
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
-from improv.relive import Branched, staged
-from improv.stage import Stage
+from improv.stage.branch_stage import Branched, staged
+from improv.stage.prompts import line_cue
+from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, grow, past, regenerate, shared
 from improv.study.design import Condition, Study
 from improv.study.edit import Edit

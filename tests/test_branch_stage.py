@@ -13,7 +13,7 @@ import pytest
 from improv.errors import StudyError
 from improv.models.request import Ask
 from improv.records import MAIN, REGENERATED, Act, Call
-from improv.relive import staged
+from improv.stage.branch_stage import staged
 from improv.study.branch import Branch, branched, past, regenerate
 from improv.study.edit import Edit
 from improv.study.overrides import merge

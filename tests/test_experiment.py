@@ -22,7 +22,7 @@ from improv.models.request import Ask
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
 from improv.session import Setup
-from improv.stage import Stage
+from improv.stage.stage import Stage
 from improv.study.branch import regenerate
 from improv.study.edit import Edit
 from improv.study.loader import load

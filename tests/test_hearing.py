@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from improv.hearing import addressed
+from improv.stage.addressee import addressed
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from improv.line import LONGEST, clean
+from improv.stage.reply import LONGEST, clean
 from improv.text import plain
 
 ROWS: list[dict[str, Any]] = [

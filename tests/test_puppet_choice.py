@@ -14,7 +14,7 @@ from improv.models.client import Models
 from improv.models.puppet.player import answer
 from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw
-from improv.stage import Stage
+from improv.stage.stage import Stage
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene
 from tests.stage_support import trial

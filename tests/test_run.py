@@ -23,7 +23,7 @@ from improv.errors import RunError
 from improv.launch import resume, run
 from improv.models.puppet.server import PuppetServer
 from improv.session import Setup
-from improv.stage import Stage
+from improv.stage.stage import Stage
 from improv.storage.journal import Journal
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import list_runs, open_run

@@ -10,8 +10,8 @@ import pytest
 from improv.errors import ErrorKind, ModelError
 from improv.models.request import Ask
 from improv.records import MAIN, Call, Transcript
-from improv.relive import staged
-from improv.stage import Stage
+from improv.stage.branch_stage import staged
+from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.edit import Edit
 from improv.study.scene import Scene

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from improv.author import read_acts, reply_schema
 from improv.errors import ErrorKind, ModelError
 from improv.models.request import Ask
-from improv.prompt import line_cue
 from improv.records import Call, Turn
-from improv.stage import Stage
+from improv.stage.author import read_acts, reply_schema
+from improv.stage.prompts import line_cue
+from improv.stage.stage import Stage
 from improv.study.design import Condition, Study
 from improv.study.overrides import merge
 from improv.study.scene import Scene

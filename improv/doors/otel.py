@@ -302,7 +302,7 @@ def _evaluated(scores: Iterable[Json], at: float) -> Iterable[Json]:
             "gen_ai.evaluation.score.value": row["value"],
             "gen_ai.evaluation.score.label": "missing" if row["value"] is None else None,
             "gen_ai.evaluation.explanation": row["evidence"],
-            "improv.character": row["character"],
+            "improv.stage.character": row["character"],
         }
         yield {
             "name": "gen_ai.evaluation.result",

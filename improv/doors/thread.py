@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from improv import prompt
 from improv.doors.performance import Performance
 from improv.models.request import Message
-from improv.outside import WITHHELD
 from improv.records import Block, Call, Turn
+from improv.stage import prompts
+from improv.stage.rules import WITHHELD
 from improv.text import plain
 
 AUTHOR = "author"
@@ -131,7 +131,7 @@ def _owned(rest: Sequence[Block], call: Call, said: Sequence[Said]) -> list[Said
 
 def _spoken(turn: Turn) -> Block:
     to = ((turn.addressed,) if turn.addressed else ()) if turn.aside else None
-    return prompt.spoken(turn.speaker, turn.text, to)
+    return prompts.spoken(turn.speaker, turn.text, to)
 
 
 def _replied(turn: Turn) -> str:

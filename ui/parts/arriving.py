@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from improv.line import clean
 from improv.records import MAIN, Call, Json
+from improv.stage.reply import clean
 from improv.storage.runs import open_run
 from improv.study.scene import Scene
 from improv.study.trial import Trial, plan

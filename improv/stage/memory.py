@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from improv import prompt
-from improv.character import ROOM
 from improv.models.request import Ask, Drawer
 from improv.records import Block, Call, Draw, Turn
+from improv.stage import prompts
+from improv.stage.character import ROOM
 from improv.study import scene
 from improv.text import plain
 
@@ -67,20 +67,20 @@ class Keeper:
         self._called = whole.author.called
         self._plays = given.model_copy(update={"max_tokens": max(given.max_tokens, ROOM)})
         self._mode = self._plays.plays_in
-        self.thread = prompt.Thread.begin(self._mode, prompt.keeper_head(whole), book)
+        self.thread = prompts.Thread.begin(self._mode, prompts.keeper_head(whole), book)
 
     async def write(self, draw: Drawer, identity: Draw) -> Call:
         """Ask the author's model what holds after a session. Raises ModelError."""
         page = self.thread.fork()
         if self._mode == "chat":
-            shown = page.ask(prompt.bible_asked())
+            shown = page.ask(prompts.bible_asked())
         else:
-            page.show(prompt.bible_asked())
-            shown = page.ask(prompt.author_cue(self._called), ("\n",))
+            page.show(prompts.bible_asked())
+            shown = page.ask(prompts.author_cue(self._called), ("\n",))
         return await draw(Ask(identity, self._plays, shown))
 
     def recall(self, reply: str) -> None:
         """Take in what was asked and answered."""
-        self.thread.show(prompt.bible_asked())
-        said = prompt.author_said(self._called, self._mode, plain(reply)[:2000])
+        self.thread.show(prompts.bible_asked())
+        said = prompts.author_said(self._called, self._mode, plain(reply)[:2000])
         self.thread.said(said, reply)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import mesa
 
-from improv import prompt
-from improv.line import Line, clean
 from improv.models.request import Ask, Drawer, Prompt
-from improv.outside import Rules, passed
 from improv.records import Block, Call, Draw
+from improv.stage import prompts
+from improv.stage.reply import Line, clean
+from improv.stage.rules import Rules, passed
 from improv.study import scene
 
 ROOM = 200
@@ -34,9 +34,9 @@ class Character(mesa.Agent):  # type: ignore[misc]
         self.present = not who.offstage
         self.last_spoke = -1
         self.mode = self.plays.plays_in
-        self._head = prompt.character_head(whole, who, self.mode)
+        self._head = prompts.character_head(whole, who, self.mode)
         self._book = book
-        self.thread = prompt.Thread.begin(self.mode, self._head, book)
+        self.thread = prompts.Thread.begin(self.mode, self._head, book)
 
     def recall(self, block: Block, reply: str) -> None:
         """Take in again a line that was this character's own."""
@@ -46,13 +46,13 @@ class Character(mesa.Agent):  # type: ignore[misc]
     def cue(self) -> None:
         """Take in the cue of a line that nobody asks for. (A script's cue is part of the line.)"""
         if self.mode == "chat":
-            self.thread.show(prompt.line_cue(self.mode, self.name))
+            self.thread.show(prompts.line_cue(self.mode, self.name))
 
     def wake(self, memory: str) -> None:
         """Forget the scene so far, and remember `memory` instead."""
-        self.thread = prompt.Thread.begin(self.mode, self._head, self._book)
+        self.thread = prompts.Thread.begin(self.mode, self._head, self._book)
         if memory.strip():
-            self.thread.show(prompt.memory(self.name, memory))
+            self.thread.show(prompts.memory(self.name, memory))
 
     async def speak(
         self, draw: Drawer, identity: Draw, rules: Rules, cast: Sequence[str]
@@ -79,14 +79,14 @@ class Character(mesa.Agent):  # type: ignore[misc]
     async def write(self, draw: Drawer, identity: Draw) -> Call:
         """Ask the model for this character's diary of a session that is over. Raises ModelError."""
         page = self.thread.fork()
-        page.show(prompt.diary_asked(self.name))
-        shown = page.ask(prompt.diary_cue(self.mode, self.name), self._stop)
+        page.show(prompts.diary_asked(self.name))
+        shown = page.ask(prompts.diary_cue(self.mode, self.name), self._stop)
         # Facts need more room than a line of dialogue.
         roomy = self.plays.model_copy(update={"max_tokens": max(self.plays.max_tokens, ROOM)})
         return await draw(Ask(identity, roomy, shown))
 
-    def _asked(self, thread: prompt.Thread | None = None) -> Prompt:
-        cue = prompt.line_cue(self.mode, self.name)
+    def _asked(self, thread: prompts.Thread | None = None) -> Prompt:
+        cue = prompts.line_cue(self.mode, self.name)
         return (thread or self.thread).ask(cue, self._stop)
 
     @property

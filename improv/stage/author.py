@@ -13,9 +13,9 @@ from typing import Any
 
 import mesa
 
-from improv import prompt
 from improv.models.request import Ask, Drawer
 from improv.records import Act, Block, Draw, Json, Turn
+from improv.stage import prompts
 from improv.study import author_spec
 from improv.study.predicate import keeps
 from improv.study.scene import Scene, breakable
@@ -45,12 +45,12 @@ class Author(mesa.Agent):  # type: ignore[misc]
         self.names = [c.name for c in whole.cast]
         self.made: set[str] = set()
         self.mode = self.plays.plays_in
-        self.thread = prompt.Thread.begin(self.mode, prompt.author_head(whole), book)
+        self.thread = prompts.Thread.begin(self.mode, prompts.author_head(whole), book)
         for sample in self.settings.samples if "note" in self.settings.may else ():
-            self.thread.show(prompt.author_said(self._called, "script", self._as_reply(sample)))
+            self.thread.show(prompts.author_said(self._called, "script", self._as_reply(sample)))
 
     def _said(self, reply: str) -> None:
-        said = prompt.author_said(self._called, self.mode, reply.strip()[:2000])
+        said = prompts.author_said(self._called, self.mode, reply.strip()[:2000])
         self.thread.said(said, reply)
 
     def due(self, turn: int) -> bool:
@@ -70,7 +70,7 @@ class Author(mesa.Agent):  # type: ignore[misc]
 
     def recall(self, turn: int, reply: str) -> None:
         """Take in again what was asked and answered before a turn that is not played anew."""
-        self.thread.show(prompt.author_asked(turn, self.turns))
+        self.thread.show(prompts.author_asked(turn, self.turns))
         self._said(reply)
 
     def read(self, turn: int, reply: str) -> tuple[Act, ...]:
@@ -82,10 +82,10 @@ class Author(mesa.Agent):  # type: ignore[misc]
 
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
         """Ask what the author does before a turn. Raises ModelError."""
-        asked = prompt.author_asked(identity.turn, self.turns)
+        asked = prompts.author_asked(identity.turn, self.turns)
         if self.mode == "script":
             self.thread.show(asked)
-            shown = self.thread.ask(prompt.author_cue(self._called))
+            shown = self.thread.ask(prompts.author_cue(self._called))
         else:
             shown = self.thread.ask(asked)
         may = self.powers(identity.turn)

@@ -13,16 +13,16 @@ from typing import Any, TypeVar, cast
 
 import mesa
 
-from improv import prompt
-from improv.author import Author, hears, planned
-from improv.character import Character
-from improv.hearing import addressed
-from improv.line import LONGEST, Line, clean
-from improv.memory import Memory, wakes
 from improv.models.request import Drawer
-from improv.order import ORDERS
-from improv.outside import WITHHELD, binding
 from improv.records import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
+from improv.stage import prompts
+from improv.stage.addressee import addressed
+from improv.stage.author import Author, hears, planned
+from improv.stage.character import Character
+from improv.stage.memory import Memory, wakes
+from improv.stage.reply import LONGEST, Line, clean
+from improv.stage.rules import WITHHELD, binding
+from improv.stage.turn_order import ORDERS
 from improv.study.predicate import named
 from improv.study.scene import Scene
 from improv.study.trial import Trial
@@ -194,7 +194,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
             return
         holder = self.by_name[envelope.of]
         identity = Draw(self.trial.id, self.branch, 0, holder.name, "envelope")
-        call = await holder.answer(prompt.sealing(envelope), draw, identity)
+        call = await holder.answer(prompts.sealing(envelope), draw, identity)
         line = clean(call.reply, holder.name, list(self.by_name))
         answer = named(envelope.options, line.text)
         knows = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
@@ -215,7 +215,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._sealed(row)
 
     def _sealed(self, row: Turn) -> None:
-        block = prompt.sealed(row.speaker, row.text)
+        block = prompts.sealed(row.speaker, row.text)
         for name in row.heard_by if row.text else ():
             if name in self.by_name:
                 self.by_name[name].thread.show(block)
@@ -314,7 +314,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         elif text:
             others = [c.name for c in present]
             to, by = addressed(text, speaker.name, self._known, self.last_speaker, others)
-        block = prompt.spoken(speaker.name, text, aside_to)
+        block = prompts.spoken(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
         speaker.thread.said(block, replied(raw or text, cuts))
@@ -326,7 +326,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def _direct(self, text: str) -> None:
         """Play a stage direction, which everybody present takes in."""
-        block = prompt.direction(text)
+        block = prompts.direction(text)
         present = [c for c in self.cast if c.present]
         for c in present:
             c.thread.show(block)
@@ -352,7 +352,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         for act in acts:
             self._acts.append(act)
             if act.kind == "note":
-                shown = prompt.note(self.scene.author, act.to, act.text)
+                shown = prompts.note(self.scene.author, act.to, act.text)
                 self.by_name[act.to].thread.show(shown)
             elif act.kind == "cue":
                 self._cued = act.to

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from improv import prompt
-from improv.author import planned, powers, read_acts
-from improv.character import Character
-from improv.line import clean
-from improv.memory import wakes
 from improv.models.request import Drawer
 from improv.records import Act, Draw, Turn
-from improv.stage import Stage, replied
+from improv.stage import prompts
+from improv.stage.author import planned, powers, read_acts
+from improv.stage.character import Character
+from improv.stage.memory import wakes
+from improv.stage.reply import clean
+from improv.stage.stage import Stage, replied
 from improv.study.branch import Past, last_turn
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.trial import Trial
@@ -151,7 +151,7 @@ class Branched(Stage):
 
     def _recall(self, act: Act, scene: Scene) -> None:
         if act.kind == "note" and act.to in self.by_name:
-            self.by_name[act.to].thread.show(prompt.note(scene.author, act.to, act.text))
+            self.by_name[act.to].thread.show(prompts.note(scene.author, act.to, act.text))
         elif act.kind == "cue":
             self._cued = act.to
         elif act.kind == "move" and self.author is not None:
@@ -159,9 +159,9 @@ class Branched(Stage):
 
     def _hear_again(self, row: Turn) -> None:
         spoken = bool(row.speaker)
-        block = prompt.direction(row.text)
+        block = prompts.direction(row.text)
         if spoken:
-            block = prompt.spoken(row.speaker, row.text, _to_whom(row))
+            block = prompts.spoken(row.speaker, row.text, _to_whom(row))
         for name in row.heard_by:
             self.by_name[name].thread.show(block)
         self._overheard(block, aside=row.aside)
@@ -208,7 +208,7 @@ class Branched(Stage):
         identity = Draw(
             self.trial.id, self.branch, self.turn + 1, character.name, "probe", past.branch.attempt
         )
-        question = prompt.probe(character.name, past.branch.ask)
+        question = prompts.probe(character.name, past.branch.ask)
         call = await character.answer(question, draw, identity)
         line = clean(call.reply, character.name, list(self.by_name))
         self.turns.append(

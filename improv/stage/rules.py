@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from improv.line import Line
 from improv.records import Call, Draw, seed_of
+from improv.stage.reply import Line
 from improv.study.predicate import keeps
 from improv.study.scene import EVERYBODY, Rule, Scene
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import mesa
 
-from improv.character import Character
 from improv.records import Turn
+from improv.stage.character import Character
 
 _SAID = ("written", "line", "silence")
 
