@@ -39,7 +39,7 @@ from playwright.sync_api import Page, TimeoutError
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from improv.analysis_cache import KEPT  # noqa: E402
+from improv.analysis.cache import KEPT  # noqa: E402
 from improv.launch import run  # noqa: E402
 from improv.session import Setup  # noqa: E402
 from improv.storage.run_folder import RunFolder  # noqa: E402

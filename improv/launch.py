@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from improv import event_loop
-from improv.analysis_cache import weigh_if_large
+from improv.analysis.cache import weigh_if_large
 from improv.context_lengths import lengths
 from improv.errors import ErrorKind, RunError, first_line
 from improv.host import Terms

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 
 from improv import files, graphing
+from improv.analysis.inference import Analysis
 from improv.errors import RunError
 from improv.estimate import Estimate, table
 from improv.graph.compare import Comparison
@@ -17,7 +18,6 @@ from improv.graph.made import drawn
 from improv.graph.network import Graph
 from improv.graph.null import Beside
 from improv.graphing import Graphed
-from improv.inference import Analysis
 from improv.records import Json
 from improv.report import exhibits
 from improv.report.comparison import compared

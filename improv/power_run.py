@@ -14,18 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from improv.analysis_compare import compare
-from improv.analysis_loader import read_tables
+from improv.analysis.compare import compare
+from improv.analysis.loader import read_tables
+from improv.analysis.stats.interval import proportion
+from improv.analysis.stats.power import Power, power
+from improv.analysis.units import Frame, Tables, by_cell, units, weights
 from improv.errors import RunError
 from improv.launch import run
 from improv.records import seed_of
 from improv.session import Setup, Watch
-from improv.stats.interval import proportion
-from improv.stats.power import Power, power
 from improv.study.design import Study, with_replicates
 from improv.study.plan import Plan
 from improv.study.trial import models_of, plan
-from improv.unit import Frame, Tables, by_cell, units, weights
 
 POOL = 200
 SIZES = (10, 20, 40, 80, 120)

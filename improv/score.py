@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from improv.analysis_cache import weigh_if_large
+from improv.analysis.cache import weigh_if_large
 from improv.calibration import planted_lines
 from improv.errors import ErrorKind, RunError
 from improv.judging import Question, Terms, Told, journaled, sit, verdict_of

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from improv.analysis.units import Tables, tables
 from improv.records import MAIN
 from improv.study.plan import Plan
-from improv.unit import Tables, tables
 
 NAN = math.nan
 SIGN = "sign:a/b"

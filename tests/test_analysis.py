@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from improv.inference import Reason, ReasonKind, analyse
+from improv.analysis.inference import Reason, ReasonKind, analyse
+from improv.analysis.units import Tables
 from improv.study.plan import ARM
-from improv.unit import Tables
 from tests.table_support import (
     NAN,
     X_Y,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from improv.analysis_loader import weigh
-from improv.inference import Analysis
+from improv.analysis.inference import Analysis
+from improv.analysis.loader import weigh
 from improv.storage.runs import open_run
 from tests.browser_support import Reader
 from tests.test_ui_compare import NAME, stage_run

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from improv.analysis_compare import compare
-from improv.inference import Analysis, analyse
-from improv.judged import Judged, judged
+from improv.analysis.compare import compare
+from improv.analysis.inference import Analysis, analyse
+from improv.analysis.judge_error import Judged, judged
+from improv.analysis.units import Tables, units
 from improv.records import MAIN
 from improv.report.exhibits import absorbing
 from improv.report.page import Page
 from improv.report.said import number
 from improv.study.plan import ARM, Outcome
-from improv.unit import Tables, units
 from tests.table_support import (
     COLUMNS,
     NAN,

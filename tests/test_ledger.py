@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from improv.analysis.exposure import Exposure, kinds
+from improv.analysis.exposure_scan import KEPT, kept_exposure, read_exposure
 from improv.branching import branch
 from improv.launch import run
-from improv.ledger import Exposure, kinds
 from improv.records import Block, BlockKind
 from improv.session import Setup
-from improv.shown import KEPT, kept_exposure, read_exposure
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from improv.analysis.units import Tables
 from improv.errors import RunError
 from improv.power_run import Rehearsed, powers, rehearse
 from improv.study.design import Study
 from improv.study.loader import load
-from improv.unit import Tables
 from tests.conftest import KETTLE
 from tests.weather_support import command
 

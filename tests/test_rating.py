@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from improv import rating
-from improv.analysis_loader import weigh
+from improv.analysis.loader import weigh
 from improv.errors import RunError
 from improv.launch import resume, run
 from improv.measure.judge import Item

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from improv.inference import Reason, ReasonKind
+from improv.analysis.exposure import Leak
+from improv.analysis.inference import Reason, ReasonKind
+from improv.analysis.stats.interval import Estimate
 from improv.launch import run
-from improv.ledger import Leak
 from improv.models.puppet.server import PuppetServer
 from improv.report.chart import Line, lines, thinned
 from improv.report.comparison import compared
@@ -22,7 +23,6 @@ from improv.report.page import Page
 from improv.report.referee import report
 from improv.report.said import shown
 from improv.session import Setup
-from improv.stats.interval import Estimate
 from improv.storage.run_folder import RunFolder
 from improv.study.design import with_replicates
 from improv.study.loader import load

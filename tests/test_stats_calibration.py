@@ -10,14 +10,14 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from improv.stats.calibration import (
+from improv.analysis.stats.calibration import (
     Confusion,
     agreement,
     can_judge,
     differs,
     rogan_gladen,
 )
-from improv.stats.interval import Estimate
+from improv.analysis.stats.interval import Estimate
 
 GOOD = Confusion(hits=90, misses=10, clears=95, alarms=5)
 

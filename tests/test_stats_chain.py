@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy.special import expit, logit
 
-from improv.stats.chain import Absorption, Counts, absorption, count, fit, worst
+from improv.analysis.stats.chain import Absorption, Counts, absorption, count, fit, worst
 
 Floats = npt.NDArray[np.float64]
 

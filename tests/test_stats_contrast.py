@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from improv.stats.contrast import (
+from improv.analysis.stats.contrast import (
     Contrast,
     benjamini_hochberg,
     contrast,
@@ -21,7 +21,7 @@ from improv.stats.contrast import (
     holm,
     unpaired,
 )
-from improv.stats.permutation import relabel, sign_flip
+from improv.analysis.stats.permutation import relabel, sign_flip
 
 Floats = npt.NDArray[np.float64]
 A_B = {"a": 1.0, "b": -1.0}

@@ -13,7 +13,7 @@ from statsmodels.genmod.cov_struct import Exchangeable
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_estimating_equations import GEE
 
-from improv.stats.drift import curve, slope, slopes
+from improv.analysis.stats.drift import curve, slope, slopes
 
 Floats = npt.NDArray[np.float64]
 T = 12

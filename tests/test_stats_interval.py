@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from improv.stats.interval import (
+from improv.analysis.stats.interval import (
     Array,
     Estimate,
     at_edge,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from improv.stats.phrasing import Phrasing, phrasing
+from improv.analysis.stats.phrasing import Phrasing, phrasing
 
 Floats = npt.NDArray[np.float64]
 Given = dict[str, dict[str, dict[int, float | None]]]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from improv.stats.contrast import contrast
-from improv.stats.power import power
+from improv.analysis.stats.contrast import contrast
+from improv.analysis.stats.power import power
 
 A_B = {"treated": 1.0, "none": -1.0}
 

@@ -12,7 +12,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.genmod import families
 from statsmodels.genmod.generalized_linear_model import GLM
 
-from improv.stats.survival import (
+from improv.analysis.stats.survival import (
     Spell,
     Step,
     curve,

@@ -16,11 +16,12 @@ import streamlit as st
 from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df as as_frame
 from streamlit.testing.v1 import AppTest
 
-from improv import analysis_cache, rating
-from improv.analysis_cache import weigh_beforehand
-from improv.analysis_loader import Weighed, weigh
+from improv import rating
+from improv.analysis import cache
+from improv.analysis.cache import weigh_beforehand
+from improv.analysis.inference import Findings
+from improv.analysis.loader import Weighed, weigh
 from improv.files import shipped
-from improv.inference import Findings
 from improv.launch import run
 from improv.report.said import shown as said
 from improv.score import Judges, score
@@ -223,33 +224,33 @@ def test_what_is_kept_is_what_was_found(
     folder = own
     study = folder.study()
     found = Findings(weigh(folder).whole(), weigh(folder).judges)
-    before = analysis_cache.state(folder)
-    assert analysis_cache.kept(folder, study) is None
-    analysis_cache.keep(folder, found, "another")
-    assert analysis_cache.kept(folder, study) is None
-    analysis_cache.keep(folder, found, before)
-    file = folder.local / analysis_cache.KEPT
+    before = cache.state(folder)
+    assert cache.kept(folder, study) is None
+    cache.keep(folder, found, "another")
+    assert cache.kept(folder, study) is None
+    cache.keep(folder, found, before)
+    file = folder.local / cache.KEPT
     file.unlink()
     weigh_beforehand(folder)
     # NaN is not itself, so that the words are compared: every float is written whole.
-    assert repr(analysis_cache.kept(folder, study)) == repr(found)
+    assert repr(cache.kept(folder, study)) == repr(found)
     told = orjson.loads(file.read_bytes().replace(b"NaN", b"null").replace(b"Infinity", b"9"))
     assert file.stat().st_mode & 0o077 == 0 and told["found"]["analysis"]["plan"] is None
 
     for torn in (b"", b"{", b"[]", b'{"of": 1}', b'{"of": "%s", "found": {}}' % before.encode()):
         file.write_bytes(torn)
-        assert analysis_cache.kept(folder, study) is None
-    analysis_cache.keep(folder, found, before)
+        assert cache.kept(folder, study) is None
+    cache.keep(folder, found, before)
     (item, *_) = rating.sheet(folder, study, "state")
     rating.keep(folder, item, rating.judge_name("Ann"), "", 1.0)
-    assert analysis_cache.kept(folder, study) is None and analysis_cache.state(folder) != before
+    assert cache.kept(folder, study) is None and cache.state(folder) != before
     score(folder, ["marker"], Judges())
-    assert analysis_cache.state(folder) != before
+    assert cache.state(folder) != before
 
     # A folder that cannot be written is read all the same.
     file.unlink()
     file.with_name(f"{file.name}.tmp").mkdir()
-    analysis_cache.keep(folder, found, analysis_cache.state(folder))
+    cache.keep(folder, found, cache.state(folder))
     assert not file.exists()
 
 
@@ -260,13 +261,13 @@ def test_what_is_kept_is_shown_without_the_tables(
     plain = read(room(home, monkeypatch))
     weighed = weigh(folder)
     of = weighed.whole()
-    analysis_cache.keep(folder, Findings(of, weighed.judges), analysis_cache.state(folder))
+    cache.keep(folder, Findings(of, weighed.judges), cache.state(folder))
     st.cache_resource.clear()
     assert read(room(home, monkeypatch)) == plain
     # It is the kept that was read: what it says is shown, until the run is another.
     first = replace(of.findings[0], name="what is kept")
     changed = replace(of, findings=(first, *of.findings[1:]))
-    analysis_cache.keep(folder, Findings(changed, weighed.judges), analysis_cache.state(folder))
+    cache.keep(folder, Findings(changed, weighed.judges), cache.state(folder))
     st.cache_resource.clear()
     assert tables(room(home, monkeypatch))[0][0]["contrast"] == "what is kept"
     os.utime(folder.local / "scores.parquet")

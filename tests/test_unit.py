@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
+from improv.analysis.units import by_cell, named, sequences, units, weights
 from improv.records import MAIN
 from improv.study.measure_spec import DERIVED
 from improv.study.plan import ARM, Outcome
-from improv.unit import by_cell, named, sequences, units, weights
 from tests.table_support import NAN, SIGN, Row, crossed, made, said, trial
 
 Of = Literal["broken", "broke", "mean", "recovered", "time", "collision", "phrasing"]

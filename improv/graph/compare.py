@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast
+from improv.analysis.stats.interval import Estimate
+from improv.analysis.stats.permutation import DRAWS
 from improv.graph.arrow_columns import Bools, Ints, Wide
 from improv.graph.contacts import contacts
 from improv.graph.figures import FIGURES, Floats, figures
@@ -21,9 +24,6 @@ from improv.graph.network import labels
 from improv.graph.null import mean_of, sample
 from improv.graph.talk import Talk
 from improv.records import seed_of
-from improv.stats.contrast import Contrast, benjamini_hochberg, contrast
-from improv.stats.interval import Estimate
-from improv.stats.permutation import DRAWS
 
 CELLS = 4_000_000
 FLIPS = 10_000_000

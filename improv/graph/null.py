@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from improv.analysis.stats.interval import LEVEL, Estimate
 from improv.graph.arrow_columns import Wide
 from improv.graph.figures import FIXED, Floats, figures
 from improv.graph.talk import Talk
 from improv.records import seed_of
-from improv.stats.interval import LEVEL, Estimate
 
 DRAWS = 200
 """Null models drawn beside a figure."""

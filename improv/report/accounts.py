@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from improv.ledger import Exposure, kinds
+from improv.analysis.exposure import Exposure, kinds
 from improv.records import Json
 from improv.report import chart
 from improv.report.chart import Line, thinned

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from improv.curves import CellChain, Curve
+from improv.analysis.inference import Analysis
+from improv.analysis.stats.chain import worst
+from improv.analysis.stats.contrast import Contrast
+from improv.analysis.trajectories import CellChain, Curve
 from improv.graph import made as graph
 from improv.graph.null import Beside
 from improv.graph.picture import ON_PAGE
-from improv.inference import Analysis
 from improv.report import chart
 from improv.report.chart import Line, Mark
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, shown, units
-from improv.stats.chain import worst
-from improv.stats.contrast import Contrast
 
 NETWORKS = 9
 """Conditions whose networks are drawn."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from improv.analysis_loader import weigh
+from improv.analysis.exposure import Exposure
+from improv.analysis.exposure_scan import read_exposure
+from improv.analysis.inference import Analysis
+from improv.analysis.judge_error import Judged
+from improv.analysis.loader import weigh
 from improv.graph.made import Made
 from improv.graphing import by_condition
-from improv.inference import Analysis
-from improv.judged import Judged
-from improv.ledger import Exposure
 from improv.models.budget import dollars
 from improv.records import Json
-from improv.shown import read_exposure
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 from improv.study.model_spec import Price

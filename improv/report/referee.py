@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from improv.inference import Analysis, Arm
+from improv.analysis.inference import Analysis, Arm
+from improv.analysis.stats.contrast import Contrast
 from improv.report.accounts import cost, exposed, exposure, missing, reproduce, weather
 from improv.report.exhibits import contrasts, explored, judging, networks, pictures
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, p_said, shown, units
-from improv.stats.contrast import Contrast
 from improv.study.plan import Plan
 
 PUPPET = "puppet"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from improv.stats.contrast import Contrast
-from improv.stats.interval import Estimate
+from improv.analysis.stats.contrast import Contrast
+from improv.analysis.stats.interval import Estimate
 
 
 def shown(e: Estimate) -> str:

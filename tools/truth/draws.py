@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from scipy import stats
 
-from improv.analysis_loader import read_tables
-from improv.inference import analyse
+from improv.analysis.inference import analyse
+from improv.analysis.loader import read_tables
+from improv.analysis.units import units
 from improv.records import seed_of
 from improv.score import score
 from improv.study.edit import Regeneration
-from improv.unit import units
 from tools.truth.planting import Check, Figure, averaged, planned, play, study
 
 COLLISION = {"of": "collision", "measure": "dispersion"}

@@ -7,18 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from improv.analysis_compare import compare
-from improv.analysis_loader import read_tables
-from improv.curves import absorptions
-from improv.inference import analyse
-from improv.judged import judged
+from improv.analysis.compare import compare
+from improv.analysis.inference import analyse
+from improv.analysis.judge_error import judged
+from improv.analysis.loader import read_tables
+from improv.analysis.stats.chain import worst
+from improv.analysis.trajectories import absorptions
+from improv.analysis.units import Frame, units
 from improv.models.puppet.player import OPPOSITE, POLE
 from improv.records import seed_of
 from improv.score import Judges, score
-from improv.stats.chain import worst
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
-from improv.unit import Frame, units
 from tools.truth.planting import (
     SAME,
     TOLD,

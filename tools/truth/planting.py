@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from improv.analysis_loader import read_tables
+from improv.analysis.loader import read_tables
+from improv.analysis.units import Tables
 from improv.launch import run
 from improv.records import seed_of
 from improv.session import Setup
@@ -24,7 +25,6 @@ from improv.study.design import Condition, Study
 from improv.study.overrides import merge
 from improv.study.plan import Plan
 from improv.study.scene import Scene
-from improv.unit import Tables
 
 Patch = dict[str, Any]
 TOLD = (-math.inf, math.inf)

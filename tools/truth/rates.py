@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from improv.analysis_compare import compare
-from improv.curves import chains_of, grids, slopes
+from improv.analysis.compare import compare
+from improv.analysis.stats.contrast import contrast, holm
+from improv.analysis.trajectories import chains_of, grids, slopes
+from improv.analysis.units import Frame, by_cell, sequences, units, weights
 from improv.power_run import powers, rehearse
 from improv.records import seed_of
-from improv.stats.contrast import contrast, holm
 from improv.study.plan import Outcome, Plan
-from improv.unit import Frame, by_cell, sequences, units, weights
 from tools.truth.planting import (
     BRIEF,
     PLACEBO,

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from improv.curves import Curve
+from improv.analysis.stats.interval import Estimate
+from improv.analysis.trajectories import Curve
 from improv.records import Json
-from improv.stats.interval import Estimate
 from ui.parts.chart_colours import DARK, LIGHT, Palette
 from ui.parts.text import one_line
 

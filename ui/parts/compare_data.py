@@ -17,20 +17,20 @@ import numpy.typing as npt
 import orjson
 import streamlit as st
 
-from improv import analysis_cache
-from improv.analysis_loader import Weighed, weigh
+from improv.analysis import cache
+from improv.analysis.exposure import Exposure
+from improv.analysis.exposure_scan import kept_exposure
+from improv.analysis.inference import Analysis, Findings, explored
+from improv.analysis.loader import Weighed, weigh
+from improv.analysis.units import Frame, among, by_cell, chosen, in_order, units, weights
 from improv.errors import ImprovError
-from improv.inference import Analysis, Findings, explored
-from improv.ledger import Exposure
 from improv.records import MAIN, Json
 from improv.report.material import Material
-from improv.shown import kept_exposure
 from improv.storage.run_tables import MANY_SCORES
 from improv.storage.runs import open_run
 from improv.study.design import Study
 from improv.study.plan import Contrast as Planned
 from improv.study.plan import Outcome
-from improv.unit import Frame, among, by_cell, chosen, in_order, units, weights
 from ui.parts import data
 
 Places = npt.NDArray[np.int64]
@@ -134,7 +134,7 @@ def material(run: data.Run, of: Findings, exposed: Exposure | None) -> Material:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _kept(root: str, run: str, stamp: str, _study: Study) -> Findings | None:
-    return analysis_cache.kept(open_run(root, run), _study)
+    return cache.kept(open_run(root, run), _study)
 
 
 def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
@@ -148,7 +148,7 @@ def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
 def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[Weighed, str]:
     """Return a run's tables and what is decided, and what that hangs on."""
     folder = open_run(root, run)
-    before = analysis_cache.state(folder)
+    before = cache.state(folder)
     try:
         return weigh(folder, study=_study), before
     except ValueError as e:
@@ -162,7 +162,7 @@ def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
     of, before = _weighed(root, run, stamp, _study)
     found = Findings(of.whole(), of.judges)
     if len(of.given.scores) >= MANY_SCORES:
-        analysis_cache.keep(open_run(root, run), found, before)
+        cache.keep(open_run(root, run), found, before)
     return found.analysis
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from improv.curves import CellChain, Curve
-from improv.inference import Analysis
+from improv.analysis.inference import Analysis
+from improv.analysis.trajectories import CellChain, Curve
 from improv.records import digest
 from improv.report import exhibits
 from improv.report.exhibits import telling

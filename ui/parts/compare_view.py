@@ -18,15 +18,15 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from improv.inference import Analysis
-from improv.ledger import Exposure
+from improv.analysis.exposure import Exposure
+from improv.analysis.inference import Analysis
+from improv.analysis.stats.contrast import Contrast
 from improv.records import digest
 from improv.report import accounts, exhibits, referee
 from improv.report.exhibits import telling
 from improv.report.material import Material
 from improv.report.page import Page
 from improv.report.said import counted, number, p_said, shown
-from improv.stats.contrast import Contrast
 from improv.study.plan import Outcome
 from ui.parts import chart_colours, compare_chart, data, link
 from ui.parts.compare_chart import Row

@@ -11,9 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from improv.analysis_compare import compare, mean_outcome, phrasing_contrasts
-from improv.controls import Check, checks
-from improv.curves import (
+from improv.analysis.compare import compare, mean_outcome, phrasing_contrasts
+from improv.analysis.controls import Check, checks
+from improv.analysis.judge_error import Judged, corrected, judge_of, trusted
+from improv.analysis.stats.chain import Absorption
+from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
+from improv.analysis.stats.interval import Estimate
+from improv.analysis.stats.survival import Hazard
+from improv.analysis.trajectories import (
     CellChain,
     Curve,
     absorptions,
@@ -25,15 +30,10 @@ from improv.curves import (
     slopes,
     survivals,
 )
-from improv.judged import Judged, corrected, judge_of, trusted
+from improv.analysis.units import Frame, Tables, among, by_cell, cell_names, named, units
 from improv.records import seed_of
-from improv.stats.chain import Absorption
-from improv.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
-from improv.stats.interval import Estimate
-from improv.stats.survival import Hazard
 from improv.study.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
 from improv.study.plan import Outcome, Plan, Where, fits
-from improv.unit import Frame, Tables, among, by_cell, cell_names, named, units
 
 MISSING_ABOVE = 0.05
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.inference import Analysis, decided, pictured
-from improv.judged import Judged, judged
+from improv.analysis.inference import Analysis, decided, pictured
+from improv.analysis.judge_error import Judged, judged
+from improv.analysis.units import Frame, Tables, tables
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
 from improv.study.plan import Plan
-from improv.unit import Frame, Tables, tables
 
 TRIALS = [
     "trial",

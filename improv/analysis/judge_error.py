@@ -14,8 +14,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from scipy import stats
 
-from improv.records import MAIN, seed_of
-from improv.stats.calibration import (
+from improv.analysis.stats.calibration import (
     Confusion,
     Difference,
     Verdict,
@@ -24,10 +23,11 @@ from improv.stats.calibration import (
     differs,
     rogan_gladen,
 )
-from improv.stats.contrast import Contrast, complete, contrast
-from improv.stats.interval import Estimate
+from improv.analysis.stats.contrast import Contrast, complete, contrast
+from improv.analysis.stats.interval import Estimate
+from improv.analysis.units import Frame, Tables
+from improv.records import MAIN, seed_of
 from improv.study.measure_spec import Need, measure_of
-from improv.unit import Frame, Tables
 
 PLANTED = "calibration:"
 """What stands before the name of a measure whose planted lines were judged."""

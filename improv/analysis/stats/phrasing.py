@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from improv.analysis.stats.interval import LEVEL, Estimate
 from improv.records import seed_of
-from improv.stats.interval import LEVEL, Estimate
 
 Floats = npt.NDArray[np.float64]
 Phrased = Mapping[str, Mapping[str, Mapping[int, float | None]]]

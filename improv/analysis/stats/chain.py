@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
 
-from improv.stats.interval import DRAWS, LEVEL, Array, Estimate, at_edge, bootstrap_sums
+from improv.analysis.stats.interval import DRAWS, LEVEL, Array, Estimate, at_edge, bootstrap_sums
 
 Sequence_ = Sequence[float | None]
 Scenes = Sequence[Sequence[Sequence_]]

@@ -21,8 +21,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from improv.analysis.exposure import SHOWN, TELLING, Exposure, Leak, Watch
 from improv.errors import RunError
-from improv.ledger import SHOWN, TELLING, Exposure, Leak, Watch
 from improv.records import Block, Json, digest
 from improv.storage.run_files import READING
 from improv.storage.run_folder import RunFolder

@@ -19,8 +19,8 @@ from statsmodels.duration.survfunc import survdiff
 from statsmodels.genmod import families
 from statsmodels.genmod.generalized_linear_model import GLM
 
+from improv.analysis.stats.interval import DRAWS, LEVEL, Estimate, bootstrap_sums, proportion
 from improv.records import seed_of
-from improv.stats.interval import DRAWS, LEVEL, Estimate, bootstrap_sums, proportion
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from improv.stats.interval import (
+from improv.analysis.stats.interval import (
     DRAWS,
     LEVEL,
     Array,

@@ -24,23 +24,23 @@ from improv.study.design import Study
 from improv.version import code_digest
 
 if TYPE_CHECKING:
-    from improv.inference import Findings
+    from improv.analysis.inference import Findings
 
 KEPT = "findings.json"
 LARGEST = 64 * 2**20
 """Bytes of a file that is looked at: no findings are as many."""
 WEIGHING = (
-    "improv.analysis_cache",
-    "improv.analysis_compare",
-    "improv.analysis_loader",
-    "improv.controls",
-    "improv.curves",
-    "improv.inference",
-    "improv.judged",
+    "improv.analysis.cache",
+    "improv.analysis.compare",
+    "improv.analysis.loader",
+    "improv.analysis.controls",
+    "improv.analysis.trajectories",
+    "improv.analysis.inference",
+    "improv.analysis.judge_error",
     "improv.study.measure_spec",
     "improv.study.plan",
     "improv.stats",
-    "improv.unit",
+    "improv.analysis.units",
 )
 """The code that decides what is found."""
 HANGS_ON = ("trials", "turns", "scores", "verdicts")
@@ -96,8 +96,8 @@ def weigh_beforehand(folder: RunFolder) -> None:
     A run that cannot be weighed is left to who looks: there is a place to say why.
     """
     # Both take a second to import, which small runs do without.
-    from improv.analysis_loader import weigh
-    from improv.inference import Findings
+    from improv.analysis.inference import Findings
+    from improv.analysis.loader import weigh
 
     with contextlib.suppress(ImprovError, ValueError):
         before = state(folder)
@@ -107,6 +107,6 @@ def weigh_beforehand(folder: RunFolder) -> None:
 
 @functools.cache
 def _reader() -> TypeAdapter[Findings]:
-    from improv.inference import Findings  # as slow
+    from improv.analysis.inference import Findings  # as slow
 
     return TypeAdapter(Findings)

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from improv.records import seed_of
-from improv.stats import chain as chains
-from improv.stats import drift, survival
-from improv.stats.chain import Absorption, Chain
-from improv.stats.drift import Grid
-from improv.stats.interval import Estimate, bootstrap_sums
-from improv.study.measure_spec import NEITHER, has_two_states
-from improv.study.plan import Outcome
-from improv.unit import (
+from improv.analysis.stats import chain as chains
+from improv.analysis.stats import drift, survival
+from improv.analysis.stats.chain import Absorption, Chain
+from improv.analysis.stats.drift import Grid
+from improv.analysis.stats.interval import Estimate, bootstrap_sums
+from improv.analysis.units import (
     Floats,
     Frame,
     Places,
@@ -29,6 +26,9 @@ from improv.unit import (
     sequences,
     units,
 )
+from improv.records import seed_of
+from improv.study.measure_spec import NEITHER, has_two_states
+from improv.study.plan import Outcome
 
 BREAKING = ("time", "broken", "broke")
 """Outcomes that are of breaks, and so have a first one."""

@@ -17,9 +17,9 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 from statsmodels.stats.weightstats import ttost_paired
 
+from improv.analysis.stats.interval import LEVEL, Estimate
+from improv.analysis.stats.permutation import DRAWS, Floats, relabel, sign_flip
 from improv.records import seed_of
-from improv.stats.interval import LEVEL, Estimate
-from improv.stats.permutation import DRAWS, Floats, relabel, sign_flip
 
 Values = Mapping[str, Mapping[str, float | None]]
 """condition → block → its one value; None, NaN or no entry where it is missing."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from improv.analysis.stats.contrast import Values, complete
+from improv.analysis.stats.interval import Estimate, proportion
+from improv.analysis.stats.permutation import DRAWS, sign_flip
 from improv.records import seed_of
-from improv.stats.contrast import Values, complete
-from improv.stats.interval import Estimate, proportion
-from improv.stats.permutation import DRAWS, sign_flip
 
 
 @dataclass(frozen=True, slots=True)

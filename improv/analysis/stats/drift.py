@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from improv.analysis.stats.interval import DRAWS, LEVEL, MANY, Estimate, at_edge, bootstrap_sums
 from improv.records import seed_of
-from improv.stats.interval import DRAWS, LEVEL, MANY, Estimate, at_edge, bootstrap_sums
 
 Floats = npt.NDArray[np.float64]
 Turns = Mapping[str, Mapping[int, float | None]]

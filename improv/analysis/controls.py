@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from improv.analysis_compare import by_scene, mean_outcome, phrasing_contrasts
-from improv.curves import grid, linear
-from improv.judged import Judged, trusted
+from improv.analysis.compare import by_scene, mean_outcome, phrasing_contrasts
+from improv.analysis.judge_error import Judged, trusted
+from improv.analysis.stats.contrast import equivalence, unpaired
+from improv.analysis.stats.interval import Estimate, proportion
+from improv.analysis.trajectories import grid, linear
+from improv.analysis.units import Frame, Tables, among, by_cell, chosen, units, weights
 from improv.records import seed_of
-from improv.stats.contrast import equivalence, unpaired
-from improv.stats.interval import Estimate, proportion
 from improv.study.plan import ARM, Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved
-from improv.unit import Frame, Tables, among, by_cell, chosen, units, weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 
-from improv.curves import by_turn, spells
-from improv.judged import Judged, corrected_contrast
+from improv.analysis.judge_error import Judged, corrected_contrast
+from improv.analysis.stats import phrasing, survival
+from improv.analysis.stats.contrast import Contrast, contrast, unpaired
+from improv.analysis.stats.interval import Estimate, at_edge, bootstrap_sums
+from improv.analysis.trajectories import by_turn, spells
+from improv.analysis.units import Frame, Tables, among, by_cell, cell_name, weights
 from improv.records import seed_of
-from improv.stats import phrasing, survival
-from improv.stats.contrast import Contrast, contrast, unpaired
-from improv.stats.interval import Estimate, at_edge, bootstrap_sums
 from improv.study.plan import Outcome, Where
-from improv.unit import Frame, Tables, among, by_cell, cell_name, weights
 
 
 def compare(
