@@ -125,10 +125,10 @@ def _write(made: RunFolder, name: str, table: pa.Table) -> None:
 
 def measure(root: str) -> None:
     """Do the work, and say what it took."""
-    from improv.graph.compare import compare
-    from improv.graph.files import FORMATS
-    from improv.graph.null import beside
-    from improv.graphing import Asked, Graphed, files, graphs, read_talk
+    from improv.graph.build import Asked, Graphed, files, graphs, read_talk
+    from improv.graph.comparison import compare
+    from improv.graph.file_formats import FORMATS
+    from improv.graph.null_model import beside
     from improv.storage.runs import open_run
 
     began = time.perf_counter()
@@ -154,8 +154,8 @@ def measure(root: str) -> None:
 
 def at_once(root: str, ray: str) -> None:
     """Read, measure and write conditions at once on Ray, or with "off" in this process."""
-    from improv import chorus
-    from improv.graphing import Asked, files
+    from improv.graph import parallel
+    from improv.graph.build import Asked, files
     from improv.ray_cluster import start_ray
     from improv.storage.runs import open_run
 
@@ -166,7 +166,7 @@ def at_once(root: str, ray: str) -> None:
     if ray != "off":
         start_ray(ray)
     started = time.perf_counter() - began
-    found = chorus.graphed(open_run(root, "million"), Asked(by="condition"), ray)
+    found = parallel.graphed(open_run(root, "million"), Asked(by="condition"), ray)
     written = [data for name in ("x.gexf", "x.json", "x.svg") for _, data in files(found, name)]
     seconds = time.perf_counter() - began
     over.set()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from improv.doors.export import Exported
-    from improv.graph.network import Graph
+    from improv.graph.graph import Graph
     from improv.launch import Result
     from improv.paper import DryRun, Graphs, Report
     from improv.score import Scored
@@ -128,7 +128,7 @@ class Run:
         `asked` are the fields of graphing.Asked, as the options of `improv graph`: of, kinds,
         first, last, guesses, each, scene, condition. Raises RunError.
         """
-        from improv.graphing import Asked, graphed
+        from improv.graph.build import Asked, graphed
 
         found = graphed(self.folder, Asked(str(trial), **{"null": False, **asked}))
         if len(found.made) != 1:
@@ -139,11 +139,11 @@ class Run:
         """Return graphs by name, with their figures beside a null model and, where `condition`
         and `against` or `around` are given, the comparison; by="condition" or window=4 make
         several. Raises RunError."""
-        from improv import chorus
-        from improv.graphing import Asked
+        from improv.graph import parallel
+        from improv.graph.build import Asked
         from improv.paper import Graphs
 
-        return Graphs(chorus.graphed(self.folder, Asked(str(trial), **asked), ray))
+        return Graphs(parallel.graphed(self.folder, Asked(str(trial), **asked), ray))
 
     def branch(
         self,

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 
-from improv import files, graphing
+from improv import files
 from improv.analysis.inference import Analysis
 from improv.errors import RunError
 from improv.estimate import Estimate, table
-from improv.graph.compare import Comparison
-from improv.graph.made import drawn
-from improv.graph.network import Graph
-from improv.graph.null import Beside
-from improv.graphing import Graphed
+from improv.graph import build
+from improv.graph.build import Graphed
+from improv.graph.comparison import Comparison
+from improv.graph.figure import drawn
+from improv.graph.graph import Graph
+from improv.graph.null_model import Beside
 from improv.records import Json
 from improv.report import exhibits
 from improv.report.comparison import compared
@@ -141,7 +142,7 @@ class Graphs(Mapping[str, Graph]):
         """Write files; their endings say the formats. Return what was written. Raises RunError."""
         written = []
         for name in names:
-            for file, data in graphing.files(self._found, name):
+            for file, data in build.files(self._found, name):
                 files.write(file, data)
                 written.append(file)
         return written

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from improv import terminal
-from improv.graph.compare import Comparison
-from improv.graph.figures import FIGURES
-from improv.graph.made import Made
-from improv.graph.null import Beside
-from improv.graphing import Graphed
+from improv.graph.build import Graphed
+from improv.graph.comparison import Comparison
+from improv.graph.figure import Made
+from improv.graph.metrics import FIGURES
+from improv.graph.null_model import Beside
 from improv.report.said import number, p_said, shown
 
 ROOMY = 150

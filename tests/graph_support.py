@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from improv.graph.network import Graph
+from improv.graph.conversation import COLUMNS, PLACES, Acts, Lines, Talk, talk
+from improv.graph.graph import Graph
 from improv.graph.persons import Person
-from improv.graph.talk import COLUMNS, PLACES, Acts, Lines, Talk, talk
 from improv.launch import run
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from improv.graph.files import from_bytes
-from improv.graph.network import network
-from improv.graphing import read_talk
+from improv.graph.build import read_talk
+from improv.graph.file_formats import from_bytes
+from improv.graph.graph import network
 from improv.storage.runs import open_run
 from tests.browser_support import Reader
 from tests.graph_support import company_run

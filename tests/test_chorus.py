@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from improv import chorus, graphing
 from improv.cli import app
 from improv.errors import RunError
-from improv.graphing import Asked, Graphed, files
+from improv.graph import build, parallel
+from improv.graph.build import Asked, Graphed, files
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import place
 from improv.storage.schemas import SCHEMAS
@@ -82,16 +82,16 @@ def everything(found: Graphed) -> Iterator[Any]:
 def test_the_same_graphs_however_many_make_them(
     ferries: RunFolder, asked: Asked, local_ray: None
 ) -> None:
-    alone = list(everything(graphing.graphed(ferries, asked)))
+    alone = list(everything(build.graphed(ferries, asked)))
     assert len(alone) > 9 and "Zed" in repr(alone) and "no cast" not in repr(alone)
-    assert list(everything(chorus.graphed(ferries, asked, "local"))) == alone
+    assert list(everything(parallel.graphed(ferries, asked, "local"))) == alone
 
 
 @pytest.mark.ray
 def test_a_run_that_was_really_played(played: RunFolder, local_ray: None) -> None:
     asked = Asked(by="condition")
-    alone = list(everything(chorus.graphed(played, asked)))
-    assert list(everything(chorus.graphed(played, asked, "local"))) == alone
+    alone = list(everything(parallel.graphed(played, asked)))
+    assert list(everything(parallel.graphed(played, asked, "local"))) == alone
 
 
 @pytest.mark.ray
@@ -100,9 +100,9 @@ def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
 ) -> None:
     for asked in (Asked(by="condition", scene="moon"), Asked(by="condition", kinds=("kisses",))):
         with pytest.raises(RunError) as alone:
-            chorus.graphed(ferries, asked)
+            parallel.graphed(ferries, asked)
         with pytest.raises(RunError) as many:
-            chorus.graphed(ferries, asked, "local")
+            parallel.graphed(ferries, asked, "local")
         assert str(many.value) == str(alone.value)
         assert type(many.value) is RunError
     told = CliRunner().invoke(
@@ -125,18 +125,18 @@ def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
 
 def test_a_condition_is_read_without_the_others(ferries: RunFolder) -> None:
     asked = Asked(by="condition", null=False)
-    given = graphing.split(ferries)
+    given = build.split(ferries)
     assert [name for name, _ in given.conditions] == ["live", "none", "told"]
     assert [name for name, _ in given.casts["tower"]] == [*CAST, "Ada", "Zed"]
     assert [name for name, _ in given.casts["ferry"]] == list(CAST)
-    (made,) = graphing.part(ferries, asked, "none", "none", given)
+    (made,) = build.part(ferries, asked, "none", "none", given)
     assert made.graph.graph["scenes"] == 6 and "Zed" not in made.graph
 
 
 def test_parts_that_need_each_other_are_not_parted(ferries: RunFolder) -> None:
-    assert graphing.splits(Asked(by="condition"))
+    assert build.splits(Asked(by="condition"))
     asked = Asked(by="condition", condition="live", against="none", null=False)
-    assert not graphing.splits(asked) and not graphing.splits(Asked(of="flips", by="condition"))
+    assert not build.splits(asked) and not build.splits(Asked(of="flips", by="condition"))
     # No Ray is there, and none is asked.
-    found = chorus.graphed(ferries, asked, "ray://nowhere:1")
+    found = parallel.graphed(ferries, asked, "ray://nowhere:1")
     assert found.comparison is not None and found.comparison.units == 6

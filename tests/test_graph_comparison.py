@@ -7,8 +7,8 @@ import math
 import numpy as np
 from scipy import stats
 
-from improv.graph.compare import Vectors, before_after, changes, compare, compared, vectors
-from improv.graph.figures import (
+from improv.graph.comparison import Vectors, before_after, changes, compare, compared, vectors
+from improv.graph.metrics import (
     FIGURES,
 )
 from tests.graph_support import FERRY, made_marks, planted, read, written

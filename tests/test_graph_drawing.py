@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree as ET
 
+from improv.graph.drawing import as_png, picture
+from improv.graph.figure import Made, drawn
+from improv.graph.graph import Graph, network
 from improv.graph.layout import circle
-from improv.graph.made import Made, drawn
-from improv.graph.network import Graph, network
-from improv.graph.picture import as_png, picture
 from tests.graph_support import FERRY, ferry, read, written
 from tests.ui_support import HOSTILE
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from networkx.utils import graphs_equal
 
-from improv.graph.contacts import contacts, windows
-from improv.graph.figures import (
+from improv.graph.drawing import picture
+from improv.graph.edges import contacts, windows
+from improv.graph.graph import network
+from improv.graph.metrics import (
     figures,
 )
-from improv.graph.network import network
-from improv.graph.picture import picture
 from tests.graph_support import FERRY, edges, ferry, read, written
 
 

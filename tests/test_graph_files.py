@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from improv.cli import app
 from improv.errors import RunError
-from improv.graph import others
-from improv.graph.files import FORMATS, as_bytes, from_bytes
-from improv.graph.network import Graph, network
-from improv.graphing import Asked, Graphed, files, graphed, read_talk
+from improv.graph import other_graphs
+from improv.graph.build import Asked, Graphed, files, graphed, read_talk
+from improv.graph.file_formats import FORMATS, as_bytes, from_bytes
+from improv.graph.graph import Graph, network
 from improv.storage.run_folder import RunFolder
 from tests.graph_support import (
     BLOCKS,
@@ -66,9 +66,9 @@ def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
         "windows": lambda: network(ferry(), window=2),
         "each": lambda: network(ferry(), each=True),
         "two": lambda: network(read(*two)),
-        "tree": lambda: others.branches(rows, "grown"),
-        "shown": lambda: others.exposure(CALLS, BLOCKS, "seen", whole=True),
-        "flips": lambda: others.flips(flipping(), "turning"),
+        "tree": lambda: other_graphs.branches(rows, "grown"),
+        "shown": lambda: other_graphs.exposure(CALLS, BLOCKS, "seen", whole=True),
+        "flips": lambda: other_graphs.flips(flipping(), "turning"),
         "names": lambda: network(read(written(renamed), cast=[(name, ()) for name in ODD])),
     }[made]()
     if made == "names":

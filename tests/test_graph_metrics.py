@@ -6,15 +6,15 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from improv.graph.figures import (
+from improv.graph.centrality import standings
+from improv.graph.graph import collapsed, network
+from improv.graph.metrics import (
     figures,
     modularity,
     pagerank,
     reciprocity,
     transitivity,
 )
-from improv.graph.network import collapsed, network
-from improv.graph.people import standings
 from tests.graph_support import ferry, read, written
 
 

@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from improv.graph.figures import (
+from improv.graph.metrics import (
     FIGURES,
     FIXED,
     figures,
 )
-from improv.graph.null import LOT, beside, shuffled
+from improv.graph.null_model import LOT, beside, shuffled
 from improv.records import seed_of
 from tests.graph_support import ferry, planted, read, written
 

@@ -7,17 +7,17 @@ from xml.etree import ElementTree as ET
 
 import networkx as nx
 
-from improv.graph import others
+from improv.graph import other_graphs
+from improv.graph.branch_tree import lines
+from improv.graph.drawing import picture
 from improv.graph.layout import places
-from improv.graph.picture import picture
-from improv.graph.tree import lines
 from tests.graph_support import BLOCKS, CALLS, flipping, row
 
 
 def test_branches_are_a_tree() -> None:
     rows = [row("main", "", origin="main"), row("b", fork=3, arm="reveal"), row("c", "b", 5)]
     rows[2]["edit"] = '{"scene": {"author": {"live": false}}, "line": "Wait."}'
-    graph = others.branches(rows)
+    graph = other_graphs.branches(rows)
     told = [graph.nodes[n]["parted"] for n in ("main", "b", "c")]
     assert told == ["as it was played", "reveal", "line: Wait.; A live author: no"]
     svg = picture([("", graph)])
@@ -56,7 +56,7 @@ def test_no_fork_of_a_tree_crosses_the_line_of_another_branch() -> None:
                     "origin": dice.choice(["branch", "regeneration"]),
                 }
             )
-    graph = others.branches(rows)
+    graph = other_graphs.branches(rows)
     drawn = lines(graph)
     assert sorted(line.node for line in drawn) == sorted(graph)
     assert [line.row for line in drawn] == list(range(len(rows)))
@@ -68,15 +68,15 @@ def test_no_fork_of_a_tree_crosses_the_line_of_another_branch() -> None:
 
 
 def test_exposure_says_who_saw_which_block() -> None:
-    graph = others.exposure(CALLS, BLOCKS, whole=True)
+    graph = other_graphs.exposure(CALLS, BLOCKS, whole=True)
     assert set(graph.successors("w")) == {"Bo", "author"} and list(graph.successors("n")) == ["Bo"]
     assert graph.edges["w", "Bo", "w > Bo: shown"]["calls"] == 2
-    kinds = others.exposure(CALLS, BLOCKS)
+    kinds = other_graphs.exposure(CALLS, BLOCKS)
     assert set(kinds.predecessors("Bo")) == {"world", "note"}
 
 
 def test_flips_are_ways_between_states() -> None:
-    graph = others.flips(flipping())
+    graph = other_graphs.flips(flipping())
     held, broken = (f"Bo (sign:honest/deceitful): {s}" for s in ("honest", "deceitful"))
     assert {(s, t): (d["lines"], d["weight"]) for s, t, d in graph.edges(data=True)} == {
         (held, held): (1, 0.5),

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.graph.files import from_bytes
-from improv.graph.made import Made
-from improv.graph.network import Graph, network
+from improv.graph.figure import Made
+from improv.graph.file_formats import from_bytes
+from improv.graph.graph import Graph, network
 from improv.storage.runs import open_run
 from tests.graph_support import company_run, ferry
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well

@@ -176,12 +176,13 @@ def graph_command(
     order. Conditions are compared within blocks.
     """
     with telling():
-        from improv import chorus, graphing, terminal_graph
+        from improv import terminal_graph
+        from improv.graph import build, parallel
         from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
         wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
-        asked = graphing.Asked(
+        asked = build.Asked(
             trial,
             of,
             by,
@@ -199,10 +200,10 @@ def graph_command(
         )
         folder = open_run(runs, run)
         files.check_writable(*(output or []))
-        found = chorus.graphed(folder, asked, ray)
+        found = parallel.graphed(folder, asked, ray)
         terminal_graph.graphed(found)
         for name in output or []:
-            for file, data in graphing.files(found, name, wanted):
+            for file, data in build.files(found, name, wanted):
                 terminal.write(file, data)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from improv.graph.network import Graph
+from improv.graph.graph import Graph
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6500", "#1F6680")
 """Okabe and Ito's hues, its yellows darkened to be read on paper; a larger cast shares them."""

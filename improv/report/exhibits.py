@@ -9,9 +9,9 @@ from improv.analysis.inference import Analysis
 from improv.analysis.stats.chain import worst
 from improv.analysis.stats.contrast import Contrast
 from improv.analysis.trajectories import CellChain, Curve
-from improv.graph import made as graph
-from improv.graph.null import Beside
-from improv.graph.picture import ON_PAGE
+from improv.graph import figure as graph
+from improv.graph.drawing import ON_PAGE
+from improv.graph.null_model import Beside
 from improv.report import chart
 from improv.report.chart import Line, Mark
 from improv.report.material import Material

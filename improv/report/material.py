@@ -10,8 +10,8 @@ from improv.analysis.exposure_scan import read_exposure
 from improv.analysis.inference import Analysis
 from improv.analysis.judge_error import Judged
 from improv.analysis.loader import weigh
-from improv.graph.made import Made
-from improv.graphing import by_condition
+from improv.graph.build import by_condition
+from improv.graph.figure import Made
 from improv.models.budget import dollars
 from improv.records import Json
 from improv.storage.run_folder import RunFolder

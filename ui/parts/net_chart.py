@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from improv.graph.compare import Comparison
+from improv.graph.comparison import Comparison
+from improv.graph.graph import Graph
 from improv.graph.layout import AUTHOR, circle
-from improv.graph.network import Graph
 from improv.records import Json
 from ui.parts.chart_colours import DARK, LIGHT, Palette
 from ui.parts.text import one_line, safe

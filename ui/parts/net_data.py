@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from improv.graph.compare import Comparison, compare
-from improv.graph.contacts import ANSWERS, KINDS, Contacts, contacts
-from improv.graph.network import Graph, labels, network
-from improv.graph.null import Beside, beside
-from improv.graph.people import Standing, standings
-from improv.graph.talk import AUTHOR, Talk
-from improv.graphing import read_talk
+from improv.graph.build import read_talk
+from improv.graph.centrality import Standing, standings
+from improv.graph.comparison import Comparison, compare
+from improv.graph.conversation import AUTHOR, Talk
+from improv.graph.edges import ANSWERS, KINDS, Contacts, contacts
+from improv.graph.graph import Graph, labels, network
+from improv.graph.null_model import Beside, beside
 from improv.records import MAIN, Json
 from improv.storage.runs import open_run
 from ui.parts import data

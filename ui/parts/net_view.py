@@ -8,13 +8,13 @@ from functools import partial
 import streamlit as st
 
 from improv.errors import MachineError
-from improv.graph.compare import Comparison
-from improv.graph.figures import FIGURES
-from improv.graph.files import FORMATS, as_bytes
-from improv.graph.made import Made, drawn
-from improv.graph.network import Graph
-from improv.graph.null import Beside
-from improv.graph.picture import as_png
+from improv.graph.comparison import Comparison
+from improv.graph.drawing import as_png
+from improv.graph.figure import Made, drawn
+from improv.graph.file_formats import FORMATS, as_bytes
+from improv.graph.graph import Graph
+from improv.graph.metrics import FIGURES
+from improv.graph.null_model import Beside
 from improv.records import MAIN, Json, digest
 from ui.parts import chart_colours, data, link, net_chart, net_data, usher
 from ui.parts.net_chart import Arrow

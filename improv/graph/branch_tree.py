@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from improv.graph.graph import Graph
 from improv.graph.layout import COLOURS
-from improv.graph.network import Graph
 from improv.records import MAIN
 
 PITCH, TALLEST = 26.0, 1400.0

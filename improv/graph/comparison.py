@@ -18,11 +18,11 @@ from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contras
 from improv.analysis.stats.interval import Estimate
 from improv.analysis.stats.permutation import DRAWS
 from improv.graph.arrow_columns import Bools, Ints, Wide
-from improv.graph.contacts import contacts
-from improv.graph.figures import FIGURES, Floats, figures
-from improv.graph.network import labels
-from improv.graph.null import mean_of, sample
-from improv.graph.talk import Talk
+from improv.graph.conversation import Talk
+from improv.graph.edges import contacts
+from improv.graph.graph import labels
+from improv.graph.metrics import FIGURES, Floats, figures
+from improv.graph.null_model import mean_of, sample
 from improv.records import seed_of
 
 CELLS = 4_000_000

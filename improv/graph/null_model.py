@@ -18,8 +18,8 @@ from scipy import stats
 
 from improv.analysis.stats.interval import LEVEL, Estimate
 from improv.graph.arrow_columns import Wide
-from improv.graph.figures import FIXED, Floats, figures
-from improv.graph.talk import Talk
+from improv.graph.conversation import Talk
+from improv.graph.metrics import FIXED, Floats, figures
 from improv.records import seed_of
 
 DRAWS = 200

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from improv.graph.arrow_columns import Ints, Wide
-from improv.graph.talk import AUTHOR, CUE, NOBODY, NOTE, ORDER, SAID, Lines, Talk
+from improv.graph.conversation import AUTHOR, CUE, NOBODY, NOTE, ORDER, SAID, Lines, Talk
 
 KINDS = ("addresses", "answers", "mentions", "note", "cue")
 """The kinds of edges, by code. The first three are between characters, the others the author's."""

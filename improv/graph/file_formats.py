@@ -19,8 +19,8 @@ import networkx as nx
 import orjson
 
 from improv.errors import RunError
+from improv.graph.graph import Graph
 from improv.graph.layout import colours, places
-from improv.graph.network import Graph
 
 FORMATS = ("gexf", "graphml", "json", "dot", "csv", "svg", "png")
 """What a graph can be written as; the last two are pictures."""

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.graph.network import Graph, key_of
+from improv.graph.graph import Graph, key_of
 from improv.records import MAIN
 from improv.study.edit_summary import way
 

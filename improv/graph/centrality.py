@@ -9,11 +9,11 @@ import networkx as nx
 import numpy as np
 
 from improv.graph.arrow_columns import Bools
-from improv.graph.contacts import answers
-from improv.graph.figures import Floats, matrices, pagerank
-from improv.graph.network import labels
-from improv.graph.null import DRAWS, draws_of, sample, shuffled
-from improv.graph.talk import NOTE, Talk
+from improv.graph.conversation import NOTE, Talk
+from improv.graph.edges import answers
+from improv.graph.graph import labels
+from improv.graph.metrics import Floats, matrices, pagerank
+from improv.graph.null_model import DRAWS, draws_of, sample, shuffled
 from improv.records import seed_of
 
 LARGE = 40

@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.errors import ImprovError, RunError
-from improv.graph import others
-from improv.graph.compare import Comparison, before_after, changes, compare, compared
-from improv.graph.contacts import KINDS, windows
-from improv.graph.files import FORMATS, as_bytes
-from improv.graph.made import Made, drawn, telling
-from improv.graph.network import Graph, network
-from improv.graph.null import beside
+from improv.graph import other_graphs
+from improv.graph.comparison import Comparison, before_after, changes, compare, compared
+from improv.graph.conversation import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
+from improv.graph.drawing import as_png
+from improv.graph.edges import KINDS, windows
+from improv.graph.figure import Made, drawn, telling
+from improv.graph.file_formats import FORMATS, as_bytes
+from improv.graph.graph import Graph, network
+from improv.graph.null_model import beside
 from improv.graph.persons import Cast
-from improv.graph.picture import as_png
-from improv.graph.talk import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, table_of
@@ -365,11 +365,11 @@ def _other(folder: RunFolder, asked: Asked) -> Graph:
         keep = [asked.condition.casefold() in str(c).casefold() for c in trials["condition"]]
         trials = trials.filter(pa.array(keep, pa.bool_()))
     if asked.of == "branches":
-        return others.branches(trials.to_pylist(), name)
+        return other_graphs.branches(trials.to_pylist(), name)
     own = trials["trial"].unique()
     if asked.of == "flips":
         scores = folder.tables.read("scores", trial=trial)
-        return others.flips(scores.filter(pc.is_in(scores["trial"], value_set=own)), name)
+        return other_graphs.flips(scores.filter(pc.is_in(scores["trial"], value_set=own)), name)
     calls = folder.tables.read("calls", columns=["trial", "branch", "role", "blocks"], trial=trial)
     calls = calls.filter(pc.is_in(calls["trial"], value_set=own))
-    return others.exposure(calls, folder.tables.read("blocks"), name, whole=trial is not None)
+    return other_graphs.exposure(calls, folder.tables.read("blocks"), name, whole=trial is not None)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from html import escape
 
 from improv.errors import MachineError
+from improv.graph.branch_tree import size, tree
+from improv.graph.graph import Graph
 from improv.graph.layout import INK, Places, colours, places
-from improv.graph.network import Graph
-from improv.graph.tree import size, tree
 
 WIDE, TALL = 470, 400
 """One panel, in pixels."""

@@ -6,10 +6,10 @@ are processors to spare, and without any process that holds all turns.
 
 from __future__ import annotations
 
-from improv import graphing
 from improv.errors import MachineError, first_line
-from improv.graph.made import Made
-from improv.graphing import Asked, Graphed, Split
+from improv.graph import build
+from improv.graph.build import Asked, Graphed, Split
+from improv.graph.figure import Made
 from improv.storage.run_folder import RunFolder
 
 OFF = "off"
@@ -19,10 +19,10 @@ def graphed(folder: RunFolder, asked: Asked, address: str = OFF) -> Graphed:
     """Return the graphs that are asked for, those of conditions made by tasks of the Ray at
     `address` ("local", or a cluster's); with "off", and where parts need each other, by this
     process. Raises RunError, and MachineError where Ray does not start or loses a task."""
-    if address == OFF or not graphing.splits(asked):
-        return graphing.graphed(folder, asked)
-    graphing.check(asked)
-    given = graphing.split(folder)
+    if address == OFF or not build.splits(asked):
+        return build.graphed(folder, asked)
+    build.check(asked)
+    given = build.split(folder)
     # Not before it is wanted: it takes seconds to load.
     import ray
 
@@ -34,7 +34,7 @@ def graphed(folder: RunFolder, asked: Asked, address: str = OFF) -> Graphed:
     finally:
         if began:
             ray.shutdown()
-    return Graphed(graphing.titled(folder, asked), made)
+    return Graphed(build.titled(folder, asked), made)
 
 
 def _sung(folder: RunFolder, asked: Asked, given: Split) -> list[Made]:
@@ -42,7 +42,7 @@ def _sung(folder: RunFolder, asked: Asked, given: Split) -> list[Made]:
     import ray
 
     # A task that lost its processor is done again: it only reads.
-    task = ray.remote(graphing.part).options(num_cpus=1, max_retries=2)
+    task = ray.remote(build.part).options(num_cpus=1, max_retries=2)
     shared = ray.put(given)
     singing = [task.remote(folder, asked, *names, shared) for names in given.conditions]
     try:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from improv.graph.arrow_columns import Bools, Ints, Wide
-from improv.graph.contacts import answers
-from improv.graph.talk import CUE, Lines, Talk
+from improv.graph.conversation import CUE, Lines, Talk
+from improv.graph.edges import answers
 
 Floats = npt.NDArray[np.float64]
 

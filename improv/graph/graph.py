@@ -14,8 +14,8 @@ import networkx as nx
 import numpy as np
 
 from improv.graph.arrow_columns import Bools, Ints, Wide
-from improv.graph.contacts import ANSWERS, KINDS, Contacts, contacts
-from improv.graph.talk import AUTHOR, EVIDENCE, ORDER, Talk
+from improv.graph.conversation import AUTHOR, EVIDENCE, ORDER, Talk
+from improv.graph.edges import ANSWERS, KINDS, Contacts, contacts
 
 Graph: TypeAlias = nx.MultiDiGraph
 """A graph of talk. Its nodes are names, with

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from improv.graph.network import Graph
-from improv.graph.null import Beside
-from improv.graph.picture import AUTHORS, MOST, PAPER, Inks, picture
+from improv.graph.drawing import AUTHORS, MOST, PAPER, Inks, picture
+from improv.graph.graph import Graph
+from improv.graph.null_model import Beside
 
 DRAWN = ("addresses", *AUTHORS)
 """The kinds of edges in a picture where none are asked for: answers go the same ways back."""
