@@ -25,7 +25,7 @@ from improv.preflight import look_ahead, wished
 from improv.provenance import identity, refuse_drift
 from improv.records import MAIN, Json, Stop
 from improv.scheduler import drive
-from improv.score import score
+from improv.scoring.scorer import score
 from improv.session import LIVES, Progress, Setup, Watch, Work
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from improv.graph.graph import Graph
     from improv.launch import Result
     from improv.paper import DryRun, Graphs, Report
-    from improv.score import Scored
+    from improv.scoring.scorer import Scored
 
 # In a notebook Ray would say, in red and with a date, that it would rather have widgets.
 logging.getLogger("ray.widgets").setLevel(logging.WARNING)
@@ -199,7 +199,7 @@ class Run:
         `judges` are the fields of score.Judges: second, base_url, plants, trusted and such.
         Raises RunError.
         """
-        from improv.score import Judges, score
+        from improv.scoring.scorer import Judges, score
 
         budget = Budget(max_calls, max_tokens, max_cost)
         who = Judges(judge, **judges)

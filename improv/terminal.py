@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from improv.launch import Result
     from improv.power_run import Rehearsed
     from improv.replay import Check
-    from improv.score import Scored
+    from improv.scoring.scorer import Scored
     from improv.session import Progress as Standing
     from improv.session import Setup, Watch
     from improv.storage.run_folder import RunFolder

@@ -16,11 +16,11 @@ import pytest
 
 from improv.errors import StudyError
 from improv.launch import run
-from improv.measure.marker import marked
 from improv.models.client import Models
 from improv.models.request import Ask
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
 from improv.replay import replay
+from improv.scoring.measures.predicates import marked
 from improv.session import Setup
 from improv.stage.stage import Stage
 from improv.study.branch import regenerate

@@ -9,9 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
-from improv.measure import attribution, dispersion, likelihood, marker, probe, secret, stylometry
-from improv.measure.judge import Verdict
 from improv.records import Score, Transcript, Turn
+from improv.scoring.measures import (
+    attribution,
+    dispersion,
+    likelihood,
+    predicates,
+    probe,
+    secret,
+    stylometry,
+)
+from improv.scoring.measures.judge_item import Verdict
 from improv.study.scene import Scene
 
 GARBAGE = ["", "…", "\x00\u202e\x1b[31m", "- - - -", "((((", "yes" * 5000, "‮ﷺ؟", '{"answer":']
@@ -281,5 +289,5 @@ def test_a_line_that_says_nothing_is_missing_and_not_kept(text: str, value: floa
     habit = {"says": "never says never", "marker": "never_says", "value": ["never"]}
     cast = [{"name": "Ana", "role": "who waits", "habit": habit}]
     wanted = Scene.model_validate({"title": "T", "premise": "A kettle.", "cast": cast})
-    (found,) = marker.habits(whole(said(1, "Ana", text)), wanted)
+    (found,) = predicates.habits(whole(said(1, "Ana", text)), wanted)
     assert found.value == value and found.evidence == text

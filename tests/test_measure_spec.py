@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from improv.measure.planted import PLANT_QUESTIONS
-from improv.measure.questions import QUESTIONS
+from improv.scoring.measures.calibration import PLANT_QUESTIONS
+from improv.scoring.measures.questions import QUESTIONS
 from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.measure_spec import (

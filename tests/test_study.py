@@ -221,7 +221,7 @@ def test_every_shipped_scene_and_study_is_good() -> None:
 
 def test_shipped_scenes_are_written_with_care() -> None:
     """Each has two to five characters, a trait with an opposite, and a habit its samples keep."""
-    from improv.measure.marker import keeps
+    from improv.scoring.measures.predicates import keeps
 
     scenes = [load(f).cells[0][2] for f in sorted(shipped("scenes").glob("*.yaml"))]
     for scene in scenes:

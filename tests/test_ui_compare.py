@@ -16,7 +16,6 @@ import streamlit as st
 from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df as as_frame
 from streamlit.testing.v1 import AppTest
 
-from improv import rating
 from improv.analysis import cache
 from improv.analysis.cache import weigh_beforehand
 from improv.analysis.inference import Findings
@@ -24,7 +23,8 @@ from improv.analysis.loader import Weighed, weigh
 from improv.files import shipped
 from improv.launch import run
 from improv.report.said import shown as said
-from improv.score import Judges, score
+from improv.scoring import human_ratings
+from improv.scoring.scorer import Judges, score
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
@@ -241,8 +241,8 @@ def test_what_is_kept_is_what_was_found(
         file.write_bytes(torn)
         assert cache.kept(folder, study) is None
     cache.keep(folder, found, before)
-    (item, *_) = rating.sheet(folder, study, "state")
-    rating.keep(folder, item, rating.judge_name("Ann"), "", 1.0)
+    (item, *_) = human_ratings.sheet(folder, study, "state")
+    human_ratings.keep(folder, item, human_ratings.judge_name("Ann"), "", 1.0)
     assert cache.kept(folder, study) is None and cache.state(folder) != before
     score(folder, ["marker"], Judges())
     assert cache.state(folder) != before
@@ -277,10 +277,10 @@ def test_what_is_kept_is_shown_without_the_tables(
 def test_a_rating_is_seen_at_once(own: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, home = own, Path(own.root)
     assert "human:Ann" not in read(room(home, monkeypatch))
-    for item in rating.sheet(folder, folder.study(), "state"):
+    for item in human_ratings.sheet(folder, folder.study(), "state"):
         if item.truth is not None:
             answer = item.options[item.values.index(item.truth)]
-            rating.keep(folder, item, rating.judge_name("Ann"), answer, 1.0)
+            human_ratings.keep(folder, item, human_ratings.judge_name("Ann"), answer, 1.0)
     text = read(room(home, monkeypatch))
     assert "human:Ann" in text and "can judge" in text
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv import rating
 from improv.launch import run
+from improv.scoring import human_ratings
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import RATINGS
@@ -18,7 +18,7 @@ from improv.study.measure_spec import measure as spec
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, well
 from ui.parts import rater
 
-ANN = rating.judge_name("Ann")
+ANN = human_ratings.judge_name("Ann")
 STUDY = """\
 study: blinded
 question: Can anybody tell?
@@ -72,7 +72,7 @@ def test_a_person_answers_takes_it_back_and_answers_again(
 ) -> None:
     app = rate(folder, monkeypatch)
     assert address(app) == {"run": "blind", "measure": "state"}
-    many = len(rating.sheet(folder, folder.study(), "state"))
+    many = len(human_ratings.sheet(folder, folder.study(), "state"))
     first, start = question(app), counted(app)
     assert start == f"0 of {many}"
     labels = [app.button(key=f"answer-{k}").label for k in (1, 2, 3)]
@@ -80,13 +80,13 @@ def test_a_person_answers_takes_it_back_and_answers_again(
     assert shortcuts == ["0", "1", "2", "3"]
     press(app, "answer-1")
     assert question(app) != first
-    ((item, row),) = rating.rated(folder, ANN).items()
+    ((item, row),) = human_ratings.rated(folder, ANN).items()
     assert row["answer"] == labels[0] and row["latency"] > 0
     assert app.button(key="undo").proto.shortcut.upper() == "U"
     press(app, "undo")
-    assert question(app) == first and not rating.rated(folder, ANN)
+    assert question(app) == first and not human_ratings.rated(folder, ANN)
     press(app, "answer-0")
-    assert rating.rated(folder, ANN)[item]["answer"] == rating.CANNOT_TELL
+    assert human_ratings.rated(folder, ANN)[item]["answer"] == human_ratings.CANNOT_TELL
     assert folder.tables.read("verdicts").num_rows == 1 and counted(app) == f"1 of {many}"
 
 
@@ -95,7 +95,7 @@ def test_a_held_key_answers_one_line(folder: RunFolder, monkeypatch: pytest.Monk
     left = question(app)
     app.session_state["rate:since"] = time.monotonic() + 60  # it has not been shown yet
     press(app, "answer-1", after=0)
-    assert question(app) == left and len(rating.rated(folder, ANN)) == 1
+    assert question(app) == left and len(human_ratings.rated(folder, ANN)) == 1
 
 
 def test_whoever_comes_back_goes_on_and_whoever_else_begins(
@@ -120,7 +120,7 @@ def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
     hidden = ["zero-author", "framed-author", "Ines Okafor", "calibration:", "planted"]
     rows = folder.tables.read("trials").to_pylist()
     hidden += [r["trial"] for r in rows] + [r["block"] for r in rows]
-    hidden += [i.id for i in rating.sheet(folder, folder.study(), "state")]
+    hidden += [i.id for i in human_ratings.sheet(folder, folder.study(), "state")]
     for _ in range(6):
         told = "".join(str(e.proto) for e in app.main if hasattr(e, "proto")) + shown(app)
         told += str(address(app)) + str(app.main)
@@ -131,7 +131,7 @@ def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
 def test_other_measures_can_be_rated(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Path(folder.root)
     named(page(runs, monkeypatch, room="rate", run="blind", measure="l2l"), "Ann")
-    for measure in rating.measures(folder.study()):
+    for measure in human_ratings.measures(folder.study()):
         app = named(page(runs, monkeypatch, room="rate", run="blind", measure=measure), "Ann")
         assert spec(measure).words.heading in read(app)
         assert address(app)["measure"] == measure
@@ -142,11 +142,11 @@ def test_other_measures_can_be_rated(folder: RunFolder, monkeypatch: pytest.Monk
 
 
 def test_the_last_line_ends_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    items = rating.sheet(folder, folder.study(), "state")
+    items = human_ratings.sheet(folder, folder.study(), "state")
     table = folder.tables.read("trials", columns=["trial", "condition"]).to_pylist()
-    order = rating.in_order(items, {r["trial"]: r["condition"] for r in table}, ANN)
+    order = human_ratings.in_order(items, {r["trial"]: r["condition"] for r in table}, ANN)
     for item in order[:-1]:
-        rating.keep(folder, item, ANN, "", 1.0)
+        human_ratings.keep(folder, item, ANN, "", 1.0)
     app = press(rate(folder, monkeypatch), "answer-1")
     assert "That was all" in read(app) and f"{len(items)} of {len(items)}" == counted(app)
     press(app, "undo")

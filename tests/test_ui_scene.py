@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from improv.branching import branch
 from improv.launch import run
 from improv.records import MAIN, Act, Json, Score, Turn
-from improv.score import Judges, score
+from improv.scoring.scorer import Judges, score
 from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run

@@ -29,7 +29,7 @@ import yaml
 from improv.launch import run
 from improv.report.material import appraise
 from improv.report.said import shown
-from improv.score import Judges, score
+from improv.scoring.scorer import Judges, score
 from improv.session import Setup
 from improv.study.design import with_replicates
 from improv.study.loader import load

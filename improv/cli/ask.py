@@ -56,7 +56,7 @@ def score_command(
     """
     with telling():
         from improv.models.budget import Budget
-        from improv.score import Judges, score
+        from improv.scoring.scorer import Judges, score
         from improv.storage.runs import open_run
 
         judges = Judges(

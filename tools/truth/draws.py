@@ -13,7 +13,7 @@ from improv.analysis.inference import analyse
 from improv.analysis.loader import read_tables
 from improv.analysis.units import units
 from improv.records import seed_of
-from improv.score import score
+from improv.scoring.scorer import score
 from improv.study.edit import Regeneration
 from tools.truth.planting import Check, Figure, averaged, planned, play, study
 

@@ -16,7 +16,7 @@ from improv.analysis.trajectories import absorptions
 from improv.analysis.units import Frame, units
 from improv.models.puppet.player import OPPOSITE, POLE
 from improv.records import seed_of
-from improv.score import Judges, score
+from improv.scoring.scorer import Judges, score
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from tools.truth.planting import (

@@ -1,6 +1,6 @@
 """The Rate room: a person judges lines as a model would be asked to, blind to every condition.
 
-Thin: who is asked what stands in improv.rating, the page in `parts.rater`.
+Thin: who is asked what stands in improv.scoring.human_ratings, the page in `parts.rater`.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from improv import rating
 from improv.errors import ImprovError, RunError
-from improv.measure.judge import Item
+from improv.scoring import human_ratings
+from improv.scoring.measures.judge_item import Item
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.measure_spec import measure as spec
@@ -31,7 +31,7 @@ Kept = Callable[[RunFolder], None]
 def page(run: data.Run) -> None:
     """Draw the room for a run that is over. Raises ImprovError."""
     study = data.study(run)
-    there = rating.measures(study)
+    there = human_ratings.measures(study)
     if not there:
         notices.unreadable(RunError("this run has no scene that a person could be asked about"))
         return
@@ -42,7 +42,7 @@ def page(run: data.Run) -> None:
         return
     items = _sheet(data.root(), run.id, run.stamp, measure, judge)
     folder = open_run(data.root(), run.id)
-    known = rating.rated(folder, judge)
+    known = human_ratings.rated(folder, judge)
     done = [i for i in items if i.id in known]
     _head(run, there, measure, judge, len(done), len(items))
     if wrong := st.session_state.pop("rate:wrong", ""):
@@ -72,7 +72,7 @@ def page(run: data.Run) -> None:
 def _judge(run: data.Run, measure: str) -> str:
     """Return the judge that the reader is, and ask for their name once."""
     if name := st.session_state.get("rate:name"):
-        return rating.judge_name(str(name))
+        return human_ratings.judge_name(str(name))
     st.html(
         '<header class="room-head"><h1>Would you judge?</h1></header>'
         '<p class="asked-of">You are shown lines of this run one at a time, and asked what a model '
@@ -83,7 +83,7 @@ def _judge(run: data.Run, measure: str) -> str:
     with st.form("who", border=False, width=420):
         name = st.text_input(
             "Your name",
-            max_chars=rating.NAME,
+            max_chars=human_ratings.NAME,
             key="rate:typed",
             autocomplete="name",
             help="It stands in the report, as human:NAME. Under the same name you go on where "
@@ -91,7 +91,7 @@ def _judge(run: data.Run, measure: str) -> str:
         )
         if st.form_submit_button("Begin", type="primary", key="begin"):
             try:
-                rating.judge_name(name)
+                human_ratings.judge_name(name)
             except ImprovError as e:
                 st.html(f'<p class="wrong" role="alert">{safe(str(e))}</p>')
                 return ""
@@ -130,7 +130,7 @@ def _ask(run: data.Run, item: Item, judge: str) -> None:
     if st.session_state.get("rate:item") != item.id:
         st.session_state["rate:item"] = item.id
         st.session_state["rate:since"] = time.monotonic()
-    text, options = rating.asked(item)
+    text, options = human_ratings.asked(item)
     with st.container(key="ask"):
         st.html(question(text))
         with st.container(key="answers", horizontal=True):
@@ -211,7 +211,7 @@ def _sheet(root: str, run: str, stamp: str, measure: str, judge: str) -> list[It
     study = folder.study()
     table = folder.tables.read("trials", columns=["trial", "condition"])
     trials = zip(table["trial"].to_pylist(), table["condition"].to_pylist(), strict=True)
-    return rating.in_order(rating.sheet(folder, study, measure), dict(trials), judge)
+    return human_ratings.in_order(human_ratings.sheet(folder, study, measure), dict(trials), judge)
 
 
 def _answered(run: str, item: Item, judge: str, answer: str) -> None:
@@ -220,11 +220,11 @@ def _answered(run: str, item: Item, judge: str, answer: str) -> None:
     seconds = time.monotonic() - float(st.session_state.get("rate:since", 0.0))
     if seconds < READ:
         return
-    _write(run, lambda folder: rating.keep(folder, item, judge, answer, seconds))
+    _write(run, lambda folder: human_ratings.keep(folder, item, judge, answer, seconds))
 
 
 def _undo(run: str, item: str, judge: str) -> None:
-    _write(run, lambda folder: rating.retract(folder, item, judge))
+    _write(run, lambda folder: human_ratings.retract(folder, item, judge))
 
 
 def _write(run: str, keep: Kept) -> None:

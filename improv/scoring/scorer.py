@@ -11,26 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from improv.analysis.cache import weigh_if_large
-from improv.calibration import planted_lines
 from improv.errors import ErrorKind, RunError
-from improv.judging import Question, Terms, Told, journaled, sit, verdict_of
-from improv.measure import (
-    dispersion,
-    judge,
-    likelihood,
-    marker,
-    persona,
-    probe,
-    secret,
-    state,
-    stylometry,
-)
-from improv.measure.judge import Item
-from improv.measure.planted import PLANTS, calibration_items
-from improv.measure.questions import QUESTIONS
 from improv.models.budget import Budget
 from improv.models.endpoint import refuse_strangers
 from improv.records import Json, Score, Stop, Transcript, Turn
+from improv.scoring.judges import Question, Terms, Told, journaled, sit, verdict_of
+from improv.scoring.measures import (
+    dispersion,
+    judge_item,
+    likelihood,
+    persona,
+    predicates,
+    probe,
+    secret,
+    stylometry,
+    trait_state,
+)
+from improv.scoring.measures.calibration import PLANTS, calibration_items
+from improv.scoring.measures.judge_item import Item
+from improv.scoring.measures.questions import QUESTIONS
+from improv.scoring.planted_lines import planted_lines
 from improv.storage.lock import RunLock
 from improv.storage.repair import mend
 from improv.storage.run_folder import RunFolder
@@ -251,7 +251,7 @@ def _free_scores(
             tuple(t for t in p.transcript.turns if t.branch == p.transcript.branch),
         )
         if "marker" in chosen:
-            scores += marker.marked(own, p.scene)
+            scores += predicates.marked(own, p.scene)
         if "probe" in chosen and p.origin == "probe":
             scores += _probed(p, probes)
         if "secret" in chosen and p.origin != "probe":
@@ -325,7 +325,7 @@ def _judged_scores(
         elif m == "likelihood":
             scores += likelihood.compare(items, verdicts, first)
         else:
-            made = [judge.score(i, verdicts[i.id], first) for i in items if i.id in verdicts]
+            made = [judge_item.score(i, verdicts[i.id], first) for i in items if i.id in verdicts]
             made += _silences(runs, m, first)
             scores += made + (secret.given_away(made) if m == "secret" else [])
     return scores
@@ -338,13 +338,13 @@ def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
         if p.origin not in ("main", "branch"):
             continue
         for c in p.scene.cast:
-            silences = judge.own(p.transcript, c.name)[1]
+            silences = judge_item.own(p.transcript, c.name)[1]
             names = {
-                "state": [state.measure_of(t) for t in c.traits],
+                "state": [trait_state.measure_of(t) for t in c.traits],
                 "secret": ["secret"] if c.secret else [],
             }.get(measure, [measure])
             for name in names:
-                scores += judge.silent(silences, name, version_of(measure, judged=True), first)
+                scores += judge_item.silent(silences, name, version_of(measure, judged=True), first)
     return scores
 
 

@@ -15,8 +15,8 @@ from itertools import combinations
 
 import orjson
 
-from improv.measure.stylometry import trigrams
 from improv.records import Score, Turn
+from improv.scoring.measures.stylometry import trigrams
 from improv.study.measure_spec import version_of
 
 VERSION = version_of("dispersion")

@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from improv.measure.wording import ANSWER, FIRST, GLOSSES, SCRIPT
 from improv.records import Json, Score, Transcript, Turn, digest, seed_of
+from improv.scoring.measures.judge_prompts import ANSWER, FIRST, GLOSSES, SCRIPT
 from improv.study.scene import Character
 
 CONTEXT = 4

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import orjson
 
-from improv.measure.judge import Item, harmless, item, one_line, own, persona
-from improv.measure.wording import WHO
 from improv.records import Score, Transcript
+from improv.scoring.measures.judge_item import Item, harmless, item, one_line, own, persona
+from improv.scoring.measures.judge_prompts import WHO
 from improv.study.measure_spec import version_of
 from improv.study.scene import Character, Scene
 

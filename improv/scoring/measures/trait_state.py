@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from improv.measure.judge import Item, before, item, one_line, own
-from improv.measure.wording import STATE
 from improv.records import Transcript, Turn
+from improv.scoring.measures.judge_item import Item, before, item, one_line, own
+from improv.scoring.measures.judge_prompts import STATE
 from improv.study.measure_spec import version_of
 from improv.study.scene import Character, Scene, Trait
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from improv.measure import attribution, likelihood, persona, secret, state
-from improv.measure.judge import Item
 from improv.records import Transcript
+from improv.scoring.measures import attribution, likelihood, persona, secret, trait_state
+from improv.scoring.measures.judge_item import Item
 from improv.study.scene import Scene
 
 QUESTIONS: Mapping[str, Callable[[Transcript, Scene], Sequence[Item]]] = {
-    "state": state.items,
+    "state": trait_state.items,
     "p2l": persona.items,
     "l2l": persona.pairs,
     "attribution": attribution.items,

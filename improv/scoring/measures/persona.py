@@ -12,9 +12,18 @@ from itertools import combinations
 
 import orjson
 
-from improv.measure.judge import Item, Verdict, before, by, item, one_line, own, persona
-from improv.measure.wording import PAIR, PERSONA
 from improv.records import Json, Score, Transcript, Turn, seed_of
+from improv.scoring.measures.judge_item import (
+    Item,
+    Verdict,
+    before,
+    by,
+    item,
+    one_line,
+    own,
+    persona,
+)
+from improv.scoring.measures.judge_prompts import PAIR, PERSONA
 from improv.study.measure_spec import version_of
 from improv.study.scene import Character, Scene
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import orjson
 
-from improv.measure.judge import Item, before, item, one_line, own
-from improv.measure.wording import SECRET
 from improv.records import Score, Transcript
+from improv.scoring.measures.judge_item import Item, before, item, one_line, own
+from improv.scoring.measures.judge_prompts import SECRET
 from improv.study.measure_spec import version_of
 from improv.study.scene import Character, Scene
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from improv.errors import Problem, RunError, StudyError
 from improv.files import shipped
-from improv.measure.planted import Lines
 from improv.models.puppet.player import sentences
+from improv.scoring.measures.calibration import Lines
 from improv.study import yaml_source
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Character, Scene, Trait

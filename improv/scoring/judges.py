@@ -14,14 +14,14 @@ from pathlib import Path
 
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, ModelError
-from improv.measure import judge, likelihood
-from improv.measure.judge import Item, Verdict
 from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
 from improv.models.client import Models
 from improv.models.embedded import serve
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
 from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw, Json, Stop
+from improv.scoring.measures import judge_item, likelihood
+from improv.scoring.measures.judge_item import Item, Verdict
 from improv.storage.journal import VERDICTS
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_folder import RunFolder
@@ -148,9 +148,9 @@ def _ask(question: Question) -> Ask:
     if item.given is not None:
         scoring = model.model_copy(update={"extra": {**model.extra, **likelihood.ECHO}})
         return Ask(draw, scoring, Prompt("script", (), text=item.text + item.given))
-    schema = judge.schema(item.options)
+    schema = judge_item.schema(item.options)
     if model.plays_in == "script":
-        return Ask(draw, model, Prompt("script", (), text=judge.script(item.text)), schema)
+        return Ask(draw, model, Prompt("script", (), text=judge_item.script(item.text)), schema)
     message = {"role": "user", "content": item.text}
     return Ask(draw, model, Prompt("chat", (), messages=(message,)), schema)
 
@@ -168,7 +168,7 @@ def _row(question: Question, call: Call) -> Json:
     elif item.given is not None:
         verdict = likelihood.read(call.reply)
     else:
-        verdict = judge.read(item, call.reply)
+        verdict = judge_item.read(item, call.reply)
     return {
         "trial": item.trial,
         "branch": item.branch,

@@ -13,8 +13,8 @@ from itertools import groupby
 import orjson
 
 from improv.errors import ErrorKind, ModelError
-from improv.measure.judge import Item, Verdict, before, by, one_line, own
 from improv.records import Json, Score, Transcript
+from improv.scoring.measures.judge_item import Item, Verdict, before, by, one_line, own
 from improv.study.measure_spec import version_of
 from improv.study.scene import Character, Scene
 

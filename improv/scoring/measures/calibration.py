@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from improv.measure import persona, state
-from improv.measure.judge import Item, own
 from improv.records import Transcript, seed_of
+from improv.scoring.measures import persona, trait_state
+from improv.scoring.measures.judge_item import Item, own
 from improv.study.scene import Character, Scene, Trait
 
 PLANTS = 60
@@ -59,7 +59,7 @@ def _identity(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _state(t: Transcript, at: int, c: Character, trait: Trait, line: str, truth: float) -> Item:
-    return state.ask(t, own(t, c.name)[0][at], c, trait, line=line, truth=truth)
+    return trait_state.ask(t, own(t, c.name)[0][at], c, trait, line=line, truth=truth)
 
 
 def _p2l(t: Transcript, at: int, c: Character, trait: Trait, line: str, truth: float) -> Item:

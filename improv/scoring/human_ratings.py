@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import orjson
 
-from improv.calibration import planted_lines
 from improv.errors import RunError
-from improv.measure.judge import Item, read
-from improv.measure.planted import calibration_items
-from improv.measure.questions import QUESTIONS
-from improv.measure.wording import ANSWER, GLOSSES
 from improv.records import MAIN, Json, Transcript, seed_of
+from improv.scoring.measures.calibration import calibration_items
+from improv.scoring.measures.judge_item import Item, read
+from improv.scoring.measures.judge_prompts import ANSWER, GLOSSES
+from improv.scoring.measures.questions import QUESTIONS
+from improv.scoring.planted_lines import planted_lines
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import HUMAN
 from improv.study.design import Study

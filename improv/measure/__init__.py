@@ -1,1 +1,0 @@
-"""Measures: a transcript in, scores out. Never the prompts, never the condition."""
