@@ -23,7 +23,7 @@ import orjson
 
 from improv.launch import Result, run
 from improv.report.material import appraise
-from improv.report.referee import report
+from improv.report.run_report import report
 from improv.session import Setup
 from improv.study.design import Condition, Study
 from improv.study.puppet_spec import Puppet

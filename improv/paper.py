@@ -20,12 +20,12 @@ from improv.graph.figure import drawn
 from improv.graph.graph import Graph
 from improv.graph.null_model import Beside
 from improv.records import Json
-from improv.report import exhibits
+from improv.report import sections
 from improv.report.comparison import compared
 from improv.report.material import Material, appraise
+from improv.report.numbers import shown
 from improv.report.page import Page
-from improv.report.referee import decides, report, sentences
-from improv.report.said import shown
+from improv.report.run_report import decides, report, sentences
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from improv.table import framed
@@ -81,11 +81,11 @@ class Report:
 
     def survival(self) -> Picture:
         """Return how long scenes stay without a break, by condition. Raises RunError."""
-        return _picture(exhibits.survival(self.analysis), "no curve of survival")
+        return _picture(sections.survival(self.analysis), "no curve of survival")
 
     def drift(self) -> Picture:
         """Return how scores go turn by turn, by condition. Raises RunError."""
-        return _picture(exhibits.drift(self.analysis), "no curve of drift")
+        return _picture(sections.drift(self.analysis), "no curve of drift")
 
     def html(self) -> str:
         return self.page.as_html()

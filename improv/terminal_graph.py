@@ -10,7 +10,7 @@ from improv.graph.comparison import Comparison
 from improv.graph.figure import Made
 from improv.graph.metrics import FIGURES
 from improv.graph.null_model import Beside
-from improv.report.said import number, p_said, shown
+from improv.report.numbers import number, p_said, shown
 
 ROOMY = 150
 """Columns of a terminal that has room to say what each figure is."""

@@ -14,9 +14,9 @@ from improv.analysis.inference import Analysis, analyse
 from improv.analysis.judge_error import Judged, judged
 from improv.analysis.units import Tables, units
 from improv.records import MAIN
-from improv.report.exhibits import absorbing
+from improv.report.numbers import number
 from improv.report.page import Page
-from improv.report.said import number
+from improv.report.sections import absorbing
 from improv.study.plan import ARM, Outcome
 from tests.table_support import (
     COLUMNS,

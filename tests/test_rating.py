@@ -16,7 +16,7 @@ from improv.analysis.loader import weigh
 from improv.errors import RunError
 from improv.launch import resume, run
 from improv.report.material import appraise
-from improv.report.referee import report
+from improv.report.run_report import report
 from improv.scoring import human_ratings
 from improv.scoring.measures.judge_item import Item
 from improv.scoring.scorer import Judges, score

@@ -12,7 +12,7 @@ import pytest
 
 from improv.launch import run
 from improv.report.material import appraise
-from improv.report.referee import report
+from improv.report.run_report import report
 from improv.session import Setup
 from improv.study.design import with_replicates
 from improv.study.loader import load

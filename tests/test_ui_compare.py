@@ -22,7 +22,7 @@ from improv.analysis.inference import Findings
 from improv.analysis.loader import Weighed, weigh
 from improv.files import shipped
 from improv.launch import run
-from improv.report.said import shown as said
+from improv.report.numbers import shown as said
 from improv.scoring import human_ratings
 from improv.scoring.scorer import Judges, score
 from improv.session import Setup

@@ -28,7 +28,7 @@ import yaml
 
 from improv.launch import run
 from improv.report.material import appraise
-from improv.report.said import shown
+from improv.report.numbers import shown
 from improv.scoring.scorer import Judges, score
 from improv.session import Setup
 from improv.study.design import with_replicates

@@ -92,7 +92,7 @@ def report_command(
     """Write a page on a run that a referee could read: result, design, controls, who saw what."""
     with telling():
         from improv.report.material import appraise
-        from improv.report.referee import report
+        from improv.report.run_report import report
         from improv.storage.runs import open_run
         from improv.study.loader import load
 

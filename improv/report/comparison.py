@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from improv.report import chart
-from improv.report.accounts import exposed
-from improv.report.chart import Mark
+from improv.report import charts
+from improv.report.appendix import exposed
+from improv.report.charts import Mark
 from improv.report.material import Material
+from improv.report.numbers import number, shown, units
 from improv.report.page import Page
-from improv.report.said import number, shown, units
 
 
 def compared(several: Sequence[Material]) -> Page:
@@ -61,7 +61,7 @@ def compared(several: Sequence[Material]) -> Page:
             Mark(run, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
             for run, c in told
         ]
-        page.chart(chart.forest(name, name, "difference, with its interval", marks), name)
+        page.chart(charts.forest(name, name, "difference, with its interval", marks), name)
     page.head("Means by condition")
     page.table(
         ["run", "condition", "mean [interval]", "units", "missing"],

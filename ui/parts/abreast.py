@@ -9,8 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from improv.records import MAIN, Json, Turn
-from improv.report.exhibits import telling
 from improv.report.material import Material
+from improv.report.sections import telling
 from ui.parts import compare_data, data, link, script, usher
 from ui.parts.text import clipped, label, one_line, safe
 

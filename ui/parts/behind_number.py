@@ -8,9 +8,9 @@ from typing import TypeVar
 import streamlit as st
 
 from improv.records import MAIN
-from improv.report import referee
+from improv.report import run_report
 from improv.report.material import Material
-from improv.report.said import number
+from improv.report.numbers import number
 from ui.parts import compare_data, data, link, usher
 from ui.parts.compare_data import Found, Pair
 from ui.parts.text import clipped, one_line, safe
@@ -50,7 +50,7 @@ def _contrast(run: data.Run, of: Material, name: str, *, checked: bool) -> None:
     said = dict(
         zip(
             (c.name for c in of.analysis.findings),
-            referee.sentences(of, undecided=not checked),
+            run_report.sentences(of, undecided=not checked),
             strict=False,
         )
     )

@@ -12,10 +12,10 @@ import streamlit as st
 from improv.analysis.inference import Analysis
 from improv.analysis.trajectories import CellChain, Curve
 from improv.records import digest
-from improv.report import exhibits
-from improv.report.exhibits import telling
+from improv.report import sections
+from improv.report.numbers import counted, shown
 from improv.report.page import Page
-from improv.report.said import counted, shown
+from improv.report.sections import telling
 from ui.parts import chart_colours, compare_chart, data, link, usher
 from ui.parts.compare_view import FEW, picked_point
 from ui.parts.text import inert, label, one_line, safe
@@ -138,7 +138,7 @@ def _chains(run: data.Run, of: Analysis) -> None:
     figures = "".join(_chain(run, c, name) for c, name in zip(of.chains, names, strict=True))
     st.html(f'<div class="chains">{figures}</div>')
     page = Page("")
-    exhibits.absorbing(page, of)
+    sections.absorbing(page, of)
     if page.html:
         with st.expander("Is the way back closed?"):
             st.html(
@@ -192,7 +192,7 @@ def _picture(c: CellChain) -> str:
         f"text{{font:12px 'Source Sans','DejaVu Sans',sans-serif;fill:{ink.faint}}}"
         f"text.name{{font:600 15px {ink.serif.replace(chr(34), chr(39))};fill:{ink.ink}}}"
     )
-    svg = inert(exhibits.chain_of(c)).replace(
+    svg = inert(sections.chain_of(c)).replace(
         "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
     )
     svg = svg.replace("<title>", f"<style>{style}</style><title>", 1)

@@ -22,11 +22,11 @@ from improv.analysis.exposure import Exposure
 from improv.analysis.inference import Analysis
 from improv.analysis.stats.contrast import Contrast
 from improv.records import digest
-from improv.report import accounts, exhibits, referee
-from improv.report.exhibits import telling
+from improv.report import appendix, run_report, sections
 from improv.report.material import Material
+from improv.report.numbers import counted, number, p_said, shown
 from improv.report.page import Page
-from improv.report.said import counted, number, p_said, shown
+from improv.report.sections import telling
 from improv.study.plan import Outcome
 from ui.parts import chart_colours, compare_chart, data, link
 from ui.parts.compare_chart import Row
@@ -69,20 +69,20 @@ def head(run: data.Run, found: Material, exposed: Exposure | None) -> None:
             on_click="ignore",
             help="The whole report as one page, to keep or send",
         )
-    if said := referee.played_by(found):
+    if said := run_report.played_by(found):
         note(said)
 
 
 def outcome_said(outcome: Outcome) -> str:
     """Return what an outcome is in the report's words."""
     less = f" less that of {outcome.less}" if outcome.less else ""
-    return f"{referee.OUTCOMES[outcome.of]} of {outcome.measure}{less}"
+    return f"{run_report.OUTCOMES[outcome.of]} of {outcome.measure}{less}"
 
 
 def _exposed(run: data.Run, exposed: Exposure | None) -> str:
     if run.playing:
         return "checked when all is played"
-    return "being checked" if exposed is None else accounts.exposed(exposed)
+    return "being checked" if exposed is None else appendix.exposed(exposed)
 
 
 def written(root: str, run: str) -> bytes:
@@ -122,16 +122,16 @@ def note(text: str) -> None:
 def result(run: data.Run, found: Material, *, checked: bool) -> None:
     """Draw what was planned: the hypothesis, what is found and whether it is decided."""
     of = found.analysis
-    st.html(f'<h2 class="side-title">{safe(referee.head(of))}</h2>')
-    if told := referee.late(of):
+    st.html(f'<h2 class="side-title">{safe(run_report.head(of))}</h2>')
+    if told := run_report.late(of):
         note(told)
     if of.plan is not None:
         st.html(f'<p class="hypothesis">{safe(of.plan.hypothesis)}</p>')
-    for why in referee.stops(found):
+    for why in run_report.stops(found):
         note(why)
     if not checked and of.plan is not None:
         note(_unchecked(run))
-    said = referee.sentences(found, undecided=not checked)
+    said = run_report.sentences(found, undecided=not checked)
     if said:
         full = [_decided(s) for s in said]
         rows = [
@@ -146,7 +146,7 @@ def result(run: data.Run, found: Material, *, checked: bool) -> None:
             zero=True,
             alt="Planned contrasts with their intervals. " + " ".join(said),
         )
-        if short := referee.shortfall(of.plan, of.arms) if of.plan is not None else "":
+        if short := run_report.shortfall(of.plan, of.arms) if of.plan is not None else "":
             st.html(f'<p class="quiet">{safe(short)}</p>')
         with st.expander("The contrasts as a table"):
             st.dataframe(_contrasts(of.findings, said), hide_index=True)
@@ -244,7 +244,7 @@ def unplanned(run: data.Run, of: Analysis) -> None:
     if of.mute or not of.exploratory:
         return
     st.html('<h2 class="side-title">Exploratory</h2>')
-    st.html(f'<p class="together">{safe(exhibits.NOBODY)}</p>')
+    st.html(f'<p class="together">{safe(sections.NOBODY)}</p>')
     order = sorted(of.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
     rows = [
         Row(
@@ -270,16 +270,16 @@ def unplanned(run: data.Run, of: Analysis) -> None:
 
 def fine_print(found: Material) -> None:
     """Draw the controls and the judges as the report has them."""
-    for title, write in (("Controls", referee.controls), ("Judges", None)):
+    for title, write in (("Controls", run_report.controls), ("Judges", None)):
         page = Page("")
         if write is not None:
             write(page, found.analysis)
         else:
-            exhibits.judging(page, found)
+            sections.judging(page, found)
         _from_report(title, page)
     if found.exposure.leaked or found.exposure.unknown:
         page = Page("")
-        accounts.exposure(page, found.exposure)
+        appendix.exposure(page, found.exposure)
         _from_report("Who saw what", page)
 
 

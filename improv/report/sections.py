@@ -12,11 +12,11 @@ from improv.analysis.trajectories import CellChain, Curve
 from improv.graph import figure as graph
 from improv.graph.drawing import ON_PAGE
 from improv.graph.null_model import Beside
-from improv.report import chart
-from improv.report.chart import Line, Mark
+from improv.report import charts
+from improv.report.charts import Line, Mark
 from improv.report.material import Material
+from improv.report.numbers import counted, number, shown, units
 from improv.report.page import Page
-from improv.report.said import counted, number, shown, units
 
 NETWORKS = 9
 """Conditions whose networks are drawn."""
@@ -39,7 +39,7 @@ def contrasts(page: Page, found: Sequence[Contrast], x: str, correction: str) ->
         for c in found
     ]
     page.chart(
-        chart.forest("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
+        charts.forest("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
         f"Estimates with their {found[0].estimate.level:.0%} intervals.",
     )
 
@@ -178,14 +178,14 @@ def drift(found: Analysis) -> str:
 
 
 def _curves(curves: Sequence[Curve], title: str, y: str, *, stepped: bool) -> str:
-    return chart.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped)))
+    return charts.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped)))
 
 
 def chain_of(c: CellChain) -> str:
     """Return a condition's chain as a picture."""
     pole, _, opposite = c.measure.partition(":")[2].partition("/")
     found = c.chain
-    return chart.chain(
+    return charts.chain(
         c.cell,
         pole or "kept",
         opposite or "broken",
@@ -224,7 +224,7 @@ def absorbing(page: Page, found: Analysis) -> None:
 
 
 def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
-    drawn = curves[: len(chart.COLOURS)]
+    drawn = curves[: len(charts.COLOURS)]
     for name, curve in zip(telling([c.name for c in drawn]), drawn, strict=True):
         points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
         band = [
@@ -236,7 +236,7 @@ def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
 
 
 def _only(curves: Sequence[Curve]) -> str:
-    most = len(chart.COLOURS)
+    most = len(charts.COLOURS)
     return f"; the first {most} of {len(curves)} conditions" if len(curves) > most else ""
 
 

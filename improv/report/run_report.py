@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from improv.analysis.inference import Analysis, Arm
 from improv.analysis.stats.contrast import Contrast
-from improv.report.accounts import cost, exposed, exposure, missing, reproduce, weather
-from improv.report.exhibits import contrasts, explored, judging, networks, pictures
+from improv.report.appendix import cost, exposed, exposure, missing, reproduce, weather
 from improv.report.material import Material
+from improv.report.numbers import counted, p_said, shown, units
 from improv.report.page import Page
-from improv.report.said import counted, p_said, shown, units
+from improv.report.sections import contrasts, explored, judging, networks, pictures
 from improv.study.plan import Plan
 
 PUPPET = "puppet"

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from improv.analysis.exposure import Exposure, kinds
 from improv.records import Json
-from improv.report import chart
-from improv.report.chart import Line, thinned
+from improv.report import charts
+from improv.report.charts import Line, thinned
 from improv.report.material import Material
 from improv.report.page import Page
 
@@ -98,7 +98,7 @@ def weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
             "were refused with 429."
         )
         drawn = [Line("limit", limit, steps=True), Line("in flight", flying)]
-        svg = chart.lines(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
+        svg = charts.lines(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
         page.chart(svg, what)
 
 
