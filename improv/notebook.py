@@ -34,7 +34,7 @@ from improv.table import NAMES, Table, connect, framed
 if TYPE_CHECKING:
     import duckdb
 
-    from improv.doors.export import Exported
+    from improv.export.exporter import Exported
     from improv.graph.graph import Graph
     from improv.launch import Result
     from improv.paper import DryRun, Graphs, Report
@@ -211,8 +211,8 @@ class Run:
         """Write scenes in another program's format: to="jsonl", "hf", "inspect", "fountain",
         "markdown" or "otel" (docs/export.md). `of` are condition, scene, branches. Raises RunError.
         """
-        from improv.doors.export import export
-        from improv.doors.performance import Wanted
+        from improv.export.exporter import export
+        from improv.export.selection import Wanted
 
         return export(self.folder, to, Wanted(str(trial), **of), os.fspath(output), force=force)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from improv import folio
 from improv.errors import ImprovError
-from improv.folio import Folio
+from improv.export import document
+from improv.export.document import Folio
 from improv.records import Json, Transcript, Turn
 from improv.storage.run_folder import RunFolder
 from improv.study.scene import Scene
@@ -47,11 +47,11 @@ class Script:
 
     def markdown(self, *, notes: bool = True) -> str:
         """Return it as Markdown, with or without what an audience did not see."""
-        return folio.markdown(self._folio(notes))
+        return document.markdown(self._folio(notes))
 
     def fountain(self, *, notes: bool = True) -> str:
         """Return it as Fountain, which screenwriting programs read."""
-        return folio.fountain(self._folio(notes))
+        return document.fountain(self._folio(notes))
 
     def __len__(self) -> int:
         return len(self.turns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from improv import terminal
-from improv.doors.export import Exported
+from improv.export.exporter import Exported
 
 OPEN = {
     "hf": 'load it:  datasets.load_dataset("{}", "turns")',

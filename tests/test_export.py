@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from improv.cli.options import app
-from improv.doors.export import FORMS, export
-from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
+from improv.export.exporter import FORMS, export
+from improv.export.selection import Wanted, performances, select
 from improv.storage.run_folder import RunFolder
 from tests.export_support import busy_run
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from improv.doors.book import Book
-from improv.doors.export import export
-from improv.doors.performance import Wanted, performances, select
-from improv.doors.thread import messages, said_by, script
 from improv.errors import RunError
+from improv.export.block_store import Book
+from improv.export.exporter import export
+from improv.export.messages import messages, said_by, script
+from improv.export.selection import Wanted, performances, select
 from improv.launch import run
 from improv.models.puppet.server import PuppetServer
 from improv.records import Json

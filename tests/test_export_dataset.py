@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from improv.doors import dataset
-from improv.doors.export import export
-from improv.doors.performance import Wanted
+from improv.export import huggingface
+from improv.export.exporter import export
+from improv.export.selection import Wanted
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from tests.export_support import busy_run
@@ -94,17 +94,17 @@ def test_the_card_says_that_puppets_played_and_what_is_missing(busy: RunFolder) 
         "counted": "1 done, 2 failed",
         "owed": 3,
     }
-    text = dataset.card({"turns": 5}, about)
+    text = huggingface.card({"turns": 5}, about)
     assert "**Planted.** Puppets played this" in text and "What was planted: effect." in text
     assert "3 planned trials were not played" in text
     assert "1 done, 2 failed" in text
     assert "\n# y" not in text and "![p]" not in text and "<b>" not in text
     assert front(text)["pretty_name"] == "improv: s | x\n# y"
-    real = dataset.card({"turns": 5}, about | {"puppets": False, "models": ["gpt"], "owed": 0})
+    real = huggingface.card({"turns": 5}, about | {"puppets": False, "models": ["gpt"], "owed": 0})
     assert "Planted" not in real and "not played when" not in real
-    small = dataset.card({"turns": 5}, about | {"puppets": False, "models": ["embedded"]})
+    small = huggingface.card({"turns": 5}, about | {"puppets": False, "models": ["embedded"]})
     assert "135M" in small
-    assert dataset.card({"turns": 5_000}, about).count("1K<n<10K") == 1
+    assert huggingface.card({"turns": 5_000}, about).count("1K<n<10K") == 1
 
 
 def test_one_condition_has_its_rows_and_the_blocks_that_they_showed(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from improv.doors.export import export
-from improv.doors.performance import Wanted
 from improv.errors import RunError
-from improv.folio import Folio, fountain, markdown
+from improv.export.document import Folio, fountain, markdown
+from improv.export.exporter import export
+from improv.export.selection import Wanted
 from improv.records import MAIN, Act, Turn
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load_scene

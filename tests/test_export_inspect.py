@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from improv.doors.export import export, logs
-from improv.doors.inspect_log import log_of
-from improv.doors.performance import Wanted, performances, select
 from improv.errors import RunError
+from improv.export.exporter import export, logs
+from improv.export.inspect_log import log_of
+from improv.export.selection import Wanted, performances, select
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from tests.export_support import busy_run

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from improv.doors.export import export
-from improv.doors.otel import provider
-from improv.doors.performance import Wanted
+from improv.export.exporter import export
+from improv.export.otel import provider
+from improv.export.selection import Wanted
 from improv.records import Draw, Json
 from improv.storage.run_folder import RunFolder
 from tests.call_support import made_call

@@ -7,7 +7,7 @@ import re
 import orjson
 import pytest
 
-from improv.folio import Folio, document, fountain, markdown
+from improv.export.document import Folio, document, fountain, markdown
 from improv.records import MAIN, Act, Turn
 from improv.study.loader import load_scene
 

@@ -13,8 +13,8 @@ from screenplain.parsers import fountain as screenplain
 from screenplain.types import Action, Dialog, DualDialog
 
 from improv.errors import StudyError
+from improv.export.document import Folio, fountain
 from improv.files import shipped
-from improv.folio import Folio, fountain
 from improv.launch import run
 from improv.records import MAIN, Turn
 from improv.session import Setup

@@ -39,8 +39,8 @@ def export_command(
     """
     with telling():
         from improv import terminal_export
-        from improv.doors.export import export
-        from improv.doors.performance import Wanted
+        from improv.export.exporter import export
+        from improv.export.selection import Wanted
         from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")

@@ -9,16 +9,16 @@ import orjson
 import pandas as pd
 import streamlit as st
 
-from improv import folio
-from improv.folio import Folio
+from improv.export import document
+from improv.export.document import Folio
 from improv.records import MAIN, Json
 from ui.parts import data, link, player, scored, stops, usher
 from ui.parts.text import one_line, safe
 
 _FORMS: dict[str, tuple[str, str, Callable[[Folio], str | bytes]]] = {
-    "Fountain": ("fountain", "text/plain", folio.fountain),
-    "Markdown": ("md", "text/markdown", folio.markdown),
-    "JSON": ("json", "application/json", folio.document),
+    "Fountain": ("fountain", "text/plain", document.fountain),
+    "Markdown": ("md", "text/markdown", document.markdown),
+    "JSON": ("json", "application/json", document.document),
 }
 """What a scene is kept as: its ending, its type, and how it is made."""
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from improv.doors.performance import Performance
+from improv.export.selection import Performance
 from improv.models.request import Message
 from improv.records import Block, Call, Turn
 from improv.stage import prompts

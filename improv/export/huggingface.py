@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from improv.doors.performance import Selection
-from improv.folio import literal
+from improv.export.document import literal
+from improv.export.selection import Selection
 from improv.records import Json
 from improv.storage.schemas import SCHEMAS, conform
 

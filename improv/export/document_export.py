@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from improv.doors.performance import Performance
-from improv.folio import Folio
+from improv.export.document import Folio
+from improv.export.selection import Performance
 from improv.records import MAIN, Json
 from improv.study.scene import Scene
 

@@ -16,11 +16,11 @@ from typing import IO
 
 import orjson
 
-from improv.doors import chat, dataset, document, inspect_log, otel
-from improv.doors.book import Book
-from improv.doors.performance import Selection, Wanted, performances, scenes, select
 from improv.errors import ImprovError, RunError
-from improv.folio import fountain, markdown
+from improv.export import conversations, document_export, huggingface, inspect_log, otel
+from improv.export.block_store import Book
+from improv.export.document import fountain, markdown
+from improv.export.selection import Selection, Wanted, performances, scenes, select
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.version import __version__
@@ -108,7 +108,7 @@ def _jsonl(of: _Export) -> None:
     lines = 0
     with Book(of.folder) as book, _file(of.target) as sink:
         for number, played in enumerate(performances(of.chosen), 1):
-            for row in chat.conversations(played, book, told):
+            for row in conversations.conversations(played, book, told):
                 sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
                 lines += 1
             of.tell(number, of.chosen.count)
@@ -127,7 +127,7 @@ def _otel(of: _Export) -> None:
 
 
 def _hf(of: _Export) -> None:
-    of.found.written = dataset.write(of.chosen, of.target, of.run, of.tell)
+    of.found.written = huggingface.write(of.chosen, of.target, of.run, of.tell)
 
 
 def _inspect(of: _Export) -> None:
@@ -158,12 +158,12 @@ def logs(chosen: Selection, most: int = SAMPLES) -> Iterator[tuple[str, Selectio
     rows = list(chosen.each())
     for number, condition in enumerate(dict.fromkeys(r["condition"] for r in rows)):
         part = chosen.only(condition=condition)
-        name = f"{number:02d}-{document.slug(condition)}"
+        name = f"{number:02d}-{document_export.slug(condition)}"
         if part.count <= most:
             yield name, part
             continue
         for scene in dict.fromkeys(r["scene"] for r in part.each()):
-            yield f"{name}-{document.slug(scene)}", part.only(scene=scene)
+            yield f"{name}-{document_export.slug(scene)}", part.only(scene=scene)
 
 
 def _documents(ending: str, of: _Export) -> None:
@@ -171,9 +171,9 @@ def _documents(ending: str, of: _Export) -> None:
     known = scenes(of.folder)
     models = ", ".join(of.run["models"])
     for number, played in enumerate(performances(of.chosen), 1):
-        text = make(document.folio(played, of.run["run"], models, known))
+        text = make(document_export.folio(played, of.run["run"], models, known))
         single = of.target.suffix == f".{ending}"
-        file = of.target if single else of.target / document.file_name(played.row, ending)
+        file = of.target if single else of.target / document_export.file_name(played.row, ending)
         with _file(file) as sink:
             sink.write(text.encode())
         of.tell(number, of.chosen.count)

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from improv.doors.book import Book
-from improv.doors.performance import Performance
-from improv.doors.thread import messages, said_by, script
+from improv.export.block_store import Book
+from improv.export.messages import messages, said_by, script
+from improv.export.selection import Performance
 from improv.records import MAIN, Block, Call, Json, digest
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"

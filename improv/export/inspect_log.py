@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv.doors.performance import Performance
 from improv.errors import RunError
+from improv.export.selection import Performance
 from improv.records import MAIN, Act, Call, Json, Turn, digest
 
 if TYPE_CHECKING:

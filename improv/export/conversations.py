@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from improv.doors.book import Book
-from improv.doors.performance import Performance
-from improv.doors.thread import Said, as_chat, messages, said_by, words
+from improv.export.block_store import Book
+from improv.export.messages import Said, as_chat, messages, said_by, words
+from improv.export.selection import Performance
 from improv.models.request import Message
 from improv.records import Block, Call, Json
 
