@@ -23,10 +23,10 @@ from pathlib import Path
 
 import openai
 
-from improv.host import Host, Terms
 from improv.models.request import Ask, request_body
 from improv.records import Call
-from improv.session import Setup
+from improv.runner.host import Host, Terms
+from improv.runner.session import Setup
 from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import place

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from improv.launch import run
 from improv.models.budget import Budget
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene
 

@@ -40,8 +40,8 @@ TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
 from improv.analysis.cache import KEPT  # noqa: E402
-from improv.launch import run  # noqa: E402
-from improv.session import Setup  # noqa: E402
+from improv.runner.launch import run  # noqa: E402
+from improv.runner.session import Setup  # noqa: E402
 from improv.storage.run_folder import RunFolder  # noqa: E402
 from improv.storage.run_tables import ROW_GROUP  # noqa: E402
 from improv.storage.runs import open_run, place  # noqa: E402

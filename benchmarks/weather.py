@@ -21,10 +21,10 @@ from pathlib import Path
 
 import orjson
 
-from improv.launch import Result, run
 from improv.report.material import appraise
 from improv.report.run_report import report
-from improv.session import Setup
+from improv.runner.launch import Result, run
+from improv.runner.session import Setup
 from improv.study.design import Condition, Study
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene

@@ -18,7 +18,6 @@ from improv.version import __version__ as __version__
 if TYPE_CHECKING:
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
-    from improv.launch import Result as Result
     from improv.notebook import Run as Run
     from improv.notebook import compare as compare
     from improv.notebook import dry_run as dry_run
@@ -29,17 +28,18 @@ if TYPE_CHECKING:
     from improv.notebook import run as run
     from improv.records import Transcript as Transcript
     from improv.records import Turn as Turn
-    from improv.session import Setup as Setup
+    from improv.runner.launch import Result as Result
+    from improv.runner.session import Setup as Setup
     from improv.study.design import Study as Study
     from improv.study.scene import Scene as Scene
     from improv.table import Table as Table
 
 _HOMES = {
     "ImprovError": "improv.errors",
-    "Result": "improv.launch",
+    "Result": "improv.runner.launch",
     "Run": "improv.notebook",
     "Scene": "improv.study.scene",
-    "Setup": "improv.session",
+    "Setup": "improv.runner.session",
     "Study": "improv.study.design",
     "StudyError": "improv.errors",
     "Table": "improv.table",

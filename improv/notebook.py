@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from improv.errors import RunError
 from improv.models.budget import Budget
 from improv.records import MAIN, Json
+from improv.runner.session import Setup, Watch
 from improv.script import Script, script
-from improv.session import Setup, Watch
 from improv.storage import runs as run_list
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study, with_replicates
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from improv.export.exporter import Exported
     from improv.graph.graph import Graph
-    from improv.launch import Result
     from improv.paper import DryRun, Graphs, Report
+    from improv.runner.launch import Result
     from improv.scoring.scorer import Scored
 
 # In a notebook Ray would say, in red and with a date, that it would rather have widgets.
@@ -160,7 +160,7 @@ class Run:
         `edit` changes something first: {"author.frame": "She never lies."}, "line", "move",
         "memory.NAME". With `again` that turn alone is drawn again. Raises RunError, StudyError.
         """
-        from improv.branching import branch
+        from improv.runner.branching import branch
 
         trial, at, turn = place.rpartition("@")
         if not at or not turn.isascii() or not turn.isdecimal():
@@ -220,7 +220,7 @@ class Run:
         self, *, setup: Setup | None = None, watch: Watch | None = None, **settings: Any
     ) -> Run:
         """Play what the run still owes, and return it. `settings` are as those of `run`."""
-        from improv import launch
+        from improv.runner import launch
 
         result = launch.resume(self.folder, setup=_setup(setup, settings), watch=watch)
         return Run(result.folder, result)
@@ -266,8 +266,8 @@ def load_study(
 
 def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:
     """Return what playing a study would ask of its models, and cost. Nothing is asked."""
-    from improv.estimate import estimate
     from improv.paper import DryRun
+    from improv.runner.estimate import estimate
     from improv.study.branch import planned
     from improv.study.trial import plan
 
@@ -292,7 +292,7 @@ def run(
     are rows of the run, not errors. Raises RunError where its folder cannot be made, MachineError
     where Ray or a model cannot start.
     """
-    from improv import launch
+    from improv.runner import launch
 
     source: Json | None = None
     if not isinstance(given, Study):

@@ -12,7 +12,6 @@ from html import escape
 from improv import files
 from improv.analysis.inference import Analysis
 from improv.errors import RunError
-from improv.estimate import Estimate, table
 from improv.graph import build
 from improv.graph.build import Graphed
 from improv.graph.comparison import Comparison
@@ -26,6 +25,7 @@ from improv.report.material import Material, appraise
 from improv.report.numbers import shown
 from improv.report.page import Page
 from improv.report.run_report import decides, report, sentences
+from improv.runner.estimate import Estimate, table
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from improv.table import framed

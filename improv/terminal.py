@@ -24,14 +24,14 @@ from improv.records import MAIN, Act, Block, Call, Json, Turn
 from improv.text import plain
 
 if TYPE_CHECKING:
-    from improv.doctor import Finding
-    from improv.estimate import Estimate
-    from improv.launch import Result
-    from improv.power_run import Rehearsed
-    from improv.replay import Check
+    from improv.runner.doctor import Finding
+    from improv.runner.estimate import Estimate
+    from improv.runner.launch import Result
+    from improv.runner.power import Rehearsed
+    from improv.runner.replay import Check
+    from improv.runner.session import Progress as Standing
+    from improv.runner.session import Setup, Watch
     from improv.scoring.scorer import Scored
-    from improv.session import Progress as Standing
-    from improv.session import Setup, Watch
     from improv.storage.run_folder import RunFolder
 
 _out = Console(highlight=False)
@@ -254,7 +254,7 @@ def replayed(checks: Iterable[Check]) -> bool:
 
 def dry_run(found: Estimate) -> None:
     """Print what a run would ask of its models and cost: a table, and how it was found."""
-    from improv.estimate import table
+    from improv.runner.estimate import table
 
     head, *rows = table(found)
     shown = Table(box=None, pad_edge=False, header_style="dim")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from improv.branching import branch
 from improv.records import Json
-from improv.replay import replay
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.replay import replay
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 

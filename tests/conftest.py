@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from improv.launch import run
 from improv.models.puppet.server import PuppetServer
 from improv.ray_cluster import start_ray
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from improv.study.puppet_spec import Puppet

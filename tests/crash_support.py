@@ -27,9 +27,9 @@ from typing import Any
 import pyarrow as pa
 from ray.cluster_utils import Cluster
 
-from improv.launch import run
 from improv.models.puppet.server import PuppetServer
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.storage.schemas import CLOCKED, SCHEMAS
@@ -76,7 +76,7 @@ def tables(folder: RunFolder) -> dict[str, pa.Table]:
 
 def warm_up() -> None:
     """Start the process that drivers are forked from, with everything imported."""
-    _FORKS.set_forkserver_preload(["improv.cli", "improv.launch", "tests.crash_support"])
+    _FORKS.set_forkserver_preload(["improv.cli", "improv.runner.launch", "tests.crash_support"])
     with hasty_ray():
         forkserver.ensure_running()
 

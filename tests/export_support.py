@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-from improv.launch import run
 from improv.models.request import Ask, Prompt
 from improv.records import MAIN, Call, Draw, Json
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.stage.branch_stage import staged
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import branched, from_json, past, planned

@@ -13,8 +13,8 @@ import pyarrow as pa
 from improv.graph.conversation import COLUMNS, PLACES, Acts, Lines, Talk, talk
 from improv.graph.graph import Graph
 from improv.graph.persons import Person
-from improv.launch import run
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load

@@ -14,7 +14,7 @@ import pytest
 
 from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
-from improv.session import Setup
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from tests.weather_support import SCENE
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from improv.errors import EndpointError
-from improv.launch import run
+from improv.runner.launch import run
 from improv.storage.runs import open_run
 from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load

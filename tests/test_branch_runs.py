@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from improv.branching import branch
 from improv.errors import ImprovError, RunError, StudyError
-from improv.launch import resume, run
 from improv.models.puppet.server import PuppetServer
 from improv.records import MAIN, REGENERATED
-from improv.replay import replay
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.launch import resume, run
+from improv.runner.replay import replay
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import CLOCKED, SCHEMAS
 from improv.study.edit import Edit

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from improv.errors import StudyError
-from improv.launch import resume, run
 from improv.models.puppet.server import PuppetServer
 from improv.records import MAIN
+from improv.runner.launch import resume, run
 from improv.study.loader import load
 from improv.study.trial import plan
 from tests.branch_support import OFF, differences, rows

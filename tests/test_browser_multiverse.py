@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from improv.branching import branch
-from improv.launch import run
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.runs import open_run
 from improv.study.edit import Edit
 from improv.study.loader import load

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from improv.launch import run
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.scoring import human_ratings
-from improv.session import Setup
 from improv.storage.runs import open_run
 from improv.study.loader import load
 from tests.browser_support import Reader

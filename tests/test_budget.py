@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from improv.errors import EndpointError, RunError
-from improv.launch import resume, run
 from improv.models import budget
 from improv.models.budget import (
     LEASE,
@@ -27,7 +26,8 @@ from improv.models.budget import (
 )
 from improv.models.puppet.server import PuppetServer
 from improv.records import Call, Draw
-from improv.session import Setup
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load

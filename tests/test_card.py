@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from improv.errors import StudyError
-from improv.launch import run
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.runs import open_run
 from improv.study.importing.cards.card import Card
 from improv.study.importing.cards.container import load_card

@@ -9,8 +9,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from improv.launch import run
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.study.design import with_replicates
 from improv.study.loader import load
 

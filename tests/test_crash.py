@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from improv.launch import resume
-from improv.session import Setup
+from improv.runner.launch import resume
+from improv.runner.session import Setup
 from improv.storage.repair import mend
 from improv.storage.schemas import PLAYED
 from improv.storage.shards import Shards

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from improv.estimate import Estimate, Range, Row, cost, dollars, estimate, table
-from improv.launch import run
 from improv.models.puppet.server import PuppetServer
-from improv.session import Setup
+from improv.runner.estimate import Estimate, Range, Row, cost, dollars, estimate, table
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import planned
 from improv.study.design import with_replicates

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from improv.errors import StudyError
-from improv.launch import run
 from improv.models.client import Models
 from improv.models.request import Ask
 from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
-from improv.replay import replay
+from improv.runner.launch import run
+from improv.runner.replay import replay
+from improv.runner.session import Setup
 from improv.scoring.measures.predicates import marked
-from improv.session import Setup
 from improv.stage.stage import Stage
 from improv.study.branch import regenerate
 from improv.study.edit import Edit

@@ -15,10 +15,10 @@ from improv.export.block_store import Book
 from improv.export.exporter import export
 from improv.export.messages import messages, said_by, script
 from improv.export.selection import Wanted, performances, select
-from improv.launch import run
 from improv.models.puppet.server import PuppetServer
 from improv.records import Json
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from tests.export_support import busy_run, sent

@@ -15,9 +15,9 @@ from screenplain.types import Action, Dialog, DualDialog
 from improv.errors import StudyError
 from improv.export.document import Folio, fountain
 from improv.files import shipped
-from improv.launch import run
 from improv.records import MAIN, Turn
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.runs import open_run
 from improv.study.importing.fountain import plain, read_fountain
 from improv.study.importing.importer import import_fountain

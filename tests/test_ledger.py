@@ -16,10 +16,10 @@ import pytest
 
 from improv.analysis.exposure import Exposure, kinds
 from improv.analysis.exposure_scan import KEPT, kept_exposure, read_exposure
-from improv.branching import branch
-from improv.launch import run
 from improv.records import Block, BlockKind
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load

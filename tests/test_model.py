@@ -18,12 +18,12 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from improv.errors import EndpointError
-from improv.host import STOPS_THE_RUN
 from improv.models.client import Models
 from improv.models.endpoint import check_endpoint
 from improv.models.puppet.server import PuppetServer
 from improv.models.request import Ask, Prompt, request_body
 from improv.records import Call, Draw
+from improv.runner.host import STOPS_THE_RUN
 from improv.study.model_spec import Model
 from improv.study.puppet_spec import Puppet
 

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from improv.context_lengths import APART, BY_WORDS, lengths
 from improv.errors import MachineError, RunError, StudyError
-from improv.launch import resume, run
 from improv.models.budget import Budget
 from improv.models.puppet.player import count_tokens
 from improv.report.material import appraise
-from improv.session import Setup
+from improv.runner.context_lengths import APART, BY_WORDS, lengths
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.study.design import Study
 from improv.study.loader import load
 from improv.study.plan import Plan

@@ -10,7 +10,7 @@ import pytest
 
 from improv.analysis.units import Tables
 from improv.errors import RunError
-from improv.power_run import Rehearsed, powers, rehearse
+from improv.runner.power import Rehearsed, powers, rehearse
 from improv.study.design import Study
 from improv.study.loader import load
 from tests.conftest import KETTLE

@@ -14,13 +14,13 @@ import pytest
 
 from improv.analysis.loader import weigh
 from improv.errors import RunError
-from improv.launch import resume, run
 from improv.report.material import appraise
 from improv.report.run_report import report
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.scoring import human_ratings
 from improv.scoring.measures.judge_item import Item
 from improv.scoring.scorer import Judges, score
-from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import RATINGS, file_name
 from improv.study.loader import load

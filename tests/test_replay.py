@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from improv.launch import run
 from improv.models.puppet.server import PuppetServer
 from improv.records import MAIN
-from improv.replay import Check, replay
+from improv.runner.launch import run
+from improv.runner.replay import Check, replay
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load

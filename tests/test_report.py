@@ -14,7 +14,6 @@ import pytest
 from improv.analysis.exposure import Leak
 from improv.analysis.inference import Reason, ReasonKind
 from improv.analysis.stats.interval import Estimate
-from improv.launch import run
 from improv.models.puppet.server import PuppetServer
 from improv.report.charts import Line, lines, thinned
 from improv.report.comparison import compared
@@ -22,7 +21,8 @@ from improv.report.material import Material, appraise
 from improv.report.numbers import shown
 from improv.report.page import Page
 from improv.report.run_report import report
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.design import with_replicates
 from improv.study.loader import load

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from improv.branching import branch
 from improv.errors import EndpointError, RunError
-from improv.launch import resume, run
 from improv.models.budget import Budget
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load

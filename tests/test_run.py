@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from improv.errors import RunError
-from improv.launch import resume, run
 from improv.models.puppet.server import PuppetServer
-from improv.session import Setup
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.stage.stage import Stage
 from improv.storage.journal import Journal
 from improv.storage.run_folder import RunFolder

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from improv.launch import resume, run
 from improv.models.puppet.server import PuppetServer
-from improv.session import Setup
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.study.loader import load
 from tests.weather_support import SCENE, Serve
 

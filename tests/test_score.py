@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 
 from improv.cli import app
 from improv.errors import RunError
-from improv.launch import resume, run
 from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
+from improv.runner.launch import resume, run
+from improv.runner.session import Setup
 from improv.scoring.measures.calibration import rates
 from improv.scoring.scorer import Judges, score
-from improv.session import Setup
 from improv.storage.journal import VERDICTS
 from improv.storage.lock import RunLock
 from improv.storage.run_folder import RunFolder

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from improv.launch import run
 from improv.report.material import appraise
 from improv.report.run_report import report
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.plan import Equivalence

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from improv.launch import Result, run
 from improv.models.client import Models
 from improv.records import Call
-from improv.session import Setup
+from improv.runner.launch import Result, run
+from improv.runner.session import Setup
 from improv.study.loader import load
 from tests.weather_support import LINE, SCENE, TIMEOUT, RawServer, Send, ask, http, said
 

@@ -21,11 +21,11 @@ from improv.analysis.cache import weigh_beforehand
 from improv.analysis.inference import Findings
 from improv.analysis.loader import Weighed, weigh
 from improv.files import shipped
-from improv.launch import run
 from improv.report.numbers import shown as said
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.scoring import human_ratings
 from improv.scoring.scorer import Judges, score
-from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.design import with_replicates

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from improv.branching import branch
-from improv.launch import run
 from improv.records import MAIN
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.edit import Edit

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.launch import run
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.scoring import human_ratings
-from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import RATINGS
 from improv.study.loader import load

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.launch import run
 from improv.models.budget import dollars
 from improv.records import MAIN, Score, Turn
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load

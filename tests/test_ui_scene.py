@@ -9,11 +9,11 @@ import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.branching import branch
-from improv.launch import run
 from improv.records import MAIN, Act, Json, Score, Turn
+from improv.runner.branching import branch
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.scoring.scorer import Judges, score
-from improv.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.edit import Edit

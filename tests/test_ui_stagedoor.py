@@ -12,9 +12,9 @@ import pytest
 
 from improv.errors import ImprovError
 from improv.files import shipped
-from improv.launch import run
 from improv.records import Draw
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.journal import Journal
 from improv.storage.lock import RunLock
 from improv.storage.runs import open_run

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
-from improv.branching import branch
 from improv.errors import RunError, StudyError
-from improv.launch import resume, run
+from improv.runner.branching import branch
+from improv.runner.launch import resume, run
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load

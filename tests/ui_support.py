@@ -14,9 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from improv.errors import ErrorKind
 from improv.files import shipped
-from improv.launch import run
 from improv.records import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import place
 from improv.storage.schemas import trial_row

@@ -2,7 +2,7 @@
 
     python -m tools.sample
 
-Needed when a module that decides how a scene is played (improv.provenance.PLAYING) has changed, for
+Needed when a module that decides how a scene is played (improv.runner.provenance.PLAYING) has changed, for
 a run of another program can be read but not branched. Ten minutes on two quiet cores.
 """
 
@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from improv.branching import branch
-from improv.launch import Result, run
 from improv.records import Json
-from improv.session import Setup
+from improv.runner.branching import branch
+from improv.runner.launch import Result, run
+from improv.runner.session import Setup
 from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.overrides import read_edit

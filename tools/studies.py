@@ -26,11 +26,11 @@ from pathlib import Path
 
 import yaml
 
-from improv.launch import run
 from improv.report.material import appraise
 from improv.report.numbers import shown
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.scoring.scorer import Judges, score
-from improv.session import Setup
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.measure_spec import JUDGED

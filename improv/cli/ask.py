@@ -224,7 +224,7 @@ def power_command(
 ) -> None:
     """Say how often the plan of a study would find what is planted, at several sizes."""
     with telling():
-        from improv.power_run import SIZES, powers, rehearse
+        from improv.runner.power import SIZES, powers, rehearse
         from improv.study.loader import load
 
         loaded = load(study, None, planted)

@@ -78,7 +78,7 @@ def schema_command() -> None:
 def doctor_command(runs: Runs = "runs", ray: RayAt = "local") -> None:
     """Say what is installed, which model would play, and whether everything answers."""
     with telling():
-        from improv.doctor import examine
+        from improv.runner.doctor import examine
 
         good = True
         for finding in examine(runs, ray):

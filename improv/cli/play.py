@@ -78,7 +78,7 @@ def run_command(
         if replicates is not None:
             loaded = with_replicates(loaded, replicates)
         if dry_run:
-            from improv.estimate import estimate
+            from improv.runner.estimate import estimate
             from improv.study.branch import planned
             from improv.study.trial import plan
 
@@ -87,9 +87,9 @@ def run_command(
             raise typer.Exit(0)
 
         # Not before all is well: they take seconds to load.
-        from improv.launch import run
         from improv.models.budget import Budget
-        from improv.session import Setup
+        from improv.runner.launch import run
+        from improv.runner.session import Setup
 
         setup = Setup(
             ray,
@@ -129,9 +129,9 @@ def resume_command(
     Budgets count what the run spent in all its sessions.
     """
     with telling():
-        from improv.launch import resume
         from improv.models.budget import Budget
-        from improv.session import Setup
+        from improv.runner.launch import resume
+        from improv.runner.session import Setup
         from improv.storage.runs import open_run
 
         folder = open_run(runs, run)
@@ -173,8 +173,8 @@ def branch_command(
     the same run and can be branched in turn.
     """
     with telling():
-        from improv.branching import branch
-        from improv.session import Setup
+        from improv.runner.branching import branch
+        from improv.runner.session import Setup
         from improv.storage.runs import open_run
         from improv.study.overrides import read_edit
 
@@ -203,7 +203,7 @@ def replay_command(
 ) -> None:
     """Step a recorded scene again from its calls, and say whether the same turns come of it."""
     with telling():
-        from improv.replay import replay
+        from improv.runner.replay import replay
         from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
@@ -219,8 +219,8 @@ def demo_command(
 ) -> None:
     """Play the demonstration: a small study with the embedded model, and one scene to read."""
     with telling():
-        from improv.launch import run
-        from improv.session import Setup
+        from improv.runner.launch import run
+        from improv.runner.session import Setup
         from improv.study.loader import load
 
         terminal.say(

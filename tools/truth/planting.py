@@ -17,9 +17,9 @@ import pandas as pd
 
 from improv.analysis.loader import read_tables
 from improv.analysis.units import Tables
-from improv.launch import run
 from improv.records import seed_of
-from improv.session import Setup
+from improv.runner.launch import run
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Condition, Study
 from improv.study.overrides import merge

@@ -12,8 +12,8 @@ from improv.analysis.compare import compare
 from improv.analysis.stats.contrast import contrast, holm
 from improv.analysis.trajectories import chains_of, grids, slopes
 from improv.analysis.units import Frame, by_cell, sequences, units, weights
-from improv.power_run import powers, rehearse
 from improv.records import seed_of
+from improv.runner.power import powers, rehearse
 from improv.study.plan import Outcome, Plan
 from tools.truth.planting import (
     BRIEF,

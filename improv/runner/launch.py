@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 
 from improv import event_loop
 from improv.analysis.cache import weigh_if_large
-from improv.context_lengths import lengths
 from improv.errors import ErrorKind, RunError, first_line
-from improv.host import Terms
-from improv.host_pool import Pool
 from improv.models.budget import Spent, spent_by
 from improv.models.endpoint import public, remote_address
-from improv.preflight import look_ahead, wished
-from improv.provenance import identity, refuse_drift
 from improv.records import MAIN, Json, Stop
-from improv.scheduler import drive
+from improv.runner.context_lengths import lengths
+from improv.runner.host import Terms
+from improv.runner.host_pool import Pool
+from improv.runner.preflight import look_ahead, wished
+from improv.runner.provenance import identity, refuse_drift
+from improv.runner.scheduler import drive
+from improv.runner.session import LIVES, Progress, Setup, Watch, Work
 from improv.scoring.scorer import score
-from improv.session import LIVES, Progress, Setup, Watch, Work
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable
 from improv.storage.repair import mend, mend_shards

@@ -11,10 +11,10 @@ import ray
 
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, first_line
-from improv.host import STOPS_THE_RUN
-from improv.host_pool import Pool
 from improv.records import Outcome, Stop
-from improv.session import LIVES, Progress, Setup, Watch, Work
+from improv.runner.host import STOPS_THE_RUN
+from improv.runner.host_pool import Pool
+from improv.runner.session import LIVES, Progress, Setup, Watch, Work
 from improv.storage.lock import RunLock
 
 ENOUGH_TO_TELL = 20

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from improv.errors import RunError
 from improv.models.embedded import weights
 from improv.models.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
-from improv.session import Setup
+from improv.runner.session import Setup
 from improv.study.branch import Branch, branched, planned
 from improv.study.design import Study
 from improv.study.trial import Trial, models_of, remote

@@ -14,14 +14,14 @@ from typing import Any, Protocol
 
 import ray
 
-from improv.actors import node_model, purse_actor
-from improv.host import Host, Terms
 from improv.models.budget import PurseKeeper, Spent
 from improv.models.gate import limiter_actor
 from improv.models.rate_limiter import Moment
 from improv.ray_cluster import start_ray
 from improv.records import Outcome
-from improv.session import Setup, Work
+from improv.runner.actors import node_model, purse_actor
+from improv.runner.host import Host, Terms
+from improv.runner.session import Setup, Work
 from improv.storage.run_folder import RunFolder
 
 History = Callable[[], Awaitable[list[Moment]]]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from improv.errors import RunError
-from improv.launch import Result, Session, asked_branches, entered, number_in, play_owed
-from improv.preflight import look_ahead
-from improv.provenance import identity, refuse_drift
-from improv.session import Setup, Watch
+from improv.runner.launch import Result, Session, asked_branches, entered, number_in, play_owed
+from improv.runner.preflight import look_ahead
+from improv.runner.provenance import identity, refuse_drift
+from improv.runner.session import Setup, Watch
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import Branch, branched, grow, past, planned, regenerate
 from improv.study.edit import Edit

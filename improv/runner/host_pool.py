@@ -16,12 +16,12 @@ from typing import Any
 import ray
 
 from improv.errors import ErrorKind, first_line
-from improv.host import Terms
-from improv.host_handles import Handle, Needs, hosting
 from improv.models.budget import Spent
 from improv.models.endpoint import public, remote_address
 from improv.records import Outcome, Stop
-from improv.session import LIVES, Setup, Work
+from improv.runner.host import Terms
+from improv.runner.host_handles import Handle, Needs, hosting
+from improv.runner.session import LIVES, Setup, Work
 from improv.storage.journal import Journaled
 from improv.storage.run_folder import RunFolder
 from improv.study.trial import Trial, models_of, remote

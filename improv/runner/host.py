@@ -22,13 +22,13 @@ from typing import Any
 
 import ray
 
-from improv.actors import lease_of, node_url, process_url
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
 from improv.models.budget import Allowance, spent_by
 from improv.models.client import Models
 from improv.models.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
+from improv.runner.actors import lease_of, node_url, process_url
 from improv.scoring.measures.predicates import marked
 from improv.stage.branch_stage import staged
 from improv.stage.stage import Stage

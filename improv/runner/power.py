@@ -20,9 +20,9 @@ from improv.analysis.stats.interval import proportion
 from improv.analysis.stats.power import Power, power
 from improv.analysis.units import Frame, Tables, by_cell, units, weights
 from improv.errors import RunError
-from improv.launch import run
 from improv.records import seed_of
-from improv.session import Setup, Watch
+from improv.runner.launch import run
+from improv.runner.session import Setup, Watch
 from improv.study.design import Study, with_replicates
 from improv.study.plan import Plan
 from improv.study.trial import models_of, plan

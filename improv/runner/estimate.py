@@ -32,13 +32,7 @@ from improv.models.puppet.player import POLE
 from improv.models.puppet.schema_filler import NOTES
 from improv.models.request import Ask
 from improv.records import Call, Json, Origin
-from improv.stage.branch_stage import staged
-from improv.stage.stage import Stage
-from improv.study.branch import Branch, branched, past
-from improv.study.puppet_spec import Puppet
-from improv.study.scene import Scene
-from improv.study.trial import Trial
-from improv.token_counts import (
+from improv.runner.token_counts import (
     CHARACTERS,
     Billed,
     Use,
@@ -48,6 +42,12 @@ from improv.token_counts import (
     shared_start,
     tokens_in,
 )
+from improv.stage.branch_stage import staged
+from improv.stage.stage import Stage
+from improv.study.branch import Branch, branched, past
+from improv.study.puppet_spec import Puppet
+from improv.study.scene import Scene
+from improv.study.trial import Trial
 
 AT_MOST = 120
 """Trials played on paper unless told otherwise; those of one cell hardly differ."""
