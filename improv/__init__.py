@@ -16,42 +16,42 @@ from typing import TYPE_CHECKING, Any
 from improv.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from improv.api.run import Run as Run
+    from improv.api.run import compare as compare
+    from improv.api.run import dry_run as dry_run
+    from improv.api.run import list_runs as list_runs
+    from improv.api.run import load_study as load_study
+    from improv.api.run import open_run as open_run
+    from improv.api.run import resume as resume
+    from improv.api.run import run as run
+    from improv.api.table import Table as Table
     from improv.errors import ImprovError as ImprovError
     from improv.errors import StudyError as StudyError
-    from improv.notebook import Run as Run
-    from improv.notebook import compare as compare
-    from improv.notebook import dry_run as dry_run
-    from improv.notebook import list_runs as list_runs
-    from improv.notebook import load_study as load_study
-    from improv.notebook import open_run as open_run
-    from improv.notebook import resume as resume
-    from improv.notebook import run as run
     from improv.records import Transcript as Transcript
     from improv.records import Turn as Turn
     from improv.runner.launch import Result as Result
     from improv.runner.session import Setup as Setup
     from improv.study.design import Study as Study
     from improv.study.scene import Scene as Scene
-    from improv.table import Table as Table
 
 _HOMES = {
     "ImprovError": "improv.errors",
     "Result": "improv.runner.launch",
-    "Run": "improv.notebook",
+    "Run": "improv.api.run",
     "Scene": "improv.study.scene",
     "Setup": "improv.runner.session",
     "Study": "improv.study.design",
     "StudyError": "improv.errors",
-    "Table": "improv.table",
+    "Table": "improv.api.table",
     "Transcript": "improv.records",
     "Turn": "improv.records",
-    "compare": "improv.notebook",
-    "dry_run": "improv.notebook",
-    "list_runs": "improv.notebook",
-    "load_study": "improv.notebook",
-    "open_run": "improv.notebook",
-    "resume": "improv.notebook",
-    "run": "improv.notebook",
+    "compare": "improv.api.run",
+    "dry_run": "improv.api.run",
+    "list_runs": "improv.api.run",
+    "load_study": "improv.api.run",
+    "open_run": "improv.api.run",
+    "resume": "improv.api.run",
+    "run": "improv.api.run",
 }
 
 __all__ = [

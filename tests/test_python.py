@@ -20,8 +20,8 @@ import pyarrow as pa
 import pytest
 
 import improv
+from improv.api.results import Report
 from improv.errors import RunError
-from improv.paper import Report
 from improv.storage.schemas import SCHEMAS
 from tests.conftest import KETTLE
 from tests.ui_support import HOSTILE

@@ -11,6 +11,7 @@ from html import escape
 
 from improv import files
 from improv.analysis.inference import Analysis
+from improv.api.table import framed
 from improv.errors import RunError
 from improv.graph import build
 from improv.graph.build import Graphed
@@ -28,7 +29,6 @@ from improv.report.run_report import decides, report, sentences
 from improv.runner.estimate import Estimate, table
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
-from improv.table import framed
 
 _SVG = "http://www.w3.org/2000/svg"
 _STYLE = (

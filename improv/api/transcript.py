@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from improv.api.table import UNTYPESET
 from improv.errors import ImprovError
 from improv.export import document
 from improv.export.document import Folio
 from improv.records import Json, Transcript, Turn
 from improv.storage.run_folder import RunFolder
 from improv.study.scene import Scene
-from improv.table import UNTYPESET
 from improv.text import visible
 
 # Okabe and Ito's colours; nobody is told by them alone.

@@ -19,24 +19,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from improv.api.table import NAMES, Table, connect, framed
+from improv.api.transcript import Script, script
 from improv.errors import RunError
 from improv.models.budget import Budget
 from improv.records import MAIN, Json
 from improv.runner.session import Setup, Watch
-from improv.script import Script, script
 from improv.storage import runs as run_list
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study, with_replicates
 from improv.study.loader import load
 from improv.study.overrides import read_edit
-from improv.table import NAMES, Table, connect, framed
 
 if TYPE_CHECKING:
     import duckdb
 
+    from improv.api.results import DryRun, Graphs, Report
     from improv.export.exporter import Exported
     from improv.graph.graph import Graph
-    from improv.paper import DryRun, Graphs, Report
     from improv.runner.launch import Result
     from improv.scoring.scorer import Scored
 
@@ -117,7 +117,7 @@ class Run:
     def report(self, by: Study | Where | None = None) -> Report:
         """Return what a referee would read, by the run's own plan or by another study's.
         Raises RunError, and StudyError where that cannot be read."""
-        from improv.paper import reported
+        from improv.api.results import reported
 
         other = by if isinstance(by, Study) or by is None else load(os.fspath(by))
         return reported(self.folder, other.plan if other is not None else None)
@@ -139,9 +139,9 @@ class Run:
         """Return graphs by name, with their figures beside a null model and, where `condition`
         and `against` or `around` are given, the comparison; by="condition" or window=4 make
         several. Raises RunError."""
+        from improv.api.results import Graphs
         from improv.graph import parallel
         from improv.graph.build import Asked
-        from improv.paper import Graphs
 
         return Graphs(parallel.graphed(self.folder, Asked(str(trial), **asked), ray))
 
@@ -266,7 +266,7 @@ def load_study(
 
 def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:
     """Return what playing a study would ask of its models, and cost. Nothing is asked."""
-    from improv.paper import DryRun
+    from improv.api.results import DryRun
     from improv.runner.estimate import estimate
     from improv.study.branch import planned
     from improv.study.trial import plan
@@ -343,7 +343,7 @@ def compare(*runs: Run) -> Report:
     """Set runs side by side: the same plan's findings, run by run. Raises RunError."""
     if not runs:
         raise RunError("there are no runs to compare")
-    from improv.paper import beside
+    from improv.api.results import beside
 
     return beside([run.folder for run in runs])
 
