@@ -122,7 +122,7 @@ def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Pa
     row = trial_row(trial, "planted", [turn], [], None, 1.0)
     shards.add(row | {"origin": "branch", "parent": "main"}, [turn], [], [])
     shards.flush()
-    from improv import terminal
+    from improv.cli import terminal
 
     row = next(r for r in folder.tables.read("trials").to_pylist() if r["branch"] == "planted")
     with terminal._out.capture() as caught:

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from improv.cli.viewer import view
 from improv.errors import RunError
 from improv.storage.runs import open_run
-from improv.viewer import view
 from tests.browser_support import Reader, start
 from tests.ui_support import long_run, puppet_run, vandal_run
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from improv import terminal
+from improv.cli import terminal
 from improv.errors import ImprovError, RunError
 
 app = typer.Typer(

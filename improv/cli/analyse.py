@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from improv import files, terminal
+from improv import files
+from improv.cli import terminal
 from improv.cli.options import (
     Connections,
     MaxCalls,
@@ -176,7 +177,7 @@ def graph_command(
     order. Conditions are compared within blocks.
     """
     with telling():
-        from improv import terminal_graph
+        from improv.cli import terminal_graph
         from improv.graph import build, parallel
         from improv.storage.runs import open_run
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from improv import terminal, terminal_cards
+from improv.cli import terminal, terminal_cards
 from improv.cli.options import app, telling
 
 To = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")]

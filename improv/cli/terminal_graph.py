@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from improv import terminal
+from improv.cli import terminal
 from improv.graph.build import Graphed
 from improv.graph.comparison import Comparison
 from improv.graph.figure import Made

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from improv import terminal
+from improv.cli import terminal
 from improv.cli.options import (
     Anyway,
     Connections,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from improv import terminal
+from improv.cli import terminal
 from improv.cli.options import Runs, app, telling
 
 
@@ -38,7 +38,7 @@ def export_command(
     traces by OpenTelemetry's conventions. Scenes that failed are left out, and counted.
     """
     with telling():
-        from improv import terminal_export
+        from improv.cli import terminal_export
         from improv.export.exporter import export
         from improv.export.selection import Wanted
         from improv.storage.runs import open_run

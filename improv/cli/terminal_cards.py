@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from improv import terminal
+from improv.cli import terminal
 from improv.study.importing.cards.convert import Account
 from improv.study.importing.screenplay import Adapted
 from improv.study.scene import Scene

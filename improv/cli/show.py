@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from improv import terminal
+from improv.cli import terminal
 from improv.cli.options import Runs, app, telling
 
 
@@ -53,6 +53,6 @@ def view_command(
 ) -> None:
     """Open the viewer in a browser, on this machine only."""
     with telling():
-        from improv.viewer import view
+        from improv.cli.viewer import view
 
         raise typer.Exit(view(runs, what, port=port, browser=browser))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from improv import terminal
+from improv.cli import terminal
 from improv.export.exporter import Exported
 
 OPEN = {

@@ -9,7 +9,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from improv import terminal, terminal_cards
+from improv.cli import terminal, terminal_cards
 from improv.cli.options import RayAt, Runs, app, telling
 from improv.errors import StudyError
 
