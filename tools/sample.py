@@ -2,8 +2,8 @@
 
     python -m tools.sample
 
-Needed when a module that decides how a scene is played (improv.runner.provenance.PLAYING) has changed, for
-a run of another program can be read but not branched. Ten minutes on two quiet cores.
+Needed when the code that decides how a scene is played (improv.runner.provenance.PLAYING) has
+changed: a run of another program can be read but not branched. Ten minutes on two quiet cores.
 """
 
 from __future__ import annotations

@@ -11,12 +11,7 @@ from improv.version import __version__
 
 # In the order in which `improv --help` lists their commands.
 # isort: off
-from improv.cli import run
-from improv.cli import show
-from improv.cli import analyse
-from improv.cli import export
-from improv.cli import importing
-from improv.cli import validate  # noqa: F401
+from improv.cli import run, show, analyse, export, importing, validate  # noqa: F401
 
 
 def _version(wanted: bool) -> None:
