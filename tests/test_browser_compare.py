@@ -13,7 +13,7 @@ from improv.analysis.loader import weigh
 from improv.storage.runs import open_run
 from tests.browser_support import Reader
 from tests.test_ui_compare import NAME, stage_run
-from ui.parts.compare_view import FEW
+from ui.compare.view import FEW
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,7 @@ from improv.study.loader import load
 from tests.browser_support import Reader
 from tests.conftest import KETTLE
 from tests.test_ui_rate import STUDY
-from ui.parts.rater import READ
+from ui.rate.questions import READ
 
 pytestmark = pytest.mark.browser
 ANN = human_ratings.judge_name("Ann Lee")

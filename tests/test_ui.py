@@ -28,8 +28,8 @@ from tests.ui_support import (
     vandal_run,
     well,
 )
-from ui.parts import script
-from ui.parts.text import clipped, inert, label, one_line, pieces, safe
+from ui.shared import transcript
+from ui.shared.html import clipped, inert, label, one_line, pieces, safe
 
 CSS = (shipped("ui") / "theme.css").read_text()
 
@@ -370,7 +370,7 @@ def test_every_colour_can_be_read_on_every_ground() -> None:
     paper = ("#fbf8f1", "#16140f")
     for theme in (0, 1):
         grounds = [paper[theme], colour["leaf"][theme], colour["glow"][theme]]
-        for name in ["ink", "faint", "accent", *(f"v{i}" for i in range(script.VOICES))]:
+        for name in ["ink", "faint", "accent", *(f"v{i}" for i in range(transcript.VOICES))]:
             for ground in grounds:
                 assert contrast(colour[name][theme], ground) >= 4.5, (name, theme, ground)
 
@@ -381,10 +381,10 @@ def test_the_look_is_never_taken_for_markup() -> None:
 
 def test_a_name_says_who_speaks_whatever_the_colour() -> None:
     turns = [Turn("t", MAIN, n, 0, "line", f"Voice {n}", "Hm.") for n in range(1, 13)]
-    colours = script.voices(turns, None)
-    assert set(colours.values()) == set(range(script.VOICES))
+    colours = transcript.voices(turns, None)
+    assert set(colours.values()) == set(range(transcript.VOICES))
     row = {"status": "done", "failure_turn": None}
-    drawn = script.transcript(turns, row, colours, [], "?run=x&trial=t", {})
+    drawn = transcript.transcript(turns, row, colours, [], "?run=x&trial=t", {})
     assert all(f">Voice {n}</span>" in drawn for n in range(1, 13))
     assert 'href="?run=x&amp;trial=t&amp;turn=3&amp;behind=1"' in drawn
 
@@ -404,6 +404,6 @@ def test_a_thousand_turns_are_set_in_no_time(
 def test_every_act_of_an_author_has_its_words() -> None:
     acts = tuple(Act(k, "Rufina", "x") for k in ("note", "cue", "move", "end", "nothing", "unread"))
     turns = [Turn("t", MAIN, 1, 0, "line", "Rufina", "Hm.", acts=acts)]
-    drawn = script.transcript(turns, {"status": "done"}, {}, [], "?", {})
+    drawn = transcript.transcript(turns, {"status": "done"}, {}, [], "?", {})
     assert drawn.count('class="act ') == len(acts)
     assert 'class="play noted"' in drawn

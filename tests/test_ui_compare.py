@@ -31,8 +31,10 @@ from improv.storage.runs import open_run
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from tests.ui_support import address, bare_run, page, puppet_run, read, shown, vandal_run, well
-from ui.parts import chart_colours, compare_chart, compare_data, data
-from ui.parts.compare_data import KINDS
+from ui.compare import chart
+from ui.compare import data as compare_data
+from ui.compare.data import KINDS
+from ui.shared import chart_colours, run_data
 
 NAME = "stage"
 
@@ -148,7 +150,7 @@ def test_behind_a_condition_stand_its_very_scenes(
     at = next(i for i, c in enumerate(of.chains) if c.chain.counts.n01 and c.chain.counts.n10)
     cell, counts = of.chains[at].cell, of.chains[at].chain.counts
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    found = compare_data.scenes(data.run(NAME), cell, kind)
+    found = compare_data.scenes(run_data.run(NAME), cell, kind)
     trials = weighed.given.trials
     known = trials[trials["condition"] == cell]["trial"].tolist()
     assert {s.trial for s in found} <= set(known) and all(s.cell == cell for s in found)
@@ -168,7 +170,7 @@ def test_behind_a_condition_stand_its_very_scenes(
         assert {s.trial: s.turn for s in found} == first
     if kind == "line":
         turn = found[0].turn
-        few = compare_data.scenes(data.run(NAME), cell, kind, turn)
+        few = compare_data.scenes(run_data.run(NAME), cell, kind, turn)
         assert few and len(few) == int((broken["turn"] == turn).sum())
     app = room(runs, monkeypatch, condition=cell, of=kind)
     ways = links(app, "scene")
@@ -300,7 +302,7 @@ def test_odd_runs_have_a_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_charts_can_be_read_without_their_colours(weighed: Weighed) -> None:
     of = weighed.whole()
     drawn = [(i, c.name, c) for i, c in enumerate(of.survival)]
-    spec = compare_chart.curves(drawn, None, chart_colours.LIGHT, y="share", steps=True)
+    spec = chart.curves(drawn, None, chart_colours.LIGHT, y="share", steps=True)
     lines, points = spec["layer"][1], spec["layer"][2]
     assert len({tuple(d) for d in lines["encoding"]["strokeDash"]["scale"]["range"]}) == 8
     assert len(set(points["encoding"]["shape"]["scale"]["range"])) == 8

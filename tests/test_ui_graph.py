@@ -16,8 +16,10 @@ from improv.graph.graph import Graph, network
 from improv.storage.runs import open_run
 from tests.graph_support import company_run, ferry
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
-from ui.parts import chart_colours, net_chart, net_view
-from ui.parts.net_chart import Arrow
+from ui.graph import chart as graph_chart
+from ui.graph import view
+from ui.graph.chart import Arrow
+from ui.shared import chart_colours
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +167,10 @@ def test_everything_can_be_taken_along(runs: Path) -> None:
     graph = network(ferry())
     made = Made("The Ferry", graph, {})
     for form in ("gexf", "graphml", "json"):
-        found = from_bytes(net_view._written(made, form, ("addresses",)), form)
+        found = from_bytes(view._written(made, form, ("addresses",)), form)
         assert set(found) == set(graph)
-    assert net_view._written(made, "svg", ("addresses",)).startswith(b"<svg")
-    assert net_view._written(made, "png", ("addresses",)).startswith(b"\x89PNG")
+    assert view._written(made, "svg", ("addresses",)).startswith(b"<svg")
+    assert view._written(made, "png", ("addresses",)).startswith(b"\x89PNG")
 
 
 def test_a_chart_is_of_text_and_has_words_for_those_who_do_not_see_it() -> None:
@@ -177,15 +179,15 @@ def test_a_chart_is_of_text_and_has_words_for_those_who_do_not_see_it() -> None:
     graph.add_node(odd, role="character", lines=1)
     graph.add_node("Bo", role="character", lines=3)
     one = [Arrow(odd, "Bo", 2.0, 0.0, 2)]
-    spec = net_chart.spec(graph, one, "", chart_colours.LIGHT, apart=False)
+    spec = graph_chart.spec(graph, one, "", chart_colours.LIGHT, apart=False)
     label = spec["baseOption"]["series"][0]["data"][0]["label"]["formatter"]
     assert "{" not in label and "\u202e" not in label and len(label) < 60
-    assert "to Bo 2" in net_chart.alt("x", one)
-    assert "nobody speaks" in net_chart.alt("x", [])
+    assert "to Bo 2" in graph_chart.alt("x", one)
+    assert "nobody speaks" in graph_chart.alt("x", [])
     told = spec["baseOption"]["series"][0]["edges"][0]["tooltip"]["formatter"]
     assert "<" not in told and told.endswith("to Bo: 2 a scene")
     guessed = spec["baseOption"]["series"][0]["edges"][0]["lineStyle"]["opacity"]
-    sure = net_chart.spec(
+    sure = graph_chart.spec(
         graph, [Arrow(odd, "Bo", 2.0, 2.0, 2)], "", chart_colours.LIGHT, apart=False
     )
     assert guessed < sure["baseOption"]["series"][0]["edges"][0]["lineStyle"]["opacity"]

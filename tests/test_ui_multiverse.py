@@ -18,11 +18,11 @@ from improv.study.edit import Edit
 from improv.study.loader import load
 from improv.study.overrides import read_edit
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
-from ui.parts import beside, tree_chart
-from ui.parts import multiverse_data as worlds
-from ui.parts.multiverse_data import Change
-from ui.parts.spoken_line import SpokenLine
-from ui.parts.tree import FEW, MOST, REST, Tree, World, drawn, family
+from ui.multiverse import chart, side_by_side
+from ui.multiverse import data as worlds
+from ui.multiverse.data import Change
+from ui.multiverse.layout import FEW, MOST, REST, Tree, World, drawn, family
+from ui.shared.spoken_line import SpokenLine
 
 OFF = Setup(ray="off")
 
@@ -112,7 +112,7 @@ def test_many_draws_are_a_bundle_until_it_is_opened() -> None:
     folded = drawn(found)
     [bundle] = [p for p in folded.points if p.folded]
     assert (len(bundle.worlds), bundle.lines, bundle.turn) == (20, 5, 10)
-    assert tree_chart.bundle(bundle) == "20 draws, 5 different lines"
+    assert chart.bundle(bundle) == "20 draws, 5 different lines"
     assert sum(p.turn == 6 and MAIN not in p.worlds for p in folded.points) == FEW
 
     one = drawn(found, shown=["d3"])
@@ -154,7 +154,7 @@ def test_what_parted_a_branch_is_told_with_what_was_before(grown: Path) -> None:
     [change] = worlds.changes(found, framed, scene)
     assert change.what == "The author’s frame"
     assert change.before == scene.author.frame
-    told = beside.parted([change], "")
+    told = side_by_side.parted([change], "")
     assert "&lt;b&gt;She lost the end" in told
     assert 'aria-label="put in"' in told
 
@@ -179,11 +179,11 @@ def test_two_branches_part_where_they_part(grown: Path) -> None:
 def test_words_that_one_side_alone_has_are_marked() -> None:
     one = [SpokenLine(4, "line", "Ana", "I never sold <b>anything</b> here.", False, False)]
     other = [SpokenLine(4, "line", "Ana", "I never sold <b>bread</b> here.", False, False)]
-    told = beside.both(one, other, {"Ana": 0}, ("left", "right"), 4)
+    told = side_by_side.both(one, other, {"Ana": 0}, ("left", "right"), 4)
     assert "<u>anything</u>" in told
     assert "<u>bread</u>" in told
     assert "<b>" not in told
-    same = beside.both(one, one, {"Ana": 0}, ("left", "right"), 0)
+    same = side_by_side.both(one, one, {"Ana": 0}, ("left", "right"), 0)
     assert 'colspan="2"' in same
     assert same.count("anything") == 1
 

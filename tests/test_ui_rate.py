@@ -16,7 +16,7 @@ from improv.storage.run_ratings import RATINGS
 from improv.study.loader import load
 from improv.study.measure_spec import measure as spec
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, well
-from ui.parts import rater
+from ui.rate import questions
 
 ANN = human_ratings.judge_name("Ann")
 STUDY = """\
@@ -51,7 +51,7 @@ def named(app: AppTest, name: str) -> AppTest:
     return well(app.button(key="begin").click().run())
 
 
-def press(app: AppTest, key: str, after: float = 1.2 * rater.READ) -> AppTest:
+def press(app: AppTest, key: str, after: float = 1.2 * questions.READ) -> AppTest:
     time.sleep(after)
     return well(app.button(key=key).click().run())
 
@@ -192,7 +192,7 @@ def test_a_question_is_drawn_whole_and_inert() -> None:
         "Ana waits.\n\nWhat was said before:\nBO: Hello.\nANA: Hm.\n\nThe line to judge:\n<line>\n"
         f"ANA: {HOSTILE}\n</line>\n\nWhat does the line show?"
     )
-    html = rater.question(text)
+    html = questions.question(text)
     assert "<script" not in html and "<img" not in html and "\u202e" not in html
     assert html.count("<blockquote>") == 1 and html.count("<li>") == 2
     assert '<span class="name">Ana</span>' in html and "<h2>What does the line show?</h2>" in html

@@ -30,7 +30,7 @@ from tests.ui_support import (
     vandal_run,
     well,
 )
-from ui.parts import lobby_data
+from ui.runs import data
 
 PRICE = {"prompt": 3.0, "completion": 12.0}
 
@@ -197,7 +197,7 @@ def test_a_mean_leaves_out_branches_but_not_probes(tmp_path: Path) -> None:
         Score(t, "p", 1, "Rufina", "probe:name", "v", 0.0, ""),
     ]
     folder.tables.write_verdicts(scores, [])
-    found = {m.family: m.value for m in lobby_data._means(folder, grown=True)}
+    found = {m.family: m.value for m in data._means(folder, grown=True)}
     assert found == {"sign": 1.0, "probe": 0.0}
 
 

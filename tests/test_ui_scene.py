@@ -32,7 +32,8 @@ from tests.ui_support import (
     vandal_run,
     well,
 )
-from ui.parts import data, scored, stops, tally, tools
+from ui.scene import score_strip, stops, toolbar
+from ui.shared import run_data, score_words
 
 OFF = Setup(ray="off")
 
@@ -256,10 +257,10 @@ def test_a_strip_of_a_thousand_turns_is_small() -> None:
         {"turn": n, "character": "A", "measure": "habit:x", "value": float(n % 3 > 0)}
         for n in range(1, 1001)
     ]
-    drawn = tally.tally([], scores, 1000, margin=True)
+    drawn = score_strip.tally([], scores, 1000, margin=True)
     assert drawn.count("<span") == 2
     assert len(drawn) < 60_000
-    assert tally.tally([], [], 10, margin=True) == ""
+    assert score_strip.tally([], [], 10, margin=True) == ""
 
 
 def test_behind_a_line_stands_every_score_with_its_evidence(
@@ -297,7 +298,7 @@ def test_what_a_judge_was_asked_and_said_stands_behind_the_line(
     )
     app = page(runs, monkeypatch, run="tree", turn="4", behind="1")
     text = " ".join(read(app).split())
-    assert f"puppet on {scored.name(verdict['measure'])}: {verdict['answer']}" in text
+    assert f"puppet on {score_words.name(verdict['measure'])}: {verdict['answer']}" in text
     assert " ".join(verdict["prompt"].split())[:400] in text
     assert "calibration" not in text
 
@@ -313,22 +314,22 @@ def test_marks_in_the_margin_name_what_broke(runs: Path, monkeypatch: pytest.Mon
 
 def test_words_for_scores() -> None:
     def words(measure: str, value: float | None) -> tuple[str, str]:
-        return scored.verdict({"measure": measure, "value": value, "turn": 1})
+        return score_words.verdict({"measure": measure, "value": value, "turn": 1})
 
     assert words("probe:name", 0.0) == ("✗", "wrong")
     assert words("p2l", 1.0) == ("✓", "no contradiction")
     assert words("l2l", 0.75) == ("·", "0.75")
     assert words("secret:turn", 1.0) == ("·", "1")
     assert words("sign:odd", 0.0) == ("·", "0")
-    assert scored.ordered(["stylometry", "rule:b", "habit:a", "sign:x/y"]) == [
+    assert score_words.ordered(["stylometry", "rule:b", "habit:a", "sign:x/y"]) == [
         "habit:a",
         "sign:x/y",
         "rule:b",
         "stylometry",
     ]
-    assert not scored.broken({"measure": "likelihood", "value": -2.0, "turn": 3})
-    assert not scored.broken({"measure": "secret:turn", "value": 0.0, "turn": None})
-    assert scored.evidence({"evidence": "{torn"}) == [("", "{torn")]
+    assert not score_words.broken({"measure": "likelihood", "value": -2.0, "turn": 3})
+    assert not score_words.broken({"measure": "secret:turn", "value": 0.0, "turn": None})
+    assert score_words.evidence({"evidence": "{torn"}) == [("", "{torn")]
 
 
 # --- branches
@@ -391,10 +392,10 @@ def test_a_branch_that_is_not_there_is_told(runs: Path, monkeypatch: pytest.Monk
 
 def test_a_scene_can_be_taken_home(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    made = data.run("broken")
-    play = data.play(made, data.trials(made)[0])
-    whole, bare = (tools._folio(made, play, margin=m) for m in (True, False))
-    forms = {name: make for name, (_, _, make) in tools._FORMS.items()}
+    made = run_data.run("broken")
+    play = run_data.play(made, run_data.trials(made)[0])
+    whole, bare = (toolbar._folio(made, play, margin=m) for m in (True, False))
+    forms = {name: make for name, (_, _, make) in toolbar._FORMS.items()}
     assert "[[Note to Rufina: A lamp.]]" in str(forms["Fountain"](whole))
     assert "A lamp." not in str(forms["Fountain"](bare))
     assert "**Eliseo**: Line 1, straße \\<b\\>." in str(forms["Markdown"](whole))

@@ -23,8 +23,10 @@ from improv.study.model_spec import Model
 from improv.study.trial import plan
 from tests.call_support import made_call
 from tests.ui_support import HOSTILE, address, bare_run, page, read, shown, the_study, well
-from ui.parts import arriving, callboard, started
-from ui.parts.callboard import EMBEDDED, ENDPOINT, PUPPET, Bill
+from ui.shared import processes
+from ui.start import command as start_command
+from ui.start import progress
+from ui.start.command import EMBEDDED, ENDPOINT, PUPPET, Bill
 
 SCENES = sorted(file.stem for file in shipped("scenes").glob("*.yaml"))
 
@@ -32,11 +34,11 @@ SCENES = sorted(file.stem for file in shipped("scenes").glob("*.yaml"))
 @pytest.mark.parametrize("name", SCENES)
 def test_what_is_chosen_is_a_study(name: str, tmp_path: Path) -> None:
     scene = load_scene(name)
-    arms = callboard.arms(scene)
+    arms = start_command.arms(scene)
     assert {"as written", "none", "brief", "placebo", "live author"} <= set(arms)
     bill = Bill(name, tuple(arms), PUPPET, 2, 5, 7)
     file = tmp_path / "study.yaml"
-    file.write_text(callboard.study(bill, scene))
+    file.write_text(start_command.study(bill, scene))
     study = load(file)
     trials = plan(study)
     assert len(trials) == bill.planned == 2 * len(arms)
@@ -62,7 +64,7 @@ def test_a_model_is_everybodys_and_its_address_is_the_commands_alone(
     file = tmp_path / "study.yaml"
 
     def played(bill: Bill) -> list[Model]:
-        file.write_text(callboard.study(bill, scene))
+        file.write_text(start_command.study(bill, scene))
         made = load(file).cells[0][2]
         return [made.model_of(role) for role in ("author", "Ana", "Bo")]
 
@@ -70,17 +72,17 @@ def test_a_model_is_everybodys_and_its_address_is_the_commands_alone(
         local = played(Bill(str(kettle), ("none",), model, 1, 3, 0))
         assert all(m.embedded or m.in_process for m in local)
     there = Bill(str(kettle), ("none",), ENDPOINT, 1, 3, 0, "m", "http://127.0.0.1:1/v1")
-    assert "127.0.0.1" not in callboard.study(there, scene)
-    words = callboard.command(there, str(file), "r", "/runs")
+    assert "127.0.0.1" not in start_command.study(there, scene)
+    words = start_command.command(there, str(file), "r", "/runs")
     assert words[-2:] == ["--model=m", "--base-url=http://127.0.0.1:1/v1"]
-    assert "'" not in callboard.shown(words[:3])
+    assert "'" not in start_command.shown(words[:3])
 
 
 def test_what_is_missing_is_said() -> None:
     whole = Bill("cold-pass", ("none",), ENDPOINT, 1, 3, 0, "m", "http://127.0.0.1:1/v1")
-    assert not callboard.missing(whole)
+    assert not start_command.missing(whole)
     for field, value in {"arms": (), "called": " ", "base_url": "file:///etc/passwd"}.items():
-        assert callboard.missing(Bill(**{**vars_of(whole), field: value})), field
+        assert start_command.missing(Bill(**{**vars_of(whole), field: value})), field
 
 
 def vars_of(bill: Bill) -> dict[str, object]:
@@ -94,7 +96,7 @@ def test_lines_in_flight_are_those_that_are_played(tmp_path: Path) -> None:
     scene = folder.study().cells[0][2]
     calls = folder.transcripts.calls(trial)
     for count in (0, 5, len(calls)):
-        said = arriving.so_far(scene, calls[:count])
+        said = progress.so_far(scene, calls[:count])
         last = max((c.draw.turn for c in calls[:count]), default=0)
         rows = [t for t in folder.transcripts.read(trial).turns if t.turn <= last]
         assert [(s.turn, s.kind, s.speaker, s.text) for s in said] == [
@@ -112,18 +114,18 @@ def until(wanted: bool, look: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def known(root: str, name: str) -> started.Started:
-    found = started.look(root, name)
+def known(root: str, name: str) -> processes.Started:
+    found = processes.look(root, name)
     assert found is not None
     return found
 
 
 def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> None:
     root, command = str(tmp_path), [sys.executable, "-c", LIVES]
-    assert started.look(root, "r") is None
-    assert not started.interrupt(root, "r")
-    assert started.start(root, "r", command, {"host": "h"})
-    assert not started.start(root, "r", command, {})
+    assert processes.look(root, "r") is None
+    assert not processes.interrupt(root, "r")
+    assert processes.start(root, "r", command, {"host": "h"})
+    assert not processes.start(root, "r", command, {})
 
     def alive() -> bool:
         return known(root, "r").alive
@@ -132,13 +134,13 @@ def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> No
     until(True, lambda: "here" in known(root, "r").said)
     found = known(root, "r")
     assert (found.more, found.command) == ({"host": "h"}, tuple(command))
-    assert started.interrupt(root, "r")
+    assert processes.interrupt(root, "r")
     until(False, alive)
     ended = known(root, "r")
     assert "KeyboardInterrupt" in ended.said
     assert ended.code not in (None, 0)
-    assert not started.interrupt(root, "r")
-    assert started.start(root, "r", [sys.executable, "-c", ""], {})
+    assert not processes.interrupt(root, "r")
+    assert processes.start(root, "r", [sys.executable, "-c", ""], {})
     until(False, alive)
     assert known(root, "r").code == 0
 
@@ -147,11 +149,11 @@ def test_nothing_is_written_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".viewer").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ImprovError, match="is a link"):
-        started.start(str(tmp_path), "r", [sys.executable, "-c", ""], {})
+        processes.start(str(tmp_path), "r", [sys.executable, "-c", ""], {})
     with pytest.raises(ImprovError, match="mounts"):
-        started.start("s3://bucket/runs", "r", [sys.executable, "-c", ""], {})
+        processes.start("s3://bucket/runs", "r", [sys.executable, "-c", ""], {})
     with pytest.raises(ImprovError, match="no name"):
-        started.start(str(tmp_path / "elsewhere"), "../r", [sys.executable, "-c", ""], {})
+        processes.start(str(tmp_path / "elsewhere"), "../r", [sys.executable, "-c", ""], {})
     assert not [f for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()]
 
 
@@ -224,7 +226,7 @@ def test_why_the_curtain_did_not_rise_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = "raise SystemExit('the <b>weights</b> are not installed')"
-    started.start(str(tmp_path), "r1", [sys.executable, "-c", fails], {})
+    processes.start(str(tmp_path), "r1", [sys.executable, "-c", fails], {})
     until(False, lambda: known(str(tmp_path), "r1").alive)
     app = page(tmp_path, monkeypatch, room="stagedoor", run="r1")
     assert "The curtain did not rise" in read(app)
@@ -238,9 +240,9 @@ def test_a_run_that_was_stopped_can_be_gone_on_with(
 ) -> None:
     bare_run(tmp_path, "r2", status="stopped", trials=1)
     open_run(tmp_path, "r2").update({"stopped": "interrupted"})
-    started.start(str(tmp_path), "r2", [sys.executable, "-c", ""], {"host": "models.example"})
+    processes.start(str(tmp_path), "r2", [sys.executable, "-c", ""], {"host": "models.example"})
     until(False, lambda: known(str(tmp_path), "r2").alive)
     app = page(tmp_path, monkeypatch, room="stagedoor", run="r2")
     assert "Stopped: interrupted" in read(app)
     assert app.button(key="door:resume")
-    assert callboard.resumed("r2", "/runs", "models.example")[-1] == "--trust=models.example"
+    assert start_command.resumed("r2", "/runs", "models.example")[-1] == "--trust=models.example"

@@ -19,7 +19,7 @@ from playwright.sync_api import Page
 
 from improv.storage.runs import open_run
 from tests.browser_support import Reader, chromium, start
-from ui.parts.link import LOBBY
+from ui.shared.address import LOBBY
 
 ROOMS = Path(__file__).resolve().parent.parent / "docs" / "rooms"
 SIZES = {"light": (1400, 900), "dark": (1400, 900), "narrow": (390, 844)}

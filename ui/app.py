@@ -19,7 +19,7 @@ if str(HERE.parent) not in sys.path:
     # checkout and in an installed wheel. Last, so that nothing there can hide another package.
     sys.path.append(str(HERE.parent))
 
-from ui.parts.link import LOBBY, ROOMS  # noqa: E402
+from ui.shared.address import LOBBY, ROOMS  # noqa: E402
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:
     sys.path.append(str(HERE.parent))
 
-from ui.parts.link import LOBBY, ROOMS  # noqa: E402
+from ui.shared.address import LOBBY, ROOMS  # noqa: E402
 
 TOLD = '<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + "/" };</script>'
 

@@ -1,0 +1,176 @@
+"""Behind a number: the scenes and blocks that it is made of, each with the way to its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import streamlit as st
+
+from improv.records import MAIN
+from improv.report import run_report
+from improv.report.material import Material
+from improv.report.numbers import number
+from ui.compare import data as compare_data
+from ui.compare.data import Found, Pair
+from ui.shared import address, navigation, run_data
+from ui.shared.html import clipped, one_line, safe
+
+T = TypeVar("T")
+
+SHEET = 20
+"""Scenes or blocks that are listed at once."""
+SAID = 220
+"""Characters of a line in the list."""
+
+
+def asked(of: Material) -> str:
+    """Return the name of what the reader looks behind, "" for nothing that there is."""
+    if of.analysis.mute or of.analysis.outcome is None:
+        return ""
+    if name := address.get("contrast"):
+        return name
+    cells = [arm.cell for arm in of.analysis.arms]
+    return address.get("condition") if address.get("condition") in cells else ""
+
+
+def panel(run: run_data.Run, of: Material, *, checked: bool) -> None:
+    """Draw the scenes behind the contrast or the condition that the address names."""
+    name = asked(of)
+    with st.container(horizontal=True, vertical_alignment="center", key="behind-head"):
+        st.html('<h2 class="behind-title">The scenes behind it</h2>')
+        st.button("Close", key="close", shortcut="Esc", type="tertiary", on_click=_close)
+    st.html(f'<p class="cap">{safe(one_line(name, 160))}</p>')
+    if address.get("contrast"):
+        _contrast(run, of, name, checked=checked)
+    else:
+        _condition(run, of, name)
+
+
+def _contrast(run: run_data.Run, of: Material, name: str, *, checked: bool) -> None:
+    said = dict(
+        zip(
+            (c.name for c in of.analysis.findings),
+            run_report.sentences(of, undecided=not checked),
+            strict=False,
+        )
+    )
+    if name in said:
+        st.html(f'<p class="as-found">{safe(said[name].removeprefix(f"{name}: "))}</p>')
+    pairs, apart = compare_data.sides(run, name)
+    if pairs:
+        _pairs(run, pairs)
+    for found in apart:
+        for title, listed in zip(("The first side", "The second side"), found, strict=True):
+            st.html(f"<h3>{title}</h3>")
+            _list(run, of, listed[:SHEET], len(listed))
+    if not pairs and not apart:
+        st.html(
+            '<p class="quiet">No blocks are behind this by name: it is of all conditions at once, '
+            "or of some that were not played.</p>"
+        )
+
+
+def _pairs(run: run_data.Run, pairs: Sequence[Pair]) -> None:
+    more, less = (sum(p.apart * way > 1e-12 for p in pairs) for way in (1, -1))
+    alike = len(pairs) - more - less
+    st.html(
+        f'<p class="quiet">{len(pairs):,} blocks: the first side has more in {more:,}, less in '
+        f"{less:,}, as much in {alike:,}. Those furthest apart stand first.</p>"
+    )
+    rows = []
+    for p in _sheet(pairs):
+        way = navigation.way(
+            "compare",
+            p.block,
+            name=f"Block {p.block}, side by side",
+            run=run.id,
+            block=p.block,
+            **{n: address.get(n) for n in ("contrast", "condition", "of", "sheet")},
+        )
+        cells = "".join(f"<td>{number(v)}</td>" for v in (p.plus, p.minus, p.apart))
+        rows.append(f'<tr><th scope="row">{way}</th>{cells}</tr>')
+    st.html(
+        '<table class="pairs"><thead><tr><th scope="col">block, side by side</th>'
+        '<th scope="col">first side</th><th scope="col">second</th><th scope="col">apart</th>'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _condition(run: run_data.Run, of: Material, cell: str) -> None:
+    kind = address.get("of") if address.get("of") in compare_data.KINDS else ""
+    turn = int(address.get("turn")[:9]) if address.get("turn").isdecimal() else None
+    listed = compare_data.scenes(run, cell, kind, turn)
+    if kind == "break" and turn is not None and not listed:
+        kind, turn = "never", None
+        listed = compare_data.scenes(run, cell, kind)
+    at = f" at turn {turn}" if turn is not None else ""
+    told = {
+        "": f"{len(listed):,} scenes, those that break most first.",
+        "break": f"{len(listed):,} scenes have their first break{at}.",
+        "never": f"Nothing first broke there. {len(listed):,} scenes never break.",
+        "line": f"{len(listed):,} broken lines{at}.",
+        "fall": f"{len(listed):,} falls: a line at the opposite after one at the pole{at}.",
+        "back": f"{len(listed):,} ways back: a line at the pole after one at the opposite{at}.",
+    }[kind]
+    st.html(f'<p class="quiet">{told}</p>')
+    _list(run, of, _sheet(listed), len(listed))
+
+
+def _sheet(listed: Sequence[T]) -> Sequence[T]:
+    """Let the reader turn the pages of a long list, and return the page."""
+    sheets = -(-len(listed) // SHEET)
+    if sheets < 2:
+        return listed
+    asked = address.get("sheet")
+    now = min(max(int(asked[:6]), 1), sheets) if asked.isdecimal() else 1
+    st.session_state["sheet"] = now
+    st.pagination(sheets, key="sheet", on_change=_turned, max_visible_pages=5)
+    return listed[(now - 1) * SHEET : now * SHEET]
+
+
+def _value(of: Material, value: float) -> str:
+    """Return a scene's number in words."""
+    kind = of.analysis.outcome.of if of.analysis.outcome is not None else ""
+    told = {"broken": "broken", "collision": "alike", "mean": "on the mean"}.get(kind, "")
+    if kind in ("broke", "recovered"):
+        said = {"broke": ("broke", "never broke"), "recovered": ("came back", "did not come back")}
+        return said[kind][0 if value else 1]
+    if kind == "time":
+        return f"turn {value:g}"
+    return f"{number(value)} {told}".strip()
+
+
+def _list(run: run_data.Run, of: Material, listed: Sequence[Found], many: int) -> None:
+    said = compare_data.quotes(run, listed)
+    rows = []
+    for s in listed:
+        place = f"{s.block}, turn {s.turn}" if s.turn is not None else s.block
+        way = navigation.way(
+            "scene",
+            place,
+            name=f"Read {place}",
+            run=run.id,
+            trial=s.trial,
+            branch="" if s.branch == MAIN else s.branch,
+            turn=str(s.turn or ""),
+            behind="1" if s.turn else "",
+        )
+        who, line = said.get((s.trial, s.branch, s.turn), ("", "")) if s.turn else ("", "")
+        value = "" if s.value != s.value else f" · {_value(of, s.value)}"
+        quoted = ""
+        if line:
+            name = f'<span class="name">{safe(one_line(who, 40))}</span> '
+            quoted = f"<p>{name}{clipped(one_line(line, SAID), SAID)}</p>"
+        rows.append(f"<li>{quoted}<p class='cap'>{way}{value}</p></li>")
+    left = many - len(listed)
+    more = f'<p class="quiet">{left:,} more.</p>' if left > 0 and many <= SHEET else ""
+    st.html(f'<ol class="found">{"".join(rows)}</ol>{more}')
+
+
+def _turned() -> None:
+    address.go(sheet=st.session_state["sheet"])
+
+
+def _close() -> None:
+    address.go(contrast="", condition="", of="", turn="", sheet="")

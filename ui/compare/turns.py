@@ -1,0 +1,206 @@
+"""The Compare room's charts over turns: time to the first break, drift, and chains as figures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from improv.analysis.inference import Analysis
+from improv.analysis.trajectories import CellChain, Curve
+from improv.records import digest
+from improv.report import sections
+from improv.report.numbers import counted, shown
+from improv.report.page import Page
+from improv.report.sections import telling
+from ui.compare import chart
+from ui.compare.view import FEW, picked_point
+from ui.shared import address, chart_colours, navigation, run_data
+from ui.shared.html import inert, label, one_line, safe
+
+
+def turns(run: run_data.Run, of: Analysis) -> None:
+    """Draw how scenes went: survival, drift, chains."""
+    if of.mute:
+        return
+    if of.survival or of.drift:
+        picked = _picked_lines(run, of, [c.name for c in of.survival or of.drift])
+        for curves, kind, title, y, steps in (
+            (
+                of.survival,
+                "break",
+                "Time to the first break",
+                "share of scenes without a break",
+                True,
+            ),
+            (of.drift, "line", "Drift over turns", "mean score", False),
+        ):
+            if curves:
+                _curves(run, of, curves, kind, title, y, picked, steps=steps)
+    if of.chains:
+        _chains(run, of)
+
+
+def _picked_lines(run: run_data.Run, of: Analysis, names: Sequence[str]) -> list[str]:
+    """Let the reader choose which conditions' lines are drawn, where there are too many: to begin
+    with, those of the planned contrasts."""
+    if len(names) <= FEW:
+        return list(names)
+    short = dict(zip(names, telling(names), strict=True))
+    key = f"lines-{digest(repr((run.id, names)))}"
+    if key not in st.session_state:
+        known = of.compared
+        order = [*(n for n in known if n in names), *(n for n in names if n not in known)]
+        st.session_state[key] = [n for n in names if n in order[:FEW]]
+    with st.container(key="compare-lines"):
+        picked = st.multiselect(
+            "Conditions that are drawn",
+            list(names),
+            key=key,
+            format_func=lambda n: label(short[n]),
+            max_selections=chart.MOST,
+        )
+    return [n for n in names if n in picked]
+
+
+def _curves(
+    run: run_data.Run,
+    of: Analysis,
+    curves: Sequence[Curve],
+    kind: str,
+    title: str,
+    y: str,
+    picked: Sequence[str],
+    *,
+    steps: bool,
+) -> None:
+    st.html(f'<h2 class="side-title">{title}</h2>')
+    every = [c.name for c in curves]
+    short = telling(every)
+    drawn = [(i, short[i], c) for i, c in enumerate(curves) if c.name in picked]
+    if not drawn:
+        st.html('<p class="together">No condition is chosen.</p>')
+        return
+    chosen = None
+    if (
+        address.get("of") == kind
+        and address.get("condition") in every
+        and address.get("turn").isdecimal()
+    ):
+        chosen = (every.index(address.get("condition")), int(address.get("turn")[:9]))
+    key = f"{kind}-{digest(repr((run.id, run.stamp, picked)))}"
+    st.vega_lite_chart(
+        spec=chart.curves(drawn, chosen, chart_colours.current(), y=y, steps=steps),
+        key=key,
+        theme=None,
+        on_select=partial(picked_point, key, kind, every),
+        selection_mode=chart.PICK,
+        alt=f"{title}: {y}, by turn. " + " ".join(_ends(n, c) for _, n, c in drawn),
+    )
+    left = [n for n in every if n not in picked]
+    more = f"; {len(left)} of {len(every)} conditions are not drawn" if left else ""
+    st.html(
+        f'<p class="quiet">Pointwise 95% intervals{more}. A point leads to the scenes behind it.'
+        "</p>"
+    )
+    with st.expander(f"{title}, as a table"):
+        st.dataframe(_table(curves, y), hide_index=True)
+        if kind == "line" and of.slopes:
+            st.dataframe(
+                pd.DataFrame(
+                    {
+                        "condition": [name for name, _ in of.slopes],
+                        "slope a turn (log odds of the pole) [interval]": [
+                            shown(e) for _, e in of.slopes
+                        ],
+                        "units": [counted(e) for _, e in of.slopes],
+                    }
+                ),
+                hide_index=True,
+            )
+
+
+def _ends(name: str, curve: Curve) -> str:
+    known = [(turn, value) for turn, value, _, _ in curve.points if value == value]
+    if not known:
+        return ""
+    (first, a), (last, b) = known[0], known[-1]
+    return f"{one_line(name, 60)}: {a:.2f} at turn {first:g}, {b:.2f} at turn {last:g}."
+
+
+def _table(curves: Sequence[Curve], y: str) -> pd.DataFrame:
+    rows = [(c.name, *point) for c in curves for point in c.points]
+    frame = pd.DataFrame(rows, columns=["condition", "turn", y, "low", "high"])
+    return frame.astype({"turn": "int64"}).round(4)
+
+
+def _chains(run: run_data.Run, of: Analysis) -> None:
+    st.html('<h2 class="side-title">Flips, and the way back</h2>')
+    names = telling([c.cell for c in of.chains])
+    figures = "".join(_chain(run, c, name) for c, name in zip(of.chains, names, strict=True))
+    st.html(f'<div class="chains">{figures}</div>')
+    page = Page("")
+    sections.absorbing(page, of)
+    if page.html:
+        with st.expander("Is the way back closed?"):
+            st.html(
+                '<div class="from-report" tabindex="0" role="region" aria-label="Is the way back '
+                f'closed?">{inert("".join(page.html))}</div>'
+            )
+    with st.expander("The chains as a table"):
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "condition": [c.cell for c in of.chains],
+                    "measure": [c.measure for c in of.chains],
+                    "α: pole to opposite": [shown(c.chain.alpha) for c in of.chains],
+                    "β: back": [shown(c.chain.beta) for c in of.chains],
+                    "share of opposite": [shown(c.chain.opposite_share) for c in of.chains],
+                    "mean spell (lines)": [shown(c.chain.spell) for c in of.chains],
+                    "scenes": [c.chain.scenes for c in of.chains],
+                }
+            ),
+            hide_index=True,
+        )
+
+
+def _chain(run: run_data.Run, c: CellChain, name: str) -> str:
+    counts = c.chain.counts
+    ways = []
+    for kind, many, said in (("fall", counts.n01, "fall"), ("back", counts.n10, "way back")):
+        told = f"{many:,} {said}{'s' if many != 1 and said == 'fall' else ''}"
+        told = told if said == "fall" else f"{many:,} {'way' if many == 1 else 'ways'} back"
+        if many:
+            told = navigation.way(
+                "compare",
+                told,
+                name=f"{told} under {name}: the scenes",
+                run=run.id,
+                condition=c.cell,
+                of=kind,
+            )
+        ways.append(told)
+    return (
+        f"<figure>{_picture(c)}<figcaption><span>{safe(one_line(name, 90))}</span> "
+        f'<span class="quiet">{" · ".join(ways)} · {c.chain.scenes:,} scenes</span>'
+        "</figcaption></figure>"
+    )
+
+
+def _picture(c: CellChain) -> str:
+    """Return a chain as an image, which is what a page may show of SVG."""
+    ink = chart_colours.current()
+    style = (
+        f"text{{font:12px 'Source Sans','DejaVu Sans',sans-serif;fill:{ink.faint}}}"
+        f"text.name{{font:600 15px {ink.serif.replace(chr(34), chr(39))};fill:{ink.ink}}}"
+    )
+    svg = inert(sections.chain_of(c)).replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
+    )
+    svg = svg.replace("<title>", f"<style>{style}</style><title>", 1)
+    coded = base64.b64encode(svg.encode()).decode()
+    told = f"From the pole to the opposite {shown(c.chain.alpha)}; back {shown(c.chain.beta)}."
+    return f'<img alt="{safe(told)}" src="data:image/svg+xml;base64,{coded}">'

@@ -1,0 +1,372 @@
+"""The Compare room's page: the planned result, how scenes went turn by turn, what nobody planned.
+
+Every warning and every decision is the report's, word for word. A chart's rows and points lead to
+the scenes behind them (`compare.scene_panel`), and have a table beside them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from improv.analysis.exposure import Exposure
+from improv.analysis.inference import Analysis
+from improv.analysis.stats.contrast import Contrast
+from improv.records import digest
+from improv.report import appendix, run_report, sections
+from improv.report.material import Material
+from improv.report.numbers import counted, number, p_said, shown
+from improv.report.page import Page
+from improv.report.sections import telling
+from improv.study.plan import Outcome
+from ui.compare import chart
+from ui.compare.chart import Row
+from ui.shared import address, chart_colours, run_data
+from ui.shared.html import inert, one_line, safe
+
+REPORTING = 600.0
+"""Seconds that the writing of a report may take."""
+FEW = 4
+"""Conditions whose lines are drawn unless others are chosen."""
+EXPLORED = 12
+"""Comparisons that nobody planned which are drawn; the table has all."""
+
+Ways = Callable[[int], None]
+
+
+def head(run: run_data.Run, found: Material, exposed: Exposure | None) -> None:
+    """Draw the room's heading: the study, its question, what is compared, the report to keep."""
+    rows = run_data.trials(run)
+    done = len(rows.places(status="done"))
+    facts = [
+        ("Conditions", f"{len(rows.distinct('condition')):,}"),
+        ("Blocks", f"{len(rows.distinct('block')):,}"),
+        ("Scenes", f"{done:,}" + (f", {len(rows) - done:,} failed" if done < len(rows) else "")),
+    ]
+    if found.analysis.outcome is not None:
+        facts.append(("Outcome", outcome_said(found.analysis.outcome)))
+    facts.append(("Exposure", _exposed(run, exposed)))
+    told = "".join(f"<div><dt>{k}</dt><dd>{safe(one_line(v, 140))}</dd></div>" for k, v in facts)
+    name = one_line(str(run.meta.get("study", "")) or run.id, 120)
+    asks = f'<p class="form">{safe(found.question)}</p>' if found.question else ""
+    st.html(f'<header class="room-head"><h1>{safe(name)}</h1>{asks}</header>')
+    with st.container(horizontal=True, vertical_alignment="center", key="compare-strip"):
+        st.html(f'<dl class="strip">{told}</dl>')
+        st.download_button(
+            "The report",
+            partial(written, run_data.root(), run.id),
+            f"{run.id}.html",
+            "text/html",
+            key="report",
+            on_click="ignore",
+            help="The whole report as one page, to keep or send",
+        )
+    if said := run_report.played_by(found):
+        note(said)
+
+
+def outcome_said(outcome: Outcome) -> str:
+    """Return what an outcome is in the report's words."""
+    less = f" less that of {outcome.less}" if outcome.less else ""
+    return f"{run_report.OUTCOMES[outcome.of]} of {outcome.measure}{less}"
+
+
+def _exposed(run: run_data.Run, exposed: Exposure | None) -> str:
+    if run.playing:
+        return "checked when all is played"
+    return "being checked" if exposed is None else appendix.exposed(exposed)
+
+
+def written(root: str, run: str) -> bytes:
+    """Return the report of a run as a page, made by a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="improv-") as home:
+        file = Path(home) / "report.html"
+        command = [sys.executable, "-m", "improv.cli", "report", run, "--runs", root]
+        try:
+            done = subprocess.run(
+                [*command, "--output", str(file)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=REPORTING,
+                env=os.environ | {"NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+            )
+            if file.is_file():
+                return file.read_bytes()
+            why = done.stderr or done.stdout
+        except (OSError, subprocess.TimeoutExpired) as e:
+            why = str(e)
+        page = Page(f"No report of {run}")
+        page.say("It could not be written.")
+        page.code(inert(why)[-4000:])
+        return page.as_html().encode()
+
+
+def note(text: str) -> None:
+    """Say something that must not be read over."""
+    st.html(f'<div class="notice" role="note"><p>{safe(text)}</p></div>')
+
+
+# --- the planned result
+
+
+def result(run: run_data.Run, found: Material, *, checked: bool) -> None:
+    """Draw what was planned: the hypothesis, what is found and whether it is decided."""
+    of = found.analysis
+    st.html(f'<h2 class="side-title">{safe(run_report.head(of))}</h2>')
+    if told := run_report.late(of):
+        note(told)
+    if of.plan is not None:
+        st.html(f'<p class="hypothesis">{safe(of.plan.hypothesis)}</p>')
+    for why in run_report.stops(found):
+        note(why)
+    if not checked and of.plan is not None:
+        note(_unchecked(run))
+    said = run_report.sentences(found, undecided=not checked)
+    if said:
+        full = [_decided(s) for s in said]
+        rows = [
+            Row(c.name, c.estimate, _said(c, sentence), done)
+            for c, sentence, done in zip(of.findings, said, full, strict=True)
+        ]
+        _intervals(
+            run,
+            "contrast",
+            rows,
+            axis="difference, with its interval",
+            zero=True,
+            alt="Planned contrasts with their intervals. " + " ".join(said),
+        )
+        if short := run_report.shortfall(of.plan, of.arms) if of.plan is not None else "":
+            st.html(f'<p class="quiet">{safe(short)}</p>')
+        with st.expander("The contrasts as a table"):
+            st.dataframe(_contrasts(of.findings, said), hide_index=True)
+
+
+def _unchecked(run: run_data.Run) -> str:
+    if run.playing:
+        return "Nothing is decided: the run is still being played."
+    return (
+        "Nothing is decided yet: the prompts are being checked for texts that reached another arm."
+    )
+
+
+def _decided(sentence: str) -> bool:
+    return ". Shown at " in sentence
+
+
+def _said(c: Contrast, sentence: str) -> str:
+    if math.isnan(c.estimate.value):
+        return sentence
+    verdict = sentence.rpartition(". ")[2] if ". Shown" not in sentence else "Shown"
+    verdict = "Not shown" if ". Not shown" in sentence else verdict.rstrip(".")
+    return f"{verdict}: {shown(c.estimate)}, {p_said(c.adjusted, 'Holm')}, {counted(c.estimate)}"
+
+
+def _contrasts(found: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFrame:
+    rows = {
+        "contrast": [c.name for c in found],
+        "estimate [interval]": [shown(c.estimate) for c in found],
+        "p": [number(c.p) for c in found],
+        "p (corrected)": [number(c.adjusted) for c in found],
+        "units": [counted(c.estimate) for c in found],
+        "left out": [len(c.dropped) for c in found],
+    }
+    if said:
+        rows["in words"] = list(said)
+    return pd.DataFrame(rows)
+
+
+# --- the conditions
+
+
+def conditions(run: run_data.Run, of: Analysis) -> None:
+    """Draw each condition's mean outcome, and what is missing of it."""
+    if of.mute or not of.arms or of.outcome is None:
+        return
+    st.html('<h2 class="side-title">Condition by condition</h2>')
+    names = telling([arm.cell for arm in of.arms])
+    rows = []
+    for arm, name in zip(of.arms, names, strict=True):
+        right = of.corrected.get(arm.cell)
+        known = f"; corrected for the judge {shown(right)}" if right is not None else ""
+        told = f"{shown(arm.value)}{known}, {counted_units(arm.units)}"
+        gone = f", {arm.missing_share:.1%} of scores missing" if arm.missing else ""
+        rows.append(Row(name, arm.value, told + gone))
+    cells = [arm.cell for arm in of.arms]
+    _intervals(
+        run,
+        "condition",
+        rows,
+        axis=outcome_said(of.outcome),
+        zero=False,
+        values=cells,
+        alt="Conditions with their means and intervals. "
+        + " ".join(f"{r.name}: {r.said}." for r in rows),
+    )
+    with st.expander("The conditions as a table"):
+        corrected = [of.corrected.get(arm.cell) for arm in of.arms]
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "condition": cells,
+                    "mean [interval]": [shown(a.value) for a in of.arms],
+                    "corrected for the judge": ["" if c is None else shown(c) for c in corrected],
+                    "units": [a.units for a in of.arms],
+                    "failed": [a.failed for a in of.arms],
+                    "without": [a.without for a in of.arms],
+                    "scores": [a.lines for a in of.arms],
+                    "missing": [f"{a.missing} ({a.missing_share:.1%})" for a in of.arms],
+                }
+            ),
+            hide_index=True,
+        )
+
+
+def counted_units(n: int) -> str:
+    return f"{n:,} {'unit' if n == 1 else 'units'}"
+
+
+# --- what else there is
+
+
+def unplanned(run: run_data.Run, of: Analysis) -> None:
+    """Draw what nobody planned to compare."""
+    if of.mute or not of.exploratory:
+        return
+    st.html('<h2 class="side-title">Exploratory</h2>')
+    st.html(f'<p class="together">{safe(sections.NOBODY)}</p>')
+    order = sorted(of.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
+    rows = [
+        Row(
+            c.name,
+            c.estimate,
+            f"{shown(c.estimate)}, {p_said(c.adjusted, 'Benjamini–Hochberg')}",
+            full=False,
+        )
+        for c in order[:EXPLORED]
+    ]
+    with st.expander(f"{len(order)} comparisons", key="explored"):
+        _intervals(
+            run,
+            "contrast",
+            rows,
+            axis="difference",
+            zero=True,
+            name="explored-chart",
+            alt="Exploratory comparisons, those with the smallest p first.",
+        )
+        st.dataframe(_contrasts(order), hide_index=True)
+
+
+def fine_print(found: Material) -> None:
+    """Draw the controls and the judges as the report has them."""
+    for title, write in (("Controls", run_report.controls), ("Judges", None)):
+        page = Page("")
+        if write is not None:
+            write(page, found.analysis)
+        else:
+            sections.judging(page, found)
+        _from_report(title, page)
+    if found.exposure.leaked or found.exposure.unknown:
+        page = Page("")
+        appendix.exposure(page, found.exposure)
+        _from_report("Who saw what", page)
+
+
+def _from_report(title: str, page: Page) -> None:
+    """Draw a part of the report under a heading; a wide table scrolls, by keys too."""
+    if page.html:
+        st.html(f'<h2 class="side-title">{title}</h2>')
+        st.html(
+            f'<div class="from-report" tabindex="0" role="region" aria-label="{title}">'
+            f"{inert(''.join(page.html[1:]))}</div>"
+        )
+
+
+# --- charts and their clicks
+
+
+def _intervals(
+    run: run_data.Run,
+    what: str,
+    rows: Sequence[Row],
+    *,
+    axis: str,
+    zero: bool,
+    alt: str,
+    values: Sequence[str] = (),
+    name: str = "",
+) -> None:
+    """Draw rows of intervals; a click on one puts its value into the address as `what`."""
+    known = [i for i, row in enumerate(rows) if not math.isnan(row.estimate.value)]
+    told = list(values) or [row.name for row in rows]
+    wanted = address.get(what) if not (what == "condition" and address.get("of")) else ""
+    chosen = rows[told.index(wanted)].name if wanted in told else ""
+    if not known:
+        return
+    key = f"{name or what}-{digest(repr((run.id, run.stamp, told)))}"
+    st.vega_lite_chart(
+        spec=chart.intervals(rows, chosen, chart_colours.current(), axis=axis, zero=zero),
+        key=key,
+        on_select=partial(_row, key, what, told),
+        selection_mode=chart.PICK,
+        theme=None,
+        alt=alt[:2000],
+    )
+    with st.container(horizontal=True, key=f"{name or what}-rows"):
+        st.session_state[f"{key}-chosen"] = wanted if wanted in told else None
+        short = {t: rows[i].name for i, t in enumerate(told)}
+        st.selectbox(
+            "The scenes behind",
+            [told[i] for i in known],
+            key=f"{key}-chosen",
+            index=None,
+            placeholder="Choose here, or click a row",
+            format_func=lambda t: one_line(short[t], 80),
+            on_change=_listed,
+            args=(f"{key}-chosen", what),
+            width=420,
+        )
+
+
+def _row(key: str, what: str, values: Sequence[str]) -> None:
+    place = _clicked(key)
+    if place is not None and 0 <= place["i"] < len(values):
+        open_behind(what, values[place["i"]])
+
+
+def picked_point(key: str, kind: str, names: Sequence[str]) -> None:
+    place = _clicked(key)
+    if place is not None and 0 <= place["i"] < len(names):
+        open_behind("condition", names[place["i"]], of=kind, turn=str(place.get("turn", "")))
+
+
+def _listed(key: str, what: str) -> None:
+    value = st.session_state[key]
+    if value is not None:
+        open_behind(what, value)
+
+
+def open_behind(what: str, value: str, **more: str) -> None:
+    """Show the scenes behind a contrast or a condition, for a callback."""
+    clean = {"contrast": "", "condition": "", "of": "", "turn": "", "sheet": ""}
+    address.go(**{**clean, what: value, **more})
+
+
+def _clicked(key: str) -> dict[str, int] | None:
+    """Return what was clicked, None where a click took a mark away."""
+    picked = st.session_state[key]["selection"].get(chart.PICK) or []
+    found = picked[0] if picked else {}
+    whole = {name: int(value) for name, value in found.items() if isinstance(value, int | float)}
+    return whole if "i" in whole else None

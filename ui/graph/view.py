@@ -1,0 +1,407 @@
+"""The Graph room's page: what is shown, the chart and its clicks, the lines of an edge, tables."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import streamlit as st
+
+from improv.errors import MachineError
+from improv.graph.comparison import Comparison
+from improv.graph.drawing import as_png
+from improv.graph.figure import Made, drawn
+from improv.graph.file_formats import FORMATS, as_bytes
+from improv.graph.graph import Graph
+from improv.graph.metrics import FIGURES
+from improv.graph.null_model import Beside
+from improv.records import MAIN, Json, digest
+from ui.graph import chart
+from ui.graph import data as graph_data
+from ui.graph.chart import Arrow
+from ui.graph.data import View
+from ui.shared import address, chart_colours, navigation, run_data
+from ui.shared.html import clipped, one_line, safe
+from ui.shared.lazy_rows import Rows
+
+KINDS = {"addresses": "speaks to", "answers": "answers", "mentions": "speaks of"}
+"""The kinds of arrows that can be shown, in words."""
+SCENE = ""
+SHOWN = 500
+"""Characters of a line in the list."""
+_CALLED = {"gexf": "GEXF, for Gephi", "graphml": "GraphML", "csv": "CSV, an edge a row"}
+_MIMES = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "application/json"}
+
+
+def choose(run: run_data.Run, rows: Rows, row: Json) -> View:
+    """Let the reader choose what the graph is of; the address has it."""
+    conditions = rows.distinct("condition")
+    condition = address.get("condition") if address.get("condition") in conditions else SCENE
+    others = [c for c in conditions if c != condition]
+    against = address.get("against") if condition and address.get("against") in others else ""
+    kind = address.get("kind") if address.get("kind") in KINDS else "addresses"
+    address.put(condition=condition, against=against, kind="" if kind == "addresses" else kind)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="net-bar"):
+        st.session_state["net:condition"] = condition
+        st.selectbox(
+            "Graph of",
+            [SCENE, *conditions],
+            key="net:condition",
+            on_change=_condition,
+            width=300,
+            format_func=lambda c: f"Average of {one_line(c, 60)}" if c else "This scene",
+        )
+        if condition and others:
+            st.session_state["net:against"] = against
+            st.selectbox(
+                "Less",
+                ["", *others],
+                key="net:against",
+                on_change=_against,
+                width=300,
+                format_func=lambda c: one_line(c, 60) if c else "Nothing",
+            )
+        st.session_state["net:kind"] = kind
+        st.segmented_control(
+            "An arrow for who",
+            list(KINDS),
+            key="net:kind",
+            required=True,
+            on_change=_kind,
+            format_func=KINDS.__getitem__,
+        )
+        st.session_state["net:guesses"] = not address.get("sure")
+        st.toggle(
+            "With guesses",
+            key="net:guesses",
+            on_change=_guesses,
+            help="A line may say outright or by name to whom it is spoken. Where it does neither, "
+            "the order of turns suggests somebody.",
+        )
+    first, last = _turns(run, row, condition)
+    return View(run, row, condition, against, first, last, not address.get("sure"), kind)
+
+
+def page(view: View) -> None:
+    """Draw the graph with all that belongs to it."""
+    graph = graph_data.graph(view)
+    found = graph_data.difference(view) if view.against else None
+    arrows = chart.differences(found) if found else chart.edges(graph, view.kind)
+    names = [a.name for a in arrows]
+    asked = address.get("edge") if address.get("edge") in names else ""
+    address.put(edge=asked)
+    chosen = asked or next(iter(names), "")
+    ink = chart_colours.current()
+    left, right = st.columns([11, 8], gap="large")
+    with left, st.container(key="net"):
+        st.session_state["net:edges"] = names
+        st.session_state["net:chart-key"] = key = f"net-{digest(repr((view.key, view.against)))}"
+        if arrows:
+            st.echarts_chart(
+                chart.spec(graph, arrows, chosen, ink, apart=found is not None),
+                height=chart.HEIGHT,
+                key=key,
+                renderer="svg",
+                on_select=_clicked,
+                alt=chart.alt(_title(view), arrows),
+            )
+        else:
+            st.html('<p class="together">Nobody speaks to anybody here.</p>')
+        st.html(f'<p class="quiet">{_legend(view, found)}</p>')
+        with st.container(horizontal=True, vertical_alignment="center", key="net-foot"):
+            with st.popover("Download", key="net-downloads"):
+                _downloads(view, graph)
+    with right, st.container(key="net-lines"):
+        _lines(view, arrows, chosen)
+    with st.expander("As a table"):
+        st.dataframe(chart.table(arrows, apart=found is not None), hide_index=True)
+    if found is not None:
+        _compared(found)
+    else:
+        _people(view)
+        _figures(view)
+
+
+# --- what is chosen
+
+
+def _turns(run: run_data.Run, row: Json, condition: str) -> tuple[int, int]:
+    """Let the reader choose a range of turns, 0 being what was written; return it."""
+    end = graph_data.last_turn(run, row)
+    first, last = (_number(address.get(n), d, end) for n, d in (("from", 1), ("to", end)))
+    if first > last:
+        first, last = 1, end
+    address.put(
+        **{"from": "" if first == 1 else str(first), "to": "" if last == end else str(last)}
+    )
+    if end > 1:
+        st.session_state["net:turns"] = (first, last)
+        st.slider(
+            "Turns",
+            0,
+            end,
+            key="net:turns",
+            on_change=_slid,
+            args=(end,),
+            format="turn %d",
+            help="Turn 0 is what was written with the scene.",
+        )
+    return first, last
+
+
+def _number(text: str, default: int, most: int) -> int:
+    return min(int(text[:9]), most) if text.isascii() and text.isdecimal() else min(default, most)
+
+
+def _condition() -> None:
+    address.go(condition=st.session_state["net:condition"], against="", edge="")
+
+
+def _against() -> None:
+    address.go(against=st.session_state["net:against"], edge="")
+
+
+def _kind() -> None:
+    kind = st.session_state["net:kind"]
+    address.go(kind="" if kind == "addresses" else kind, edge="")
+
+
+def _guesses() -> None:
+    address.go(sure=not st.session_state["net:guesses"])
+
+
+def _slid(end: int) -> None:
+    first, last = st.session_state["net:turns"]
+    address.go(
+        **{
+            "from": "0" if first == 0 else "" if first == 1 else first,
+            "to": "" if last == end else str(last),
+        }
+    )
+
+
+def _clicked() -> None:
+    """Choose the arrow that was clicked; a second click on it takes its mark away, and chooses it
+    all the same."""
+    state = st.session_state[st.session_state["net:chart-key"]]
+    places = [
+        i
+        for group in state["selection"]["selected"]
+        if group.get("data_type") == "edge"
+        for i in group["data_indices"]
+    ]
+    names = st.session_state["net:edges"]
+    if places and isinstance(places[0], int) and 0 <= places[0] < len(names):
+        address.go(edge=names[places[0]])
+
+
+def _picked() -> None:
+    address.go(edge=st.session_state["net:edge"])
+
+
+# --- words
+
+
+def _title(view: View) -> str:
+    scene = view.row["title"] or view.row["scene"]
+    if view.against:
+        return f"{scene}: {view.condition} less {view.against}"
+    return f"{scene}: {view.condition}" if view.condition else f"{scene} · {view.row['condition']}"
+
+
+def head(view: View) -> None:
+    """Draw the room's heading."""
+    row = view.row
+    title = safe(one_line(row["title"] or row["scene"], 120))
+    if view.against:
+        told = f"{one_line(view.condition, 80)} less {one_line(view.against, 80)}"
+    elif view.condition:
+        told = f"the average of {one_line(view.condition, 80)}"
+    else:
+        told = one_line(row["condition"], 80)
+        told += f" · branch {row['branch'][:6]}" if row["branch"] != MAIN else ""
+    st.html(
+        f'<header class="room-head"><h1>{title}</h1>'
+        f'<p class="quiet">Who speaks to whom · {safe(told)}</p></header>'
+    )
+
+
+def _legend(view: View, found: Comparison | None) -> str:
+    if found is not None:
+        sides = f"solid for more under {view.condition}, dashed for more under {view.against}"
+        test = "not tested" if math.isnan(found.p) else f"p = {found.p:.3f}"
+        why = f" ({found.why})" if found.why else ""
+        return safe(
+            f"Contacts a scene, {one_line(sides, 240)}. The networks as wholes, in "
+            f"{found.units} {found.unit}: {test}{why}, by exchanging conditions within blocks."
+        )
+    scenes = graph_data.talk(view).scenes
+    over = f"of {scenes:,} scenes, per scene" if view.condition else "of this scene"
+    return safe(
+        f"Lines {over}: an arrow is as wide as they are many, and pale as far as the order of "
+        "turns alone says to whom. Dashed, the author’s notes and cues."
+    )
+
+
+def _lines(view: View, arrows: list[Arrow], chosen: str) -> None:
+    """Draw the choice of an edge, and what was said along the one that is chosen."""
+    if not arrows:
+        return
+    words = {a.name: f"{one_line(a.source, 40)} to {one_line(a.target, 40)}" for a in arrows}
+    st.session_state["net:edge"] = chosen
+    st.selectbox(
+        "Lines from whom to whom",
+        list(words),
+        key="net:edge",
+        on_change=_picked,
+        format_func=lambda name: words.get(name, name),
+        help="Choose here, or click an arrow.",
+    )
+    source, _, target = chosen.partition(">")
+    found, many = graph_data.heard(view, source, target)
+    said = next((a.said for a in arrows if a.name == chosen), "")
+    if said:
+        st.html(
+            f'<p class="quiet">{safe(said)}; the lines are those of {safe(view.condition)}.</p>'
+        )
+    rows = []
+    for one in found:
+        place = f"{one.block}, turn {one.turn}" if view.condition else f"turn {one.turn}"
+        branch = "" if view.row["branch"] == MAIN or view.condition else view.row["branch"]
+        way = navigation.way(
+            "scene",
+            place,
+            name=f"Read {place}",
+            run=view.run.id,
+            trial=one.trial,
+            turn=str(one.turn or ""),
+            branch=branch,
+        )
+        text = clipped(one.text, SHOWN) or "<em>nothing</em>"
+        by = f' <span class="cap">{safe(one.by)}</span>' if one.by else ""
+        rows.append(f"<li><p>{text}{by}</p><p class='cap'>{way}</p></li>")
+    more = f'<p class="quiet">{many - len(found):,} more.</p>' if many > len(found) else ""
+    st.html(f'<ol class="net-said" tabindex="0" aria-label="Lines">{"".join(rows)}</ol>{more}')
+
+
+def _downloads(view: View, graph: Graph) -> None:
+    name = "-".join(
+        text for text in (view.run.id, view.condition or str(view.row["index"])) if text
+    )
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:80]
+    made = Made(_title(view), graph, {})
+    for form in FORMATS:
+        st.download_button(
+            _CALLED.get(form, form.upper()),
+            partial(_written, made, form, view.kinds),
+            f"{name}.{form}",
+            _MIMES.get(form, "application/octet-stream"),
+            key=f"net-as-{form}",
+            on_click="ignore",
+            width="stretch",
+        )
+
+
+def _written(made: Made, form: str, kinds: tuple[str, ...]) -> bytes:
+    if form not in ("svg", "png"):
+        return as_bytes(made.graph, form)
+    svg = drawn([made], kinds=kinds)
+    if form == "svg":
+        return svg.encode()
+    try:
+        return as_png(svg)
+    except MachineError as e:
+        return str(e).encode()
+
+
+# --- tables
+
+
+def _people(view: View) -> None:
+    """Draw where everybody stands."""
+    found = graph_data.people(view)
+    if not found:
+        return
+    st.html("<h2 class='side-title'>Where everybody stands</h2>")
+    st.dataframe(
+        {
+            "who": [one_line(s.name) for s in found],
+            "lines": [_round(s.lines) for s in found],
+            "share of lines": [_round(s.share) for s in found],
+            "words": [_round(s.words) for s in found],
+            "speaks to (out)": [_round(s.out) for s in found],
+            "is spoken to (in)": [_round(s.into) for s in found],
+            "PageRank": [_round(s.pagerank) for s in found],
+            "PageRank if shuffled": [_null(s.pagerank_null) for s in found],
+            "betweenness": [_round(s.betweenness) for s in found],
+            "betweenness if shuffled": [_null(s.betweenness_null) for s in found],
+            "lines in a row": [_round(s.floor) for s in found],
+            "answers after": [_round(s.latency) for s in found],
+            "notes from the author": [_round(s.notes) for s in found],
+        },
+        hide_index=True,
+    )
+
+
+def _figures(view: View) -> None:
+    with st.expander("The network in figures, beside a shuffled order"):
+        found = graph_data.figured(view)
+        known = {n: b for n, b in found.items() if not math.isnan(b.value.value)}
+        st.dataframe(
+            {
+                "figure": list(known),
+                "here": [_interval(b) for b in known.values()],
+                "if shuffled": [_beside(b) for b in known.values()],
+                "p": [
+                    None if b.fixed or math.isnan(b.p) else round(b.p, 3) for b in known.values()
+                ],
+                "what it is": [FIGURES[n] for n in known],
+            },
+            hide_index=True,
+        )
+        st.html(
+            '<p class="quiet">The null model has everybody say as much, to as many, in an order '
+            "that means nothing; in brackets where 95% of it lie. Nobody planned these figures: "
+            "they decide nothing.</p>"
+        )
+
+
+def _compared(found: Comparison) -> None:
+    """Draw the contrasts of the figures."""
+    st.html("<h2 class='side-title'>The figures of both</h2>")
+    rows = [c for c in found.figures if not math.isnan(c.estimate.value)]
+    st.dataframe(
+        {
+            "figure": [c.name for c in rows],
+            "difference": [round(c.estimate.value, 3) for c in rows],
+            "from": [_round(c.estimate.low) for c in rows],
+            "to": [_round(c.estimate.high) for c in rows],
+            "p": [_round(c.p) for c in rows],
+            "p (Benjamini–Hochberg)": [_round(c.adjusted) for c in rows],
+            "blocks": [c.blocks for c in rows],
+            "what it is": [FIGURES[c.name] for c in rows],
+        },
+        hide_index=True,
+    )
+    st.html('<p class="quiet">Nobody planned these comparisons: they are exploratory.</p>')
+
+
+def _round(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)
+
+
+def _null(ends: tuple[float, float, float]) -> str:
+    low, middle, high = ends
+    return "" if math.isnan(middle) else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _interval(one: Beside) -> str:
+    e = one.value
+    ends = "" if math.isnan(e.low) else f" [{e.low:.2f}, {e.high:.2f}]"
+    return f"{e.value:.2f}{ends}"
+
+
+def _beside(one: Beside) -> str:
+    if one.fixed:
+        return "the same"
+    return "" if math.isnan(one.null) else f"{one.null:.2f} [{one.low:.2f}, {one.high:.2f}]"

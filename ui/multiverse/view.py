@@ -1,0 +1,119 @@
+"""The tree of branches on the page: the chart with its legend and its clicks, and the table that
+says the same."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from improv.records import Json
+from ui.multiverse import chart, layout
+from ui.multiverse.data import Multiverse
+from ui.shared import address, chart_colours
+from ui.shared.html import one_line, safe
+
+SIDES = ("left", "right")
+NEW = 12
+"""Fresh branches up to which each is marked."""
+BY_WAY = "How they parted"
+
+
+def draw(
+    row: Json, found: Multiverse, branch: str, turn: int, pair: tuple[str, ...], fresh: list[str]
+) -> None:
+    """Draw the tree. The reader is at `turn` of `branch`, or has a `pair` side by side; `fresh`
+    branches are marked as new."""
+    measures = list(found.scores)
+    measure = address.get("colour") if address.get("colour") in measures else ""
+    opened = address.get("open")
+    shown = {branch, *pair, *(fresh if len(fresh) <= NEW else ())}
+    drawn = layout.drawn(found.worlds(), shown=shown, opened=opened, near=turn)
+    ink = chart_colours.current()
+    seen = chart.look(found, measure, ink)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="tree-bar"):
+        if measures:
+            st.session_state["tree:colour"] = measure
+            st.selectbox(
+                "Coloured by",
+                ["", *measures],
+                key="tree:colour",
+                on_change=_coloured,
+                width=260,
+                format_func=lambda m: one_line(m) if m else BY_WAY,
+            )
+        keys = "".join(
+            f'<li><span style="color:{key.colour}" aria-hidden="true">{key.glyph}</span> '
+            f"{safe(one_line(key.words, 48))}</li>"
+            for key in seen.legend()
+        )
+        st.html(f'<ul class="legend" aria-label="Legend">{keys}</ul>')
+        if opened:
+            st.button("Fold again", key="tree:fold", on_click=_folded)
+    marks = [("new", b, found.begins(b)) for b in fresh if len(fresh) <= NEW]
+    if pair:
+        after = found.parted(*pair) + 1
+        marks += [(s, b, after) for s, b in zip(SIDES, pair, strict=True)]
+    else:
+        marks.append((chart.HERE, branch, turn))
+    st.session_state["tree:points"] = [(p.worlds[0], p.turn, p.folded) for p in drawn.points]
+    st.echarts_chart(
+        chart.spec(drawn, found, seen, marks),
+        height=chart.height(drawn),
+        key=f"tree-{row['trial']}",
+        renderer="svg",
+        on_select=_clicked,
+        alt=chart.alt(drawn, found, row["title"] or row["scene"]),
+    )
+    st.session_state["tree:key"] = f"tree-{row['trial']}"
+    if drawn.left:
+        st.html(
+            f'<p class="quiet">{drawn.left:,} more branches part elsewhere, or from those that are '
+            "folded. The table has them all.</p>"
+        )
+    with st.expander("As a table"):
+        table = chart.columns(found, measure, list(found.rows))
+        st.session_state["tree:table-rows"] = list(found.rows)
+        st.dataframe(
+            table,
+            key="tree:table",
+            hide_index=True,
+            on_select=_row_chosen,
+            selection_mode="single-row",
+        )
+
+
+def _clicked() -> None:
+    """Go to the point that was clicked. A second click on a point takes its mark away: that is a
+    click on it all the same."""
+    state = st.session_state[st.session_state["tree:key"]]
+    places = [i for group in state["selection"]["selected"] for i in group["data_indices"]]
+    points = st.session_state["tree:points"]
+    place = places[0] if places else st.session_state.get("tree:last")
+    if not isinstance(place, int) or not 0 <= place < len(points):
+        return
+    st.session_state["tree:last"] = place
+    branch, turn, folded = points[place]
+    if folded and folded != layout.REST:
+        address.go(open=folded)
+    else:
+        _go(branch, turn)
+
+
+def _row_chosen() -> None:
+    chosen = st.session_state["tree:table"]["selection"]["rows"]
+    names = st.session_state["tree:table-rows"]
+    if chosen and 0 <= chosen[0] < len(names):
+        _go(names[chosen[0]], None)
+
+
+def _go(branch: str, turn: int | None) -> None:
+    pair = bool(address.get("left") and address.get("right"))
+    more = {"right": branch} if pair else {}
+    address.go(branch=branch, turn="" if turn is None else str(turn), **more)
+
+
+def _coloured() -> None:
+    address.go(colour=st.session_state["tree:colour"])
+
+
+def _folded() -> None:
+    address.go(open="")

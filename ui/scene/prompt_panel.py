@@ -1,0 +1,312 @@
+"""Behind a line: the exact prompt by blocks, the raw reply, the sampling, the cost, the scores.
+
+This is the exposure ledger made visible: what a role could see when it was asked, and what of it
+was new since it was asked last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import streamlit as st
+
+from improv.errors import error_line
+from improv.records import Block, Draw, Json, Turn
+from ui.shared import address, run_data, score_words, transcript
+from ui.shared.html import PIECE, clipped, cut, inert, pieces, safe
+
+LONG = 4_000
+"""Characters of a reply or a block that the panel shows; all of it is below, in pieces."""
+
+_KINDS = {
+    "frame": "author’s frame",
+    "world": "world",
+    "cast": "cast list",
+    "card": "own card",
+    "transcript": "heard",
+    "note": "note",
+    "cue": "cue",
+    "author": "author’s own",
+    "task": "task",
+}
+_MODES = {"script": "script: one document", "chat": "chat: messages"}
+_HEARD = ("transcript", "note", "cue")
+
+
+def panel(run: run_data.Run, play: run_data.Play, turn: int, *, margin: bool) -> None:
+    """Draw the panel for a turn: its line's call, and the author's if the margin shows."""
+    lines = (t for t in play.transcript.turns if t.kind not in transcript.MARGINAL)
+    spoken = next((t for t in lines if t.turn == turn and t.speaker), None)
+    found = run_data.calls(run, play.row, turn)
+    if not margin:
+        found = [pair for pair in found if pair[0]["purpose"] != "author"]
+    with st.container(horizontal=True, vertical_alignment="center", key="behind-head"):
+        st.html(f'<h2 class="behind-title">Behind turn {turn}</h2>' if turn else _nothing_head())
+        st.button("Close", key="close", shortcut="Esc", type="tertiary", on_click=_close)
+    scores = [s for s in play.scores if (s["turn"] or 0) == turn]
+    judged = run_data.verdicts(run, play, turn or None)
+    if not turn or not found:
+        st.html(
+            f'<div class="behind"><p class="quiet">{_why_nothing(turn, spoken)}</p>'
+            + _scores(scores, judged, play, whole=not turn)
+            + "</div>"
+        )
+        return
+    call, before = found[_chosen(found)]
+    blocks = run_data.blocks(run, call)
+    seen = _common(call["blocks"], before["blocks"]) if before is not None else 0
+    is_line = call["purpose"] == "line"
+    st.html(
+        '<div class="behind">'
+        + _reply(call, spoken if is_line else None)
+        + (_scores(scores, judged, play) if is_line else "")
+        + _prompt(call, before, blocks, seen)
+        + _draw(call)
+        + "</div>"
+    )
+    _whole("The whole prompt as text", "\n\n".join(b.text for b in blocks), "prompt")
+    if cut(call["reply"], LONG)[1]:
+        _whole("The whole reply", call["reply"], "reply")
+
+
+def _close() -> None:
+    address.go(behind=False)
+
+
+def _nothing_head() -> str:
+    return '<h2 class="behind-title">Behind the opening</h2>'
+
+
+def _why_nothing(turn: int, spoken: Turn | None) -> str:
+    if not turn:
+        return (
+            "The opening lines were written with the scene; no model was asked for them. "
+            "Choose an improvised line, and what its character could see stands here."
+        )
+    if spoken is None:
+        return "Nobody spoke in this turn, so no model was asked."
+    return "No call is recorded for this turn."
+
+
+def _chosen(found: Sequence[tuple[Json, Json | None]]) -> int:
+    """Let the reader choose among a turn's calls, the line's first; return which."""
+    line = next((i for i, (c, _) in enumerate(found) if c["purpose"] == "line"), 0)
+    if len(found) == 1:
+        return line
+    order = [line, *(i for i in range(len(found)) if i != line)]
+    names = {i: _call_name(found[i][0]) for i in order}
+    picked = st.segmented_control(
+        "Which call",
+        order,
+        default=line,
+        format_func=names.__getitem__,
+        key=f"call-{found[0][0]['trial']}-{found[0][0]['turn']}",
+        label_visibility="collapsed",
+        required=True,
+    )
+    return int(picked)
+
+
+def _call_name(call: Json) -> str:
+    name = "The author’s call" if call["purpose"] == "author" else "The line’s call"
+    return name + (f" (attempt {call['attempt'] + 1})" if call["attempt"] else "")
+
+
+def _common(these: Sequence[str], those: Sequence[str]) -> int:
+    """Return how many blocks two prompts begin with in common."""
+    pairs = zip(these, those, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(these), len(those)))
+
+
+def _reply(call: Json, spoken: Turn | None) -> str:
+    raw = call["reply"]
+    parts = ["<section><h3>The reply</h3>"]
+    if call["error"]:
+        why = error_line(call["error_kind"], call["error"])
+        parts.append(f'<p class="wrong">The call failed. {clipped(why, 1000)}</p>')
+    elif spoken is None:
+        parts.append(f'<pre class="raw">{clipped(raw, LONG) or "(empty)"}</pre>')
+    elif inert(raw).strip() == spoken.text:
+        parts.append(
+            f'<p class="cap">spoken as it came</p><p class="as-said">{clipped(raw, LONG)}</p>'
+        )
+    else:
+        said = clipped(spoken.text, LONG) or "<em>says nothing</em>"
+        cuts = "".join(f'<span class="chip">{safe(c)}</span> ' for c in spoken.cuts)
+        parts.append(
+            f'<p class="cap">as the model wrote it</p>'
+            f'<pre class="raw">{clipped(raw, LONG) or "(empty)"}</pre>'
+            f'<p class="cap">as it was spoken</p><p class="as-said">{said}</p>'
+        )
+        if cuts:
+            parts.append(f'<p class="cuts"><span class="cap">cleaned by</span> {cuts}</p>')
+    if spoken is not None and spoken.addressed:
+        how = {"said": "an aside", "name": "named in the line", "order": "by turn order"}
+        by = how.get(spoken.by, "")
+        parts.append(
+            f'<p class="cap">to {safe(spoken.addressed)}{f" ({by})" if by else ""}, '
+            f"heard by {safe(', '.join(spoken.heard_by)) or 'nobody'}</p>"
+        )
+    parts.append("</section>")
+    return "".join(parts)
+
+
+def _scores(
+    scores: Sequence[Json], judged: Sequence[Json], play: run_data.Play, *, whole: bool = False
+) -> str:
+    """Return every score of a turn with what it rests on, and what judges said."""
+    if not scores and not judged:
+        return ""
+    habits = transcript.habits(play.scene)
+    order = score_words.ordered(str(s["measure"]) for s in scores)
+    rows = []
+    for s in sorted(scores, key=lambda s: (order.index(s["measure"]), s["character"])):
+        mark, value = score_words.verdict(s)
+        told = score_words.told(s, play.scene, habits)
+        who = ", ".join(safe(w) for w in (s["character"], told) if w)
+        rows.append(
+            f'<div class="score"><p><strong>{mark} {safe(score_words.name(s["measure"]))}: '
+            f"{safe(value)}</strong></p>"
+            f'<p class="cap">{who} ({safe(s["version"])})</p>{_evidence(s)}</div>'
+        )
+    head = "Scores of the whole scene" if whole else "Scores"
+    return f"<section><h3>{head}</h3>{''.join(rows)}{''.join(map(_judged, judged))}</section>"
+
+
+def _evidence(score: Json) -> str:
+    parts = score_words.evidence(score)
+    quoted = [text for what, text in parts if what in ("", "line", "answer")]
+    facts = [(what, text) for what, text in parts if what not in ("", "line", "answer")]
+    chips = "".join(
+        f'<span class="chip"><b>{safe(what)}</b> {clipped(text, 300)}</span> '
+        for what, text in facts
+    )
+    lines = "".join(f"<p>{clipped(text, 600) or '(nothing was said)'}</p>" for text in quoted)
+    return (f"<blockquote>{lines}</blockquote>" if lines else "") + (
+        f'<p class="cuts">{chips}</p>' if chips else ""
+    )
+
+
+def _judged(verdict: Json) -> str:
+    """Return what a judge was asked and replied, folded."""
+    said = verdict["answer"] or ("no answer" if verdict["error"] else "unreadable")
+    options = ", ".join(verdict["options"] or ())
+    wrong = f'<p class="wrong">{clipped(verdict["error"], 600)}</p>' if verdict["error"] else ""
+    return (
+        f'<details class="old"><summary>{safe(verdict["judge"])} on '
+        f"{safe(score_words.name(verdict['measure']))}: {safe(said)}</summary>{wrong}"
+        '<p class="cap">what it replied</p>'
+        f'<pre class="raw">{clipped(verdict["reply"], LONG)}</pre>'
+        f'<p class="cap">the options, in the order shown: {safe(options) or "none"}</p>'
+        f'<p class="cap">what it was asked</p><pre>{clipped(verdict["prompt"], LONG)}</pre>'
+        "</details>"
+    )
+
+
+def _draw(call: Json) -> str:
+    draw = Draw(*(call[n] for n in ("trial", "branch", "turn", "role", "purpose", "attempt")))
+    params = _params(call["params"])
+    seed = params.pop("seed", None)
+    params.pop("model", None)
+    facts: list[tuple[str, str]] = [
+        ("Model", call["model"]),
+        ("Mode", _MODES.get(str(call["mode"]), str(call["mode"]))),
+        ("Tokens", _tokens(call)),
+        ("Took", f"{call['latency']:.2f} s" + _retries(call["retries"])),
+        ("Ended by", call["finish_reason"] or "unknown"),
+        ("Seed", str(seed) if seed is not None else f"{draw.seed} (not sent)"),
+        ("Endpoint", call["endpoint"]),
+    ]
+    shown = "".join(f"<div><dt>{safe(k)}</dt><dd>{safe(v)}</dd></div>" for k, v in facts)
+    chips = "".join(
+        f'<span class="chip"><b>{safe(k)}</b> {clipped(_value(v), 80)}</span> '
+        for k, v in params.items()
+    )
+    return (
+        f'<section><h3>The draw</h3><dl class="facts">{shown}</dl>'
+        f'<p class="cuts">{chips}</p></section>'
+    )
+
+
+def _params(text: str) -> Json:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {"unreadable": text}
+    return found if isinstance(found, dict) else {"unreadable": text}
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _tokens(call: Json) -> str:
+    prompt, cached, reply = (
+        call[n] for n in ("prompt_tokens", "cached_tokens", "completion_tokens")
+    )
+    if prompt is None and reply is None:
+        return "not told by the endpoint"
+    read = f"{prompt:,} read" if prompt is not None else "unknown number read"
+    if cached is not None:
+        read += f" ({cached:,} of them cached)"
+    return f"{read}, {reply if reply is not None else 'unknown number'} written"
+
+
+def _retries(count: int) -> str:
+    return "" if not count else f", {count} {'retry' if count == 1 else 'retries'}"
+
+
+def _prompt(call: Json, before: Json | None, blocks: Sequence[Block], seen: int) -> str:
+    who = "the author" if call["role"] == "author" else call["role"]
+    fresh = len(blocks) - seen
+    if before is None:
+        since = f"{len(blocks)} blocks, all new: {who} had not been asked before"
+    else:
+        since = f"{len(blocks)} blocks, {fresh} of them new since turn {before['turn']}"
+    head = next((i for i, b in enumerate(blocks) if b.kind in _HEARD), len(blocks))
+    shown = [
+        _block(call, block, i < head, i >= seen and before is not None)
+        for i, block in enumerate(blocks)
+    ]
+    heard = max(head, seen)
+    return (
+        f'<section><h3>What {safe(who)} could see</h3><p class="cap">{safe(since)}</p>'
+        + _folded(shown[:head], "before the scene begins")
+        + _folded(shown[head:heard], "heard or read before")
+        + f"{''.join(shown[heard:])}</section>"
+    )
+
+
+def _folded(shown: Sequence[str], what: str) -> str:
+    if not shown:
+        return ""
+    count = f"{len(shown)} block{'' if len(shown) == 1 else 's'}"
+    return f'<details class="old"><summary>{count} {what}</summary>{"".join(shown)}</details>'
+
+
+def _block(call: Json, block: Block, in_head: bool, new: bool) -> str:
+    own = block.text.startswith(f"{call['role'].upper()}:") and block.kind == "transcript"
+    own = own or (block.kind == "author" and not in_head)
+    kind = "own line" if own and block.kind == "transcript" else _KINDS.get(block.kind, block.kind)
+    role = ""
+    if call["mode"] == "chat":
+        role = "system" if in_head else "assistant, sent as its raw reply" if own else "user"
+        role = f'<span class="role">{role}</span>'
+    mark = '<span class="new">new</span>' if new else ""
+    return (
+        f'<div class="block"><p class="kind"><b>{safe(kind)}</b>{role}{mark}</p>'
+        f"<pre>{clipped(block.text, LONG)}</pre></div>"
+    )
+
+
+def _whole(title: str, text: str, key: str) -> None:
+    """Offer a text whole, in pieces that a page can carry, to read or to copy."""
+    with st.expander(title):
+        parts = pieces(text)
+        at = 1
+        if len(parts) > 1:
+            st.caption(f"{len(text):,} characters, {PIECE:,} at a time")
+            at = st.pagination(len(parts), key=f"pages-{key}")
+        st.code(inert(parts[at - 1]) or " ", language=None, wrap_lines=True)

@@ -1,0 +1,220 @@
+"""What stands over a transcript: search, bookmarks, what the scene is a branch of, downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import orjson
+import pandas as pd
+import streamlit as st
+
+from improv.export import document
+from improv.export.document import Folio
+from improv.records import MAIN, Json
+from ui.scene import player, stops
+from ui.shared import address, navigation, run_data, score_words
+from ui.shared.html import one_line, safe
+
+_FORMS: dict[str, tuple[str, str, Callable[[Folio], str | bytes]]] = {
+    "Fountain": ("fountain", "text/plain", document.fountain),
+    "Markdown": ("md", "text/markdown", document.markdown),
+    "JSON": ("json", "application/json", document.document),
+}
+"""What a scene is kept as: its ending, its type, and how it is made."""
+
+
+def row(run: run_data.Run, play: run_data.Play, last: int, *, margin: bool) -> list[int]:
+    """Draw the tools and return the bookmarks."""
+    found = stops.hits(play.transcript.turns, address.get("find"), margin=margin)
+    marks = stops.marks(address.get("marks"), last)
+    now = player.turn_of(last)
+    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
+        _search(play, found, now, last, margin=margin)
+        label = "Remove bookmark" if now in marks else "Bookmark"
+        st.button(
+            label,
+            key="bookmark",
+            shortcut="K",
+            type="tertiary",
+            disabled=not now,
+            on_click=_bookmark,
+            args=(now, marks),
+            help="Marks this turn, in the address too",
+        )
+        if marks:
+            st.html(_listed(run, play, marks, now))
+        with st.popover("Download", key="downloads"):
+            _downloads(run, play, margin=margin)
+    return marks
+
+
+def _search(
+    play: run_data.Play, found: Sequence[int], now: int, last: int, *, margin: bool
+) -> None:
+    st.session_state["find"] = address.get("find")
+    st.text_input(
+        "Find in this scene",
+        key="find",
+        placeholder="Find in this scene  ( / )",
+        label_visibility="collapsed",
+        on_change=_found,
+        args=(play, last, margin),
+        max_chars=200,
+        width=260,
+    )
+    if not address.get("find"):
+        return
+    if not found:
+        st.html('<p class="quiet hits" role="status">found nowhere</p>')
+        return
+    at = f"{found.index(now) + 1} of " if now in found else ""
+    turns = "turn" if len(found) == 1 else "turns"
+    st.html(f'<p class="quiet hits" role="status">{at}{len(found)} {turns}</p>')
+    for name, key, to in (("Back", None, stops.before), ("On", "N", stops.after)):
+        st.button(
+            name,
+            key=f"hit-{name.lower()}",
+            shortcut=key,
+            type="tertiary",
+            help="To the next turn that has it" if key else "To the turn before that has it",
+            on_click=_hit,
+            args=(to(found, now),),
+        )
+
+
+def branch_line(run: run_data.Run, play: run_data.Play) -> None:
+    """Say what a branch is a branch of, or what grows from the trial, with the way to each."""
+    row, turn = play.row, address.get("turn")
+    trial = row["trial"]
+    grown = run_data.branches(run, trial)
+    if not grown:
+        return
+    count = f"{len(grown)} {'branch' if len(grown) == 1 else 'branches'}"
+    here = {"run": run.id, "trial": trial, "branch": "" if row["branch"] == MAIN else row["branch"]}
+    tree = navigation.way("multiverse", "the Multiverse", **here)
+    if row["branch"] == MAIN:
+        told = f"{count} grow{'s' if len(grown) == 1 else ''} from this scene: see {tree}."
+    else:
+        parent = "" if row["parent"] == MAIN else row["parent"]
+        whose = f"branch {parent[:6]}" if parent else "the scene as it was first played"
+        way = navigation.way("scene", whose, run=run.id, trial=trial, branch=parent, turn=turn)
+        kind = _KINDS.get(row["origin"], "A branch")
+        told = f"<strong>{kind}</strong> of {way}, {_parting(row)}. "
+        told += f"It is one of {count}: see {tree}."
+    st.html(f'<p class="branch-line">{told}</p>')
+
+
+_KINDS = {"regeneration": "Another draw", "probe": "A question off the record"}
+
+
+def _parting(row: Json) -> str:
+    """Say where a branch parts from its parent, and by what."""
+    at = f"which it shares up to turn {row['fork']}" if row["fork"] else "from its first turn on"
+    by = f" ({safe(one_line(row['arm'], 120))})" if row["arm"] else ""
+    return at + by + _edited(row["edit"])
+
+
+def _edited(text: str) -> str:
+    """Say what was changed where it parted, from the edit as JSON."""
+    try:
+        edit = orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError:
+        edit = {}
+    if not isinstance(edit, dict) or not edit:
+        return ""
+    told = "; ".join(
+        f"{name}: {value if isinstance(value, str) else orjson.dumps(value).decode()}"
+        for name, value in edit.items()
+        if value
+    )
+    return f", with <q>{safe(one_line(told, 200))}</q>" if told else ""
+
+
+def table(play: run_data.Play) -> None:
+    """Offer the scores as a table: what the strip draws, and those of the scene as a whole."""
+    if not play.scores:
+        return
+    with st.expander("The scores as a table", key="scores-table"):
+        rows = [
+            {
+                "turn": s["turn"],
+                "character": s["character"],
+                "measure": score_words.name(s["measure"]),
+                "score": s["value"],
+                "in words": score_words.verdict(s)[1],
+                "evidence": "; ".join(
+                    f"{what}: {text}" if what else text for what, text in score_words.evidence(s)
+                )[:300],
+                "version": s["version"],
+            }
+            for s in play.scores
+        ]
+        frame = pd.DataFrame(rows).astype({"turn": "Int32", "score": "float64"})
+        st.dataframe(frame, hide_index=True, height="content" if len(rows) < 12 else 420)
+
+
+def _listed(run: run_data.Run, play: run_data.Play, marks: Sequence[int], now: int) -> str:
+    links = []
+    for n in marks:
+        where = address.address("scene", run=run.id, trial=play.row["trial"], turn=str(n))
+        current = ' aria-current="true"' if n == now else ""
+        links.append(
+            f'<a href="{safe(where)}" target="_self" data-jump="{n}"{current} '
+            f'aria-label="Bookmark: turn {n}">{n}</a>'
+        )
+    return f'<nav class="bookmarks" aria-label="Bookmarks">{"".join(links)}</nav>'
+
+
+def _downloads(run: run_data.Run, play: run_data.Play, *, margin: bool) -> None:
+    row = play.row
+    kept = "with" if margin else "without"
+    st.caption(f"As it is shown: {kept} the author’s margin and scores.")
+    branch = "" if row["branch"] == MAIN else f"-{row['branch'][:6]}"
+    whole = _folio(run, play, margin=margin)
+    for name, (ending, mime, make) in _FORMS.items():
+        st.download_button(
+            name,
+            partial(make, whole),
+            f"{run.id}-{row['index']}{branch}.{ending}",
+            mime,
+            key=f"download-{ending}",
+            on_click="ignore",
+            width="stretch",
+        )
+
+
+def _folio(run: run_data.Run, play: run_data.Play, *, margin: bool) -> Folio:
+    row = play.row
+    facts = {
+        "Run": run.id,
+        "Trial": row["trial"],
+        "Condition": row["condition"],
+        "Block": row["block"],
+        "Branch": "" if row["branch"] == MAIN else row["branch"],
+        "Played by": ", ".join(run.models),
+    }
+    broken = row["failure"] or row["failure_kind"] if row["status"] == "failed" else ""
+    title = play.scene.title if play.scene is not None else row["title"] or row["scene"]
+    turns = play.transcript.turns
+    return Folio(title, turns, play.scene, facts, play.scores, margin, broken)
+
+
+def _found(play: run_data.Play, last: int, margin: bool) -> None:
+    """Take what was typed, and go to the first turn from here on that has it."""
+    wanted = str(st.session_state["find"]).strip()
+    address.go(find=wanted)
+    hits = stops.hits(play.transcript.turns, wanted, margin=margin)
+    now = player.turn_of(last)
+    if hits and now not in hits:
+        _hit(stops.after(hits, now))
+
+
+def _bookmark(now: int, marks: Sequence[int]) -> None:
+    address.go(marks=stops.written(set(marks) ^ {now}))
+
+
+def _hit(turn: int | None) -> None:
+    if turn is not None:
+        st.session_state["playing"] = False
+        address.go(turn=turn)

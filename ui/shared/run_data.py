@@ -1,0 +1,312 @@
+"""What the rooms read: a run's tables, kept in memory for as long as they cannot change.
+
+A run that is over never changes, so what was read of it is kept; one that is still being played
+is read again at most every two seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import streamlit as st
+
+from improv.errors import ImprovError, RunError
+from improv.records import MAIN, Block, Json, Transcript
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import list_runs, open_run
+from improv.study.design import Study
+from improv.study.scene import Scene
+from ui.shared.lazy_rows import Rows
+
+REFRESH = 2.0
+"""Seconds after which a run that is being played is read again."""
+TRIES = 3
+
+Found = TypeVar("Found")
+
+
+def root() -> str:
+    """Return the runs folder that the viewer was started on."""
+    return os.environ.get("IMPROV_RUNS", "runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the rooms know it. `stamp` changes whenever its tables may have."""
+
+    id: str
+    meta: Json
+    stamp: str
+
+    @property
+    def playing(self) -> bool:
+        return self.meta.get("status") == "playing"
+
+    @property
+    def planned(self) -> int:
+        return int(self.meta.get("trials") or 0)
+
+    @property
+    def models(self) -> list[str]:
+        return [str(m) for m in self.meta.get("models") or []]
+
+
+@dataclass(frozen=True)
+class Play:
+    """One trial or branch as it can be read: its row, its turns, the shared ones included, and the
+    scene where its study has it. `scores` are of these turns, and of the scene whole."""
+
+    row: Json
+    transcript: Transcript
+    scene: Scene | None
+    scores: list[Json]
+
+    @property
+    def last(self) -> int:
+        """The number of the last turn that was improvised, or begun."""
+        return max((t.turn for t in self.transcript.turns), default=0)
+
+
+def runs() -> list[Run]:
+    """Return every run that can be read, newest first. Raises RunError."""
+    return [_known(folder) for folder in list_runs(root())]
+
+
+def run(name: str) -> Run:
+    """Return a run by its id, a unique part of it, or "last". Raises RunError."""
+    return _known(open_run(root(), name))
+
+
+def trials(run: Run) -> Rows:
+    """Return the rows of the trials that are finished, in the order of the plan."""
+    return patiently(lambda: _trials(root(), run.id, run.stamp))[0]
+
+
+def branches(run: Run, trial: str) -> list[Json]:
+    """Return the rows of what was grown from a trial, by where it parts from its parent."""
+    grown = patiently(lambda: _trials(root(), run.id, run.stamp))[1]
+    found = [grown[i] for i in grown.places(trial=trial).tolist()]
+    return sorted(found, key=lambda r: (r["fork"], r["branch"]))
+
+
+def find(run: Run, name: str) -> Json:
+    """Return a trial's row by its number, its id, or a unique beginning of that. Raises RunError.
+
+    A number comes first: "2" is the beginning of some id as often as not.
+    """
+    rows = trials(run)
+    if name.isascii() and name.isdecimal():
+        at = rows.places(index=int(name[:9]))
+        if len(at):
+            return rows[int(at[0])]
+    if (place := rows.where(name)) is not None:
+        return rows[place]
+    near = [i for i, trial in enumerate(rows.column("trial")) if name and trial.startswith(name)]
+    if len(near) != 1:
+        why = "means several trials" if near else "is not a finished trial"
+        raise RunError(f"{name}: {why} of {run.id}")
+    return rows[near[0]]
+
+
+def play(run: Run, row: Json) -> Play:
+    """Return a finished trial or branch to read. Raises RunError where its tables cannot be
+    read."""
+    return patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
+
+
+def study(run: Run) -> Study:
+    """Return a run's study. Raises ImprovError where this version cannot read it."""
+    return patiently(lambda: _whole_study(root(), run.id))
+
+
+def question(run: Run) -> str:
+    """Return what the run's study asks, or says about itself."""
+    return _question(root(), run.id)
+
+
+def verdicts(run: Run, play: Play, turn: int | None) -> list[Json]:
+    """Return what judges said of a turn, or of the whole scene, without the lines planted there."""
+    trial, branch = play.row["trial"], play.row["branch"]
+    whose = _owners(play.transcript).get(turn, branch) if turn is not None else branch
+    stamp = f"{run.stamp} {open_run(root(), run.id).ratings.state()}"
+    found = patiently(lambda: _verdicts(root(), run.id, stamp, trial))
+    return [v for v in found if v["turn"] == turn and v["branch"] == whose]
+
+
+def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
+    """Return the calls made for a turn, the author's first, each with the one before it by the
+    same role (None for a role's first)."""
+    table, places = patiently(
+        lambda: _calls(root(), run.id, run.stamp, row["trial"], row["branch"])
+    )
+    found = []
+    for place, (at, role) in enumerate(places):
+        if at == turn:
+            before = [i for i in range(place) if places[i][1] == role and 0 < places[i][0] < turn]
+            found.append((_at(table, place), _at(table, before[-1]) if before else None))
+    return found
+
+
+def blocks(run: Run, call: Json) -> list[Block]:
+    """Return the blocks that a call showed, in order."""
+    ids = tuple(call["blocks"] or ())
+    known = patiently(lambda: _blocks(root(), run.id, run.stamp, ids))
+    lost = Block("", "task", "(this block is not in the run's tables)")
+    return [known.get(i, lost) for i in ids]
+
+
+_CHANGING = ("trials", "scores", "verdicts")
+
+
+def _known(folder: RunFolder) -> Run:
+    meta = folder.meta()
+    stamp = f"{meta.get('status')} {meta.get('ended')} {meta.get('created')}"
+    # A scoring, or a branch that grows, changes a run that is over.
+    for info in folder.fs.get_file_info([f"{folder.path}/{name}.parquet" for name in _CHANGING]):
+        stamp += f" {info.mtime_ns}"
+    if meta.get("status") == "playing":
+        stamp += f" {int(time.time() / REFRESH)}"
+    return Run(folder.id, meta, stamp)
+
+
+def patiently(read: Callable[[], Found]) -> Found:
+    """Read, and read again: a run that is being compacted moves its files under one's feet.
+
+    Raises RunError where it stays unreadable. A broken Parquet file is a ValueError to pyarrow.
+    """
+    for _ in range(TRIES):
+        try:
+            return read()
+        except (OSError, ValueError) as e:
+            why = e
+            time.sleep(0.1)
+    raise RunError(f"a table of this run is not readable: {why}")
+
+
+def _at(table: Any, place: int) -> Json:
+    row: Json = table.slice(place, 1).to_pylist()[0]
+    return row
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _trials(root: str, run: str, stamp: str) -> tuple[Rows, Rows]:
+    """Return the trials of a run, and what was grown from them."""
+    rows = Rows(open_run(root, run).tables.read("trials"))
+    trials, branches = rows.column("trial"), rows.column("branch")
+    if branches.count(MAIN) == len(set(trials)) == len(rows):
+        return rows, rows.take(np.empty(0, np.int64))
+    keys = list(zip(trials, branches, strict=True))
+    # While a run is compacted its rows are for a moment both in the shards and in the table.
+    last = {key: i for i, key in enumerate(keys)}
+    main = np.array([i for (_, branch), i in last.items() if branch == MAIN], np.int64)
+    grown = np.array([i for (_, branch), i in last.items() if branch != MAIN], np.int64)
+    return (rows if len(main) == len(rows) else rows.take(main)), rows.take(grown)
+
+
+def _row(root: str, run: str, stamp: str, trial: str, branch: str) -> Json:
+    main, grown = _trials(root, run, stamp)
+    if branch == MAIN:
+        at = main.where(trial)
+    else:
+        near = (i for i in grown.places(trial=trial).tolist() if grown[i]["branch"] == branch)
+        at = next(near, None)
+    if at is None:
+        raise RunError(f"{run}: trial {trial} has no branch {branch}")
+    return main[at] if branch == MAIN else grown[at]
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
+    folder = open_run(root, run)
+    row = _row(root, run, stamp, trial, branch)
+    transcript = folder.transcripts.read(trial, branch)
+    if row["turns"] and not transcript.turns:
+        # `tables.read` passes over what is torn; a page must not show it as a silent scene.
+        raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
+    scene = _scene(root, run, row["scene"], row["condition"])
+    found = folder.tables.read("scores", trial=trial).to_pylist()
+    return Play(row, transcript, scene, _own(found, transcript, _probes(root, run, stamp, trial)))
+
+
+def _owners(transcript: Transcript) -> dict[int, str]:
+    """Return whose own each turn of a branch is: its own, or that of one that it grew from."""
+    return {t.turn: t.branch for t in transcript.turns}
+
+
+def _probes(root: str, run: str, stamp: str, trial: str) -> dict[str, str]:
+    """Return each probe of a trial with the branch that it was put to."""
+    grown = _trials(root, run, stamp)[1]
+    found = (grown[i] for i in grown.places(trial=trial, origin="probe").tolist())
+    return {row["branch"]: row["parent"] for row in found}
+
+
+def _own(scores: list[Json], transcript: Transcript, probes: Mapping[str, str]) -> list[Json]:
+    """Return the scores of a branch's turns, the shared ones included. What a probe answered is a
+    score of the branch, and the turn, that it was put to."""
+    owners, branch = _owners(transcript), transcript.branch
+    found = []
+    for score in scores:
+        whose = branch if score["turn"] is None else owners.get(score["turn"], branch)
+        if score["branch"] == branch or probes.get(score["branch"], score["branch"]) == whose:
+            found.append(score)
+    return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _verdicts(root: str, run: str, stamp: str, trial: str) -> list[Json]:
+    rows: list[Json] = open_run(root, run).tables.read("verdicts", trial=trial).to_pylist()
+    return [v for v in rows if not v["measure"].startswith("calibration:")]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _whole_study(root: str, run: str) -> Study:
+    return open_run(root, run).study()
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _question(root: str, run: str) -> str:
+    """Return the question of a run's study; one that this version cannot read asks nothing."""
+    try:
+        return open_run(root, run).question()
+    except (ImprovError, OSError, UnicodeDecodeError):
+        return ""
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _scene(root: str, run: str, slug: str, condition: str) -> Scene | None:
+    """Return the scene as a condition plays it.
+
+    A study that this version cannot read leaves its transcripts readable all the same.
+    """
+    try:
+        return open_run(root, run).scene(slug, condition)
+    except (ImprovError, OSError, UnicodeDecodeError):
+        return None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _calls(
+    root: str, run: str, stamp: str, trial: str, branch: str
+) -> tuple[Any, list[tuple[int, str]]]:
+    """Return the calls of a trial as a table, and the turn and role of each of its rows.
+
+    Only the rows that are looked at are unpacked: each lists every block of its prompt.
+    """
+    table = open_run(root, run).tables.read("calls", trial=trial)
+    turns, roles, branches = (table[c].to_pylist() for c in ("turn", "role", "branch"))
+    owners = _owners(_play(root, run, stamp, trial, branch).transcript)
+    # Rows of other branches keep their place and match no turn.
+    rows = zip(turns, roles, branches, strict=True)
+    return table, [
+        (turn if at == owners.get(turn, branch) else -1, role) for turn, role, at in rows
+    ]
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _blocks(root: str, run: str, stamp: str, ids: tuple[str, ...]) -> dict[str, Block]:
+    return open_run(root, run).tables.blocks(ids)

@@ -1,0 +1,208 @@
+"""What is to be played, chosen at the stage door: scene, authors, model, how much; and the start.
+
+What is chosen becomes a study file and a command in `callboard`, which `started` starts.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from improv.errors import ImprovError, RunError
+from improv.files import shipped
+from improv.storage.runs import new_run_id
+from improv.study.loader import load, load_scene
+from improv.study.scene import Scene
+from ui.shared import address, notices, processes, run_data
+from ui.shared.html import label, one_line, safe
+from ui.start import command as start_command
+from ui.start.command import Bill
+
+FILE = "A file…"
+
+
+def choices() -> None:
+    """Draw the choices, and beside them the command that they stand for. Raises RunError."""
+    st.html(
+        '<header class="room-head"><h1>Stage door</h1><p class="quiet">A scene, its author, a '
+        "model: a small run to watch.</p></header>"
+    )
+    chosen, told = st.columns([10, 9], gap="large")
+    with chosen:
+        picked = _scene()
+        if picked is None:
+            return
+        name, scene = picked
+        bill = _bill(name, scene)
+    with told, st.container(key="growing"):
+        _begin(bill, scene)
+
+
+def _scene() -> tuple[str, Scene] | None:
+    """Let the reader choose a scene; return its name or file, and the scene."""
+    titles = _titles()
+    wanted = address.get("scene")
+    if wanted and wanted not in titles:
+        # An address names what ships with improv; a file of this machine is named by hand.
+        address.put(scene="")
+    if "door:scene" not in st.session_state or wanted in titles:
+        st.session_state["door:scene"] = wanted if wanted in titles else next(iter(titles))
+    name = st.selectbox(
+        "Scene",
+        [*titles, FILE],
+        key="door:scene",
+        on_change=_scene_chosen,
+        format_func=lambda s: one_line(titles.get(str(s), str(s))),
+    )
+    if name == FILE:
+        typed = st.text_input("The file’s name", key="door:file", placeholder="my-scene.yaml")
+        if not typed.strip():
+            st.html('<p class="quiet">A scene file of this machine, by its path.</p>')
+            return None
+        path = Path(typed.strip()).expanduser()
+        if not path.is_file():
+            notices.problem(f"{typed.strip()}: there is no such file")
+            return None
+        name = str(path.resolve())
+    else:
+        address.put(scene=name)
+    try:
+        scene = load_scene(name)
+    except ImprovError as e:
+        notices.problem(str(e))
+        return None
+    if scene.about:
+        st.html(f'<p class="about-scene">{safe(one_line(scene.about, 500))}</p>')
+    return name, scene
+
+
+def _bill(name: str, scene: Scene) -> Bill:
+    arms = start_command.arms(scene)
+    picked = st.pills(
+        "Author",
+        arms,
+        selection_mode="multi",
+        default=[arms[-1]],
+        key=f"door:arms:{name}",
+        format_func=label,
+        help="Each author that is chosen is a condition of its own.",
+    )
+    told = "".join(
+        f"<li><b>{safe(one_line(arm, 40))}</b>: {safe(start_command.words(arm))}</li>"
+        for arm in picked
+    )
+    if told:
+        st.html(f'<ul class="arms quiet">{told}</ul>')
+    model = st.radio(
+        "Played by",
+        list(start_command.MODELS),
+        key="door:model",
+        format_func=lambda m: start_command.MODELS[m],
+    )
+    called = url = ""
+    if model == start_command.ENDPOINT:
+        left, right = st.columns(2)
+        called = left.text_input("The model’s name", key="door:called", placeholder="gpt-4.1-mini")
+        url = right.text_input(
+            "Its address", key="door:url", placeholder="http://127.0.0.1:8000/v1"
+        )
+        st.html(
+            '<p class="quiet">The scene, and the key in OPENAI_API_KEY if there is one, are sent '
+            "to that address, which may cost money.</p>"
+        )
+    one, two, three = st.columns(3)
+    trials = int(one.number_input("Scenes of each", 1, start_command.MOST, 1, key="door:trials"))
+    turns = int(two.number_input("Turns", 1, 200, min(scene.turns, 200), key=f"door:turns:{name}"))
+    seed = int(three.number_input("Seed", 0, 2**31 - 1, 0, key="door:seed"))
+    return Bill(name, tuple(picked), model, trials, turns, seed, called, url.strip())
+
+
+def _begin(bill: Bill, scene: Scene) -> None:
+    st.html('<h2 class="side-title">What it stands for</h2>')
+    run = _fresh_id(bill)
+    file = processes.place(run_data.root(), make=False) / f"{run}.yaml"
+    command = start_command.command(bill, str(file), run, run_data.root())
+    missing = start_command.missing(bill)
+    if missing:
+        st.html(f'<p class="quiet">{safe(missing)}</p>')
+    else:
+        count, lines = bill.planned, bill.planned * bill.turns
+        many = "One scene" if count == 1 else f"{count} scenes"
+        st.html(
+            f'<p class="quiet">{many}, {lines} lines in all. The button writes a study file, and '
+            "has it played by:</p>"
+        )
+        st.code(start_command.shown(command), language=None, wrap_lines=True)
+        with st.expander("The study file that it plays"):
+            st.code(start_command.study(bill, scene), language="yaml", wrap_lines=True)
+    st.button(
+        "Raise the curtain",
+        key="door:start",
+        type="primary",
+        disabled=bool(missing),
+        on_click=_start,
+        args=(bill, scene, run),
+    )
+    if refused := st.session_state.pop("door:refused", ""):
+        notices.problem(refused)
+
+
+def _fresh_id(bill: Bill) -> str:
+    """Return the id of the run that the button would start: the same one for as long as it has not,
+    so that a second click starts nothing more."""
+    known = str(st.session_state.get("door:id", ""))
+    slug = start_command.slug(bill.scene).lower()
+    taken = (processes.place(run_data.root(), make=False) / f"{known}.yaml").exists()
+    if not known or taken or st.session_state.get("door:slug") != slug:
+        known = new_run_id(slug)
+        st.session_state["door:id"], st.session_state["door:slug"] = known, slug
+    return known
+
+
+def _start(bill: Bill, scene: Scene, run: str) -> None:
+    try:
+        file = processes.place(run_data.root()) / f"{run}.yaml"
+        if _written(file, start_command.study(bill, scene)):
+            try:
+                load(file)  # what is wrong with it is said here, not in a process
+                more = {"host": urlsplit(bill.base_url).hostname or ""}
+                command = start_command.command(bill, str(file), run, run_data.root())
+                processes.start(run_data.root(), run, processes.improv(*command), more)
+            except ImprovError:
+                file.unlink(missing_ok=True)
+                raise
+        address.go(run=run, trial="", branch="", turn=0)
+    except ImprovError as e:
+        st.session_state["door:refused"] = str(e)
+
+
+def _written(file: Path, text: str) -> bool:
+    """Write a file that is not there yet; False if it is. Raises RunError."""
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
+            sink.write(text)
+    except FileExistsError:
+        return False
+    except OSError as e:
+        raise RunError(f"{file}: cannot be written: {e.strerror or e}") from None
+    return True
+
+
+def _scene_chosen() -> None:
+    chosen = st.session_state["door:scene"]
+    address.go(scene="" if chosen == FILE else chosen)
+
+
+@st.cache_resource(show_spinner=False)
+def _titles() -> dict[str, str]:
+    """Return the scenes that ship, name → title."""
+    found = {}
+    for file in sorted(shipped("scenes").glob("*.yaml")):
+        try:
+            found[file.stem] = load_scene(file).title
+        except ImprovError:
+            continue
+    return dict(sorted(found.items(), key=lambda pair: pair[1]))

@@ -1,0 +1,231 @@
+"""A run being played, watched: how far it is, the lines of a scene as they arrive, stop and go on.
+
+Anybody's run can be watched here, whether it was started at the stage door or in a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from improv.errors import ImprovError, RunError
+from improv.records import Json
+from improv.storage.lock import held
+from improv.storage.runs import open_run
+from improv.study.trial import Trial
+from ui.shared import address, branch_lines, notices, processes, run_data, transcript
+from ui.shared.html import clipped, one_line, safe
+from ui.start import command as start_command
+from ui.start import progress
+from ui.start.progress import Arrived
+
+TICK = 1.0
+"""Seconds after which it is looked for new lines."""
+NOW = "The one that spoke last"
+
+
+def wanted(run: str) -> bool:
+    """Whether a run was started here, or is being played by anybody."""
+    if processes.look(run_data.root(), run) is not None:
+        return True
+    try:
+        return _playing(run)
+    except ImprovError:
+        return False
+
+
+def watch(name: str) -> None:
+    """Draw a run as it arrives, and how it ended. Raises RunError, StudyError."""
+    now = processes.look(run_data.root(), name)
+    try:
+        run = run_data.run(name)
+    except RunError:
+        _not_there(name, now)
+        return
+    trials = progress.planned(run)
+    titles = list(dict.fromkeys(t.scene.title for t in trials))
+    title = titles[0] if len(titles) == 1 else f"{len(titles)} scenes"
+    st.html(
+        f'<header class="room-head"><h1>{safe(one_line(title, 120))}</h1>'
+        f'<p class="quiet">Run {safe(run.id)} · {safe(one_line(", ".join(run.models)))}</p>'
+        "</header>"
+    )
+    if run.planned > start_command.WATCHED:
+        notices.being_played(run, len(run_data.trials(run)))
+        return
+    alive = _alive(run.id, now)
+
+    def tick() -> None:
+        again = run_data.run(run.id)
+        still = _alive(run.id, processes.look(run_data.root(), run.id))
+        if alive and not still:
+            st.rerun()
+        try:
+            _stage(again, trials, alive=still)
+        except ImprovError as e:
+            if not alive:
+                raise
+            # Its tables are being moved about; the next look finds them.
+            st.html(f'<p class="quiet">{safe(one_line(str(e), 300))}</p>')
+
+    # Once it is over there is nothing to look for; then it is drawn like any page.
+    st.fragment(tick, run_every=TICK if alive else None)()
+    if not alive:
+        _over(run_data.run(run.id), now)
+
+
+def _alive(run: str, now: processes.Started | None) -> bool:
+    try:
+        return (now is not None and now.alive) or _playing(run)
+    except ImprovError:
+        return False
+
+
+def _not_there(name: str, now: processes.Started | None) -> None:
+    """The run's folder is not there: its process has only begun, or never came to it."""
+    st.html('<header class="room-head"><h1>Stage door</h1></header>')
+    if now is not None and now.alive:
+
+        def tick() -> None:
+            look = processes.look(run_data.root(), name)
+            if look is None or not look.alive or _there(name):
+                st.rerun()
+            st.progress(0.0, text="The actors are on their way")
+            st.button("Stop", key="door:stop", on_click=_interrupt, args=(name,))
+
+        st.fragment(tick, run_every=TICK)()
+        return
+    said = now.said.strip() if now is not None else ""
+    st.html(
+        '<div class="notice wrong" role="alert"><p><strong>The curtain did not rise.</strong></p>'
+        f"<pre>{clipped(said or 'The process ended without a word.', 3000)}</pre></div>"
+    )
+    st.button("Choose anew", key="door:another", type="primary", on_click=_another)
+
+
+def _there(name: str) -> bool:
+    try:
+        return run_data.run(name).id == name
+    except ImprovError:
+        return False
+
+
+def _stage(run: run_data.Run, trials: Sequence[Trial], *, alive: bool) -> None:
+    """Draw how far a run is, and the scene that is looked at, as far as it has come."""
+    found = progress.arrived(run, list(trials))
+    failed = sum(r["status"] == "failed" for r in found.rows.values())
+    # A scene may be over before its rows are written.
+    lines = {t.id: t.scene.turns if t.id in found.rows else found.lines(t.id) for t in trials}
+    over, total = sum(lines[t.id] >= t.scene.turns for t in trials), max(len(trials), 1)
+    words = f"{over} of {total} scenes are over" if total > 1 else "The scene is over"
+    if alive and not found.rows and not found.begun:
+        words = "The actors are on their way"
+    elif total == 1 and not over:
+        words = f"{lines[trials[0].id]} of {trials[0].scene.turns} lines"
+    words += f", {failed} failed" if failed else ""
+    share = sum(lines.values()) / (sum(t.scene.turns for t in trials) or 1)
+    st.progress(min(share, 1.0), text=words)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="door-bar"):
+        shown = _choose(trials, found)
+        if alive:
+            st.button(
+                "Stop",
+                key="door:stop",
+                on_click=_interrupt,
+                args=(run.id,),
+                help="What was played is kept, and can be gone on with.",
+            )
+        row = found.rows.get(shown.id)
+        if row is not None and st.button("Read it in the Scene room", key="door:scene-room"):
+            address.enter("scene", run=run.id, trial=shown.id)
+    said = found.begun.get(shown.id, [])
+    if row is not None:
+        said = progress.finished(run, row)
+        if row["status"] == "failed":
+            notices.failed(row)
+    colours = {c.name: i % transcript.VOICES for i, c in enumerate(shown.scene.cast)}
+    now = max((s.turn for s in said), default=0)
+    text = branch_lines.leaf(
+        said, colours, fork=-1, turn=now if row is None else 0, named="The scene"
+    )
+    if not said:
+        text = '<p class="quiet">Not a word yet.</p>'
+    st.html(
+        f'<div class="arriving" tabindex="0" role="region" aria-label="What is said">{text}</div>'
+    )
+
+
+def _choose(trials: Sequence[Trial], found: Arrived) -> Trial:
+    """Let the reader choose a trial to watch: until then it is the one that is being played."""
+    by_id = {t.id: (i, t) for i, t in enumerate(trials)}
+    ended = [t for t in trials if t.id in found.rows]
+    now = by_id[found.latest][1] if found.latest else (ended[-1:] or list(trials))[0]
+
+    def name(trial: str) -> str:
+        if trial == NOW:
+            return NOW
+        place, known = by_id[trial]
+        row = found.rows.get(trial)
+        state = str(row["status"]) if row is not None else "to come"
+        if trial in found.begun:
+            state = "over" if found.lines(trial) >= known.scene.turns else "being played"
+        return f"{place}  {one_line(known.condition, 40)} · {state}"
+
+    if len(trials) == 1:
+        return now
+    picked = st.selectbox("Watch", [NOW, *by_id], key="door:trial", format_func=name)
+    return by_id[picked][1] if picked in by_id else now
+
+
+def _over(run: run_data.Run, now: processes.Started | None) -> None:
+    """Say how a run ended, and what can be done next."""
+    owed = run.planned - len(run_data.trials(run))
+    if owed > 0:
+        why = str(run.meta.get("stopped") or "")
+        said = now.said.strip() if now is not None and not why else ""
+        told = f"<pre>{clipped(said, 2000)}</pre>" if said else ""
+        st.html(
+            f'<div class="notice" role="status"><p><strong>Stopped{": " if why else ""}'
+            f"{safe(one_line(why, 300))}.</strong> {owed} of {run.planned} scenes are still owed; "
+            f"nothing that was said is lost.</p>{told}</div>"
+        )
+    with st.container(horizontal=True, key="door-next"):
+        if owed > 0 and now is not None:
+            st.button(
+                "Go on with it",
+                key="door:resume",
+                type="primary",
+                on_click=_resume,
+                args=(run.id, now.more),
+            )
+        st.button("Start another", key="door:another", on_click=_another)
+    if refused := st.session_state.pop("door:refused", ""):
+        notices.problem(refused)
+
+
+def _resume(run: str, more: Json) -> None:
+    host = str(more.get("host") or "")
+    command = start_command.resumed(run, run_data.root(), host)
+    try:
+        processes.start(run_data.root(), run, processes.improv(*command), {"host": host})
+    except ImprovError as e:
+        st.session_state["door:refused"] = str(e)
+
+
+def _interrupt(run: str) -> None:
+    processes.interrupt(run_data.root(), run)
+
+
+def _another() -> None:
+    address.go(run="", trial="", branch="", turn=0)
+
+
+def _playing(run: str) -> bool:
+    """Whether somebody plays a run now. Raises RunError where there is no such run."""
+    folder = open_run(run_data.root(), run)
+    return (
+        folder.id == run
+        and folder.meta().get("status") == "playing"
+        and (held(folder.local) is not None)
+    )
