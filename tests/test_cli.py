@@ -56,7 +56,7 @@ def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
     os.environ["IMPROV_RUNS"] = str(tmp_path / "runs")
     try:
         app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
-        page = app.switch_page("pages/scene.py").run()
+        page = app.switch_page("scene/page.py").run()
     finally:
         del os.environ["IMPROV_RUNS"]
     assert not page.exception

@@ -25,6 +25,7 @@ from improv.study.design import Study
 from improv.study.loader import load
 from improv.study.trial import Trial, plan
 from tests.call_support import made_call
+from ui.shared.address import page_file
 
 HOSTILE = (
     "<script>document.title='owned'</script>"
@@ -186,7 +187,7 @@ def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **que
     app._bidi_component_manager = _components()
     for name, value in query.items():
         app.query_params[name] = value
-    return well(app.switch_page(f"pages/{room}.py").run())
+    return well(app.switch_page(page_file(room)).run())
 
 
 @cache

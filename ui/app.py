@@ -1,7 +1,7 @@
 """The viewer's front door: the page's frame, its look, and which rooms there are.
 
-Run by `improv view`, which passes the runs folder as IMPROV_RUNS. What is in a room stands in
-`pages/`; what rooms are made of, in `parts/`.
+`improv view` runs it and passes the runs folder as IMPROV_RUNS. Each room has a folder, whose
+`page.py` draws it; what rooms share is in `shared/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if str(HERE.parent) not in sys.path:
     # checkout and in an installed wheel. Last, so that nothing there can hide another package.
     sys.path.append(str(HERE.parent))
 
-from ui.shared.address import LOBBY, ROOMS  # noqa: E402
+from ui.shared.address import LOBBY, ROOMS, page_file  # noqa: E402
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     )
     st.html(HERE / "theme.css")
     rooms = [
-        st.Page(f"pages/{room}.py", title=title, url_path=room, default=room == LOBBY)
+        st.Page(page_file(room), title=title, url_path=room, default=room == LOBBY)
         for room, title in ROOMS.items()
     ]
     st.navigation(rooms, position="top").run()

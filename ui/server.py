@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
@@ -33,8 +32,12 @@ TOLD = '<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + "/" }
 PagesManager.uses_pages_directory = False
 
 
-# What weighs a run takes seconds to import. A browser that opens the page takes as long to load it.
-threading.Thread(target=import_module, args=("improv.report.material",), daemon=True).start()
+def _import_what_weighs() -> None:
+    """Import what weighs a run, which takes seconds: a browser takes as long to load the page."""
+    import improv.report.material  # noqa: F401
+
+
+threading.Thread(target=_import_what_weighs, daemon=True).start()
 
 
 async def _page(_: Request) -> HTMLResponse:

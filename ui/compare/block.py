@@ -15,7 +15,7 @@ from ui.compare import data as compare_data
 from ui.shared import address, navigation, run_data, transcript
 from ui.shared.html import clipped, label, one_line, safe
 
-_SCRIPT = (Path(__file__).parent / "abreast.js").read_text(encoding="utf-8")
+_SCRIPT = (Path(__file__).parent / "block.js").read_text(encoding="utf-8")
 
 WINDOW = 100
 """Blocks on either side of the one that is looked at which the list offers."""

@@ -1,8 +1,8 @@
 """The Multiverse room: a trial's tree of branches, one of them to read or two side by side, and
 new ones grown.
 
-Thin: where the tree's points lie stands in `multiverse.layout`, how it is drawn in `multiverse.view`, what
-is read in `multiverse.reader`, and what grows in `multiverse.grow`.
+Thin: `layout` places the tree's points, `view` draws it, `reader` shows what is read, and `grow`
+starts new branches.
 """
 
 from __future__ import annotations

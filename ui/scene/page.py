@@ -1,7 +1,7 @@
 """The Scene room: choose a run and a trial, or one of its branches, and read it turn by turn.
 
-Thin: what is read comes from `shared.run_data`, what is drawn from `shared.transcript`, `scene.score_strip` and
-`scene.prompt_panel`, and where the reader stands from the address.
+Thin: `shared.run_data` reads; `shared.transcript`, `score_strip` and `prompt_panel` draw; the
+address says where the reader stands.
 """
 
 from __future__ import annotations

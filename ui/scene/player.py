@@ -25,7 +25,7 @@ PER_CHARACTER = 0.045
 LONGEST = 8.0
 SO_FAR, ALL = "So far", "All"
 
-_PROMPTER = (Path(__file__).parent / "prompter.js").read_text(encoding="utf-8")
+_PROMPTER = (Path(__file__).parent / "player.js").read_text(encoding="utf-8")
 
 
 def bar(rows: Rows, play: run_data.Play, last: int, *, margin: bool) -> None:

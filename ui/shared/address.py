@@ -22,8 +22,10 @@ ROOMS = {
     "rate": "Rate",
     "stagedoor": "Stage door",
 }
-"""The rooms by the name that the address has for them, which is their file's, and their titles."""
+"""The rooms: the name that the address has for each, and its title."""
 LOBBY = "runs"
+FOLDERS = {"stagedoor": "start"}
+"""Folders of rooms whose address has another name."""
 
 SHARED = ("run", "trial", "branch")
 NAMES = {
@@ -36,6 +38,11 @@ NAMES = {
     "stagedoor": ("run", "scene"),
 }
 """What the address of each room holds; a name that is not there is empty."""
+
+
+def page_file(room: str) -> str:
+    """Return the file of a room's page, relative to the viewer's own."""
+    return f"{FOLDERS.get(room, room)}/page.py"
 
 
 def get(name: str) -> str:
@@ -98,7 +105,7 @@ def settle() -> None:
 
 def enter(room: str, **parts: str) -> NoReturn:
     """Take the reader to another room, and to what `parts` say in it. Not from a callback."""
-    st.switch_page(f"pages/{room}.py", query_params={k: v for k, v in parts.items() if v})
+    st.switch_page(page_file(room), query_params={k: v for k, v in parts.items() if v})
 
 
 def address(room: str = "", **parts: str) -> str:

@@ -14,7 +14,7 @@ import streamlit as st
 from ui.shared import address
 from ui.shared.html import safe
 
-_SCRIPT = (Path(__file__).parent / "usher.js").read_text(encoding="utf-8")
+_SCRIPT = (Path(__file__).parent / "navigation.js").read_text(encoding="utf-8")
 
 
 def lead() -> None:

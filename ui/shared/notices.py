@@ -15,8 +15,8 @@ def no_runs() -> None:
     """The runs folder is empty, or is not there."""
     _card(
         "The house is dark",
-        f"There are no runs in <code>{safe(run_data.root())}</code> yet. Play something, then reload "
-        "this page.",
+        f"There are no runs in <code>{safe(run_data.root())}</code> yet. Play something, then "
+        "reload this page.",
         ["improv demo", "improv run cold-pass"],
     )
 
