@@ -122,11 +122,11 @@ def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Pa
     row = trial_row(trial, "planted", [turn], [], None, 1.0)
     shards.add(row | {"origin": "branch", "parent": "main"}, [turn], [], [])
     shards.flush()
-    from improv.cli import terminal
+    from improv.cli import terminal, transcript
 
     row = next(r for r in folder.tables.read("trials").to_pylist() if r["branch"] == "planted")
-    with terminal._out.capture() as caught:
-        terminal.replay(folder, row, notes=True, prompts=False)
+    with terminal.out.capture() as caught:
+        transcript.show_scene(folder, row, notes=True, prompts=False)
     text = caught.get()
     assert "[bold]x[/bold]" in text
     assert not any(c in text for c in "\x07\u202e\x00") and "\x1b]0" not in text

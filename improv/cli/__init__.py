@@ -9,6 +9,8 @@ import typer
 from improv.cli.options import app
 from improv.version import __version__
 
+__all__ = ["app", "main"]
+
 # In the order in which `improv --help` lists their commands.
 # isort: off
 from improv.cli import run, show, analyse, export, importing, validate  # noqa: F401

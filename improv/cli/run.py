@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from improv.cli import terminal
+from improv.cli import terminal, transcript
 from improv.cli.options import (
     Anyway,
     Connections,
@@ -228,5 +228,5 @@ def demo_command(
         )
         with terminal.progress() as watch:
             result = run(load("demo"), runs=runs, setup=Setup(ray), watch=watch)
-        terminal.demonstration(result)
+        transcript.demonstration(result)
     leave(result)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from improv.cli import terminal
+from improv.cli import terminal, transcript
 from improv.cli.options import Runs, app, telling
 
 
@@ -39,7 +39,9 @@ def show_command(
         run, _, trial = what.partition("/")
         folder = open_run(runs, run)
         if trial:
-            terminal.replay(folder, folder.transcripts.trial(trial), notes=notes, prompts=prompts)
+            transcript.show_scene(
+                folder, folder.transcripts.trial(trial), notes=notes, prompts=prompts
+            )
         else:
             terminal.trials(folder)
 

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from improv import files
 from improv.errors import ErrorKind
-from improv.records import MAIN, Act, Block, Call, Json, Turn
+from improv.records import MAIN
 from improv.text import plain
 
 if TYPE_CHECKING:
@@ -34,25 +33,22 @@ if TYPE_CHECKING:
     from improv.scoring.scorer import Scored
     from improv.storage.run_folder import RunFolder
 
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
 
 PLAIN_EVERY = 5.0
 """Seconds between progress lines where the output is no terminal."""
 
-# Okabe and Ito's colours, of which every pair can be told apart by the colour-blind.
-_VOICES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
-
 
 def say(text: str) -> None:
     """Print text unwrapped: a command that is broken in two cannot be copied."""
-    _out.print(Text(plain(text)), soft_wrap=True)
+    out.print(Text(plain(text)), soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """Print an error for a person, in red where there are colours."""
     for line in text.splitlines():
-        _err.print(Text(plain(line), style="red"), soft_wrap=True)
+        err.print(Text(plain(line), style="red"), soft_wrap=True)
 
 
 def plain_error(text: str) -> None:
@@ -72,7 +68,7 @@ def progress() -> Iterator[Watch]:
             told = True
             complain("Finishing what is in flight; Ctrl-C again stops at once.")
 
-    if not _err.is_terminal:
+    if not err.is_terminal:
         last = 0.0
 
         def tell(standing: Standing) -> None:
@@ -92,7 +88,7 @@ def progress() -> Iterator[Watch]:
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True) as bars:
         rows: dict[str, Any] = {}
 
         def draw(standing: Standing) -> None:
@@ -126,7 +122,7 @@ def result(found: Result, setup: Setup | None = None) -> None:
     head = f"{found.done} trials done, {found.failed} failed"
     head += f", {found.branches} branches" if found.branches else ""
     head += f", {found.owed} still owed" if found.owed else ""
-    _out.print(Text(head, style=style), Text(f"in {folder.path}"), soft_wrap=True)
+    out.print(Text(head, style=style), Text(f"in {folder.path}"), soft_wrap=True)
     for notice in found.notices:
         complain(notice)
     if found.stopped:
@@ -142,18 +138,6 @@ def result(found: Result, setup: Setup | None = None) -> None:
     say(f"replay it:   improv view {folder.id}{_at(folder)}")
 
 
-def demonstration(found: Result) -> None:
-    """Show one scene of the demonstration, then what to do next."""
-    rows = found.folder.tables.read("trials").to_pylist()
-    shown = next((r for r in rows if r["status"] == "done" and "live" in r["condition"]), None)
-    if shown is not None:
-        replay(found.folder, shown, notes=True, prompts=False)
-        _out.print()
-        say("(Played by SmolLM2, 135M parameters: it shows that all this works, no more.)")
-    _out.print()
-    result(found)
-
-
 def branches(found: Result, trial: str) -> None:
     """Name the branches that were grown, and how to read them."""
     transcripts = found.folder.transcripts
@@ -167,7 +151,7 @@ def branches(found: Result, trial: str) -> None:
         played = row and found.folder.transcripts.read(new.trial, new.id).lines()
         lines = [t for t in played or () if t.branch == new.id]
         first = plain(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
-        _out.print(
+        out.print(
             Text(new.id, style="bold"),
             Text(f"{new.origin} after turn {new.fork}, {state}", style="dim"),
             Text(first),
@@ -194,7 +178,7 @@ def power(found: Sequence[Rehearsed], planted: str, pool: int, repetitions: int)
             for p in one.sizes
         ]
         table.add_row(Text(one.name), *shown)
-    _out.print(table)
+    out.print(table)
     say(
         f"The share of {repetitions:,} studies, drawn from about {pool} blocks that puppets played "
         f"('{planted}'), that show the contrast. In brackets the Monte-Carlo error (95%); that the "
@@ -211,10 +195,10 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     def tell(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if done == total or now - last > (0.2 if _err.is_terminal else PLAIN_EVERY):
+        if done == total or now - last > (0.2 if err.is_terminal else PLAIN_EVERY):
             last = now
             line = Text(f"{done:,} of {total:,} {what}")
-            _err.print(line, end="\r" if _err.is_terminal and done < total else "\n")
+            err.print(line, end="\r" if err.is_terminal and done < total else "\n")
 
     yield tell
 
@@ -228,7 +212,7 @@ def scored(found: Scored) -> None:
         table.add_column(column, justify="right" if column in ("scores", "missing") else "left")
     for measure, (n, missing, version) in found.measures.items():
         table.add_row(plain(measure), f"{n:,}", f"{missing:,}", plain(version))
-    _out.print(table)
+    out.print(table)
     if found.asked:
         say(f"{found.asked:,} verdicts were asked for, {found.failed:,} failed")
     if found.stopped:
@@ -244,7 +228,7 @@ def replayed(checks: Iterable[Check]) -> bool:
         name = check.trial if check.branch == "main" else f"{check.trial}~{check.branch}"
         if check.difference:
             different += 1
-            _out.print(Text(f"✗ {name}: ", style="red"), Text(plain(check.difference)), sep="")
+            out.print(Text(f"✗ {name}: ", style="red"), Text(plain(check.difference)), sep="")
         else:
             same += 1
     word = "scene comes" if same == 1 else "scenes come"
@@ -263,7 +247,7 @@ def dry_run(found: Estimate) -> None:
     for i, row in enumerate(rows):
         last = i == len(rows) - 1
         shown.add_row(*(Text(plain(c), style="bold" if last else "") for c in row))
-    _out.print(shown)
+    out.print(shown)
     tried = "all" if found.played == found.trials else f"scaled up from {found.played}"
     count = f"{found.trials} trial{'s' if found.trials != 1 else ''}"
     say(f"{count}, {tried} played on paper; low / expected / high; {found.counting}.")
@@ -272,7 +256,7 @@ def dry_run(found: Estimate) -> None:
 
 def width() -> int:
     """Return how many columns there are to print in."""
-    return _out.width
+    return out.width
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -282,7 +266,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         shown.add_column(name, overflow="fold")
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
-    _out.print(shown)
+    out.print(shown)
 
 
 def write(name: str, text: str | bytes) -> None:
@@ -312,7 +296,7 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
             meta.get("study"),
         ]
         table.add_row(*(Text(plain(str(c if c is not None else ""))) for c in cells))
-    _out.print(table)
+    out.print(table)
 
 
 def trials(folder: RunFolder) -> None:
@@ -347,93 +331,17 @@ def trials(folder: RunFolder) -> None:
             status,
         ]
         table.add_row(*(Text(plain(str(c))) for c in cells))
-    _out.print(table)
+    out.print(table)
     if rows:
         say(f"read one:  improv show {folder.id}/{rows[0]['index']} --notes{_at(folder)}")
-
-
-def replay(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
-    """Replay a trial as a play; with `notes` what the author did, with `prompts` what was shown."""
-    transcript = folder.transcripts.read(row["trial"], row["branch"])
-    spoken = (t for t in transcript.turns if t.speaker and t.kind not in ("memory", "envelope"))
-    speakers = list(dict.fromkeys(t.speaker for t in spoken))
-    colours = {s: _VOICES[i % len(_VOICES)] for i, s in enumerate(speakers)}
-    calls: dict[int, list[Call]] = {}
-    blocks: dict[str, Block] = {}
-    if prompts:
-        found = folder.transcripts.calls(row["trial"], row["branch"])
-        blocks = folder.tables.blocks(b for c in found for b in c.blocks)
-        for call in found:
-            calls.setdefault(call.draw.turn, []).append(call)
-    _out.print()
-    _out.print(
-        Text(plain(row["title"]), style="bold"), Text(f"  {plain(row['condition'])}", style="dim")
-    )
-    _out.print()
-    for turn in transcript.turns:
-        for call in calls.pop(turn.turn, []):
-            _prompt(call, blocks)
-        if notes:
-            for act in turn.acts:
-                _act(act)
-        _turn(turn, colours)
-    if row["status"] == "failed":
-        _out.print(
-            Text(f"\nfailed at turn {row['failure_turn']}: {plain(row['failure'])}", style="red")
-        )
-
-
-def _turn(turn: Turn, colours: dict[str, str]) -> None:
-    if turn.kind == "direction":
-        _out.print(Padding(Text(f"({plain(turn.text)})", style="italic dim"), (0, 0, 0, 4)))
-        return
-    if turn.kind in ("memory", "envelope"):
-        what = "writes down" if turn.kind == "memory" else "seals"
-        told = Text(f"✎ {plain(turn.speaker)} {what}: {plain(turn.text)}", style="magenta dim")
-        _out.print(Padding(told, (0, 0, 0, 8)))
-        return
-    text = Text()
-    text.append(f"{plain(turn.speaker).upper()}", style=f"bold {colours.get(turn.speaker, '')}")
-    if turn.aside:
-        to = ", ".join(turn.heard_by) or "the audience"
-        text.append(f"  (aside to {plain(to)})", style="italic dim")
-    if turn.kind == "silence":
-        text.append("  (says nothing)", style="italic dim")
-    else:
-        text.append(f"  {plain(turn.text)}", style="dim" if turn.kind == "written" else "")
-    _out.print(text)
-
-
-def _act(act: Act) -> None:
-    what = {
-        "note": f"to {act.to}: {act.text}",
-        "cue": f"cues {act.to}",
-        "move": f"makes a move: {act.to}" if act.to else "lets the moment of its move pass",
-        "end": "ends the scene",
-        "unread": f"wrote something that cannot be read: {act.text[:80]}",
-    }.get(act.kind)
-    if what is not None:
-        _out.print(Padding(Text(f"✎ author {plain(what)}", style="magenta"), (0, 0, 0, 8)))
-
-
-def _prompt(call: Call, blocks: dict[str, Block]) -> None:
-    _out.print(
-        Text(f"── shown to {plain(call.draw.role)} ({call.mode}, {plain(call.model)})", style="dim")
-    )
-    for id in call.blocks:
-        block = blocks.get(id)
-        if block is not None:
-            shown = Text(f"[{block.kind}] ", style="dim cyan")
-            shown.append("\n".join(map(plain, block.text.splitlines())), style="dim")
-            _out.print(Padding(shown, (0, 0, 0, 4)))
 
 
 def finding(found: Finding) -> None:
     """Print one finding of the doctor."""
     mark = Text("✓ " if found.good else "✗ ", style="green" if found.good else "red")
-    _out.print(mark + Text(plain(f"{found.what}: {found.found}")), soft_wrap=True)
+    out.print(mark + Text(plain(f"{found.what}: {found.found}")), soft_wrap=True)
     if found.remedy:
-        _out.print(Text(f"    → {plain(found.remedy)}"), soft_wrap=True)
+        out.print(Text(f"    → {plain(found.remedy)}"), soft_wrap=True)
 
 
 def _at(folder: RunFolder) -> str:

@@ -1,1 +1,14 @@
-"""Reports: what was found in, a page out that a referee could read. Only `material` reads a run."""
+"""A page on a run that a referee can read, as HTML and Markdown.
+
+`material` reads a run; all other modules turn what was found into words, tables and charts.
+"""
+
+__all__ = [
+    "appendix",
+    "comparison",
+    "material",
+    "numbers",
+    "page",
+    "run_report",
+    "sections",
+]

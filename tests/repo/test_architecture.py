@@ -99,23 +99,9 @@ NAMES = 20
 """Names in the `__all__` of a package, at most: a door, not a wall taken out."""
 
 
-def moved(room: str) -> bool:
-    """ALLOWANCE: whether a room is in its last place already; the others are left aside.
-
-    A package is there when its `__init__.py` has an `__all__`, the viewer when it has `shared/`.
-    Once all are, this returns True for every name: delete it, and what asks it.
-    """
-    if room == "ui":
-        return (TOP / "ui" / "shared").is_dir()
-    door = TOP / "improv" / room / "__init__.py"
-    if door.is_file():
-        return "\n__all__ = [" in door.read_text(encoding="utf-8")
-    return room in RANK and (TOP / "improv" / f"{room}.py").is_file()
-
-
-ROOMS = {file: room for file, room in rooms().items() if moved(room)}
-IMPORTS = [one for one in all_imports() if moved(one.room)]
-PACKAGES = sorted(name for name in RANK if moved(name) and (TOP / "improv" / name).is_dir())
+ROOMS = rooms()
+IMPORTS = all_imports()
+PACKAGES = sorted(name for name in RANK if (TOP / "improv" / name).is_dir())
 
 
 def place(file: Path) -> str:
@@ -169,7 +155,7 @@ def test_imports_point_down() -> None:
     wrong = [
         f"{one}: {source} is in row {RANK[source] + 1}, {target} in row {RANK[target] + 1}"
         for (source, target), made in arrows(IMPORTS).items()
-        if moved(target) and RANK[target] >= RANK[source]
+        if RANK[target] >= RANK[source]
         for one in made
     ]
     assert not wrong, "\n".join(wrong)
@@ -238,12 +224,22 @@ def test_a_package_has_few_public_doors_and_they_open(name: str) -> None:
     assert 0 < len(package.__all__) <= NAMES
     assert len(set(package.__all__)) == len(package.__all__)
     for public in package.__all__:
-        assert not public.startswith("_") and getattr(package, public) is not None
+        assert not public.startswith("_")
+        assert hasattr(package, public) or importlib.import_module(f"improv.{name}.{public}")
+
+
+def test_other_packages_enter_by_the_doors() -> None:
+    doors = {name: importlib.import_module(f"improv.{name}").__all__ for name in PACKAGES}
+    wrong = []
+    for one in IMPORTS:
+        if one.target in PACKAGES and one.target != one.room:
+            inside = [*one.module.split("."), one.name][2]
+            if inside not in doors[one.target]:
+                wrong.append(f"{one}: {inside} is not in the __all__ of improv.{one.target}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_picture_is_of_today() -> None:
-    if not all(map(moved, RANK)):
-        pytest.skip("the house is being moved into")
     page = PAGE.read_text(encoding="utf-8")
     assert passage() in page and page == written(page), "python -m tools.architecture --write"
 
@@ -265,8 +261,6 @@ def test_a_module_never_hides_a_public_name() -> None:
 
 @pytest.mark.parametrize("module", ["improv", "improv.cli", "improv.study", "improv.models.puppet"])
 def test_importing_is_light(module: str) -> None:
-    if module.count(".") and not moved(module.split(".")[1]):
-        pytest.skip("the house is being moved into")
     allowed = {"rich"} if module == "improv.cli" else set()  # typer brings it
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run(

@@ -1,1 +1,13 @@
-"""TODO"""
+"""Character cards of the formats V1, V2 and V3, in JSON, PNG and CHARX.
+
+A card comes from a stranger: its container is read within limits, and what it orders a model to
+do is shown, not obeyed.
+"""
+
+__all__ = [
+    "card",
+    "card_file",
+    "container",
+    "convert",
+    "macros",
+]
