@@ -29,19 +29,7 @@ if TYPE_CHECKING:
 KEPT = "findings.json"
 LARGEST = 64 * 2**20
 """Bytes of a file that is looked at: no findings are as many."""
-WEIGHING = (
-    "improv.analysis.cache",
-    "improv.analysis.compare",
-    "improv.analysis.loader",
-    "improv.analysis.controls",
-    "improv.analysis.trajectories",
-    "improv.analysis.inference",
-    "improv.analysis.judge_error",
-    "improv.study.measure_spec",
-    "improv.study.plan",
-    "improv.stats",
-    "improv.analysis.units",
-)
+WEIGHING = ("improv.analysis", "improv.records", "improv.study", "improv.storage.schemas")
 """The code that decides what is found."""
 HANGS_ON = ("trials", "turns", "scores", "verdicts")
 

@@ -25,31 +25,7 @@ from improv.study.model_spec import Model
 from improv.study.snapshot import write_study
 from improv.version import code_digest
 
-PLAYING = (
-    "improv.stage.author",
-    "improv.study.author_spec",
-    "improv.study.branch",
-    "improv.stage.character",
-    "improv.models.client",
-    "improv.study.design",
-    "improv.study.edit",
-    "improv.stage.addressee",
-    "improv.stage.reply",
-    "improv.stage.memory",
-    "improv.study.model_spec",
-    "improv.stage.turn_order",
-    "improv.stage.rules",
-    "improv.study.predicate",
-    "improv.stage.prompts",
-    "improv.study.puppet_spec",
-    "improv.records",
-    "improv.stage.branch_stage",
-    "improv.models.request",
-    "improv.study.scene",
-    "improv.stage.stage",
-    "improv.text",
-    "improv.study.trial",
-)
+PLAYING = ("improv.records", "improv.text", "improv.study", "improv.models", "improv.stage")
 """The code that decides how a scene is played: another may play another scene."""
 SHOWN = 30
 _PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")
