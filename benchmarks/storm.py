@@ -21,7 +21,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from tests.crash_support import (  # noqa: E402
+from tests.support.crash import (  # noqa: E402
     Driver,
     Siege,
     Stand,

@@ -49,7 +49,7 @@ from improv.storage.schemas import SCHEMAS  # noqa: E402
 from improv.study.design import with_replicates  # noqa: E402
 from improv.study.loader import load  # noqa: E402
 from improv.study.trial import plan  # noqa: E402
-from tests.browser_support import chromium, start  # noqa: E402
+from tests.support.browser import chromium, start  # noqa: E402
 
 STUDY = TOP / "scenes/studies/author-context.yaml"
 SCENE_TURNS = 20

@@ -18,12 +18,12 @@ from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene
-from tests.run_support import OFF, TEN, Serve, chairs
+from tests.support.run import OFF, TEN, Serve, chairs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
-    from tests.browser_support import Reader
+    from tests.support.browser import Reader
 
 # A process keeps the way of authentication that its first Ray had, and clusters of several nodes in
 # one process have no token: so no Ray of the tests has one.
@@ -159,7 +159,7 @@ def browser_path() -> str:
 @pytest.fixture(scope="module")
 def url(runs: Path) -> Iterator[str]:
     """The address of a running viewer, without a page."""
-    from tests.browser_support import start
+    from tests.support.browser import start
 
     server, address, _ = start(runs)
     yield address.partition("?")[0]
@@ -169,7 +169,7 @@ def url(runs: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(runs: Path) -> Iterator[Browser]:
-    from tests.browser_support import chromium
+    from tests.support.browser import chromium
 
     with chromium() as found:
         yield found
@@ -187,7 +187,7 @@ def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def reader(context: BrowserContext, url: str) -> Iterator[Reader]:
-    from tests.browser_support import Reader
+    from tests.support.browser import Reader
 
     page = context.new_page()
     yield Reader(page, url)

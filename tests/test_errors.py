@@ -15,8 +15,8 @@ from improv.errors import ErrorKind, error_line, kind_of, read_error_line
 from improv.records import MAIN, Call, Draw
 from improv.storage.journal import Journal, Journaled
 from improv.storage.schemas import SCHEMAS, table_of
-from tests.call_support import made_call
-from tests.ui_support import bare_run, keep
+from tests.support.call import made_call
+from tests.support.ui import bare_run, keep
 
 LATE = "http://127.0.0.1:1/v1 did not answer within 120 s"
 OLD = [name for name in SCHEMAS["calls"].names if name != "error_kind"]

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from improv.storage.runs import open_run
-from tests.browser_support import Reader, chromium, start
+from tests.support.browser import Reader, chromium, start
 from ui.shared.address import LOBBY
 
 ROOMS = Path(__file__).resolve().parent.parent / "docs" / "rooms"

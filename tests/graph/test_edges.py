@@ -1,0 +1,136 @@
+"""What is an edge: who addresses, answers and mentions whom."""
+
+from __future__ import annotations
+
+import numpy as np
+from networkx.utils import graphs_equal
+
+from improv.graph.drawing import picture
+from improv.graph.edges import contacts, windows
+from improv.graph.graph import network
+from improv.graph.metrics import (
+    figures,
+)
+from tests.support.graph import FERRY, edges, ferry, read, written
+
+
+def test_a_scene_is_a_graph_of_everything_that_was_between_its_people() -> None:
+    graph = network(ferry(), first=0)
+    assert edges(graph) == {
+        ("Mara", "Bo", "addresses", "name"): 1,
+        ("Bo", "Mara", "addresses", "order"): 2,
+        ("Mara", "Inès", "addresses", "said"): 1,
+        ("Inès", "Bo", "addresses", "name"): 1,
+        # Mara called Bo by name, so that his answer is no guess; to nobody Inès spoke next, and
+        # Mara turned to her outright.
+        ("Bo", "Mara", "answers", "name"): 1,
+        ("Mara", "Inès", "answers", "said"): 1,
+        # Inès spoke to nobody after Bo, who had spoken to Mara: that answers nobody. Later she
+        # was spoken to outright, and turns to Bo instead, who spoke right before.
+        ("Inès", "Bo", "answers", "name"): 1,
+        ("Inès", "Mara", "mentions", "name"): 1,
+        ("Mara", "Bo", "mentions", "name"): 1,
+        ("author", "Bo", "note", "said"): 1,
+        ("author", "Mara", "cue", "said"): 1,
+    }
+    assert dict(graph.nodes(data=True))["Bo"] == {
+        "role": "character",
+        "scenes": 1,
+        "lines": 2,
+        "words": 8,
+        "open": 0,
+    }
+    assert graph.nodes["author"]["role"] == "author"
+
+
+def test_what_was_written_beforehand_counts_only_if_asked_for() -> None:
+    assert ("Mara", "Bo", "addresses", "name") not in edges(network(ferry()))
+    # And yet turn 1 answers it.
+    assert edges(network(ferry()))["Bo", "Mara", "answers", "name"] == 1
+
+
+def test_guesses_can_be_left_out() -> None:
+    graph = network(ferry(), guesses=False)
+    assert all(not data["guess"] and data["by"] != "order" for _, _, data in graph.edges(data=True))
+    assert ("Bo", "Mara", "addresses", "order") not in edges(graph)
+    guessed = {(s, t) for s, t, d in network(ferry()).edges(data=True) if d["guess"]}
+    assert guessed == {("Bo", "Mara")}
+
+
+def test_edges_know_when_they_were() -> None:
+    lines = [(t, "Mara", "Bo, row!", "Bo", "name", []) for t in (1, 2, 4)]
+    data = network(read(written(lines)))["Mara"]["Bo"]["Mara > Bo: addresses name"]
+    assert data["spells"] == [(1, 3), (4, 5)]
+    assert data["turns"] == [(1, 1, 2), (1, 2, 3), (1, 4, 5)]
+    assert (data["first"], data["last"], data["lines"], data["weight"]) == (1, 4, 3, 3.0)
+
+
+def test_a_condition_is_an_average_over_its_scenes() -> None:
+    two = written(FERRY), written(FERRY[:4], trial="t1", block="ferry/1")
+    graph = network(read(*two))
+    assert graph["Bo"]["Mara"]["Bo > Mara: addresses order"]["weight"] == 1.5
+    assert graph["Bo"]["Mara"]["Bo > Mara: addresses order"]["lines"] == 3
+
+
+def test_two_scenes_may_have_somebody_of_one_name() -> None:
+    two = written(FERRY), written(FERRY, trial="t1", scene="tower", block="tower/0")
+    graph = network(read(*two))
+    assert {"Mara (ferry)", "Mara (tower)", "author"} <= set(graph)
+    assert not any("(ferry)" in s and "(tower)" in t for s, t in graph.edges())
+    weight = graph["Bo (ferry)"]["Mara (ferry)"]["Bo (ferry) > Mara (ferry): addresses order"]
+    assert weight["weight"] == 2.0, "a scene is not thinned by scenes that it could not be in"
+
+
+def test_a_silence_says_nothing_and_passes_the_turn() -> None:
+    lines = [
+        (1, "Mara", "Bo, row!", "Bo", "name", []),
+        (2, "Bo", "", "", "none", []),
+        (3, "Inès", "He is asleep.", "", "none", []),
+    ]
+    assert edges(network(read(written(lines)))) == {("Mara", "Bo", "addresses", "name"): 1}
+
+
+def test_an_answer_says_how_late_it_comes() -> None:
+    lines = [
+        (1, "Mara", "Bo, row!", "Bo", "name", []),
+        (2, "Inès", "Somebody ought to.", "", "none", []),
+        (3, "Bo", "All right.", "Mara", "order", []),
+    ]
+    data = network(read(written(lines)), kinds=("answers",))["Bo"]["Mara"]
+    assert next(iter(data.values()))["latency"] == 2.0
+
+
+def test_names_in_a_line_are_mentions_but_for_whoever_is_spoken_to() -> None:
+    def mentioned(text: str, to: str = "Inès", by: str = "order") -> set[str]:
+        graph = network(read(written([(1, "Bo", text, to, by, [])])), kinds=("mentions",))
+        return {target for _, target in graph.edges()}
+
+    assert mentioned("I told Mara that.") == {"Mara"}
+    assert mentioned("I told MAM that, Inès.") == {"Mara"}
+    assert mentioned("Mara's boat.") == {"Mara"}
+    assert mentioned("Mara, row!", "Mara", "name") == set()
+    assert mentioned("Maracas!") == mentioned("Bo knows Bo.") == set()
+
+
+def test_every_single_line_can_be_an_edge() -> None:
+    graph = network(ferry(), each=True, first=0)
+    assert graph.number_of_edges() == sum(edges(network(ferry(), first=0)).values())
+    assert {d["lines"] for _, _, d in graph.edges(data=True)} == {1}
+
+
+def test_windows_are_edges_of_their_own() -> None:
+    graph = network(ferry(), window=3)
+    assert {d["window"] for _, _, d in graph.edges(data=True)} == {1, 4}
+    assert windows(7, 3) == [(1, 3), (4, 6), (7, 7)]
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    rows, place = written(FERRY)
+    assert graphs_equal(network(read((rows, place))), network(read((rows[::-1], place))))
+
+
+def test_contacts_of_a_talk_without_lines_are_none() -> None:
+    empty = read(written([]))
+    assert len(contacts(empty)) == 0 and len(network(empty)) == 0
+    assert all(np.isnan(v).all() for v in figures(empty).values())
+    assert picture([("", network(empty))])

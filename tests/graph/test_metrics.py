@@ -1,0 +1,96 @@
+"""What a graph measures."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from improv.graph.centrality import standings
+from improv.graph.graph import collapsed, network
+from improv.graph.metrics import (
+    figures,
+    modularity,
+    pagerank,
+    reciprocity,
+    transitivity,
+)
+from tests.support.graph import ferry, read, written
+
+
+def random_matrix(seed: int, size: int = 6) -> np.ndarray:
+    chance = np.random.default_rng(seed)
+    made = chance.poisson(1.2, (size, size)).astype(float)
+    np.fill_diagonal(made, 0)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_of_a_matrix_are_networkx_own(seed: int) -> None:
+    to = random_matrix(seed)
+    graph = nx.from_numpy_array(to, create_using=nx.DiGraph)
+    rank = nx.pagerank(graph, tol=1e-12)
+    assert np.allclose(pagerank(to[None])[0], [rank[i] for i in range(len(to))], atol=1e-4)
+    pairs = [(min(to[i, j], to[j, i]), to[i, j]) for i in range(len(to)) for j in range(len(to))]
+    assert reciprocity(to[None])[0] == pytest.approx(
+        sum(a for a, _ in pairs) / sum(b for _, b in pairs)
+    )
+    groups = nx.community.louvain_communities(graph, weight="weight", seed=1)
+    louvain = nx.community.modularity(graph, groups, weight="weight")
+    assert modularity(to[None])[0] >= louvain - 1e-9, "all divisions were tried"
+
+
+def test_transitivity_counts_chains_that_are_closed() -> None:
+    closed = np.zeros((1, 3, 3))
+    closed[0, [0, 1, 0], [1, 2, 2]] = 1
+    assert transitivity(closed)[0] == 1
+    closed[0, 0, 2] = 0
+    assert transitivity(closed)[0] == 0
+
+
+def test_a_large_cast_is_divided_in_two() -> None:
+    to = np.zeros((1, 10, 10))
+    to[0, :5, :5] = to[0, 5:, 5:] = 1
+    assert modularity(to)[0] == pytest.approx(0.5)
+
+
+def test_the_figures_of_an_order() -> None:
+    lines = [
+        (1, "Mara", "Bo!", "Bo", "name", []),
+        (2, "Bo", "Yes?", "Mara", "order", []),  # taken
+        (3, "Inès", "No.", "", "none", []),  # usurped
+        (4, "Inès", "Never.", "", "none", []),  # she keeps the floor
+        (5, "Mara", "Inès!", "Inès", "name", []),  # claimed
+        (6, "Bo", "Me.", "", "none", [("cue", "Bo", "")]),  # usurped, by the author's cue
+    ]
+    found = {name: values[0] for name, values in figures(read(written(lines))).items()}
+    assert found["taken"] == 1 / 4 and found["usurped"] == 2 / 4 and found["claimed"] == 1 / 4
+    assert found["floor"] == 6 / 5
+    assert found["answered"] == 1 / 3
+    assert found["author"] == 1 / 6 and found["overruled"] == 1 / 3
+    assert found["latency"] == pytest.approx((1 + 1) / 2), "Bo answers Mara, Mara nobody's No"
+    assert found["balance"] == pytest.approx(1)
+
+
+def test_a_round_holds_no_surprise_and_a_window_only_its_own_lines() -> None:
+    names = ("Mara", "Bo", "Inès")
+    lines = [(t + 1, names[t % 3], "So.", "", "none", []) for t in range(12)]
+    lines += [(13 + t, "Mara", "Me.", "", "none", []) for t in range(6)]
+    talk = read(written(lines))
+    assert figures(talk, last=12)["surprise"][0] == 0
+    assert figures(talk, last=12)["floor"][0] == 1
+    assert figures(talk, first=14)["floor"][0] == 5
+    assert figures(talk, first=99)["balance"][0] != figures(talk)["balance"][0]
+
+
+def test_where_everybody_stands() -> None:
+    found = {one.name: one for one in standings(ferry(), seed=1, first=0, draws=20)}
+    assert list(found) == ["Mara", "Bo", "Inès"]
+    assert (found["Mara"].out, found["Mara"].into) == (2, 2)
+    assert found["Bo"].notes == 1
+    assert sum(one.pagerank for one in found.values()) == pytest.approx(1, abs=1e-3)
+    low, middle, high = found["Bo"].pagerank_null
+    assert low <= middle <= high
+    flat = collapsed(network(ferry(), first=0))
+    between = nx.betweenness_centrality(flat)
+    assert found["Bo"].betweenness == pytest.approx(between["Bo"])

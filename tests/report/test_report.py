@@ -1,0 +1,200 @@
+"""The page on a run: what is there, what is missing, how the endpoints behaved."""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from improv.analysis.exposure import Leak
+from improv.analysis.inference import Reason, ReasonKind
+from improv.analysis.stats.interval import Estimate
+from improv.models.puppet.server import PuppetServer
+from improv.report.charts import Line, lines, thinned
+from improv.report.comparison import compared
+from improv.report.material import Material, appraise
+from improv.report.numbers import shown
+from improv.report.page import Page
+from improv.report.run_report import report
+from improv.runner.launch import run
+from improv.runner.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.study.design import with_replicates
+from improv.study.loader import load
+from tests.support.weather import command
+
+
+def page_of(folder: RunFolder) -> Page:
+    return report(appraise(folder))
+
+
+@pytest.fixture(scope="module")
+def sloppy(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """A shipped study, small, with a planted effect that few blocks can see."""
+    whole = load("scenes/studies/sloppy-author.yaml", planted="effect")
+    study = with_replicates(whole, 3)
+    found = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
+    assert not found.failed
+    return appraise(found.folder)
+
+
+def test_a_page_counts_what_is_there_and_what_is_missing(
+    study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
+) -> None:
+    server = puppet_server(errors={"400": 0.1, "500": 0.05})
+    study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
+    found = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
+    assert found.failed
+    page = page_of(found.folder)
+    text = page.as_markdown()
+    assert "Does the author matter to a kettle?" in text
+    missing = re.findall(r"\| ([^|]+) \| status 400 \| (\d+) \| (\d+) \|", text)
+    assert sum(int(n) for _, n, _ in missing) == found.failed
+    assert {of for _, _, of in missing} == {"3"}
+    retried = sum(len(c["retried"]) for c in found.folder.tables.read("calls").to_pylist())
+    assert retried and f"500 × {retried}" in text
+    assert found.folder.meta()["trials_hash"] in text
+    html = page.as_html()
+    assert html.count("Limit of http") == 1 and "The limit on calls in flight" in html
+
+
+def test_a_page_asks_nobody_for_anything_and_shows_text_as_text(played: RunFolder) -> None:
+    whole = appraise(played)
+    meta = whole.meta | {"study": "<script>alert(1)</script> [x](http://evil)"}
+    page = report(replace(whole, meta=meta, question="Is <b>it</b> true? ![](http://evil/x.png)"))
+    html = page.as_html()
+    assert "<script" not in html and "<b>" not in html and "default-src 'none'" in html
+    assert not re.search(r"(?:src|href)=", html)
+    assert not re.search(r"(?<!\\)[\[\]<]", page.as_markdown())
+
+
+def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Material) -> None:
+    page = report(sloppy).as_markdown()
+    heads = re.findall(r"^## (.+)$", page, re.M)
+    assert heads[0] == "Planned result"
+    assert heads[-1] == "How to reproduce"
+    assert {"The plan", "What was played", "Controls", "Who saw what", "What it took"} <= set(heads)
+    result = page.split("## ")[1]
+    told = re.findall(
+        r"^- (.+?): (.+?) \\\[(.+?), (.+?)\\\], p .+?, (p \(Holm\) .+?), (\d+) blocks\. (\w+)",
+        result,
+        re.M,
+    )
+    found = {c.name: c for c in sloppy.analysis.findings}
+    assert [name for name, *_ in told] == list(found) and len(found) == 3
+    for name, *numbers, holm, units, decision in told:
+        value, low, high = (float(n.replace("−", "-")) for n in numbers)
+        assert low < value < high and value == pytest.approx(found[name].estimate.value, abs=1e-3)
+        assert units == "21" and "Holm" in holm
+        assert (decision == "Shown") == (found[name].adjusted <= 0.05)
+    assert found["sloppy against careful"].rejected
+    # Fewer blocks than planned is said, and so is whose lines these are.
+    assert sloppy.analysis.plan is not None
+    assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 played" in result
+    assert "what is found here was planted" in page
+    # The risk of a first break, condition by condition, against the first one of the study.
+    _, hazards = page.split(
+        f"Log hazard ratios of the first break against {sloppy.analysis.reference}"
+    )
+    rows = re.findall(r"^\| (?!condition|---)(.+?) \|", hazards.split("\n## ")[0], re.M)
+    assert len(rows) == len(sloppy.analysis.arms) - 1
+    hashes = re.findall(rf"\| ([^|]+) \| {sloppy.analysis.plan.hash} \|", page)
+    assert hashes == ["hash of this plan", "hash stored before the first call"]
+
+
+def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: Material) -> None:
+    leak = Leak(
+        "sloppy", "t", "main", "character:Ana", "context", "careful", "a page that was not theirs"
+    )
+    missing = Reason(ReasonKind.MISSING_SCORES, "A third is missing.", "sloppy")
+    undecided = {
+        "a demonstration": replace(sloppy, meta=sloppy.meta | {"models": ["embedded"]}),
+        "What it finds is exploratory": replace(
+            sloppy, analysis=replace(sloppy.analysis, planned=False)
+        ),
+        "found 1 leak;": replace(sloppy, exposure=replace(sloppy.exposure, leaked=1, leaks=[leak])),
+        "Nothing is decided. A third": replace(
+            sloppy, analysis=replace(sloppy.analysis, stopped=(missing,))
+        ),
+    }
+    for said, material in undecided.items():
+        page = report(material).as_markdown()
+        assert said in page and page.count("Not decided.") == 3
+        assert "Shown at" not in page and "Not shown at" not in page
+
+
+def test_runs_of_one_plan_stand_side_by_side_and_others_are_exploratory(
+    sloppy: Material, played: RunFolder
+) -> None:
+    twice = compared([sloppy, replace(sloppy, run="again")]).as_markdown()
+    assert "One plan, several runs" in twice
+    rows = re.findall(r"^\| (\S+) \| \S+ \\\[", twice.split("## sloppy against none")[1], re.M)
+    assert rows[1:3] == [sloppy.run, "again"]
+    leaky = replace(sloppy, exposure=replace(sloppy.exposure, leaked=1))
+    assert "A leak decides nothing" in compared([sloppy, leaky]).as_markdown()
+    assert "no plan in common" in compared([sloppy, appraise(played)]).as_markdown()
+
+
+def test_a_chart_draws_every_point_within_its_frame() -> None:
+    points = [(float(i), float(i % 7)) for i in range(50)]
+    svg = lines("T", "what", "seconds", "n", [Line("a & b", points, steps=True), Line("c", [])])
+    root = ET.fromstring(svg)
+    (path,) = root.iter("path")
+    places = [tuple(map(float, p.split())) for p in re.split("[ML]", path.attrib["d"]) if p]
+    assert len(places) == 2 * len(points) - 1  # each step has a corner
+    assert all(0 <= x <= 720 and 0 <= y <= 240 for x, y in places)
+    assert root.find("title") is not None and "a & b" in "".join(root.itertext())
+    assert lines("T", "w", "x", "y", []) == ""
+
+
+def test_thinning_keeps_the_highest_and_the_lowest() -> None:
+    points = [(float(i), 5.0) for i in range(10_000)]
+    points[4321] = (4321.0, 99.0)
+    points[1234] = (1234.0, 0.0)
+    kept = thinned(points)
+    assert len(kept) <= 610 and {points[4321], points[1234]} <= set(kept)
+    assert kept == sorted(kept)
+
+
+def test_the_command_writes_a_page(
+    played: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = command("report", played.id, "--runs", played.root).output
+    for name in (f"{played.id}.html", f"{played.id}.md"):
+        assert f"written: {name}" in told and "How to reproduce" in Path(name).read_text()
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
+    played: RunFolder, tmp_path: Path
+) -> None:
+    words = ("--runs", played.root, "-o")
+    (tmp_path / "file").touch()
+    for name in (tmp_path / "no" / "page.html", tmp_path / "file" / "page.html", tmp_path):
+        for what in (("report", "--plan", "no.yaml"), ("compare",), ("graph",)):
+            told = command(what[0], played.id, *words, str(name), *what[1:], code=2).output
+            assert "cannot be written" in told
+    # The look touches nothing: not what is there, and not a pipe that somebody reads.
+    os.mkfifo(tmp_path / "pipe.md")
+    there, new = tmp_path / "there.md", tmp_path / "new.md"
+    there.write_text("mine")
+    for file in (there, new, tmp_path / "pipe.md"):
+        command("report", played.id, *words, str(file), "--plan", "no.yaml", code=2)
+    assert there.read_text() == "mine" and not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("", "0.5 [no interval]"),
+        ("no interval from so few blocks", "0.5 [no interval from so few blocks]"),
+        ("Se + Sp may well be below 1", "0.5 [no interval: Se + Sp may well be below 1]"),
+    ],
+)
+def test_a_number_without_an_interval_says_why(why: str, told: str) -> None:
+    assert shown(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == told

@@ -1,0 +1,103 @@
+"""Replay: what was recorded is stepped again, and the first difference is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from improv.models.puppet.server import PuppetServer
+from improv.records import MAIN
+from improv.runner.launch import run
+from improv.runner.replay import Check, replay
+from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS
+from improv.study.loader import load
+from tests.support.branch import OFF, alter, differences, grow_in, rows, setting
+
+
+def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer]) -> None:
+    folder, server = served
+    (grown_id,) = grow_in(folder, "0", 3)
+    (again,) = grow_in(folder, "0", 4, again=True)
+    server.asked.clear()
+    main = folder.transcripts.trial("0")["trial"]
+    kept = {n: folder.tables.read(n) for n in SCHEMAS if n != "limits"}
+    assert differences(folder) == []
+
+    def restored() -> None:
+        for name, table in kept.items():
+            folder.tables.write(name, table)
+
+    # (a) a reply
+    told = next(r for r in rows(folder, "turns", branch=MAIN, turn=2) if r["speaker"])
+    alter(folder, "calls", setting(reply="I said nothing."), branch=MAIN, turn=2, purpose="line")
+    (first, *_) = differences(folder, "0")
+    assert first == (
+        f"turn 2.0: text was {json.dumps(told['text'], ensure_ascii=False)}, "
+        'comes out as "I said nothing."'
+    )
+    assert differences(folder, f"0~{grown_id}") == []  # it shares turns, not how they came about
+    restored()
+    alter(folder, "calls", setting(reply="I said that."), branch=again)
+    assert "turn 4." in differences(folder, f"0~{again}")[0]
+    restored()
+    note = '{"note_to": "Ana", "note": "Lie.", "next": "Ana"}'
+    alter(folder, "calls", setting(reply=note), branch=MAIN, turn=3, purpose="author")
+    assert "turn 3: Ana would be shown" in differences(folder, "0")[0]
+    assert "author" in differences(folder, f"0~{grown_id}")[0]
+    restored()
+    # (b) a turn's text: the branch that shares it was shown something else, too
+    alter(folder, "turns", setting(text="Boo."), branch=MAIN, turn=2, kind="line")
+    assert differences(folder, "0")[0].startswith('turn 2.0: text was "Boo.", comes out as ')
+    (other,) = differences(folder, f"0~{grown_id}")
+    assert "would be shown, as block" in other and "BOO" in other.upper()
+    restored()
+    alter(folder, "turns", setting(heard_by=["Cy"]), branch=grown_id, kind="line")
+    assert "heard_by was" in differences(folder, f"0~{grown_id}")[0]
+    assert differences(folder, "0") == []
+    restored()
+    alter(folder, "turns", lambda found: [], branch=MAIN, turn=6, kind="line")
+    assert "rows were recorded" in differences(folder, "0")[0]
+    restored()
+    # (c) a block shown: the list of a call, and the text of a block
+    ids = next(r["blocks"] for r in rows(folder, "calls", branch=MAIN, turn=3, purpose="line"))
+    alter(folder, "calls", setting(blocks=ids[1:]), branch=MAIN, turn=3, purpose="line")
+    (told_so,) = differences(folder, "0")
+    assert told_so.startswith("turn 3: ") and "would be shown, as block 1, the " in told_so
+    restored()
+    alter(folder, "blocks", setting(text="You always lie."), id=ids[-2])
+    (told_so,) = differences(folder, "0")
+    assert f"as block {len(ids) - 1}, " in told_so and "'You always lie.'" in told_so
+    restored()
+    alter(folder, "blocks", lambda found: [], id=ids[-2])
+    assert "where it was shown nothing" in differences(folder, "0")[0]
+    restored()
+    # (d) a call that is missing, and one that nobody made
+    alter(folder, "calls", lambda found: [], branch=MAIN, turn=5, purpose="line")
+    (told_so,) = differences(folder, "0")
+    assert told_so.startswith("turn 5: asks for") and "is not recorded" in told_so
+    restored()
+    alter(folder, "calls", lambda found: [*found, found[0] | {"attempt": 7}], branch=MAIN, turn=5)
+    assert "turn 5: nothing asks for" in differences(folder, "0")[0]
+    restored()
+    alter(folder, "trials", setting(status="failed", failure="gone"), branch=MAIN)
+    assert differences(folder, "0") == ["it failed then (gone) and does not now"]
+    restored()
+    folder.update({"branches": []})
+    assert "nobody knows" in differences(folder, f"0~{again}")[0]
+    # Nothing of all this asked a model.
+    assert not server.asked and main
+
+
+def test_replay_steps_failed_scenes_to_where_they_failed(
+    study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
+) -> None:
+    server = puppet_server(errors={"400": 0.1})
+    study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
+    folder = run(study, runs=tmp_path / "r", setup=OFF).folder
+    assert folder.meta()["failed"]
+    checks = list(replay(folder))
+    assert len(checks) == 12 and [c for c in checks if c.difference] == []
+    assert {c.turns for c in checks if c.turns < 6}
+    assert isinstance(checks[0], Check)

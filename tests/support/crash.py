@@ -1,0 +1,430 @@
+"""What the tests of crashes and the storm share: drivers, clusters and disks that can be lost.
+
+A `Siege` is one run and all that befalls it. After each blow it reads the journal, and at the end
+it compares: every planned trial once, the tables of an undisturbed run, and no journaled call
+asked again, by the puppet's own books.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ray.cluster_utils import Cluster
+
+from improv.models.puppet.server import PuppetServer
+from improv.runner.launch import run
+from improv.runner.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import open_run
+from improv.storage.schemas import CLOCKED, SCHEMAS
+from improv.study.loader import load
+from improv.study.puppet_spec import Puppet
+from tests.conftest import KETTLE
+
+STUDY = """\
+study: kettles
+scenes: [kettle.yaml]
+factors:
+  author:
+    none: {author: {live: false, frame: ""}}
+    live: {author: {live: true}}
+replicates: %d
+branches: [{name: fork, at: [2], arms: {as it was: {}}}]
+regenerations: [{at: [3], draws: 2}]
+probes: [{name: heat, ask: "Is it hot?", of: Ana, at: [4]}]
+"""
+PATIENCE = 120.0
+"""Seconds after which a driver counts as hung."""
+
+# Ray's own patience, which would make each lost part cost half a minute and more.
+RAY_HASTE = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "4",
+}
+
+_FORKS = multiprocessing.get_context("forkserver")
+
+
+def tables(folder: RunFolder) -> dict[str, pa.Table]:
+    """Every table but for what tells of the machine and the moment."""
+    names = [n for n in SCHEMAS if n != "limits"]
+    return {n: folder.tables.read(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
+
+
+# -- drivers ---------------------------------------------------------------------------------
+
+
+def warm_up() -> None:
+    """Start the process that drivers are forked from, with everything imported."""
+    _FORKS.set_forkserver_preload(["improv.cli", "improv.runner.launch", "tests.support.crash"])
+    with hasty_ray():
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def hasty_ray() -> Iterator[None]:
+    """Set what Ray reads from the environment, for what is started meanwhile."""
+    before = {name: os.environ.get(name) for name in RAY_HASTE}
+    os.environ.update(RAY_HASTE)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+class Driver:
+    """`improv ARGUMENTS` in a process of its own that starts at once: a fork, not an import.
+
+    No file that it writes can grow beyond `largest` bytes: what a quota does.
+    """
+
+    def __init__(self, arguments: list[str], out: Path, largest: int | None = None) -> None:
+        self._out = out
+        self._arguments = arguments
+        self._process = _FORKS.Process(target=_drive, args=(arguments, str(out), largest))
+        self._process.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text(errors="replace") if self._out.exists() else ""
+
+    def kill(self) -> bool:
+        """SIGKILL it; return whether it was alive to be killed."""
+        self._process.kill()
+        self._process.join()
+        return self._process.exitcode == -signal.SIGKILL
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Return its exit code. Raises AssertionError, with its stacks, where it hangs."""
+        self._process.join(patience)
+        if self.alive and self._process.pid is not None:
+            os.kill(self._process.pid, signal.SIGUSR1)
+            time.sleep(0.5)
+            self.kill()
+            raise AssertionError(f"improv {' '.join(self._arguments)} hangs:\n{self.said}")
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+
+def _drive(arguments: list[str], out: str, largest: int | None) -> None:
+    file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    if largest is not None:
+        # Python ignores SIGXFSZ, so that writing fails as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    from improv.cli import app
+
+    app(arguments)
+
+
+# -- what is lost ------------------------------------------------------------------------------
+
+
+class Stand:
+    """A Ray cluster on this machine that can lose its hosts, its nodes and its head."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self._environment = contextlib.ExitStack()
+        self._environment.enter_context(hasty_ray())
+        self._cluster: Any = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        )
+        for _ in range(workers):
+            self._cluster.add_node(num_cpus=1)
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def hosts(self) -> list[int]:
+        """Return the processes of hosts. Only those of this cluster: others may run beside it."""
+        raylets = {self._of(node, "raylet") for node in self._nodes()}
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (place / "cmdline").read_bytes().startswith(b"ray::Host"):
+                    status = (place / "status").read_text()
+                    parent = int(status.split("PPid:")[1].split()[0])
+                    found += [int(place.name)] if parent in raylets else []
+        return sorted(found)
+
+    def kill_host(self, dice: random.Random) -> bool:
+        hosts = self.hosts()
+        with contextlib.suppress(ProcessLookupError):
+            if hosts:
+                os.kill(dice.choice(hosts), signal.SIGKILL)
+                return True
+        return False
+
+    def kill_node(self, dice: random.Random, *, anew: bool = True) -> None:
+        """SIGKILL the raylet of a worker node, and put another node in its place."""
+        node = dice.choice(sorted(self._cluster.worker_nodes, key=lambda n: self._of(n, "raylet")))
+        os.kill(self._of(node, "raylet"), signal.SIGKILL)
+        self._cluster.remove_node(node, allow_graceful=False)
+        if anew:
+            self._cluster.add_node(num_cpus=1)
+
+    def kill_head(self) -> None:
+        os.kill(self._of(self._cluster.head_node, "gcs_server"), signal.SIGKILL)
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._cluster.shutdown()
+        self._environment.close()
+
+    def _nodes(self) -> list[Any]:
+        return [self._cluster.head_node, *self._cluster.worker_nodes]
+
+    def _of(self, node: Any, part: str) -> int:
+        return int(node.all_processes[part][0].process.pid)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: str) -> Iterator[bool]:
+    """Mount a disk of so many bytes; False where that is not permitted."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    done = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
+    try:
+        yield bool(done)
+    finally:
+        if done:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Write a file until nothing more fits on the disk; return it."""
+    ballast = place / "ballast"
+    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as sink:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    sink.write(b"x" * size)
+    return ballast
+
+
+# -- a run, and what befalls it ----------------------------------------------------------------
+
+
+@dataclass
+class Tally:
+    """What was done to how many runs, and what came of it."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    trials: int = 0
+    journaled: int = 0
+    in_flight: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.kills.items()))
+        return (
+            f"{self.kills.total()} kills ({kinds or 'none'}); {self.runs} runs and {self.trials} "
+            f"trials and branches whole; {self.journaled} journaled calls not asked again, "
+            f"{self.in_flight} asked again that were in flight; {len(self.wrong)} wrong"
+        )
+
+
+class Theatre:
+    """One puppet for many sieges, and what an undisturbed run of each size gives."""
+
+    def __init__(self, home: Path, latency: float = 0.02) -> None:
+        self.home = home
+        self.server = PuppetServer(Puppet(latency=latency))
+        self.server.start()
+        self.tally = Tally()
+        self._whole: dict[int, dict[str, pa.Table]] = {}
+        self._sieges = 0
+
+    def close(self) -> None:
+        self.server.stop()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Answer nothing that is asked in this block, so that no run comes to its end in it."""
+        spec = self.server.spec
+        self.server.spec = spec.model_copy(update={"latency": 5.0})
+        try:
+            yield
+        finally:
+            self.server.spec = spec
+
+    def study(self, replicates: int) -> Path:
+        folder = self.home / "studies"
+        folder.mkdir(exist_ok=True)
+        (folder / "kettle.yaml").write_text(KETTLE)
+        file = folder / f"kettles-{replicates}.yaml"
+        file.write_text(STUDY % replicates)
+        return file
+
+    def whole(self, replicates: int) -> dict[str, pa.Table]:
+        """Return the tables of an undisturbed run."""
+        if replicates not in self._whole:
+            patch = {"model": {"model": "puppet", "base_url": self.server.url}}
+            name = f"whole-{replicates}"
+            result = run(
+                load(self.study(replicates), patch),
+                runs=self.home / "whole",
+                name=name,
+                setup=Setup(ray="off"),
+            )
+            assert result.exit_code == 0
+            self._whole[replicates] = tables(result.folder)
+        return self._whole[replicates]
+
+    def siege(self, replicates: int = 2, *, runs: Path | None = None) -> Siege:
+        self._sieges += 1
+        whole = self.whole(replicates)
+        self.server.asked.clear()
+        runs = runs or self.home / "runs"
+        return Siege(self, self.study(replicates), whole, runs, f"siege-{self._sieges}")
+
+
+class Siege:
+    """One run, what befalls it, and whether it comes out whole."""
+
+    def __init__(
+        self, theatre: Theatre, study: Path, whole: dict[str, pa.Table], runs: Path, name: str
+    ) -> None:
+        self.theatre = theatre
+        self.runs = runs
+        self.name = name
+        self._study = study
+        self._whole = whole
+        self._out = theatre.home / f"{name}.txt"
+        self._asked: dict[str, int] = {}
+
+    @property
+    def path(self) -> Path:
+        return self.runs / self.name
+
+    @property
+    def folder(self) -> RunFolder:
+        return open_run(self.runs, self.name)
+
+    @property
+    def begun(self) -> bool:
+        return (self.path / "run.json").exists()
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text(errors="replace")
+
+    def drive(self, *options: str, ray: str = "off", largest: int | None = None) -> Driver:
+        """Begin the run, or go on with it."""
+        if self.begun:
+            what = ["resume", self.name]
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)  # killed before the run was one
+            what = ["run", str(self._study), "--model", "puppet", "--name", self.name]
+            what += ["--base-url", self.theatre.server.url]
+        what += ["--runs", str(self.runs), "--ray", ray, *options]
+        return Driver(what, self._out, largest)
+
+    def blow(self, kind: str, struck: bool = True) -> None:
+        """Note what was killed, and what may not be asked again from now on."""
+        if not struck:
+            return
+        self.theatre.tally.kills[kind] += 1
+        if not self.begun:
+            return
+        folder, asked = self.folder, self.theatre.server.asked
+        journaled = {c.draw.key for c in folder.journaled().calls() if not c.error}
+        for key in journaled - self._asked.keys():
+            self._asked[key] = asked[key]
+
+    def end(self, *options: str, ray: str = "off") -> None:
+        """Let it come to its end undisturbed, and check that it came out whole."""
+        code = self.drive(*options, ray=ray).wait()
+        assert code == 0, f"exit code {code}\n{self.said}"
+        self.check()
+
+    def check(self) -> None:
+        """Raise AssertionError where the run is not as if nothing had befallen it."""
+        tally, asked = self.theatre.tally, self.theatre.server.asked
+        found = tables(self.folder)
+        for name, table in self._whole.items():
+            assert found[name].equals(table), f"{self.path}: {name}\n{_differing(table, found)}"
+        meta = self.folder.meta()
+        assert (meta["status"], meta["failed"]) == ("done", 0), meta
+        again = {k: (n, asked[k]) for k, n in self._asked.items() if asked[k] != n}
+        assert not again, f"{self.path}: journaled and asked again: {again}"
+        assert not list(self.path.rglob("*.tmp")), self.path
+        tally.runs += 1
+        tally.trials += len(found["trials"])
+        tally.journaled += len(self._asked)
+        tally.in_flight += sum(n - 1 for n in asked.values() if n > 1)
+
+
+def _differing(whole: pa.Table, found: dict[str, pa.Table]) -> str:
+    """Say which trials and branches are missing, or there twice, of a table that differs."""
+    rows = Counter((r["trial"], r["branch"]) for r in found["trials"].to_pylist())
+    twice = [key for key, n in rows.items() if n > 1]
+    return f"{len(found['trials'])} trials and branches, twice {twice}; {len(whole)} rows wanted"
+
+
+def until(happened: Callable[[], object], patience: float = 240.0, every: float = 0.005) -> bool:
+    """Wait until something has happened; return whether it has."""
+    end = time.monotonic() + patience
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(every)
+    return True
+
+
+def kill_in_compaction(siege: Siege, *options: str, delay: float = 0.0, before: str = "") -> bool:
+    """Drive a run to its end, and kill it while it brings its tables into order.
+
+    `delay` seconds after its first sign. Returns whether it was killed there, and before the
+    table `before` had its name, if one is named.
+    """
+    had = {f.name for f in siege.path.glob("*.parquet")}
+    driver = siege.drive(*options)
+    first = siege.path / "turns.parquet.tmp"
+    until(lambda: first.exists() or not driver.alive or _fresh(siege.path, had), every=0.0005)
+    time.sleep(delay)
+    struck = driver.kill()
+    siege.blow("driver, compacting", struck)
+    return struck and not (before and (siege.path / before).exists())
+
+
+def _fresh(path: Path, had: set[str]) -> bool:
+    return any(f.name not in had for f in path.glob("*.parquet"))
+
+
+def tear(path: Path, dice: random.Random) -> bool:
+    """Cut a shard of a run short; return whether there was one."""
+    shards = sorted((path / "shards").glob("*.parquet"))
+    if shards:
+        file = dice.choice(shards)
+        os.truncate(file, dice.randrange(file.stat().st_size))
+    return bool(shards)

@@ -1,0 +1,60 @@
+"""What the tests of whole commands share: a study of ten trials, and a process that plays it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from improv.models.budget import Budget
+from improv.models.puppet.server import PuppetServer
+from improv.runner.session import Setup
+from improv.storage.run_folder import RunFolder
+from tests.support.weather import SCENE
+
+Serve = Callable[..., PuppetServer]
+OFF = Setup(ray="off")
+TEN = Setup(ray="off", budget=Budget(calls=10))
+
+
+def chairs(folder: Path, url: str | None, replicates: int = 10, **more: Any) -> Path:
+    """Write a study of trials of six calls each."""
+    (folder / "chairs.yaml").write_text(SCENE.replace("turns: 2", "turns: 6"))
+    file = folder / "study.yaml"
+    model: dict[str, Any] = {"model": "puppet"} | ({"base_url": url} if url else {})
+    study = {"study": "chairs", "scenes": ["chairs.yaml"], "set": {"model": model}}
+    file.write_text(json.dumps(study | {"replicates": replicates} | more, indent=1))
+    return file
+
+
+def change(folder: RunFolder, **changes: Any) -> None:
+    folder.update(changes)
+
+
+def improv(*words: str, **more: Any) -> subprocess.Popen[str]:
+    """Start the command as a shell would: in a process group of its own."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(
+        [sys.executable, "-m", "improv.cli", *words], start_new_session=True, **(pipes | more)
+    )
+
+
+def until(what: Callable[[], bool], child: subprocess.Popen[str], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+HOSTED = [
+    pytest.param(("--ray", "off"), id="off"),
+    pytest.param((), id="ray", marks=pytest.mark.ray),
+]
+KEY = "sk-planted/0123456789-abcdefghij"

@@ -1,0 +1,236 @@
+"""What the viewer's tests look at: runs written by hand, by a real puppet, and by a vandal."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.components.v2.component_manager import BidiComponentManager
+from streamlit.testing.v1 import AppTest
+
+from improv.errors import ErrorKind
+from improv.files import shipped
+from improv.records import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
+from improv.runner.launch import run
+from improv.runner.session import Setup
+from improv.storage.run_folder import RunFolder
+from improv.storage.runs import place
+from improv.storage.schemas import trial_row
+from improv.storage.shards import Shards
+from improv.study.design import Study
+from improv.study.loader import load
+from improv.study.trial import Trial, plan
+from tests.support.call import made_call
+from tests.support.places import TOP
+from ui.shared.address import page_file
+
+HOSTILE = (
+    "<script>document.title='owned'</script>"
+    "<img src=http://198.51.100.7/x.png onerror=\"document.title='owned'\">"
+    "# not a heading ![p](http://198.51.100.7/p.png) :material/home: $x^2$ "
+    "</p></li></ol></div><style>*{display:none}</style>\u202egnirts\u2066 \x1b[31mred\x07"
+)
+"""A line that tries everything that a page could fall for."""
+
+LONG = "word " * 220_000
+"""A line of more than a megabyte."""
+
+
+def puppet_run(runs: Path, name: str = "puppet") -> RunFolder:
+    """Play two conditions of one scene with the puppet, by the path that every run takes."""
+    patch = {"model": {"model": "puppet", "puppet": {"alpha": 0.4, "mute": 0.15}}, "turns": 10}
+    study = load(TOP / "scenes" / "studies" / "demo.yaml", patch)
+    return run(study, runs=runs, name=name, setup=Setup(ray="off", limit=4)).folder
+
+
+def bare_run(runs: Path, name: str, *, status: str = "done", trials: int = 1) -> RunFolder:
+    """Make a run's folder with nothing played in it yet."""
+    fs, base = place(runs)
+    folder = RunFolder(fs, f"{base}/{name}", base)
+    study = the_study()
+    meta = {"study": study.name, "models": ["puppet"], "trials": trials, "status": status}
+    folder.create(study, meta | {"created": f"2026-01-01T00:00:00Z {name}"})
+    return folder
+
+
+def the_study() -> Study:
+    return load("cold-pass", {"model": "puppet", "author": {"live": True, "may": ["note", "cue"]}})
+
+
+def keep(
+    folder: RunFolder,
+    turns: list[Turn],
+    *,
+    calls: list[Call] = [],  # noqa: B006
+    blocks: list[Block] = [],  # noqa: B006
+    scores: list[Score] = [],  # noqa: B006
+    failure: Failure | None = None,
+    host: str = "host",
+) -> Trial:
+    """Write one finished trial of a bare run, as a host does."""
+    trial = plan(the_study())[0]
+    shards = Shards(folder, host)
+    shards.add(trial_row(trial, MAIN, turns, calls, failure, 1.0), turns, calls, blocks, scores)
+    shards.flush()
+    return trial
+
+
+def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
+    """A trial in which everything that can be odd is: hostile and endless lines, asides, silences,
+    an unread author, a reply that was cut, a habit broken and one missing; then it fails."""
+    folder = bare_run(runs, name)
+    trial = plan(the_study())[0].id
+
+    def turn(number: int, kind: str, who: str, text: str, **more: object) -> Turn:
+        return Turn(trial, MAIN, number, 0, kind, who, text, **more)  # type: ignore[arg-type]
+
+    turns = [
+        turn(0, "direction", "", "Wind. The door bursts open."),
+        Turn(trial, MAIN, 0, 1, "written", "Eliseo", "Is this the railway?"),
+        turn(
+            1,
+            "line",
+            "Rufina",
+            HOSTILE,
+            raw="RUFINA: " + HOSTILE,
+            cuts=("cue", "quotes"),
+            addressed="Eliseo",
+            by="name",
+            heard_by=("Eliseo",),
+            acts=(Act("note", "Rufina", HOSTILE), Act("cue", "Eliseo")),
+        ),
+        turn(2, "silence", "Eliseo", "", acts=(Act("unread", text="{oops" + HOSTILE),)),
+        turn(
+            3,
+            "line",
+            "Rufina",
+            "Nobody may hear this.",
+            aside=True,
+            raw="(aside) Nobody...",
+            acts=(Act("nothing"),),
+        ),
+        turn(4, "line", "Eliseo", "Only you.", aside=True, heard_by=("Rufina",)),
+        turn(5, "line", "Rufina", LONG, raw=LONG, acts=(Act("move", "redemption", "Light."),)),
+    ]
+    blocks = [
+        Block.of("world", "FAIR, TURNING FINER"),
+        Block.of("card", HOSTILE),
+        Block.of("transcript", "ELISEO: Is this the railway?"),
+        Block.of("cue", "(Rufina.)"),
+        Block.of("transcript", "RUFINA: " + HOSTILE),
+        Block.of("note", LONG),
+        Block.of("cue", "(Now.)"),
+    ]
+    ids = [b.id for b in blocks]
+
+    def call(number: int, shown: list[str], reply: str, who: str = "Rufina", **failed: Any) -> Call:
+        return made_call(
+            Draw(trial, MAIN, number, who, "author" if who == "author" else "line"),
+            model="gpt-puppet",
+            endpoint="http://127.0.0.1:1/v1",
+            params='{"max_tokens":80,"model":"gpt-puppet","seed":42,"temperature":0.8}',
+            blocks=tuple(shown),
+            reply=reply,
+            prompt_tokens=812,
+            completion_tokens=31,
+            cached_tokens=640,
+            latency=1.25,
+            retries=2,
+            **failed,
+        )
+
+    calls = [
+        call(1, ids[:2], '{"note_to": "Rufina"}', who="author"),
+        call(1, ids[:4], "RUFINA: " + HOSTILE),
+        call(5, ids, LONG),
+        call(6, ids, "", "Eliseo", error_kind=ErrorKind.TIMEOUT, error="no answer in 120 s"),
+    ]
+    scores = [
+        Score(trial, MAIN, 1, "Rufina", "habit:never_asks", "marker-1", 0.0, HOSTILE),
+        Score(trial, MAIN, 3, "Rufina", "habit:never_asks", "marker-1", None, ""),
+    ]
+    failure = Failure(ErrorKind.TIMEOUT, 6, "Eliseo: no answer in 120 s " + HOSTILE)
+    keep(folder, turns, calls=calls, blocks=blocks, scores=scores, failure=failure)
+    return folder
+
+
+def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
+    """A scene of so many turns."""
+    folder = bare_run(runs, name)
+    trial = plan(the_study())[0].id
+    said = "I have buried two mules and a station master, and I talk to the lamp. Drink the soup."
+    lines = [
+        Turn(
+            trial,
+            MAIN,
+            n,
+            0,
+            "line",
+            ("Rufina", "Eliseo")[n % 2],
+            f"{n}. {said}",
+            said,
+            acts=(Act("note", "Rufina", "Let objects carry the feeling."),) if n % 2 else (),
+        )
+        for n in range(1, turns + 1)
+    ]
+    keep(folder, lines)
+    return folder
+
+
+def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **query: str) -> AppTest:
+    """Open the viewer at an address and draw it once."""
+    monkeypatch.setenv("IMPROV_RUNS", str(runs))
+    app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
+    app._bidi_component_manager = _components()
+    for name, value in query.items():
+        app.query_params[name] = value
+    return well(app.switch_page(page_file(room)).run())
+
+
+@cache
+def _components() -> BidiComponentManager:
+    """The components of installed packages, which Streamlit looks for in every one of them: once,
+    not for every page."""
+    found = BidiComponentManager()
+    found.discover_and_register_components(start_file_watching=False)
+    return found
+
+
+def well(app: AppTest) -> AppTest:
+    assert not app.exception, app.exception
+    return app
+
+
+def shown(app: AppTest) -> str:
+    """Everything that the page draws as HTML of its own."""
+    return "\n".join(str(element.proto.body) for element in app.html)
+
+
+def read(app: AppTest) -> str:
+    """The page's text as a person reads it."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", shown(app)))
+
+
+def address(app: AppTest) -> dict[str, str]:
+    found = dict(app.query_params).items()
+    return {name: value if isinstance(value, str) else value[0] for name, value in found}
+
+
+def style(app: AppTest) -> str:
+    return next(b for b in (str(e.proto.body) for e in app.html) if b.startswith("<style>.play"))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
