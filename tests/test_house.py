@@ -83,7 +83,7 @@ STAIR = [
 # Those that only read: what each may import, whatever the stair allows.
 READERS = {
     "estimate": "errors puppet_spec loop record scene trial branch puppet request client stage "
-    "relive token_counts",
+    "relive token_counts puppet_fill",
     "folio": "record scene text fountain",
     "parted": "record",
     "measure": "errors measure_spec record scene line hearing predicate",
