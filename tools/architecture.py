@@ -31,8 +31,11 @@ STAIR = (
     ("stage", "one scene: Mesa, characters, author, prompts, cleaning of replies"),
     ("models storage", "calls to one endpoint; the folder of one run"),
     ("study", "what people write: scenes, studies, plans, cards; trials and branches"),
-    ("records text files event_loop ray_cluster", "the ground: what all others stand on"),
-    ("errors version", "the ground's own ground"),
+    (
+        "records text files event_loop ray_cluster",
+        "the ground: records, text, files, and what Ray and asyncio need",
+    ),
+    ("errors version", "every way to fail; which version this is"),
 )
 """Rows from top to bottom, and what each is for. A name is a package or a module of `improv`, or
 `ui`. It imports from rows below its own, never from its own row or above."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -242,6 +243,23 @@ def test_other_packages_enter_by_the_doors() -> None:
 def test_the_picture_is_of_today() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert passage() in page and page == written(page), "python -m tools.architecture --write"
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    if not all(map(moved, RANK)):
+        pytest.skip("the house is being moved into")
+    links = re.findall(r"\]\(([^)#]+)", PAGE.read_text(encoding="utf-8"))
+    gone = sorted({link for link in links if not (PAGE.parent / link).exists()})
+    assert len(links) > 40 and not gone
+
+
+def test_a_trial_passes_eight_modules_on_its_way_to_the_journal() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    _, walk = page.split("## From `improv run` to Parquet")
+    steps = re.findall(r"^(\d)\. \[([\w/]+)\.py\]", walk.split("Then the reply")[0], re.M)
+    assert steps[-1] == ("8", "storage/journal")
+    ranks = [RANK[module.split("/")[0]] for _, module in steps]
+    assert ranks == sorted(ranks, reverse=True), "the way turns back"
 
 
 def test_public_names_are_pinned() -> None:

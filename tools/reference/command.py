@@ -68,7 +68,7 @@ def _section(path: str, one: Any) -> str:
 def _usage(argument: Any) -> str:
     name = argument.metavar or argument.name.upper()
     name += "..." if argument.nargs == -1 and not name.endswith("...") else ""
-    return name if argument.required else f"[{name}]"
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _flags(option: Any) -> str:
