@@ -77,7 +77,9 @@ def refuse_drift(
         raise RunError(
             f"{folder.id}: has changed since it was begun:\n"
             + "\n".join(found)
-            + "\nPlay it as a new run, or go on all the same with --anyway."
+            + "\nGoing on could mix two experiments in one run. Play it as a new run; or, where "
+            f"`improv replay {folder.id}` says that its scenes still come out the same, go on with "
+            "--anyway."
         )
 
 
