@@ -1,7 +1,7 @@
-"""The frozen records that pass between the rooms of the house. No I/O, no behaviour but identity.
+"""The frozen records that the packages exchange. There is no I/O here.
 
-A scene is a function of its trial and its draws, so the identity of a draw is the heart of
-this file: seeds, journal look-ups and table keys all come from it.
+A trial and the replies to its draws determine a scene. So the identity of a draw is the most
+important record of this file: seeds, journal look-ups and the keys of tables are made from it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Literal
 from improv.errors import ErrorKind, error_line
 
 MAIN = "main"
-"""The branch of a trial that shares its turns with no other."""
+"""The `branch` of a scene that is played from its first turn, not from a fork."""
 
-REGENERATED = 1000
-"""The first attempt of a draw that is a regeneration, asked for after the scene was played."""
+FIRST_REGENERATION = 1000
+"""The `attempt` of the first regeneration of a draw: one made after the scene was played."""
 
-REDRAWN = 1_000_000
-"""What the attempts of a regeneration's own redraws count up by, so that they are nobody else's:
-the scene's are below REGENERATED, and regenerations of one draw never come to a million."""
+REDRAW_STEP = 1_000_000
+"""How far the `attempt` of a regeneration's redraw is from the one before. The numbers never meet:
+a scene's attempts are below FIRST_REGENERATION, and no draw has a million regenerations."""
 
 BlockKind = Literal[
     "frame", "world", "cast", "card", "memory", "transcript", "note", "cue", "author", "task"
@@ -29,7 +29,7 @@ TurnKind = Literal["written", "direction", "line", "silence", "probe", "memory",
 Origin = Literal["main", "branch", "regeneration", "probe"]
 ActKind = Literal["note", "cue", "move", "end", "nothing", "unread"]
 Purpose = Literal["line", "author", "probe", "diary", "bible", "envelope", "judge"]
-Hearing = Literal["said", "name", "order", "none"]
+AddressedBy = Literal["said", "name", "order", "none"]
 
 
 def digest(text: str, size: int = 10) -> str:
@@ -38,19 +38,22 @@ def digest(text: str, size: int = 10) -> str:
 
 
 def seed_of(*parts: object) -> int:
-    """Hash `parts` to a seed in [0, 2³¹): the range every endpoint takes, and stable for ever."""
+    """Return a seed in [0, 2³¹), the hash of `parts`. Every endpoint accepts that range.
+
+    The same parts give the same seed on every machine and in every version.
+    """
     joined = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "big") >> 33
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One sample from a model, by identity: two draws are the same if and only if these six agree.
+    """The identity of one sample from a model. Two draws are the same if all six fields are equal.
 
-    `turn` is the turn being prepared (1 is the first improvised one), `role` the character's
-    name, or "author" for the author, and `attempt` counts further samples of the same draw: from
-    0 those that the scene itself makes (a filter may have a line drawn again: 1, 2, ...), from
-    REGENERATED those that somebody asked for later, whose own redraws follow in steps of REDRAWN.
+    `turn` is the turn that is prepared (1 is the first improvised one). `role` is the character's
+    name, or "author". `attempt` counts further samples of the same draw: a scene begins at 0 and
+    counts up when a filter rejects a line; regenerations, which are made later, begin at
+    FIRST_REGENERATION, and their own redraws follow in steps of REDRAW_STEP.
     """
 
     trial: str
@@ -69,16 +72,16 @@ class Draw:
         return seed_of("draw", self.key)
 
     def redrawn(self, times: int) -> Draw:
-        """Return the identity of the same draw, drawn again so many times."""
+        """Return the identity of this draw after it was drawn again `times` times."""
         if not times:
             return self
-        step = 1 if self.attempt < REGENERATED else REDRAWN
+        step = 1 if self.attempt < FIRST_REGENERATION else REDRAW_STEP
         return replace(self, attempt=self.attempt + times * step)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of prompt, stored once by content: what a call showed is a list of block ids."""
+    """A piece of a prompt, stored once by its content. A call lists the ids of its blocks."""
 
     id: str
     kind: BlockKind
@@ -91,13 +94,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call to a model as it was journaled: what was asked, what came back, what it cost.
+    """One call to a model, as the journal has it: the draw, the prompt, the reply and its cost.
 
-    Latency is in seconds from sending to the whole reply, with retries and their pauses, but
-    without the seconds `waited` for leave to send. `retried` says why, once for each retry. Token
-    counts are the endpoint's own, and None where it gives none. `error` says what went wrong and
-    `error_kind` the same in a word; both are empty for a call that succeeded. `served` is the
-    model that the endpoint says it was, with its fingerprint.
+    `started` is Unix time in seconds. `latency` is in seconds from sending to the whole reply, with
+    retries and the pauses between them; it does not include `waited`, the seconds before the rate
+    limiter let the call go. `retried` holds one reason for each retry. The endpoint counts the
+    tokens; a count is None if the endpoint does not give it. `error` is the message of a call that
+    failed and `error_kind` its kind; both are empty for a call that succeeded. `served` is the
+    model that the endpoint names in its reply, with its fingerprint.
     """
 
     draw: Draw
@@ -127,8 +131,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something the author did before a turn. `to` names a character for a note or a cue and the
-    move for a move; `text` is what was written; an unread reply keeps its raw text there."""
+    """Something the author did before a turn.
+
+    `to` is a character's name for a note or a cue, and the name of the move for a move. `text` is
+    what the author wrote, or the raw reply if it could not be read (`kind` "unread").
+    """
 
     kind: ActKind
     to: str = ""
@@ -137,15 +144,17 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One step of a scene: what the author did before it, who spoke, what was said, who heard.
+    """One step of a scene: what the author did before it, who spoke, the text, and who heard it.
 
-    Written opening turns all carry `turn` 0 and count up in `seq`; improvised turns count from 1
-    with `seq` 0, and a direction that precedes one has its own `seq`. `raw` is the model's reply
-    before cleaning and `cuts` names the cleaning rules that applied. `addressed` is who the line
-    speaks to ("" for nobody in particular) and `by` how that is known: said outright, by name,
-    or by turn order. What is off the record is no line of the scene: a `probe` is an answer to a
-    question, an `envelope` (turn 0) what a character committed to, and a `memory` what somebody
-    (a character, or "author") wrote down before a session's end, for those in `heard_by`.
+    The written turns of the opening all have `turn` 0 and count up in `seq`. Improvised turns count
+    from 1 and have `seq` 0; a direction before one has a `seq` of its own. `raw` is the model's
+    reply before cleaning, and `cuts` names the cleaning rules that changed it. `addressed` is the
+    character whom the line addresses ("" if nobody in particular), and `by` is the evidence: the
+    line says so ("said"), it names the character ("name"), or the order of turns ("order").
+
+    Three kinds are off the record, which means that they are no lines of the scene. A `probe` is
+    an answer to a question. An `envelope` (turn 0) is what a character committed to. A `memory` is
+    what a character or the author wrote down at the end of a session, for those in `heard_by`.
     """
 
     trial: str
@@ -158,40 +167,40 @@ class Turn:
     raw: str = ""
     cuts: tuple[str, ...] = ()
     addressed: str = ""
-    by: Hearing = "none"
+    by: AddressedBy = "none"
     aside: bool = False
     heard_by: tuple[str, ...] = ()
     acts: tuple[Act, ...] = ()
 
     @property
     def off_record(self) -> bool:
-        """Whether it is nothing that was said on the stage."""
+        """Whether the turn is a probe, a memory or an envelope, and so no line of the scene."""
         return self.kind in ("probe", "memory", "envelope")
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The turns of one trial in order, opening included."""
+    """The turns of one branch of one trial in their order, with the opening."""
 
     trial: str
     branch: str
     turns: tuple[Turn, ...]
 
     def lines(self, speaker: str | None = None) -> list[Turn]:
-        """Return the improvised lines, silences included; only `speaker`'s if one is named."""
+        """Return the improvised lines and silences, of all speakers or of `speaker` alone."""
         return [
-            t
-            for t in self.turns
-            if t.kind in ("line", "silence") and (speaker is None or t.speaker == speaker)
+            turn
+            for turn in self.turns
+            if turn.kind in ("line", "silence") and (speaker is None or turn.speaker == speaker)
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One number that a measure read from a transcript, with its evidence.
+    """One number that a measure computed from a transcript, with its evidence.
 
-    `value` is None where the measure could not read the line: missing, which is never the same
-    as consistent. `turn` is None for a score of the whole scene.
+    `value` is None if the measure could not score the line. Such a score is missing; it does not
+    count as consistent. `turn` is None for a score of the whole scene.
     """
 
     trial: str
@@ -206,7 +215,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial could not be played to its end."""
+    """Why a trial could not be played to its end, and the turn at which it failed."""
 
     kind: ErrorKind
     turn: int
@@ -214,8 +223,11 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a host reports of a trial: small enough to cross Ray a thousand times."""
+class TrialOutcome:
+    """What a host reports about a trial or a branch: counts and a failure.
+
+    It has no text, because it goes through Ray for each of thousands of trials.
+    """
 
     trial: str
     branch: str
@@ -233,14 +245,15 @@ Json = dict[str, Any]
 
 @dataclass
 class Stop:
-    """What stopped a session, the first reason that there was."""
+    """The first reason that stopped a session. It is true once there is one."""
 
-    why: str = ""
+    reason: str = ""
     kind: ErrorKind = ErrorKind.NONE
 
     def __bool__(self) -> bool:
         return bool(self.kind)
 
-    def because(self, why: str, kind: ErrorKind) -> None:
+    def record(self, reason: str, kind: ErrorKind) -> None:
+        """Keep a reason and its kind, unless another one was recorded before."""
         if not self.kind:
-            self.why, self.kind = why, kind
+            self.reason, self.kind = reason, kind

@@ -17,7 +17,7 @@ from improv.errors import RunError
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import PLAYED, SCHEMAS
-from improv.text import plain
+from improv.text import one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -156,5 +156,5 @@ def _written(value: object) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else plain(str(value))
+    text = "" if value is None else one_line(str(value))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

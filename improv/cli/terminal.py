@@ -20,7 +20,7 @@ from rich.text import Text
 from improv import files
 from improv.errors import ErrorKind
 from improv.records import MAIN
-from improv.text import plain
+from improv.text import one_line
 
 if TYPE_CHECKING:
     from improv.runner.doctor import Finding
@@ -42,19 +42,19 @@ PLAIN_EVERY = 5.0
 
 def say(text: str) -> None:
     """Print text unwrapped: a command that is broken in two cannot be copied."""
-    out.print(Text(plain(text)), soft_wrap=True)
+    out.print(Text(one_line(text)), soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """Print an error for a person, in red where there are colours."""
     for line in text.splitlines():
-        err.print(Text(plain(line), style="red"), soft_wrap=True)
+        err.print(Text(one_line(line), style="red"), soft_wrap=True)
 
 
 def plain_error(text: str) -> None:
     """Print problems one a line, unwrapped, as editors and scripts read them."""
     for line in text.splitlines():
-        print(plain(line), file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def progress() -> Iterator[Watch]:
             stopping(standing)
             for condition, planned in standing.planned.items():
                 if condition not in rows:
-                    rows[condition] = bars.add_task(plain(condition), total=planned, speed="")
+                    rows[condition] = bars.add_task(one_line(condition), total=planned, speed="")
                 over = standing.done.get(condition, 0) + standing.failed.get(condition, 0)
                 speed = f"{standing.tokens / standing.seconds:,.0f} tokens/s"
                 bars.update(rows[condition], completed=over, speed=speed)
@@ -150,7 +150,7 @@ def branches(found: Result, trial: str) -> None:
         state = "owed" if row is None else row["status"]
         played = row and found.folder.transcripts.read(new.trial, new.id).lines()
         lines = [t for t in played or () if t.branch == new.id]
-        first = plain(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
+        first = one_line(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
         out.print(
             Text(new.id, style="bold"),
             Text(f"{new.origin} after turn {new.fork}, {state}", style="dim"),
@@ -211,7 +211,7 @@ def scored(found: Scored) -> None:
     for column in ("measure", "scores", "missing", "made by"):
         table.add_column(column, justify="right" if column in ("scores", "missing") else "left")
     for measure, (n, missing, version) in found.measures.items():
-        table.add_row(plain(measure), f"{n:,}", f"{missing:,}", plain(version))
+        table.add_row(one_line(measure), f"{n:,}", f"{missing:,}", one_line(version))
     out.print(table)
     if found.asked:
         say(f"{found.asked:,} verdicts were asked for, {found.failed:,} failed")
@@ -228,7 +228,7 @@ def replayed(checks: Iterable[Check]) -> bool:
         name = check.trial if check.branch == "main" else f"{check.trial}~{check.branch}"
         if check.difference:
             different += 1
-            out.print(Text(f"✗ {name}: ", style="red"), Text(plain(check.difference)), sep="")
+            out.print(Text(f"✗ {name}: ", style="red"), Text(one_line(check.difference)), sep="")
         else:
             same += 1
     word = "scene comes" if same == 1 else "scenes come"
@@ -246,7 +246,7 @@ def dry_run(found: Estimate) -> None:
         shown.add_column(name, justify="right" if i else "left", overflow="fold")
     for i, row in enumerate(rows):
         last = i == len(rows) - 1
-        shown.add_row(*(Text(plain(c), style="bold" if last else "") for c in row))
+        shown.add_row(*(Text(one_line(c), style="bold" if last else "") for c in row))
     out.print(shown)
     tried = "all" if found.played == found.trials else f"scaled up from {found.played}"
     count = f"{found.trials} trial{'s' if found.trials != 1 else ''}"
@@ -265,7 +265,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for name in names:
         shown.add_column(name, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(plain(cell)) for cell in row))
+        shown.add_row(*(Text(one_line(cell)) for cell in row))
     out.print(shown)
 
 
@@ -295,7 +295,7 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
             ", ".join(meta.get("models", [])),
             meta.get("study"),
         ]
-        table.add_row(*(Text(plain(str(c if c is not None else ""))) for c in cells))
+        table.add_row(*(Text(one_line(str(c if c is not None else ""))) for c in cells))
     out.print(table)
 
 
@@ -330,7 +330,7 @@ def trials(folder: RunFolder) -> None:
             row["prompt_tokens"] + row["completion_tokens"],
             status,
         ]
-        table.add_row(*(Text(plain(str(c))) for c in cells))
+        table.add_row(*(Text(one_line(str(c))) for c in cells))
     out.print(table)
     if rows:
         say(f"read one:  improv show {folder.id}/{rows[0]['index']} --notes{_at(folder)}")
@@ -339,9 +339,9 @@ def trials(folder: RunFolder) -> None:
 def finding(found: Finding) -> None:
     """Print one finding of the doctor."""
     mark = Text("✓ " if found.good else "✗ ", style="green" if found.good else "red")
-    out.print(mark + Text(plain(f"{found.what}: {found.found}")), soft_wrap=True)
+    out.print(mark + Text(one_line(f"{found.what}: {found.found}")), soft_wrap=True)
     if found.remedy:
-        out.print(Text(f"    → {plain(found.remedy)}"), soft_wrap=True)
+        out.print(Text(f"    → {one_line(found.remedy)}"), soft_wrap=True)
 
 
 def _at(folder: RunFolder) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from improv.cli import terminal
 from improv.records import Act, Block, Call, Json, Turn
-from improv.text import plain
+from improv.text import one_line
 
 if TYPE_CHECKING:
     from improv.runner.launch import Result
@@ -34,7 +34,8 @@ def show_scene(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> N
             calls.setdefault(call.draw.turn, []).append(call)
     terminal.out.print()
     terminal.out.print(
-        Text(plain(row["title"]), style="bold"), Text(f"  {plain(row['condition'])}", style="dim")
+        Text(one_line(row["title"]), style="bold"),
+        Text(f"  {one_line(row['condition'])}", style="dim"),
     )
     terminal.out.print()
     for turn in transcript.turns:
@@ -46,28 +47,32 @@ def show_scene(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> N
         _turn(turn, colours)
     if row["status"] == "failed":
         terminal.out.print(
-            Text(f"\nfailed at turn {row['failure_turn']}: {plain(row['failure'])}", style="red")
+            Text(f"\nfailed at turn {row['failure_turn']}: {one_line(row['failure'])}", style="red")
         )
 
 
 def _turn(turn: Turn, colours: dict[str, str]) -> None:
     if turn.kind == "direction":
-        terminal.out.print(Padding(Text(f"({plain(turn.text)})", style="italic dim"), (0, 0, 0, 4)))
+        terminal.out.print(
+            Padding(Text(f"({one_line(turn.text)})", style="italic dim"), (0, 0, 0, 4))
+        )
         return
     if turn.kind in ("memory", "envelope"):
         what = "writes down" if turn.kind == "memory" else "seals"
-        told = Text(f"✎ {plain(turn.speaker)} {what}: {plain(turn.text)}", style="magenta dim")
+        told = Text(
+            f"✎ {one_line(turn.speaker)} {what}: {one_line(turn.text)}", style="magenta dim"
+        )
         terminal.out.print(Padding(told, (0, 0, 0, 8)))
         return
     text = Text()
-    text.append(f"{plain(turn.speaker).upper()}", style=f"bold {colours.get(turn.speaker, '')}")
+    text.append(f"{one_line(turn.speaker).upper()}", style=f"bold {colours.get(turn.speaker, '')}")
     if turn.aside:
         to = ", ".join(turn.heard_by) or "the audience"
-        text.append(f"  (aside to {plain(to)})", style="italic dim")
+        text.append(f"  (aside to {one_line(to)})", style="italic dim")
     if turn.kind == "silence":
         text.append("  (says nothing)", style="italic dim")
     else:
-        text.append(f"  {plain(turn.text)}", style="dim" if turn.kind == "written" else "")
+        text.append(f"  {one_line(turn.text)}", style="dim" if turn.kind == "written" else "")
     terminal.out.print(text)
 
 
@@ -80,18 +85,23 @@ def _act(act: Act) -> None:
         "unread": f"wrote something that cannot be read: {act.text[:80]}",
     }.get(act.kind)
     if what is not None:
-        terminal.out.print(Padding(Text(f"✎ author {plain(what)}", style="magenta"), (0, 0, 0, 8)))
+        terminal.out.print(
+            Padding(Text(f"✎ author {one_line(what)}", style="magenta"), (0, 0, 0, 8))
+        )
 
 
 def _prompt(call: Call, blocks: dict[str, Block]) -> None:
     terminal.out.print(
-        Text(f"── shown to {plain(call.draw.role)} ({call.mode}, {plain(call.model)})", style="dim")
+        Text(
+            f"── shown to {one_line(call.draw.role)} ({call.mode}, {one_line(call.model)})",
+            style="dim",
+        )
     )
     for id in call.blocks:
         block = blocks.get(id)
         if block is not None:
             shown = Text(f"[{block.kind}] ", style="dim cyan")
-            shown.append("\n".join(map(plain, block.text.splitlines())), style="dim")
+            shown.append("\n".join(map(one_line, block.text.splitlines())), style="dim")
             terminal.out.print(Padding(shown, (0, 0, 0, 4)))
 
 

@@ -16,7 +16,7 @@ from improv.models.request import Message
 from improv.records import Block, Call, Turn
 from improv.stage import prompts
 from improv.stage.rules import WITHHELD
-from improv.text import plain
+from improv.text import one_line
 
 AUTHOR = "author"
 SILENT = "…"
@@ -140,4 +140,4 @@ def _replied(turn: Turn) -> str:
 
 def _answer(call: Call) -> str:
     """Return an author's reply as its own thread records it."""
-    return (plain(call.reply) if call.draw.purpose == "bible" else call.reply.strip())[:2000]
+    return (one_line(call.reply) if call.draw.purpose == "bible" else call.reply.strip())[:2000]

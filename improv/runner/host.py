@@ -27,7 +27,7 @@ from improv.models.budget import Allowance, spent_by
 from improv.models.client import Models
 from improv.models.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
 from improv.models.request import Ask
-from improv.records import MAIN, Block, Call, Draw, Failure, Outcome, Transcript
+from improv.records import MAIN, Block, Call, Draw, Failure, Transcript, TrialOutcome
 from improv.runner.actors import lease_of, node_url, process_url
 from improv.scoring.measures.predicates import marked
 from improv.stage.branch_stage import staged
@@ -95,7 +95,7 @@ class Host:
         drawn: Sequence[Sequence[bytes]] = (),
         branches: Sequence[Branch] = (),
         main: bool = True,
-    ) -> list[Outcome]:
+    ) -> list[TrialOutcome]:
         """Play one trial to its end, and then its branches; return what came of each.
 
         `drawn` are lines of the journal: what they hold is not asked again. Without `main` the
@@ -110,7 +110,7 @@ class Host:
 
     async def _play_all(
         self, trial: Trial, known: _Known, branches: Sequence[Branch], main: bool
-    ) -> list[Outcome]:
+    ) -> list[TrialOutcome]:
         outcomes = []
         parents: dict[str, tuple[Transcript, Sequence[Call]]] = {}
         if main:
@@ -121,7 +121,7 @@ class Host:
             parents[MAIN] = (transcript, calls)
         room = asyncio.Semaphore(BRANCHES_AT_ONCE)
 
-        async def one(branch: Branch) -> Outcome:
+        async def one(branch: Branch) -> TrialOutcome:
             async with room:
                 return await self._play_branch(trial, branch, known, parents)
 
@@ -140,7 +140,7 @@ class Host:
         branch: Branch,
         known: _Known,
         parents: dict[str, tuple[Transcript, Sequence[Call]]],
-    ) -> Outcome:
+    ) -> TrialOutcome:
         try:
             if branch.parent not in parents:
                 parents[branch.parent] = await asyncio.to_thread(self._parent, branch)
@@ -151,7 +151,7 @@ class Host:
             failure = Failure(ErrorKind.UNREACHED, branch.fork, str(e))
             row = trial_row(trial, branch.id, (), (), failure, 0.0)
             self._shards.add(row | branch.row(), (), (), ())
-            return Outcome(
+            return TrialOutcome(
                 trial=trial.id,
                 branch=branch.id,
                 condition=trial.condition,
@@ -175,7 +175,7 @@ class Host:
 
     async def _play(
         self, trial: Trial, known: _Known, before: Past | None
-    ) -> tuple[Transcript, list[Call], Outcome]:
+    ) -> tuple[Transcript, list[Call], TrialOutcome]:
         """Play a trial, or a branch of it, and keep what it gives."""
         async with contextlib.AsyncExitStack() as rehearsal:
             if known:
@@ -224,7 +224,7 @@ class Host:
         return (
             transcript,
             calls,
-            Outcome(
+            TrialOutcome(
                 trial=trial.id,
                 branch=transcript.branch,
                 condition=trial.condition,

@@ -18,7 +18,7 @@ from improv.models.budget import PurseKeeper, Spent
 from improv.models.gate import limiter_actor
 from improv.models.rate_limiter import Moment
 from improv.ray_cluster import start_ray
-from improv.records import Outcome
+from improv.records import TrialOutcome
 from improv.runner.actors import node_model, purse_actor
 from improv.runner.host import Host, Terms
 from improv.runner.session import Setup, Work
@@ -34,7 +34,7 @@ class Handle(Protocol):
     async def arrive(self) -> tuple[str, int]:
         """Wait until it can play; return its node and its process."""
 
-    async def play(self, work: Work, drawn: Sequence[Sequence[bytes]]) -> list[Outcome]: ...
+    async def play(self, work: Work, drawn: Sequence[Sequence[bytes]]) -> list[TrialOutcome]: ...
 
     async def halt(self) -> None: ...
 
@@ -92,7 +92,7 @@ class LocalHost:
     async def arrive(self) -> tuple[str, int]:
         return "", os.getpid()
 
-    async def play(self, work: Work, drawn: Sequence[Sequence[bytes]]) -> list[Outcome]:
+    async def play(self, work: Work, drawn: Sequence[Sequence[bytes]]) -> list[TrialOutcome]:
         return await self._host.play(work.trial, drawn, work.branches, work.main)
 
     async def halt(self) -> None:
@@ -149,8 +149,8 @@ class RayHost:
             await served.url.remote()
         return node, process
 
-    async def play(self, work: Work, drawn: Sequence[Sequence[bytes]]) -> list[Outcome]:
-        outcomes: list[Outcome] = await self._actor.play.remote(
+    async def play(self, work: Work, drawn: Sequence[Sequence[bytes]]) -> list[TrialOutcome]:
+        outcomes: list[TrialOutcome] = await self._actor.play.remote(
             work.trial, drawn, work.branches, work.main
         )
         return outcomes

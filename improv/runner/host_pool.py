@@ -18,7 +18,7 @@ import ray
 from improv.errors import ErrorKind, first_line
 from improv.models.budget import Spent
 from improv.models.endpoint import public, remote_address
-from improv.records import Outcome, Stop
+from improv.records import Stop, TrialOutcome
 from improv.runner.host import Terms
 from improv.runner.host_handles import Handle, Needs, hosting
 from improv.runner.session import LIVES, Setup, Work
@@ -118,7 +118,7 @@ class Pool:
             self.arriving.discard(task)
             error = task.exception()
             if error is not None and not self._taken and not self.arriving:
-                stop.because(f"no host is left: {first_line(error)}", ErrorKind.HOSTS)
+                stop.record(f"no host is left: {first_line(error)}", ErrorKind.HOSTS)
 
     def seat(self) -> int | None:
         """Take a free place in the emptiest host, or return None where all are full."""
@@ -140,7 +140,7 @@ class Pool:
             self._journal.refresh()
             self.arriving.add(asyncio.create_task(self._arrive(seat)))
 
-    async def play(self, seat: int, work: Work) -> list[Outcome]:
+    async def play(self, seat: int, work: Work) -> list[TrialOutcome]:
         outcomes = await self._hosts[seat].play(work, self._journal.of(work.trial.id))
         self.played[seat]["trials"] += 1
         return outcomes
@@ -173,7 +173,7 @@ class Pool:
             with contextlib.suppress(ray.exceptions.RayError):
                 trouble = await (host.abandon() if gone else host.close()) or trouble
         if trouble:
-            stop.because(trouble, ErrorKind.DISK)
+            stop.record(trouble, ErrorKind.DISK)
         if not at_once:
             await self.keep_limits(now=True)
         for host in self._hosts:

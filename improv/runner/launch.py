@@ -202,7 +202,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         before, work = work, _owed(folder, study, trials, meta, only)
         futile += sum(w.size for w in work) >= sum(w.size for w in before)
         if work and futile >= LIVES:
-            stop.because("nothing that was played could be written", ErrorKind.DISK)
+            stop.record("nothing that was played could be written", ErrorKind.DISK)
         with contextlib.suppress(OSError):
             folder.update({"hosts": list(pool.played.values())})
     return _finish(folder, trials, stop, notices, progress.seconds)
@@ -222,7 +222,7 @@ def _finish(
     try:
         folder.tables.compact(finished=not owed_work)
     except OSError as e:
-        stop.because(f"the run's folder cannot be written: {e.strerror or e}", ErrorKind.DISK)
+        stop.record(f"the run's folder cannot be written: {e.strerror or e}", ErrorKind.DISK)
     columns = ["branch", "status", "failure_kind"]
     table = folder.tables.read("trials", columns=columns).to_pylist()
     mains = [r["status"] for r in table if r["branch"] == MAIN]
@@ -237,7 +237,7 @@ def _finish(
         "done": done,
         "failed": failed,
         "grown": len(table) - len(mains),
-        "stopped": stop.why,
+        "stopped": stop.reason,
         "ended": _now(),
     }
     if seconds is not None:
@@ -255,7 +255,7 @@ def _finish(
         done=done,
         failed=failed,
         owed=owed,
-        stopped=stop.why,
+        stopped=stop.reason,
         kind=stop.kind,
         branches=len(table) - len(mains),
         notices=tuple(told),

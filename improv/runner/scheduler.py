@@ -11,7 +11,7 @@ import ray
 
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, first_line
-from improv.records import Outcome, Stop
+from improv.records import Stop, TrialOutcome
 from improv.runner.host import STOPS_THE_RUN
 from improv.runner.host_pool import Pool
 from improv.runner.session import LIVES, Progress, Setup, Watch, Work
@@ -33,7 +33,7 @@ async def drive(
     """Keep every host as full as it may be until nothing is owed or something stops us."""
     waiting = list(reversed(work))
     lives = dict.fromkeys((w.trial.id for w in work), LIVES)
-    playing: dict[asyncio.Task[list[Outcome]], tuple[Work, int]] = {}
+    playing: dict[asyncio.Task[list[TrialOutcome]], tuple[Work, int]] = {}
     total = sum(progress.planned.values())
 
     def interrupted() -> None:
@@ -58,7 +58,7 @@ async def drive(
                 dying.cancel()
                 pool.look(stop)
                 if lock.lost.is_set():
-                    stop.because("another process has taken this run over", ErrorKind.LOST)
+                    stop.record("another process has taken this run over", ErrorKind.LOST)
                     await pool.halt()
                 for task in [t for t in playing if t.done()]:
                     owed, seat = playing.pop(task)
@@ -71,12 +71,12 @@ async def drive(
                             waiting.append(owed)
                         else:
                             why = f"the hosts of trial {owed.trial.id} keep dying: {first_line(e)}"
-                            stop.because(why, ErrorKind.HOSTS)
+                            stop.record(why, ErrorKind.HOSTS)
                         continue
                     pool.leave(seat)
                     for outcome in outcomes:
                         if outcome.failure and outcome.failure.kind in STOPS_THE_RUN:
-                            stop.because(outcome.failure.message, outcome.failure.kind)
+                            stop.record(outcome.failure.message, outcome.failure.kind)
                         else:
                             progress.count(outcome)
                     if stop.kind in SHARED | {ErrorKind.DISK}:
@@ -84,13 +84,13 @@ async def drive(
                     if not stop and _hopeless(progress, total, setup.fail_on_error):
                         failed = sum(progress.failed.values())
                         why = f"{failed} of {progress.over} trials failed, more than was allowed"
-                        stop.because(why, ErrorKind.FAILURES)
+                        stop.record(why, ErrorKind.FAILURES)
                         await pool.halt()
                     if watch is not None:
                         watch(progress)
                 await pool.keep_limits()
         except (ray.exceptions.RayError, OSError) as e:
-            stop.because(*_gone(e))
+            stop.record(*_gone(e))
         finally:
             await pool.close(stop, at_once=killed.is_set())
 
@@ -104,7 +104,7 @@ def _interrupts(pool: Pool, stop: Stop, tell: Callable[[], None]) -> Iterator[as
     def interrupted() -> None:
         if halting:
             killed.set()  # whatever stopped it the first time
-        stop.because("interrupted", ErrorKind.HALTED)
+        stop.record("interrupted", ErrorKind.HALTED)
         tell()
         halting.add(running.create_task(pool.halt()))
 

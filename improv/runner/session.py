@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from improv.errors import ErrorKind
 from improv.models.budget import Budget
-from improv.records import Outcome
+from improv.records import TrialOutcome
 from improv.study.branch import Branch
 from improv.study.trial import Trial
 
@@ -53,7 +53,7 @@ class Progress:
     """Whether somebody interrupted it."""
     began: float = field(default_factory=time.monotonic)
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: TrialOutcome) -> None:
         missed = outcome.failure is not None and outcome.failure.kind != ErrorKind.UNREACHED
         table = self.failed if missed else self.done
         table[outcome.condition] = table.get(outcome.condition, 0) + 1

@@ -100,7 +100,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
                 if allowance is not None:
                     await allowance.take()
             except ModelError as e:
-                stop.because(str(e), e.kind)
+                stop.record(str(e), e.kind)
                 return
             call = await models.complete(_ask(question), _reader(question.item))
             if allowance is not None:
@@ -109,7 +109,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
                 else:
                     allowance.spend(spent_by(call, question.model.price))
             if call.error_kind in STOPS:
-                stop.because(call.error, call.error_kind)
+                stop.record(call.error, call.error_kind)
                 return
             verdicts.append(_row(question, call))
             done += 1
@@ -118,7 +118,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
             failed = failed + 1 if call.error else 0
             if failed >= HOPELESS:
                 why = f"{failed} verdicts in a row failed, the last: {call.error}"
-                stop.because(why, ErrorKind.HOPELESS)
+                stop.record(why, ErrorKind.HOPELESS)
             if terms.tell is not None:
                 terms.tell(done, len(questions))
 
@@ -126,7 +126,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
     at_once = EMBEDDED_AT_ONCE if local_only else terms.connections
 
     def interrupted() -> None:
-        stop.because("interrupted", ErrorKind.HALTED)
+        stop.record("interrupted", ErrorKind.HALTED)
         models.halt()
 
     with event_loop.interrupts(interrupted):

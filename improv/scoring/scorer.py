@@ -148,7 +148,7 @@ def score(
         len(asked),
         left - failed,
         failed,
-        stop.why,
+        stop.reason,
         stop.kind,
         tuple(notices),
     )

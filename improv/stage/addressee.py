@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from improv.records import Hearing
+from improv.records import AddressedBy
 
 Cast = tuple[tuple[str, tuple[str, ...]], ...]
-_NOBODY: tuple[str, Hearing] = ("", "none")
+_NOBODY: tuple[str, AddressedBy] = ("", "none")
 
 
 def addressed(
@@ -24,7 +24,7 @@ def addressed(
     cast: Sequence[tuple[str, Sequence[str]]],
     previous: str,
     present: Sequence[str],
-) -> tuple[str, Hearing]:
+) -> tuple[str, AddressedBy]:
     """Return who `text` speaks to, and how that is known: ("", "none") for nobody in particular.
 
     `cast` pairs each name with its aliases, `previous` is who spoke last ("" for nobody), and only
@@ -58,7 +58,7 @@ def addressed(
     return _NOBODY
 
 
-def _there(names: str, others: list[str], by: Hearing) -> tuple[str, Hearing]:
+def _there(names: str, others: list[str], by: AddressedBy) -> tuple[str, AddressedBy]:
     return (names, by) if names in others else _NOBODY
 
 

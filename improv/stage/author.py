@@ -19,7 +19,7 @@ from improv.stage import prompts
 from improv.study import author_spec
 from improv.study.predicate import keeps
 from improv.study.scene import Scene, breakable
-from improv.text import plain
+from improv.text import one_line
 
 MAX_NOTE = 160
 ROOM = 200
@@ -157,11 +157,11 @@ def read_acts(
     """
     found = _object(reply)
     if found is None:
-        return (Act("unread", text=plain(reply)[:500]),)
+        return (Act("unread", text=one_line(reply)[:500]),)
     acts: list[Act] = []
     try:
         if "note" in powers:
-            to, text = _word(found, "note_to"), plain(_word(found, "note"))[:MAX_NOTE].strip()
+            to, text = _word(found, "note_to"), one_line(_word(found, "note"))[:MAX_NOTE].strip()
             _one_of(to, [*names, NOBODY])
             if to != NOBODY and text:
                 acts.append(Act("note", to, text))
@@ -182,7 +182,7 @@ def read_acts(
             if end:
                 acts.append(Act("end"))
     except ValueError:
-        return (Act("unread", text=plain(reply)[:500]),)
+        return (Act("unread", text=one_line(reply)[:500]),)
     return tuple(acts) or (Act("nothing"),)
 
 

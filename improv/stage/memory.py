@@ -13,7 +13,7 @@ from improv.records import Block, Call, Draw, Turn
 from improv.stage import prompts
 from improv.stage.character import ROOM
 from improv.study import scene
-from improv.text import plain
+from improv.text import one_line
 
 AUTHOR = "author"
 
@@ -43,7 +43,7 @@ class Memory:
     def of(self, whole: scene.Scene, name: str) -> str:
         """Return what a character wakes with: entries one a line, the oldest first."""
         if whole.memory == "bible":
-            return "\n".join(filter(None, [plain(whole.author.bible), *self._entries[AUTHOR]]))
+            return "\n".join(filter(None, [one_line(whole.author.bible), *self._entries[AUTHOR]]))
         writer = {"diary": name, "another's diary": self._next(name)}.get(whole.memory, "")
         return "\n".join(self._entries.get(writer, ()))
 
@@ -82,5 +82,5 @@ class Keeper:
     def recall(self, reply: str) -> None:
         """Take in what was asked and answered."""
         self.thread.show(prompts.bible_asked())
-        said = prompts.author_said(self._called, self._mode, plain(reply)[:2000])
+        said = prompts.author_said(self._called, self._mode, one_line(reply)[:2000])
         self.thread.said(said, reply)

@@ -14,13 +14,13 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from improv.text import (
-    READ,
-    directions,
-    spoken_part,
-    unmarked,
-    unprefaced,
-    unstarred,
-    untokened,
+    REPLY_LIMIT,
+    directions_in_parentheses,
+    strip_asterisks,
+    strip_markdown,
+    strip_preface,
+    strip_reasoning,
+    strip_special_tokens,
     visible,
 )
 
@@ -153,16 +153,16 @@ def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
 
 
 def _pass(text: str, names: _Names, found: _Found) -> str:
-    text = found.rule("reasoning", text, spoken_part(text))
-    text = found.rule("long", text, text[:READ])
+    text = found.rule("reasoning", text, strip_reasoning(text))
+    text = found.rule("long", text, text[:REPLY_LIMIT])
     text = found.rule("control", text, visible(text))
-    text = found.rule("tokens", text, untokened(text)).strip()
-    text = found.rule("boilerplate", text, unprefaced(text, names.mine))
-    text = found.rule("markup", text, unmarked(text))
+    text = found.rule("tokens", text, strip_special_tokens(text)).strip()
+    text = found.rule("boilerplate", text, strip_preface(text, names.mine))
+    text = found.rule("markup", text, strip_markdown(text))
     text = _own_line(text, names, found)
     text = _inline(text, names, found)
-    text = found.rule("direction", text, directions(text))
-    text = found.rule("markup", text, unstarred(text))
+    text = found.rule("direction", text, directions_in_parentheses(text))
+    text = found.rule("markup", text, strip_asterisks(text))
     text = " ".join(text.split())
     text = _asides(text, names, found)
     if not _SAYS.search(text):

@@ -14,7 +14,18 @@ from typing import Any, TypeVar, cast
 import mesa
 
 from improv.models.request import Drawer
-from improv.records import MAIN, Act, Block, Call, Draw, Hearing, Purpose, Turn, TurnKind, seed_of
+from improv.records import (
+    MAIN,
+    Act,
+    AddressedBy,
+    Block,
+    Call,
+    Draw,
+    Purpose,
+    Turn,
+    TurnKind,
+    seed_of,
+)
 from improv.stage import prompts
 from improv.stage.addressee import addressed
 from improv.stage.author import Author, hears, planned
@@ -26,7 +37,7 @@ from improv.stage.turn_order import ORDERS
 from improv.study.predicate import named
 from improv.study.scene import Scene
 from improv.study.trial import Trial
-from improv.text import plain
+from improv.text import one_line
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -237,7 +248,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
             if isinstance(call, BaseException):
                 raise call
         for name, call in zip(written, cast("list[Call]", calls), strict=True):
-            entry = plain(call.reply)[:LONGEST]
+            entry = one_line(call.reply)[:LONGEST]
             readers = self.memory.readers(self.scene.memory, name)
             self._keep("memory", name, entry, raw=call.reply, heard_by=readers)
             self.memory.keep(self.turns[-1])
@@ -370,7 +381,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         raw: str = "",
         cuts: tuple[str, ...] = (),
         to: str = "",
-        by: Hearing = "none",
+        by: AddressedBy = "none",
         aside: bool = False,
         heard_by: tuple[str, ...] = (),
     ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from improv.errors import Problem, StudyError
-from improv.records import MAIN, REGENERATED, Call, Json, Origin, Turn, digest
+from improv.records import FIRST_REGENERATION, MAIN, Call, Json, Origin, Turn, digest
 from improv.study.design import Study
 from improv.study.edit import Edit, Turns
 from improv.study.overrides import changed
@@ -213,7 +213,12 @@ def regenerate(
         _refuse("turn", "only improvised turns, from 1 on, can be regenerated")
     return [
         Branch(
-            trial, parent, turn - 1, "regeneration", REGENERATED + first + k, inherited=inherited
+            trial,
+            parent,
+            turn - 1,
+            "regeneration",
+            FIRST_REGENERATION + first + k,
+            inherited=inherited,
         )
         for k in range(draws)
     ]

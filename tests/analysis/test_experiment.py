@@ -17,7 +17,7 @@ import pytest
 from improv.errors import StudyError
 from improv.models.client import Models
 from improv.models.request import Ask
-from improv.records import MAIN, REDRAWN, REGENERATED, Call, Transcript
+from improv.records import FIRST_REGENERATION, MAIN, REDRAW_STEP, Call, Transcript
 from improv.runner.launch import run
 from improv.runner.replay import replay
 from improv.runner.session import Setup
@@ -276,7 +276,7 @@ def test_what_a_filter_had_drawn_again_is_relived_and_so_are_redraws_of_regenera
     scene: Scene,
 ) -> None:
     def now_and_then(ask: Ask) -> str:
-        k = ask.draw.attempt % REGENERATED + ask.draw.attempt // REDRAWN
+        k = ask.draw.attempt % FIRST_REGENERATION + ask.draw.attempt // REDRAW_STEP
         return "Sugar!" if k < ask.draw.turn % 3 else f"Plain, at {ask.draw.turn}."
 
     t = trial(scene, BUSY, QUIET, {"rules": {"law": {**LAW, "enforced": "filter"}}})
@@ -286,11 +286,11 @@ def test_what_a_filter_had_drawn_again_is_relived_and_so_are_redraws_of_regenera
     for k in (0, 1):
         b = regenerate(t.id, MAIN, 2, draws=2)[k]
         again = play(t, now_and_then, b, done)
-        first = REGENERATED + k
+        first = FIRST_REGENERATION + k
         assert again.asks[0].draw.attempt == first
         assert [a.draw.attempt - first for a in again.asks][1:] in (
-            [REDRAWN],
-            [REDRAWN, 2 * REDRAWN],
+            [REDRAW_STEP],
+            [REDRAW_STEP, 2 * REDRAW_STEP],
         )
         assert all(a.prompt == shown(done.asks)[2, a.draw.role] for a in again.asks)
         assert again.stage.own[-1].text.startswith("Plain")
@@ -440,6 +440,6 @@ def test_a_run_with_all_of_it_replays_and_a_filter_holds_in_every_branch(kettle:
         (r["trial"], r["branch"], r["turn"], r["role"], r["purpose"], r["attempt"]) for r in calls
     )
     assert set(keys.values()) == {1}
-    assert any(r["attempt"] > REDRAWN for r in calls)
+    assert any(r["attempt"] > REDRAW_STEP for r in calls)
     kinds = Counter(r["kind"] for r in folder.tables.read("turns").to_pylist())
     assert kinds["memory"] >= 2 * 6 and kinds["envelope"] == 6

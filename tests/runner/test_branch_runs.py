@@ -12,7 +12,7 @@ import pytest
 
 from improv.errors import ImprovError, RunError, StudyError
 from improv.models.puppet.server import PuppetServer
-from improv.records import MAIN, REGENERATED
+from improv.records import FIRST_REGENERATION, MAIN
 from improv.runner.branching import branch
 from improv.runner.launch import resume, run
 from improv.runner.replay import replay
@@ -70,7 +70,7 @@ def test_branches_share_what_was_played_and_draw_only_what_follows(
         ("branch", "main", 3),
         ("regeneration", "main", 2),
     ]
-    assert (told[again]["attempt"], told[again]["status"]) == (REGENERATED, "done")
+    assert (told[again]["attempt"], told[again]["status"]) == (FIRST_REGENERATION, "done")
     assert differences(folder) == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from improv.errors import StudyError
 from improv.models.request import Ask
-from improv.records import MAIN, REGENERATED, Act, Call
+from improv.records import FIRST_REGENERATION, MAIN, Act, Call
 from improv.stage.branch_stage import staged
 from improv.study.branch import Branch, branched, past, regenerate
 from improv.study.edit import Edit
@@ -106,7 +106,7 @@ def test_a_line_drawn_again_is_asked_as_it_was_and_can_be_gone_on_from(
             b = regenerate(t.id, MAIN, turn, draws=2)[1]
             again = play(t, parent.like, b, parent)
             (ask,) = again.asks
-            assert (ask.draw.branch, ask.draw.attempt) == (MAIN, REGENERATED + 1)
+            assert (ask.draw.branch, ask.draw.attempt) == (MAIN, FIRST_REGENERATION + 1)
             assert ask.prompt == shown(parent.asks)[turn, ask.draw.role]
             until = [x for x in parent.stage.turns if x.turn <= turn]
             assert bare(again.stage.turns) == bare(until), (seed, turn)

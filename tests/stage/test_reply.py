@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from improv.stage.reply import LONGEST, clean
-from improv.text import plain
+from improv.text import one_line
 from tests.support.places import DATA
 
 ROWS: list[dict[str, Any]] = [
@@ -71,8 +71,8 @@ def test_a_long_line_ends_with_a_sentence() -> None:
 
 
 def test_plain_is_one_line_without_tricks() -> None:
-    assert plain("a\x1b[31m b\n\n c\u202e\x07 ") == "a b c"
-    assert plain("👩\u200d🚀 می\u200cروم") == "👩\u200d🚀 می\u200cروم"
+    assert one_line("a\x1b[31m b\n\n c\u202e\x07 ") == "a b c"
+    assert one_line("👩\u200d🚀 می\u200cروم") == "👩\u200d🚀 می\u200cروم"
 
 
 PIECES = [

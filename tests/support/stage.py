@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from improv.models.request import Ask, Prompt
-from improv.records import MAIN, REDRAWN, REGENERATED, Call, Turn, seed_of
+from improv.records import FIRST_REGENERATION, MAIN, REDRAW_STEP, Call, Turn, seed_of
 from improv.stage.branch_stage import Branched, staged
 from improv.stage.prompts import line_cue
 from improv.stage.stage import Stage
@@ -177,12 +177,12 @@ def relived(t: Trial, parent: Played) -> None:
         found = [
             c.reply
             for c in parent.calls
-            if (c.draw.turn, c.draw.role, c.draw.purpose, c.draw.attempt % REGENERATED)
+            if (c.draw.turn, c.draw.role, c.draw.purpose, c.draw.attempt % FIRST_REGENERATION)
             == (
                 ask.draw.turn,
                 ask.draw.role,
                 ask.draw.purpose,
-                ask.draw.attempt % REGENERATED + ask.draw.attempt // REDRAWN,
+                ask.draw.attempt % FIRST_REGENERATION + ask.draw.attempt // REDRAW_STEP,
             )
         ]
         assert found, ask.draw.key

@@ -18,7 +18,7 @@ from improv.records import Json
 from improv.study.importing.cards.card import Card, fields_of
 from improv.study.importing.cards.macros import Filling
 from improv.study.importing.names import stage_name
-from improv.text import directions, unstarred, visible
+from improv.text import directions_in_parentheses, strip_asterisks, visible
 
 ROLE = "one of the cast"
 """What everybody sees of a character whose card has no line for that."""
@@ -245,7 +245,7 @@ def _samples(text: str, mine: set[str], user: str) -> list[str]:
 
 def _line(text: str) -> str:
     """Return what is said as a stage writes it: one line, what is done in round brackets."""
-    return " ".join(unstarred(directions(" ".join(text.split()))).split())
+    return " ".join(strip_asterisks(directions_in_parentheses(" ".join(text.split()))).split())
 
 
 def _cut(text: str, most: int) -> str:
