@@ -131,7 +131,7 @@ def _owned(rest: Sequence[Block], call: Call, said: Sequence[Said]) -> list[Said
 
 def _spoken(turn: Turn) -> Block:
     to = ((turn.addressed,) if turn.addressed else ()) if turn.aside else None
-    return prompts.spoken(turn.speaker, turn.text, to)
+    return prompts.line_block(turn.speaker, turn.text, to)
 
 
 def _replied(turn: Turn) -> str:

@@ -42,7 +42,7 @@ from improv.runner.token_counts import (
     shared_start,
     tokens_in,
 )
-from improv.stage.branch_stage import staged
+from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.puppet_spec import Puppet
@@ -344,7 +344,7 @@ async def _play_all(
                     continue  # an author ended the scene before
                 changed = branched(trial, branch)
                 again = _Player(changed.scene, level, branch.origin, player)
-                await staged(changed, begun).play(again.draw)
+                await create_stage(changed, begun).play(again.draw)
                 count(again, part.branching * draws)
     return [_Entry(*key, uses) for key, uses in found.items()]
 

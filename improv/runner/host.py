@@ -30,7 +30,7 @@ from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Failure, Transcript, TrialOutcome
 from improv.runner.actors import lease_of, node_url, process_url
 from improv.scoring.measures.predicates import marked
-from improv.stage.branch_stage import staged
+from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.storage.journal import Journal, calls_of
 from improv.storage.run_folder import RunFolder
@@ -183,7 +183,7 @@ class Host:
                 # asked something new long before the last has.
                 await rehearsal.enter_async_context(self._rehearsal)
                 known.read()
-            stage = staged(trial, before)
+            stage = create_stage(trial, before)
             calls: list[Call] = []
             shown = 0
 
@@ -193,7 +193,7 @@ class Host:
                 if call is None:
                     await rehearsal.aclose()
                     call = await self._ask(ask)
-                    fresh = _last(stage.book, len(stage.book) - shown)
+                    fresh = _last(stage.blocks, len(stage.blocks) - shown)
                     shown += len(fresh)
                     self._write_down(call, fresh)
                     await self._turnstile.go_through()
@@ -219,8 +219,8 @@ class Host:
                 failure = Failure(ErrorKind.INTERNAL, stage.turn, traceback.format_exc(limit=-3))
         if failure is None or failure.kind not in STOPS_THE_RUN:
             self._keep(stage, calls, failure, before, time.perf_counter() - began)
-        transcript, own = Transcript(trial.id, stage.branch, tuple(stage.turns)), stage.own
-        stage.strike()
+        transcript, own = Transcript(trial.id, stage.branch, tuple(stage.turns)), stage.own_turns
+        stage.dispose()
         return (
             transcript,
             calls,
@@ -296,9 +296,9 @@ class Host:
             if before.branch.origin == "regeneration":
                 # Kept with the branch that it made, though it is another draw of its parent's.
                 calls = [replace(c, draw=replace(c.draw, branch=stage.branch)) for c in calls]
-        transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.own))
+        transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.own_turns))
         scores = marked(transcript, stage.scene)
-        self._shards.add(row, stage.own, calls, stage.book.values(), scores)
+        self._shards.add(row, stage.own_turns, calls, stage.blocks.values(), scores)
 
     async def _flush_regularly(self) -> None:
         """Bring journal and shards to the disk, in threads: a slow one must not hold up scenes."""

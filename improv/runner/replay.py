@@ -16,7 +16,7 @@ from improv import event_loop
 from improv.errors import ErrorKind, ModelError, RunError, StudyError
 from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Json, Turn
-from improv.stage.branch_stage import staged
+from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import Branch, Past, branched, from_json, past, planned
@@ -80,7 +80,7 @@ def _check(
         expected = row["failure_kind"] == ErrorKind.UNREACHED and row["failure"] == str(e)
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
     again = _Again(calls, stored)
-    stage = staged(trial, before)
+    stage = create_stage(trial, before)
     found = event_loop.run(again.play(stage))
     difference = _first_difference(recorded, stage.turns, whole=not found) or found
     failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]
@@ -106,7 +106,7 @@ class _Again:
         """Play the stage to its end; return what was asked or shown otherwise."""
 
         async def draw(ask: Ask) -> Call:
-            return self._answer(ask, stage.book)
+            return self._answer(ask, stage.blocks)
 
         try:
             await stage.play(draw)

@@ -14,11 +14,11 @@ from functools import lru_cache
 
 from improv.records import AddressedBy
 
-Cast = tuple[tuple[str, tuple[str, ...]], ...]
+_Cast = tuple[tuple[str, tuple[str, ...]], ...]
 _NOBODY: tuple[str, AddressedBy] = ("", "none")
 
 
-def addressed(
+def find_addressee(
     text: str,
     speaker: str,
     cast: Sequence[tuple[str, Sequence[str]]],
@@ -207,7 +207,7 @@ def _is_subject(text: str, start: int, end: int) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _known(cast: Cast, speaker: str) -> _Known:
+def _known(cast: _Cast, speaker: str) -> _Known:
     owner: dict[str, str] = {}
     own = {f.casefold() for name, aliases in cast if name == speaker for f in (name, *aliases)}
     for name, aliases in cast:

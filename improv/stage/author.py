@@ -21,18 +21,18 @@ from improv.study.predicate import keeps
 from improv.study.scene import Scene, breakable
 from improv.text import one_line
 
-MAX_NOTE = 160
-ROOM = 200
-NOBODY = "nobody"
-ANYBODY = "anybody"
-NONE = "none"
+_MAX_NOTE = 160
+_MIN_TOKENS = 200
+_NOBODY = "nobody"
+_ANYBODY = "anybody"
+_NONE = "none"
 
 
 class Author(mesa.Agent):  # type: ignore[misc]
     """The author while a scene is played."""
 
     def __init__(
-        self, stage: mesa.Model, whole: Scene, book: dict[str, Block], called: str = ""
+        self, stage: mesa.Model, whole: Scene, blocks: dict[str, Block], called: str = ""
     ) -> None:
         """`called` is what its thread calls it, where it began under another name."""
         super().__init__(stage)
@@ -40,17 +40,17 @@ class Author(mesa.Agent):  # type: ignore[misc]
         self.settings = whole.author
         given = whole.model_of("author")
         # A note and its JSON need more room than a line of dialogue.
-        self.plays = given.model_copy(update={"max_tokens": max(given.max_tokens, ROOM)})
+        self.plays = given.model_copy(update={"max_tokens": max(given.max_tokens, _MIN_TOKENS)})
         self.turns = whole.turns
         self.names = [c.name for c in whole.cast]
         self.made: set[str] = set()
         self.mode = self.plays.plays_in
-        self.thread = prompts.Thread.begin(self.mode, prompts.author_head(whole), book)
+        self.thread = prompts.Thread.begin(self.mode, prompts.author_head(whole), blocks)
         for sample in self.settings.samples if "note" in self.settings.may else ():
-            self.thread.show(prompts.author_said(self._called, "script", self._as_reply(sample)))
+            self.thread.show(prompts.author_answer(self._called, "script", self._as_reply(sample)))
 
     def _said(self, reply: str) -> None:
-        said = prompts.author_said(self._called, self.mode, reply.strip()[:2000])
+        said = prompts.author_answer(self._called, self.mode, reply.strip()[:2000])
         self.thread.said(said, reply)
 
     def due(self, turn: int) -> bool:
@@ -60,17 +60,17 @@ class Author(mesa.Agent):  # type: ignore[misc]
     def _as_reply(self, sample: author_spec.NoteSample) -> str:
         """Return a sample note as the reply it would have been."""
         found: Json = {"note_to": sample.to, "note": sample.note}
-        idle = {"cue": ("next", ANYBODY), "move": ("move", NONE), "end": ("end", False)}
+        idle = {"cue": ("next", _ANYBODY), "move": ("move", _NONE), "end": ("end", False)}
         found |= dict(idle[p] for p in self.powers(1) if p in idle)
         return json.dumps(found, ensure_ascii=False)
 
     def powers(self, turn: int) -> tuple[author_spec.Power, ...]:
         """Return what the author may do before `turn`."""
-        return powers(self.settings, turn, self.turns)
+        return allowed_powers(self.settings, turn, self.turns)
 
     def recall(self, turn: int, reply: str) -> None:
         """Take in again what was asked and answered before a turn that is not played anew."""
-        self.thread.show(prompts.author_asked(turn, self.turns))
+        self.thread.show(prompts.author_question(turn, self.turns))
         self._said(reply)
 
     def read(self, turn: int, reply: str) -> tuple[Act, ...]:
@@ -82,7 +82,7 @@ class Author(mesa.Agent):  # type: ignore[misc]
 
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
         """Ask what the author does before a turn. Raises ModelError."""
-        asked = prompts.author_asked(identity.turn, self.turns)
+        asked = prompts.author_question(identity.turn, self.turns)
         if self.mode == "script":
             self.thread.show(asked)
             shown = self.thread.ask(prompts.author_cue(self._called))
@@ -96,12 +96,12 @@ class Author(mesa.Agent):  # type: ignore[misc]
         return acts
 
 
-def hears(author: author_spec.Author, *, aside: bool) -> bool:
+def author_hears(author: author_spec.Author, *, aside: bool) -> bool:
     """Whether an author's settings let it hear what is said on the stage."""
     return "transcript" in author.knows and (not aside or "asides" in author.knows)
 
 
-def planned(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.Planned | None:
+def planned_move(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.Planned | None:
     """Return the move that is planned for `turn`, where `turns` were played before it."""
     plan = whole.author.planned
     if plan is None or plan.turn is not None:
@@ -116,7 +116,9 @@ def planned(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.Plann
     return plan if all(keeps(breaks, t.text) for t in own[:-1]) else None
 
 
-def powers(author: author_spec.Author, turn: int, turns: int) -> tuple[author_spec.Power, ...]:
+def allowed_powers(
+    author: author_spec.Author, turn: int, turns: int
+) -> tuple[author_spec.Power, ...]:
     """Return what an author may do before `turn` of `turns`: to end a scene, not in its first
     half."""
     return tuple(p for p in author.may if not (p == "end" and 2 * turn <= turns))
@@ -128,12 +130,12 @@ def reply_schema(
     """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
     fields: dict[str, Any] = {}
     if "note" in powers:
-        fields["note_to"] = {"type": "string", "enum": [*names, NOBODY]}
-        fields["note"] = {"type": "string", "maxLength": MAX_NOTE}
+        fields["note_to"] = {"type": "string", "enum": [*names, _NOBODY]}
+        fields["note"] = {"type": "string", "maxLength": _MAX_NOTE}
     if "cue" in powers:
-        fields["next"] = {"type": "string", "enum": [*names, ANYBODY]}
+        fields["next"] = {"type": "string", "enum": [*names, _ANYBODY]}
     if "move" in powers:
-        fields["move"] = {"type": "string", "enum": [*moves, NONE]}
+        fields["move"] = {"type": "string", "enum": [*moves, _NONE]}
     if "end" in powers:
         fields["end"] = {"type": "boolean"}
     return {
@@ -161,19 +163,19 @@ def read_acts(
     acts: list[Act] = []
     try:
         if "note" in powers:
-            to, text = _word(found, "note_to"), one_line(_word(found, "note"))[:MAX_NOTE].strip()
-            _one_of(to, [*names, NOBODY])
-            if to != NOBODY and text:
+            to, text = _word(found, "note_to"), one_line(_word(found, "note"))[:_MAX_NOTE].strip()
+            _one_of(to, [*names, _NOBODY])
+            if to != _NOBODY and text:
                 acts.append(Act("note", to, text))
         if "cue" in powers:
             following = _word(found, "next")
-            _one_of(following, [*names, ANYBODY])
-            if following != ANYBODY:
+            _one_of(following, [*names, _ANYBODY])
+            if following != _ANYBODY:
                 acts.append(Act("cue", following))
         if "move" in powers:
             move = _word(found, "move")
-            _one_of(move, [*moves, NONE])
-            if move != NONE and move not in made:
+            _one_of(move, [*moves, _NONE])
+            if move != _NONE and move not in made:
                 acts.append(Act("move", move, moves[move]))
         if "end" in powers:
             end = found.get("end", False)

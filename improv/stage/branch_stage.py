@@ -11,22 +11,22 @@ from dataclasses import replace
 from improv.models.request import Drawer
 from improv.records import Act, Draw, Turn
 from improv.stage import prompts
-from improv.stage.author import planned, powers, read_acts
+from improv.stage.author import allowed_powers, planned_move, read_acts
 from improv.stage.character import Character
-from improv.stage.memory import wakes
+from improv.stage.memory import starts_session
 from improv.stage.reply import clean
-from improv.stage.stage import Stage, replied
+from improv.stage.stage import Stage, remembered_reply
 from improv.study.branch import Past, last_turn
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.trial import Trial
 
 
-def staged(trial: Trial, past: Past | None = None) -> Stage:
+def create_stage(trial: Trial, past: Past | None = None) -> Stage:
     """Return the stage of a trial, or of the branch that `past` begins."""
-    return Stage(trial) if past is None else Branched(trial, past)
+    return Stage(trial) if past is None else BranchStage(trial, past)
 
 
-class Branched(Stage):
+class BranchStage(Stage):
     """The stage of a branch, with its `past`. `trial` is already as it plays it (`branched`)."""
 
     def __init__(self, trial: Trial, past: Past) -> None:
@@ -45,7 +45,7 @@ class Branched(Stage):
                 self._sealed(row)
 
     @property
-    def own(self) -> list[Turn]:
+    def own_turns(self) -> list[Turn]:
         """The turns that are shared with no parent."""
         return [t for t in self.turns if t.turn > self._fork]
 
@@ -91,7 +91,7 @@ class Branched(Stage):
         thought = past.thoughts.get(self.turn) if self.author is not None else None
         before = scene.author.when == "before"
         rows = past.of(self.turn)
-        if wakes(scene, self.turn):
+        if starts_session(scene, self.turn):
             for row in rows:
                 if row.kind == "memory":
                     self._written_again(row)
@@ -123,7 +123,7 @@ class Branched(Stage):
         return (
             len(self._pending(past, past.scene(self.turn - 1)))
             + moved
-            + (planned(scene, self.turns, self.turn) is not None)
+            + (planned_move(scene, self.turns, self.turn) is not None)
         )
 
     def _pending(self, past: Past, before: Scene) -> tuple[Act, ...]:
@@ -132,7 +132,7 @@ class Branched(Stage):
         if reply is None or before.author.when != "during":
             return ()
         made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
-        may = powers(before.author, self.turn - 1, before.turns)
+        may = allowed_powers(before.author, self.turn - 1, before.turns)
         return read_acts(reply, may, list(self.by_name), before.author.moves, made)
 
     def _written_again(self, row: Turn) -> None:
@@ -151,7 +151,7 @@ class Branched(Stage):
 
     def _recall(self, act: Act, scene: Scene) -> None:
         if act.kind == "note" and act.to in self.by_name:
-            self.by_name[act.to].thread.show(prompts.note(scene.author, act.to, act.text))
+            self.by_name[act.to].thread.show(prompts.note_block(scene.author, act.to, act.text))
         elif act.kind == "cue":
             self._cued = act.to
         elif act.kind == "move" and self.author is not None:
@@ -159,15 +159,15 @@ class Branched(Stage):
 
     def _hear_again(self, row: Turn) -> None:
         spoken = bool(row.speaker)
-        block = prompts.direction(row.text)
+        block = prompts.direction_block(row.text)
         if spoken:
-            block = prompts.spoken(row.speaker, row.text, _to_whom(row))
+            block = prompts.line_block(row.speaker, row.text, _to_whom(row))
         for name in row.heard_by:
             self.by_name[name].thread.show(block)
         self._overheard(block, aside=row.aside)
         if spoken:
             speaker = self.by_name[row.speaker]
-            speaker.recall(block, replied(row.raw or row.text, row.cuts))
+            speaker.recall(block, remembered_reply(row.raw or row.text, row.cuts))
             speaker.last_spoke = len(self.turns)
             self.last_speaker = row.speaker
         self.turns.append(row)
@@ -208,7 +208,7 @@ class Branched(Stage):
         identity = Draw(
             self.trial.id, self.branch, self.turn + 1, character.name, "probe", past.branch.attempt
         )
-        question = prompts.probe(character.name, past.branch.ask)
+        question = prompts.probe_question(character.name, past.branch.ask)
         call = await character.answer(question, draw, identity)
         line = clean(call.reply, character.name, list(self.by_name))
         self.turns.append(

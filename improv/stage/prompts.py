@@ -24,7 +24,7 @@ class Thread:
     """What one agent has been shown, in order. Nothing is ever inserted or taken out."""
 
     mode: Mode
-    book: dict[str, Block]
+    blocks: dict[str, Block]
     """Every block of the scene by id, shared by its threads."""
     _ids: list[str] = field(default_factory=list)
     _head: str = ""
@@ -32,9 +32,9 @@ class Thread:
     _messages: list[Message] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, mode: Mode, head: Iterable[Block], book: dict[str, Block]) -> Thread:
+    def begin(cls, mode: Mode, head: Iterable[Block], blocks: dict[str, Block]) -> Thread:
         """Open a thread with the blocks that stand before the scene."""
-        thread = cls(mode, book)
+        thread = cls(mode, blocks)
         texts = []
         for block in head:
             thread._note(block)
@@ -78,16 +78,16 @@ class Thread:
             self.show(cue)
             messages = ({"role": "system", "content": self._head}, *self._messages)
             return Prompt("chat", tuple(self._ids), messages=messages, stop=stop)
-        self.book[cue.id] = cue
+        self.blocks[cue.id] = cue
         text = "\n".join((self._head, "", *self._pieces, cue.text))
         return Prompt("script", (*self._ids, cue.id), text=text, stop=stop)
 
     def _note(self, block: Block) -> None:
-        self.book[block.id] = block
+        self.blocks[block.id] = block
         self._ids.append(block.id)
 
 
-def spoken(name: str, text: str, aside_to: tuple[str, ...] | None = None) -> Block:
+def line_block(name: str, text: str, aside_to: tuple[str, ...] | None = None) -> Block:
     """Return the block of a line. `aside_to` is who hears an aside, None for a line to all."""
     if aside_to is None:
         return Block.of("transcript", f"{name.upper()}: {text or '…'}")
@@ -95,28 +95,28 @@ def spoken(name: str, text: str, aside_to: tuple[str, ...] | None = None) -> Blo
     return Block.of("transcript", f"{name.upper()}: ({to}) {text or '…'}")
 
 
-def direction(text: str) -> Block:
+def direction_block(text: str) -> Block:
     """Return the block of a stage direction."""
     return Block.of("transcript", f"({text.strip().strip('()')})")
 
 
-def note(author: Author, name: str, text: str) -> Block:
+def note_block(author: Author, name: str, text: str) -> Block:
     """Return the block of a note that only `name` is shown."""
     return Block.of("note", f"(A note from {author.called} to {name}: {text})")
 
 
-def memory(name: str, text: str) -> Block:
+def memory_block(name: str, text: str) -> Block:
     """Return the block of what a character remembers instead of the scene so far."""
     return Block.of("memory", f"(What {name} remembers: {text.strip()})")
 
 
-def probe(name: str, question: str) -> Block:
+def probe_question(name: str, question: str) -> Block:
     """Return the block of a question put to a character off the record."""
     return Block.of("cue", f"(To {name} alone, and no part of the scene: {question.strip()})")
 
 
 @lru_cache(maxsize=4096)
-def author_asked(turn: int, turns: int) -> Block:
+def author_question(turn: int, turns: int) -> Block:
     """Return the question a live author is asked before a turn."""
     return Block.of("cue", f"(Turn {turn} of {turns} is next. What do you do? Answer in JSON.)")
 
@@ -127,7 +127,7 @@ def author_cue(called: str) -> Block:
     return Block.of("cue", f"{_label(called)}: ")
 
 
-def author_said(called: str, mode: Mode, reply: str) -> Block:
+def author_answer(called: str, mode: Mode, reply: str) -> Block:
     """Return the block of what the author answered, as its own thread keeps it."""
     return Block.of("author", reply if mode == "chat" else f"{_label(called)}: {reply}")
 
@@ -137,7 +137,7 @@ def _label(called: str) -> str:
     return called.strip().removeprefix("the ").strip().upper() or "AUTHOR"
 
 
-def diary_asked(name: str) -> Block:
+def diary_question(name: str) -> Block:
     """Return the question for what a character will remember of a session that is over."""
     return Block.of(
         "cue",
@@ -153,7 +153,7 @@ def diary_cue(mode: Mode, name: str) -> Block:
     return Block.of("cue", script if mode == "script" else f"({name}, your diary.)")
 
 
-def bible_asked() -> Block:
+def bible_question() -> Block:
     """Return the question for what is true in the work when a session is over."""
     return Block.of(
         "cue",
@@ -162,7 +162,7 @@ def bible_asked() -> Block:
     )
 
 
-def sealing(envelope: Envelope) -> Block:
+def envelope_question(envelope: Envelope) -> Block:
     """Return the question that a character is asked once, before the scene begins."""
     among = f" One of: {', '.join(envelope.options)}." if envelope.options else ""
     return Block.of(
@@ -170,7 +170,7 @@ def sealing(envelope: Envelope) -> Block:
     )
 
 
-def sealed(name: str, answer: str) -> Block:
+def envelope_block(name: str, answer: str) -> Block:
     """Return the block of what a character has committed to."""
     return Block.of("memory", f"(What {name} has written down and sealed: {answer})")
 

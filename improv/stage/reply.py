@@ -24,12 +24,12 @@ from improv.text import (
     visible,
 )
 
-LONGEST = 2000
+MAX_LINE = 2000
 """Characters a line may have; a longer one ends with the last sentence that fits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CleanLine:
     """What is said. `cuts` names the rules that applied, in order of their first use.
 
     An aside is heard by `aside_to` alone, a name of the cast, or where that is "" by nobody
@@ -42,18 +42,18 @@ class Line:
     aside_to: str = ""
 
 
-def clean(raw: str, speaker: str, cast: Sequence[str]) -> Line:
+def clean(raw: str, speaker: str, cast: Sequence[str]) -> CleanLine:
     """Return what `speaker` says in `raw`. Cleaning the text again changes nothing."""
     text = raw.strip()
-    if len(text) <= LONGEST and _HONEST.fullmatch(text) and not _SUSPECT.search(text):
-        return Line(text)
+    if len(text) <= MAX_LINE and _HONEST.fullmatch(text) and not _SUSPECT.search(text):
+        return CleanLine(text)
     names = _names(speaker, tuple(cast))
     found = _Found()
     # One rule can lay bare what another is for. Every pass that changes anything makes the text
     # shorter or plainer, so this ends.
     while (once := _pass(text, names, found)) != text:
         text = once
-    return Line(text, tuple(found.cuts), found.aside, found.aside_to)
+    return CleanLine(text, tuple(found.cuts), found.aside, found.aside_to)
 
 
 # What a plain line is made of. Most replies are one, and need no further look.
@@ -393,9 +393,9 @@ def _unquoted(text: str) -> str:
 
 
 def _fitting(text: str) -> str:
-    if len(text) <= LONGEST:
+    if len(text) <= MAX_LINE:
         return text
-    head = text[:LONGEST]
+    head = text[:MAX_LINE]
     end = max(head.rfind(mark) for mark in (". ", "! ", "? ", "… ", "。", "！", "？"))
     if end > 0:
         return head[: end + 1]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from improv.records import Call, Draw, seed_of
-from improv.stage.reply import Line
+from improv.stage.reply import CleanLine
 from improv.study.predicate import keeps
 from improv.study.scene import EVERYBODY, Rule, Scene
 
@@ -23,7 +23,7 @@ WITHHELD = "withheld"
 """The cut of a line that was drawn until a filter would have no more of it."""
 
 
-def binding(scene: Scene, name: str, *enforced: str) -> Rules:
+def binding_rules(scene: Scene, name: str, *enforced: str) -> Rules:
     """Return the rules that bind a character and are enforced in one of these ways."""
     if not scene.rules:
         return ()
@@ -34,9 +34,9 @@ def binding(scene: Scene, name: str, *enforced: str) -> Rules:
     )
 
 
-async def passed(
-    rules: Rules, identity: Draw, once: Callable[[Draw], Awaitable[tuple[Call, Line]]]
-) -> tuple[Call, Line]:
+async def draw_until_allowed(
+    rules: Rules, identity: Draw, once: Callable[[Draw], Awaitable[tuple[Call, CleanLine]]]
+) -> tuple[Call, CleanLine]:
     """Draw a line until the rules let it pass, each time as another attempt of the same draw.
 
     The line's cuts say how often it was drawn again. One that a filter has refused more than
@@ -57,11 +57,11 @@ async def passed(
         if rule is None:
             return call, _told(line, times)
         if refused[name] >= rule.redraws:
-            return call, Line("", (*_told(line, times).cuts, WITHHELD))
+            return call, CleanLine("", (*_told(line, times).cuts, WITHHELD))
         refused[name] += 1
 
 
-def _refuses(name: str, rule: Rule, line: Line, draw: Draw) -> bool:
+def _refuses(name: str, rule: Rule, line: CleanLine, draw: Draw) -> bool:
     if not line.text:
         return False  # nothing was said, and so nothing that breaks a rule
     if rule.enforced == "sham":
@@ -69,5 +69,5 @@ def _refuses(name: str, rule: Rule, line: Line, draw: Draw) -> bool:
     return not keeps(rule, line.text)
 
 
-def _told(line: Line, times: int) -> Line:
+def _told(line: CleanLine, times: int) -> CleanLine:
     return replace(line, cuts=(*line.cuts, f"redrawn {times}")) if times else line

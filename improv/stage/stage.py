@@ -27,12 +27,12 @@ from improv.records import (
     seed_of,
 )
 from improv.stage import prompts
-from improv.stage.addressee import addressed
-from improv.stage.author import Author, hears, planned
+from improv.stage.addressee import find_addressee
+from improv.stage.author import Author, author_hears, planned_move
 from improv.stage.character import Character
-from improv.stage.memory import Memory, wakes
-from improv.stage.reply import LONGEST, Line, clean
-from improv.stage.rules import WITHHELD, binding
+from improv.stage.memory import Memory, starts_session
+from improv.stage.reply import MAX_LINE, CleanLine, clean
+from improv.stage.rules import WITHHELD, binding_rules
 from improv.stage.turn_order import ORDERS
 from improv.study.predicate import named
 from improv.study.scene import Scene
@@ -46,7 +46,7 @@ B = TypeVar("B")
 class Stage(mesa.Model):  # type: ignore[misc]
     """One scene of one trial. `turns` and `book` (blocks by id) grow as it is played.
 
-    Its branches are played by `relive.Branched`, which says what `called` the author was to the
+    Its branches are played by `BranchStage`, which says what `called` the author was to the
     cast when the scene began, and with which turn it is the `last`.
     """
 
@@ -58,12 +58,12 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.trial = trial
         self.scene = trial.scene
         self.turns: list[Turn] = []
-        self.book: dict[str, Block] = {}
-        self.cast = [Character(self, self.scene, c, self.book) for c in self.scene.cast]
+        self.blocks: dict[str, Block] = {}
+        self.cast = [Character(self, self.scene, c, self.blocks) for c in self.scene.cast]
         self.by_name = {c.name: c for c in self.cast}
         self.author: Author | None = None
         if self.scene.author.live:
-            self.author = Author(self, self.scene, self.book, called)
+            self.author = Author(self, self.scene, self.blocks, called)
         # Mesa counts agents by model in a dict of the class: it would keep every stage there was.
         mesa.Agent._ids.pop(self, None)
         self._last = self.scene.turns if last is None else last
@@ -77,7 +77,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.round: list[Character] = []
         self._seq = 0
         self.last_speaker = ""
-        self.memory = Memory(self.scene, self.book)
+        self.memory = Memory(self.scene, self.blocks)
         self._unopened = False
         self._written()
 
@@ -87,11 +87,11 @@ class Stage(mesa.Model):  # type: ignore[misc]
         return int(self.steps)
 
     @property
-    def own(self) -> list[Turn]:
+    def own_turns(self) -> list[Turn]:
         """The turns that are shared with no parent."""
         return list(self.turns)
 
-    def strike(self) -> None:
+    def dispose(self) -> None:
         """Take the set down, when all that it gave was taken from it: nothing of it is left.
 
         Model and agents know each other. Python would find such a circle only in a look through
@@ -117,7 +117,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         if self._relives():
             return
         self._unopened = self._seals() or (
-            wakes(self.scene, self.turn) and self.scene.memory != "nothing"
+            starts_session(self.scene, self.turn) and self.scene.memory != "nothing"
         )
         if not self._unopened:
             self._open()
@@ -125,7 +125,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
     def _open(self) -> None:
         """Let happen what comes before anybody speaks: a session's beginning before all else."""
         self._unopened = False
-        if wakes(self.scene, self.turn):
+        if starts_session(self.scene, self.turn):
             self._wake(self.scene)
         thought, self._thought = self._thought, ()
         self._take_effect(thought)
@@ -140,7 +140,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         for beat in self.scene.beats if self.scene.structure == "beats" else ():
             if beat.turn == self.turn:
                 self._direct(beat.text)
-        plan = planned(self.scene, self.turns, self.turn)
+        plan = planned_move(self.scene, self.turns, self.turn)
         if plan is not None:
             self._take_effect([Act("move", plan.move, self.scene.author.moves.get(plan.move, ""))])
             if self.author is not None:
@@ -187,8 +187,10 @@ class Stage(mesa.Model):  # type: ignore[misc]
             drawn = await self._drawn(speaker, draw, self._draw(speaker.name, "line"))
             self._speak(speaker, *drawn)
 
-    async def _drawn(self, speaker: Character, draw: Drawer, identity: Draw) -> tuple[Call, Line]:
-        rules = binding(self.scene, speaker.name, "filter", "sham")
+    async def _drawn(
+        self, speaker: Character, draw: Drawer, identity: Draw
+    ) -> tuple[Call, CleanLine]:
+        rules = binding_rules(self.scene, speaker.name, "filter", "sham")
         return await speaker.speak(draw, identity, rules, list(self.by_name))
 
     # -- what is written down --------------------------------------------------------------
@@ -205,7 +207,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
             return
         holder = self.by_name[envelope.of]
         identity = Draw(self.trial.id, self.branch, 0, holder.name, "envelope")
-        call = await holder.answer(prompts.sealing(envelope), draw, identity)
+        call = await holder.answer(prompts.envelope_question(envelope), draw, identity)
         line = clean(call.reply, holder.name, list(self.by_name))
         answer = named(envelope.options, line.text)
         knows = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
@@ -226,7 +228,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._sealed(row)
 
     def _sealed(self, row: Turn) -> None:
-        block = prompts.sealed(row.speaker, row.text)
+        block = prompts.envelope_block(row.speaker, row.text)
         for name in row.heard_by if row.text else ():
             if name in self.by_name:
                 self.by_name[name].thread.show(block)
@@ -236,7 +238,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     async def _write_down(self, draw: Drawer) -> None:
         """Have written down what will be remembered of a session that is over."""
-        if not wakes(self.scene, self.turn) or self.scene.memory == "nothing":
+        if not starts_session(self.scene, self.turn) or self.scene.memory == "nothing":
             return
         keeper, there = self.memory.keeper, [c for c in self.cast if c.present]
         if keeper is not None:
@@ -248,7 +250,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
             if isinstance(call, BaseException):
                 raise call
         for name, call in zip(written, cast("list[Call]", calls), strict=True):
-            entry = one_line(call.reply)[:LONGEST]
+            entry = one_line(call.reply)[:MAX_LINE]
             readers = self.memory.readers(self.scene.memory, name)
             self._keep("memory", name, entry, raw=call.reply, heard_by=readers)
             self.memory.keep(self.turns[-1])
@@ -297,7 +299,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 to = (opening.aside_to,) if opening.aside_to else None
                 self._utter(self.by_name[opening.who], "written", opening.line, aside_to=to)
 
-    def _speak(self, speaker: Character, call: Call, line: Line) -> None:
+    def _speak(self, speaker: Character, call: Call, line: CleanLine) -> None:
         to = None
         if line.aside:
             heard = self.by_name.get(line.aside_to)
@@ -324,11 +326,11 @@ class Stage(mesa.Model):  # type: ignore[misc]
             to, by = (aside_to[0], "said") if aside_to else ("", "none")
         elif text:
             others = [c.name for c in present]
-            to, by = addressed(text, speaker.name, self._known, self.last_speaker, others)
-        block = prompts.spoken(speaker.name, text, aside_to)
+            to, by = find_addressee(text, speaker.name, self._known, self.last_speaker, others)
+        block = prompts.line_block(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
-        speaker.thread.said(block, replied(raw or text, cuts))
+        speaker.thread.said(block, remembered_reply(raw or text, cuts))
         self._overheard(block, aside=aside_to is not None)
         speaker.last_spoke = len(self.turns)
         self.last_speaker = speaker.name
@@ -337,7 +339,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def _direct(self, text: str) -> None:
         """Play a stage direction, which everybody present takes in."""
-        block = prompts.direction(text)
+        block = prompts.direction_block(text)
         present = [c for c in self.cast if c.present]
         for c in present:
             c.thread.show(block)
@@ -346,7 +348,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     def _overheard(self, block: Block, *, aside: bool = False) -> None:
         """Let the author take in what is said on the stage, as far as its settings grant it."""
-        if not hears(self.scene.author, aside=aside):
+        if not author_hears(self.scene.author, aside=aside):
             return
         for listener in (self.author, self.memory.keeper):
             if listener is not None:
@@ -355,7 +357,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
     def _remind(self) -> None:
         """Have the author repeat the rules that it is to repeat, to those whom they bind."""
         for character in self.cast if self.scene.rules else ():
-            for _, rule in binding(self.scene, character.name, "reminder"):
+            for _, rule in binding_rules(self.scene, character.name, "reminder"):
                 if character.present and (self.turn - 1) % rule.every == 0:
                     self._take_effect([Act("note", character.name, rule.says)])
 
@@ -363,7 +365,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         for act in acts:
             self._acts.append(act)
             if act.kind == "note":
-                shown = prompts.note(self.scene.author, act.to, act.text)
+                shown = prompts.note_block(self.scene.author, act.to, act.text)
                 self.by_name[act.to].thread.show(shown)
             elif act.kind == "cue":
                 self._cued = act.to
@@ -418,6 +420,6 @@ async def _together(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) 
     return first, second
 
 
-def replied(reply: str, cuts: tuple[str, ...]) -> str:
+def remembered_reply(reply: str, cuts: tuple[str, ...]) -> str:
     """Return what a speaker remembers to have replied: nothing, where it was withheld."""
     return "" if WITHHELD in cuts else reply

@@ -13,7 +13,7 @@ from improv.stage.character import Character
 _SAID = ("written", "line", "silence")
 
 
-class Play(Protocol):
+class SceneState(Protocol):
     """What an order looks at."""
 
     cast: list[Character]
@@ -26,7 +26,7 @@ class Play(Protocol):
     def dice(self, purpose: str) -> random.Random: ...
 
 
-def _round_robin(stage: Play, present: mesa.agent.AgentSet) -> Character:
+def _round_robin(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
     """Whoever comes next in the cast list after the last speaker."""
     cast = stage.cast
     last = stage.by_name.get(stage.last_speaker)
@@ -34,7 +34,7 @@ def _round_robin(stage: Play, present: mesa.agent.AgentSet) -> Character:
     return next(c for c in cast[start:] + cast[:start] if c.present)
 
 
-def _shuffled(stage: Play, present: mesa.agent.AgentSet) -> Character:
+def _shuffled(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
     """Everybody once a round, in an order drawn anew for each."""
     stage.round = [c for c in stage.round if c.present]
     if not stage.round:
@@ -45,7 +45,7 @@ def _shuffled(stage: Play, present: mesa.agent.AgentSet) -> Character:
     return stage.round.pop(0)
 
 
-def _to_the_addressed(stage: Play, present: mesa.agent.AgentSet) -> Character:
+def _to_the_addressed(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
     """Whoever the last line spoke to; the one longest silent where it spoke to nobody."""
     last = next((t for t in reversed(stage.turns) if t.kind in _SAID), None)
     named = stage.by_name.get(last.addressed) if last is not None else None
@@ -54,11 +54,11 @@ def _to_the_addressed(stage: Play, present: mesa.agent.AgentSet) -> Character:
     return _longest_silent(stage, present)
 
 
-def _longest_silent(stage: Play, present: mesa.agent.AgentSet) -> Character:
+def _longest_silent(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
     return min(present, key=lambda c: c.last_spoke)  # type: ignore[no-any-return]
 
 
-def _by_silence(stage: Play, present: mesa.agent.AgentSet) -> Character:
+def _by_silence(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
     """Drawn by chance, in proportion to how many turns each has been silent."""
     silent = present.map(lambda c: max(len(stage.turns) - 1 - c.last_spoke, 0))
     if not sum(silent):

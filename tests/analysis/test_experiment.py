@@ -120,7 +120,7 @@ def test_prompts_of_arms_differ_in_the_frame_only(scene: Scene) -> None:
     for name in CONTEXTS:
         arm = {"author": {"contexts": CONTEXTS, "context": name, "live": False}}
         done = play(trial(scene, arm), improvised_alike)
-        heads.append([[done.stage.book[b] for b in a.prompt.blocks] for a in done.asks])
+        heads.append([[done.stage.blocks[b] for b in a.prompt.blocks] for a in done.asks])
     for one, other in pairwise(heads):
         for mine, theirs in zip(one, other, strict=True):
             apart = [(a, b) for a, b in zip(mine, theirs, strict=True) if a != b]
@@ -293,7 +293,7 @@ def test_what_a_filter_had_drawn_again_is_relived_and_so_are_redraws_of_regenera
             [REDRAW_STEP, 2 * REDRAW_STEP],
         )
         assert all(a.prompt == shown(done.asks)[2, a.draw.role] for a in again.asks)
-        assert again.stage.own[-1].text.startswith("Plain")
+        assert again.stage.own_turns[-1].text.startswith("Plain")
 
 
 # -- signs, structure, the audience, planned moves ----------------------------------------------
@@ -392,7 +392,7 @@ def test_a_move_may_be_planned_for_a_branch(scene: Scene) -> None:
     parent = play(t, improvised_alike)
     edit = Edit(scene={"author": {"planned": {"move": "letter", "turn": 5}}})
     arm = play(t, improvised_alike, grown(t, parent, 3, edit), parent)
-    assert [(x.turn, x.text) for x in arm.stage.own if x.acts] == [(5, "A letter falls.")]
+    assert [(x.turn, x.text) for x in arm.stage.own_turns if x.acts] == [(5, "A letter falls.")]
     child = play(t, improvised_alike, grown(t, arm, 5), arm)
     assert bare(child.stage.turns) == bare(arm.stage.turns)
 

@@ -10,7 +10,7 @@ import pytest
 from improv.errors import ErrorKind, ModelError
 from improv.models.request import Ask
 from improv.records import MAIN, Call, Transcript
-from improv.stage.branch_stage import staged
+from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.edit import Edit
@@ -168,7 +168,7 @@ def test_what_is_sealed_stands_where_it_is_kept_and_nowhere_else(
 
 
 def probed(t: Any, b: Branch, of: Any) -> list[Ask]:
-    stage, asks = staged(branched(t, b), past(t, b, of.stage.turns, of.calls)), []
+    stage, asks = create_stage(branched(t, b), past(t, b, of.stage.turns, of.calls)), []
 
     async def draw(ask: Ask) -> Call:
         asks.append(ask)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from improv.stage.addressee import addressed
+from improv.stage.addressee import find_addressee
 from tests.support.places import DATA
 
 ROWS: list[dict[str, Any]] = [
@@ -21,7 +21,7 @@ ALL = ("Mara", "Bo", "Inès")
 
 def heard(row: dict[str, Any]) -> tuple[str, str]:
     cast = tuple((name, tuple(aliases)) for name, aliases in row["cast"])
-    return addressed(row["text"], row["speaker"], cast, row["previous"], row["present"])
+    return find_addressee(row["text"], row["speaker"], cast, row["previous"], row["present"])
 
 
 def test_readers_agree() -> None:
@@ -64,34 +64,39 @@ def test_lines_written_after_the_code_agree_too() -> None:
     ],
 )
 def test_outright_beats_name_beats_order(line: str, who: str, by: str) -> None:
-    assert addressed(line, "Mara", FERRY, "Inès", ALL) == (who, by)
+    assert find_addressee(line, "Mara", FERRY, "Inès", ALL) == (who, by)
 
 
 def test_a_name_inside_a_word_is_no_name() -> None:
     for line in ("Maracas! Bring the maracas, all of you.", "Bob, then. Bother."):
-        assert addressed(line, "Inès", FERRY, "", ALL) == ("", "none")
+        assert find_addressee(line, "Inès", FERRY, "", ALL) == ("", "none")
 
 
 def test_nobody_absent_is_spoken_to() -> None:
-    assert addressed("Bo, where are you?", "Mara", FERRY, "Bo", ("Mara", "Inès")) == ("", "none")
-    assert addressed("Hello?", "Mara", FERRY, "Bo", ("Mara",)) == ("", "none")
+    assert find_addressee("Bo, where are you?", "Mara", FERRY, "Bo", ("Mara", "Inès")) == (
+        "",
+        "none",
+    )
+    assert find_addressee("Hello?", "Mara", FERRY, "Bo", ("Mara",)) == ("", "none")
 
 
 def test_two_speak_to_each_other() -> None:
-    assert addressed("It rains.", "Mara", FERRY, "", ("Mara", "Bo")) == ("Bo", "order")
-    assert addressed("Good evening, everybody.", "Mara", FERRY, "Bo", ("Mara", "Bo"))[0] == ""
+    assert find_addressee("It rains.", "Mara", FERRY, "", ("Mara", "Bo")) == ("Bo", "order")
+    assert find_addressee("Good evening, everybody.", "Mara", FERRY, "Bo", ("Mara", "Bo"))[0] == ""
 
 
 def test_lists_will_do_for_a_cast() -> None:
-    assert addressed("Bo!", "Mara", [["Mara", []], ["Bo", []]], "", ["Mara", "Bo"])[0] == "Bo"
+    assert find_addressee("Bo!", "Mara", [["Mara", []], ["Bo", []]], "", ["Mara", "Bo"])[0] == "Bo"
 
 
 def test_a_call_is_cheap_and_a_long_line_no_trap() -> None:
     start = time.process_time()
     for _ in range(1000):
-        addressed("I told you it would rain in the night, Bo, and it did.", "Mara", FERRY, "", ALL)
+        find_addressee(
+            "I told you it would rain in the night, Bo, and it did.", "Mara", FERRY, "", ALL
+        )
     assert (time.process_time() - start) / 1000 < 300e-6  # of the processor; about 15 µs
     for piece in ("Bo, ", "(to ", "(", '"', "Bo and ", "all ", "you ", ", ", "Bo"):
         start = time.process_time()
-        addressed((piece * 2000)[:2000], "Mara", FERRY, "Inès", ALL)
+        find_addressee((piece * 2000)[:2000], "Mara", FERRY, "Inès", ALL)
         assert time.process_time() - start < 0.2

@@ -13,7 +13,7 @@ import pytest
 from improv.errors import StudyError
 from improv.models.request import Ask
 from improv.records import FIRST_REGENERATION, MAIN, Act, Call
-from improv.stage.branch_stage import staged
+from improv.stage.branch_stage import create_stage
 from improv.study.branch import Branch, branched, past, regenerate
 from improv.study.edit import Edit
 from improv.study.overrides import merge
@@ -52,8 +52,10 @@ def test_after_the_shared_turns_everybody_stands_where_the_parent_stood(
             before = [x for x in parent.stage.turns if x.turn <= fork]
             assert again.stage.turns[: len(before)] == before
             assert again.moments[fork] == parent.moments[fork], (seed, fork)
-            assert [x.turn for x in again.stage.own] == sorted(x.turn for x in again.stage.own)
-            assert all(x.branch == b.id and x.turn > fork for x in again.stage.own)
+            assert [x.turn for x in again.stage.own_turns] == sorted(
+                x.turn for x in again.stage.own_turns
+            )
+            assert all(x.branch == b.id and x.turn > fork for x in again.stage.own_turns)
             assert {a.draw.branch for a in again.asks} == {b.id}
             # Each begins with all it had been shown; what the author does now is drawn anew.
             for (_, role), prompt in shown(again.asks).items():
@@ -138,7 +140,7 @@ def test_a_line_edited_to_what_it_was_changes_nothing(
             b = grown(t, parent, was.turn, Edit(line=was.text))
             assert b.fork == was.turn - 1
             again = play(t, parent.like, b, parent)
-            said = next(x for x in again.stage.own if x.speaker)
+            said = next(x for x in again.stage.own_turns if x.speaker)
             assert (said.text, said.raw, said.cuts) == (was.text, "", ("edited",))
             assert bare(again.stage.turns) == [
                 replace(x, branch="", **({"raw": "", "cuts": ("edited",)} if x == was else {}))
@@ -245,9 +247,9 @@ def test_what_was_played_is_relived_as_it_was_whatever_the_edit_would_make_of_it
         for name, asked in parent.moments[fork].items():
             assert arm.moments[fork][name].messages[1:] == asked.messages[1:], (fork, name)
             noted |= {n for n in ("the author", "the director") if f"note from {n}" in words(asked)}
-        first = next((x for x in arm.stage.own if x.kind == "direction"), None)
+        first = next((x for x in arm.stage.own_turns if x.kind == "direction"), None)
         assert first is None or first.text not in ("A knock.", "A whistle.", "Steam.")
-        heard = {x.turn: {x.speaker, *x.heard_by} for x in arm.stage.own if not x.aside}
+        heard = {x.turn: {x.speaker, *x.heard_by} for x in arm.stage.own_turns if not x.aside}
         there = {"Ana", "Bo"} | ({"Cy"} if fork >= 2 else set())
         there -= ({"Bo"} if 4 <= fork < 6 else set()) | ({"Ana"} if fork == 7 else set())
         assert all(present - {""} == there for present in heard.values()), fork
@@ -297,11 +299,11 @@ def test_an_edit_may_change_what_is_remembered(scene: Scene) -> None:
     assert "remembers" not in bo and "Line 4." not in bo and "train to catch" in bo
     assert "Line 4." in cy and "remembers" not in cy
     blocks = [
-        arm.stage.book[b].kind for a in arm.asks if a.draw.role == "Ana" for b in a.prompt.blocks
+        arm.stage.blocks[b].kind for a in arm.asks if a.draw.role == "Ana" for b in a.prompt.blocks
     ]
     assert blocks.count("memory") == sum(a.draw.role == "Ana" for a in arm.asks) > 0
     # A memory that is later found to have been shared is none of the parent's.
-    assert "memory" not in {b.kind for b in parent.stage.book.values()}
+    assert "memory" not in {b.kind for b in parent.stage.blocks.values()}
 
 
 def test_what_an_author_thought_before_the_fork_still_reaches_the_turn_after(scene: Scene) -> None:
@@ -334,14 +336,14 @@ def test_a_probe_is_asked_last_and_heard_by_nobody(scene: Scene) -> None:
                 asked.append(ask)
                 return made_call(ask.draw, blocks=ask.prompt.blocks, reply="BO: Bo.")
 
-            stage = staged(branched(t, b), past(t, b, parent.stage.turns, parent.calls))
+            stage = create_stage(branched(t, b), past(t, b, parent.stage.turns, parent.calls))
             asyncio.run(stage.play(draw))
             (ask,) = asked
             assert (ask.draw.purpose, ask.draw.role) == ("probe", "Bo")
             then = parent.moments[turn]["Bo"].blocks[:-1]
             assert ask.prompt.blocks[: len(then)] == then
             assert len(ask.prompt.blocks) == len(then) + 2 and "Who are you?" in words(ask.prompt)
-            (answer,) = stage.own
+            (answer,) = stage.own_turns
             assert (answer.kind, answer.text, answer.heard_by) == ("probe", "Bo.", ())
 
 

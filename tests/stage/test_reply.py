@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from improv.stage.reply import LONGEST, clean
+from improv.stage.reply import MAX_LINE, clean
 from improv.text import one_line
 from tests.support.places import DATA
 
@@ -65,7 +65,7 @@ def test_asides_know_who_hears_them() -> None:
 
 def test_a_long_line_ends_with_a_sentence() -> None:
     line = clean("This is a sentence. " * 200, "Bo", CAST)
-    assert LONGEST - 40 < len(line.text) <= LONGEST
+    assert MAX_LINE - 40 < len(line.text) <= MAX_LINE
     assert line.text.endswith("sentence.")
     assert "long" in line.cuts
 

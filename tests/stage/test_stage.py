@@ -134,7 +134,7 @@ def test_the_author_cues_whispers_and_is_heard_by_one(scene: Scene) -> None:
     assert "A note from the author to Ana: Keep the secret." in shown["Ana"]
     assert [a.kind for a in line(stage, 1).acts] == ["note", "cue"]
     bo = stage.by_name["Bo"].thread.ask(line_cue("chat", "Bo"))
-    assert not any("Keep the secret" in stage.book[b].text for b in bo.blocks)
+    assert not any("Keep the secret" in stage.blocks[b].text for b in bo.blocks)
 
 
 def test_characters_see_their_own_card_and_secret_only(scene: Scene) -> None:
@@ -266,4 +266,4 @@ def line(stage: Stage, turn: int) -> Turn:
 
 
 def prompts(stage: Stage, asks: list[Ask]) -> str:
-    return "\n".join(stage.book[b].text for a in asks for b in a.prompt.blocks)
+    return "\n".join(stage.blocks[b].text for a in asks for b in a.prompt.blocks)

@@ -15,7 +15,7 @@ from improv.models.request import Ask, Prompt
 from improv.records import MAIN, Call, Draw, Json
 from improv.runner.launch import run
 from improv.runner.session import Setup
-from improv.stage.branch_stage import staged
+from improv.stage.branch_stage import create_stage
 from improv.storage.run_folder import RunFolder
 from improv.study.branch import branched, from_json, past, planned
 from improv.study.loader import load
@@ -88,5 +88,5 @@ def sent(folder: RunFolder) -> Iterator[tuple[Json, dict[Draw, Prompt]]]:
             prompts[ask.draw] = ask.prompt
             return known[ask.draw]
 
-        asyncio.run(staged(trial, before).play(draw))
+        asyncio.run(create_stage(trial, before).play(draw))
         yield row, prompts

@@ -10,7 +10,7 @@ from typing import Any
 
 from improv.models.request import Ask, Prompt
 from improv.records import FIRST_REGENERATION, MAIN, REDRAW_STEP, Call, Turn, seed_of
-from improv.stage.branch_stage import Branched, staged
+from improv.stage.branch_stage import BranchStage, create_stage
 from improv.stage.prompts import line_cue
 from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, grow, past, regenerate, shared
@@ -107,7 +107,7 @@ class Played:
 def play(t: Trial, reply: Callable[[Ask], str], b: Branch | None = None, of: Any = None) -> Played:
     """Play a trial, or a branch of a scene that was played."""
     before = past(t, b, of.stage.turns, of.calls) if b is not None else None
-    done = Played(staged(branched(t, b) if b is not None else t, before), [], [], [], [])
+    done = Played(create_stage(branched(t, b) if b is not None else t, before), [], [], [], [])
     first = 0 if b is None else b.fork + 1
 
     async def draw(ask: Ask) -> Call:
@@ -138,14 +138,18 @@ def moment(stage: Stage) -> dict[str, Prompt]:
     asked = {}
     for name, (thread, mode) in threads.items():
         # A copy is asked: in chat a question stays in the thread.
-        own = {"_ids": [*thread._ids], "_messages": [*thread._messages], "book": {**thread.book}}
+        own = {
+            "_ids": [*thread._ids],
+            "_messages": [*thread._messages],
+            "blocks": {**thread.blocks},
+        }
         asked[name] = replace(thread, **own).ask(line_cue(mode, name))
     return asked
 
 
 def grown(t: Trial, parent: Played, turn: int, edit: Edit | None = None, **more: Any) -> Branch:
     """Return a branch of a scene that was played, with what it inherits."""
-    if isinstance(parent.stage, Branched):
+    if isinstance(parent.stage, BranchStage):
         more |= {"inherited": parent.stage.past.branch.legacy}
     return grow(t.id, parent.stage.branch, turn, edit or Edit(), draws=1, **more)[0]
 
