@@ -39,7 +39,7 @@ from playwright.sync_api import Page, TimeoutError
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from improv.analysis.cache import KEPT  # noqa: E402
+from improv.analysis.cache import FINDINGS_FILE  # noqa: E402
 from improv.runner.launch import run  # noqa: E402
 from improv.runner.session import Setup  # noqa: E402
 from improv.storage.run_folder import RunFolder  # noqa: E402
@@ -386,7 +386,7 @@ def main() -> int:
         for again in (False, True):
             those = [i for i in wanted if (large[i].name == "Compare") == again]
             if not again:
-                (home / LARGE / KEPT).unlink(missing_ok=True)
+                (home / LARGE / FINDINGS_FILE).unlink(missing_ok=True)
             if those:
                 with viewer(home) as (url, process):
                     page = browser.new_page(viewport={"width": 1400, "height": 900})

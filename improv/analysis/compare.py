@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import math
 
-from improv.analysis.judge_error import Judged, corrected_contrast
+from improv.analysis.judge_error import JudgeErrors, corrected_contrast
 from improv.analysis.stats import phrasing, survival
 from improv.analysis.stats.contrast import Contrast, contrast, unpaired
 from improv.analysis.stats.interval import Estimate, at_edge, bootstrap_sums
-from improv.analysis.trajectories import by_turn, spells
-from improv.analysis.units import Frame, Tables, among, by_cell, cell_name, weights
+from improv.analysis.trajectories import means_by_turn, unbroken_spells
+from improv.analysis.units import Frame, Tables, by_cell, cell_name, cell_weights, matching_units
 from improv.records import seed_of
 from improv.study.plan import Outcome, Where
 
 
-def compare(
+def compare_sides(
     name: str,
     plus: list[Where],
     minus: list[Where],
     outcome: Outcome,
     found: Frame,
     seed: int,
-    judge: Judged | None = None,
+    judge: JudgeErrors | None = None,
 ) -> Contrast:
     """Compare two sides of units on an outcome, by the test that the outcome asks for.
 
@@ -33,13 +33,13 @@ def compare(
     that was played, nothing is known.
     """
     try:
-        weighed = weights(found, plus, minus)
+        weighed = cell_weights(found, plus, minus)
     except ValueError as e:
         return _unknown(name, str(e))
     if outcome.of == "time":
-        return _survive(name, among(found, plus[0]), among(found, minus[0]), seed)
+        return _survive(name, matching_units(found, plus[0]), matching_units(found, minus[0]), seed)
     if outcome.unit == "scene":
-        sides = [by_scene(among(found, side[0])) for side in (plus, minus)]
+        sides = [by_scene(matching_units(found, side[0])) for side in (plus, minus)]
         return unpaired(*sides, name=name, seed=seed, planned=True)
     if judge is not None:
         cells_of = zip(found["condition"], found["levels"], strict=True)
@@ -54,10 +54,10 @@ def phrasing_contrasts(outcome: Outcome, part: Frame, given: Tables, seed: int) 
     said = [levels.get(outcome.factor, "") for levels in part["levels"]]
     values: dict[str, dict[str, dict[int, float]]] = {}
     for name, rows in part.groupby(said, sort=False):
-        for block, turns in by_turn(outcome, given, rows).items():
+        for block, turns in means_by_turn(outcome, given, rows).items():
             values.setdefault(block, {})[str(name)] = turns
     slugs = dict(zip(part["block"], part["scene"], strict=True))
-    found = phrasing.phrasing(values, seed=seed, slugs=slugs)
+    found = phrasing.phrasing_icc(values, seed=seed, slugs=slugs)
 
     def told(name: str, estimate: Estimate, p: float) -> Contrast:
         return Contrast(name, estimate, p, found.blocks, (), math.nan, planned=True)
@@ -93,7 +93,7 @@ def _unknown(name: str, why: str) -> Contrast:
 
 def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
     """Compare times to the first break: restricted mean turns apart, and the log-rank test."""
-    both = [*spells(a, "plus"), *spells(b, "minus")]
+    both = [*unbroken_spells(a, "plus"), *unbroken_spells(b, "minus")]
     test = survival.log_rank(both)
     where = seed_of("survival", seed, name)
     apart = survival.restricted_mean_difference(both, "plus", "minus", seed=where)

@@ -7,17 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from improv.analysis.compare import by_scene, mean_outcome, phrasing_contrasts
-from improv.analysis.judge_error import Judged, trusted
+from improv.analysis.judge_error import JudgeErrors, is_trusted
 from improv.analysis.stats.contrast import equivalence, unpaired
 from improv.analysis.stats.interval import Estimate, proportion
-from improv.analysis.trajectories import grid, linear
-from improv.analysis.units import Frame, Tables, among, by_cell, chosen, units, weights
+from improv.analysis.trajectories import linear_slope, turn_grid
+from improv.analysis.units import (
+    Frame,
+    Tables,
+    by_cell,
+    cell_weights,
+    matching_units,
+    outcome_scores,
+    outcome_units,
+)
 from improv.records import seed_of
 from improv.study.plan import ARM, Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ControlResult:
     """A control: what had to hold, and whether it did (None where that cannot be told)."""
 
     name: str
@@ -26,81 +34,90 @@ class Check:
     held: bool | None
 
 
-def checks(
-    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judges: Sequence[Judged]
-) -> Iterator[Check]:
+def check_controls(
+    plan: Plan,
+    outcome: Outcome,
+    found: Frame,
+    given: Tables,
+    seed: int,
+    judges: Sequence[JudgeErrors],
+) -> Iterator[ControlResult]:
     for control in plan.controls:
         measure = getattr(control.check, "measure", "") or outcome.measure
-        if not trusted(given, measure, judges):
+        if not is_trusted(given, measure, judges):
             nothing = Estimate.unknown(f"no judge of {measure} could tell", unit="blocks")
-            yield Check(control.name, "not looked at", nothing, None)
+            yield ControlResult(control.name, "not looked at", nothing, None)
             continue
         if isinstance(same := control.check, Equivalence):
             try:
-                weights(found, same.plus, same.minus)
+                cell_weights(found, same.plus, same.minus)
             except ValueError as e:
                 nothing = Estimate.unknown(str(e), unit="blocks")
-                yield Check(control.name, "not looked at", nothing, None)
+                yield ControlResult(control.name, "not looked at", nothing, None)
                 continue
         yield _check(control, outcome, found, given, plan, seed)
 
 
 def _check(
     control: Control, outcome: Outcome, found: Frame, given: Tables, plan: Plan, seed: int
-) -> Check:
+) -> ControlResult:
     check = control.check
     if isinstance(check, Equivalence):
         return _same(control.name, check, outcome, found, plan.alpha, seed)
     if isinstance(check, Chance):
         asked = Outcome(of="mean", measure=check.measure)
-        part = among(units(asked, given, arms=ARM in check.where), check.where)
+        part = matching_units(outcome_units(asked, given, arms=ARM in check.where), check.where)
         mean = mean_outcome(part[part["value"].notna()], seed_of("chance", seed, control.name))
         what = f"the mean of {check.measure} is {check.value:g} ± {check.margin:g}"
         inside = mean.low >= check.value - check.margin and mean.high <= check.value + check.margin
-        return Check(control.name, what, mean, None if math.isnan(mean.low) else inside)
+        return ControlResult(control.name, what, mean, None if math.isnan(mean.low) else inside)
     if isinstance(check, Bound):
         measure = check.measure or outcome.measure
         asked = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
-        meant = among(units(asked, given, arms=ARM in check.where), check.where)
-        scores = chosen(asked, given)
+        meant = matching_units(outcome_units(asked, given, arms=ARM in check.where), check.where)
+        scores = outcome_scores(asked, given)
         scores = scores[scores["at"].isin(meant["at"])]["value"].dropna()
         rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
         what = f"at most {check.at_most:.2%} of lines break {measure}"
-        return Check(control.name, what, rate, rate.high <= check.at_most if len(scores) else None)
+        return ControlResult(
+            control.name, what, rate, rate.high <= check.at_most if len(scores) else None
+        )
     if isinstance(check, Unmoved):
-        (level, *_) = phrasing_contrasts(outcome, among(found, check.where), given, seed)
+        (level, *_) = phrasing_contrasts(outcome, matching_units(found, check.where), given, seed)
         what = f"the intraclass correlation is within ±{check.within:g} of nothing"
         held = abs(level.estimate.value) <= check.within
         unknown = math.isnan(level.estimate.value)
-        return Check(control.name, what, level.estimate, None if unknown else held)
-    return _flat(control.name, check, outcome, among(found, check.where), given, seed)
+        return ControlResult(control.name, what, level.estimate, None if unknown else held)
+    return _flat(control.name, check, outcome, matching_units(found, check.where), given, seed)
 
 
 def _same(
     name: str, check: Equivalence, outcome: Outcome, found: Frame, alpha: float, seed: int
-) -> Check:
+) -> ControlResult:
     what = f"the difference is within ±{check.margin:g} (two one-sided tests)"
     if outcome.unit == "scene" or outcome.of == "time":
         # Where scenes are not paired, the interval of level 1 − 2α must lie within the margin.
-        sides = [by_scene(among(found, side[0])) for side in (check.plus, check.minus)]
+        sides = [by_scene(matching_units(found, side[0])) for side in (check.plus, check.minus)]
         apart = unpaired(*sides, name=name, seed=seed, planned=True, level=1 - 2 * alpha).estimate
         inside = -check.margin < apart.low and apart.high < check.margin
-        return Check(name, what, apart, None if math.isnan(apart.low) else inside)
+        return ControlResult(name, what, apart, None if math.isnan(apart.low) else inside)
     means = by_cell(found)
     values: dict[str, dict[str, float | None]] = {}
     for side, wheres in (("plus", check.plus), ("minus", check.minus)):
-        weighed = weights(found, wheres, [])
+        weighed = cell_weights(found, wheres, [])
         blocks = set.intersection(*(set(means[cell]) for cell in weighed))
         values[side] = {b: sum(w * means[cell][b] for cell, w in weighed.items()) for b in blocks}
     same = equivalence(values, "plus", "minus", margin=check.margin, alpha=alpha, name=name)
     unknown = math.isnan(same.p)
-    return Check(name, what, same.estimate, None if unknown else same.equivalent)
+    return ControlResult(name, what, same.estimate, None if unknown else same.equivalent)
 
 
-def _flat(name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int) -> Check:
+def _flat(
+    name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int
+) -> ControlResult:
     what = f"the outcome moves by at most {check.margin:g} a turn"
-    sloped = linear(grid(outcome, given, part), seed_of("flat", seed, name))
+    sloped = linear_slope(turn_grid(outcome, given, part), seed_of("flat", seed, name))
     if math.isnan(sloped.low):
-        return Check(name, what, sloped, None)
+        return ControlResult(name, what, sloped, None)
     inside = -check.margin <= sloped.low and sloped.high <= check.margin
-    return Check(name, what, sloped, inside)
+    return ControlResult(name, what, sloped, inside)

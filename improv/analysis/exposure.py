@@ -22,17 +22,17 @@ from improv.study.edit import Edit
 from improv.study.overrides import changed
 from improv.study.scene import Scene
 
-AUTHOR = "author"
+_AUTHOR = "author"
 TELLING = 30
 """Characters from which on a sentence is told apart from what anybody might say."""
-SHOWN = 20
+NAMED_LEAKS = 20
 """How many leaks are named; all are counted."""
 
 _MODES: tuple[Mode, ...] = ("chat", "script")
 _SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
-Arm = tuple[str, str]
+SceneArm = tuple[str, str]
 """A scene's slug and a condition."""
-Places = Mapping[tuple[str, str], Json]
+BranchRows = Mapping[tuple[str, str], Json]
 """(trial, branch) → its row."""
 
 
@@ -70,7 +70,7 @@ class Exposure:
         return not self.leaked and not self.unknown
 
 
-def exposure(
+def check_exposure(
     study: Study,
     trials: Iterable[Json],
     shown: Mapping[tuple[str, str, str], Collection[str]],
@@ -82,7 +82,7 @@ def exposure(
     (trial, branch, role) to the ids of all blocks that its calls listed; `blocks` maps ids to
     blocks.
     """
-    watch = Watch(study)
+    watch = ExposureRules(study)
     places = {(row["trial"], row["branch"]): row for row in trials}
     quoted = watch.quoted(blocks.values())
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -101,7 +101,7 @@ def exposure(
             leak = watch.leak(places, row, role, block, quoted.get(id, ()))
             if leak is not None:
                 leaked += 1
-                leaks += [leak] if len(leaks) < SHOWN else []
+                leaks += [leak] if len(leaks) < NAMED_LEAKS else []
     return Exposure(
         len(shown),
         len({id for ids in shown.values() for id in ids}),
@@ -112,7 +112,7 @@ def exposure(
     )
 
 
-class Watch:
+class ExposureRules:
     """What the arms of a study may be shown, to hold what was shown against it.
 
     `own` maps (scene, condition, role) to the ids of its head, and `whose` each id of any head to
@@ -140,7 +140,7 @@ class Watch:
         return found
 
     def leak(
-        self, places: Places, row: Json, role: str, block: Block, quoted: Sequence[str]
+        self, places: BranchRows, row: Json, role: str, block: Block, quoted: Sequence[str]
     ) -> Leak | None:
         """Return the leak that it is to have shown a block to a role of a trial or branch."""
         arm, id = (row["scene"], row["condition"]), block.id
@@ -157,7 +157,7 @@ class Watch:
         return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what)
 
 
-def kinds(found: Exposure) -> list[str]:
+def shown_kinds(found: Exposure) -> list[str]:
     """Return the kinds of block that anybody was shown, those that tell arms apart first."""
     order: list[BlockKind] = ["frame", "author", "note", "memory", "card", "world", "cast"]
     there = Counter(kind for _, kind in found.seen)
@@ -167,12 +167,12 @@ def kinds(found: Exposure) -> list[str]:
 class _Edited:
     """What edited branches may be shown beside their trial's own: worked out where it matters."""
 
-    def __init__(self, arms: Mapping[Arm, Scene]) -> None:
+    def __init__(self, arms: Mapping[SceneArm, Scene]) -> None:
         self._arms = arms
-        self._heads: dict[tuple[Arm, str, str], set[str]] = {}
-        self._made: dict[tuple[Arm, str], tuple[Scene | None, tuple[str, ...]]] = {}
+        self._heads: dict[tuple[SceneArm, str, str], set[str]] = {}
+        self._made: dict[tuple[SceneArm, str], tuple[Scene | None, tuple[str, ...]]] = {}
 
-    def heads(self, places: Places, row: Json, role: str) -> set[str]:
+    def heads(self, places: BranchRows, row: Json, role: str) -> set[str]:
         """Return the ids that a role's head has by the edits of a branch and of its parents."""
         found: set[str] = set()
         for arm, edit in self._edits(places, row):
@@ -184,7 +184,11 @@ class _Edited:
         return found
 
     def alien(
-        self, places: Places, row: Json, there: Iterable[str], words: Mapping[str, set[Arm]]
+        self,
+        places: BranchRows,
+        row: Json,
+        there: Iterable[str],
+        words: Mapping[str, set[SceneArm]],
     ) -> list[str]:
         """Return those sentences that neither the row's own arm holds nor an edit brought in."""
         arm = (row["scene"], row["condition"])
@@ -194,14 +198,14 @@ class _Edited:
             found = [s for s in found if not any(s in text for text in texts)]
         return found
 
-    def _edits(self, places: Places, row: Json | None) -> Iterator[tuple[Arm, str]]:
+    def _edits(self, places: BranchRows, row: Json | None) -> Iterator[tuple[SceneArm, str]]:
         while row is not None and row["branch"] != MAIN:
             arm = (row["scene"], row["condition"])
             if row["origin"] == "branch" and row["edit"] and arm in self._arms:
                 yield arm, row["edit"]
             row = places.get((row["trial"], row["parent"]))
 
-    def _changed(self, arm: Arm, edit: str) -> tuple[Scene | None, tuple[str, ...]]:
+    def _changed(self, arm: SceneArm, edit: str) -> tuple[Scene | None, tuple[str, ...]]:
         """Return the scene as it is edited, and every text that the edit brings into it."""
         if (arm, edit) not in self._made:
             made, texts = None, []
@@ -233,7 +237,7 @@ def _told(scene: Scene) -> list[str]:
 
 def _head(scene: Scene, role: str) -> list[Block]:
     """Return every block that a role may be shown before a scene, in either mode."""
-    if role == AUTHOR:
+    if role == _AUTHOR:
         return [*stage_prompts.author_head(scene), *stage_prompts.keeper_head(scene)]
     who = next((c for c in scene.cast if c.name == role), None)
     if who is None:
@@ -242,13 +246,13 @@ def _head(scene: Scene, role: str) -> list[Block]:
 
 
 def _heads(
-    arms: Mapping[Arm, Scene],
+    arms: Mapping[SceneArm, Scene],
 ) -> tuple[dict[tuple[str, str, str], frozenset[str]], dict[str, str]]:
     """Return which ids each role of each arm may be shown, and whose each id is."""
     own: dict[tuple[str, str, str], frozenset[str]] = {}
     whose: dict[str, str] = {}
     for (slug, condition), scene in arms.items():
-        for role in [*(c.name for c in scene.cast), AUTHOR]:
+        for role in [*(c.name for c in scene.cast), _AUTHOR]:
             ids = frozenset(b.id for b in _head(scene, role))
             own[slug, condition, role] = ids
             for id in ids:
@@ -256,9 +260,9 @@ def _heads(
     return own, whose
 
 
-def _sentences(arms: Mapping[Arm, Scene]) -> dict[str, set[Arm]]:
+def _sentences(arms: Mapping[SceneArm, Scene]) -> dict[str, set[SceneArm]]:
     """Return the sentences that only some arms of a scene hold, with the arms that hold them."""
-    found: dict[str, set[Arm]] = defaultdict(set)
+    found: dict[str, set[SceneArm]] = defaultdict(set)
     for arm, scene in arms.items():
         for text in _told(scene):
             for sentence in _SENTENCE.findall(_flat(text)):
@@ -266,7 +270,7 @@ def _sentences(arms: Mapping[Arm, Scene]) -> dict[str, set[Arm]]:
                     found[sentence.strip()].add(arm)
     every = Counter(slug for slug, _ in arms)
 
-    def tells(held: set[Arm]) -> bool:
+    def tells(held: set[SceneArm]) -> bool:
         return any(n < every[slug] for slug, n in Counter(slug for slug, _ in held).items())
 
     return {sentence: held for sentence, held in found.items() if tells(held)}
@@ -276,6 +280,6 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def _named(arms: Iterable[Arm]) -> str:
+def _named(arms: Iterable[SceneArm]) -> str:
     names: Sequence[str] = sorted({condition for _, condition in arms})
     return " or ".join(names) or "arms that exclude each other"

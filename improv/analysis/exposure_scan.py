@@ -21,22 +21,22 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.analysis.exposure import SHOWN, TELLING, Exposure, Leak, Watch
+from improv.analysis.exposure import NAMED_LEAKS, TELLING, Exposure, ExposureRules, Leak
 from improv.errors import RunError
 from improv.records import Block, Json, digest
 from improv.storage.run_files import READING
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 
-PLACES = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
-CALLS = ["trial", "branch", "role", "blocks"]
-CODED = ["trial", "branch", "role", "blocks.list.element"]
-KEPT = "exposure.json"
-VERSION = 1
+_BRANCH_COLUMNS = ["trial", "branch", "origin", "scene", "condition", "parent", "edit"]
+_CALL_COLUMNS = ["trial", "branch", "role", "blocks"]
+_CODED_COLUMNS = ["trial", "branch", "role", "blocks.list.element"]
+_FILE = "exposure.json"
+_VERSION = 1
 """Rises when the same tables would be judged in another way."""
-WORTH = 2.0
+_WORTH = 2.0
 """Seconds from which on what was found is kept."""
-BEGINNING = 5
+_BEGINNING = 5
 """Words of a telling sentence by which a block is found that may hold it."""
 _ODD = (
     r"[\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
@@ -44,17 +44,17 @@ _ODD = (
 """Spaces that Python knows and a quick search does not; a text with one is looked at."""
 _MIXED = np.uint64(0x9E3779B97F4A7C15)
 
-Numbers = npt.NDArray[np.int64]
-Key = tuple[str, str, str]
+_Numbers = npt.NDArray[np.int64]
+_RoleKey = tuple[str, str, str]
 
 
 def read_exposure(folder: RunFolder, study: Study) -> Exposure:
     """Check from the run's calls that no arm saw another arm's text. Raises RunError."""
-    watch = Watch(study)
+    watch = ExposureRules(study)
     known = _Blocks(folder, watch)
     places = {
         (r["trial"], r["branch"]): r
-        for r in folder.tables.read("trials", columns=PLACES).to_pylist()
+        for r in folder.tables.read("trials", columns=_BRANCH_COLUMNS).to_pylist()
     }
     conditions = {
         name: i for i, name in enumerate(sorted({r["condition"] for r in places.values()}))
@@ -63,8 +63,8 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
     own = _pairs(known, watch, roles)
     seen = np.zeros((len(conditions), len(known)), dtype=bool)
     there = np.zeros(len(known), dtype=bool)
-    keys: set[Key] = set()
-    odd: dict[Key, set[str]] = defaultdict(set)
+    keys: set[_RoleKey] = set()
+    odd: dict[_RoleKey, set[str]] = defaultdict(set)
     lost: set[str] = set()
     for shown in _pieces(folder, known):
         keys.update(shown.keys)
@@ -97,12 +97,12 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
     )
 
 
-def kept_exposure(folder: RunFolder, study: Study, *, worth: float = WORTH) -> Exposure:
+def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -> Exposure:
     """Do what `read_exposure` does, once for a large run that is over: what it took seconds to
     find is kept beside the tables, for as long as they stay as they are, if it took more than
     `worth` seconds. Raises RunError."""
     before = _state(folder)
-    file = f"{folder.path}/{KEPT}"
+    file = f"{folder.path}/{_FILE}"
     with contextlib.suppress(*READING, TypeError):
         with folder.fs.open_input_stream(file) as source:
             kept = orjson.loads(source.read())
@@ -127,7 +127,7 @@ def kept_exposure(folder: RunFolder, study: Study, *, worth: float = WORTH) -> E
         }
         # A folder that cannot be written is read all the same.
         with contextlib.suppress(OSError, RunError):
-            folder.files.write(KEPT, orjson.dumps(row))
+            folder.files.write(_FILE, orjson.dumps(row))
     return found
 
 
@@ -140,15 +140,15 @@ def _state(folder: RunFolder) -> str:
         for name in ("calls.parquet", "blocks.parquet", "trials.parquet", "study.yaml")
     ]
     there = [(info.size, info.mtime_ns) for info in folder.fs.get_file_info(files)]
-    return digest(f"{VERSION} {there}")
+    return digest(f"{_VERSION} {there}")
 
 
 def _judged(
-    watch: Watch,
+    watch: ExposureRules,
     known: _Blocks,
     places: dict[tuple[str, str], Json],
-    odd: dict[Key, set[str]],
-    keys: set[Key],
+    odd: dict[_RoleKey, set[str]],
+    keys: set[_RoleKey],
     seen: dict[tuple[str, str], int],
     blocks: int,
 ) -> Exposure:
@@ -165,7 +165,7 @@ def _judged(
             leak = watch.leak(places, places[trial, branch], role, block, quoted)
             if leak is not None:
                 leaked += 1
-                leaks += [leak] if len(leaks) < SHOWN else []
+                leaks += [leak] if len(leaks) < NAMED_LEAKS else []
     return Exposure(len(keys), blocks, seen, tuple(leaks), leaked, unknown)
 
 
@@ -175,7 +175,7 @@ class _Blocks:
     `doubtful` are in some arm's head, or quote one; `looked_at` has them whole.
     """
 
-    def __init__(self, folder: RunFolder, watch: Watch) -> None:
+    def __init__(self, folder: RunFolder, watch: ExposureRules) -> None:
         ids: list[pa.Array] = []
         kinds: list[pa.Array] = []
         self.looked_at: dict[str, Block] = {}
@@ -212,7 +212,7 @@ class _Blocks:
     def __len__(self) -> int:
         return len(self._names)
 
-    def at(self, ids: pa.Array) -> Numbers:
+    def at(self, ids: pa.Array) -> _Numbers:
         """Return the number of each block, −1 for one that is not known."""
         wanted = _bytes(ids)
         if not len(self._names):
@@ -236,10 +236,10 @@ class _Shown:
         lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
         ids = pc.list_flatten(lists)
         ids = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
-        codes, names = zip(*(_coded(calls[name]) for name in CALLS[:3]), strict=True)
+        codes, names = zip(*(_coded(calls[name]) for name in _CALL_COLUMNS[:3]), strict=True)
         whole = (codes[0] * len(names[1]) + codes[1]) * len(names[2]) + codes[2]
         _, first, which = np.unique(whole, return_index=True, return_inverse=True)
-        self.keys: list[Key] = [
+        self.keys: list[_RoleKey] = [
             (names[0][codes[0][i]], names[1][codes[1][i]], names[2][codes[2][i]]) for i in first
         ]
         # Prompts only grow, so a role's calls list the same blocks again and again.
@@ -256,17 +256,17 @@ class _Shown:
 
 
 def _pieces(folder: RunFolder, known: _Blocks) -> Iterator[_Shown]:
-    for calls in folder.tables.read_batches("calls", CALLS, CODED):
+    for calls in folder.tables.read_batches("calls", _CALL_COLUMNS, _CODED_COLUMNS):
         # A run that is still played comes whole; a table of what was listed must fit in memory.
-        for start in range(0, calls.num_rows, PIECE):
-            yield _Shown(calls.slice(start, PIECE), known)
+        for start in range(0, calls.num_rows, _PIECE):
+            yield _Shown(calls.slice(start, _PIECE), known)
 
 
-PIECE = 10_000
+_PIECE = 10_000
 """Calls that are looked at together."""
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[Numbers, list[str]]:
+def _coded(column: pa.ChunkedArray) -> tuple[_Numbers, list[str]]:
     whole = column.combine_chunks()
     whole = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
     if isinstance(whole, pa.ChunkedArray):
@@ -292,7 +292,9 @@ def _mixed(names: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     return found
 
 
-def _pairs(known: _Blocks, watch: Watch, roles: dict[tuple[str, str, str], int]) -> Numbers:
+def _pairs(
+    known: _Blocks, watch: ExposureRules, roles: dict[tuple[str, str, str], int]
+) -> _Numbers:
     """Return which blocks are of each role's own head: its number times theirs."""
     found = []
     for key, ids in watch.own.items():
@@ -317,6 +319,6 @@ def _counts(
 
 def _beginnings(sentences: Sequence[str]) -> list[str]:
     """Return patterns of which every block matches one that holds one of the sentences."""
-    begins = {tuple(s.split()[:BEGINNING]) for s in sentences if len(s) >= TELLING}
+    begins = {tuple(s.split()[:_BEGINNING]) for s in sentences if len(s) >= TELLING}
     whole = "|".join(r"\s+".join(map(re.escape, words)) for words in sorted(begins))
     return [whole, _ODD] if whole else []

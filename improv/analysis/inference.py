@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from improv.analysis.compare import compare, mean_outcome, phrasing_contrasts
-from improv.analysis.controls import Check, checks
-from improv.analysis.judge_error import Judged, corrected, judge_of, trusted
+from improv.analysis.compare import compare_sides, mean_outcome, phrasing_contrasts
+from improv.analysis.controls import ControlResult, check_controls
+from improv.analysis.judge_error import JudgeErrors, corrected_rates, is_trusted, judge_of
 from improv.analysis.stats.chain import Absorption
 from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.analysis.stats.interval import Estimate
@@ -22,20 +22,28 @@ from improv.analysis.trajectories import (
     CellChain,
     Curve,
     absorptions,
-    cells,
-    chains_of,
-    drifts,
-    grids,
-    hazards,
-    slopes,
-    survivals,
+    cell_chains,
+    cell_hazards,
+    drift_curves,
+    drift_slopes,
+    survival_curves,
+    turn_grids,
+    units_by_cell,
 )
-from improv.analysis.units import Frame, Tables, among, by_cell, cell_names, named, units
+from improv.analysis.units import (
+    Frame,
+    Tables,
+    by_cell,
+    cell_names,
+    matching_units,
+    outcome_units,
+    scores_of,
+)
 from improv.records import seed_of
 from improv.study.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
 from improv.study.plan import Outcome, Plan, Where, fits
 
-MISSING_ABOVE = 0.05
+_MISSING_ABOVE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,7 @@ class Analysis:
     planned: bool
     arms: tuple[Arm, ...] = ()
     findings: tuple[Contrast, ...] = ()
-    checks: tuple[Check, ...] = ()
+    checks: tuple[ControlResult, ...] = ()
     exploratory: tuple[Contrast, ...] = ()
     chains: tuple[CellChain, ...] = ()
     absorptions: tuple[tuple[str, tuple[Absorption, ...]], ...] = ()
@@ -124,7 +132,7 @@ class Findings:
     """An analysis with its pictures, and the judges that it rests on."""
 
     analysis: Analysis
-    judges: tuple[Judged, ...]
+    judges: tuple[JudgeErrors, ...]
 
 
 def analyse(
@@ -133,43 +141,43 @@ def analyse(
     *,
     seed: int = 0,
     planned: bool = True,
-    judges: Sequence[Judged] = (),
+    judges: Sequence[JudgeErrors] = (),
 ) -> Analysis:
     """Analyse a run by a plan, or explore it where there is none.
 
     `judges` are what planted lines showed of those who judged. What the plan says of a condition
     that was not played cannot be told.
     """
-    found = decided(plan, given, seed=seed, planned=planned, judges=judges)
-    return pictured(found, given, seed=seed, judges=judges)
+    found = analyse_planned(plan, given, seed=seed, planned=planned, judges=judges)
+    return add_exploratory(found, given, seed=seed, judges=judges)
 
 
-def decided(
+def analyse_planned(
     plan: Plan | None,
     given: Tables,
     *,
     seed: int = 0,
     planned: bool = True,
-    judges: Sequence[Judged] = (),
+    judges: Sequence[JudgeErrors] = (),
 ) -> Analysis:
     """Do the part of `analyse` that was planned: arms, findings, controls, and what stops them."""
     outcome = plan.outcome if plan is not None else _default(given)
     if outcome is None:
         nothing = Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
         return Analysis(plan, None, False, stopped=(nothing,))
-    found = units(outcome, given, arms=plan is not None and plan.of_arms)
+    found = outcome_units(outcome, given, arms=plan is not None and plan.of_arms)
     judge, unfit = _judge(outcome, given, judges)
     refused = tuple(Reason(ReasonKind.JUDGE, sentence) for sentence in unfit)
     right = judge if outcome.of == "broken" and not outcome.less else None
-    arms = tuple(_arm(name, part, seed) for name, part in cells(found))
-    limit = plan.exclude.missing_above if plan is not None else MISSING_ABOVE
+    arms = tuple(_arm(name, part, seed) for name, part in units_by_cell(found))
+    limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
     return Analysis(
         plan=plan,
         outcome=outcome,
         planned=planned and plan is not None,
         arms=arms,
         findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
-        checks=tuple(checks(plan, outcome, found, given, seed, judges)) if plan else (),
+        checks=tuple(check_controls(plan, outcome, found, given, seed, judges)) if plan else (),
         stopped=(*refused, *_stopped(arms, limit)),
         compared=tuple(_compared(plan, found)) if plan else (),
         corrected=_corrected(found, right, seed) if right is not None else {},
@@ -177,36 +185,36 @@ def decided(
     )
 
 
-def pictured(
-    found: Analysis, given: Tables, *, seed: int = 0, judges: Sequence[Judged] = ()
+def add_exploratory(
+    found: Analysis, given: Tables, *, seed: int = 0, judges: Sequence[JudgeErrors] = ()
 ) -> Analysis:
     """Add to what was `decided` how scenes went turn by turn, and what nobody planned."""
     plan, outcome = found.plan, found.outcome
     if outcome is None:
         return found
     judge, _ = _judge(outcome, given, judges)
-    turns = grids(outcome, given, units(outcome, given))
-    reference, ratios = hazards(outcome, given)
+    turns = turn_grids(outcome, given, outcome_units(outcome, given))
+    reference, ratios = cell_hazards(outcome, given)
     return replace(
         found,
         exploratory=tuple(_explored(plan, outcome, given, seed, judges)),
-        chains=tuple(chains_of(outcome, given, seed)),
-        survival=tuple(survivals(outcome, given)),
+        chains=tuple(cell_chains(outcome, given, seed)),
+        survival=tuple(survival_curves(outcome, given)),
         hazards=ratios,
         reference=reference,
-        drift=tuple(drifts(turns, seed)),
-        slopes=tuple(slopes(outcome, turns)),
+        drift=tuple(drift_curves(turns, seed)),
+        slopes=tuple(drift_slopes(outcome, turns)),
         absorptions=tuple(_absorptions(outcome, given, judge)) if judge is not None else (),
     )
 
 
 def _judge(
-    outcome: Outcome, given: Tables, judges: Sequence[Judged]
-) -> tuple[Judged | None, list[str]]:
+    outcome: Outcome, given: Tables, judges: Sequence[JudgeErrors]
+) -> tuple[JudgeErrors | None, list[str]]:
     """Return whose verdicts the outcome rests on, and sentences that say why they decide nothing,
     if they do not."""
     name = judge_of(given, outcome.measure)
-    if outcome.less and not trusted(given, outcome.less, judges):
+    if outcome.less and not is_trusted(given, outcome.less, judges):
         who = judge_of(given, outcome.less)
         return None, [f"{who} cannot judge {outcome.less}, or was not calibrated on planted lines"]
     if not name:
@@ -214,7 +222,7 @@ def _judge(
     family = outcome.measure.partition(":")[0]
     found = next((j for j in judges if j.judge == name and j.measure == family), None)
     if found is None:
-        if trusted(given, outcome.measure, judges):
+        if is_trusted(given, outcome.measure, judges):
             return None, []
         return None, [
             f"{name}, who judged {family}, was not calibrated on planted lines: run improv score"
@@ -230,15 +238,15 @@ def _judge(
     return found, []
 
 
-def _corrected(found: Frame, judge: Judged, seed: int) -> dict[str, Estimate]:
+def _corrected(found: Frame, judge: JudgeErrors, seed: int) -> dict[str, Estimate]:
     known = found[found["value"].notna()]
     read = known["lines"] - known["missing"]
     called = known.assign(read=read, broken=(known["value"] * read).round().astype(int))
-    return corrected(called, judge, seed=seed)
+    return corrected_rates(called, judge, seed=seed)
 
 
 def _absorptions(
-    outcome: Outcome, given: Tables, judge: Judged
+    outcome: Outcome, given: Tables, judge: JudgeErrors
 ) -> Iterator[tuple[str, tuple[Absorption, ...]]]:
     """Test β = 0 over the range that planted lines leave for the judge's errors, the errors as
     calibrated first.
@@ -259,7 +267,7 @@ def _absorptions(
 
 def _default(given: Tables) -> Outcome | None:
     for name in PREFERRED:
-        if len(named(given.scores, name)):
+        if len(scores_of(given.scores, name)):
             return Outcome(of="broken", measure=name)
     return None
 
@@ -302,13 +310,15 @@ def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
 
 
 def _findings(
-    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judge: Judged | None
+    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judge: JudgeErrors | None
 ) -> list[Contrast]:
     if outcome.of == "phrasing":
         left = [c.icc.where for c in plan.controls if c.icc is not None]
         told = phrasing_contrasts(outcome, _without(found, left), given, seed)
         return holm(told, plan.alpha)
-    made = [compare(c.name, c.plus, c.minus, outcome, found, seed, judge) for c in plan.contrasts]
+    made = [
+        compare_sides(c.name, c.plus, c.minus, outcome, found, seed, judge) for c in plan.contrasts
+    ]
     return holm(made, plan.alpha)
 
 
@@ -322,7 +332,7 @@ def _compared(plan: Plan, found: Frame) -> dict[str, None]:
 
 def _without(found: Frame, wheres: Sequence[Where]) -> Frame:
     for where in wheres:
-        found = found.drop(among(found, where).index)
+        found = found.drop(matching_units(found, where).index)
     return found
 
 
@@ -330,11 +340,11 @@ def _without(found: Frame, wheres: Sequence[Where]) -> Frame:
 
 
 def _explored(
-    plan: Plan | None, outcome: Outcome, given: Tables, seed: int, judges: Sequence[Judged]
+    plan: Plan | None, outcome: Outcome, given: Tables, seed: int, judges: Sequence[JudgeErrors]
 ) -> list[Contrast]:
     """Compare every condition with the first, on every measure but what was planned."""
     made = []
-    for measure, means in explored(plan, outcome, given, judges):
+    for measure, means in explored_means(plan, outcome, given, judges):
         first, *others = means
         for other in others:
             if means[first] and means[other]:
@@ -344,8 +354,8 @@ def _explored(
     return benjamini_hochberg(made)
 
 
-def explored(
-    plan: Plan | None, outcome: Outcome, given: Tables, judges: Sequence[Judged]
+def explored_means(
+    plan: Plan | None, outcome: Outcome, given: Tables, judges: Sequence[JudgeErrors]
 ) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
     """Yield each measure that nobody planned, with cell → block → its mean there."""
     measures = [_family(m) for m in given.measures() if m not in DERIVED]
@@ -353,11 +363,11 @@ def explored(
         planned = plan is not None and (
             measure == _family(outcome.measure) or measure.startswith(f"{outcome.measure}:")
         )
-        if planned or not trusted(given, measure, judges):
+        if planned or not is_trusted(given, measure, judges):
             continue
         known = measure_of(measure)
         summed = known.explored if known is not None else "mean"
-        means = by_cell(units(Outcome(of=summed, measure=measure), given))
+        means = by_cell(outcome_units(Outcome(of=summed, measure=measure), given))
         if means:
             yield measure, means
 

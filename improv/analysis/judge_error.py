@@ -16,11 +16,11 @@ from scipy import stats
 
 from improv.analysis.stats.calibration import (
     Confusion,
-    Difference,
-    Verdict,
+    ErrorDifference,
+    JudgeAbility,
     agreement,
     can_judge,
-    differs,
+    compare_errors,
     rogan_gladen,
 )
 from improv.analysis.stats.contrast import Contrast, complete, contrast
@@ -29,13 +29,13 @@ from improv.analysis.units import Frame, Tables
 from improv.records import MAIN, seed_of
 from improv.study.measure_spec import Need, measure_of
 
-PLANTED = "calibration:"
+_PLANTED = "calibration:"
 """What stands before the name of a measure whose planted lines were judged."""
-DRAWS = 1000
+_DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgeErrors:
     """One judge on one measure: its confusion in each condition, and whether it may judge.
 
     `arms` maps a condition to what planted lines showed there; `difference` is whether it errs
@@ -44,8 +44,8 @@ class Judged:
 
     measure: str
     judge: str
-    arms: Mapping[str, tuple[Confusion, Verdict]]
-    difference: Difference
+    arms: Mapping[str, tuple[Confusion, JudgeAbility]]
+    difference: ErrorDifference
     agreement: Estimate
 
     @property
@@ -69,7 +69,7 @@ def judge_of(given: Tables, measure: str) -> str:
     return ", ".join(judges)
 
 
-def trusted(given: Tables, measure: str, judges: Sequence[Judged]) -> bool:
+def is_trusted(given: Tables, measure: str, judges: Sequence[JudgeErrors]) -> bool:
     """Whether the scores of a measure may be shown: nobody judged them, or somebody who can.
 
     Planted lines are judged for some families only. In another a judge is trusted that can judge
@@ -87,13 +87,13 @@ def trusted(given: Tables, measure: str, judges: Sequence[Judged]) -> bool:
     return bool(own) and all(j.able and conditions <= set(j.arms) for j in own)
 
 
-def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:
+def measure_judges(verdicts: Frame, trials: Frame, *, seed: int) -> list[JudgeErrors]:
     """Return what each judge showed on each measure that planted lines were judged for."""
     conditions = trials[trials["branch"] == MAIN].set_index("trial")["condition"]
-    planted = verdicts[verdicts["measure"].str.startswith(PLANTED) & (verdicts["error"] == "")]
+    planted = verdicts[verdicts["measure"].str.startswith(_PLANTED) & (verdicts["error"] == "")]
     planted = planted.assign(condition=planted["trial"].map(conditions))
     found = []
-    family = planted["measure"].str.removeprefix(PLANTED).str.split(":").str[0]
+    family = planted["measure"].str.removeprefix(_PLANTED).str.split(":").str[0]
     for (measure, judge), rows in planted.groupby([family, "judge"], sort=True):
         arms = {}
         for condition, part in rows.groupby("condition", sort=True):
@@ -102,18 +102,18 @@ def judged(verdicts: Frame, trials: Frame, *, seed: int) -> list[Judged]:
         confusions = {name: confusion for name, (confusion, _) in arms.items()}
         where = seed_of("judged", seed, measure, judge)
         found.append(
-            Judged(
+            JudgeErrors(
                 str(measure),
                 str(judge),
                 arms,
-                differs(confusions, seed=where),
+                compare_errors(confusions, seed=where),
                 _agreement(verdicts, str(measure), where),
             )
         )
     return found
 
 
-def corrected(called: Frame, judges: Judged, *, seed: int) -> dict[str, Estimate]:
+def corrected_rates(called: Frame, judges: JudgeErrors, *, seed: int) -> dict[str, Estimate]:
     """Return condition → its share of lines at the opposite, corrected by Rogan and Gladen.
 
     `called` has a row for each unit: condition, broken (lines called opposite) and read.
@@ -153,11 +153,11 @@ def corrected_contrast(
     if not len(table) or math.isnan(plain.estimate.value):
         return plain
     rng = np.random.default_rng(seed_of("correction", seed, name))
-    means, shifted = table.mean(axis=0), np.zeros(DRAWS)
+    means, shifted = table.mean(axis=0), np.zeros(_DRAWS)
     for (cell, weight), mean in zip(used.items(), means, strict=True):
         c = confusions[cell]
-        se = rng.beta(c.hits + 0.5, c.misses + 0.5, size=DRAWS)
-        sp = rng.beta(c.clears + 0.5, c.alarms + 0.5, size=DRAWS)
+        se = rng.beta(c.hits + 0.5, c.misses + 0.5, size=_DRAWS)
+        sp = rng.beta(c.clears + 0.5, c.alarms + 0.5, size=_DRAWS)
         youden = np.maximum(se + sp - 1, 0.05)
         shifted += weight * (mean + sp - 1) / youden
     between = (plain.sd**2 / plain.blocks) if plain.blocks > 1 else math.nan
@@ -184,7 +184,7 @@ def _map(values: Mapping[str, float | None], rates: tuple[float, float]) -> dict
 
 def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
     """Return the agreement of all judges on the lines that were played, whole scenes resampled."""
-    rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(PLANTED)]
+    rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(_PLANTED)]
     rows = rows[rows["measure"].str.split(":").str[0] == measure]
     # What one judge alone was asked says nothing, and of a large run it is nearly all.
     rows = rows[rows["item"].duplicated(keep=False)]

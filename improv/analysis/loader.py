@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.analysis.inference import Analysis, decided, pictured
-from improv.analysis.judge_error import Judged, judged
+from improv.analysis.inference import Analysis, add_exploratory, analyse_planned
+from improv.analysis.judge_error import JudgeErrors, measure_judges
 from improv.analysis.units import Frame, Tables, tables
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
 from improv.study.plan import Plan
 
-TRIALS = [
+_TRIALS = [
     "trial",
     "branch",
     "index",
@@ -28,9 +28,9 @@ TRIALS = [
     "arm",
     "status",
 ]
-SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
-TEXTS = ["trial", "branch", "character", "measure", "version"]
-VERDICTS = [
+_SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
+_TEXTS = ["trial", "branch", "character", "measure", "version"]
+_VERDICTS = [
     "trial",
     "branch",
     "turn",
@@ -50,9 +50,9 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
     study = study or folder.study()
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
     return tables(
-        _with_levels(folder.tables.read("trials", columns=TRIALS)),
+        _with_levels(folder.tables.read("trials", columns=_TRIALS)),
         # Columns of one kind are not gathered into one array: that is a copy of everything.
-        folder.tables.read_coded("scores", SCORES, TEXTS).to_pandas(split_blocks=True),
+        folder.tables.read_coded("scores", _SCORES, _TEXTS).to_pandas(split_blocks=True),
         turns.to_pandas(),
         [c.name for c in study.conditions],
     )
@@ -84,7 +84,7 @@ def _moves(folder: RunFolder) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Weighed:
+class RunAnalysis:
     """A run's study, its tables, its judges, and what is decided by a plan.
 
     `analysis` has no pictures yet: `Weighed.whole` adds them.
@@ -92,22 +92,24 @@ class Weighed:
 
     study: Study
     given: Tables
-    judges: tuple[Judged, ...]
+    judges: tuple[JudgeErrors, ...]
     analysis: Analysis
 
     def whole(self) -> Analysis:
         """Return the analysis with how scenes went turn by turn, and what nobody planned."""
-        return pictured(self.analysis, self.given, seed=self.study.seed, judges=self.judges)
+        return add_exploratory(self.analysis, self.given, seed=self.study.seed, judges=self.judges)
 
 
-def weigh(folder: RunFolder, plan: Plan | None = None, study: Study | None = None) -> Weighed:
+def analyse_run(
+    folder: RunFolder, plan: Plan | None = None, study: Study | None = None
+) -> RunAnalysis:
     """Decide what a run's own plan, or another, asks. Raises RunError, and ValueError where
     a plan does not fit the run."""
     study = study or folder.study()
     plan = plan or study.plan
     given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
-    verdicts = folder.tables.read("verdicts", columns=VERDICTS)
-    judges = tuple(judged(verdicts.to_pandas(), given.trials, seed=study.seed))
+    verdicts = folder.tables.read("verdicts", columns=_VERDICTS)
+    judges = tuple(measure_judges(verdicts.to_pandas(), given.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
-    found = decided(plan, given, seed=study.seed, planned=planned, judges=judges)
-    return Weighed(study, given, judges, found)
+    found = analyse_planned(plan, given, seed=study.seed, planned=planned, judges=judges)
+    return RunAnalysis(study, given, judges, found)

@@ -13,24 +13,23 @@ from improv.analysis.stats import chain as chains
 from improv.analysis.stats import drift, survival
 from improv.analysis.stats.chain import Absorption, Chain
 from improv.analysis.stats.drift import Grid
-from improv.analysis.stats.interval import Estimate, bootstrap_sums
+from improv.analysis.stats.interval import Estimate, Floats, bootstrap_sums
 from improv.analysis.units import (
-    Floats,
     Frame,
-    Places,
+    RowNumbers,
     Tables,
     cell_names,
     cells_of,
-    chosen,
-    in_order,
+    ordered_scores,
+    outcome_scores,
+    outcome_units,
     sequences,
-    units,
 )
 from improv.records import seed_of
 from improv.study.measure_spec import NEITHER, has_two_states
 from improv.study.plan import Outcome
 
-BREAKING = ("time", "broken", "broke")
+_BREAKING = ("time", "broken", "broke")
 """Outcomes that are of breaks, and so have a first one."""
 
 
@@ -51,14 +50,14 @@ class CellChain:
     chain: Chain
 
 
-def cells(found: Frame) -> Iterator[tuple[str, Frame]]:
+def units_by_cell(found: Frame) -> Iterator[tuple[str, Frame]]:
     """Yield each cell's name and its units, in the order of the table."""
     cells = found if "cell" in found else found.assign(cell=cells_of(found))
     for name in cell_names(found):
         yield name, cells[cells["cell"] == name]
 
 
-def spells(part: Frame, condition: str | None = None) -> list[survival.Spell]:
+def unbroken_spells(part: Frame, condition: str | None = None) -> list[survival.Spell]:
     known = part[part["value"].notna()]
     names = cells_of(known)
     return [
@@ -69,45 +68,45 @@ def spells(part: Frame, condition: str | None = None) -> list[survival.Spell]:
     ]
 
 
-def survivals(outcome: Outcome, given: Tables) -> Iterator[Curve]:
+def survival_curves(outcome: Outcome, given: Tables) -> Iterator[Curve]:
     """Yield each cell's Kaplan–Meier curve of the time to the first break."""
-    if outcome.of not in BREAKING:
+    if outcome.of not in _BREAKING:
         return
-    for name, part in cells(_times(outcome, given)):
+    for name, part in units_by_cell(_times(outcome, given)):
         known = part[part["value"].notna()]
         if len(known):
             turns = known["value"].to_numpy(dtype=np.int64)
-            steps = survival.curve(turns, known["event"].to_numpy(dtype=bool))
+            steps = survival.survival_curve(turns, known["event"].to_numpy(dtype=bool))
             points = [
                 (float(s.turn), s.survival.value, s.survival.low, s.survival.high) for s in steps
             ]
             yield Curve(name, tuple(points))
 
 
-def hazards(outcome: Outcome, given: Tables) -> tuple[str, tuple[survival.Hazard, ...]]:
+def cell_hazards(outcome: Outcome, given: Tables) -> tuple[str, tuple[survival.Hazard, ...]]:
     """Return the first cell's name and, against it, how every other cell changes the risk of
     breaking at a turn; nothing where the outcome has no breaks or there is only one cell."""
-    if outcome.of not in BREAKING:
+    if outcome.of not in _BREAKING:
         return "", ()
     times = _times(outcome, given)
     names = list(cell_names(times))
     if len(names) < 2:
         return "", ()
-    return names[0], tuple(survival.hazards(spells(times), names[0]))
+    return names[0], tuple(survival.hazard_ratios(unbroken_spells(times), names[0]))
 
 
 def _times(outcome: Outcome, given: Tables) -> Frame:
     """Return the time to the first break of every unit."""
-    return units(outcome.model_copy(update={"of": "time", "less": ""}), given)
+    return outcome_units(outcome.model_copy(update={"of": "time", "less": ""}), given)
 
 
-def grid(outcome: Outcome, given: Tables, part: Frame) -> Grid:
+def turn_grid(outcome: Outcome, given: Tables, part: Frame) -> Grid:
     """Return the mean score of each block at each turn, of the units in `part`."""
     (found,) = _grids(outcome, given, part, np.zeros(len(part), dtype=np.int64), 1)
     return found
 
 
-def grids(outcome: Outcome, given: Tables, found: Frame) -> dict[str, Grid]:
+def turn_grids(outcome: Outcome, given: Tables, found: Frame) -> dict[str, Grid]:
     """Return `grid` of the units of each cell, in the order of the table: of a million lines all
     cells are counted at once."""
     own = cells_of(found)
@@ -118,7 +117,7 @@ def grids(outcome: Outcome, given: Tables, found: Frame) -> dict[str, Grid]:
 
 
 def _grids(
-    outcome: Outcome, given: Tables, part: Frame, cell: Places, cells: int
+    outcome: Outcome, given: Tables, part: Frame, cell: RowNumbers, cells: int
 ) -> Iterator[Grid]:
     """Yield the grid of each of so many cells, the units' own by their numbers."""
     at, turns, scores = _of_lines(outcome, given)
@@ -140,9 +139,9 @@ def _grids(
         yield Grid(names[known].tolist(), np.flatnonzero(seen), means)
 
 
-def _of_lines(outcome: Outcome, given: Tables) -> tuple[Places, Places, Floats]:
+def _of_lines(outcome: Outcome, given: Tables) -> tuple[RowNumbers, RowNumbers, Floats]:
     """Return the unit, turn and value of the readable scores of lines that an outcome reads."""
-    scores = chosen(outcome, given)
+    scores = outcome_scores(outcome, given)
     values = scores["value"].to_numpy(dtype=float)
     turns = scores["turn"].to_numpy(dtype=float)
     there = ~(np.isnan(values) | np.isnan(turns))
@@ -151,9 +150,9 @@ def _of_lines(outcome: Outcome, given: Tables) -> tuple[Places, Places, Floats]:
     return scores["at"].to_numpy()[there], turns[there].astype(np.int64), values[there]
 
 
-def by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int, float]]:
+def means_by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int, float]]:
     """Return block → turn → mean score there, of the units in `part`."""
-    found = grid(outcome, given, part)
+    found = turn_grid(outcome, given, part)
     turns = found.turns.tolist()
     return {
         block: {t: v for t, v in zip(turns, row, strict=True) if v == v}  # NaN is not itself
@@ -161,19 +160,19 @@ def by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int,
     }
 
 
-def drifts(turns: Mapping[str, Grid], seed: int) -> Iterator[Curve]:
+def drift_curves(turns: Mapping[str, Grid], seed: int) -> Iterator[Curve]:
     """Yield the mean score over turns of each cell with its band, none where they are no shares."""
     for name, found in turns.items():
         known = found.values[np.isfinite(found.values)]
         if ((known < 0) | (known > 1)).any():
             return  # log-likelihoods, say: a curve is of shares
-        points = drift.curve(found, seed=seed_of("curve", seed, name))
+        points = drift.mean_curve(found, seed=seed_of("curve", seed, name))
         means = [(float(p.turn), p.mean.value, p.mean.low, p.mean.high) for p in points]
         if len(means) > 1:
             yield Curve(name, tuple(means))
 
 
-def slopes(outcome: Outcome, turns: Mapping[str, Grid]) -> Iterator[tuple[str, Estimate]]:
+def drift_slopes(outcome: Outcome, turns: Mapping[str, Grid]) -> Iterator[tuple[str, Estimate]]:
     if outcome.of in ("collision", "mean"):
         return  # no share of lines at the pole
     for name, found in turns.items():
@@ -181,13 +180,13 @@ def slopes(outcome: Outcome, turns: Mapping[str, Grid]) -> Iterator[tuple[str, E
             yield name, drift.slope(found)
 
 
-def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]:
+def cell_chains(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]:
     if not has_two_states(outcome.measure):
         return
     # Traits are pooled, but none of a trait's lines follows another trait's.
-    rows = in_order(given, outcome.measure)
+    rows = ordered_scores(given, outcome.measure)
     scenes = len(given.trials)
-    counts = chains.transitions(
+    counts = chains.scene_transitions(
         rows["value"].to_numpy(dtype=float),
         rows["sequence"].to_numpy(),
         rows["at"].to_numpy(),
@@ -197,7 +196,7 @@ def chains_of(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]
     conditions = given.trials["condition"]
     for condition in conditions.unique():
         own = counts[there & (conditions == condition).to_numpy()]
-        found = chains.fit_counts(own, seed=seed_of("chain", seed, condition))
+        found = chains.fit_transitions(own, seed=seed_of("chain", seed, condition))
         yield CellChain(str(condition), outcome.measure, found)
 
 
@@ -215,7 +214,7 @@ def absorptions(
     return found
 
 
-def linear(turns: Grid, seed: int) -> Estimate:
+def linear_slope(turns: Grid, seed: int) -> Estimate:
     """Return the least-squares slope a turn, its interval from resampled blocks."""
     if len(turns.blocks) < 2:
         return Estimate.unknown("fewer than two blocks", unit="blocks")

@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from improv.analysis.stats.interval import Floats
 from improv.records import MAIN
 from improv.study.measure_spec import DERIVED, measure_of
 from improv.study.plan import ARM, Outcome, Where, fits
+from improv.study.scene import EVERYBODY
 
 KEY = ["trial", "branch"]
-EVERYBODY = "everybody"
 
 Frame: TypeAlias = pd.DataFrame
-Floats: TypeAlias = npt.NDArray[np.float64]
-Places: TypeAlias = npt.NDArray[np.int64]
+RowNumbers: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Tables:
         if kept not in self._kept:
             at, trial_at = self._places()
             scores = self.scores.assign(at=at, trial_at=trial_at)
-            self._kept[kept] = named(scores, measure)
+            self._kept[kept] = scores_of(scores, measure)
         found: Frame = self._kept[kept]
         return found
 
@@ -75,7 +75,7 @@ class Tables:
         frame: Frame = self._kept[kept]
         return frame
 
-    def _places(self) -> tuple[Places, Places]:
+    def _places(self) -> tuple[RowNumbers, RowNumbers]:
         """Return for each score the row of its trial and branch, and of its trial alone."""
         if "places" not in self._kept:
             rows = zip(self.trials["trial"], self.trials["branch"], strict=True)
@@ -92,11 +92,11 @@ class Tables:
             places = [known.get((of_trial[t], of_branch[b]), -1) for t, b in each]
             own[grown] = np.array(places, dtype=np.int64)[first]
             self._kept["places"] = own, main
-        found: tuple[Places, Places] = self._kept["places"]
+        found: tuple[RowNumbers, RowNumbers] = self._kept["places"]
         return found
 
 
-def _coded(column: Any) -> tuple[Places, list[Any]]:
+def _coded(column: Any) -> tuple[RowNumbers, list[Any]]:
     """Return a column as numbers, and what each stands for."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy().astype(np.int64), column.cat.categories.tolist()
@@ -126,7 +126,7 @@ def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str]
     return Tables(trials, scores, marks)
 
 
-def named(scores: Frame, measure: str) -> Frame:
+def scores_of(scores: Frame, measure: str) -> Frame:
     """Return the scores of a measure, or of all whose name begins with it and a colon or dot.
 
     What is derived from a family is in it only if it is asked for by its whole name.
@@ -140,7 +140,7 @@ def named(scores: Frame, measure: str) -> Frame:
     return scores[scores["measure"].isin(names)]
 
 
-def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
+def outcome_units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
     """Return a row for each unit, with its `value`.
 
     Columns: trial, branch, scene, condition, block, levels (with the branch's arm under "arm"),
@@ -150,7 +150,7 @@ def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
     """
     found = given.places(arms=arms).copy()
     at = found["at"].to_numpy()
-    scores = chosen(outcome, given)
+    scores = outcome_scores(outcome, given)
     numbers = _NUMBERS[outcome.of](outcome, scores, given)
     found["value"] = numbers["value"][at]
     found["event"] = numbers["event"][at] if "event" in numbers else True
@@ -158,13 +158,15 @@ def units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
     found["missing"] = _count(scores, given, scores["value"].isna())[at]
     if outcome.less:
         other = outcome.model_copy(update={"measure": outcome.less})
-        found["value"] -= _NUMBERS[outcome.of](other, chosen(other, given), given)["value"][at]
+        found["value"] -= _NUMBERS[outcome.of](other, outcome_scores(other, given), given)["value"][
+            at
+        ]
     # What was not played to its end is missing, whatever its first lines were like.
     found.loc[found["status"] != "done", "value"] = float("nan")
     return found
 
 
-def among(found: Frame, where: Where) -> Frame:
+def matching_units(found: Frame, where: Where) -> Frame:
     """Return the units of the conditions that `where` means."""
     known: dict[int, bool] = {}
     meant = [
@@ -219,14 +221,14 @@ def cell_names(found: Frame) -> dict[str, dict[str, str]]:
     return dict(zip((names[cell[i]] for i in np.sort(first)), levels, strict=True))
 
 
-def _cells(found: Frame) -> tuple[Places, list[Any]]:
+def _cells(found: Frame) -> tuple[RowNumbers, list[Any]]:
     """Return each unit's cell as a number, and the cells' names."""
     if "cell" in found:
         return _coded(found["cell"])
     return _coded(pd.Series(cells_of(found), dtype=object))
 
 
-def weights(found: Frame, plus: list[Where], minus: list[Where]) -> dict[str, float]:
+def cell_weights(found: Frame, plus: list[Where], minus: list[Where]) -> dict[str, float]:
     """Return cell → weight of a contrast: each `where` is the mean of the cells that it means.
 
     Raises ValueError where one means no cell at all.
@@ -244,7 +246,7 @@ def weights(found: Frame, plus: list[Where], minus: list[Where]) -> dict[str, fl
     return {name: w for name, w in total.items() if w}
 
 
-def in_order(given: Tables, measure: str) -> Frame:
+def ordered_scores(given: Tables, measure: str) -> Frame:
     """Return the scores of lines of finished trials, each character's and trait's in the order of
     play, one after the other; which of these each belongs to stands in `sequence`.
 
@@ -273,7 +275,7 @@ def sequences(given: Tables, measure: str) -> Frame:
     Columns: trial, condition, scene, block, character, measure, values (list of floats, NaN
     missing). Only main branches, as in `in_order`.
     """
-    rows = in_order(given, measure)
+    rows = ordered_scores(given, measure)
     firsts = np.flatnonzero(np.diff(rows["sequence"].to_numpy(), prepend=-1))
     values = np.split(rows["value"].to_numpy(dtype=float), firsts[1:]) if len(rows) else []
     found = rows.iloc[firsts][["trial", "character", "measure", "at"]].reset_index(drop=True)
@@ -282,7 +284,7 @@ def sequences(given: Tables, measure: str) -> Frame:
     return found.assign(**{name: places[name].tolist() for name in places})
 
 
-def chosen(outcome: Outcome, given: Tables) -> Frame:
+def outcome_scores(outcome: Outcome, given: Tables) -> Frame:
     """Return the scores that an outcome reads, with the row of the trial, or of its branch, that
     each counts for as `at`: those of probes count for the trial they were put in."""
     scores = given.scored(outcome.measure)
@@ -301,19 +303,19 @@ Numbers: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """What units get, an array as long as `trials`: "value" (NaN for none) and, of times, "event"."""
 
 
-def _count(scores: Frame, given: Tables, which: Any = slice(None)) -> Places:
+def _count(scores: Frame, given: Tables, which: Any = slice(None)) -> RowNumbers:
     at = scores["at"].to_numpy()[which]
     return np.bincount(at, minlength=len(given.trials)).astype(np.int64)
 
 
-def _means(at: Places, values: Floats, n: int) -> Floats:
+def _means(at: RowNumbers, values: Floats, n: int) -> Floats:
     """Return the mean of the values of each of `n` units, NaN where there are none."""
     counts = np.bincount(at, minlength=n)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.bincount(at, values, minlength=n) / counts)
 
 
-def _known(scores: Frame) -> tuple[Places, Floats, Floats]:
+def _known(scores: Frame) -> tuple[RowNumbers, Floats, Floats]:
     """Return the unit, the value and the turn of each score that could be read."""
     values = scores["value"].to_numpy(dtype=float)
     there = ~np.isnan(values)

@@ -16,7 +16,7 @@ import numpy as np
 
 from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast
 from improv.analysis.stats.interval import Estimate
-from improv.analysis.stats.permutation import DRAWS
+from improv.analysis.stats.permutation import PERMUTATIONS
 from improv.graph.arrow_columns import Bools, Ints, Wide
 from improv.graph.conversation import Talk
 from improv.graph.edges import contacts
@@ -113,7 +113,7 @@ def compare(
     last: int | None = None,
     guesses: bool = True,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = PERMUTATIONS,
 ) -> Comparison:
     """Compare two conditions, a less b, within blocks: each edge, all together, and the figures."""
     given = vectors(talk, kinds=kinds, first=first, last=last, guesses=guesses)
@@ -129,7 +129,7 @@ def compare(
 
 
 def compared(
-    talk: Talk, given: Vectors, a: str, b: str, *, seed: int, draws: int = DRAWS
+    talk: Talk, given: Vectors, a: str, b: str, *, seed: int, draws: int = PERMUTATIONS
 ) -> Comparison:
     """Compare the scenes' vectors of two conditions within blocks."""
     sides = [_by_block(talk, given.rows, name) for name in (a, b)]
@@ -257,7 +257,7 @@ def _contrast(talk: Talk, name: str, values: Floats, a: str, b: str, seed: int) 
         for condition in (a, b)
     }
     weights = {a: 1.0, b: -1.0}
-    draws = _draws(len(columns[a]), DRAWS)
+    draws = _draws(len(columns[a]), PERMUTATIONS)
     return contrast(columns, weights, name=name, seed=seed, planned=False, draws=draws)
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from improv.analysis.exposure import Exposure, kinds
+from improv.analysis.exposure import Exposure, shown_kinds
 from improv.records import Json
 from improv.report import charts
 from improv.report.charts import Line, thinned
@@ -30,7 +30,7 @@ def missing(page: Page, trials: Sequence[Json]) -> None:
 
 def exposure(page: Page, found: Exposure) -> None:
     page.head("Who saw what")
-    there = kinds(found)
+    there = shown_kinds(found)
     conditions = list(dict.fromkeys(condition for condition, _ in found.seen))
     page.say(
         f"The exposure ledger: {found.blocks:,} blocks in the prompts of {found.prompts:,} roles "

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from improv.analysis.exposure import Exposure
 from improv.analysis.exposure_scan import read_exposure
 from improv.analysis.inference import Analysis
-from improv.analysis.judge_error import Judged
-from improv.analysis.loader import weigh
+from improv.analysis.judge_error import JudgeErrors
+from improv.analysis.loader import analyse_run
 from improv.graph.build import by_condition
 from improv.graph.figure import Made
 from improv.models.budget import dollars
@@ -51,7 +51,7 @@ class Material:
     limits: Sequence[Json]
     analysis: Analysis
     exposure: Exposure
-    judges: Sequence[Judged] = ()
+    judges: Sequence[JudgeErrors] = ()
     costs: Mapping[str, float | None] = field(default_factory=dict)
     lengths: Sequence[Json] = ()
     talk: Sequence[Made] = ()
@@ -66,7 +66,7 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
 
     Raises RunError, and ValueError where a plan does not fit the run.
     """
-    weighed = weigh(folder, plan)
+    weighed = analyse_run(folder, plan)
     study, meta = weighed.study, folder.meta()
     calls = folder.tables.read("calls", columns=CALLS).to_pylist()
     return Material(

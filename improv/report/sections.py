@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from improv.analysis.inference import Analysis
-from improv.analysis.stats.chain import worst
+from improv.analysis.stats.chain import least_certain
 from improv.analysis.stats.contrast import Contrast
 from improv.analysis.trajectories import CellChain, Curve
 from improv.graph import figure as graph
@@ -216,7 +216,7 @@ def absorbing(page: Page, found: Analysis) -> None:
                 number(grid[0].naive),
                 shown(grid[0].beta),
                 *(number(a.p) for a in grid),
-                number(least.p) if (least := worst(grid)) is not None else "—",
+                number(least.p) if (least := least_certain(grid)) is not None else "—",
             )
             for cell, grid in grids
         ],

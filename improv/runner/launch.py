@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from improv import event_loop
-from improv.analysis.cache import weigh_if_large
+from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError, first_line
 from improv.models.budget import Spent, spent_by
 from improv.models.endpoint import public, remote_address
@@ -249,7 +249,7 @@ def _finish(
     except OSError as e:
         told.append(f"run.json could not be written: {e.strerror or e}")
     if not owed:
-        weigh_if_large(folder)
+        cache_if_large(folder)
     return Result(
         folder=folder,
         done=done,

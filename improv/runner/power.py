@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from improv.analysis.compare import compare
+from improv.analysis.compare import compare_sides
 from improv.analysis.loader import read_tables
 from improv.analysis.stats.interval import proportion
-from improv.analysis.stats.power import Power, power
-from improv.analysis.units import Frame, Tables, by_cell, units, weights
+from improv.analysis.stats.power import PowerAtSize, contrast_power
+from improv.analysis.units import Frame, Tables, by_cell, cell_weights, outcome_units
 from improv.errors import RunError
 from improv.records import seed_of
 from improv.runner.launch import run
@@ -36,7 +36,7 @@ class Rehearsed:
     """One planned contrast: how often studies of each size would find it."""
 
     name: str
-    sizes: tuple[Power, ...]
+    sizes: tuple[PowerAtSize, ...]
 
 
 def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) -> Tables:
@@ -71,14 +71,14 @@ def powers(
     study without a plan, or without contrasts in it.
     """
     asked = _asked(study)
-    found = units(asked.outcome, given, arms=asked.of_arms)
+    found = outcome_units(asked.outcome, given, arms=asked.of_arms)
     alpha = asked.alpha / max(1, len(asked.contrasts))
     paired = asked.outcome.unit == "block" and asked.outcome.of not in ("time", "phrasing")
     table = []
     for wanted in asked.contrasts:
         if paired:
-            weighed = weights(found, wanted.plus, wanted.minus)
-            several = power(
+            weighed = cell_weights(found, wanted.plus, wanted.minus)
+            several = contrast_power(
                 by_cell(found),
                 weighed,
                 sizes,
@@ -90,7 +90,7 @@ def powers(
             several = []
             for size in sizes:
                 p = [
-                    compare(
+                    compare_sides(
                         wanted.name,
                         wanted.plus,
                         wanted.minus,
@@ -102,7 +102,7 @@ def powers(
                 ]
                 rejected = sum(x <= alpha for x in p)
                 several.append(
-                    Power(size, proportion(rejected, len(p), unit="repetitions"), len(p))
+                    PowerAtSize(size, proportion(rejected, len(p), unit="repetitions"), len(p))
                 )
         table.append(Rehearsed(wanted.name, tuple(several)))
     return table

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from improv.analysis.cache import weigh_if_large
+from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError
 from improv.models.budget import Budget
 from improv.models.endpoint import refuse_strangers
@@ -138,7 +138,7 @@ def score(
             kept = [s for s in old if _scorer(s.measure) not in chosen]
             folder.tables.write_verdicts([*kept, *scores], rows)
             folder.update({"scored": _told(meta, chosen, models, scores)})
-            weigh_if_large(folder)
+            cache_if_large(folder)
     wanted = {q.key for q in owed}
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
     failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())

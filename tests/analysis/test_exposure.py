@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from improv.analysis.exposure import Exposure, kinds
-from improv.analysis.exposure_scan import KEPT, kept_exposure, read_exposure
+from improv.analysis.exposure import Exposure, shown_kinds
+from improv.analysis.exposure_scan import _FILE, cached_exposure, read_exposure
 from improv.records import Block, BlockKind
 from improv.runner.branching import branch
 from improv.runner.launch import run
@@ -114,10 +114,10 @@ def test_what_was_played_as_planned_is_clean_and_told_apart(played: RunFolder) -
     assert found.prompts == len({(c["trial"], c["branch"], c["role"]) for c in calls})
     assert found.blocks == len({id for c in calls for id in c["blocks"]})
     # What an arm's texts are is seen in that arm alone; what all share is in each.
-    arms = {kind: {c for c, k in found.seen if k == kind} for kind in kinds(found)}
+    arms = {kind: {c for c, k in found.seen if k == kind} for kind in shown_kinds(found)}
     assert arms["frame"] == {"framed"} and arms["author"] == arms["note"] == {"live"}
     assert arms["card"] == arms["world"] == {"none", "framed", "live"}
-    assert kinds(found)[:3] == ["frame", "author", "note"]
+    assert shown_kinds(found)[:3] == ["frame", "author", "note"]
 
 
 def frame(folder: RunFolder) -> str:
@@ -258,15 +258,15 @@ def test_a_leak_is_fatal_to_a_planned_analysis(played: RunFolder) -> None:
 
 
 def test_what_a_large_run_showed_is_kept_until_its_tables_change(played: RunFolder) -> None:
-    study, file = played.study(), played.local / KEPT
+    study, file = played.study(), played.local / _FILE
     found = read_exposure(played, study)
-    assert kept_exposure(played, study) == found and not file.exists(), "it took no time"
-    assert kept_exposure(played, study, worth=0) == found
+    assert cached_exposure(played, study) == found and not file.exists(), "it took no time"
+    assert cached_exposure(played, study, worth=0) == found
     kept = json.loads(file.read_text())
     file.write_text(json.dumps(kept | {"leaked": 7}))
-    assert kept_exposure(played, study).leaked == 7, "it is what was kept"
+    assert cached_exposure(played, study).leaked == 7, "it is what was kept"
     later = time.time_ns() + 5_000_000_000
     os.utime(played.local / "calls.parquet", ns=(later, later))
-    assert kept_exposure(played, study) == found
+    assert cached_exposure(played, study) == found
     file.write_text("{torn")
-    assert kept_exposure(played, study) == found
+    assert cached_exposure(played, study) == found

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from improv.analysis.compare import compare
+from improv.analysis.compare import compare_sides
 from improv.analysis.inference import Analysis, analyse
-from improv.analysis.judge_error import Judged, judged
-from improv.analysis.units import Tables, units
+from improv.analysis.judge_error import JudgeErrors, measure_judges
+from improv.analysis.units import Tables, outcome_units
 from improv.records import MAIN
 from improv.report.numbers import number
 from improv.report.page import Page
@@ -88,7 +88,7 @@ def scored(x: Sequence[int], y: Sequence[int], of: int = 10, version: str = JUDG
     return made(trials(len(x), "x", "y"), rows)
 
 
-def on_state(given: Tables, judges: Sequence[Judged]) -> Analysis:
+def on_state(given: Tables, judges: Sequence[JudgeErrors]) -> Analysis:
     flat = {"name": "f", "flat": {"margin": 0.5}}
     return analyse(plan(X_Y, outcome={"measure": "state"}, controls=[flat]), given, judges=judges)
 
@@ -96,8 +96,8 @@ def on_state(given: Tables, judges: Sequence[Judged]) -> Analysis:
 FEW = scored([1, 2, 3], [4, 5, 6])
 
 
-def of_few(*parts: pd.DataFrame) -> list[Judged]:
-    return judged(pd.concat(parts), FEW.trials, seed=0)
+def of_few(*parts: pd.DataFrame) -> list[JudgeErrors]:
+    return measure_judges(pd.concat(parts), FEW.trials, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_nothing_of_a_judge_that_cannot_judge_is_explored_either() -> None:
     rows = pd.concat([FEW.scores, pd.DataFrame(signs, columns=COLUMNS)])
     both = Tables(FEW.trials, rows, FEW.marks)
 
-    def explored(judges: list[Judged]) -> set[str]:
+    def explored(judges: list[JudgeErrors]) -> set[str]:
         return {c.name for c in analyse(plan(X_Y), both, judges=judges).exploratory}
 
     assert explored([]) == explored(of_few(verdicts(["x0", "y0"], 0.6, 0.55))) == set()
@@ -168,9 +168,11 @@ def test_a_correction_takes_out_what_a_judge_makes_of_nothing() -> None:
             found_se, found_sp = chance.binomial(400, [se, sp]) / 400
             shown.append(verdicts([f"{c}0"], found_se, found_sp, n=400))
         given = scored(**seen, of=n)
-        (judge,) = judged(pd.concat(shown), given.trials, seed=study)
-        found = units(outcome, given)
-        naive, told = (compare("c", [X], [Y], outcome, found, study, j) for j in (None, judge))
+        (judge,) = measure_judges(pd.concat(shown), given.trials, seed=study)
+        found = outcome_units(outcome, given)
+        naive, told = (
+            compare_sides("c", [X], [Y], outcome, found, study, j) for j in (None, judge)
+        )
         assert naive.p < 0.05
         plain.append(naive.estimate.value)
         right.append(told.estimate.value)
@@ -184,7 +186,7 @@ def test_corrected_shares_are_the_true_ones() -> None:
     # With Se .9 and Sp .8 the .4 called broken are 2/7; with Sp .9 the .1 are none.
     given = scored([4] * 10, [1] * 10)
     rows = [verdicts(["x0"], 0.9, 0.8, n=1000), verdicts(["y0"], 0.9, 0.9, n=1000)]
-    found = on_state(given, judged(pd.concat(rows), given.trials, seed=0))
+    found = on_state(given, measure_judges(pd.concat(rows), given.trials, seed=0))
     assert found.corrected["x"].value == pytest.approx(2 / 7, abs=0.001)
     assert found.corrected["y"].value == pytest.approx(0, abs=0.001)
     (told,) = found.findings
@@ -211,7 +213,7 @@ def test_branches_are_judged_by_their_trials_calibration() -> None:
             played.append(trial(f"x{k}", f"s/{k}", branch=arm, arm=f"why: {arm}", **X))
             rows += said(f"x{k}", lines(broken, 10), STATE, branch=arm, version=JUDGE)
     given = made(played, rows)
-    judges = judged(verdicts(["x0"], 0.9, 0.9, n=500), given.trials, seed=0)
+    judges = measure_judges(verdicts(["x0"], 0.9, 0.9, n=500), given.trials, seed=0)
     asked = plan(contrast({ARM: "why: yes"}, {ARM: "why: no"}), outcome={"measure": "state"})
     found = analyse(asked, given, judges=judges)
     assert found.findings[0].estimate.value == pytest.approx(0.4 / 0.8)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from improv.analysis.units import by_cell, named, sequences, units, weights
+from improv.analysis.units import by_cell, cell_weights, outcome_units, scores_of, sequences
 from improv.records import MAIN
 from improv.study.measure_spec import DERIVED
 from improv.study.plan import ARM, Outcome
@@ -19,7 +19,7 @@ Of = Literal["broken", "broke", "mean", "recovered", "time", "collision", "phras
 
 def value(of: Of, scores: Iterable[Row], moves: Iterable[Row] = (), **more: Any) -> float:
     """The outcome of the one trial "t"."""
-    (found,) = units(Outcome(of=of, **more), made([trial("t")], scores, moves))["value"]
+    (found,) = outcome_units(Outcome(of=of, **more), made([trial("t")], scores, moves))["value"]
     return float(found)
 
 
@@ -53,7 +53,7 @@ def test_a_unit_has_one_number(of: Of, values: Sequence[float], wanted: float) -
 
 def test_times_say_whether_they_end_in_a_break() -> None:
     rows = [*said("a", [1, 0, 1]), *said("b", [1, 1]), *said("c", [NAN])]
-    found = units(Outcome(of="time"), made([trial(t) for t in "abc"], rows))
+    found = outcome_units(Outcome(of="time"), made([trial(t) for t in "abc"], rows))
     assert found["value"].tolist()[:2] == [2, 2] and math.isnan(found["value"][2])
     assert found["event"].tolist()[:2] == [True, False]
 
@@ -87,7 +87,7 @@ def test_recovery_counts_from_the_first_mark_where_moves_are_made() -> None:
     assert value("recovered", rows, [("t", MAIN, 3), ("t", MAIN, 5)]) == 0
     # In a run with moves a scene without one has no time zero, and so no number.
     given = made([trial("t"), trial("u")], [*rows, *said("u", [0, 1])], [("t", MAIN, 5)])
-    assert units(Outcome(of="recovered"), given)["value"].isna().tolist() == [False, True]
+    assert outcome_units(Outcome(of="recovered"), given)["value"].isna().tolist() == [False, True]
 
 
 def test_less_takes_away_the_same_number_of_another_measure() -> None:
@@ -100,7 +100,7 @@ def test_what_is_missing_is_counted_and_a_failed_trial_has_no_number() -> None:
     rows = [*said("t", [1, NAN, 0.5, 0, NAN]), *said("t", [NAN], "rule:other")]
     rows += said("failed", [0, 0])
     given = made([trial("failed", status="failed"), trial("t"), trial("u")], rows)
-    found = units(Outcome(), given)
+    found = outcome_units(Outcome(), given)
     assert found["lines"].tolist() == [2, 5, 0] and found["missing"].tolist() == [0, 2, 0]
     assert found["value"].isna().tolist() == [True, False, True]
 
@@ -111,14 +111,14 @@ def test_arms_of_branches_are_units_of_their_own() -> None:
     for branch, _ in arms:
         rows += said("t", [1, branch != "yes0"], branch=branch)
     given = made([trial("t"), *(trial("t", branch=b, arm=arm) for b, arm in arms)], rows)
-    found = units(Outcome(), given, arms=True)
+    found = outcome_units(Outcome(), given, arms=True)
     assert found["branch"].tolist() == ["no0", "no1", "yes0", "yes1"]
     assert [lv[ARM] for lv in found["levels"]] == ["why: no"] * 2 + ["why: yes"] * 2
     assert by_cell(found) == {
         "as written · why: no": {"s/0": 0.0},
         "as written · why: yes": {"s/0": 0.25},
     }
-    assert units(Outcome(), given)["value"].tolist() == [1.0]
+    assert outcome_units(Outcome(), given)["value"].tolist() == [1.0]
 
 
 def test_probes_count_for_the_trial_they_were_put_in() -> None:
@@ -133,7 +133,9 @@ def test_probes_count_for_the_trial_they_were_put_in() -> None:
         ]
         for row in said(name, [answer], f"probe:{measure}", branch=branch)
     ]
-    found = units(Outcome(of="mean", measure="probe:fact"), made([trial("t"), trial("u")], rows))
+    found = outcome_units(
+        Outcome(of="mean", measure="probe:fact"), made([trial("t"), trial("u")], rows)
+    )
     assert found["value"].tolist() == [0.5, 1.0] and found["missing"].tolist() == [1, 0]
 
 
@@ -154,7 +156,7 @@ def test_a_family_is_named_by_colon_or_dot_without_what_is_derived_from_it() -> 
     given = made([trial("t")], [r for name in names for r in said("t", [1], name)])
 
     def found(measure: str) -> set[str]:
-        return set(named(given.scores, measure)["measure"])
+        return set(scores_of(given.scores, measure)["measure"])
 
     assert found("sign") == {SIGN, "sign:c/d"} and found(SIGN) == {SIGN}
     assert found("probe:fact") == {"probe:fact.1", "probe:fact.2"}
@@ -182,8 +184,8 @@ def test_conditions_stand_in_the_studys_order() -> None:
 
 
 def test_weights_are_means_of_cells_and_sums_of_sides() -> None:
-    found = units(Outcome(), crossed({cell: [0.1] for cell in ("x1", "x2", "y1", "y2")}))
-    assert weights(found, [{"first": "x"}], [{"first": "y"}]) == {
+    found = outcome_units(Outcome(), crossed({cell: [0.1] for cell in ("x1", "x2", "y1", "y2")}))
+    assert cell_weights(found, [{"first": "x"}], [{"first": "y"}]) == {
         "x · 1": 0.5,
         "x · 2": 0.5,
         "y · 1": -0.5,
@@ -192,11 +194,11 @@ def test_weights_are_means_of_cells_and_sums_of_sides() -> None:
     one, other = (
         [{"first": a, "second": b}, {"first": c, "second": d}] for a, b, c, d in ("x1y2", "x2y1")
     )
-    assert weights(found, one, other) == {"x · 1": 1, "x · 2": -1, "y · 1": -1, "y · 2": 1}
+    assert cell_weights(found, one, other) == {"x · 1": 1, "x · 2": -1, "y · 1": -1, "y · 2": 1}
     # What stands on both sides is in neither.
-    assert weights(found, [{"first": "x"}], [{"first": "x", "second": "1"}]) == {
+    assert cell_weights(found, [{"first": "x"}], [{"first": "x", "second": "1"}]) == {
         "x · 1": -0.5,
         "x · 2": 0.5,
     }
     with pytest.raises(ValueError, match=r"no condition is \{first: w\}"):
-        weights(found, [{"first": "w"}], [{"first": "y"}])
+        cell_weights(found, [{"first": "w"}], [{"first": "y"}])

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from improv.analysis.inference import Analysis
-from improv.analysis.loader import weigh
+from improv.analysis.loader import analyse_run
 from improv.storage.runs import open_run
 from tests.support.browser import Reader
 from tests.ui.test_compare import NAME, stage_run
@@ -102,7 +102,7 @@ def test_from_a_point_of_a_curve_to_the_line_that_broke(reader: Reader, runs: Pa
     expect(page.locator(".chains img")).to_have_count(8)
     for image in page.locator(".chains img").all():
         assert image.evaluate("i => i.complete && i.naturalWidth > 0")
-    of = weigh(open_run(runs, NAME)).whole()
+    of = analyse_run(open_run(runs, NAME)).whole()
     name, turn = click_a_break(reader, of)
     expect(page).to_have_url(re.compile("[?&]of=line"))
     assert (reader.address()["condition"], reader.address()["turn"]) == (name, str(turn))

@@ -12,7 +12,7 @@ import orjson
 import pyarrow.fs as pafs
 import pytest
 
-from improv.analysis.loader import weigh
+from improv.analysis.loader import analyse_run
 from improv.errors import RunError
 from improv.report.material import appraise
 from improv.report.run_report import report
@@ -229,14 +229,14 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
 
 def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
     score(folder, ["state"], Judges("puppet"))
-    before = {(j.judge, j.measure) for j in weigh(folder).judges}
+    before = {(j.judge, j.measure) for j in analyse_run(folder).judges}
     said = {r["item"]: r["answer"] for r in folder.tables.read("verdicts").to_pylist()}
     for item in asked_of(folder):
         # Ann knows all plants, and says what the puppet says; Ben always says the same.
         plant = item.truth is not None
         human_ratings.keep(folder, item, ANN, truly(item) if plant else said[item.id], 1.0)
         human_ratings.keep(folder, item, BEN, truly(replace(item, truth=None)), 1.0)
-    judges = {j.judge: j for j in weigh(folder).judges if j.measure == "state"}
+    judges = {j.judge: j for j in analyse_run(folder).judges if j.measure == "state"}
     assert set(judges) == {"puppet", ANN, BEN} and len(before) == 1
     assert judges[ANN].able and not judges[BEN].able
     confusion = judges[ANN].pooled
@@ -245,7 +245,7 @@ def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
     assert not math.isnan(judges[ANN].agreement.value)
     for item in asked_of(folder):
         human_ratings.retract(folder, item.id, BEN)
-    (two,) = (j for j in weigh(folder).judges if j.judge == ANN)
+    (two,) = (j for j in analyse_run(folder).judges if j.judge == ANN)
     assert two.agreement.value == pytest.approx(1.0)
     page = report(appraise(folder)).as_html()
     assert ANN in page and BEN not in page and "Krippendorff" in page

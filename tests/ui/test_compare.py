@@ -17,9 +17,9 @@ from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df as as_fram
 from streamlit.testing.v1 import AppTest
 
 from improv.analysis import cache
-from improv.analysis.cache import weigh_beforehand
+from improv.analysis.cache import cache_findings
 from improv.analysis.inference import Findings
-from improv.analysis.loader import Weighed, weigh
+from improv.analysis.loader import RunAnalysis, analyse_run
 from improv.files import shipped
 from improv.report.numbers import shown as said
 from improv.runner.launch import run
@@ -54,8 +54,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def weighed(runs: Path) -> Weighed:
-    return weigh(open_run(runs, NAME))
+def weighed(runs: Path) -> RunAnalysis:
+    return analyse_run(open_run(runs, NAME))
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def links(app: AppTest, room: str) -> list[str]:
 
 
 def test_the_planned_result_is_the_reports(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: Weighed
+    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
     app = room(runs, monkeypatch)
     text, of = read(app), weighed.analysis
@@ -103,7 +103,7 @@ def test_the_planned_result_is_the_reports(
 
 
 def test_curves_and_chains_are_drawn_with_tables(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: Weighed
+    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
     app, of = room(runs, monkeypatch), weighed.whole()
     for title in ("Time to the first break", "Drift over turns", "Flips, and the way back"):
@@ -126,7 +126,7 @@ def test_curves_and_chains_are_drawn_with_tables(
 
 
 def test_behind_a_contrast_stand_its_blocks(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: Weighed
+    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
     contrast = weighed.analysis.findings[0]
     app = room(runs, monkeypatch, contrast=contrast.name)
@@ -144,7 +144,7 @@ def test_behind_a_contrast_stand_its_blocks(
 
 @pytest.mark.parametrize("kind", ["", *KINDS])
 def test_behind_a_condition_stand_its_very_scenes(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: Weighed, kind: str
+    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis, kind: str
 ) -> None:
     of = weighed.whole()
     at = next(i for i, c in enumerate(of.chains) if c.chain.counts.n01 and c.chain.counts.n10)
@@ -212,7 +212,7 @@ def test_nothing_there_is_nothing_opened(runs: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unplanned_number_has_scenes_too(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: Weighed
+    runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
     of = weighed.whole()
     name = next(c.name for c in of.exploratory if not math.isnan(c.estimate.value))
@@ -225,34 +225,34 @@ def test_what_is_kept_is_what_was_found(
 ) -> None:
     folder = own
     study = folder.study()
-    found = Findings(weigh(folder).whole(), weigh(folder).judges)
-    before = cache.state(folder)
-    assert cache.kept(folder, study) is None
-    cache.keep(folder, found, "another")
-    assert cache.kept(folder, study) is None
-    cache.keep(folder, found, before)
-    file = folder.local / cache.KEPT
+    found = Findings(analyse_run(folder).whole(), analyse_run(folder).judges)
+    before = cache.run_state(folder)
+    assert cache.read_findings(folder, study) is None
+    cache.write_findings(folder, found, "another")
+    assert cache.read_findings(folder, study) is None
+    cache.write_findings(folder, found, before)
+    file = folder.local / cache.FINDINGS_FILE
     file.unlink()
-    weigh_beforehand(folder)
+    cache_findings(folder)
     # NaN is not itself, so that the words are compared: every float is written whole.
-    assert repr(cache.kept(folder, study)) == repr(found)
+    assert repr(cache.read_findings(folder, study)) == repr(found)
     told = orjson.loads(file.read_bytes().replace(b"NaN", b"null").replace(b"Infinity", b"9"))
     assert file.stat().st_mode & 0o077 == 0 and told["found"]["analysis"]["plan"] is None
 
     for torn in (b"", b"{", b"[]", b'{"of": 1}', b'{"of": "%s", "found": {}}' % before.encode()):
         file.write_bytes(torn)
-        assert cache.kept(folder, study) is None
-    cache.keep(folder, found, before)
+        assert cache.read_findings(folder, study) is None
+    cache.write_findings(folder, found, before)
     (item, *_) = human_ratings.sheet(folder, study, "state")
     human_ratings.keep(folder, item, human_ratings.judge_name("Ann"), "", 1.0)
-    assert cache.kept(folder, study) is None and cache.state(folder) != before
+    assert cache.read_findings(folder, study) is None and cache.run_state(folder) != before
     score(folder, ["marker"], Judges())
-    assert cache.state(folder) != before
+    assert cache.run_state(folder) != before
 
     # A folder that cannot be written is read all the same.
     file.unlink()
     file.with_name(f"{file.name}.tmp").mkdir()
-    cache.keep(folder, found, cache.state(folder))
+    cache.write_findings(folder, found, cache.run_state(folder))
     assert not file.exists()
 
 
@@ -261,15 +261,15 @@ def test_what_is_kept_is_shown_without_the_tables(
 ) -> None:
     folder, home = own, Path(own.root)
     plain = read(room(home, monkeypatch))
-    weighed = weigh(folder)
+    weighed = analyse_run(folder)
     of = weighed.whole()
-    cache.keep(folder, Findings(of, weighed.judges), cache.state(folder))
+    cache.write_findings(folder, Findings(of, weighed.judges), cache.run_state(folder))
     st.cache_resource.clear()
     assert read(room(home, monkeypatch)) == plain
     # It is the kept that was read: what it says is shown, until the run is another.
     first = replace(of.findings[0], name="what is kept")
     changed = replace(of, findings=(first, *of.findings[1:]))
-    cache.keep(folder, Findings(changed, weighed.judges), cache.state(folder))
+    cache.write_findings(folder, Findings(changed, weighed.judges), cache.run_state(folder))
     st.cache_resource.clear()
     assert tables(room(home, monkeypatch))[0][0]["contrast"] == "what is kept"
     os.utime(folder.local / "scores.parquet")
@@ -299,7 +299,7 @@ def test_odd_runs_have_a_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     well(room(tmp_path, monkeypatch, run="live"))
 
 
-def test_charts_can_be_read_without_their_colours(weighed: Weighed) -> None:
+def test_charts_can_be_read_without_their_colours(weighed: RunAnalysis) -> None:
     of = weighed.whole()
     drawn = [(i, c.name, c) for i, c in enumerate(of.survival)]
     spec = chart.curves(drawn, None, chart_colours.LIGHT, y="share", steps=True)

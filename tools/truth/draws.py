@@ -11,7 +11,7 @@ from scipy import stats
 
 from improv.analysis.inference import analyse
 from improv.analysis.loader import read_tables
-from improv.analysis.units import units
+from improv.analysis.units import outcome_units
 from improv.records import seed_of
 from improv.scoring.scorer import score
 from improv.study.edit import Regeneration
@@ -47,7 +47,7 @@ def questions(seed: int, root: Path, *, games: int) -> list[Figure]:
     score(folder, ["dispersion"])
     given = read_tables(folder)
     found = analyse(folder.study().plan, given, seed=seed)
-    values = units(found.outcome, given) if found.outcome else None
+    values = outcome_units(found.outcome, given) if found.outcome else None
     assert values is not None
     by_arm = {c: part["value"] for c, part in values.groupby("condition")}
     k = len(THINGS)

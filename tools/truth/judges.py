@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from improv.analysis.compare import compare
+from improv.analysis.compare import compare_sides
 from improv.analysis.inference import analyse
-from improv.analysis.judge_error import judged
+from improv.analysis.judge_error import measure_judges
 from improv.analysis.loader import read_tables
-from improv.analysis.stats.chain import worst
+from improv.analysis.stats.chain import least_certain
 from improv.analysis.trajectories import absorptions
-from improv.analysis.units import Frame, units
+from improv.analysis.units import Frame, outcome_units
 from improv.models.puppet.player import OPPOSITE, POLE
 from improv.records import seed_of
 from improv.scoring.scorer import Judges, score
@@ -72,14 +72,14 @@ def absorbing(
         bench = Bench(plants)
         played = pool(make, many * scenes, seed_of(seed, beta), root, bench, most=scenes)
         trials = played.given.trials
-        (showed,) = judged(bench.verdicts, trials, seed=seed)
+        (showed,) = measure_judges(bench.verdicts, trials, seed=seed)
         se, sp = (r.value for r in (showed.pooled.sensitivity(), showed.pooled.specificity()))
         naive, rejected, least = [], [], []
         for blocks, verdicts in zip(played.runs(), bench.each, strict=True):
             own = played.study(blocks)
             ((_, (test,)),) = absorptions(own, "state", [se], [sp])
-            told = analyse(plan, own, seed=seed, judges=judged(verdicts, trials, seed=seed))
-            grid = worst(told.absorptions[0][1]) if told.absorptions else None
+            told = analyse(plan, own, seed=seed, judges=measure_judges(verdicts, trials, seed=seed))
+            grid = least_certain(told.absorptions[0][1]) if told.absorptions else None
             naive.append(test.naive)
             rejected.append(test.p <= 0.05)
             least.append(grid is not None and grid.p <= 0.05)
@@ -135,19 +135,21 @@ def correction(
     apart, plain, mended, covered, caught = [], [], [], [], []
     for k, (names, verdicts) in enumerate(zip(played.runs(), bench.each, strict=True)):
         own = played.study(names)
-        (showed,) = judged(verdicts, trials, seed=seed_of("judged", seed, k))
+        (showed,) = measure_judges(verdicts, trials, seed=seed_of("judged", seed, k))
         found = analyse(settled, own, seed=seed_of("analysed", seed, k), judges=[showed])
         for arm in found.arms:
             seen[arm.cell].append(arm.value.value)
             right[arm.cell].append(found.corrected[arm.cell].value)
             covered.append(found.corrected[arm.cell].low <= 0.2 <= found.corrected[arm.cell].high)
         (contrast,) = found.findings
-        naive = compare(c.name, c.plus, c.minus, settled.outcome, units(settled.outcome, own), k)
+        naive = compare_sides(
+            c.name, c.plus, c.minus, settled.outcome, outcome_units(settled.outcome, own), k
+        )
         apart.append(contrast.estimate.value)
         mended.append(contrast.rejected)
         plain.append(naive.p <= settled.alpha)
         caught.append("specificity" in showed.difference.differs)
-    (whole,) = judged(bench.verdicts, trials, seed=seed)
+    (whole,) = measure_judges(bench.verdicts, trials, seed=seed)
     rates = [
         averaged("observed rate, Sp .95: .220 expected", seen["good"], 0.21, 0.23),
         averaged("corrected rate, Sp .95: truth .200", right["good"], 0.19, 0.21),
@@ -227,7 +229,7 @@ def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
     bench = Bench(plants=60)
     played = pool(make, scenes, seed, root, bench)
     given = played.given
-    judges = judged(bench.verdicts, given.trials, seed=seed)
+    judges = measure_judges(bench.verdicts, given.trials, seed=seed)
     found = analyse(Plan.model_validate(plan), given, seed=seed, judges=judges)
     share = {arm.cell: arm.missing_share for arm in found.arms}
     kept = any(why.cell == "mute" for why in found.stopped)
@@ -246,7 +248,7 @@ CHECKS = [
         "β 0 (and .02), a judge of Se .9 and Sp .95",
         "Each study is a run of 100 scenes of 20 lines, judged line by line through `score` by a "
         "puppet that errs as often as declared; 60 lines of each truth are planted among them. "
-        "`curves.absorptions` tests β = 0 with the emissions at the Se and Sp that the planted "
+        "`trajectories.absorptions` tests β = 0 with the emissions at the Se and Sp that the planted "
         "lines of all studies showed, as SCIENCE.md has it. A report knows the planted lines of "
         "its own study alone, and the emissions that these give reject a true β = 0 far too "
         "often: it tests at the ends of what they leave for Se and for Sp too, and believes the "
@@ -267,9 +269,9 @@ CHECKS = [
         "other",
         "Each study is a run of 130 blocks, two arms of equal truth, ten lines a scene, judged "
         "through `score`, with 156 planted lines of each truth an arm. `analyse` corrects each "
-        "arm by its own planted lines and tests the planned contrast corrected; `compare` without "
+        "arm by its own planted lines and tests the planned contrast corrected; `compare_sides` without "
         "a judge is the uncorrected test. Figures are means over studies. Whether Sp differs is "
-        "Fisher's test on the planted lines (`calibration.differs`), once on those of all studies "
+        "Fisher's test on the planted lines (`calibration.compare_errors`), once on those of all studies "
         "together.",
         "A corrected rate off .200 means that calibration and scoring do not see the same judge. "
         "If the corrected test rejects more than 7%, a judge that errs unevenly makes findings.",

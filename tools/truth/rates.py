@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from improv.analysis.compare import compare
+from improv.analysis.compare import compare_sides
 from improv.analysis.stats.contrast import contrast, holm
-from improv.analysis.trajectories import chains_of, grids, slopes
-from improv.analysis.units import Frame, by_cell, sequences, units, weights
+from improv.analysis.trajectories import cell_chains, drift_slopes, turn_grids
+from improv.analysis.units import Frame, by_cell, cell_weights, outcome_units, sequences
 from improv.records import seed_of
 from improv.runner.power import powers, rehearse
 from improv.study.plan import Outcome, Plan
@@ -70,7 +70,7 @@ def chain(
     means: dict[str, list[tuple[int, float]]] = {name: [] for name in truths}
     dealt = deal(played.blocks, scenes, groups=groups, deals=deals, seed=seed)
     for k, (group, blocks) in enumerate(dealt):
-        (cell,) = chains_of(Outcome(), played.study(blocks), seed_of("fit", seed, k))
+        (cell,) = cell_chains(Outcome(), played.study(blocks), seed_of("fit", seed, k))
         for name, truth in truths.items():
             found = getattr(cell.chain, name)
             covered[name].append((group, found.low <= truth <= found.high))
@@ -115,11 +115,11 @@ def rejections(
 ) -> list[tuple[int, float]]:
     """Deal the units into studies; return whether each rejects any of the planned contrasts.
 
-    The first study goes through `compare`. For all others what that does is done here, but for
+    The first study goes through `compare_sides`. For all others what that does is done here, but for
     making each block's numbers anew from the units, which takes most of the time.
     """
     values = by_cell(found)
-    weighed = {c.name: weights(found, c.plus, c.minus) for c in plan.contrasts}
+    weighed = {c.name: cell_weights(found, c.plus, c.minus) for c in plan.contrasts}
     blocks, results = sorted(found["block"].unique()), []
     dealt = deal(blocks, size, groups=groups, deals=deals, seed=seed)
     for k, (group, names) in enumerate(dealt):
@@ -132,7 +132,8 @@ def rejections(
         if not k:
             part = found[found["block"].isin(names)]
             whole = [
-                compare(c.name, c.plus, c.minus, plan.outcome, part, here) for c in plan.contrasts
+                compare_sides(c.name, c.plus, c.minus, plan.outcome, part, here)
+                for c in plan.contrasts
             ]
             if whole != made:
                 raise RuntimeError("what is tested here is not what a report tests")
@@ -155,7 +156,7 @@ def false_alarms(
         settled = Plan.model_validate(plan)
         found = rejections(
             settled,
-            units(settled.outcome, played.given),
+            outcome_units(settled.outcome, played.given),
             size,
             groups=groups,
             deals=deals,
@@ -178,7 +179,7 @@ def placebo(
 
     played = pool(make, studies * size, seed, root)
     settled = Plan.model_validate(plan)
-    given = units(settled.outcome, played.given)
+    given = outcome_units(settled.outcome, played.given)
     once = rejections(settled, given, size, groups=1, deals=1, seed=seed)
     again = rejections(settled, given, size, groups=groups, deals=deals, seed=seed)
     return [
@@ -276,7 +277,9 @@ def drift(seed: int, root: Path, *, studies: int, size: int = 100) -> list[Figur
         found, covered = [], []
         for _, blocks in deal(played.blocks, size, groups=1, deals=1, seed=seed):
             given = played.study(blocks)
-            ((_, told),) = slopes(outcome, grids(outcome, given, units(outcome, given)))
+            ((_, told),) = drift_slopes(
+                outcome, turn_grids(outcome, given, outcome_units(outcome, given))
+            )
             found.append(told.value)
             covered.append(told.low <= truth <= told.high)
         room = max(0.05 * abs(truth), 0.005)
@@ -292,7 +295,7 @@ CHECKS = [
         "Chain recovery",
         "α .10, β .30, 100 scenes × 20 turns, scene SD 1 on the logit of α",
         "One puppet alone on the stage says 20 lines a scene. Each study is 100 scenes; its chain "
-        "is fitted and its scenes are resampled by `curves.chains_of`. Scenes differ in α, so "
+        "is fitted and its scenes are resampled by `trajectories.cell_chains`. Scenes differ in α, so "
         "that the estimand is the pooled ratio E[n01]/E[n0·], had by Gauss–Hermite quadrature of "
         "the declared process; β is .3 in all. The pool is dealt into studies several times over.",
         "Intervals that are too short (scenes counted as if they were alike, or turns as if they "
@@ -309,7 +312,7 @@ CHECKS = [
         "two arms that differ by a text no puppet listens to; lines of a scene correlate by .1, "
         ".3, .5",
         "Both arms have the same puppet, 40 blocks each, ten lines a scene; the planned contrast "
-        "goes through `units` and `compare` as in a report. The correlation comes of a spread of "
+        "goes through `outcome_units` and `compare_sides` as in a report. The correlation comes of a spread of "
         "α and of a chain that stays where it is; the one measured on what was played is given.",
         "Above the band the test takes turns for units, and finds effects in nothing; below it "
         "the test wastes scenes.",
@@ -336,7 +339,7 @@ CHECKS = [
         5,
         "Drift",
         "+.12 on the logit of α with every line (and none), scene SD 1",
-        "The slope of consistency on turns 4 to 14 by GEE, from `curves.slopes`, averaged over "
+        "The slope of consistency on turns 4 to 14 by GEE, from `trajectories.drift_slopes`, averaged over "
         "studies of 100 scenes. The truth is marginal: the root of the population's estimating "
         "equation, with the mean and the covariances of lines by quadrature.",
         "A slope off the band is biased (a conditional slope, say, would be steeper), and one "

@@ -19,10 +19,18 @@ import streamlit as st
 
 from improv.analysis import cache
 from improv.analysis.exposure import Exposure
-from improv.analysis.exposure_scan import kept_exposure
-from improv.analysis.inference import Analysis, Findings, explored
-from improv.analysis.loader import Weighed, weigh
-from improv.analysis.units import Frame, among, by_cell, chosen, in_order, units, weights
+from improv.analysis.exposure_scan import cached_exposure
+from improv.analysis.inference import Analysis, Findings, explored_means
+from improv.analysis.loader import RunAnalysis, analyse_run
+from improv.analysis.units import (
+    Frame,
+    by_cell,
+    cell_weights,
+    matching_units,
+    ordered_scores,
+    outcome_scores,
+    outcome_units,
+)
 from improv.errors import ImprovError
 from improv.records import MAIN, Json
 from improv.report.material import Material
@@ -134,7 +142,7 @@ def material(run: run_data.Run, of: Findings, exposed: Exposure | None) -> Mater
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _kept(root: str, run: str, stamp: str, _study: Study) -> Findings | None:
-    return cache.kept(open_run(root, run), _study)
+    return cache.read_findings(open_run(root, run), _study)
 
 
 def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
@@ -145,12 +153,12 @@ def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[Weighed, str]:
+def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[RunAnalysis, str]:
     """Return a run's tables and what is decided, and what that hangs on."""
     folder = open_run(root, run)
-    before = cache.state(folder)
+    before = cache.run_state(folder)
     try:
-        return weigh(folder, study=_study), before
+        return analyse_run(folder, study=_study), before
     except ValueError as e:
         raise ImprovError(f"the plan does not fit this run: {e}") from None
 
@@ -162,7 +170,7 @@ def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
     of, before = _weighed(root, run, stamp, _study)
     found = Findings(of.whole(), of.judges)
     if len(of.given.scores) >= MANY_SCORES:
-        cache.keep(open_run(root, run), found, before)
+        cache.write_findings(open_run(root, run), found, before)
     return found.analysis
 
 
@@ -178,7 +186,7 @@ def _ledger(root: str, run: str, study: Study) -> Future[Exposure]:
 
     def read() -> None:
         try:
-            future.set_result(kept_exposure(open_run(root, run), study))
+            future.set_result(cached_exposure(open_run(root, run), study))
         except BaseException as e:
             future.set_exception(e)
 
@@ -194,7 +202,7 @@ def found(run: run_data.Run) -> Frame:
     return _both(run)[0]
 
 
-def _of(run: run_data.Run) -> Weighed:
+def _of(run: run_data.Run) -> RunAnalysis:
     """Return the tables too: for who looks behind a number, which what is kept cannot show."""
     study = run_data.study(run)
     return run_data.patiently(lambda: _weighed(run_data.root(), run.id, run.stamp, study)[0])
@@ -219,8 +227,8 @@ def _units(root: str, run: str, stamp: str, _study: Study) -> tuple[Frame, Frame
     times = None
     if outcome.of in BROKEN:
         asked = outcome.model_copy(update={"of": "time", "less": ""})
-        times = units(asked, of.given, arms=arms)
-    return units(outcome, of.given, arms=arms), times
+        times = outcome_units(asked, of.given, arms=arms)
+    return outcome_units(outcome, of.given, arms=arms), times
 
 
 # --- the scenes behind a condition
@@ -254,10 +262,10 @@ def _lines(run: run_data.Run, own: Frame, cell: str, kind: str, turn: int | None
     mine = own[own["cell"] == cell]
     place[mine["at"].to_numpy()] = mine.index.to_numpy()
     if kind == "line":
-        rows = chosen(outcome, of.given)
+        rows = outcome_scores(outcome, of.given)
         hit = (rows["value"] == 0).to_numpy()
     else:
-        rows = in_order(of.given, outcome.measure)
+        rows = ordered_scores(of.given, outcome.measure)
         values = rows["value"].to_numpy(dtype=float)
         same = np.diff(rows["sequence"].to_numpy(), prepend=-1) == 0
         before, now = (1.0, 0.0) if kind == "fall" else (0.0, 1.0)
@@ -326,28 +334,28 @@ def sides(run: run_data.Run, name: str) -> tuple[list[Pair], list[tuple[list[Fou
         return _unplanned(of, outcome, name), []
     own = found(run)
     if outcome.of == "time" or outcome.unit == "scene":
-        both = [among(own, side[0]) for side in (asked.plus, asked.minus)]
+        both = [matching_units(own, side[0]) for side in (asked.plus, asked.minus)]
         listed = [
             [s for cell in dict.fromkeys(part["cell"]) for s in scenes(run, str(cell))]
             for part in both
         ]
         return [], [(listed[0], listed[1])]
     try:
-        weighing = weights(own, asked.plus, asked.minus)
+        weighing = cell_weights(own, asked.plus, asked.minus)
     except ValueError:
         return [], []
     assert plan is not None
     return pairs(by_cell(own), weighing), []
 
 
-def planned(of: Weighed, name: str) -> Planned | None:
+def planned(of: RunAnalysis, name: str) -> Planned | None:
     """Return the planned contrast that is called so."""
     plan = of.analysis.plan
     return next((c for c in plan.contrasts if c.name == name), None) if plan is not None else None
 
 
-def _unplanned(of: Weighed, outcome: Outcome, name: str) -> list[Pair]:
-    for measure, means in explored(of.analysis.plan, outcome, of.given, of.judges):
+def _unplanned(of: RunAnalysis, outcome: Outcome, name: str) -> list[Pair]:
+    for measure, means in explored_means(of.analysis.plan, outcome, of.given, of.judges):
         first, *others = means
         for other in others:
             if name == f"{measure}: {other} against {first}":

@@ -20,21 +20,21 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from improv.analysis.stats.interval import (
-    DRAWS,
     LEVEL,
-    Array,
+    RESAMPLES,
     Estimate,
+    Floats,
     bootstrap_sums,
     percentile_ends,
     proportion,
     resampled_totals,
 )
 
-ENOUGH = 0.5
+_ENOUGH = 0.5
 """What Youden's J must surely pass: below it a correction more than doubles every error."""
-UNREAD = 0.05
+_UNREAD = 0.05
 """The largest share of a judge's replies that may be unreadable."""
-TABLES = 9_999
+_TABLES = 9_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class JudgeAbility:
     """Whether a judge can judge, and why (not)."""
 
     able: bool
@@ -124,8 +124,8 @@ class Verdict:
 
 
 def can_judge(
-    confusion: Confusion, *, enough: float = ENOUGH, unread: float = UNREAD, level: float = LEVEL
-) -> Verdict:
+    confusion: Confusion, *, enough: float = _ENOUGH, unread: float = _UNREAD, level: float = LEVEL
+) -> JudgeAbility:
     """Say whether the lower bound of J passes `enough` and at most `unread` went unread.
 
     A corrected rate has 1/J times the standard error of the observed one, and where J might be
@@ -134,14 +134,14 @@ def can_judge(
     """
     youden = confusion.youden(level)
     if math.isnan(youden.value):
-        return Verdict(False, youden.why, youden)
+        return JudgeAbility(False, youden.why, youden)
     at = f"Se + Sp − 1 is {youden.value:.2f} [{youden.low:.2f}, {youden.high:.2f}]"
     if confusion.unread > unread:
         lost = f"{confusion.unread:.1%} of the verdicts on planted lines could not be read"
-        return Verdict(False, f"{lost}, more than {unread:.0%}", youden)
+        return JudgeAbility(False, f"{lost}, more than {unread:.0%}", youden)
     if not youden.low > enough:
-        return Verdict(False, f"{at}; its lower bound must pass {enough:g}", youden)
-    return Verdict(True, f"{at}; its lower bound passes {enough:g}", youden)
+        return JudgeAbility(False, f"{at}; its lower bound must pass {enough:g}", youden)
+    return JudgeAbility(True, f"{at}; its lower bound passes {enough:g}", youden)
 
 
 def rogan_gladen(
@@ -150,7 +150,7 @@ def rogan_gladen(
     confusion: Confusion,
     *,
     seed: int,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
     level: float = LEVEL,
     unit: str = "scenes",
 ) -> Estimate:
@@ -197,7 +197,7 @@ def _cannot(confusion: Confusion, n: int) -> str:
 
 def _corrected(
     rate: float,
-    observed: Array,
+    observed: Floats,
     n: int,
     confusion: Confusion,
     rng: np.random.Generator,
@@ -230,7 +230,7 @@ def _corrected(
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ErrorDifference:
     """Whether a judge errs alike in all conditions: p by kind of error, Holm over both.
 
     `differs` names what does ("sensitivity", "specificity"). A difference makes an effect out of
@@ -244,11 +244,13 @@ class Difference:
     level: float
 
 
-def differs(confusions: Mapping[str, Confusion], *, seed: int, level: float = 0.05) -> Difference:
+def compare_errors(
+    confusions: Mapping[str, Confusion], *, seed: int, level: float = 0.05
+) -> ErrorDifference:
     """Test that Se, and that Sp, is the same in every condition: exact, p adjusted by Holm.
 
     Two conditions: Fisher's test. More: Pearson's χ² against its exact distribution given the
-    margins, by TABLES random tables from `seed` (p is never below 1/(TABLES + 1)). No difference
+    margins, by 9,999 random tables from `seed` (p is never below 1/10,000). No difference
     found is no proof that there is none: Sp .95 against .92 is found in 5, 25, 74 and 94% of
     studies of 100, 500, 1,000 and 2,000 lines planted at the pole in each of two conditions.
     """
@@ -259,13 +261,15 @@ def differs(confusions: Mapping[str, Confusion], *, seed: int, level: float = 0.
     }
     raw = {name: _same(table, seed) for name, table in tables.items() if len(table) > 1}
     if not raw:
-        return Difference(math.nan, math.nan, (), level)
+        return ErrorDifference(math.nan, math.nan, (), level)
     # Holm, by hand: statsmodels' multipletests collects garbage for 70 ms at each call.
     p: dict[str, float] = {}
     for left, name in zip(range(len(raw), 0, -1), sorted(raw, key=lambda k: raw[k]), strict=True):
         p[name] = min(1.0, max(left * raw[name], *p.values(), 0.0))
     found = tuple(name for name in raw if p[name] <= level)
-    return Difference(p.get("sensitivity", math.nan), p.get("specificity", math.nan), found, level)
+    return ErrorDifference(
+        p.get("sensitivity", math.nan), p.get("specificity", math.nan), found, level
+    )
 
 
 def _same(table: Sequence[tuple[int, int]], seed: int) -> float:
@@ -276,16 +280,16 @@ def _same(table: Sequence[tuple[int, int]], seed: int) -> float:
     rows = counts.sum(axis=1)
     right = int(counts[:, 0].sum())
     rng = np.random.default_rng(seed)
-    drawn = rng.multivariate_hypergeometric(rows, right, size=TABLES)
+    drawn = rng.multivariate_hypergeometric(rows, right, size=_TABLES)
     expected = rows * right / rows.sum()
 
-    def distance(found: npt.NDArray[np.int64]) -> Array:
+    def distance(found: npt.NDArray[np.int64]) -> Floats:
         # Given the margins, Pearson's χ² is a multiple of this.
-        apart: Array = ((found - expected) ** 2 / rows).sum(axis=-1)
+        apart: Floats = ((found - expected) ** 2 / rows).sum(axis=-1)
         return apart
 
     as_far = distance(drawn) >= distance(counts[:, 0]) * (1 - 1e-9)
-    return float((1 + np.count_nonzero(as_far)) / (1 + TABLES))
+    return float((1 + np.count_nonzero(as_far)) / (1 + _TABLES))
 
 
 def agreement(
@@ -293,7 +297,7 @@ def agreement(
     *,
     seed: int,
     scenes: Sequence[Hashable] | None = None,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Estimate:
     """Return Krippendorff's α (nominal) of raters who rated the same items, None where missing.
@@ -333,7 +337,7 @@ def agreement(
     return Estimate(value, found.low, found.high, level, n, unit, found.why)
 
 
-def _disagreement(counts: Array) -> Array:
+def _disagreement(counts: Floats) -> Floats:
     """Return, for each item, its observed disagreement and its ratings by value.
 
     Both sum over items: Krippendorff's coincidences o_vw are Σ n_v·n_w/(m − 1), v ≠ w.
@@ -343,11 +347,11 @@ def _disagreement(counts: Array) -> Array:
     return np.column_stack([apart, counts])
 
 
-def _krippendorff(totals: Array) -> Array:
+def _krippendorff(totals: Floats) -> Floats:
     apart, by_value = totals[:, 0], totals[:, 1:]
     n = by_value.sum(axis=1)
     by_chance = (n**2 - (by_value**2).sum(axis=1)) / (n - 1)
-    alpha: Array = 1 - apart / by_chance
+    alpha: Floats = 1 - apart / by_chance
     return alpha
 
 

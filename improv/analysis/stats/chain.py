@@ -16,10 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
 
-from improv.analysis.stats.interval import DRAWS, LEVEL, Array, Estimate, at_edge, bootstrap_sums
+from improv.analysis.stats.interval import (
+    LEVEL,
+    RESAMPLES,
+    Estimate,
+    Floats,
+    at_edge,
+    bootstrap_sums,
+)
 
-Sequence_ = Sequence[float | None]
-Scenes = Sequence[Sequence[Sequence_]]
+OwnLines = Sequence[float | None]
+Scenes = Sequence[Sequence[OwnLines]]
 """For each scene its sequences; for each sequence a value per own line, in the order of play."""
 
 
@@ -70,18 +77,18 @@ class Chain:
     scenes: int
 
 
-def states(sequence: Sequence_) -> npt.NDArray[np.int8]:
+def states(sequence: OwnLines) -> npt.NDArray[np.int8]:
     """Return 0 for the pole, 1 for the opposite and −1 for no evidence; shape (lines,)."""
     # A tenth of the time of a comprehension, and None becomes NaN by itself.
     return states_of(np.array(sequence, dtype=float))
 
 
-def states_of(values: Array) -> npt.NDArray[np.int8]:
+def states_of(values: Floats) -> npt.NDArray[np.int8]:
     """Do what `states` does, of an array with NaN for what is missing."""
     return np.where(values == 1, 0, np.where(values == 0, 1, -1)).astype(np.int8)
 
 
-def count(sequence: Sequence_) -> Counts:
+def count_transitions(sequence: OwnLines) -> Counts:
     """Count the transitions of one sequence; those next to a line without evidence are dropped."""
     found = states(sequence)
     pairs = 2 * found[:-1] + found[1:]
@@ -90,22 +97,22 @@ def count(sequence: Sequence_) -> Counts:
     return Counts(n00, n01, n10, n11)
 
 
-def fit(
-    scenes: Scenes, *, seed: int, draws: int = DRAWS, level: float = LEVEL, unit: str = "scenes"
+def fit_chain(
+    scenes: Scenes, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL, unit: str = "scenes"
 ) -> Chain:
     """Estimate the chain of all `scenes`, pooling their transitions and resampling the scenes.
 
     A share that is 0 or 1 in every scene has the bound of Clopper–Pearson with scenes as units
     (`interval.at_edge`). `spell` is infinite where nobody returned.
     """
-    each = [sum((count(s) for s in scene), Counts()) for scene in scenes]
+    each = [sum((count_transitions(s) for s in scene), Counts()) for scene in scenes]
     table = np.array([(c.n00, c.n01, c.n10, c.n11) for c in each], dtype=float).reshape(-1, 4)
-    return fit_counts(table, seed=seed, draws=draws, level=level, unit=unit)
+    return fit_transitions(table, seed=seed, draws=draws, level=level, unit=unit)
 
 
-def transitions(
-    values: Array, sequence: npt.NDArray[np.int64], scene: npt.NDArray[np.int64], scenes: int
-) -> Array:
+def scene_transitions(
+    values: Floats, sequence: npt.NDArray[np.int64], scene: npt.NDArray[np.int64], scenes: int
+) -> Floats:
     """Count n00, n01, n10, n11 of each of so many scenes: shape (scenes, 4).
 
     `values` are those of all lines in the order of play within each sequence, one sequence after
@@ -118,8 +125,8 @@ def transitions(
     return np.asarray(counts.reshape(scenes, 4), dtype=np.float64)
 
 
-def fit_counts(
-    table: Array, *, seed: int, draws: int = DRAWS, level: float = LEVEL, unit: str = "scenes"
+def fit_transitions(
+    table: Floats, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL, unit: str = "scenes"
 ) -> Chain:
     """Do what `fit` does from the transitions of each scene: shape (scenes, 4)."""
     whole = Counts(*table.sum(axis=0).astype(int).tolist())
@@ -192,11 +199,11 @@ def absorption(
     """
     each = [states(s) for scene in scenes for s in scene]
     each = [s for s in each if (s >= 0).any()]
-    naive = sum((count(s) for scene in scenes for s in scene), Counts()).beta
+    naive = sum((count_transitions(s) for scene in scenes for s in scene), Counts()).beta
     return [_absorption(each, se, sp, naive, level) for se in sensitivity for sp in specificity]
 
 
-def worst(found: Sequence[Absorption]) -> Absorption | None:
+def least_certain(found: Sequence[Absorption]) -> Absorption | None:
     """Return the result with the largest p: what a grid of judges allows to be said at least.
 
     None where no result has a p.
@@ -204,7 +211,7 @@ def worst(found: Sequence[Absorption]) -> Absorption | None:
     return max((a for a in found if not math.isnan(a.p)), key=lambda a: a.p, default=None)
 
 
-def _rates(totals: Array) -> Array:
+def _rates(totals: Floats) -> Floats:
     """Map totals n00, n01, n10, n11 of shape (r, 4) to α, β and π: shape (r, 3)."""
     n00, n01, n10, n11 = totals.T
     alpha = n01 / (n00 + n01)
@@ -222,11 +229,11 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-BOUND = 16.0
+_BOUND = 16.0
 """Logits go no further: 10⁻⁷ is as good as 0 for any number of lines that was ever judged."""
-SURE = 1e-9
+_SURE = 1e-9
 """The least error of a judge; none at all would make a single odd label impossible."""
-STARTS = (0.02, 0.15, 0.5)
+_STARTS = (0.02, 0.15, 0.5)
 """Where the search for β begins. α and the initial share are found from wherever it is."""
 
 
@@ -246,7 +253,7 @@ def _absorption(
         return unknown(f"a judge of sensitivity {se:g} and specificity {sp:g} tells nothing")
     hidden = _Hidden.of(each, se, sp)
     null = max((hidden.climb((-2, a), 0.0) for a in (-3.0, -1.0)), key=lambda f: f.loglik)
-    free = [hidden.climb((*null.logits, special.logit(b))) for b in STARTS]
+    free = [hidden.climb((*null.logits, special.logit(b))) for b in _STARTS]
     # The null model is the edge of the free one, so that it may be the best of it.
     best = max([*free, null], key=lambda f: f.loglik)
     initial, alpha = (float(p) for p in special.expit(best.logits[:2]))
@@ -274,16 +281,16 @@ class _Fit:
 class _Hidden:
     """The emissions of all distinct sequences, padded: shapes (lines, sequences)."""
 
-    pole: Array
-    opposite: Array
-    weights: Array
+    pole: Floats
+    opposite: Floats
+    weights: Floats
     """How many sequences are like this one: shape (sequences,)."""
-    followed: Array
+    followed: Floats
     """The weight where another line follows, 0 where none does: shape (lines − 1, sequences)."""
 
     @classmethod
     def of(cls, each: list[npt.NDArray[np.int8]], se: float, sp: float) -> _Hidden:
-        se, sp = (min(max(x, SURE), 1 - SURE) for x in (se, sp))
+        se, sp = (min(max(x, _SURE), 1 - _SURE) for x in (se, sp))
         longest = max(map(len, each))
         # −1 is no evidence and −2 no line; neither has anything to say of the state.
         rows = np.full((len(each), longest), -2, dtype=np.int8)
@@ -310,7 +317,7 @@ class _Hidden:
         lines = len(self.pole)
         ahead = np.empty_like(self.pole)  # P(opposite | labels up to and with this line)
         norm = np.empty_like(self.pole)
-        before: float | Array = initial
+        before: float | Floats = initial
         for t in range(lines):
             at_opposite = before * self.opposite[t]
             norm[t] = at_opposite + (1 - before) * self.pole[t]
@@ -336,7 +343,7 @@ class _Hidden:
     def climb(self, start: Sequence[float], beta: float | None = None) -> _Fit:
         """Find the maximum from `start`, logits of (initial, α) and of β unless it is given."""
 
-        def down(logits: Array) -> tuple[float, Array]:
+        def down(logits: Floats) -> tuple[float, Floats]:
             initial, alpha, *last = (float(p) for p in special.expit(logits))
             loglik, slope, _ = self.score(initial, alpha, last[0] if last else beta or 0.0)
             return -loglik / n, -np.array(slope[: len(logits)]) / n
@@ -345,8 +352,8 @@ class _Hidden:
         # no slope to come back by. L-BFGS-B finds the same top, but spends ten times as long in
         # BLAS threads that wait for each other.
         n = float(self.weights.sum())
-        inside = np.clip(start, -BOUND / 2, BOUND / 2)
-        bounds = [(-BOUND, BOUND)] * len(inside)
+        inside = np.clip(start, -_BOUND / 2, _BOUND / 2)
+        bounds = [(-_BOUND, _BOUND)] * len(inside)
         found = optimize.minimize(
             down, inside, jac=True, method="SLSQP", bounds=bounds, options={"ftol": 1e-10}
         )
@@ -357,7 +364,7 @@ class _Hidden:
     def profile(self, best: _Fit, statistic: float, level: float) -> tuple[float, float]:
         """Return the β at which twice the log likelihood has fallen by the quantile of χ²₁."""
         most = float(special.chdtri(1, 1 - level))
-        middle = float(np.clip(special.logit(best.beta), -BOUND, BOUND))
+        middle = float(np.clip(special.logit(best.beta), -_BOUND, _BOUND))
 
         def end(way: int) -> float:
             near = best
@@ -367,12 +374,12 @@ class _Hidden:
                 near = self.climb(near.logits, float(special.expit(logit)))
                 return 2 * (best.loglik - near.loglik) - most
 
-            inner, outer, step = middle, float(np.clip(middle + way, -BOUND, BOUND)), 2
+            inner, outer, step = middle, float(np.clip(middle + way, -_BOUND, _BOUND)), 2
             while above(outer) < 0:
-                if abs(outer) == BOUND:
+                if abs(outer) == _BOUND:
                     return (way + 1) / 2
                 step *= 2
-                inner, outer = outer, float(np.clip(outer + way * step, -BOUND, BOUND))
+                inner, outer = outer, float(np.clip(outer + way * step, -_BOUND, _BOUND))
             root = optimize.brentq(above, *sorted((inner, outer)), xtol=1e-2, rtol=1e-3)
             return float(special.expit(root))
 

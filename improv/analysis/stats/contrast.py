@@ -17,8 +17,8 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 from statsmodels.stats.weightstats import ttost_paired
 
-from improv.analysis.stats.interval import LEVEL, Estimate
-from improv.analysis.stats.permutation import DRAWS, Floats, relabel, sign_flip
+from improv.analysis.stats.interval import LEVEL, Estimate, Floats
+from improv.analysis.stats.permutation import PERMUTATIONS, relabel, sign_flip
 from improv.records import seed_of
 
 Values = Mapping[str, Mapping[str, float | None]]
@@ -66,7 +66,7 @@ def contrast(
     name: str,
     seed: int,
     planned: bool,
-    draws: int = DRAWS,
+    draws: int = PERMUTATIONS,
     level: float = LEVEL,
 ) -> Contrast:
     """Return the mean over complete blocks of Σ weight × value, its interval and p.
@@ -108,7 +108,7 @@ def unpaired(
     name: str,
     seed: int,
     planned: bool,
-    draws: int = DRAWS,
+    draws: int = PERMUTATIONS,
     level: float = LEVEL,
 ) -> Contrast:
     """Return mean(a) − mean(b) over scenes, for outcomes that only some scenes have.

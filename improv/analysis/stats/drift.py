@@ -16,14 +16,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from improv.analysis.stats.interval import DRAWS, LEVEL, MANY, Estimate, at_edge, bootstrap_sums
+from improv.analysis.stats.interval import (
+    LEVEL,
+    MANY_CLUSTERS,
+    RESAMPLES,
+    Estimate,
+    Floats,
+    at_edge,
+    bootstrap_sums,
+)
 from improv.records import seed_of
 
-Floats = npt.NDArray[np.float64]
-Turns = Mapping[str, Mapping[int, float | None]]
+ConsistencyByTurn = Mapping[str, Mapping[int, float | None]]
 """block → turn → consistency in [0, 1]; None, NaN or no entry where it is missing."""
 
-FEWEST = 3
+_FEWEST = 3
 """Scenes without which no slope has an error: two parameters are fitted."""
 
 
@@ -37,7 +44,7 @@ class Grid:
     values: Floats
 
     @classmethod
-    def of(cls, scenes: Turns | Grid) -> Self:
+    def of(cls, scenes: ConsistencyByTurn | Grid) -> Self:
         """Return `scenes` as a table. Raises ValueError where a value is no share."""
         if isinstance(scenes, Grid):
             blocks, turns, values = list(scenes.blocks), scenes.turns, scenes.values
@@ -62,7 +69,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     """The mean consistency of the scenes at one turn, and how many of them have a value there."""
 
     turn: int
@@ -77,7 +84,7 @@ class _Fit:
     error: float
 
 
-def slope(scenes: Turns | Grid, *, level: float = LEVEL) -> Estimate:
+def slope(scenes: ConsistencyByTurn | Grid, *, level: float = LEVEL) -> Estimate:
     """Return the slope of consistency per turn on the logit scale, for one condition.
 
     Generalised estimating equations with a binomial mean and an exchangeable correlation within
@@ -98,14 +105,14 @@ def slope(scenes: Turns | Grid, *, level: float = LEVEL) -> Estimate:
     return Estimate(fit.slope, fit.slope - half, fit.slope + half, level, n, "scenes")
 
 
-def slopes(values: Mapping[str, Turns], *, level: float = LEVEL) -> dict[str, Estimate]:
+def slopes(values: Mapping[str, ConsistencyByTurn], *, level: float = LEVEL) -> dict[str, Estimate]:
     """Return `slope` for every condition of `values`."""
     return {condition: slope(scenes, level=level) for condition, scenes in values.items()}
 
 
-def curve(
-    scenes: Turns | Grid, *, seed: int, draws: int = DRAWS, level: float = LEVEL
-) -> list[Point]:
+def mean_curve(
+    scenes: ConsistencyByTurn | Grid, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL
+) -> list[CurvePoint]:
     """Return the mean over scenes at every turn, with a pointwise band from resampled scenes.
 
     A turn's mean is of those scenes that have a value there. Where they are all 1, or all 0, the
@@ -118,7 +125,7 @@ def curve(
     sums = np.stack([np.nan_to_num(given.values), there.astype(float)], axis=2)
     # A band is pointwise, so that turns can be resampled one by one: of many scenes, most are
     # alike at one turn.
-    at_once = sums.shape[1] if len(sums) <= MANY else 1
+    at_once = sums.shape[1] if len(sums) <= MANY_CLUSTERS else 1
     found: list[Estimate] = []
     for first in range(0, sums.shape[1], at_once):
         part = sums[:, first : first + at_once].reshape(len(sums), -1)
@@ -130,16 +137,16 @@ def curve(
             level=level,
         )
     return [
-        Point(turn, at_edge(mean, n))
+        CurvePoint(turn, at_edge(mean, n))
         for turn, mean, n in zip(
             given.turns.tolist(), found, there.sum(axis=0).tolist(), strict=True
         )
     ]
 
 
-STEPS = 100
+_STEPS = 100
 """Iterations of a fit before it is given up."""
-SETTLED = 1e-8
+_SETTLED = 1e-8
 """The largest score, for each line, at which it has converged."""
 _LEAST = 1e-10
 
@@ -174,8 +181,8 @@ def _fit(given: Grid) -> _Fit | str:
 def _hopeless(given: Grid) -> str:
     if not len(given.blocks):
         return "no values"
-    if len(given.blocks) < FEWEST:
-        return f"fewer than {FEWEST} scenes"
+    if len(given.blocks) < _FEWEST:
+        return f"fewer than {_FEWEST} scenes"
     if len(given.turns) == 1:
         return "one turn only"
     kept = given.turns[(given.values > 0).any(axis=0)]
@@ -208,16 +215,16 @@ class _Equations:
         params, alpha = np.zeros(2), 0.0
         lines = float(self.there.sum())
         paired = bool((self.there.sum(axis=1) > 1).any())
-        for step in range(STEPS):
+        for step in range(_STEPS):
             each, score = self._parts(params, alpha)
             whole = score.sum(axis=0)
             if not np.isfinite(whole).all():
                 return "the fit did not converge"
             params = params + np.linalg.solve(each.sum(axis=0), whole)
-            settled = float(np.abs(whole).max()) < SETTLED * lines
+            settled = float(np.abs(whole).max()) < _SETTLED * lines
             if settled and (not paired or step > 1):
                 before, alpha = alpha, self._correlation(params) if paired else 0.0
-                if abs(before - alpha) < SETTLED and np.isfinite(params).all():
+                if abs(before - alpha) < _SETTLED and np.isfinite(params).all():
                     return params, alpha
             elif paired and step > 2:
                 alpha = self._correlation(params)

@@ -16,15 +16,15 @@ import numpy.typing as npt
 from scipy import special
 from statsmodels.stats.proportion import proportion_confint
 
-Array = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
-DRAWS = 2000
+RESAMPLES = 2000
 LEVEL = 0.95
-UNDEFINED = 0.1
+_UNDEFINED = 0.1
 """The largest share of resamples that may be undefined where an interval is still given."""
-CELLS = 4_000_000
+_CELLS = 4_000_000
 """How many picks of clusters are in memory at a time."""
-MANY = 1000
+MANY_CLUSTERS = 1000
 """Clusters from which on those that are alike are drawn together."""
 
 
@@ -52,10 +52,10 @@ class Estimate:
 
 def bootstrap_sums(
     sums: npt.ArrayLike,
-    statistic: Callable[[Array], Array],
+    statistic: Callable[[Floats], Floats],
     *,
     seed: int,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
     level: float = LEVEL,
     unit: str = "scenes",
 ) -> list[Estimate]:
@@ -92,7 +92,7 @@ def bootstrap_sums(
     return _percentiles(whole, values, n, level, unit)
 
 
-def resampled_totals(table: Array, draws: int, seed: int) -> Array:
+def resampled_totals(table: Floats, draws: int, seed: int) -> Floats:
     """Return the totals of `draws` resamples of the rows of `table`: (n, k) to (draws, k).
 
     Of many clusters most are alike (so many breaks in so many lines): how often each kind is
@@ -100,7 +100,7 @@ def resampled_totals(table: Array, draws: int, seed: int) -> Array:
     """
     n = len(table)
     rng = np.random.default_rng(seed)
-    if n > MANY:
+    if n > MANY_CLUSTERS:
         # Rows that are alike have one sum by any weights; numpy's own way with rows is slow.
         sums = table @ np.random.default_rng(0).random(table.shape[1])
         _, first, alike = np.unique(sums, return_index=True, return_counts=True)
@@ -108,7 +108,7 @@ def resampled_totals(table: Array, draws: int, seed: int) -> Array:
             times = rng.multinomial(n, alike / n, size=draws)
             return np.asarray(times @ table[first], dtype=np.float64)
     found = []
-    for start in range(0, draws, rows := max(1, CELLS // n)):
+    for start in range(0, draws, rows := max(1, _CELLS // n)):
         part = min(rows, draws - start)
         # Counts of picks of equal chance are multinomial, and come faster than numpy's.
         picked = rng.integers(0, n, size=(part, n)) + n * np.arange(part)[:, None]
@@ -149,13 +149,13 @@ def proportion(successes: int, n: int, *, level: float = LEVEL, unit: str = "ite
     return Estimate(successes / n, float(low), float(high), level, n, unit)
 
 
-def percentile_ends(values: Array, n: int, level: float) -> tuple[float, float]:
+def percentile_ends(values: Floats, n: int, level: float) -> tuple[float, float]:
     """Return the ends of the expanded percentile interval of resampled `values`, shape (draws,).
 
     `n` is the number of clusters that were resampled. Infinite values are values; NaN are not.
     """
     good = np.sort(values[~np.isnan(values)])
-    if n < 2 or not len(good) or len(good) < (1 - UNDEFINED) * len(values):
+    if n < 2 or not len(good) or len(good) < (1 - _UNDEFINED) * len(values):
         return math.nan, math.nan
     t = float(special.stdtrit(n - 1, (1 - level) / 2))
     tail = float(special.ndtr(math.sqrt(n / (n - 1)) * t))
@@ -165,7 +165,7 @@ def percentile_ends(values: Array, n: int, level: float) -> tuple[float, float]:
     return float(good[rank]), float(good[-1 - rank])
 
 
-def _percentiles(whole: Array, values: Array, n: int, level: float, unit: str) -> list[Estimate]:
+def _percentiles(whole: Floats, values: Floats, n: int, level: float, unit: str) -> list[Estimate]:
     found = []
     for column, value in enumerate(whole):
         low, high = percentile_ends(values[:, column], n, level)
@@ -175,7 +175,7 @@ def _percentiles(whole: Array, values: Array, n: int, level: float, unit: str) -
         elif n < 2:
             why = f"no interval from so few {unit}"
         elif math.isnan(low):
-            why = f"undefined in more than {UNDEFINED:.0%} of the resamples"
+            why = f"undefined in more than {_UNDEFINED:.0%} of the resamples"
         if math.isnan(value):
             low = high = math.nan
         found.append(Estimate(float(value), low, high, level, n, unit, why))

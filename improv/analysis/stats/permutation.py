@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, stats
 
-Floats = npt.NDArray[np.float64]
+from improv.analysis.stats.interval import Floats
 
-DRAWS = 5000
+PERMUTATIONS = 5000
 """Random permutations where not all of them are counted."""
-MANY = 1000
+_MANY_BLOCKS = 1000
 """Blocks from which on those that differ by as much have their signs drawn together."""
 _CELLS = 4_000_000
 """How many numbers one table in memory may have; larger work is done in pieces."""
@@ -29,7 +29,7 @@ _SLACK = 1e-9
 """Sums that differ by less than this share are the same: a tie counts against a difference."""
 
 
-def sign_flip(rows: Floats, *, seed: int, draws: int = DRAWS) -> Floats:
+def sign_flip(rows: Floats, *, seed: int, draws: int = PERMUTATIONS) -> Floats:
     """Return the two-sided p of each row's mean against zero, shape (rows,).
 
     `rows` has shape (rows, blocks): a difference for every block, none missing. If conditions
@@ -55,14 +55,14 @@ def sign_flip(rows: Floats, *, seed: int, draws: int = DRAWS) -> Floats:
         every = np.array([(1.0, *half) for half in halves])
         return _share_as_far_out(every, rows)
     chance = np.random.default_rng(seed)
-    if blocks > MANY:
+    if blocks > _MANY_BLOCKS:
         return (1 + draws * _of_like(rows, chance, draws)) / (1 + draws)
     heads = chance.integers(0, 2, size=(draws, blocks), dtype=np.int8)
     signs: Floats = 2.0 * heads.astype(np.float64) - 1.0
     return (1 + draws * _share_as_far_out(signs, rows)) / (1 + draws)
 
 
-def relabel(a: Floats, b: Floats, *, seed: int, draws: int = DRAWS) -> float:
+def relabel(a: Floats, b: Floats, *, seed: int, draws: int = PERMUTATIONS) -> float:
     """Return the two-sided p that the means of two samples differ, by exchanging their labels.
 
     Counted outcomes of 0 and 1 have the hypergeometric distribution, and all the ways of few

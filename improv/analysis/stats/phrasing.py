@@ -12,24 +12,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
-from improv.analysis.stats.interval import LEVEL, Estimate
+from improv.analysis.stats.interval import LEVEL, Estimate, Floats
 from improv.records import seed_of
 
-Floats = npt.NDArray[np.float64]
-Phrased = Mapping[str, Mapping[str, Mapping[int, float | None]]]
+PhrasedValues = Mapping[str, Mapping[str, Mapping[int, float | None]]]
 """block → phrasing → turn → value; None, NaN or no entry where it is missing."""
 
-DRAWS = 1000
-FEWEST = 3
+_DRAWS = 1000
+_FEWEST = 3
 """Phrasings without which nothing is said of how they vary."""
 _CELLS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Icc:
+class TurnIcc:
     """The intraclass correlation at a turn (the middle of a window of turns), and its p."""
 
     turn: float
@@ -38,7 +36,7 @@ class Icc:
 
 
 @dataclass(frozen=True, slots=True)
-class Phrasing:
+class PhrasingIcc:
     """How much phrasing matters at each turn, on the mean of them, and how that changes.
 
     `mean_p`, and the p of each turn, come from dealing the phrasings anew within blocks and are
@@ -47,7 +45,7 @@ class Phrasing:
     would look as if it grew or faded (at an ICC of .2 in 45 of 100 studies, simulated).
     """
 
-    turns: tuple[Icc, ...]
+    turns: tuple[TurnIcc, ...]
     mean: Estimate
     mean_p: float
     slope: Estimate
@@ -76,15 +74,15 @@ class _Sums:
         )
 
 
-def phrasing(
-    values: Phrased,
+def phrasing_icc(
+    values: PhrasedValues,
     *,
     seed: int,
     window: int = 1,
     slugs: Mapping[str, str] | None = None,
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
     level: float = LEVEL,
-) -> Phrasing:
+) -> PhrasingIcc:
     """Return the intraclass correlation of phrasings as a function of turn.
 
     ICC = (MSP − MSE) / (MSP + (k − 1) MSE), with phrasings as the classes of a random-effects
@@ -105,11 +103,11 @@ def phrasing(
     blocks, centres = _tables(values, window, slugs or {})
     count = sum(table.shape[1] for table in blocks)
     many = sum(table.shape[0] for table in blocks)
-    if count < FEWEST or not centres:
+    if count < _FEWEST or not centres:
         nothing = Estimate.unknown(
-            f"fewer than {FEWEST} phrasings", n=count, unit="phrasings", level=level
+            f"fewer than {_FEWEST} phrasings", n=count, unit="phrasings", level=level
         )
-        return Phrasing((), nothing, math.nan, nothing, math.nan, many, count)
+        return PhrasingIcc((), nothing, math.nan, nothing, math.nan, many, count)
     sums = _analysed(blocks)
     icc = _icc(sums)
     turns = np.array(centres)
@@ -119,13 +117,13 @@ def phrasing(
     without = _without_one(blocks, turns)
     depth = float(sums.cells.sum() / max(1.0, float(sums.between_df.sum())))
     at_turns = [
-        Icc(turn, _by_f(sums, icc, i, count, level), _p(icc[i], null[:, i]))
+        TurnIcc(turn, _by_f(sums, icc, i, count, level), _p(icc[i], null[:, i]))
         for i, turn in enumerate(centres)
     ]
     level_of = _log_f(mean, depth), _jackknife([_log_f(w[:, 0], depth) for w in without])
     low, high, _ = _student(*level_of, count, level)
     *slope_ends, slope_p = _student(slope, _jackknife([w[:, 1] for w in without]), count, level)
-    return Phrasing(
+    return PhrasingIcc(
         turns=tuple(at_turns),
         mean=_estimate(mean, [_from_log_f(z, depth) for z in (low, high)], level, count),
         mean_p=_p(mean, _mean_and_slope(null, turns)[0]),
@@ -137,7 +135,7 @@ def phrasing(
 
 
 def _tables(
-    values: Phrased, window: int, slugs: Mapping[str, str]
+    values: PhrasedValues, window: int, slugs: Mapping[str, str]
 ) -> tuple[list[Floats], list[float]]:
     """Return for each slug a table (blocks, phrasings, windows), and the windows' mean turns."""
     cells = [

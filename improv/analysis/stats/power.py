@@ -13,12 +13,12 @@ import numpy as np
 
 from improv.analysis.stats.contrast import Values, complete
 from improv.analysis.stats.interval import Estimate, proportion
-from improv.analysis.stats.permutation import DRAWS, sign_flip
+from improv.analysis.stats.permutation import PERMUTATIONS, sign_flip
 from improv.records import seed_of
 
 
 @dataclass(frozen=True, slots=True)
-class Power:
+class PowerAtSize:
     """The share of simulated studies of `n` blocks that reject, with its Monte-Carlo interval.
 
     The interval (Wilson's) says how well the share is known from so many repetitions. That the
@@ -30,7 +30,7 @@ class Power:
     repetitions: int
 
 
-def power(
+def contrast_power(
     pool: Values,
     weights: Mapping[str, float],
     sizes: Sequence[int],
@@ -38,8 +38,8 @@ def power(
     seed: int,
     repetitions: int = 1000,
     alpha: float = 0.05,
-    draws: int = DRAWS,
-) -> list[Power]:
+    draws: int = PERMUTATIONS,
+) -> list[PowerAtSize]:
     """Return for each size how often the contrast's p is at most `alpha`.
 
     A study is `size` blocks drawn from the pool's complete blocks with replacement. For the
@@ -51,12 +51,12 @@ def power(
     for size in sizes:
         if not len(table) or size < 1 or repetitions < 1:
             why = "no complete block in the pool" if not len(table) else "nothing to repeat"
-            found.append(Power(size, Estimate.unknown(why, unit="repetitions"), repetitions))
+            found.append(PowerAtSize(size, Estimate.unknown(why, unit="repetitions"), repetitions))
             continue
         one = seed_of("power", seed, size)
         picks = np.random.default_rng(one).integers(0, len(table), size=(repetitions, size))
         studies = (table @ weight)[picks]
         p = sign_flip(studies, seed=seed_of("signs", one), draws=draws)
         share = proportion(int(np.sum(p <= alpha)), repetitions, unit="repetitions")
-        found.append(Power(size, share, repetitions))
+        found.append(PowerAtSize(size, share, repetitions))
     return found

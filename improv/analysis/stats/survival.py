@@ -19,10 +19,15 @@ from statsmodels.duration.survfunc import survdiff
 from statsmodels.genmod import families
 from statsmodels.genmod.generalized_linear_model import GLM
 
-from improv.analysis.stats.interval import DRAWS, LEVEL, Estimate, bootstrap_sums, proportion
+from improv.analysis.stats.interval import (
+    LEVEL,
+    RESAMPLES,
+    Estimate,
+    Floats,
+    bootstrap_sums,
+    proportion,
+)
 from improv.records import seed_of
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def restricted_mean_difference(
     *,
     seed: int,
     horizon: int | None = None,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Estimate:
     """Return how many turns longer scenes of `a` last unbroken than those of `b`, up to `horizon`.
@@ -146,7 +151,7 @@ def restricted_mean_difference(
     return found
 
 
-def hazards(spells: Sequence[Spell], reference: str, *, level: float = LEVEL) -> list[Hazard]:
+def hazard_ratios(spells: Sequence[Spell], reference: str, *, level: float = LEVEL) -> list[Hazard]:
     """Return each other condition's log hazard ratio against `reference`, in order of names.
 
     A binomial GLM of "breaks at this turn" on a dummy for every turn and one for every condition
@@ -208,7 +213,7 @@ def _followed(spells: Sequence[Spell]) -> float:
     return math.inf if all(s.event for s in spells if s.turn == last) else last
 
 
-def curve(
+def survival_curve(
     turns: npt.NDArray[np.int64], broke: npt.NDArray[np.bool_], *, level: float = LEVEL
 ) -> list[Step]:
     """Return a Kaplan–Meier curve, a step for every turn from 0 to the last, of the turn to which

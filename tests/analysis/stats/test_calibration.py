@@ -14,7 +14,7 @@ from improv.analysis.stats.calibration import (
     Confusion,
     agreement,
     can_judge,
-    differs,
+    compare_errors,
     rogan_gladen,
 )
 from improv.analysis.stats.interval import Estimate
@@ -151,7 +151,7 @@ def test_who_may_judge() -> None:
 def test_a_judge_that_errs_more_in_one_condition_is_caught() -> None:
     rng = np.random.default_rng(6)
     caught = [
-        differs(
+        compare_errors(
             {"none": planted(rng, 2000, 0.9, 0.95), "brief": planted(rng, 2000, 0.9, 0.92)},
             seed=study,
         ).differs
@@ -168,24 +168,26 @@ def test_judges_that_err_alike_are_rarely_accused(arms: str) -> None:
     accused = 0
     for study in range(25):
         each = {arm: planted(rng, 150, 0.9, 0.95) for arm in arms}
-        accused += bool(differs(each, seed=study).differs)
+        accused += bool(compare_errors(each, seed=study).differs)
     assert accused <= 4  # at most 5% of 25, and three Monte-Carlo errors
 
 
 def test_two_conditions_are_fishers_test_and_holms_adjustment() -> None:
     each = {"a": Confusion(90, 10, 95, 5), "b": Confusion(70, 30, 93, 7)}
-    found = differs(each, seed=1)
+    found = compare_errors(each, seed=1)
     raw = [stats.fisher_exact(table).pvalue for table in ([[90, 10], [70, 30]], [[95, 5], [93, 7]])]
     _, adjusted, *_ = multipletests(raw, method="holm")
     assert (found.p_sensitivity, found.p_specificity) == pytest.approx(tuple(adjusted))
     assert adjusted[0] == pytest.approx(2 * raw[0]) and found.differs == ("sensitivity",)
-    alike = differs({"a": GOOD, "b": GOOD}, seed=1)
+    alike = compare_errors({"a": GOOD, "b": GOOD}, seed=1)
     assert (alike.p_sensitivity, alike.p_specificity, alike.differs) == (1, 1, ())
 
 
 def test_many_conditions_have_an_exact_p() -> None:
     table = [[30, 0], [28, 2], [22, 8]]
-    found = differs({str(i): Confusion(r, w, 10, 0) for i, (r, w) in enumerate(table)}, seed=1)
+    found = compare_errors(
+        {str(i): Confusion(r, w, 10, 0) for i, (r, w) in enumerate(table)}, seed=1
+    )
     # Every table of these margins, by hand: x errors of 10 in the first arm, y in the second.
     ways, far = 0, 0
     for x in range(11):
@@ -200,9 +202,9 @@ def test_many_conditions_have_an_exact_p() -> None:
 
 
 def test_one_condition_differs_from_nothing() -> None:
-    alone = differs({"a": GOOD}, seed=1)
+    alone = compare_errors({"a": GOOD}, seed=1)
     assert alone.differs == () and math.isnan(alone.p_specificity)
-    assert differs({}, seed=1) == alone or differs({}, seed=1).differs == ()
+    assert compare_errors({}, seed=1) == alone or compare_errors({}, seed=1).differs == ()
 
 
 def test_agreement_is_krippendorffs_own_example() -> None:

@@ -10,7 +10,14 @@ import numpy.typing as npt
 import pytest
 from scipy.special import expit, logit
 
-from improv.analysis.stats.chain import Absorption, Counts, absorption, count, fit, worst
+from improv.analysis.stats.chain import (
+    Absorption,
+    Counts,
+    absorption,
+    count_transitions,
+    fit_chain,
+    least_certain,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,21 +64,21 @@ def one_each(lines: Floats) -> list[list[list[float | None]]]:
 
 
 def test_transitions_are_counted_by_hand() -> None:
-    assert count([1, 1, 0, 0, 1]) == Counts(n00=1, n01=1, n10=1, n11=1)
-    assert count([1, 0, 1, 0]) == Counts(n01=2, n10=1)
-    assert count([]) == count([1]) == Counts()
+    assert count_transitions([1, 1, 0, 0, 1]) == Counts(n00=1, n01=1, n10=1, n11=1)
+    assert count_transitions([1, 0, 1, 0]) == Counts(n01=2, n10=1)
+    assert count_transitions([]) == count_transitions([1]) == Counts()
 
 
 @pytest.mark.parametrize("gap", [None, math.nan, 0.5])
 def test_a_line_without_evidence_is_never_bridged(gap: float | None) -> None:
-    assert count([1, gap, 0, 0]) == Counts(n11=1)
-    assert count([gap, 1, 0, gap]) == Counts(n01=1)
-    assert count([gap, gap]) == Counts()
+    assert count_transitions([1, gap, 0, 0]) == Counts(n11=1)
+    assert count_transitions([gap, 1, 0, gap]) == Counts(n01=1)
+    assert count_transitions([gap, gap]) == Counts()
 
 
 def test_scenes_are_pooled_and_spells_follow() -> None:
     scenes = [[[1, 1, 0, 0, 1], [1, 1]], [[0, 0, 0, 1, 1]], [[1, None, 1]]] * 20
-    found = fit(scenes, seed=1)
+    found = fit_chain(scenes, seed=1)
     assert found.counts == Counts(n00=60, n01=20, n10=40, n11=60)
     assert (found.alpha.value, found.beta.value) == (0.25, 0.4)
     assert found.opposite_share.value == pytest.approx(0.25 / 0.65)
@@ -90,7 +97,7 @@ def test_planted_rates_are_covered_where_scenes_differ() -> None:
     centre = []
     for study in range(150):
         scenes = one_each(play(rng, 100, 0.1, 0.3, spread=1.0))
-        found = fit(scenes, seed=study, draws=1000)
+        found = fit_chain(scenes, seed=study, draws=1000)
         pairs = (found.alpha, alpha), (found.beta, beta), (found.spell, 1 / beta)
         covered += [e.low <= truth <= e.high for e, truth in pairs]
         centre.append((found.alpha.value, found.beta.value))
@@ -99,7 +106,7 @@ def test_planted_rates_are_covered_where_scenes_differ() -> None:
 
 
 def test_no_opposite_leaves_recovery_unknown_and_bounds_the_break() -> None:
-    found = fit([[[1, 1, 1]]] * 20, seed=1)
+    found = fit_chain([[[1, 1, 1]]] * 20, seed=1)
     assert found.alpha.value == 0 and found.alpha.high == pytest.approx(0.1684, abs=1e-4)
     for unknown in (found.beta, found.spell, found.opposite_share):
         assert math.isnan(unknown.value) and math.isnan(unknown.low)
@@ -107,7 +114,7 @@ def test_no_opposite_leaves_recovery_unknown_and_bounds_the_break() -> None:
 
 
 def test_nobody_who_returns_has_an_endless_spell() -> None:
-    found = fit([[[1, 0, 0, 0]]] * 20, seed=1)
+    found = fit_chain([[[1, 0, 0, 0]]] * 20, seed=1)
     assert found.beta.value == 0 and found.spell.value == math.inf
     assert found.spell.low == pytest.approx(1 / 0.1684, rel=1e-3)
     assert found.spell.high == math.inf
@@ -115,16 +122,16 @@ def test_nobody_who_returns_has_an_endless_spell() -> None:
 
 @pytest.mark.parametrize("scenes", [[], [[]], [[[]]], [[[None, None]]]])
 def test_nothing_is_known_of_nothing(scenes: list[list[list[float | None]]]) -> None:
-    found = fit(scenes, seed=1)
+    found = fit_chain(scenes, seed=1)
     assert found.counts == Counts()
     assert math.isnan(found.alpha.value) and math.isnan(found.spell.high)
     [tested] = absorption(scenes, sensitivity=[0.9], specificity=[0.95])
     assert math.isnan(tested.p) and tested.beta.why == "no line with evidence"
-    assert worst([tested]) is None
+    assert least_certain([tested]) is None
 
 
 def test_one_scene_has_rates_without_intervals() -> None:
-    found = fit([[[1, 1, 0, 1]]], seed=1)
+    found = fit_chain([[[1, 1, 0, 1]]], seed=1)
     assert found.alpha.value == 0.5 and math.isnan(found.alpha.low)
     assert found.alpha.why == "no interval from so few scenes"
 
@@ -202,14 +209,14 @@ def test_the_grid_shows_what_hangs_on_the_sensitivity() -> None:
     at = {(a.sensitivity, a.specificity): a for a in found}
     assert at[0.85, 0.95].p > 0.05
     assert at[0.97, 0.95].p < 0.01, "a judge taken for better than it is finds returns"
-    assert worst(found) == max(found, key=lambda a: a.p)
+    assert least_certain(found) == max(found, key=lambda a: a.p)
 
 
 def test_a_sure_judge_leaves_the_naive_rates() -> None:
     # A marker is such a judge: of 40 lines at the opposite that others follow, 4 were left.
     scenes = [[[1, 1, 1, 0, 0, 0, 0, 0]]] * 6 + [[[1, 1, 1, 1, 0, 0, 0, 0, 1, 1]]] * 4
     [found] = absorption(scenes, sensitivity=[1.0], specificity=[1.0])
-    assert found.naive == pytest.approx(4 / (24 + 16)) == fit(scenes, seed=1).beta.value
+    assert found.naive == pytest.approx(4 / (24 + 16)) == fit_chain(scenes, seed=1).beta.value
     assert found.beta.value == pytest.approx(0.1, abs=1e-4)
     assert found.at_risk == pytest.approx(40, abs=0.01)
     assert found.p < 1e-6

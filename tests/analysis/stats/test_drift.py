@@ -13,7 +13,7 @@ from statsmodels.genmod.cov_struct import Exchangeable
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_estimating_equations import GEE
 
-from improv.analysis.stats.drift import curve, slope, slopes
+from improv.analysis.stats.drift import mean_curve, slope, slopes
 
 Floats = npt.NDArray[np.float64]
 T = 12
@@ -122,12 +122,12 @@ def test_a_value_that_is_no_share_is_refused() -> None:
 
 def test_a_curve_is_the_mean_over_scenes_with_a_band() -> None:
     given = rows([1, 1, 0.5], [1, 0, None], [1, 0, 0], [1, 1])
-    found = curve(given, seed=1)
+    found = mean_curve(given, seed=1)
     assert [p.turn for p in found] == [1, 2, 3]
     assert [p.mean.value for p in found] == [1.0, 0.5, 0.25]
     assert found[0].mean.low == pytest.approx(0.025 ** (1 / 4)) and found[0].mean.high == 1.0
     assert 0 <= found[1].mean.low < 0.5 < found[1].mean.high <= 1
-    assert found == curve(given, seed=1) and curve({}, seed=1) == []
+    assert found == mean_curve(given, seed=1) and mean_curve({}, seed=1) == []
 
 
 def test_the_band_of_a_curve_covers_the_planted_mean() -> None:
@@ -135,6 +135,6 @@ def test_the_band_of_a_curve_covers_the_planted_mean() -> None:
     turns = np.arange(1, T + 1)
     truth = expit(START + chance.normal(0, SPREAD, 200_000)[:, None] + DRIFT * turns).mean(axis=0)
     for seed in range(60):
-        found = curve(scenes(chance, chance.normal(0, SPREAD, 40)), seed=seed, draws=400)
+        found = mean_curve(scenes(chance, chance.normal(0, SPREAD, 40)), seed=seed, draws=400)
         hits.append([p.mean.low <= m <= p.mean.high for p, m in zip(found, truth, strict=True)])
     assert np.mean(hits) > 0.91

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from improv.analysis.stats.interval import (
-    Array,
     Estimate,
+    Floats,
     at_edge,
     bootstrap_sums,
     percentile_ends,
@@ -18,7 +18,7 @@ from improv.analysis.stats.interval import (
 )
 
 
-def rate(totals: Array) -> Array:
+def rate(totals: Floats) -> Floats:
     return totals[:, 0] / totals[:, 1]
 
 

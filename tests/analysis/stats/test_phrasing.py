@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from improv.analysis.stats.phrasing import Phrasing, phrasing
+from improv.analysis.stats.phrasing import PhrasingIcc, phrasing_icc
 
 Floats = npt.NDArray[np.float64]
 Given = dict[str, dict[str, dict[int, float | None]]]
@@ -37,9 +37,9 @@ def planted(
     return np.asarray(chance.normal(0, 2, size=(blocks, 1, 1)) + said + rest * np.sqrt(1 - share))
 
 
-def studied(many: int, icc: Floats | float, seed: int) -> list[Phrasing]:
+def studied(many: int, icc: Floats | float, seed: int) -> list[PhrasingIcc]:
     chance = np.random.default_rng(seed)
-    return [phrasing(given(planted(chance, icc)), seed=s, draws=199) for s in range(many)]
+    return [phrasing_icc(given(planted(chance, icc)), seed=s, draws=199) for s in range(many)]
 
 
 def test_the_table_of_shrout_and_fleiss() -> None:
@@ -49,7 +49,7 @@ def test_the_table_of_shrout_and_fleiss() -> None:
         [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]],
         dtype=float,
     )
-    found = phrasing(given(targets.T[:, :, None]), seed=1)
+    found = phrasing_icc(given(targets.T[:, :, None]), seed=1)
     (only,) = found.turns
     assert only.icc.value == pytest.approx(0.7148, abs=1e-4)
     assert (only.icc.low, only.icc.high) == pytest.approx((0.342, 0.946), abs=1e-3)
@@ -98,16 +98,16 @@ def test_missing_lines_are_allowed_for() -> None:
     for seed in range(25):
         y = planted(chance, 0.3)
         y[chance.random(y.shape) < 0.1] = np.nan
-        found.append(phrasing(given(y), seed=seed, draws=49))
+        found.append(phrasing_icc(given(y), seed=seed, draws=49))
     assert np.mean([f.mean.value for f in found]) == pytest.approx(0.3, abs=0.07)
     assert all(f.mean_p <= 0.04 for f in found)
 
 
 def test_one_missing_cell_changes_hardly_anything() -> None:
     y = planted(np.random.default_rng(6), 0.3)
-    whole = phrasing(given(y), seed=1, draws=9)
+    whole = phrasing_icc(given(y), seed=1, draws=9)
     y[3, 4, 2] = np.nan
-    less = phrasing(given(y), seed=1, draws=9)
+    less = phrasing_icc(given(y), seed=1, draws=9)
     assert less.turns[0].icc.value == pytest.approx(whole.turns[0].icc.value, abs=1e-12)
     assert less.turns[2].icc.value != whole.turns[2].icc.value
     assert less.turns[2].icc.value == pytest.approx(whole.turns[2].icc.value, abs=0.02)
@@ -116,9 +116,9 @@ def test_one_missing_cell_changes_hardly_anything() -> None:
 def test_turns_can_be_taken_together() -> None:
     chance = np.random.default_rng(7)
     y = planted(chance, 0.2)
-    found = phrasing(given(y), seed=1, window=3, draws=99)
+    found = phrasing_icc(given(y), seed=1, window=3, draws=99)
     assert [t.turn for t in found.turns] == [2, 5]
-    by_hand = phrasing(given(y[:, :, :3].mean(axis=2, keepdims=True)), seed=1, draws=99)
+    by_hand = phrasing_icc(given(y[:, :, :3].mean(axis=2, keepdims=True)), seed=1, draws=99)
     assert found.turns[0].icc.value == pytest.approx(by_hand.turns[0].icc.value)
 
 
@@ -130,8 +130,8 @@ def test_phrasings_of_two_scenes_are_not_the_same_phrasings() -> None:
     y[:12] += said
     y[12:] -= said
     slugs = {f"b{b}": "ferry" if b < 12 else "bridge" for b in range(24)}
-    apart = phrasing(given(y), seed=1, slugs=slugs, draws=99)
-    mixed = phrasing(given(y), seed=1, draws=99)
+    apart = phrasing_icc(given(y), seed=1, slugs=slugs, draws=99)
+    mixed = phrasing_icc(given(y), seed=1, draws=99)
     assert apart.mean.value > 0.2 and apart.phrasings == 24
     assert abs(mixed.mean.value) < 0.1
 
@@ -140,25 +140,25 @@ def test_phrasings_of_two_scenes_are_not_the_same_phrasings() -> None:
     "table", [{}, {"b1": {}}, {"b1": {"p1": {1: None}}}, {"b1": {"p1": {1: 0.5}, "p2": {1: 0.1}}}]
 )
 def test_too_little_gives_a_reason(table: Given) -> None:
-    found = phrasing(table, seed=1, draws=9)
+    found = phrasing_icc(table, seed=1, draws=9)
     assert math.isnan(found.mean.value) and "phrasings" in found.mean.why
     assert math.isnan(found.mean_p) and math.isnan(found.slope_p)
 
 
 def test_values_that_do_not_differ_have_no_correlation() -> None:
-    found = phrasing(given(np.ones((5, 4, 3))), seed=1, draws=9)
+    found = phrasing_icc(given(np.ones((5, 4, 3))), seed=1, draws=9)
     assert all(math.isnan(t.icc.value) and math.isnan(t.p) and t.icc.why for t in found.turns)
     assert math.isnan(found.mean.value) and math.isnan(found.mean_p)
-    one = phrasing(given(np.random.default_rng(1).random((1, 5, 2))), seed=1, draws=9)
+    one = phrasing_icc(given(np.random.default_rng(1).random((1, 5, 2))), seed=1, draws=9)
     assert math.isnan(one.mean.value)  # one block has no error
 
 
 def test_phrasings_without_error_are_all_there_is() -> None:
     y = np.broadcast_to(np.arange(4.0)[None, :, None], (5, 4, 3))
-    found = phrasing(given(y), seed=1, draws=9)
+    found = phrasing_icc(given(y), seed=1, draws=9)
     assert found.mean.value == 1.0 and found.turns[0].icc.value == 1.0
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:
     table = given(planted(np.random.default_rng(9), 0.02))
-    assert phrasing(table, seed=1, draws=99) == phrasing(table, seed=1, draws=99)
+    assert phrasing_icc(table, seed=1, draws=99) == phrasing_icc(table, seed=1, draws=99)

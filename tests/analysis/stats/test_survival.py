@@ -15,10 +15,10 @@ from statsmodels.genmod.generalized_linear_model import GLM
 from improv.analysis.stats.survival import (
     Spell,
     Step,
-    curve,
-    hazards,
+    hazard_ratios,
     log_rank,
     restricted_mean_difference,
+    survival_curve,
 )
 
 # Freireich et al. (1963), weeks of remission; + is censored. Log-rank 16.79.
@@ -36,7 +36,7 @@ def spells(condition: str, times: str, stratum: str = "") -> list[Spell]:
 def curves(given: Sequence[Spell]) -> dict[str, list[Step]]:
     by_condition = {s.condition: [x for x in given if x.condition == s.condition] for s in given}
     return {
-        condition: curve(np.array([s.turn for s in own]), np.array([s.event for s in own]))
+        condition: survival_curve(np.array([s.turn for s in own]), np.array([s.event for s in own]))
         for condition, own in by_condition.items()
     }
 
@@ -118,7 +118,7 @@ def test_nothing_to_test_gives_a_reason(given: Sequence[Spell]) -> None:
     found = log_rank(given)
     assert math.isnan(found.p) and found.why
     assert math.isnan(restricted_mean_difference(given, "a", "z", seed=1).value)
-    assert all(h.ratio.why and math.isnan(h.p) for h in hazards(given, "a"))
+    assert all(h.ratio.why and math.isnan(h.p) for h in hazard_ratios(given, "a"))
 
 
 def test_restricted_means_are_areas_under_curves() -> None:
@@ -166,20 +166,20 @@ def test_without_an_effect_the_tests_of_times_reject_one_time_in_twenty() -> Non
     chance = np.random.default_rng(3)
     studies = [played(chance, 30, 0.0) for _ in range(200)]
     ranks = np.mean([log_rank(s).p <= 0.05 for s in studies])
-    ratios = np.mean([hazards(s, "none")[0].p <= 0.05 for s in studies[:120]])
+    ratios = np.mean([hazard_ratios(s, "none")[0].p <= 0.05 for s in studies[:120]])
     assert 0.005 <= ranks <= 0.1 and ratios <= 0.11
 
 
 def test_a_planted_hazard_ratio_is_found() -> None:
     chance = np.random.default_rng(4)
-    found = [hazards(played(chance, 60, -0.6), "none")[0].ratio for _ in range(100)]
+    found = [hazard_ratios(played(chance, 60, -0.6), "none")[0].ratio for _ in range(100)]
     assert np.mean([f.value for f in found]) == pytest.approx(-0.6, abs=0.08)
     assert np.mean([f.low <= -0.6 <= f.high for f in found]) > 0.87
 
 
 def test_hazards_are_those_of_the_model_of_all_scenes_and_turns() -> None:
     given = played(np.random.default_rng(5), 60, -0.4)
-    (found,) = hazards(given, "none")
+    (found,) = hazard_ratios(given, "none")
     rows = [(s, t) for s in given for t in range(1, s.turn + 1)]
     x = np.array([[*(t == k for k in range(1, 13)), s.condition == "brief"] for s, t in rows])
     y = np.array([s.event and t == s.turn for s, t in rows])
@@ -196,16 +196,19 @@ def test_hazards_are_those_of_the_model_of_all_scenes_and_turns() -> None:
 
 def test_a_condition_without_breaks_has_no_ratio_and_spoils_no_other() -> None:
     given = [*played(np.random.default_rng(6), 40, -0.3), *spells("kept", "12+ 12+ 12+ 12+ 9+")]
-    brief, kept = hazards(given, "none")
+    brief, kept = hazard_ratios(given, "none")
     assert (brief.condition, kept.condition) == ("brief", "kept")
     assert math.isnan(kept.ratio.value) and "no finite estimate" in kept.ratio.why
-    alone = hazards([s for s in given if s.condition != "kept"], "none")[0]
+    alone = hazard_ratios([s for s in given if s.condition != "kept"], "none")[0]
     assert brief.ratio.value == pytest.approx(alone.ratio.value, abs=1e-6)
 
 
 def test_conditions_that_break_in_turns_of_their_own_are_told() -> None:
     # All of a break at turn 1 or last past 3, where only b breaks: turn 3 has both, but one way.
     given = [*spells("a", "2+ 2+ 3+ 3+"), *spells("b", "3 3 3+ 4+")]
-    assert math.isnan(hazards(given, "a")[0].ratio.value)
-    assert "fewer than three" in hazards([*spells("a", "1"), *spells("b", "2")], "a")[0].ratio.why
-    assert "no scene of z" in hazards(given, "z")[0].ratio.why
+    assert math.isnan(hazard_ratios(given, "a")[0].ratio.value)
+    assert (
+        "fewer than three"
+        in hazard_ratios([*spells("a", "1"), *spells("b", "2")], "a")[0].ratio.why
+    )
+    assert "no scene of z" in hazard_ratios(given, "z")[0].ratio.why
