@@ -248,7 +248,8 @@ CHECKS = [
         "β 0 (and .02), a judge of Se .9 and Sp .95",
         "Each study is a run of 100 scenes of 20 lines, judged line by line through `score` by a "
         "puppet that errs as often as declared; 60 lines of each truth are planted among them. "
-        "`trajectories.absorptions` tests β = 0 with the emissions at the Se and Sp that the planted "
+        "`trajectories.absorptions` tests β = 0 with the emissions at the Se and Sp that the "
+        "planted "
         "lines of all studies showed, as SCIENCE.md has it. A report knows the planted lines of "
         "its own study alone, and the emissions that these give reject a true β = 0 far too "
         "often: it tests at the ends of what they leave for Se and for Sp too, and believes the "
@@ -269,9 +270,11 @@ CHECKS = [
         "other",
         "Each study is a run of 130 blocks, two arms of equal truth, ten lines a scene, judged "
         "through `score`, with 156 planted lines of each truth an arm. `analyse` corrects each "
-        "arm by its own planted lines and tests the planned contrast corrected; `compare_sides` without "
+        "arm by its own planted lines and tests the planned contrast corrected; `compare_sides` "
+        "without "
         "a judge is the uncorrected test. Figures are means over studies. Whether Sp differs is "
-        "Fisher's test on the planted lines (`calibration.compare_errors`), once on those of all studies "
+        "Fisher's test on the planted lines (`calibration.compare_errors`), once on those of all "
+        "studies "
         "together.",
         "A corrected rate off .200 means that calibration and scoring do not see the same judge. "
         "If the corrected test rejects more than 7%, a judge that errs unevenly makes findings.",

@@ -115,7 +115,8 @@ def rejections(
 ) -> list[tuple[int, float]]:
     """Deal the units into studies; return whether each rejects any of the planned contrasts.
 
-    The first study goes through `compare_sides`. For all others what that does is done here, but for
+    The first study goes through `compare_sides`. For all others what that does is done here, but
+    for
     making each block's numbers anew from the units, which takes most of the time.
     """
     values = by_cell(found)
@@ -295,7 +296,8 @@ CHECKS = [
         "Chain recovery",
         "α .10, β .30, 100 scenes × 20 turns, scene SD 1 on the logit of α",
         "One puppet alone on the stage says 20 lines a scene. Each study is 100 scenes; its chain "
-        "is fitted and its scenes are resampled by `trajectories.cell_chains`. Scenes differ in α, so "
+        "is fitted and its scenes are resampled by `trajectories.cell_chains`. Scenes differ in "
+        "α, so "
         "that the estimand is the pooled ratio E[n01]/E[n0·], had by Gauss–Hermite quadrature of "
         "the declared process; β is .3 in all. The pool is dealt into studies several times over.",
         "Intervals that are too short (scenes counted as if they were alike, or turns as if they "
@@ -312,7 +314,8 @@ CHECKS = [
         "two arms that differ by a text no puppet listens to; lines of a scene correlate by .1, "
         ".3, .5",
         "Both arms have the same puppet, 40 blocks each, ten lines a scene; the planned contrast "
-        "goes through `outcome_units` and `compare_sides` as in a report. The correlation comes of a spread of "
+        "goes through `outcome_units` and `compare_sides` as in a report. The correlation comes "
+        "of a spread of "
         "α and of a chain that stays where it is; the one measured on what was played is given.",
         "Above the band the test takes turns for units, and finds effects in nothing; below it "
         "the test wastes scenes.",
@@ -339,7 +342,8 @@ CHECKS = [
         5,
         "Drift",
         "+.12 on the logit of α with every line (and none), scene SD 1",
-        "The slope of consistency on turns 4 to 14 by GEE, from `trajectories.drift_slopes`, averaged over "
+        "The slope of consistency on turns 4 to 14 by GEE, from `trajectories.drift_slopes`, "
+        "averaged over "
         "studies of 100 scenes. The truth is marginal: the root of the population's estimating "
         "equation, with the mean and the covariances of lines by quadrature.",
         "A slope off the band is biased (a conditional slope, say, would be steeper), and one "
