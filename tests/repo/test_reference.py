@@ -23,7 +23,10 @@ def written() -> dict[str, str]:
     return pages()
 
 
-@pytest.mark.parametrize("name", ["scenes.md", "studies-reference.md", "cli.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["scenes.md", "studies-reference.md", "cli.md", "schema/scene.json", "schema/study.json"],
+)
 def test_the_pages_are_of_today(name: str, written: dict[str, str]) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == written[name], "make reference"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 
 from improv.errors import StudyError
 from improv.files import shipped
-from improv.study.design import StudyFile, schema
+from improv.study.design import schema
 from improv.study.find import find
 from improv.study.loader import load
 from improv.study.overrides import merge
@@ -18,7 +17,6 @@ from improv.study.scene import Scene
 from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
 from improv.study.trial import plan, trials_hash
 from improv.study.yaml_source import _FastLoader, _Loader, read
-from tests.support.places import TOP
 
 CAST = "cast:\n  - {name: Ana, role: x}\n  - {name: Bo, role: y}\n"
 
@@ -249,22 +247,3 @@ def test_the_schema_agrees_with_the_reader() -> None:
         validator.validate(yaml.safe_load(file.read_text()))
     assert list(validator.iter_errors({"title": "T", "premise": "p", "casst": []}))
     assert isinstance(Scene.model_json_schema()["properties"]["turns"]["description"], str)
-
-
-@pytest.mark.parametrize("name", ["scene", "study"])
-def test_the_schemas_in_the_docs_are_those_of_this_version(name: str) -> None:
-    """Written anew by: python -m tests.test_study"""
-    file = TOP / "docs" / "schema" / f"{name}.json"
-    assert json.loads(file.read_text()) == documented(name)
-
-
-def documented(name: str) -> dict[str, object]:
-    kind = {"scene": Scene, "study": StudyFile}[name]
-    draft = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": draft, **kind.model_json_schema()}
-
-
-if __name__ == "__main__":
-    for wanted in ("scene", "study"):
-        where = TOP / "docs" / "schema" / f"{wanted}.json"
-        where.write_text(json.dumps(documented(wanted), indent=2, ensure_ascii=False) + "\n")

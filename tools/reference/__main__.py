@@ -1,11 +1,14 @@
-"""Writes the references: docs/scenes.md, docs/studies-reference.md, docs/cli.md.
+"""Writes the references: docs/scenes.md, docs/studies-reference.md, docs/cli.md, docs/schema.
 
 python -m tools.reference
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from improv.study.design import StudyFile
 from improv.study.scene import Scene
@@ -50,7 +53,16 @@ def pages() -> dict[str, str]:
         "scenes.md": fields.page(Scene, SCENES),
         "studies-reference.md": fields.page(StudyFile, STUDIES, shared, "scenes.md"),
         "cli.md": command.page(),
+        "schema/scene.json": _schema(Scene),
+        "schema/study.json": _schema(StudyFile),
     }
+
+
+def _schema(kind: type[BaseModel]) -> str:
+    """Return the JSON Schema by which an editor completes a file."""
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    whole = {"$schema": draft, **kind.model_json_schema()}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
