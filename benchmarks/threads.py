@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from improv.models.embedded import Local
+from improv.models.embedded import EmbeddedServer
 
 SECONDS = {1: 2.5, 2: 3.5, 4: 4.5, 8: 7.5}
 """How long so many scenes at once are given. First prompts are read in that time as well."""
@@ -80,7 +80,7 @@ def ask(address: str, body: dict[str, object], seconds: float) -> Any:
         line.close()
 
 
-def read(local: Local) -> float:
+def read(local: EmbeddedServer) -> float:
     """Return how many tokens a second the server reads of prompts that it has not seen."""
     address = local.url.removeprefix("http://").removesuffix("/v1")
     tokens, start = 0, time.perf_counter()
@@ -91,7 +91,7 @@ def read(local: Local) -> float:
     return tokens / (time.perf_counter() - start)
 
 
-def measure(local: Local, scenes: int) -> Tally:
+def measure(local: EmbeddedServer, scenes: int) -> Tally:
     """Play `scenes` at once, none of which the server has seen, and add up."""
     start = time.perf_counter()
     address = local.url.removeprefix("http://").removesuffix("/v1")
@@ -128,7 +128,7 @@ def main() -> None:
     rates: dict[tuple[bool, int, int], list[float]] = {}
     reads: dict[tuple[bool, int, int], float] = {}
     for n_threads, n_reading in ((1, 1), (1, 2), (2, 2)):
-        local = Local(n_threads=n_threads, n_reading=n_reading)
+        local = EmbeddedServer(n_threads=n_threads, n_reading=n_reading)
         measure(local, 1)  # the first request also warms it up
         for busy in (False, True):
             with neighbour(busy):

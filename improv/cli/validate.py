@@ -97,7 +97,7 @@ def puppet_command(
     beta: Annotated[float, typer.Option(min=0, max=1, help="P(it recovers) at a line.")] = 0.3,
 ) -> None:
     """Serve a puppet, a fake model with a declared process, at an OpenAI-compatible address."""
-    from improv.models.puppet.server import serve
+    from improv.models.puppet.server import serve_puppet
     from improv.study.puppet_spec import Puppet
 
-    serve(Puppet(latency=latency, alpha=alpha, beta=beta), port)
+    serve_puppet(Puppet(latency=latency, alpha=alpha, beta=beta), port)

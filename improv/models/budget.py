@@ -17,8 +17,8 @@ from improv.errors import EndpointError, ErrorKind
 from improv.records import Call
 from improv.study.model_spec import Price
 
-LEASE = 16
-SILENT = 15.0
+LEASED_CALLS = 16
+HOST_TIMEOUT = 15.0
 """Seconds after which a host that does not report is taken for dead, and its lease for unspent."""
 
 
@@ -62,7 +62,9 @@ class Budget:
         return ""
 
 
-def dollars(prompt: int | None, completion: int | None, cached: int | None, price: Price) -> float:
+def token_cost(
+    prompt: int | None, completion: int | None, cached: int | None, price: Price
+) -> float:
     """Return what so many tokens cost; those that were cached count among the prompt's."""
     kept = min(cached or 0, prompt or 0)
     each = price.prompt if price.cached is None else price.cached
@@ -72,17 +74,17 @@ def dollars(prompt: int | None, completion: int | None, cached: int | None, pric
     return paid / 1e6
 
 
-def price_of(call: Call, price: Price | None) -> float:
+def call_cost(call: Call, price: Price | None) -> float:
     """Return what a call cost in dollars; 0 where no price is known, which a budget refuses."""
     if price is None:
         return 0.0
-    return dollars(call.prompt_tokens, call.completion_tokens, call.cached_tokens, price)
+    return token_cost(call.prompt_tokens, call.completion_tokens, call.cached_tokens, price)
 
 
-def spent_by(call: Call, price: Price | None) -> Spent:
+def call_spending(call: Call, price: Price | None) -> Spent:
     """Return what one call spent."""
     tokens = (call.prompt_tokens or 0) + (call.completion_tokens or 0)
-    return Spent(1, tokens, price_of(call, price))
+    return Spent(1, tokens, call_cost(call, price))
 
 
 class Purse:
@@ -110,7 +112,7 @@ class Purse:
         self._leased[host] = max(0, self._leased.get(host, 0) - used.calls + min(wanted, 0))
         self._seen[host] = now
         for other, seen in list(self._seen.items()):
-            if now - seen > SILENT:
+            if now - seen > HOST_TIMEOUT:
                 self._leased.pop(other), self._seen.pop(other)
         reached = self._budget.reached(self.spent)
         if reached or wanted <= 0:
@@ -136,7 +138,7 @@ class Purse:
                 # Nothing is known of the first call's price; one is let through to find out.
                 each = each if spent.calls else most
                 left.append((most - so_far) / each - out if each else math.inf)
-        return int(min(min(left), 2 * LEASE * len(self._seen)))
+        return int(min(min(left), 2 * LEASED_CALLS * len(self._seen)))
 
 
 Lease = Callable[[str, Spent, int], Awaitable[tuple[int, str]]]
@@ -157,7 +159,7 @@ class Allowance:
         async with self._turn:
             while not self._left:
                 used, self._used = self._used, Spent()
-                self._left, reached = await self._lease(self._host, used, LEASE)
+                self._left, reached = await self._lease(self._host, used, LEASED_CALLS)
                 if reached:
                     raise EndpointError(reached, kind=ErrorKind.BUDGET)
                 if not self._left:

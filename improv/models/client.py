@@ -18,7 +18,13 @@ import openai
 import orjson
 
 from improv.errors import ErrorKind, MachineError, ModelError
-from improv.models.endpoint import dropped, failure, public, remote_address, secret_for
+from improv.models.endpoint import (
+    call_error,
+    connection_dropped,
+    public_address,
+    remote_address,
+    secret_for,
+)
 from improv.models.gate import Gate
 from improv.models.puppet.player import answer
 from improv.models.request import Ask, request_body
@@ -27,9 +33,9 @@ from improv.records import Call, Json
 from improv.study.model_spec import Model
 from improv.study.puppet_spec import Puppet
 
-UNLIMITED = 1_000_000
+_UNLIMITED = 1_000_000
 
-Reader = Callable[[Json], tuple[str, str]]
+ReplyReader = Callable[[Json], tuple[str, str]]
 
 
 class Models:
@@ -54,7 +60,7 @@ class Models:
         self._urls: dict[str, str] = {}
         self._halted = asyncio.Event()
 
-    async def complete(self, ask: Ask, read: Reader | None = None) -> Call:
+    async def complete(self, ask: Ask, read: ReplyReader | None = None) -> Call:
         """Make the call. A call that fails for good comes back with `error` set, never raises.
 
         `read` takes text and finish reason out of the response where they are not the plain
@@ -75,7 +81,7 @@ class Models:
                 found = answer(body, spec)
             else:
                 url = await self.address(ask.model)
-                endpoint = public(url)
+                endpoint = public_address(url)
                 found = await self._post(url, ask.model, body, trip)
             reply, finish = (read or _reply)(found)
         except ModelError as e:
@@ -121,7 +127,7 @@ class Models:
         """Send nothing more: what is on the wire may come, what would be repeated fails."""
         self._halted.set()
         for gate in self._gates.values():
-            gate.allow(UNLIMITED)  # who waits there learns that nothing is to be sent
+            gate.allow(_UNLIMITED)  # who waits there learns that nothing is to be sent
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -134,10 +140,10 @@ class Models:
         try:
             return await client.send_json(path, orjson.dumps(body), trip)
         except (openai.APIError, httpx2.HTTPError) as e:
-            if model.embedded and dropped(e):
+            if model.embedded and connection_dropped(e):
                 # Its server may have been started anew elsewhere since.
                 self._urls.pop(model.model, None)
-            raise failure(e, url, model) from None
+            raise call_error(e, url, model) from None
 
     def _client(self, url: str, model: Model) -> Client:
         key = (url, model.api_key_env, model.timeout, model.retries)
@@ -161,7 +167,7 @@ class Models:
         return self._clients[key]
 
     def _gate(self, url: str, model: Model) -> Gate:
-        endpoint = public(url)
+        endpoint = public_address(url)
         if endpoint not in self._gates:
             if self._new_gate is None or model.embedded:
                 # What this machine serves has slots of its own, and refuses nobody.

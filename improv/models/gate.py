@@ -16,17 +16,17 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
-from improv.models.rate_limiter import Kind, Limiter, Moment, Tally
+from improv.models.rate_limiter import AttemptKind, Limiter, LimiterEvent, Tally
 from improv.records import digest
 
-TICK = 0.25
+_REPORT_INTERVAL = 0.25
 """Seconds between a host's reports where nothing happens."""
-LEAST_PAUSE = 0.02
+_MIN_REPORT_INTERVAL = 0.02
 """Seconds between a host's reports at least: each costs most of a millisecond of CPU."""
-PATIENCE = 10.0
+_REPORT_TIMEOUT = 10.0
 """Seconds that a report may take before its limiter is given up."""
 
-Report = Callable[[str, Tally, int, int], Awaitable[int]]
+SendReport = Callable[[str, Tally, int, int], Awaitable[int]]
 """Takes host, tally, attempts in flight and attempts waiting; gives the host's allowance."""
 
 
@@ -41,7 +41,7 @@ class Gate:
         self.allowed = allowed
         self.in_flight = 0
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
-        self._counts: collections.Counter[Kind] = collections.Counter()
+        self._counts: collections.Counter[AttemptKind] = collections.Counter()
         self._ended = 0
         self._nobody_waited = True
         self._resting = 0
@@ -81,7 +81,7 @@ class Gate:
         self.allowed = n
         self._admit()
 
-    def note(self, kind: Kind, pause: float = 0.0) -> None:
+    def note(self, kind: AttemptKind, pause: float = 0.0) -> None:
         """Note what an attempt came to, and with a 429 its Retry-After in seconds.
 
         At one slot a limit can't fall any further, and an endpoint that takes less would refuse
@@ -149,7 +149,7 @@ class LiveLimiter:
     async def leave(self, host: str) -> None:
         self._limiter.leave(host)
 
-    async def history(self) -> list[Moment]:
+    async def history(self) -> list[LimiterEvent]:
         return self._limiter.history()
 
 
@@ -171,7 +171,7 @@ def limiter_actor(endpoint: str, most: int) -> Any:
     ).remote(most)
 
 
-async def report_to_actor(endpoint: str, most: int) -> Report:
+async def report_to_actor(endpoint: str, most: int) -> SendReport:
     """Return how a host reports to the limiter of `endpoint`."""
     actor = limiter_actor(endpoint, most)
 
@@ -183,9 +183,9 @@ async def report_to_actor(endpoint: str, most: int) -> Report:
 
 async def keep_reporting(
     gate: Gate,
-    report: Report,
+    report: SendReport,
     host: str,
-    renew: Callable[[], Awaitable[Report]] | None = None,
+    renew: Callable[[], Awaitable[SendReport]] | None = None,
 ) -> None:
     """Report what passes `gate` and set its allowance, until cancelled.
 
@@ -195,16 +195,16 @@ async def keep_reporting(
     while True:
         owed += gate.take_tally()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(_REPORT_TIMEOUT):
                 gate.allow(await report(host, owed, gate.in_flight, gate.waiting))
             owed = Tally()
-            await asyncio.sleep(LEAST_PAUSE)
+            await asyncio.sleep(_MIN_REPORT_INTERVAL)
         except Exception:
             # Whatever it was: without reports the gate would stand as it is for good, and a
             # closed one hold up every scene. One at a time is no load and gets them through.
             gate.allow(max(1, gate.allowed))
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(_REPORT_INTERVAL)
             if renew is not None:
                 with contextlib.suppress(Exception):
                     report = await renew()
-        await gate.eventful(TICK)
+        await gate.eventful(_REPORT_INTERVAL)

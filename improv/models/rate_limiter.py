@@ -14,41 +14,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-START = 8
+_START_LIMIT = 8
 """The first limit, and the least replies that a doubling is decided on."""
-WINDOW = 20
+_MIN_WINDOW = 20
 """The least replies that any other window is decided on."""
-GROWTH = 32
+_GROWTH_DIVISOR = 32
 """After a cut the limit grows by this part of what it was before, or by one: so it is back within
 this many windows after a passing trouble, and never oversteps a capacity by more than a thirtieth.
 The step stays the same until the next cut."""
-DEPTH = 16
+_DEEPEST_CUT = 16
 """How far a limit is cut before refusals that go on are held to be none of our doing. Less
 would not do: scenes asleep on a Retry-After keep the share steady until we are below capacity."""
-PLATEAU = 200
+_CLEAN_NEAR_CEILING = 200
 """Clean replies that a step takes near the level of the last two cuts, or those of four windows
 where that is more. What was refused there will be again: looking less often keeps refusals few."""
-REFUTED = 1.25
+_CEILING_REFUTED = 1.25
 """What goes well at this much more than the level of the last cut shows that its cause has gone,
 or was a passing one: nothing is known any more, and growth doubles again as at the start."""
-TOLERABLE = 0.5
+_MAX_TOLERATED = 0.5
 """An endpoint that refuses more than this of a trickle is full, whatever the load did to it."""
-MEMORY = 2000
+_BACKGROUND_MEMORY = 2000
 """Replies over which a tolerated share is averaged."""
-SURE = 2.5
+_CLEAR_DEVIATIONS = 2.5
 """Standard deviations that make a difference a clear one."""
-NOISE = 0.02
+_NEGLIGIBLE_SHARE = 0.02
 """A share of refusals or errors that is not worth a thought."""
-SLOT = 0.25
+_SLOT_FRACTION = 0.25
 """A share of refusals below this part of a slot's: a cut by a whole slot would cost more."""
-PROOF = 256
+_BACKGROUND_WINDOWS = 256
 """Windows after which a tolerated share of refusals has to prove itself anew."""
-FORGET = 10.0
+_HOST_TIMEOUT = 10.0
 """Seconds without a report after which a host is taken for dead."""
-TURN = 2.0
+_TURN_SECONDS = 2.0
 """Seconds that a host keeps its slot where there are fewer slots than hosts. Passing it on costs
 up to a tick, so not after every attempt."""
-Kind = Literal["ok", "limited", "error"]
+AttemptKind = Literal["ok", "limited", "error"]
 """What an attempt came to: a reply, a 429, or a failure of the endpoint (5xx, timeout, garbage)."""
 
 
@@ -68,11 +68,11 @@ class Tally:
         return Tally(self.ok + other.ok, self.limited + other.limited, self.errors + other.errors)
 
 
-Event = Literal["start", "grow", "hold", "cut", "restore", "late"]
+_EventKind = Literal["start", "grow", "hold", "cut", "restore", "late"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class LimiterEvent:
     """One decision of a limiter: the limit from here on, and the replies that it was taken on.
 
     "late" is none: it counts the replies to what was sent before the last great move was known, on
@@ -86,7 +86,7 @@ class Moment:
     limited: int
     errors: int
     hosts: int
-    event: Event
+    event: _EventKind
 
 
 @dataclass(slots=True)
@@ -142,10 +142,10 @@ class Limiter:
         if most < 1:
             raise ValueError(f"a limiter that allows at most {most} allows nothing")
         self.most = most
-        self.limit = min(START, most)
+        self.limit = min(_START_LIMIT, most)
         self._hosts: dict[str, _Host] = {}
         self._queue: list[str] = []
-        self._moments: list[Moment] = []
+        self._moments: list[LimiterEvent] = []
         self._started = False
         self._slow = True
         self._step = 1
@@ -169,7 +169,7 @@ class Limiter:
         how many may be in flight: over all hosts at most the limit, but after a cut, until each
         host has heard of it.
         """
-        for name in [n for n, h in self._hosts.items() if now - h.seen > FORGET]:
+        for name in [n for n, h in self._hosts.items() if now - h.seen > _HOST_TIMEOUT]:
             self.leave(name)
         if host not in self._hosts:
             self._hosts[host] = _Host(now)
@@ -201,7 +201,7 @@ class Limiter:
         if self._hosts.pop(host, None):
             self._queue.remove(host)
 
-    def history(self) -> list[Moment]:
+    def history(self) -> list[LimiterEvent]:
         """Return what happened since this was last asked."""
         moments, self._moments = self._moments, []
         return moments
@@ -216,22 +216,28 @@ class Limiter:
         else:
             self._window += tally
 
-    def _decide(self) -> Event | None:
+    def _decide(self) -> _EventKind | None:
         """Move the limit if the window is full, and say how; None leaves the window open."""
         window, limit = self._window, self.limit
-        size = max(limit, START if self._slow and not self._background else WINDOW)
+        size = max(limit, _START_LIMIT if self._slow and not self._background else _MIN_WINDOW)
         if window.ended < size:
             return None
-        normal = NOISE if self._trial else max(NOISE, SLOT / limit)
+        normal = (
+            _NEGLIGIBLE_SHARE if self._trial else max(_NEGLIGIBLE_SHARE, _SLOT_FRACTION / limit)
+        )
         if (
-            surplus(window.limited, window.ended, normal) > SURE
-            and surplus(window.limited, window.ended, self._background, self._known) > SURE
+            _deviations_above(window.limited, window.ended, normal) > _CLEAR_DEVIATIONS
+            and _deviations_above(window.limited, window.ended, self._background, self._known)
+            > _CLEAR_DEVIATIONS
         ):
             return self._refused(window)
         if self._trial is not None:
             _, first = self._trial.levels[0]
             before = first.limited / first.ended
-            if surplus(window.limited, window.ended, before, first.ended) > -SURE:
+            if (
+                _deviations_above(window.limited, window.ended, before, first.ended)
+                > -_CLEAR_DEVIATIONS
+            ):
                 if window.ended < 4 * size:
                     return None
                 self._trial.levels.append((limit, window))
@@ -239,13 +245,13 @@ class Limiter:
             self._trial = None
         if self._background:
             # Both ways, for it may fade. Should it creep up with the load, its next proof tells.
-            self._known = min(MEMORY, self._known + window.ended)
+            self._known = min(_BACKGROUND_MEMORY, self._known + window.ended)
             share = window.limited / window.ended
             self._background += (share - self._background) * window.ended / self._known
-        usual = max(NOISE, self._usual_errors)
+        usual = max(_NEGLIGIBLE_SHARE, self._usual_errors)
         troubled = (
-            window.errors > TOLERABLE * window.ended
-            or surplus(window.errors, window.ended, usual) > SURE
+            window.errors > _MAX_TOLERATED * window.ended
+            or _deviations_above(window.errors, window.ended, usual) > _CLEAR_DEVIATIONS
         )
         if self._peak < limit:
             return "hold"
@@ -254,25 +260,25 @@ class Limiter:
             return "hold"
         self._clean += window.ended
         near = self._exact and limit + self._step >= 0.9 * self._ceiling
-        if near and self._clean < max(PLATEAU, 4 * limit):
+        if near and self._clean < max(_CLEAN_NEAR_CEILING, 4 * limit):
             return "hold"
         self._clean = 0
-        if limit >= REFUTED * self._ceiling:
+        if limit >= _CEILING_REFUTED * self._ceiling:
             self._slow, self._ceiling, self._exact = True, 0, False
         self.limit = min(self.most, 2 * limit if self._slow else limit + self._step)
         return "grow"
 
-    def _refused(self, window: Tally) -> Event:
+    def _refused(self, window: Tally) -> _EventKind:
         """Cut, go on cutting, or find that cuts do not help and take them back."""
         # A limit that nobody reached is not what was refused.
         load = max(1, min(self.limit, self._peak))
         if self._trial is None:
-            self._trial = _Trial(self.limit, max(1, min(2, load - 1), load // DEPTH))
-            self._step = max(1, self.limit // GROWTH)
+            self._trial = _Trial(self.limit, max(1, min(2, load - 1), load // _DEEPEST_CUT))
+            self._step = max(1, self.limit // _GROWTH_DIVISOR)
         self._slow = False
         self._trial.levels.append((self.limit, window))
         share = window.limited / window.ended
-        if self.limit <= self._trial.bottom and share <= TOLERABLE:
+        if self.limit <= self._trial.bottom and share <= _MAX_TOLERATED:
             return self._restore(self._trial)
         if self.limit == 1:
             return "hold"
@@ -283,20 +289,23 @@ class Limiter:
         if len(self._trial.levels) <= 2:
             target = max(target, (1 - excess) * load, 0.9 * self._good)
         self._good = self._clean = 0
-        self._exact = 0.75 * self._ceiling <= load <= REFUTED * self._ceiling
+        self._exact = 0.75 * self._ceiling <= load <= _CEILING_REFUTED * self._ceiling
         self._ceiling = load
         # Lower than the bottom only from there: windows of so few slots take their time.
         least = self._trial.bottom if self.limit > self._trial.bottom else 1
         self.limit = max(least, min(self.limit - 1, int(min(target, 0.9 * load))))
         return "cut"
 
-    def _restore(self, trial: _Trial) -> Event:
+    def _restore(self, trial: _Trial) -> _EventKind:
         """Go back to the highest level that was refused no more than the lowest."""
         before = self.limit
         (self.limit, pooled), *higher = reversed(trial.levels)
         for level, tally in higher:
             share = pooled.limited / pooled.ended
-            if surplus(tally.limited, tally.ended, share, pooled.ended) > SURE:
+            if (
+                _deviations_above(tally.limited, tally.ended, share, pooled.ended)
+                > _CLEAR_DEVIATIONS
+            ):
                 break
             self.limit, pooled = level, pooled + tally
         # The refusals taught nothing about a capacity, so it is looked for anew.
@@ -304,20 +313,20 @@ class Limiter:
         self._good = self.limit
         self._ceiling = self._clean = 0
         self._exact = False
-        self._background = min(TOLERABLE, pooled.limited / pooled.ended)
+        self._background = min(_MAX_TOLERATED, pooled.limited / pooled.ended)
         self._known = pooled.ended
         self._background_age = 0
         self._trial = None
         return "restore" if self.limit > before else "hold"
 
-    def _close(self, now: float, event: Event) -> None:
+    def _close(self, now: float, event: _EventKind) -> None:
         window = self._window
         self._judged += 1
         # A mean at first, to know a steady share early; then slow, so that a burst stays unusual.
         weight = 1 / min(self._judged, 32)
         self._usual_errors += weight * (window.errors / window.ended - self._usual_errors)
         self._background_age += 1
-        if self._background_age >= PROOF:
+        if self._background_age >= _BACKGROUND_WINDOWS:
             self._background, self._known = 0.0, math.inf
         if self._late.ended:
             self._remember(now, self._late, "late")
@@ -325,9 +334,9 @@ class Limiter:
         self._window = self._late = Tally()
         self._peak = sum(h.demand for h in self._hosts.values())
 
-    def _remember(self, now: float, tally: Tally, event: Event) -> None:
+    def _remember(self, now: float, tally: Tally, event: _EventKind) -> None:
         in_flight = sum(h.in_flight for h in self._hosts.values())
-        moment = Moment(
+        moment = LimiterEvent(
             at=now,
             limit=self.limit,
             in_flight=in_flight,
@@ -342,7 +351,7 @@ class Limiter:
     def _grant(self, name: str, ended: int, now: float) -> None:
         """Give a host what it may have now: its share, as far as others have let go of theirs."""
         host = self._hosts[name]
-        if host.granted and now - host.since >= TURN and (ended or not host.in_flight):
+        if host.granted and now - host.since >= _TURN_SECONDS and (ended or not host.in_flight):
             # Whoever had a turn stands behind the others: it matters where slots are fewer.
             self._queue.remove(name)
             self._queue.append(name)
@@ -374,17 +383,17 @@ def shares(limit: int, demand: Mapping[str, int]) -> dict[str, int]:
     if over >= spare:
         given |= {h: demand[h] for h in busy}
         everyone = busy or idle
-        extra = split(over - spare, dict.fromkeys(everyone, 1))
+        extra = _split(over - spare, dict.fromkeys(everyone, 1))
         return given | {h: given[h] + extra[h] for h in everyone}
     weights = {h: demand[h] for h in busy}
     while small := [h for h in weights if rest * weights[h] < sum(weights.values())]:
         given |= dict.fromkeys(small, 1)
         weights = {h: w for h, w in weights.items() if h not in small}
         rest -= len(small)
-    return given | split(rest, weights)
+    return given | _split(rest, weights)
 
 
-def split(seats: int, weights: Mapping[str, int]) -> dict[str, int]:
+def _split(seats: int, weights: Mapping[str, int]) -> dict[str, int]:
     """Split seats in proportion to weights, by largest remainder."""
     total = sum(weights.values())
     if not total:
@@ -396,7 +405,7 @@ def split(seats: int, weights: Mapping[str, int]) -> dict[str, int]:
     return given
 
 
-def surplus(hits: int, of: int, share: float, known_from: float = math.inf) -> float:
+def _deviations_above(hits: int, of: int, share: float, known_from: float = math.inf) -> float:
     """Return by how many standard deviations `hits` out of `of` are more than `share` would give.
 
     `share` may itself be a count, out of `known_from`. On the arcsine scale, where few hits have

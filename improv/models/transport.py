@@ -26,12 +26,12 @@ import openai
 import orjson
 
 from improv.errors import ErrorKind, ModelError
-from improv.models.endpoint import dropped, has_proxy, trusted_certificates
+from improv.models.endpoint import connection_dropped, has_proxy, trusted_certificates
 from improv.models.gate import Gate
-from improv.models.rate_limiter import Kind
+from improv.models.rate_limiter import AttemptKind
 from improv.records import Json
 
-MAX_REPLY_BYTES = 4_000_000
+_MAX_REPLY_BYTES = 4_000_000
 
 
 @dataclass(slots=True)
@@ -172,7 +172,7 @@ class Wire(openai.DefaultAioHttpClient):
             trip.waited += time.perf_counter() - clock
             self._go_on(trip)
             end, pause = "connection", 0.0
-            kind: Kind = "error"
+            kind: AttemptKind = "error"
             try:
                 async with asyncio.timeout(self._seconds):
                     status, headers, content = await answer()
@@ -186,7 +186,7 @@ class Wire(openai.DefaultAioHttpClient):
                 end, kind = "ok", "ok"
                 return reply
             except (TimeoutError, aiohttp.ClientConnectionError, httpx2.TimeoutException) as e:
-                end = "connection" if dropped(e) else "timeout"
+                end = "connection" if connection_dropped(e) else "timeout"
                 if isinstance(e, httpx2.TimeoutException):
                     raise
                 if isinstance(e, aiohttp.ClientConnectionError):
@@ -323,8 +323,8 @@ async def _gathered(body: AsyncIterable[bytes]) -> bytes:
     size = 0
     async for chunk in body:
         size += len(chunk)
-        if size > MAX_REPLY_BYTES:
-            what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
+        if size > _MAX_REPLY_BYTES:
+            what = f"a reply of more than {_MAX_REPLY_BYTES // 1_000_000} MB"
             raise ModelError(what, kind=ErrorKind.ENDLESS)
         chunks.append(chunk)
     return b"".join(chunks)
@@ -381,7 +381,7 @@ def _pause(headers: Mapping[str, str]) -> float:
     return 0.0
 
 
-def _weather(status: int) -> Kind:
+def _weather(status: int) -> AttemptKind:
     """Return what a status says of an endpoint's load: "ok", "limited" or "error"."""
     if status == 429:
         return "limited"

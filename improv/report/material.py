@@ -12,7 +12,7 @@ from improv.analysis.judge_error import JudgeErrors
 from improv.analysis.loader import analyse_run
 from improv.graph.build import by_condition
 from improv.graph.figure import Made
-from improv.models.budget import dollars
+from improv.models.budget import token_cost
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
@@ -104,5 +104,5 @@ def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
         if price is not None and not call["error"]:
             counts = (call["prompt_tokens"], call["completion_tokens"], call["cached_tokens"])
             before = costs.get(call["model"]) or 0.0
-            costs[call["model"]] = before + dollars(*counts, price)
+            costs[call["model"]] = before + token_cost(*counts, price)
     return costs

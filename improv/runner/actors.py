@@ -12,14 +12,14 @@ import ray
 
 from improv.errors import EndpointError, ErrorKind
 from improv.models.budget import PurseKeeper
-from improv.models.embedded import serve
+from improv.models.embedded import embedded_server
 
 
 class NodeModel:
     """The Ray actor that serves one embedded model to every host of its node."""
 
     def __init__(self, model: str) -> None:
-        self._served = serve(model)
+        self._served = embedded_server(model)
 
     def url(self) -> str:
         return self._served.url
@@ -67,7 +67,7 @@ def lease_of(purse: Any) -> Any:
 
 async def process_url(model: str) -> str:
     """Return the address of this process's own server of `model`."""
-    served = await asyncio.to_thread(serve, model)
+    served = await asyncio.to_thread(embedded_server, model)
     return served.url
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from improv.errors import MachineError, Problem, StudyError, first_line
-from improv.models.embedded import Local
-from improv.models.endpoint import public, remote_address
+from improv.models.embedded import EmbeddedServer
+from improv.models.endpoint import public_address, remote_address
 from improv.models.puppet.player import count_tokens
 from improv.records import Json
 from improv.stage import prompts
@@ -116,7 +116,7 @@ def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
     if model.in_process:
         return count_tokens, BY_WORDS
     if model.embedded:
-        served = Local(model.model, slots=1)
+        served = EmbeddedServer(model.model, slots=1)
         stack.callback(served.close)
         address = served.url
     else:
@@ -127,7 +127,7 @@ def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
         try:
             return _asked(root, model, text)
         except _UNABLE as e:
-            what = f"{public(address)} counts tokens no more: {first_line(e)}"
+            what = f"{public_address(address)} counts tokens no more: {first_line(e)}"
             raise MachineError(what) from None
 
     try:

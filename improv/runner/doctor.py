@@ -51,12 +51,12 @@ def _endpoint() -> Finding:
 def _embedded() -> Finding:
     """Play one line with the model that a scene uses when it names none."""
     from improv.models.client import Models
-    from improv.models.embedded import serve, weights
+    from improv.models.embedded import embedded_server, weights_file
     from improv.models.request import Ask, Prompt
 
     async def ask() -> str:
         async def url(model: str) -> str:
-            return serve(model).url
+            return embedded_server(model).url
 
         models = Models(url)
         prompt = Prompt("script", (), text="TWO CLOWNS\n\nANA: Knock, knock.\nBO:", stop=("\n",))
@@ -73,7 +73,7 @@ def _embedded() -> Finding:
 
     began = time.perf_counter()
     try:
-        path = weights("embedded")
+        path = weights_file("embedded")
         reply = asyncio.run(ask())
     except ImprovError as e:
         text, _, remedy = str(e).partition("; run: ")

@@ -23,9 +23,9 @@ from typing import Any
 import ray
 
 from improv.errors import SHARED, EndpointError, ErrorKind, ImprovError, MachineError, ModelError
-from improv.models.budget import Allowance, spent_by
+from improv.models.budget import Allowance, call_spending
 from improv.models.client import Models
-from improv.models.gate import Gate, LiveLimiter, Report, keep_reporting, report_to_actor
+from improv.models.gate import Gate, LiveLimiter, SendReport, keep_reporting, report_to_actor
 from improv.models.request import Ask
 from improv.records import MAIN, Block, Call, Draw, Failure, Transcript, TrialOutcome
 from improv.runner.actors import lease_of, node_url, process_url
@@ -272,7 +272,7 @@ class Host:
             if call.error:
                 self._allowance.give_back()
             else:
-                self._allowance.spend(spent_by(call, ask.model.price))
+                self._allowance.spend(call_spending(call, ask.model.price))
         return call
 
     def _write_down(self, call: Call, blocks: Sequence[Block]) -> None:
@@ -322,7 +322,7 @@ class Host:
         gate, most = Gate(), self._terms.connections
 
         async def report_on_ray() -> None:
-            async def renew() -> Report:
+            async def renew() -> SendReport:
                 return await report_to_actor(endpoint, most)
 
             async def not_yet(*_: Any) -> int:

@@ -16,7 +16,7 @@ import ray
 
 from improv.models.budget import PurseKeeper, Spent
 from improv.models.gate import limiter_actor
-from improv.models.rate_limiter import Moment
+from improv.models.rate_limiter import LimiterEvent
 from improv.ray_cluster import start_ray
 from improv.records import TrialOutcome
 from improv.runner.actors import node_model, purse_actor
@@ -24,7 +24,7 @@ from improv.runner.host import Host, Terms
 from improv.runner.session import Setup, Work
 from improv.storage.run_folder import RunFolder
 
-History = Callable[[], Awaitable[list[Moment]]]
+History = Callable[[], Awaitable[list[LimiterEvent]]]
 """Returns what a limiter did since it was last asked."""
 
 
@@ -221,8 +221,8 @@ class RayHosting:
 
 
 def _history(actor: Any) -> History:
-    async def history() -> list[Moment]:
-        moments: list[Moment] = await actor.history.remote()
+    async def history() -> list[LimiterEvent]:
+        moments: list[LimiterEvent] = await actor.history.remote()
         return moments
 
     return history

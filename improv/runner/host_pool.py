@@ -17,7 +17,7 @@ import ray
 
 from improv.errors import ErrorKind, first_line
 from improv.models.budget import Spent
-from improv.models.endpoint import public, remote_address
+from improv.models.endpoint import public_address, remote_address
 from improv.records import Stop, TrialOutcome
 from improv.runner.host import Terms
 from improv.runner.host_handles import Handle, Needs, hosting
@@ -61,7 +61,7 @@ class Pool:
             terms=terms,
             spent=spent,
             embedded=embedded,
-            endpoints=sorted({public(remote_address(m)) for m in models if remote(m)}),
+            endpoints=sorted({public_address(remote_address(m)) for m in models if remote(m)}),
             stages=self._stages,
         )
         self._hosting = hosting(needs)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError, first_line
-from improv.models.budget import Spent, spent_by
-from improv.models.endpoint import public, remote_address
+from improv.models.budget import Spent, call_spending
+from improv.models.endpoint import public_address, remote_address
 from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
 from improv.runner.host import Terms
@@ -294,7 +294,7 @@ def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Sp
     for model in models:
         prices[model.model, ""] = model.price
         if remote(model):
-            prices[model.model, public(remote_address(model))] = model.price
+            prices[model.model, public_address(remote_address(model))] = model.price
     counted = {}
     for call in itertools.chain(folder.transcripts.all_calls(), journal.calls()):
         # By its moment too: what a host that died had asked, another may have asked again; and a
@@ -304,7 +304,7 @@ def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Sp
     for call in counted.values():
         if not call.error:
             price = prices.get((call.model, call.endpoint), prices.get((call.model, "")))
-            total += spent_by(call, price)
+            total += call_spending(call, price)
     return total
 
 

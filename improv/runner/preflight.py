@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from improv.errors import RunError
-from improv.models.embedded import weights
-from improv.models.endpoint import check_endpoint, refuse_strangers, remote_address, secret_for
+from improv.models.embedded import weights_file
+from improv.models.endpoint import (
+    check_endpoint,
+    refuse_untrusted_addresses,
+    remote_address,
+    secret_for,
+)
 from improv.runner.session import Setup
 from improv.study.branch import Branch, branched, planned
 from improv.study.design import Study
@@ -38,9 +43,9 @@ def look_ahead(
     counted."""
     models = models_of(wished(study, trials, asked))
     for model in {m.model for m in models if m.embedded}:
-        weights(model)
+        weights_file(model)
     far = [m for m in models if remote(m)]
-    refuse_strangers(far, setup.trusted)
+    refuse_untrusted_addresses(far, setup.trusted)
     if setup.ray in ("off", "local"):
         # The nodes of a cluster may have keys, and know ways, that this machine has not.
         for called in far:

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from importlib import metadata
 
 from improv.errors import RunError, StudyError
-from improv.models.embedded import weights
-from improv.models.endpoint import public, remote_address
+from improv.models.embedded import weights_file
+from improv.models.endpoint import public_address, remote_address
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.study.design import with_replicates
@@ -39,7 +39,7 @@ def identity(models: Iterable[Model]) -> Json:
         if model.embedded:
             places.setdefault(model.model, set()).add(f"weights {_weights(model.model)}")
         elif not model.in_process:
-            places.setdefault(model.model, set()).add(public(remote_address(model)))
+            places.setdefault(model.model, set()).add(public_address(remote_address(model)))
     served = {model: _AND.join(sorted(found)) for model, found in places.items()}
     versions = {name: found for name in _PACKAGES if (found := _version(name))}
     return {
@@ -117,7 +117,7 @@ def _diff(then: str, now: str, before: str, after: str) -> list[str]:
 
 @functools.cache
 def _weights(model: str) -> str:
-    file = weights(model)
+    file = weights_file(model)
     whole = hashlib.blake2b(digest_size=8)
     with file.open("rb") as source:
         while part := source.read(1 << 22):

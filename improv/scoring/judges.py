@@ -14,9 +14,9 @@ from pathlib import Path
 
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, ModelError
-from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, price_of, spent_by
+from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, call_cost, call_spending
 from improv.models.client import Models
-from improv.models.embedded import serve
+from improv.models.embedded import embedded_server
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
 from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw, Json, Stop
@@ -107,7 +107,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
                 if call.error:
                     allowance.give_back()
                 else:
-                    allowance.spend(spent_by(call, question.model.price))
+                    allowance.spend(call_spending(call, question.model.price))
             if call.error_kind in STOPS:
                 stop.record(call.error, call.error_kind)
                 return
@@ -189,7 +189,7 @@ def _row(question: Question, call: Call) -> Json:
         "error": verdict.error,
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,
-        "cost": price_of(call, question.model.price),
+        "cost": call_cost(call, question.model.price),
         "started": call.started,
         "latency": call.latency,
     }
@@ -200,7 +200,7 @@ def _file(folder: RunFolder) -> Path:
 
 
 async def _served(model: str) -> str:
-    return (await asyncio.to_thread(serve, model)).url
+    return (await asyncio.to_thread(embedded_server, model)).url
 
 
 def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> Gate:

@@ -12,7 +12,7 @@ from typing import Any
 
 from improv.errors import Problem, RunError, StudyError
 from improv.files import shipped
-from improv.models.puppet.player import sentences
+from improv.models.puppet.player import puppet_sentences
 from improv.scoring.measures.calibration import Lines
 from improv.study import yaml_source
 from improv.study.puppet_spec import Puppet
@@ -41,7 +41,7 @@ def planted_lines(file: str | None = None) -> Callable[[str, Scene], Lines]:
         def lines(c: Character, trait: Trait) -> tuple[Sequence[str], Sequence[str]]:
             model = scene.model_of(c.name)
             if model.puppet is not None or model.model == "puppet":
-                return sentences(model.puppet or Puppet())
+                return puppet_sentences(model.puppet or Puppet())
             found = written(slug).get(c.name, {}).get(f"{trait.pole}/{trait.opposite}", {})
             return found.get("pole", ()), found.get("opposite", ())
 

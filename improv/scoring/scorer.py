@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError
 from improv.models.budget import Budget
-from improv.models.endpoint import refuse_strangers
+from improv.models.endpoint import refuse_untrusted_addresses
 from improv.records import Json, Score, Stop, Transcript, Turn
 from improv.scoring.judges import Question, Terms, Told, journaled, sit, verdict_of
 from improv.scoring.measures import (
@@ -193,7 +193,7 @@ def _judge_models(judges: Judges, folder: RunFolder, budget: Budget) -> dict[str
     unpriced = [name for name, m in models.items() if m.price is None]
     if budget.cost is not None and unpriced:
         raise RunError(f"a budget in dollars needs a price, and {', '.join(unpriced)} has none")
-    refuse_strangers([m for m in models.values() if remote(m)], [*judges.trusted, *typed])
+    refuse_untrusted_addresses([m for m in models.values() if remote(m)], [*judges.trusted, *typed])
     return models
 
 

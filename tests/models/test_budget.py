@@ -15,14 +15,14 @@ import pytest
 from improv.errors import EndpointError, RunError
 from improv.models import budget
 from improv.models.budget import (
-    LEASE,
-    SILENT,
+    HOST_TIMEOUT,
+    LEASED_CALLS,
     Allowance,
     Budget,
     Purse,
     PurseKeeper,
     Spent,
-    price_of,
+    call_cost,
 )
 from improv.models.puppet.server import PuppetServer
 from improv.records import Call, Draw
@@ -49,37 +49,37 @@ def call(prompt: int | None = 100, completion: int | None = 10, cached: int | No
 
 def test_a_price_counts_what_was_cached_at_its_own_price() -> None:
     price = Price(prompt=2.0, completion=8.0, cached=0.5)
-    assert price_of(call(1000, 100, 600), price) == pytest.approx(
+    assert call_cost(call(1000, 100, 600), price) == pytest.approx(
         (400 * 2.0 + 600 * 0.5 + 100 * 8.0) / 1e6
     )
     dear = Price(prompt=2.0, completion=8.0)
-    assert price_of(call(1000, 100, 600), dear) == pytest.approx((1000 * 2.0 + 800) / 1e6)
+    assert call_cost(call(1000, 100, 600), dear) == pytest.approx((1000 * 2.0 + 800) / 1e6)
     # More cached than there was, as a broken endpoint counts, makes no call cheaper than free.
-    assert price_of(call(10, 0, 600), price) == pytest.approx(10 * 0.5 / 1e6)
-    assert price_of(call(None, None), price) == 0.0
+    assert call_cost(call(10, 0, 600), price) == pytest.approx(10 * 0.5 / 1e6)
+    assert call_cost(call(None, None), price) == 0.0
 
 
 def test_a_purse_lets_one_call_through_to_learn_what_calls_cost() -> None:
     for limits in (Budget(tokens=1000), Budget(cost=0.1)):
         purse = Purse(limits, Spent())
-        assert purse.lease("a", Spent(), LEASE, 0.0) == (1, "")
-        assert purse.lease("b", Spent(), LEASE, 0.0) == (0, "")
+        assert purse.lease("a", Spent(), LEASED_CALLS, 0.0) == (1, "")
+        assert purse.lease("b", Spent(), LEASED_CALLS, 0.0) == (0, "")
         # Room for nine at a hundred tokens, or a cent, each: half a fair share to each.
-        assert purse.lease("a", Spent(1, 100, 0.01), LEASE, 0.0) == (3, "")
-        assert purse.lease("b", Spent(), LEASE, 0.0) == (2, "")
+        assert purse.lease("a", Spent(1, 100, 0.01), LEASED_CALLS, 0.0) == (3, "")
+        assert purse.lease("b", Spent(), LEASED_CALLS, 0.0) == (2, "")
 
 
 def test_what_has_become_dearer_is_dearer_from_now_on() -> None:
     """Scenes grow, and so do their calls: the mean of all would let too many through."""
     purse = Purse(Budget(tokens=1000, cost=1.0), Spent(9, 500, 0.09))
-    assert purse.lease("a", Spent(1, 100, 0.02), LEASE, 0.0) == (2, "")
+    assert purse.lease("a", Spent(1, 100, 0.02), LEASED_CALLS, 0.0) == (2, "")
 
 
 def test_a_reached_budget_says_so_for_good() -> None:
     purse = Purse(Budget(calls=3), Spent(calls=1))
-    assert purse.lease("a", Spent(), LEASE, 0.0) == (1, "")
-    assert purse.lease("a", Spent(), LEASE, 0.0) == (1, "")
-    granted, why = purse.lease("a", Spent(calls=2), LEASE, 0.0)
+    assert purse.lease("a", Spent(), LEASED_CALLS, 0.0) == (1, "")
+    assert purse.lease("a", Spent(), LEASED_CALLS, 0.0) == (1, "")
+    granted, why = purse.lease("a", Spent(calls=2), LEASED_CALLS, 0.0)
     assert (granted, why) == (0, "3 calls were made of at most 3")
     assert Budget(tokens=5).reached(Spent(1, 7)) == "7 tokens were used of at most 5"
     assert Budget(cost=0.5).reached(Spent(1, 7, 0.6)) == "$0.6000 were spent of at most $0.5000"
@@ -88,21 +88,21 @@ def test_a_reached_budget_says_so_for_good() -> None:
 
 def test_what_a_host_does_not_use_goes_to_others() -> None:
     purse = Purse(Budget(calls=20), Spent())
-    assert purse.lease("idle", Spent(), LEASE, 0.0)[0] == 10
+    assert purse.lease("idle", Spent(), LEASED_CALLS, 0.0)[0] == 10
     got = 0
-    while granted := purse.lease("busy", Spent(), LEASE, 0.0)[0]:
+    while granted := purse.lease("busy", Spent(), LEASED_CALLS, 0.0)[0]:
         got += granted
     assert got == 10
-    assert purse.lease("busy", Spent(calls=10), LEASE, 1.0) == (0, "")
+    assert purse.lease("busy", Spent(calls=10), LEASED_CALLS, 1.0) == (0, "")
     purse.lease("idle", Spent(calls=1), -9, 2.0)
-    assert purse.lease("busy", Spent(), LEASE, 3.0)[0] > 0
+    assert purse.lease("busy", Spent(), LEASED_CALLS, 3.0)[0] > 0
 
 
 def test_a_dead_host_keeps_nothing() -> None:
     purse = Purse(Budget(calls=2), Spent(calls=1))
-    assert purse.lease("dead", Spent(), LEASE, 0.0) == (1, "")
-    assert purse.lease("alive", Spent(), LEASE, SILENT / 2) == (0, "")
-    assert purse.lease("alive", Spent(), LEASE, SILENT + 1) == (1, "")
+    assert purse.lease("dead", Spent(), LEASED_CALLS, 0.0) == (1, "")
+    assert purse.lease("alive", Spent(), LEASED_CALLS, HOST_TIMEOUT / 2) == (0, "")
+    assert purse.lease("alive", Spent(), LEASED_CALLS, HOST_TIMEOUT + 1) == (1, "")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -132,7 +132,7 @@ def test_calls_are_never_overshot_and_tokens_by_what_was_in_flight(seed: int) ->
             flying[host] += 1
             most_flying = max(most_flying, sum(flying.values()))
         elif host not in over:
-            granted, why = purse.lease(host, used[host], LEASE, step / 1000)
+            granted, why = purse.lease(host, used[host], LEASED_CALLS, step / 1000)
             used[host] = Spent()
             left[host] += granted
             if why:
@@ -205,7 +205,7 @@ def spent(folder: RunFolder) -> Spent:
         if not c.error
     }
     price = plan(folder.study())[0].scene.model.price
-    return sum((budget.spent_by(c, price) for c in calls.values()), Spent())
+    return sum((budget.call_spending(c, price) for c in calls.values()), Spent())
 
 
 HOUSES = [
@@ -258,8 +258,8 @@ def test_tokens_and_dollars_are_overshot_by_no_more_than_was_in_flight(
         assert (result.kind, result.exit_code, result.failed) == ("budget", 4, 0)
         used = spent(result.folder)
         calls = [c for c in result.folder.journaled().calls() if not c.error]
-        largest = max(budget.spent_by(c, Price.model_validate(price)).tokens for c in calls)
-        dearest = max(price_of(c, Price.model_validate(price)) for c in calls)
+        largest = max(budget.call_spending(c, Price.model_validate(price)).tokens for c in calls)
+        dearest = max(call_cost(c, Price.model_validate(price)) for c in calls)
         if limits.tokens is not None:
             over, bound = used.tokens - limits.tokens, 3 * largest
         else:
@@ -318,7 +318,7 @@ def test_dollars_spent_on_what_is_over_count_in_the_next_session(
     first = run(loaded, runs=tmp_path / "r", setup=Setup(ray="off", stages=1))
     assert (first.kind, first.done, first.owed) == ("key", 1, 1)
     paid = sum(
-        price_of(c, Price.model_validate(price)) for c in first.folder.transcripts.all_calls()
+        call_cost(c, Price.model_validate(price)) for c in first.folder.transcripts.all_calls()
     )
     assert paid > 0
     cheap.spec = cheap.spec.model_copy(update={"errors": {}})

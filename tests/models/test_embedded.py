@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 
 from improv.errors import MachineError
-from improv.models.embedded import INSTALL, Local, cores, serve, threads, weights
+from improv.models.embedded import (
+    INSTALL_COMMAND,
+    EmbeddedServer,
+    embedded_server,
+    usable_cores,
+    weights_file,
+    writing_threads,
+)
 from tests.support.places import TOP
 
 SCENE = """THE LAST FERRY
@@ -38,13 +45,13 @@ ASKED: list[dict[str, str]] = [{"role": "user", "content": "A note for an actor?
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[Local]:
-    local = Local(slots=2, context=1024, n_threads=1)
+def local() -> Iterator[EmbeddedServer]:
+    local = EmbeddedServer(slots=2, context=1024, n_threads=1)
     yield local
     local.close()
 
 
-def ask(local: Local, path: str, **body: Any) -> Any:
+def ask(local: EmbeddedServer, path: str, **body: Any) -> Any:
     request = urllib.request.Request(
         local.url + path,
         json.dumps(body).encode() if body else None,
@@ -55,7 +62,7 @@ def ask(local: Local, path: str, **body: Any) -> Any:
 
 
 @pytest.mark.weights
-def test_a_line_of_a_scene(local: Local) -> None:
+def test_a_line_of_a_scene(local: EmbeddedServer) -> None:
     body = {
         "prompt": SCENE,
         "max_tokens": 40,
@@ -89,7 +96,7 @@ def test_a_line_of_a_scene(local: Local) -> None:
     ],
     ids=["response_format", "json_schema"],
 )
-def test_a_schema_constrains_a_chat(local: Local, constraint: dict[str, Any]) -> None:
+def test_a_schema_constrains_a_chat(local: EmbeddedServer, constraint: dict[str, Any]) -> None:
     reply = ask(local, "/chat/completions", messages=ASKED, max_tokens=120, seed=1, **constraint)
     found = json.loads(reply["choices"][0]["message"]["content"])
     assert set(found) == {"note", "cue"}
@@ -97,14 +104,14 @@ def test_a_schema_constrains_a_chat(local: Local, constraint: dict[str, Any]) ->
 
 
 @pytest.mark.weights
-def test_a_schema_constrains_a_script_at_the_top_of_the_body(local: Local) -> None:
+def test_a_schema_constrains_a_script_at_the_top_of_the_body(local: EmbeddedServer) -> None:
     body = {"prompt": "AUTHOR: ", "max_tokens": 120, "seed": 1}
     reply = ask(local, "/completions", **body, json_schema=SCHEMA)
     assert json.loads(reply["choices"][0]["text"])["cue"] in ("MARA", "BO")
 
 
 @pytest.mark.weights
-def test_one_at_a_time_a_seed_repeats_whatever_is_cached(local: Local) -> None:
+def test_one_at_a_time_a_seed_repeats_whatever_is_cached(local: EmbeddedServer) -> None:
     body = {"prompt": SCENE, "max_tokens": 32, "seed": 5}
     replies = [
         ask(local, "/completions", **body, cache_prompt=c) for c in (False, True, True, False)
@@ -115,7 +122,7 @@ def test_one_at_a_time_a_seed_repeats_whatever_is_cached(local: Local) -> None:
 
 
 @pytest.mark.weights
-def test_a_prompt_too_long_is_refused_by_its_length(local: Local) -> None:
+def test_a_prompt_too_long_is_refused_by_its_length(local: EmbeddedServer) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(local, "/completions", prompt="word " * 3000, max_tokens=1)
     assert refused.value.code == 400
@@ -124,7 +131,7 @@ def test_a_prompt_too_long_is_refused_by_its_length(local: Local) -> None:
 
 @pytest.mark.weights
 def test_all_slots_may_be_full_at_once() -> None:
-    local = Local(slots=4, context=160, n_threads=1)
+    local = EmbeddedServer(slots=4, context=160, n_threads=1)
     prompts = [f"{n} " + "the rain falls on the sea " * 25 for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         replies = list(
@@ -135,7 +142,7 @@ def test_all_slots_may_be_full_at_once() -> None:
 
 
 @pytest.mark.weights
-def test_it_is_bound_to_loopback_alone(local: Local) -> None:
+def test_it_is_bound_to_loopback_alone(local: EmbeddedServer) -> None:
     host, port = local.url.removeprefix("http://").removesuffix("/v1").split(":")
     assert host == "127.0.0.1"
     bound = Path("/proc/net/tcp")
@@ -146,7 +153,7 @@ def test_it_is_bound_to_loopback_alone(local: Local) -> None:
 
 
 @pytest.mark.weights
-def test_a_website_may_not_read_it(local: Local) -> None:
+def test_a_website_may_not_read_it(local: EmbeddedServer) -> None:
     request = urllib.request.Request(local.url + "/models", headers={"Origin": "http://x.example"})
     with urllib.request.urlopen(request) as reply:
         assert reply.headers["Access-Control-Allow-Origin"] in (None, "null")
@@ -155,9 +162,9 @@ def test_a_website_may_not_read_it(local: Local) -> None:
 @pytest.mark.weights
 def test_it_starts_once_a_process_in_silence_and_goes_with_it() -> None:
     code = (
-        "from improv.models.embedded import serve\n"
+        "from improv.models.embedded import embedded_server\n"
         "import urllib.request, sys\n"
-        "a, b = serve(), serve('embedded')\n"
+        "a, b = embedded_server(), embedded_server('embedded')\n"
         "assert a is b\n"
         "urllib.request.urlopen(a.url + '/models').read()\n"
         "a.close(); a.close()\n"
@@ -176,7 +183,7 @@ def test_it_starts_once_a_process_in_silence_and_goes_with_it() -> None:
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "llama.gguf"
     with pytest.raises(MachineError, match="no such file") as e:
-        serve(str(missing))
+        embedded_server(str(missing))
     assert str(missing) in str(e.value)
 
 
@@ -184,7 +191,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_text("not a model")
     with pytest.raises(MachineError, match=r"broken\.gguf"):
-        Local(str(broken))
+        EmbeddedServer(str(broken))
 
 
 def test_without_the_distribution_the_command_that_installs_it_is_said(tmp_path: Path) -> None:
@@ -197,31 +204,31 @@ def test_without_the_distribution_the_command_that_installs_it_is_said(tmp_path:
     code = (
         f"import sys; sys.path[:0] = [{str(TOP)!r}, {str(tmp_path)!r}]\n"
         "from improv.errors import MachineError\n"
-        "from improv.models.embedded import weights\n"
+        "from improv.models.embedded import weights_file\n"
         "try:\n"
-        "    weights('embedded')\n"
+        "    weights_file('embedded')\n"
         "except MachineError as e:\n"
         "    print(e)\n"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
     )
-    assert INSTALL in done.stdout
+    assert INSTALL_COMMAND in done.stdout
 
 
 def test_all_cores_read_and_one_is_left_where_a_reply_is_written() -> None:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert (cores(), threads()) == (usable, max(1, (usable or 1) - 1))
+    assert (usable_cores(), writing_threads()) == (usable, max(1, (usable or 1) - 1))
 
 
 @pytest.mark.weights
 def test_a_path_is_used_as_it_is() -> None:
-    path = weights("embedded")
+    path = weights_file("embedded")
     assert path.name.endswith(".gguf")
-    assert weights(str(path)) == path
+    assert weights_file(str(path)) == path
 
 
 @pytest.mark.weights
-def test_a_free_port_is_chosen(local: Local) -> None:
+def test_a_free_port_is_chosen(local: EmbeddedServer) -> None:
     with socket.create_connection(("127.0.0.1", int(local.url.split(":")[2].split("/")[0]))):
         pass

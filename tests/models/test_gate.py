@@ -12,7 +12,7 @@ import ray
 from improv.models.gate import (
     Gate,
     LiveLimiter,
-    Report,
+    SendReport,
     keep_reporting,
     limiter_actor,
     report_to_actor,
@@ -208,7 +208,7 @@ def test_reports_that_fail_are_sent_again_elsewhere_and_hold_nobody_up() -> None
             again.set()
             return await limiter.report(host, tally, in_flight, waiting)
 
-        async def renew() -> Report:
+        async def renew() -> SendReport:
             return broken if asyncio.get_running_loop().time() < 60 else whole
 
         gate.note("ok")
@@ -240,7 +240,7 @@ def test_hosts_of_a_cluster_share_one_limiter_and_outlive_it() -> None:
         assert await other("other", Tally(), 0, 100) == 3
         assert [m.event for m in await actor.history.remote()] == ["start"]
 
-        async def renew() -> Report:
+        async def renew() -> SendReport:
             report = await report_to_actor(endpoint, 6)
 
             async def heard(host: str, tally: Tally, in_flight: int, waiting: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
-from improv.models.rate_limiter import Kind, Moment
+from improv.models.rate_limiter import AttemptKind, LimiterEvent
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Endpoint:
     left: float = math.inf
     asked: float = 0.0
 
-    async def answer(self) -> tuple[Kind, float]:
+    async def answer(self) -> tuple[AttemptKind, float]:
         """Answer one request, and say how long to wait before it is sent again."""
         self.inside += 1
         try:
@@ -76,7 +76,7 @@ class Endpoint:
         finally:
             self.inside -= 1
 
-    async def _answer(self) -> tuple[Kind, float]:
+    async def _answer(self) -> tuple[AttemptKind, float]:
         if self.inside > self.slots:
             return await self._refuse(0.5 * self.latency)
         if self.rate is not None:
@@ -98,7 +98,7 @@ class Endpoint:
         self.answered += 1
         return "ok", 0.0
 
-    async def _refuse(self, wait: float) -> tuple[Kind, float]:
+    async def _refuse(self, wait: float) -> tuple[AttemptKind, float]:
         self.refused += 1
         await asyncio.sleep(0.01)
         return "limited", wait if self.retry_after is None else self.retry_after
@@ -118,7 +118,7 @@ class Play:
     """How it went: second by second, and the limiter's own history."""
 
     seconds: list[Second]
-    history: list[Moment]
+    history: list[LimiterEvent]
 
     def rate(self, begin: int, end: int = -1) -> float:
         """Replies a second between two seconds."""
@@ -162,7 +162,7 @@ def play(
 
     async def story() -> Play:
         limiter = LiveLimiter(most, asyncio.get_running_loop().time)
-        history: list[Moment] = []
+        history: list[LimiterEvent] = []
         played = []
         async with asyncio.TaskGroup() as group:
             tasks = []

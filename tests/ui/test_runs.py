@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.models.budget import dollars
+from improv.models.budget import token_cost
 from improv.records import MAIN, Score, Turn
 from improv.runner.launch import run
 from improv.runner.session import Setup
@@ -90,7 +90,7 @@ def test_cost_is_what_the_calls_cost_and_unknown_without_a_price(
     price = folder.study().cells[0][2].model.price
     assert price is not None
     paid = sum(
-        dollars(c.prompt_tokens, c.completion_tokens, c.cached_tokens, price)
+        token_cost(c.prompt_tokens, c.completion_tokens, c.cached_tokens, price)
         for c in folder.transcripts.all_calls()
     )
     assert paid > 0

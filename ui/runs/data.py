@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from improv.errors import ImprovError
-from improv.models.budget import dollars
+from improv.models.budget import token_cost
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
@@ -118,7 +118,7 @@ def _cost(folder: RunFolder) -> tuple[float | None, tuple[str, ...]]:
             unpriced.add(row["model"])
         elif not row["error"]:
             prompt, completion, cached = (row[f"{name}_sum"] for name in columns[2:])
-            total += dollars(prompt, completion, cached, price)
+            total += token_cost(prompt, completion, cached, price)
     return total, tuple(sorted(unpriced))
 
 

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from improv.records import Json, seed_of
 from improv.study.puppet_spec import Choice, Fact, Leak, Puppet
 
-Roll = Callable[[object], float]
+RollDice = Callable[[object], float]
 """Gives a number strictly between 0 and 1 for a question, always the same."""
 
-UNKNOWN = "I could not say."
-EMPTY_PAGE = "Nothing happened that I could put a name to."
+_UNKNOWN = "I could not say."
+_EMPTY_ENTRY = "Nothing happened that I could put a name to."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PuppetRequest:
     """What a puppet is asked for: `purpose` of the draw, the whole prompt, its `last` part (what
     it was shown since its own last line), and whose thread it is (trial and character)."""
 
@@ -34,7 +34,7 @@ class Asked:
     thread: str
 
 
-def special(spec: Puppet, asked: Asked, roll: Roll) -> tuple[str, float] | None:
+def special_reply(spec: Puppet, asked: PuppetRequest, roll: RollDice) -> tuple[str, float] | None:
     """Return what is said instead of a line of a state, and its log-probability; None where the
     puppet speaks as it always does."""
     if asked.purpose in ("diary", "bible"):
@@ -56,15 +56,15 @@ def special(spec: Puppet, asked: Asked, roll: Roll) -> tuple[str, float] | None:
     return _named(choice, asked, candid, roll)
 
 
-def leaked(leak: Leak, asked: Asked, roll: Roll) -> str:
+def leaked_sentence(leak: Leak, asked: PuppetRequest, roll: RollDice) -> str:
     """Return the sentence that gives the secret away, "" where this line does not."""
     if asked.purpose != "line" or leak.of not in asked.prompt or leak.when not in asked.last:
         return ""
-    chance = shifted(leak.chance, leak.effects, asked.prompt)
+    chance = shifted_chance(leak.chance, leak.effects, asked.prompt)
     return leak.says if roll("leak") < chance else ""
 
 
-def shifted(chance: float, effects: dict[str, float], prompt: str) -> float:
+def shifted_chance(chance: float, effects: dict[str, float], prompt: str) -> float:
     """Return a probability with the effects of what is found in the prompt on its logit. One that
     is 0 or 1 stays what it is."""
     if chance in (0, 1) or not effects:
@@ -74,7 +74,7 @@ def shifted(chance: float, effects: dict[str, float], prompt: str) -> float:
     return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
 
 
-def whispered(choice: Choice, prompt: str, fields: Json, options: Sequence[str]) -> Json:
+def author_reply(choice: Choice, prompt: str, fields: Json, options: Sequence[str]) -> Json:
     """Return an author's reply that keeps to what it knows was sealed: its note says so, to whom
     it concerns. `options` are those to whom it may write."""
     found = _sealed(choice, prompt)
@@ -86,26 +86,26 @@ def whispered(choice: Choice, prompt: str, fields: Json, options: Sequence[str])
     return fields | told | ({"note_to": holder[0]} if holder else {})
 
 
-def _entry(spec: Puppet, asked: Asked, roll: Roll) -> tuple[str, float]:
+def _entry(spec: Puppet, asked: PuppetRequest, roll: RollDice) -> tuple[str, float]:
     """Write down the facts that are found in the prompt, but for those that are forgotten."""
     kept = [
         fact.says
         for k, fact in enumerate(spec.facts)
         if fact.says in asked.prompt and roll(("forgets", k)) >= spec.forgets
     ]
-    return " ".join(kept) or EMPTY_PAGE, 0.0
+    return " ".join(kept) or _EMPTY_ENTRY, 0.0
 
 
-def _recalled(known: bool, fact: Fact, roll: Roll) -> tuple[str, float]:
+def _recalled(known: bool, fact: Fact, roll: RollDice) -> tuple[str, float]:
     if known:
         return fact.answer or fact.says, 0.0
     if not fact.options:
-        return UNKNOWN, 0.0
+        return _UNKNOWN, 0.0
     guess = fact.options[int(roll("guess") * len(fact.options))]
     return guess, -math.log(len(fact.options))
 
 
-def _named(choice: Choice, asked: Asked, candid: bool, roll: Roll) -> tuple[str, float]:
+def _named(choice: Choice, asked: PuppetRequest, candid: bool, roll: RollDice) -> tuple[str, float]:
     """Name an option in the words of the choice."""
     if candid or (choice.reason and choice.reason not in asked.prompt):
         return choice.says.replace("{}", choice.truth), 0.0

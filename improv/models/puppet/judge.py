@@ -14,11 +14,11 @@ import orjson
 
 from improv.study.puppet_spec import Judging
 
-JUDGED = "<line>"
+LINE_MARK = "<line>"
 """What stands before each line that a judge is to judge, and in no other prompt."""
 GIVEN_AWAY = "given away"
-BROKEN = ("contradiction", GIVEN_AWAY)
-KEPT = ("no contradiction", "kept")
+_BROKEN_WORDS = ("contradiction", GIVEN_AWAY)
+_KEPT_WORDS = ("no contradiction", "kept")
 
 _LINE = re.compile(r"<line>\n(.*?)\n</line>", re.S)
 _TRAIT = re.compile(r"^The trait: (.+)$", re.M)
@@ -26,7 +26,7 @@ _OPPOSITE = re.compile(r"^Its opposite: (.+)$", re.M)
 _EVASIONS = ("Both, in a way.", '{"answer": "perhaps"}', "", '{"verdict": 1}')
 
 
-def options_of(schema: Any) -> list[str]:
+def judge_options(schema: Any) -> list[str]:
     """Return the answers that a judge's schema allows, none where it is no judge's."""
     try:
         found = schema["properties"]["answer"]["enum"]
@@ -35,7 +35,7 @@ def options_of(schema: Any) -> list[str]:
     return [o for o in found if isinstance(o, str)] if isinstance(found, list) else []
 
 
-def judged(
+def judge_reply(
     prompt: str,
     options: Sequence[str],
     opposite: Sequence[str],
@@ -62,7 +62,7 @@ def _words(prompt: str, options: Sequence[str]) -> tuple[str, str] | None:
     """Return the options for kept and for broken."""
     trait, opposite = _TRAIT.search(prompt), _OPPOSITE.search(prompt)
     named = [(trait[1].strip(), opposite[1].strip())] if trait and opposite else []
-    for kept, broken in [*named, *zip(KEPT, BROKEN, strict=True)]:
+    for kept, broken in [*named, *zip(_KEPT_WORDS, _BROKEN_WORDS, strict=True)]:
         if kept in options and broken in options:
             return kept, broken
     return None

@@ -6,13 +6,13 @@ import re
 
 from improv.records import Json
 
-PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
+TOKEN_PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 _RIVALS = ("well", "no", "yes", "but", "and", "so", "then", "oh", "why", "here", "now", "if") * 2
 
 
 def _logprobs(text: str, likelihood: float) -> list[tuple[str, float]]:
     """Give the first token all of the reply's log-probability: what follows is then certain."""
-    return [(piece, 0.0 if i else likelihood) for i, piece in enumerate(PIECE.findall(text))]
+    return [(piece, 0.0 if i else likelihood) for i, piece in enumerate(TOKEN_PIECE.findall(text))]
 
 
 def _rivals(chosen: tuple[str, float], wanted: int) -> list[tuple[str, float]]:

@@ -23,10 +23,16 @@ from typing import Any
 
 import orjson
 
-from improv.models.puppet.choices import Asked, leaked, shifted, special, whispered
-from improv.models.puppet.judge import GIVEN_AWAY, JUDGED, judged, options_of
-from improv.models.puppet.logprobs import PIECE, chat_logprobs, text_logprobs
-from improv.models.puppet.schema_filler import Dice, fill
+from improv.models.puppet.choices import (
+    PuppetRequest,
+    author_reply,
+    leaked_sentence,
+    shifted_chance,
+    special_reply,
+)
+from improv.models.puppet.judge import GIVEN_AWAY, LINE_MARK, judge_options, judge_reply
+from improv.models.puppet.logprobs import TOKEN_PIECE, chat_logprobs, text_logprobs
+from improv.models.puppet.schema_filler import Dice, fill_schema
 from improv.records import Json, digest
 from improv.study.puppet_spec import Puppet
 
@@ -58,7 +64,7 @@ OPPOSITE = (
     "I never keep what I can sell.",
     "A closed door never hurt anyone but you.",
 )
-HEADINGS = frozenset(
+_HEADINGS = frozenset(
     {
         "act",
         "author",
@@ -84,14 +90,14 @@ HEADINGS = frozenset(
 )
 """First words of lines that look like somebody's line in a document, and are not."""
 
-VOCATIVES = 0.5
+_VOCATIVE_CHANCE = 0.5
 """How often a line begins with somebody's name, where somebody else has spoken."""
-SHORT = 40
+_LINES_BACK = 40
 """How many lines back, at most, a puppet looks for others to talk to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShownRequest:
     """What a request shows: all that a reply depends on besides the declared process.
 
     `thread` is whose prompt it is (trial and character), `key` the identity of the draw, `purpose`
@@ -113,7 +119,7 @@ def answer(body: Json, spec: Puppet) -> Json:
     """Return the response body for a request body. Raises ValueError for one that asks nothing."""
     if body.get("echo"):
         return _echoed(body, spec)
-    shown = read(body)
+    shown = read_request(body)
     kind = "chat.completion" if shown.chat else "text_completion"
     choices = []
     completion_tokens = 0
@@ -150,7 +156,7 @@ def answer(body: Json, spec: Puppet) -> Json:
     }
 
 
-def read(body: Json) -> Shown:
+def read_request(body: Json) -> ShownRequest:
     """Find in a request who is to speak, what they said, and who else is there."""
     messages, prompt = body.get("messages"), body.get("prompt")
     chat = messages is not None
@@ -159,7 +165,7 @@ def read(body: Json) -> Shown:
         texts = [(m["role"], _content(m)) for m in messages or ()]
         prompt = "\n".join(text for _, text in texts)
         own = [text for role, text in texts if role == "assistant"]
-        heard = [text for role, text in texts[-SHORT:] if role == "user"]
+        heard = [text for role, text in texts[-_LINES_BACK:] if role == "user"]
         others_in = [line for text in heard for line in text.split("\n")]
     elif isinstance(prompt, str):
         others_in = prompt.rstrip().split("\n")
@@ -178,7 +184,7 @@ def read(body: Json) -> Shown:
     me = name or (draw["role"] if draw else "")
     others = _others(others_in, me, name.isupper())
     purpose = draw["purpose"] if draw else ""
-    return Shown(
+    return ShownRequest(
         chat=chat,
         prompt=prompt,
         name=me,
@@ -190,24 +196,24 @@ def read(body: Json) -> Shown:
     )
 
 
-def opposite_chance(shown: Shown, spec: Puppet) -> float:
+def opposite_chance(shown: ShownRequest, spec: Puppet) -> float:
     """Return P(the next line is in the opposite state), the truth that a study should recover."""
-    pole, opposite = sentences(spec)
-    if shown.own and any_of(opposite, shown.own[-1]):
-        return 1 - shifted(spec.beta, spec.recovers, shown.prompt)
+    pole, opposite = puppet_sentences(spec)
+    if shown.own and contains_any(opposite, shown.own[-1]):
+        return 1 - shifted_chance(spec.beta, spec.recovers, shown.prompt)
     if spec.alpha in (0, 1):
         return spec.alpha
     logit = math.log(spec.alpha / (1 - spec.alpha))
     if spec.drift:
         both = pole + opposite
-        logit += spec.drift * sum(any_of(both, line) for line in shown.own)
+        logit += spec.drift * sum(contains_any(both, line) for line in shown.own)
     logit += sum(shift for text, shift in spec.effects.items() if text in shown.prompt)
     if spec.spread:
         logit += spec.spread * NormalDist().inv_cdf(Dice(shown.thread).roll("spread"))
     return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
 
 
-def sentences(spec: Puppet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def puppet_sentences(spec: Puppet) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is said at the pole and in the opposite state."""
     return tuple(spec.pole) or POLE, tuple(spec.opposite) or OPPOSITE
 
@@ -220,7 +226,7 @@ def count_tokens(text: str) -> int:
 
 _DRAW = re.compile(r"(?P<trial>[^/]+)/[^/]+/\d+/(?P<purpose>[^/]+)/\d+/(?P<role>.+)", re.S)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:(?= ?\S)")
+_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:(?= ?\S)")
 _LAST_CUE = re.compile(r"([^\W\d_][\w .'’-]{0,39}?)(?: \([^)\n]*\))?:")
 
 
@@ -235,7 +241,7 @@ def _part(lines: list[str]) -> tuple[str, list[str]]:
     if cue is None:
         return "", []
     name = cue[1]
-    cues = ((line, CUE.match(line)) for line in lines[:-1] if line.startswith(name))
+    cues = ((line, _CUE.match(line)) for line in lines[:-1] if line.startswith(name))
     return name, [line[m.end() :] for line, m in cues if m and m[1] == name]
 
 
@@ -243,7 +249,7 @@ def _others(lines: list[str], me: str, upper: bool) -> list[str]:
     """Return up to four who spoke lately, from the end back, never past the scene's first line."""
     found: dict[str, None] = {}
     mine = me.casefold()
-    for line in lines[: -SHORT - 1 : -1]:
+    for line in lines[: -_LINES_BACK - 1 : -1]:
         if line == "* * *" or len(found) == 4:
             break
         name = _speaker(line)
@@ -255,34 +261,34 @@ def _others(lines: list[str], me: str, upper: bool) -> list[str]:
 @lru_cache(maxsize=16_384)
 def _speaker(line: str) -> str:
     """Return whose line this is, "" if it does not look like anybody's."""
-    cue = CUE.match(line)
+    cue = _CUE.match(line)
     if cue is None:
         return ""
     words = cue[1].split()
-    named = words[0].casefold() not in HEADINGS and all(w[0].isupper() for w in words)
+    named = words[0].casefold() not in _HEADINGS and all(w[0].isupper() for w in words)
     return cue[1] if named else ""
 
 
-def any_of(sentences: Sequence[str], line: str) -> bool:
+def contains_any(sentences: Sequence[str], line: str) -> bool:
     return any(sentence in line for sentence in sentences)
 
 
-def _reply(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
+def _reply(body: Json, shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[str, float]:
     """Return the text before any bounds, and its log-probability under the declared process."""
     if dice.roll("mute") < spec.mute:
         return "", math.log(spec.mute)
     garbled = dice.roll("garble") < spec.garble
     schema = _schema(body)
-    options = options_of(schema)
-    if spec.judge is not None and options and JUDGED in shown.prompt:
+    options = judge_options(schema)
+    if spec.judge is not None and options and LINE_MARK in shown.prompt:
         leaks = (spec.leak.says,) if spec.leak else ()
-        broken = leaks if GIVEN_AWAY in options else sentences(spec)[1]
-        return judged(shown.prompt, options, broken, spec.judge, dice.roll), 0.0
+        broken = leaks if GIVEN_AWAY in options else puppet_sentences(spec)[1]
+        return judge_reply(shown.prompt, options, broken, spec.judge, dice.roll), 0.0
     if schema is not None:
-        found = fill(schema, dice)
+        found = fill_schema(schema, dice)
         if spec.choice is not None and shown.purpose == "author":
             names = schema.get("properties", {}).get("note_to", {}).get("enum", ())
-            found = whispered(spec.choice, shown.prompt, found, names)
+            found = author_reply(spec.choice, shown.prompt, found, names)
         text = orjson.dumps(found).decode()
         return (_garbled_json(text, dice) if garbled else text), 0.0
     line, likelihood = _said(body, shown, spec, dice)
@@ -292,17 +298,17 @@ def _reply(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, flo
     return (f" {line}" if shown.prompt.endswith(":") and not shown.chat else line), likelihood
 
 
-def _said(body: Json, shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
+def _said(body: Json, shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[str, float]:
     """Return a line, or what is said instead of one or along with it."""
     if not (spec.choice or spec.leak or spec.facts):
         return _line(shown, spec, dice)
-    asked = Asked(shown.purpose or "line", shown.prompt, _last(body, shown), shown.thread)
-    line, likelihood = special(spec, asked, dice.roll) or _line(shown, spec, dice)
-    secret = leaked(spec.leak, asked, dice.roll) if spec.leak is not None else ""
+    asked = PuppetRequest(shown.purpose or "line", shown.prompt, _last(body, shown), shown.thread)
+    line, likelihood = special_reply(spec, asked, dice.roll) or _line(shown, spec, dice)
+    secret = leaked_sentence(spec.leak, asked, dice.roll) if spec.leak is not None else ""
     return (f"{line} {secret}" if secret else line), likelihood
 
 
-def _last(body: Json, shown: Shown) -> str:
+def _last(body: Json, shown: ShownRequest) -> str:
     """Return what was shown since the character's own last line, or else since the beginning."""
     if shown.chat:
         texts = [(m["role"], _content(m)) for m in body["messages"]]
@@ -315,27 +321,27 @@ def _last(body: Json, shown: Shown) -> str:
 
 def _is_own(line: str, name: str) -> bool:
     """Whether a line of a script is the end of a document's front matter, or `name`'s own."""
-    cue = CUE.match(line) if name and line.startswith(name) else None
+    cue = _CUE.match(line) if name and line.startswith(name) else None
     return line == "* * *" or (cue is not None and cue[1] == name)
 
 
-def _line(shown: Shown, spec: Puppet, dice: Dice) -> tuple[str, float]:
+def _line(shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[str, float]:
     p = opposite_chance(shown, spec)
     flipped = dice.roll("state") < p
-    options = sentences(spec)[flipped]
+    options = puppet_sentences(spec)[flipped]
     sentence = dice.pick("sentence", options)
     likelihood = math.log(p if flipped else 1 - p) - math.log(len(options))
     if not shown.others:
         return sentence, likelihood
-    if dice.roll("vocative") >= VOCATIVES:
-        return sentence, likelihood + math.log(1 - VOCATIVES)
+    if dice.roll("vocative") >= _VOCATIVE_CHANCE:
+        return sentence, likelihood + math.log(1 - _VOCATIVE_CHANCE)
     # The sentence stays whole, so that it can be recognised: no small letter after the comma.
     comma = "," if re.match(r"I\b", sentence) else ", listen."
     spoken = f"{dice.pick('whom', shown.others)}{comma} {sentence}"
-    return spoken, likelihood + math.log(VOCATIVES / len(shown.others))
+    return spoken, likelihood + math.log(_VOCATIVE_CHANCE / len(shown.others))
 
 
-def _garbled(line: str, shown: Shown, dice: Dice) -> str:
+def _garbled(line: str, shown: ShownRequest, dice: Dice) -> str:
     """Spoil a line as small models do. Most ways leave its sentence, and so its state."""
     me = (shown.name or "A").upper()
     other = (shown.others[0] if shown.others else "B").upper()
@@ -376,7 +382,7 @@ def _bounded(text: str, body: Json) -> tuple[str, str]:
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     # A text has at most as many tokens as characters: most texts need not be cut up to see.
     if most is not None and len(text) > most:
-        pieces = PIECE.findall(text)
+        pieces = TOKEN_PIECE.findall(text)
         if len(pieces) > most:
             return "".join(pieces[:most]), "length"
     return text, "stop"
@@ -396,15 +402,15 @@ def _echoed(body: Json, spec: Puppet) -> Json:
     if not isinstance(prompt, str):
         raise ValueError("'echo' needs a 'prompt' that is one string")
     start = prompt.rfind("\n") + 1
-    cue = CUE.match(prompt[start:])
+    cue = _CUE.match(prompt[start:])
     end = start + (cue.end() if cue else 0)
-    shown = read({**body, "prompt": prompt[:end]})
+    shown = read_request({**body, "prompt": prompt[:end]})
     line, p = prompt[end:], opposite_chance(shown, spec)
     likelihood = -float(count_tokens(line)) * _STRANGE
-    for options, chance in zip(sentences(spec), (1 - p, p), strict=True):
-        if any_of(options, line):
+    for options, chance in zip(puppet_sentences(spec), (1 - p, p), strict=True):
+        if contains_any(options, line):
             likelihood = math.log(max(chance, 1e-12) / len(options))
-    pieces = PIECE.findall(prompt[:end])
+    pieces = TOKEN_PIECE.findall(prompt[:end])
     before = text_logprobs(prompt[:end], 0.0, 1)
     after = text_logprobs(line, likelihood, 1)
     logprobs = {

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from improv.records import Json, seed_of
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _DEEP = 6
 
@@ -36,11 +36,11 @@ class Dice:
         """Return a uniform number, strictly between 0 and 1."""
         return (seed_of(self.key, question) + 0.5) / 2**31
 
-    def pick(self, question: object, options: Sequence[T]) -> T:
+    def pick(self, question: object, options: Sequence[_T]) -> _T:
         return options[int(self.roll(question) * len(options))]
 
 
-def fill(schema: Any, dice: Dice, path: str = "$", root: Any = None, depth: int = 0) -> Any:
+def fill_schema(schema: Any, dice: Dice, path: str = "$", root: Any = None, depth: int = 0) -> Any:
     """Return a value that a JSON schema allows, chosen by hash. Patterns and formats are not read.
 
     Strings are author's notes. What an author's schema asks with a boolean is mostly whether
@@ -57,14 +57,14 @@ def fill(schema: Any, dice: Dice, path: str = "$", root: Any = None, depth: int 
         if word in schema:
             chosen = _choose(word, schema[word], dice, path, root, depth)
             rest = {k: v for k, v in schema.items() if k != word}
-            return fill(rest | chosen, dice, path, root, depth + (word == "$ref"))
+            return fill_schema(rest | chosen, dice, path, root, depth + (word == "$ref"))
     kind = schema.get("type") or ("object" if "properties" in schema else "string")
     if isinstance(kind, list):
         kind = dice.pick(f"{path}:", kind)
     if kind == "object":
         fields, required = schema.get("properties", {}), schema.get("required", ())
         return {
-            name: fill(fields.get(name, {}), dice, f"{path}.{name}", root, depth + 1)
+            name: fill_schema(fields.get(name, {}), dice, f"{path}.{name}", root, depth + 1)
             for name in {**fields, **dict.fromkeys(required)}
             if name in required or (depth < _DEEP and dice.roll(f"{path}.{name}?") < 0.5)
         }
@@ -100,7 +100,7 @@ def _items(schema: Json, dice: Dice, path: str, root: Any, depth: int) -> list[A
     size = dice.pick(f"{path}#", range(least, most + 1))
     found: list[Any] = []
     for k in range(10 * size):  # more than `size` only where items must differ
-        item = fill(schema.get("items", {}), dice, f"{path}[{k}]", root, depth + 1)
+        item = fill_schema(schema.get("items", {}), dice, f"{path}[{k}]", root, depth + 1)
         if len(found) < size and not (schema.get("uniqueItems") and item in found):
             found.append(item)
     return found

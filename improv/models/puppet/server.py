@@ -24,18 +24,18 @@ import orjson
 from aiohttp import web
 
 from improv.errors import MachineError
-from improv.models.puppet.player import Shown, answer, count_tokens, read
+from improv.models.puppet.player import ShownRequest, answer, count_tokens, read_request
 from improv.models.puppet.schema_filler import Dice
 from improv.records import Json
 from improv.study.puppet_spec import Puppet
 
-HOST = "127.0.0.1"
-LATE = 5.0
+_HOST = "127.0.0.1"
+_LATE_SECONDS = 5.0
 """Seconds that a "late" reply takes longer than others."""
-KINDS = ("quota", "hang", "drop", "html", "broken", "empty", "endless", "late")
+_ERROR_KINDS = ("quota", "hang", "drop", "html", "broken", "empty", "endless", "late")
 """The errors that are not a plain HTTP status. "quota" is OpenAI's 429 for an empty account."""
-JSON = {"Content-Type": "application/json"}
-THREADS = 4096
+_JSON_HEADERS = {"Content-Type": "application/json"}
+_CACHED_THREADS = 4096
 """How many prompts the prefix cache remembers."""
 
 
@@ -55,13 +55,13 @@ class PuppetServer:
         *,
         port: int = 0,
         requests_per_second: float | None = None,
-        late: float = LATE,
+        late: float = _LATE_SECONDS,
     ) -> None:
         self.spec = spec or Puppet()
         for kind in self.spec.errors:
-            if kind not in KINDS and not (kind.isdecimal() and 400 <= int(kind) <= 599):
+            if kind not in _ERROR_KINDS and not (kind.isdecimal() and 400 <= int(kind) <= 599):
                 raise ValueError(
-                    f"'{kind}' is no error of a puppet: a status, or {', '.join(KINDS)}"
+                    f"'{kind}' is no error of a puppet: a status, or {', '.join(_ERROR_KINDS)}"
                 )
         self.port = port
         self.late = late
@@ -70,7 +70,7 @@ class PuppetServer:
         self.failed: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
         self._cache = PrefixCache()
-        self._bucket = Bucket(requests_per_second) if requests_per_second else None
+        self._bucket = TokenBucket(requests_per_second) if requests_per_second else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -78,7 +78,7 @@ class PuppetServer:
     @property
     def url(self) -> str:
         """The base URL for an OpenAI client."""
-        return f"http://{HOST}:{self.port}/v1"
+        return f"http://{_HOST}:{self.port}/v1"
 
     def __enter__(self) -> Self:
         self.start()
@@ -127,7 +127,7 @@ class PuppetServer:
         await runner.setup()
         try:
             try:
-                site = web.TCPSite(runner, HOST, self.port, backlog=4096)
+                site = web.TCPSite(runner, _HOST, self.port, backlog=4096)
                 await site.start()
             except OSError as error:
                 what = f"port {self.port} cannot be listened on ({error.strerror}): choose another"
@@ -183,7 +183,7 @@ class PuppetServer:
                 raise ValueError(f"the request has no '{needs}'")
             if body.get("stream"):
                 raise ValueError("a puppet does not stream")
-            shown = read(body)
+            shown = read_request(body)
             reply = answer(body, self.spec)
         except (ValueError, TypeError, KeyError) as error:
             self.failed["400"] += 1
@@ -226,9 +226,11 @@ class PuppetServer:
             case "html":
                 return web.Response(text=_HTML, content_type="text/html")
             case "broken":
-                return web.Response(body=b'{"id": "chatcmpl-1", "choices": [{"ind', headers=JSON)
+                return web.Response(
+                    body=b'{"id": "chatcmpl-1", "choices": [{"ind', headers=_JSON_HEADERS
+                )
             case "empty":
-                return web.Response(body=b"", headers=JSON)
+                return web.Response(body=b"", headers=_JSON_HEADERS)
             case "endless":
                 return await _endless(request)
             case "quota":
@@ -241,7 +243,7 @@ class PuppetServer:
         return _error(int(kind), message, code)
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: `rate` a second, and at most one second's worth at once."""
 
     def __init__(self, rate: float) -> None:
@@ -262,11 +264,11 @@ class Bucket:
 class PrefixCache:
     """What an endpoint's prefix cache would still hold, if every thread had one of its own."""
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, threads: int = _CACHED_THREADS) -> None:
         self._threads = threads
         self._last: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
-    def seen(self, shown: Shown, tokens: int) -> int:
+    def seen(self, shown: ShownRequest, tokens: int) -> int:
         """Return how many of the prompt's tokens begin the thread's last one, and remember it."""
         before, counted = self._last.pop(shown.thread, ("", 0))
         self._last[shown.thread] = (shown.prompt, tokens)
@@ -277,7 +279,7 @@ class PrefixCache:
         return count_tokens(before[: _agree(before, shown.prompt)])
 
 
-def serve(spec: Puppet | None = None, port: int = 0, **options: Any) -> None:
+def serve_puppet(spec: Puppet | None = None, port: int = 0, **options: Any) -> None:
     """Serve until interrupted, having written the address on one line."""
     server = PuppetServer(spec, port=port, **options)
 
@@ -301,7 +303,7 @@ def main() -> None:
     spec = Puppet.model_validate_json(given.spec)
     if given.latency is not None:
         spec = Puppet.model_validate({**spec.model_dump(), "latency": given.latency})
-    serve(spec, given.port, requests_per_second=given.requests_per_second)
+    serve_puppet(spec, given.port, requests_per_second=given.requests_per_second)
 
 
 _HTML = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1><hr>nginx\n"
@@ -334,7 +336,7 @@ def _agree(one: str, other: str) -> int:
     return low
 
 
-def _json(data: Any, status: int = 200, headers: dict[str, str] = JSON) -> web.Response:
+def _json(data: Any, status: int = 200, headers: dict[str, str] = _JSON_HEADERS) -> web.Response:
     return web.Response(body=orjson.dumps(data), status=status, headers=headers)
 
 
@@ -343,7 +345,7 @@ def _error(
 ) -> web.Response:
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return _json({"error": error}, status, JSON | (headers or {}))
+    return _json({"error": error}, status, _JSON_HEADERS | (headers or {}))
 
 
 def _rate_limited(wait: float) -> web.Response:
@@ -362,7 +364,7 @@ def _no_credit(status: int) -> web.Response:
 
 
 async def _endless(request: web.BaseRequest) -> web.StreamResponse:
-    response = web.StreamResponse(headers=JSON)
+    response = web.StreamResponse(headers=_JSON_HEADERS)
     response.enable_chunked_encoding()
     await response.prepare(request)
     await response.write(b'{"id": "chatcmpl-1", "choices": [{"text": "')

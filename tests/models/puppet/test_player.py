@@ -17,7 +17,7 @@ from improv.models.puppet.player import (
     answer,
     count_tokens,
     opposite_chance,
-    read,
+    read_request,
 )
 from improv.models.puppet.server import PuppetServer
 from improv.study.puppet_spec import Puppet
@@ -91,7 +91,7 @@ def test_the_chance_is_the_one_declared() -> None:
     base = math.log(0.2 / 0.8)
 
     def logit(text: str) -> float:
-        p = opposite_chance(read(script(text)), spec)
+        p = opposite_chance(read_request(script(text)), spec)
         return math.log(p / (1 - p))
 
     plain = HEAD.replace("storm", "quiet")
@@ -103,22 +103,22 @@ def test_the_chance_is_the_one_declared() -> None:
     assert logit(plain + played + "BO:") == pytest.approx(base + 2 * 0.5)
     # What others say in the opposite state is theirs; Bo's own last line is what counts.
     assert logit(plain + f"MARA: {OPPOSITE[0]}\nBO:") == pytest.approx(base)
-    flipped = read(script(plain + f"BO: Mara, {OPPOSITE[0]}\nMARA: Oh?\nBO:"))
+    flipped = read_request(script(plain + f"BO: Mara, {OPPOSITE[0]}\nMARA: Oh?\nBO:"))
     assert opposite_chance(flipped, spec) == pytest.approx(1 - 0.3)
-    silent = read(script(plain + f"BO: {OPPOSITE[0]}\nMARA: Oh?\nBO: …\nMARA: Well?\nBO:"))
+    silent = read_request(script(plain + f"BO: {OPPOSITE[0]}\nMARA: Oh?\nBO: …\nMARA: Well?\nBO:"))
     assert opposite_chance(silent, spec) == pytest.approx(1 - 0.3)
-    aside = read(script(plain + f"BO: (aside to MARA) {OPPOSITE[0]}\nBO:"))
+    aside = read_request(script(plain + f"BO: (aside to MARA) {OPPOSITE[0]}\nBO:"))
     assert opposite_chance(aside, spec) == pytest.approx(1 - 0.3)
 
 
 def test_in_chat_the_assistant_messages_are_the_characters_own_lines() -> None:
     spec = Puppet(alpha=0.01, beta=0.25)
     body = chat()
-    assert opposite_chance(read(body), spec) == pytest.approx(0.01)
+    assert opposite_chance(read_request(body), spec) == pytest.approx(0.01)
     body["messages"] += [{"role": "user", "content": f"MARA: {OPPOSITE[3]}"}]
-    assert opposite_chance(read(body), spec) == pytest.approx(0.01)
+    assert opposite_chance(read_request(body), spec) == pytest.approx(0.01)
     body["messages"] += [{"role": "assistant", "content": OPPOSITE[3]}]
-    assert opposite_chance(read(body), spec) == pytest.approx(0.75)
+    assert opposite_chance(read_request(body), spec) == pytest.approx(0.75)
 
 
 def test_effects_and_drift_move_what_is_played() -> None:
@@ -139,7 +139,7 @@ def test_spread_is_a_trait_of_the_trial_and_normal() -> None:
         body = script(head + "BO:", turn, trial)
         if not user:
             del body["user"]
-        p = opposite_chance(read(body), spec)
+        p = opposite_chance(read_request(body), spec)
         return math.log(p / (1 - p)) / 2
 
     assert z("a", 1) == z("a", 9) != z("b", 1)

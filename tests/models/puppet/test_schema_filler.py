@@ -9,7 +9,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from improv.models.puppet.player import OPPOSITE, POLE, answer
-from improv.models.puppet.schema_filler import NOTES, Dice, fill
+from improv.models.puppet.schema_filler import NOTES, Dice, fill_schema
 from improv.models.puppet.server import PuppetServer
 from improv.study.puppet_spec import Puppet
 from tests.support.puppet import SCHEMA, ask, chat, line_of, near, script
@@ -86,7 +86,7 @@ from tests.support.puppet import SCHEMA, ask, chat, line_of, near, script
     ids=["author", "defs", "array", "numbers", "recursive"],
 )
 def test_replies_follow_the_schema_asked_for(schema: dict[str, Any]) -> None:
-    values = [fill(schema, Dice("x", k)) for k in range(60)]
+    values = [fill_schema(schema, Dice("x", k)) for k in range(60)]
     for value in values:
         jsonschema.validate(value, schema)
     assert len({json.dumps(v) for v in values}) > 2

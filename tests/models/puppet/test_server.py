@@ -20,7 +20,7 @@ from improv.errors import MachineError
 from improv.models.puppet.player import (
     count_tokens,
 )
-from improv.models.puppet.server import Bucket, PuppetServer
+from improv.models.puppet.server import PuppetServer, TokenBucket
 from improv.study.puppet_spec import Puppet
 from tests.support.places import TOP
 from tests.support.puppet import (
@@ -163,7 +163,7 @@ def test_five_hundred_calls_wait_together() -> None:
 
 
 def test_a_bucket_holds_a_second_and_fills_at_its_rate() -> None:
-    bucket = Bucket(4)
+    bucket = TokenBucket(4)
     assert [bucket.take(100.0) for _ in range(5)] == [0, 0, 0, 0, 0.25]
     assert bucket.take(100.125) == pytest.approx(0.125)
     assert bucket.take(100.25) == 0
