@@ -1,7 +1,7 @@
 """One scene: the Mesa model that steps the characters and the author, and the prompts they read.
 
-A scene is determined by its trial and the replies to its draws: no clock, no network and no disk
-here. Draws are made by whoever hosts the stage.
+The trial and the replies to its draws determine a scene: there is no clock, no network and no disk
+here. The host of a stage makes the draws.
 """
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""Whom a line speaks to, read from its words. Pure: a line and who is there in, a name out.
+"""Finds the character whom a line addresses, from its words. There is no I/O here.
 
-It decides nothing: the stage records the answer, and may let it choose who speaks next. Saying it
-outright, "(to Bo)", beats calling by name, which beats being spoken about; the order of turns is
-the last resort, and a line to everybody is to nobody in particular.
+The stage records the addressee, and an order may let that character speak next. The evidence, the
+strongest first: the line says it, "(to Bo)"; it calls somebody by name; it is about somebody; the
+order of turns. A line to everybody addresses nobody in particular.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def find_addressee(
     previous: str,
     present: Sequence[str],
 ) -> tuple[str, AddressedBy]:
-    """Return who `text` speaks to, and how that is known: ("", "none") for nobody in particular.
+    """Return the addressee of `text` and the evidence: ("", "none") for nobody in particular.
 
-    `cast` pairs each name with its aliases, `previous` is who spoke last ("" for nobody), and only
-    those `present` can be spoken to.
+    `cast` pairs each name with its aliases, `previous` is the last speaker ("" for nobody), and
+    only those `present` can be addressed.
     """
     others = [name for name in present if name != speaker]
     if not others or not text:
@@ -38,14 +38,14 @@ def find_addressee(
     except TypeError:  # lists have no hash
         known = _known(tuple((name, tuple(aliases)) for name, aliases in cast), speaker)
     if "(" in text and (said := known.said(text)):
-        return _there(said[-1], others, "said")
+        return _if_present(said[-1], others, "said")
     at, calls, mentions = known.calls(text)
     words = set(_WORD.findall(text.lower()))
     last_to_all = -1
     if not words.isdisjoint(_MANY):
         last_to_all = max((m.start() for m in _ALL.finditer(text)), default=-1)
     if calls and at > last_to_all:
-        return _there(calls[0], others, "name") if len(calls) == 1 else _NOBODY
+        return _if_present(calls[0], others, "name") if len(calls) == 1 else _NOBODY
     if last_to_all >= 0:
         return _NOBODY
     to_you = not words.isdisjoint(_YOU)
@@ -58,14 +58,14 @@ def find_addressee(
     return _NOBODY
 
 
-def _there(names: str, others: list[str], by: AddressedBy) -> tuple[str, AddressedBy]:
-    return (names, by) if names in others else _NOBODY
+def _if_present(name: str, others: list[str], by: AddressedBy) -> tuple[str, AddressedBy]:
+    return (name, by) if name in others else _NOBODY
 
 
 # --- everybody, somebody, and answers
 
 _WORD = re.compile(r"[^\W\d_]+")
-# No line speaks to all without one of these; looking for a word is cheaper than for a pattern.
+# A line to everybody has one of these words. To look for a word is cheaper than for a pattern.
 _MANY = frozenset(
     _WORD.findall(
         "all both everyone everybody anyone anybody someone somebody nobody no each some any none "
@@ -95,7 +95,7 @@ _ANSWER = re.compile(
     _OPENING + r"(?:yes|yeah|yep|aye|no|nope|nah|maybe|perhaps|because|never|of course|certainly|"
     r"sure|okay|ok|fine|right|true|exactly|agreed|impossible|nonsense|absolutely|indeed|really|"
     r"thanks|thank|sorry|forgive|excuse|not|why|what|how|then|so|"
-    # and what is asked of whoever is being talked to
+    # and what a speaker asks the last speaker to do
     r"tell|ask|give|take|get|go|come|put|let me|leave|stop|wait|look|listen|sit|stand|stay|hold|"
     r"keep|bring|show|help|run|don['’]t|pour|shut|open|close|say|speak|remember|forget|try|turn|"
     r"hide|hurry|watch|swear|promise|trust|believe|if [^,.]{1,60}, \w+ (?:the|it|him|her|them|me))"
@@ -112,8 +112,8 @@ _PERHAPS = re.compile(
 
 
 def _answers(text: str, *, about_somebody: bool) -> bool:
-    """Whether `text` reads as said to whoever spoke last. What is about somebody who is there may
-    as well be said to all."""
+    """Whether `text` reads as an answer to the last speaker. A line about somebody present may as
+    well be said to everybody."""
     if _ANSWER.match(text):
         return True
     return not about_somebody and (text.count(" ") < 4 or _PERHAPS.match(text) is not None)
@@ -121,7 +121,7 @@ def _answers(text: str, *, about_somebody: bool) -> bool:
 
 # --- names
 
-# What may stand right before a name that is called, without a comma.
+# What may come right before a name that is called, without a comma.
 _BEFORE = re.compile(
     r"(?:^|[\W_])(?:oh|o|hey|ah|hi|hello|dear|my dear|poor|good|sweet|thank you|thanks|sorry|"
     r"please|bye|goodbye|good (?:night|morning|evening|day)|goodnight|welcome|come on|cheers|bravo|"
@@ -144,19 +144,19 @@ _SUBJECT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The names that can be spoken to in one cast by one speaker."""
+    """The names that one speaker can address in one cast."""
 
     owner: dict[str, str]
     name: re.Pattern[str]
     toward: re.Pattern[str]
 
     def said(self, text: str) -> list[str]:
-        """Find whom parentheses name: "(to Bo)", "(turning to Bo, low)", "(glares at Bo)"."""
+        """Return whom parentheses name: "(to Bo)", "(turning to Bo, low)", "(glares at Bo)"."""
         return [self.owner[m[1].casefold()] for m in self.toward.finditer(text)]
 
     def calls(self, text: str) -> tuple[int, list[str], list[str]]:
-        """Return where the last call by name is and whom it calls, more than one if together; and
-        whom the line is about ("" for somebody who is only mentioned on the way)."""
+        """Return the position of the last call by name, whom it calls (all of "Bo and Cy"), and
+        whom the line is about ("" for a name that is mentioned but is no subject)."""
         calls: list[str] = []
         mentions: list[str] = []
         at, end, called = -1, -1, False
@@ -179,7 +179,8 @@ class _Known:
 def _is_called(text: str, start: int, end: int, joint: str, before_called: bool) -> bool:
     """Whether the name at text[start:end] calls somebody: "Bo, listen", "listen, Bo", "oh Bo!".
 
-    `joint` is what joins it to a name right before, which was called itself or was not.
+    `joint` is the text that joins it to the name before, such as " and "; `before_called` is
+    whether that name was called.
     """
     before, after = text[max(0, start - 24) : start].rstrip(), text[end : end + 60]
     if not _STOPS.match(after) and not _AND.match(after):
@@ -216,7 +217,7 @@ def _known(cast: _Cast, speaker: str) -> _Known:
                 owner.setdefault(form.casefold(), name)
     for name, _ in cast:
         words = name.split()
-        # "Dr. Okafor" is also Okafor, and "The Porter" Porter, unless that is somebody else too.
+        # "Dr. Okafor" is also Okafor, and "The Porter" Porter, unless somebody else is too.
         if len(words) > 1 and name != speaker and len(words[-1]) > 2:
             last = words[-1].casefold()
             taken = sum(n.split()[-1].casefold() == last for n, _ in cast) > 1 or last in own

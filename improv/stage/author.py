@@ -1,8 +1,8 @@
-"""The live author: a Mesa agent of its own that knows what its settings grant and may act.
+"""The live author: a Mesa agent that knows what its settings grant it, and acts between turns.
 
-What it may do is data: whisper a note, cue the next speaker, make a move, end the scene. Its
-replies are structured and checked; one that cannot be read is recorded as unread and does
-nothing, because model text never steers the program.
+Its acts are data: whisper a note, cue the next speaker, make a move, end the scene. Its reply is
+JSON and is checked. A reply that cannot be read is recorded as unread and does nothing, because a
+model's text never controls the program.
 """
 
 from __future__ import annotations
@@ -34,65 +34,67 @@ class Author(mesa.Agent):  # type: ignore[misc]
     def __init__(
         self, stage: mesa.Model, whole: Scene, blocks: dict[str, Block], called: str = ""
     ) -> None:
-        """`called` is what its thread calls it, where it began under another name."""
+        """`called` is the title that its thread uses, if the scene began with another one."""
         super().__init__(stage)
         self._called = called or whole.author.called
         self.settings = whole.author
-        given = whole.model_of("author")
+        model = whole.model_of("author")
         # A note and its JSON need more room than a line of dialogue.
-        self.plays = given.model_copy(update={"max_tokens": max(given.max_tokens, _MIN_TOKENS)})
+        self.model_spec = model.model_copy(
+            update={"max_tokens": max(model.max_tokens, _MIN_TOKENS)}
+        )
         self.turns = whole.turns
         self.names = [c.name for c in whole.cast]
-        self.made: set[str] = set()
-        self.mode = self.plays.plays_in
+        self.moves_made: set[str] = set()
+        self.mode = self.model_spec.plays_in
         self.thread = prompts.Thread.begin(self.mode, prompts.author_head(whole), blocks)
         for sample in self.settings.samples if "note" in self.settings.may else ():
             self.thread.show(prompts.author_answer(self._called, "script", self._as_reply(sample)))
 
-    def _said(self, reply: str) -> None:
-        said = prompts.author_answer(self._called, self.mode, reply.strip()[:2000])
-        self.thread.said(said, reply)
+    def _add_answer(self, reply: str) -> None:
+        answer = prompts.author_answer(self._called, self.mode, reply.strip()[:2000])
+        self.thread.said(answer, reply)
 
     def due(self, turn: int) -> bool:
         """Whether the author acts before `turn` (its first chance is the first turn)."""
         return (turn - 1) % self.settings.every == 0
 
     def _as_reply(self, sample: author_spec.NoteSample) -> str:
-        """Return a sample note as the reply it would have been."""
-        found: Json = {"note_to": sample.to, "note": sample.note}
+        """Return a sample note as the JSON reply that would give it."""
+        fields: Json = {"note_to": sample.to, "note": sample.note}
         idle = {"cue": ("next", _ANYBODY), "move": ("move", _NONE), "end": ("end", False)}
-        found |= dict(idle[p] for p in self.powers(1) if p in idle)
-        return json.dumps(found, ensure_ascii=False)
+        fields |= dict(idle[p] for p in self.powers(1) if p in idle)
+        return json.dumps(fields, ensure_ascii=False)
 
     def powers(self, turn: int) -> tuple[author_spec.Power, ...]:
         """Return what the author may do before `turn`."""
         return allowed_powers(self.settings, turn, self.turns)
 
     def recall(self, turn: int, reply: str) -> None:
-        """Take in again what was asked and answered before a turn that is not played anew."""
+        """Add the question and the reply of a turn that is not played anew."""
         self.thread.show(prompts.author_question(turn, self.turns))
-        self._said(reply)
+        self._add_answer(reply)
 
     def read(self, turn: int, reply: str) -> tuple[Act, ...]:
-        """Read what the author does before a turn from its reply."""
+        """Read from its reply what the author does before a turn."""
         may = self.powers(turn)
-        acts = read_acts(reply, may, self.names, self.settings.moves, self.made)
-        self.made.update(a.to for a in acts if a.kind == "move")
+        acts = read_acts(reply, may, self.names, self.settings.moves, self.moves_made)
+        self.moves_made.update(a.to for a in acts if a.kind == "move")
         return acts
 
     async def act(self, draw: Drawer, identity: Draw) -> tuple[Act, ...]:
-        """Ask what the author does before a turn. Raises ModelError."""
-        asked = prompts.author_question(identity.turn, self.turns)
+        """Ask the author's model what the author does before a turn. Raises ModelError."""
+        question = prompts.author_question(identity.turn, self.turns)
         if self.mode == "script":
-            self.thread.show(asked)
-            shown = self.thread.ask(prompts.author_cue(self._called))
+            self.thread.show(question)
+            prompt = self.thread.ask(prompts.author_cue(self._called))
         else:
-            shown = self.thread.ask(asked)
+            prompt = self.thread.ask(question)
         may = self.powers(identity.turn)
         schema = reply_schema(may, self.names, tuple(self.settings.moves))
-        call = await draw(Ask(identity, self.plays, shown, schema))
+        call = await draw(Ask(identity, self.model_spec, prompt, schema))
         acts = self.read(identity.turn, call.reply)
-        self._said(call.reply)
+        self._add_answer(call.reply)
         return acts
 
 
@@ -102,7 +104,7 @@ def author_hears(author: author_spec.Author, *, aside: bool) -> bool:
 
 
 def planned_move(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.Planned | None:
-    """Return the move that is planned for `turn`, where `turns` were played before it."""
+    """Return the move that is planned for `turn`; `turns` are those played before it."""
     plan = whole.author.planned
     if plan is None or plan.turn is not None:
         return plan if plan is not None and plan.turn == turn else None
@@ -110,7 +112,8 @@ def planned_move(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.
         return None
     breaks = breakable(whole.character(plan.on_break_of))
     own = [t for t in turns if t.kind == "line" and t.speaker == plan.on_break_of]
-    # The last line is looked at first: a break before it is looked for only where it broke.
+    # The last line is checked first, because most turns end here. Only the first break counts, so
+    # the earlier lines must all keep the rule.
     if breaks is None or not own or own[-1].turn != turn - 1 or keeps(breaks, own[-1].text):
         return None
     return plan if all(keeps(breaks, t.text) for t in own[:-1]) else None
@@ -119,7 +122,7 @@ def planned_move(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.
 def allowed_powers(
     author: author_spec.Author, turn: int, turns: int
 ) -> tuple[author_spec.Power, ...]:
-    """Return what an author may do before `turn` of `turns`: to end a scene, not in its first
+    """Return what an author may do before `turn` of `turns`. It may not end the scene in the first
     half."""
     return tuple(p for p in author.may if not (p == "end" and 2 * turn <= turns))
 
@@ -151,34 +154,37 @@ def read_acts(
     powers: Sequence[author_spec.Power],
     names: Sequence[str],
     moves: Mapping[str, str],
-    made: set[str],
+    moves_made: set[str],
 ) -> tuple[Act, ...]:
-    """Read what the author does from its reply; one `unread` act where it cannot be read.
+    """Read from its reply what the author does; one `unread` act if the reply cannot be read.
 
-    A reply is read whole or not at all: half-understood instructions are worse than none.
+    A reply is read whole or not at all: half an instruction is worse than none.
     """
-    found = _object(reply)
-    if found is None:
+    fields = _object(reply)
+    if fields is None:
         return (Act("unread", text=one_line(reply)[:500]),)
     acts: list[Act] = []
     try:
         if "note" in powers:
-            to, text = _word(found, "note_to"), one_line(_word(found, "note"))[:_MAX_NOTE].strip()
+            to, text = (
+                _string(fields, "note_to"),
+                one_line(_string(fields, "note"))[:_MAX_NOTE].strip(),
+            )
             _one_of(to, [*names, _NOBODY])
             if to != _NOBODY and text:
                 acts.append(Act("note", to, text))
         if "cue" in powers:
-            following = _word(found, "next")
-            _one_of(following, [*names, _ANYBODY])
-            if following != _ANYBODY:
-                acts.append(Act("cue", following))
+            cued = _string(fields, "next")
+            _one_of(cued, [*names, _ANYBODY])
+            if cued != _ANYBODY:
+                acts.append(Act("cue", cued))
         if "move" in powers:
-            move = _word(found, "move")
+            move = _string(fields, "move")
             _one_of(move, [*moves, _NONE])
-            if move != _NONE and move not in made:
+            if move != _NONE and move not in moves_made:
                 acts.append(Act("move", move, moves[move]))
         if "end" in powers:
-            end = found.get("end", False)
+            end = fields.get("end", False)
             if not isinstance(end, bool):
                 raise ValueError
             if end:
@@ -196,19 +202,19 @@ def _object(reply: str) -> Json | None:
     if start < 0:
         return None
     try:
-        found, _ = _JSON.raw_decode(reply, start)
+        value, _ = _JSON.raw_decode(reply, start)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def _word(found: Json, field: str) -> str:
-    value = found.get(field)
+def _string(fields: Json, name: str) -> str:
+    value = fields.get(name)
     if not isinstance(value, str):
         raise ValueError
     return value
 
 
-def _one_of(word: str, known: Sequence[str]) -> None:
-    if word not in known:
+def _one_of(value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
         raise ValueError

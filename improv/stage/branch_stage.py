@@ -1,7 +1,8 @@
-"""A branch on the stage: a scene entered again.
+"""The stage of a branch: a scene that is entered again at a fork.
 
-The shared turns are relived, not drawn, whatever the edited scene would make of them, and then
-the branch's own are played, as any scene is.
+The turns that the branch shares with its parent are repeated as they were recorded; they are not
+drawn again, and the branch's edits do not change them. Then the branch's own turns are played like
+those of any scene.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ def create_stage(trial: Trial, past: Past | None = None) -> Stage:
 
 
 class BranchStage(Stage):
-    """The stage of a branch, with its `past`. `trial` is already as it plays it (`branched`)."""
+    """The stage of a branch with its `past`. `trial` is the edited one that `branched` returns."""
 
     def __init__(self, trial: Trial, past: Past) -> None:
-        lived = [s.author.called for _, s in past.scenes if s.author.live]
+        titles = [s.author.called for _, s in past.scenes if s.author.live]
         super().__init__(
             trial,
             branch=past.branch.id,
-            called=lived[0] if lived else "",
+            called=titles[0] if titles else "",
             last=last_turn(trial.scene, past.branch),
         )
         self.past = past
         self._fork = past.branch.fork
-        self._kept: Turn | None = None
+        self._resaid: Turn | None = None
+        """The parent's turn whose line this branch edits or draws again, while that turn is on."""
         for row in past.turns:
             if row.kind == "envelope":
-                self._sealed(row)
+                self._add_envelope(row)
 
     @property
     def own_turns(self) -> list[Turn]:
-        """The turns that are shared with no parent."""
+        """The turns after the fork, which the parent does not share."""
         return [t for t in self.turns if t.turn > self._fork]
 
     async def play(self, draw: Drawer) -> None:
@@ -56,16 +58,16 @@ class BranchStage(Stage):
             await self._probe(draw, self.past)
 
     async def act(self, draw: Drawer) -> None:
-        """Let those act whose turn is not relived. Raises ModelError."""
-        if self._kept is not None:
-            await self._again(draw, self.past, self._kept)
+        """Play the part of the turn that does not repeat the parent's. Raises ModelError."""
+        if self._resaid is not None:
+            await self._say_again(draw, self.past, self._resaid)
         elif self.turn > self._fork:
             await self._act(draw)
         self._close()
 
-    def _relives(self) -> bool:
-        """Relive this turn, or what of it a branch keeps; whether there is nothing more to open."""
-        past, self._kept = self.past, None
+    def _repeats(self) -> bool:
+        """Repeat this turn if the parent played it. Whether there is nothing more to open."""
+        past, self._resaid = self.past, None
         begins = past.branch.begins
         for first, edit in past.branch.changes:
             if first == self.turn:
@@ -74,94 +76,95 @@ class BranchStage(Stage):
                     if memory is not None:
                         character.wake(memory)
         if self.turn < begins:
-            self._relive(past, past.scene(self.turn))
+            self._repeat(past, past.scene(self.turn))
             return True
         if self.turn == begins:
             self._begin(past, past.scene(self.turn - 1))
         return False
 
-    def _relive(self, past: Past, scene: Scene) -> None:
-        """Take everybody through a turn as it was: who heard what, and what the author did.
+    def _repeat(self, past: Past, scene: Scene) -> None:
+        """Repeat a turn as it was recorded: what everybody heard, and what the author did.
 
-        Of a turn after the fork, all but the line and who hears it.
+        In a turn after the fork, the line itself and its hearers are left to `act`.
         """
         for event in scene.events:
             if event.turn == self.turn:
                 self._come_and_go(event.enter, event.exit)
-        thought = past.thoughts.get(self.turn) if self.author is not None else None
+        reply = past.thoughts.get(self.turn) if self.author is not None else None
         before = scene.author.when == "before"
         rows = past.of(self.turn)
         if starts_session(scene, self.turn):
             for row in rows:
                 if row.kind == "memory":
-                    self._written_again(row)
+                    self._repeat_memory(row)
             self._wake(scene)
-        early = self._made_early(past, scene)
+        early = self._acts_before_author(past, scene)
         for row in (r for r in rows if r.kind != "memory"):
             spoken = row.kind in ("line", "silence")
             early -= len(row.acts)
-            asked = spoken or (before and early < 0)
-            if self.author and thought is not None and asked:
-                self.author.recall(self.turn, thought)
-                thought = None
+            author_was_asked = spoken or (before and early < 0)
+            if self.author and reply is not None and author_was_asked:
+                self.author.recall(self.turn, reply)
+                reply = None
             for act in row.acts:
-                self._recall(act, scene)
+                self._repeat_act(act, scene)
             if spoken:
-                self._chosen(self.by_name[row.speaker])
+                self._update_order(self.by_name[row.speaker])
             if self.turn <= self._fork:
-                self._hear_again(row)
+                self._repeat_row(row)
             elif spoken:
-                self._kept, self._acts = row, list(row.acts)
+                self._resaid, self._acts = row, list(row.acts)
                 return
             else:
-                self._hear_again(replace(row, branch=self.branch))
+                self._repeat_row(replace(row, branch=self.branch))
 
-    def _made_early(self, past: Past, scene: Scene) -> int:
-        """Return how many acts of this turn came before the author was asked: what it thought
-        while the turn before was spoken, an edit's move, a move that was planned."""
+    def _acts_before_author(self, past: Past, scene: Scene) -> int:
+        """Return how many acts of this turn came before the author was asked: the acts it decided
+        during the turn before, an edit's move, and a planned move."""
         moved = sum(t == self.turn and e.move is not None for t, e in past.branch.changes)
         return (
-            len(self._pending(past, past.scene(self.turn - 1)))
+            len(self._pending_acts(past, past.scene(self.turn - 1)))
             + moved
             + (planned_move(scene, self.turns, self.turn) is not None)
         )
 
-    def _pending(self, past: Past, before: Scene) -> tuple[Act, ...]:
-        """Return what the author thought while the turn before was spoken."""
+    def _pending_acts(self, past: Past, before: Scene) -> tuple[Act, ...]:
+        """Return the acts that the author decided during the turn before, in the scene `before`."""
         reply = past.thoughts.get(self.turn - 1)
         if reply is None or before.author.when != "during":
             return ()
-        made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
+        moves_made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
         may = allowed_powers(before.author, self.turn - 1, before.turns)
-        return read_acts(reply, may, list(self.by_name), before.author.moves, made)
+        return read_acts(reply, may, list(self.by_name), before.author.moves, moves_made)
 
-    def _written_again(self, row: Turn) -> None:
+    def _repeat_memory(self, row: Turn) -> None:
         own = row if self.turn <= self._fork else replace(row, branch=self.branch)
         self.turns.append(own)
         self._seq = row.seq + 1
-        self.memory.keep(own)
+        self.memory.add(own)
 
-    def _chosen(self, speaker: Character) -> None:
-        """Let the order remember who spoke, as it would if it had chosen."""
+    def _update_order(self, speaker: Character) -> None:
+        """Update the round as if the order had just chosen this speaker."""
         cued, self._cued = self._cued, ""
         if cued == speaker.name or self.scene.order != "shuffled":
             return
-        left = [c for c in self.round if c.present] or [c for c in self.cast if c.present]
-        self.round = [c for c in left if c is not speaker]
+        remaining = [c for c in self.round if c.present] or [c for c in self.cast if c.present]
+        self.round = [c for c in remaining if c is not speaker]
 
-    def _recall(self, act: Act, scene: Scene) -> None:
+    def _repeat_act(self, act: Act, scene: Scene) -> None:
         if act.kind == "note" and act.to in self.by_name:
             self.by_name[act.to].thread.show(prompts.note_block(scene.author, act.to, act.text))
         elif act.kind == "cue":
             self._cued = act.to
         elif act.kind == "move" and self.author is not None:
-            self.author.made.add(act.to)
+            self.author.moves_made.add(act.to)
 
-    def _hear_again(self, row: Turn) -> None:
+    def _repeat_row(self, row: Turn) -> None:
+        """Record a row again, and show it to those who heard it."""
         spoken = bool(row.speaker)
         block = prompts.direction_block(row.text)
         if spoken:
-            block = prompts.line_block(row.speaker, row.text, _to_whom(row))
+            block = prompts.line_block(row.speaker, row.text, _aside_to(row))
         for name in row.heard_by:
             self.by_name[name].thread.show(block)
         self._overheard(block, aside=row.aside)
@@ -174,36 +177,37 @@ class BranchStage(Stage):
         self._seq = row.seq + 1
 
     def _begin(self, past: Past, before: Scene) -> None:
-        """Begin the branch's own play: what was still pending, and what the edit changes."""
+        """Begin the branch's own turns: set the pending acts, with the edit's move among them."""
         if self.round:
-            # How a round that was begun goes on is drawn anew, like all that follows.
+            # The rest of a round is drawn anew, like everything after the fork.
             self.dice("rest of the round").shuffle(self.round)
-        made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
-        self._thought = self._pending(past, before)
+        moves_made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
+        self._pending = self._pending_acts(past, before)
         for first, edit in past.branch.changes:
             if first == self.turn and edit.move is not None:
                 text = self.scene.author.moves.get(edit.move, edit.move)
-                # It is made first of all, but not before a session that begins here has begun.
-                self._thought = (Act("move", edit.move, text), *self._thought)
+                # It is the first act of the turn, but a session that begins here begins before it.
+                self._pending = (Act("move", edit.move, text), *self._pending)
         if self.author is not None:
-            self.author.made |= made | {a.to for a in self._thought if a.kind == "move"}
+            self.author.moves_made |= moves_made
+            self.author.moves_made |= {a.to for a in self._pending if a.kind == "move"}
 
-    async def _again(self, draw: Drawer, past: Past, kept: Turn) -> None:
-        """Say one kept turn's line otherwise: as it was edited, or drawn once more."""
-        speaker = self.by_name[kept.speaker]
+    async def _say_again(self, draw: Drawer, past: Past, row: Turn) -> None:
+        """Play the line of a repeated turn in a new form: edited, or drawn once more."""
+        speaker = self.by_name[row.speaker]
         edit = past.branch.change
         if past.branch.origin == "regeneration":
             identity = Draw(
-                self.trial.id, kept.branch, self.turn, speaker.name, "line", past.branch.attempt
+                self.trial.id, row.branch, self.turn, speaker.name, "line", past.branch.attempt
             )
-            self._speak(speaker, *await self._drawn(speaker, draw, identity))
+            self._speak(speaker, *await self._draw_line(speaker, draw, identity))
         else:
             speaker.cue()
             line = " ".join((edit.line or "").split())
-            self._utter(speaker, "line", line, cuts=("edited",), aside_to=_to_whom(kept))
+            self._utter(speaker, "line", line, cuts=("edited",), aside_to=_aside_to(row))
 
     async def _probe(self, draw: Drawer, past: Past) -> None:
-        """Ask a character something that neither it nor anybody else will remember."""
+        """Ask a character the branch's question; nobody remembers the question or the answer."""
         character = self.by_name[past.branch.of]
         identity = Draw(
             self.trial.id, self.branch, self.turn + 1, character.name, "probe", past.branch.attempt
@@ -213,21 +217,21 @@ class BranchStage(Stage):
         line = clean(call.reply, character.name, list(self.by_name))
         self.turns.append(
             Turn(
-                self.trial.id,
-                self.branch,
-                self.turn + 1,
-                0,
-                "probe",
-                character.name,
-                line.text,
+                trial=self.trial.id,
+                branch=self.branch,
+                turn=self.turn + 1,
+                seq=0,
+                kind="probe",
+                speaker=character.name,
+                text=line.text,
                 raw=call.reply,
                 cuts=line.cuts,
             )
         )
 
 
-def _to_whom(row: Turn) -> tuple[str, ...] | None:
-    """Return whom a recorded line was an aside to, None for a line to all."""
+def _aside_to(row: Turn) -> tuple[str, ...] | None:
+    """Return the hearers of a recorded aside, None for a line to all."""
     if not row.aside:
         return None
     return (row.addressed,) if row.addressed else ()

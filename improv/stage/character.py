@@ -1,7 +1,6 @@
 """A character on the stage: a Mesa agent with a thread of what it has seen and heard.
 
-It decides nothing of when it speaks (the stage does) nor of what its words do (hearing and the
-stage do); it asks its model for a line when it is cued.
+It asks its model for a line when it is cued. The stage decides when it speaks and who hears it.
 """
 
 from __future__ import annotations
@@ -18,38 +17,38 @@ from improv.stage.rules import Rules, draw_until_allowed
 from improv.study import scene
 
 MIN_DIARY_TOKENS = 200
-"""Tokens that whoever writes down what will be remembered may use, at least."""
+"""Minimum `max_tokens` for a diary and for the author's bible."""
 
 
 class Character(mesa.Agent):  # type: ignore[misc]
     """One member of the cast while a scene is played."""
 
     def __init__(
-        self, stage: mesa.Model, whole: scene.Scene, who: scene.Character, blocks: dict[str, Block]
+        self, stage: mesa.Model, whole: scene.Scene, spec: scene.Character, blocks: dict[str, Block]
     ) -> None:
         super().__init__(stage)
-        self.who = who
-        self.name = who.name
-        self.plays = whole.model_of(who.name)
-        self.present = not who.offstage
+        self.spec = spec
+        self.name = spec.name
+        self.model_spec = whole.model_of(spec.name)
+        self.present = not spec.offstage
         self.last_spoke = -1
-        self.mode = self.plays.plays_in
-        self._head = prompts.character_head(whole, who, self.mode)
+        self.mode = self.model_spec.plays_in
+        self._head = prompts.character_head(whole, spec, self.mode)
         self._blocks = blocks
         self.thread = prompts.Thread.begin(self.mode, self._head, blocks)
 
     def recall(self, block: Block, reply: str) -> None:
-        """Take in again a line that was this character's own."""
+        """Add a line of this character's own that is not drawn anew, with its cue."""
         self.cue()
         self.thread.said(block, reply)
 
     def cue(self) -> None:
-        """Take in the cue of a line that nobody asks for. (A script's cue is part of the line.)"""
+        """Add the cue of a line that no model is asked for. In a script it is part of the line."""
         if self.mode == "chat":
             self.thread.show(prompts.line_cue(self.mode, self.name))
 
     def wake(self, memory: str) -> None:
-        """Forget the scene so far, and remember `memory` instead."""
+        """Begin a new thread, with `memory` in place of the scene so far."""
         self.thread = prompts.Thread.begin(self.mode, self._head, self._blocks)
         if memory.strip():
             self.thread.show(prompts.memory_block(self.name, memory))
@@ -57,39 +56,38 @@ class Character(mesa.Agent):  # type: ignore[misc]
     async def speak(
         self, draw: Drawer, identity: Draw, rules: Rules, cast: Sequence[str]
     ) -> tuple[Call, CleanLine]:
-        """Ask the model for this character's next line, again where a rule has it drawn again.
+        """Draw this character's next line, and draw it again if one of `rules` refuses it.
 
-        Raises ModelError.
+        `cast` is every name of the scene, with which the reply is cleaned. Raises ModelError.
         """
-        shown = self._asked()
+        prompt = self._line_prompt(self.thread)
 
-        async def once(again: Draw) -> tuple[Call, CleanLine]:
-            call = await draw(Ask(again, self.plays, shown))
+        async def draw_once(attempt: Draw) -> tuple[Call, CleanLine]:
+            call = await draw(Ask(attempt, self.model_spec, prompt))
             return call, clean(call.reply, self.name, cast)
 
-        return await draw_until_allowed(rules, identity, once)
+        return await draw_until_allowed(rules, identity, draw_once)
 
     async def answer(self, question: Block, draw: Drawer, identity: Draw) -> Call:
-        """Ask the model what this character answers off the record: a fork of its thread is asked,
-        and it will not remember. Raises ModelError."""
-        aside = self.thread.fork()
-        aside.show(question)
-        return await draw(Ask(identity, self.plays, self._asked(aside)))
+        """Ask this character a question off the record: on a fork of its thread, so that it does
+        not remember the question. Raises ModelError."""
+        fork = self.thread.fork()
+        fork.show(question)
+        return await draw(Ask(identity, self.model_spec, self._line_prompt(fork)))
 
     async def write(self, draw: Drawer, identity: Draw) -> Call:
         """Ask the model for this character's diary of a session that is over. Raises ModelError."""
-        page = self.thread.fork()
-        page.show(prompts.diary_question(self.name))
-        shown = page.ask(prompts.diary_cue(self.mode, self.name), self._stop)
+        fork = self.thread.fork()
+        fork.show(prompts.diary_question(self.name))
+        prompt = fork.ask(prompts.diary_cue(self.mode, self.name), self._stop)
         # Facts need more room than a line of dialogue.
-        roomy = self.plays.model_copy(
-            update={"max_tokens": max(self.plays.max_tokens, MIN_DIARY_TOKENS)}
+        roomy = self.model_spec.model_copy(
+            update={"max_tokens": max(self.model_spec.max_tokens, MIN_DIARY_TOKENS)}
         )
-        return await draw(Ask(identity, roomy, shown))
+        return await draw(Ask(identity, roomy, prompt))
 
-    def _asked(self, thread: prompts.Thread | None = None) -> Prompt:
-        cue = prompts.line_cue(self.mode, self.name)
-        return (thread or self.thread).ask(cue, self._stop)
+    def _line_prompt(self, thread: prompts.Thread) -> Prompt:
+        return thread.ask(prompts.line_cue(self.mode, self.name), self._stop)
 
     @property
     def _stop(self) -> tuple[str, ...]:

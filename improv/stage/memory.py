@@ -1,7 +1,8 @@
-"""What is remembered from one session of a scene to the next, and by whom.
+"""What the cast remembers from one session of a scene to the next.
 
-A session ends when an event wakes the cast. Before they forget it, diaries are written, or the
-author writes down what holds: turns of kind "memory", which are no lines of the scene.
+A session ends when an event wakes the cast. Before the characters forget it, they write diaries, or
+the author writes the bible (what holds true): turns of kind "memory", which are no lines of the
+scene.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ _AUTHOR = "author"
 
 
 def starts_session(whole: scene.Scene, turn: int) -> bool:
-    """Whether a session begins at `turn` of which nobody remembers all that was before."""
+    """Whether a session begins at `turn` in which the cast does not remember everything."""
     return whole.memory != "all" and any(e.wake and e.turn == turn for e in whole.events)
 
 
 class Memory:
-    """What was written down so far, by name of the writer ("author" for the bible)."""
+    """The entries written so far, by the name of the writer ("author" for the bible)."""
 
     def __init__(self, whole: scene.Scene, blocks: dict[str, Block]) -> None:
         self._cast = [c.name for c in whole.cast]
@@ -33,22 +34,22 @@ class Memory:
         if whole.memory == "bible" and any(e.wake for e in whole.events):
             self.keeper = Keeper(whole, blocks)
 
-    def keep(self, row: Turn) -> None:
-        """Take in an entry, new or relived."""
+    def add(self, row: Turn) -> None:
+        """Add an entry: a new one, or one that a branch shares with its parent."""
         if row.text:
             self._entries[row.speaker].append(row.text)
         if self.keeper is not None and row.speaker == _AUTHOR:
             self.keeper.recall(row.raw)
 
-    def of(self, whole: scene.Scene, name: str) -> str:
-        """Return what a character wakes with: entries one a line, the oldest first."""
+    def text(self, whole: scene.Scene, name: str) -> str:
+        """Return what a character remembers when it wakes: one entry a line, the oldest first."""
         if whole.memory == "bible":
             return "\n".join(filter(None, [one_line(whole.author.bible), *self._entries[_AUTHOR]]))
         writer = {"diary": name, "another's diary": self._next(name)}.get(whole.memory, "")
         return "\n".join(self._entries.get(writer, ()))
 
     def readers(self, kind: scene.Memory, writer: str) -> tuple[str, ...]:
-        """Return who wakes with what `writer` has written."""
+        """Return the characters that remember what `writer` wrote."""
         if kind == "bible":
             return tuple(self._cast)
         if kind == "diary":
@@ -60,29 +61,29 @@ class Memory:
 
 
 class Keeper:
-    """The author as who writes down what holds: a thread of its own, which nobody whispers to."""
+    """The author as the writer of the bible, with a thread of its own, which gets no notes."""
 
     def __init__(self, whole: scene.Scene, blocks: dict[str, Block]) -> None:
-        given = whole.model_of(_AUTHOR)
+        model = whole.model_of(_AUTHOR)
         self._called = whole.author.called
-        self._plays = given.model_copy(
-            update={"max_tokens": max(given.max_tokens, MIN_DIARY_TOKENS)}
+        self._model_spec = model.model_copy(
+            update={"max_tokens": max(model.max_tokens, MIN_DIARY_TOKENS)}
         )
-        self._mode = self._plays.plays_in
+        self._mode = self._model_spec.plays_in
         self.thread = prompts.Thread.begin(self._mode, prompts.keeper_head(whole), blocks)
 
     async def write(self, draw: Drawer, identity: Draw) -> Call:
-        """Ask the author's model what holds after a session. Raises ModelError."""
-        page = self.thread.fork()
+        """Ask the author's model what holds true after a session. Raises ModelError."""
+        fork = self.thread.fork()
         if self._mode == "chat":
-            shown = page.ask(prompts.bible_question())
+            prompt = fork.ask(prompts.bible_question())
         else:
-            page.show(prompts.bible_question())
-            shown = page.ask(prompts.author_cue(self._called), ("\n",))
-        return await draw(Ask(identity, self._plays, shown))
+            fork.show(prompts.bible_question())
+            prompt = fork.ask(prompts.author_cue(self._called), ("\n",))
+        return await draw(Ask(identity, self._model_spec, prompt))
 
     def recall(self, reply: str) -> None:
-        """Take in what was asked and answered."""
+        """Add a question that was asked, and its answer, to the thread."""
         self.thread.show(prompts.bible_question())
-        said = prompts.author_answer(self._called, self._mode, one_line(reply)[:2000])
-        self.thread.said(said, reply)
+        answer = prompts.author_answer(self._called, self._mode, one_line(reply)[:2000])
+        self.thread.said(answer, reply)

@@ -1,10 +1,10 @@
-"""Turns what an agent has been shown into the prompt its model reads. Pure.
+"""Turns what an agent has been shown into the prompt that its model reads. There is no I/O here.
 
-Each character and the author has a thread: a list of blocks that only grows, so that an
-endpoint's prefix cache keeps what it has read. What everybody is shown stands first, what is
-private to the agent after it, and then the scene as it happens. A thread is read as *chat*
-(system, own lines as assistant, everything else as user) or as a *script*, a document that
-breaks off where the next line is due.
+Each character has a thread, and so has the author: a list of blocks that only grows, so that an
+endpoint can reuse its prefix cache. First come the blocks that everybody is shown, then the agent's
+private ones, then the scene as it happens. A thread becomes a *chat* (a system message, the agent's
+own lines as assistant, everything else as user) or a *script*, a document that ends where the next
+line is due.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from improv.study.scene import Character, Envelope, Scene
 
 @dataclass(slots=True)
 class Thread:
-    """What one agent has been shown, in order. Nothing is ever inserted or taken out."""
+    """What one agent has been shown, in order. Blocks are appended, never inserted or removed."""
 
     mode: Mode
     blocks: dict[str, Block]
-    """Every block of the scene by id, shared by its threads."""
+    """Every block of the scene by id. All threads of a scene share this dict."""
     _ids: list[str] = field(default_factory=list)
     _head: str = ""
     _pieces: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Thread:
 
     @classmethod
     def begin(cls, mode: Mode, head: Iterable[Block], blocks: dict[str, Block]) -> Thread:
-        """Open a thread with the blocks that stand before the scene."""
+        """Return a new thread with the blocks that come before the scene."""
         thread = cls(mode, blocks)
         texts = []
         for block in head:
@@ -43,13 +43,13 @@ class Thread:
         return thread
 
     def fork(self) -> Thread:
-        """Return a copy that goes on by itself: what it is shown, this one never sees."""
+        """Return an independent copy: what the copy is shown does not reach this thread."""
         return replace(
             self, _ids=[*self._ids], _pieces=[*self._pieces], _messages=[*self._messages]
         )
 
     def show(self, block: Block) -> None:
-        """Append something the agent hears or reads."""
+        """Append a block that the agent hears or reads."""
         self._note(block)
         if self.mode == "script":
             self._pieces.append(block.text)
@@ -61,7 +61,7 @@ class Thread:
             self._messages.append({"role": "user", "content": block.text})
 
     def said(self, block: Block, reply: str) -> None:
-        """Append what the agent itself said: `block` as the scene records it, `reply` as it was."""
+        """Append the agent's own words: `block` as the scene records them, `reply` as it was."""
         self._note(block)
         if self.mode == "script":
             self._pieces.append(block.text)
@@ -71,8 +71,8 @@ class Thread:
     def ask(self, cue: Block, stop: tuple[str, ...] = ()) -> Prompt:
         """Return the prompt that ends in `cue`.
 
-        In chat the cue stays in the thread, as the message the answer belongs to. A script's cue
-        is the beginning of the line that answers it, so the line takes its place.
+        In chat the cue stays in the thread, as the message that the reply answers. In a script the
+        cue is the beginning of the line that answers it, so it is not kept; the line replaces it.
         """
         if self.mode == "chat":
             self.show(cue)
@@ -106,12 +106,12 @@ def note_block(author: Author, name: str, text: str) -> Block:
 
 
 def memory_block(name: str, text: str) -> Block:
-    """Return the block of what a character remembers instead of the scene so far."""
+    """Return the block that a character remembers in place of the scene so far."""
     return Block.of("memory", f"(What {name} remembers: {text.strip()})")
 
 
 def probe_question(name: str, question: str) -> Block:
-    """Return the block of a question put to a character off the record."""
+    """Return the question that a character is asked off the record."""
     return Block.of("cue", f"(To {name} alone, and no part of the scene: {question.strip()})")
 
 
@@ -123,22 +123,22 @@ def author_question(turn: int, turns: int) -> Block:
 
 @lru_cache(maxsize=1024)
 def author_cue(called: str) -> Block:
-    """Return the beginning of an answer, in a script, by an author who is `called` so."""
+    """Return the beginning of the author's answer in a script. `called` is the author's title."""
     return Block.of("cue", f"{_label(called)}: ")
 
 
 def author_answer(called: str, mode: Mode, reply: str) -> Block:
-    """Return the block of what the author answered, as its own thread keeps it."""
+    """Return the block of the author's answer, as its own thread keeps it."""
     return Block.of("author", reply if mode == "chat" else f"{_label(called)}: {reply}")
 
 
 def _label(called: str) -> str:
-    """Return what an author is called where a script gives it a line: "the author", AUTHOR."""
+    """Return the author's name before its lines in a script: AUTHOR for "the author"."""
     return called.strip().removeprefix("the ").strip().upper() or "AUTHOR"
 
 
 def diary_question(name: str) -> Block:
-    """Return the question for what a character will remember of a session that is over."""
+    """Return the question for a character's diary of a session that is over."""
     return Block.of(
         "cue",
         f"(This session is over, and {name} will remember nothing of it but what is written down "
@@ -154,7 +154,7 @@ def diary_cue(mode: Mode, name: str) -> Block:
 
 
 def bible_question() -> Block:
-    """Return the question for what is true in the work when a session is over."""
+    """Return the question for the author's bible: what holds true when a session is over."""
     return Block.of(
         "cue",
         "(This session is over, and the cast will remember nothing of it but what you write down "
@@ -163,7 +163,7 @@ def bible_question() -> Block:
 
 
 def envelope_question(envelope: Envelope) -> Block:
-    """Return the question that a character is asked once, before the scene begins."""
+    """Return the question whose answer a character seals before the scene begins."""
     among = f" One of: {', '.join(envelope.options)}." if envelope.options else ""
     return Block.of(
         "cue", f"(To {envelope.of} alone, before the scene begins: {envelope.ask.strip()}{among})"
@@ -171,7 +171,7 @@ def envelope_question(envelope: Envelope) -> Block:
 
 
 def envelope_block(name: str, answer: str) -> Block:
-    """Return the block of what a character has committed to."""
+    """Return the block of the answer that a character has sealed."""
     return Block.of("memory", f"(What {name} has written down and sealed: {answer})")
 
 
@@ -211,7 +211,7 @@ def author_head(scene: Scene) -> list[Block]:
 
 
 def keeper_head(scene: Scene) -> list[Block]:
-    """Return what the author is shown that writes down, from session to session, what holds."""
+    """Return what the author is shown that writes the bible from session to session."""
     return [*_known_to_author(scene), Block.of("author", _brief(scene.author))]
 
 
@@ -243,7 +243,7 @@ def _title(scene: Scene) -> Block:
 
 
 def _frame(scene: Scene) -> list[Block]:
-    """Return the author-level context. It stands after what all conditions share."""
+    """Return the author-level context. It comes after the blocks that all conditions share."""
     author = scene.author
     if not author.frame:
         return []
@@ -252,7 +252,7 @@ def _frame(scene: Scene) -> list[Block]:
 
 
 def _outline(scene: Scene) -> list[Block]:
-    """Return the story as it is known from the start, where its structure is an outline."""
+    """Return the beats as a list that is known from the start, if the structure is an outline."""
     if scene.structure != "outline":
         return []
     beats = sorted(scene.beats, key=lambda beat: beat.turn)

@@ -1,8 +1,8 @@
-"""What a model wrote, reduced to what its character says. Pure: text in, text out.
+"""Cleans a model's reply until only the words that its character says are left. Text in, text out.
 
-Each rule is small and has a name, which a turn keeps in its `cuts`. Rules only take away (a cue,
-a quotation mark, another character's line); none adds or repairs a word, and a reply that holds
-nothing said becomes silence.
+Each rule is small and has a name, which a turn keeps in its `cuts`. Rules only remove (a cue, a
+quotation mark, another character's line); none adds or repairs a word. A reply with no spoken words
+becomes a silence.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from improv.text import (
 )
 
 MAX_LINE = 2000
-"""Characters a line may have; a longer one ends with the last sentence that fits."""
+"""Maximum characters of a line. A longer one is cut after the last sentence that fits."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanLine:
-    """What is said. `cuts` names the rules that applied, in order of their first use.
+    """A line after cleaning. `cuts` names the rules that applied, in order of their first use.
 
-    An aside is heard by `aside_to` alone, a name of the cast, or where that is "" by nobody
-    on the stage.
+    Only `aside_to` hears an aside, a name of the cast; if that is "", nobody on the stage does.
     """
 
     text: str
@@ -43,26 +42,28 @@ class CleanLine:
 
 
 def clean(raw: str, speaker: str, cast: Sequence[str]) -> CleanLine:
-    """Return what `speaker` says in `raw`. Cleaning the text again changes nothing."""
+    """Return the line that `speaker` says in `raw`. To clean its text again changes nothing."""
     text = raw.strip()
-    if len(text) <= MAX_LINE and _HONEST.fullmatch(text) and not _SUSPECT.search(text):
+    if len(text) <= MAX_LINE and _PLAIN.fullmatch(text) and not _SUSPECT.search(text):
         return CleanLine(text)
     names = _names(speaker, tuple(cast))
-    found = _Found()
-    # One rule can lay bare what another is for. Every pass that changes anything makes the text
+    result = _Result()
+    # One rule can uncover text for another. Every pass that changes anything makes the text
     # shorter or plainer, so this ends.
-    while (once := _pass(text, names, found)) != text:
-        text = once
-    return CleanLine(text, tuple(found.cuts), found.aside, found.aside_to)
+    while (cleaned := _pass(text, names, result)) != text:
+        text = cleaned
+    return CleanLine(text, tuple(result.cuts), result.aside, result.aside_to)
 
 
-# What a plain line is made of. Most replies are one, and need no further look.
-_HONEST = re.compile(r"[^\W_](?:[^\W_]|[,.!?'’…—–-]| (?! ))*")
+# The characters of a plain line. Most replies are plain lines, and no rule applies to them.
+_PLAIN = re.compile(r"[^\W_](?:[^\W_]|[,.!?'’…—–-]| (?! ))*")
 _SUSPECT = re.compile(r"\b(?:AI|language model|[Ss]cene|THE END|FADE|CURTAIN|[Aa]side)\b")
 
 
 @dataclass(slots=True)
-class _Found:
+class _Result:
+    """The cuts and the aside of a reply, while it is cleaned."""
+
     cuts: dict[str, None] = field(default_factory=dict)
     aside: bool = False
     aside_to: str = ""
@@ -96,7 +97,8 @@ _COLON = r"[\]*_”\"\s]{0,8}[:：][*_]{0,4}\s{0,8}"
 
 
 def _forms(name: str) -> list[str]:
-    """The names a model writes for `name`: in full, without its title or article, or its last."""
+    """Return the forms that a model writes for `name`: in full, without its first word (a title or
+    an article), or the last word alone."""
     words = name.split()
     short = [" ".join(words[1:]), words[-1]] if len(words) > 1 else []
     return [name, *(s for s in short if len(s) > 2)]
@@ -152,22 +154,22 @@ def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
     )
 
 
-def _pass(text: str, names: _Names, found: _Found) -> str:
-    text = found.rule("reasoning", text, strip_reasoning(text))
-    text = found.rule("long", text, text[:REPLY_LIMIT])
-    text = found.rule("control", text, visible(text))
-    text = found.rule("tokens", text, strip_special_tokens(text)).strip()
-    text = found.rule("boilerplate", text, strip_preface(text, names.mine))
-    text = found.rule("markup", text, strip_markdown(text))
-    text = _own_line(text, names, found)
-    text = _inline(text, names, found)
-    text = found.rule("direction", text, directions_in_parentheses(text))
-    text = found.rule("markup", text, strip_asterisks(text))
+def _pass(text: str, names: _Names, result: _Result) -> str:
+    text = result.rule("reasoning", text, strip_reasoning(text))
+    text = result.rule("long", text, text[:REPLY_LIMIT])
+    text = result.rule("control", text, visible(text))
+    text = result.rule("tokens", text, strip_special_tokens(text)).strip()
+    text = result.rule("boilerplate", text, strip_preface(text, names.mine))
+    text = result.rule("markup", text, strip_markdown(text))
+    text = _own_line(text, names, result)
+    text = _inline(text, names, result)
+    text = result.rule("direction", text, directions_in_parentheses(text))
+    text = result.rule("markup", text, strip_asterisks(text))
     text = " ".join(text.split())
-    text = _asides(text, names, found)
+    text = _asides(text, names, result)
     if not _SAYS.search(text):
-        return found.rule("empty", text, "")
-    return found.rule("long", text, _fitting(text))
+        return result.rule("empty", text, "")
+    return result.rule("long", text, _fitting(text))
 
 
 _SAYS = re.compile(r"[^\s\-*_#:\"'“”()\[\]<>|~=,;/\\`]")
@@ -196,42 +198,43 @@ _MARKER = re.compile(
 _ALL_DIRECTION = re.compile(r"\s*(?:\([^()\n]{1,600}\)|\*[^*\n]{1,600}\*|\[[^\[\]\n]{1,600}\])\s*$")
 
 
-def _own_line(text: str, names: _Names, found: _Found) -> str:
-    """Find the speaker's own line among all that may have been written, and put it on one line."""
+def _own_line(text: str, names: _Names, result: _Result) -> str:
+    """Return the speaker's own line, of all that the model wrote, on one line."""
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
     lines = lines[first:]
     if not lines:
         return ""
-    lines, script = _from_own_cue(lines, names, found)
+    lines, script = _from_own_cue(lines, names, result)
     if script and not lines:
         return ""
     if len(lines) > 1 and lines[0].strip().casefold() in names.forms and lines[1].strip():
         lines = lines[1:]  # a screenplay: the name stands alone above the line
-        found.cuts["cue"] = None
-    lines[0] = _uncued(lines[0], names, found)
+        result.cuts["cue"] = None
+    lines[0] = _uncued(lines[0], names, result)
     kept: list[str] = []
     spoke = False
     for i, line in enumerate(lines):
         if i and _ends_before(line, names, spoke):
-            found.cuts["others"] = None
+            result.cuts["others"] = None
             break
         if not line.strip():
             if spoke:
                 if any(rest.strip() for rest in lines[i:]):
-                    found.cuts["after"] = None
+                    result.cuts["after"] = None
                 break
             continue
         kept.append(line)
         spoke = spoke or not _ALL_DIRECTION.match(line)
     if len(kept) > 1:
-        found.cuts["joined"] = None
+        result.cuts["joined"] = None
     return " ".join(kept)
 
 
-def _from_own_cue(lines: list[str], names: _Names, found: _Found) -> tuple[list[str], bool]:
-    """Where a reply begins as a script (another's line, a rule, a bare direction), skip to the
-    speaker's first cue in it. True where it was a script; there may be no line of the speaker."""
+def _from_own_cue(lines: list[str], names: _Names, result: _Result) -> tuple[list[str], bool]:
+    """Return the lines from the speaker's first cue on, if the reply begins as a script: with
+    another's line, a rule, or a direction alone. True if it is a script; the speaker may have no
+    line in it."""
     head = lines[0]
     if names.own.match(head):
         return lines, False
@@ -245,7 +248,7 @@ def _from_own_cue(lines: list[str], names: _Names, found: _Found) -> tuple[list[
     for i, line in enumerate(lines):
         if names.own_later.match(line) or _misspelt(line, names):
             if i:
-                found.cuts["others"] = None
+                result.cuts["others"] = None
             return lines[i:], True
         if i and direction and not _ALL_DIRECTION.match(line) and line.strip():
             if not _INVENTED.match(line) and not names.other_first.match(line):
@@ -257,22 +260,22 @@ def _from_own_cue(lines: list[str], names: _Names, found: _Found) -> tuple[list[
     if direction and not foreign:
         return lines, False
     if ruled and "*" not in head:  # "* * *" is how our own scripts begin; "---" is only a rule.
-        found.cuts["markup"] = None
-        return _from_own_cue(lines[1:], names, found) if lines[1:] else ([], True)
-    found.cuts["others"] = None
+        result.cuts["markup"] = None
+        return _from_own_cue(lines[1:], names, result) if lines[1:] else ([], True)
+    result.cuts["others"] = None
     return [], True
 
 
 def _misspelt(line: str, names: _Names) -> bool:
-    """Whether `line` begins with a cue that is the speaker's name but for a letter."""
+    """Whether `line` begins with a cue that is the speaker's name with a spelling mistake."""
     cue, colon, _ = line[:60].partition(":")
     if not colon or not cue.isupper() or names.any_cue.match(line):
         return False
     return SequenceMatcher(None, cue.strip(), names.speaker.upper()).ratio() > 0.85
 
 
-def _uncued(line: str, names: _Names, found: _Found) -> str:
-    """Drop the speaker's own cue, however often; an aside marked in it stays marked."""
+def _uncued(line: str, names: _Names, result: _Result) -> str:
+    """Remove the speaker's own cue, also a repeated one; an aside in the cue stays marked."""
     before, how = line, ""
     while cue := names.own.match(line):
         how = cue.groupdict().get("how") or cue.groupdict().get("how2") or ""
@@ -282,7 +285,7 @@ def _uncued(line: str, names: _Names, found: _Found) -> str:
             break
     if line == before and _misspelt(line, names):
         line = line.partition(":")[2]
-    return found.rule("cue", before, line)
+    return result.rule("cue", before, line)
 
 
 def _ends_before(line: str, names: _Names, spoke: bool) -> bool:
@@ -298,12 +301,12 @@ def _ends_before(line: str, names: _Names, spoke: bool) -> bool:
 
 
 def _is_end(text: str) -> bool:
-    """Whether a reply begins with the end of the scene. A character may begin with "Note:"."""
+    """Whether a reply begins with the end of the scene. A character may well say "Note:"."""
     return len(text) < 40 and _ENDING.match(text) is not None and not text.startswith("Note:")
 
 
-def _inline(text: str, names: _Names, found: _Found) -> str:
-    """Cut where another line, an echo of our cue, or an end marker begins within the line."""
+def _inline(text: str, names: _Names, result: _Result) -> str:
+    """Cut the line where another line, an echo of our cue, or an end marker begins in it."""
     before = text
     if cue := names.inline.search(text):
         text = text[: cue.start()]
@@ -313,7 +316,7 @@ def _inline(text: str, names: _Names, found: _Found) -> str:
         text = text[: marker.start()]
     if _is_end(text):
         text = ""
-    return found.rule("others", before, text)
+    return result.rule("others", before, text)
 
 
 # --- asides and quotation marks
@@ -333,10 +336,11 @@ _TO = re.compile(r"\b(?:to|in|into)\s+((?:\w|[.'’ -]){1,60})", re.I)
 
 
 def _private(how: str, names: _Names) -> str | None:
-    """Whom alone a parenthetical makes the line for ("" for nobody), or None for everybody.
+    """Return the only hearer that the parenthetical `how` leaves ("" for nobody), or None if
+    everybody hears the line.
 
-    "(aside)" is private, and so is a hushed word to somebody; "(to Bo)" only says who is meant,
-    and a whisper to nobody named is a manner of speaking.
+    "(aside)" is private, and so is "(whispers to Bo)". "(to Bo)" only names the addressee, and a
+    whisper without a name is a manner of speaking.
     """
     to = ""
     for m in _TO.finditer(how):
@@ -349,24 +353,24 @@ def _private(how: str, names: _Names) -> str | None:
     return to if to and _HUSHED.search(how) else None
 
 
-def _asides(text: str, names: _Names, found: _Found) -> str:
-    """Take a leading aside out; keep other leading directions, and unquote what follows them."""
+def _asides(text: str, names: _Names, result: _Result) -> str:
+    """Remove a leading aside; keep other leading directions, and unquote the text after them."""
     kept: list[str] = []
     rest = text
     while m := _PAREN.match(rest):
         to = _private(m[1], names)
         if to is None:
-            kept.append(found.rule("cue", m[0].rstrip(), f"({m[1]})"))
+            kept.append(result.rule("cue", m[0].rstrip(), f"({m[1]})"))
         else:
-            found.cuts["aside"] = None
-            found.aside, found.aside_to = True, found.aside_to or to
+            result.cuts["aside"] = None
+            result.aside, result.aside_to = True, result.aside_to or to
         rest = rest[m.end() :]
     if label := _LABEL.match(rest):
-        found.cuts["aside"] = None
-        found.aside = True
-        found.aside_to = found.aside_to or _private(f"aside to {label['to']}", names) or ""
+        result.cuts["aside"] = None
+        result.aside = True
+        result.aside_to = result.aside_to or _private(f"aside to {label['to']}", names) or ""
         rest = rest[label.end() :]
-    rest = found.rule("quotes", rest, _unquoted(rest))
+    rest = result.rule("quotes", rest, _unquoted(rest))
     return " ".join([*kept, rest] if rest else kept)
 
 
@@ -376,7 +380,7 @@ _OPENING, _CLOSING = '"“„«»「『‟', '"”“»«」』'
 
 
 def _unquoted(text: str) -> str:
-    """Take the marks off a line that is quoted as a whole, or whose one mark stands at an end."""
+    """Remove the quotation marks of a line that is quoted whole, or that has one mark at an end."""
     marks = _QUOTES.findall(text) if text else []
     if len(marks) == 2 and text[0] in _OPENING and text[-1] in _CLOSING:
         return text[1:-1].strip()

@@ -1,8 +1,8 @@
-"""Outside-text: rules that are enforced from outside the scene, on the line that was drawn.
+"""Rules that are enforced from outside the scene, on the line that was drawn.
 
-A filter verifies every line and has those that break a rule drawn again; a sham filter has lines
-drawn again by chance, so that what a filter does to a scene is not confused with what it costs.
-Both know only what was drawn and who drew it when.
+A filter checks every line and draws a line that breaks a rule again. A sham filter draws lines
+again at random: the control that separates what a filter does from what redraws do. Both read only
+the line and the identity of its draw.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Rules = tuple[tuple[str, Rule], ...]
 """Rules by name, in the order of the scene."""
 
 WITHHELD = "withheld"
-"""The cut of a line that was drawn until a filter would have no more of it."""
+"""The cut of a line that a filter refused more often than the rule allows redraws."""
 
 
 def binding_rules(scene: Scene, name: str, *enforced: str) -> Rules:
-    """Return the rules that bind a character and are enforced in one of these ways."""
+    """Return the rules that bind the character `name` and are `enforced` in one of these ways."""
     if not scene.rules:
         return ()
     return tuple(
@@ -35,39 +35,39 @@ def binding_rules(scene: Scene, name: str, *enforced: str) -> Rules:
 
 
 async def draw_until_allowed(
-    rules: Rules, identity: Draw, once: Callable[[Draw], Awaitable[tuple[Call, CleanLine]]]
+    rules: Rules, identity: Draw, draw_once: Callable[[Draw], Awaitable[tuple[Call, CleanLine]]]
 ) -> tuple[Call, CleanLine]:
-    """Draw a line until the rules let it pass, each time as another attempt of the same draw.
+    """Draw a line until no rule refuses it, each time as another attempt of the same draw.
 
-    The line's cuts say how often it was drawn again. One that a filter has refused more than
-    `redraws` times is withheld: a silence, said by nobody. A sham filter withholds nothing.
+    The line's cuts say how often it was drawn again. A line that a filter has refused more than
+    `redraws` times is withheld: the turn is a silence. A sham filter withholds nothing.
     """
     refused: Counter[str] = Counter()
     while True:
         times = refused.total()
-        again = identity.redrawn(times)
-        call, line = await once(again)
-        objecting = (
+        attempt = identity.redrawn(times)
+        call, line = await draw_once(attempt)
+        refusing = (
             (name, rule)
             for name, rule in rules
-            if _refuses(name, rule, line, again)
+            if _refuses(name, rule, line, attempt)
             and not (rule.enforced == "sham" and refused[name] >= rule.redraws)
         )
-        name, rule = next(objecting, ("", None))
+        name, rule = next(refusing, ("", None))
         if rule is None:
-            return call, _told(line, times)
+            return call, _with_redraws(line, times)
         if refused[name] >= rule.redraws:
-            return call, CleanLine("", (*_told(line, times).cuts, WITHHELD))
+            return call, CleanLine("", (*_with_redraws(line, times).cuts, WITHHELD))
         refused[name] += 1
 
 
 def _refuses(name: str, rule: Rule, line: CleanLine, draw: Draw) -> bool:
     if not line.text:
-        return False  # nothing was said, and so nothing that breaks a rule
+        return False  # a silence breaks no rule
     if rule.enforced == "sham":
         return (seed_of("sham", draw.key, name) + 0.5) / 2**31 < rule.sham_rate
     return not keeps(rule, line.text)
 
 
-def _told(line: CleanLine, times: int) -> CleanLine:
+def _with_redraws(line: CleanLine, times: int) -> CleanLine:
     return replace(line, cuts=(*line.cuts, f"redrawn {times}")) if times else line

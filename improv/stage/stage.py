@@ -1,7 +1,7 @@
-"""The stage: a Mesa model of one scene being played. Who acts when, who hears what, what is kept.
+"""The stage: a Mesa model of one scene. It decides who acts when, who hears what, what is recorded.
 
-No disk, no Ray, no clock but Mesa's: given the trial and the replies of its draws, the turns are
-determined. `step` is synchronous and opens a turn; the acting in it is awaited by the host.
+It uses no disk, no Ray and no clock but Mesa's: the trial and the replies to its draws determine
+the turns. `step` is synchronous and opens a turn; the host then awaits `act`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ from improv.text import one_line
 A = TypeVar("A")
 B = TypeVar("B")
 
+_NOBODY: tuple[str, AddressedBy] = ("", "none")
+"""The addressee of a line that speaks to nobody in particular, and how that is known."""
+
 
 class Stage(mesa.Model):  # type: ignore[misc]
-    """One scene of one trial. `turns` and `book` (blocks by id) grow as it is played.
+    """One scene of one trial. `turns` and `blocks` (by id) grow while the scene is played.
 
-    Its branches are played by `BranchStage`, which says what `called` the author was to the
-    cast when the scene began, and with which turn it is the `last`.
+    `BranchStage` plays a branch. It passes `called`, the author's title when the scene began, and
+    `last`, the number of the last turn.
     """
 
     def __init__(
@@ -64,22 +67,23 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.author: Author | None = None
         if self.scene.author.live:
             self.author = Author(self, self.scene, self.blocks, called)
-        # Mesa counts agents by model in a dict of the class: it would keep every stage there was.
+        # Mesa counts agents by model in a dict of the class, which would keep every stage alive.
         mesa.Agent._ids.pop(self, None)
         self._last = self.scene.turns if last is None else last
         self.running: bool = self._last > 0
-        self._known = tuple((c.who.name, tuple(c.who.aliases)) for c in self.cast)
-        self._there: mesa.agent.AgentSet | None = None
-        """The characters that are present, as Mesa's set of them; None when it must be asked."""
+        self._names = tuple((c.spec.name, tuple(c.spec.aliases)) for c in self.cast)
+        self._present: mesa.agent.AgentSet | None = None
+        """The characters that are present. None after a change, until it is selected again."""
         self._cued = ""
-        self._thought: tuple[Act, ...] = ()
+        self._pending: tuple[Act, ...] = ()
+        """Acts that the author decided during the turn before."""
         self._acts: list[Act] = []
         self.round: list[Character] = []
         self._seq = 0
         self.last_speaker = ""
         self.memory = Memory(self.scene, self.blocks)
         self._unopened = False
-        self._written()
+        self._play_opening()
 
     @property
     def turn(self) -> int:
@@ -88,14 +92,15 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     @property
     def own_turns(self) -> list[Turn]:
-        """The turns that are shared with no parent."""
+        """The turns that no parent shares: here all of them."""
         return list(self.turns)
 
     def dispose(self) -> None:
-        """Take the set down, when all that it gave was taken from it: nothing of it is left.
+        """Drop all attributes, so that the memory is freed at once. The stage is unusable after it.
 
-        Model and agents know each other. Python would find such a circle only in a look through
-        all that a host holds, a tenth of a second in which no other scene goes on.
+        The model and its agents refer to each other. Only Python's garbage collector finds such a
+        cycle, and it scans everything that a host holds: a tenth of a second in which no other
+        scene continues.
         """
         self.__dict__.clear()
 
@@ -106,29 +111,28 @@ class Stage(mesa.Model):  # type: ignore[misc]
             await self.act(draw)
 
     def step(self) -> None:
-        """Open the next turn: what was thought meanwhile takes effect, and events happen.
+        """Open the next turn: the author's pending acts take effect, and events happen.
 
-        Where something must be written down before, a diary or what goes into an envelope, the
-        turn is opened when that has come.
+        If a diary or an envelope must be written first, `act` opens the turn after that reply.
         """
         self._seq = 0
         self._acts = []
         self._unopened = False
-        if self._relives():
+        if self._repeats():
             return
-        self._unopened = self._seals() or (
+        self._unopened = self._envelope_due() or (
             starts_session(self.scene, self.turn) and self.scene.memory != "nothing"
         )
         if not self._unopened:
             self._open()
 
     def _open(self) -> None:
-        """Let happen what comes before anybody speaks: a session's beginning before all else."""
+        """Play what happens before anybody speaks. The beginning of a session comes first."""
         self._unopened = False
         if starts_session(self.scene, self.turn):
             self._wake(self.scene)
-        thought, self._thought = self._thought, ()
-        self._take_effect(thought)
+        pending, self._pending = self._pending, ()
+        self._take_effect(pending)
         for event in self.scene.events:
             if event.turn == self.turn:
                 self._come_and_go(event.enter, ())
@@ -144,15 +148,15 @@ class Stage(mesa.Model):  # type: ignore[misc]
         if plan is not None:
             self._take_effect([Act("move", plan.move, self.scene.author.moves.get(plan.move, ""))])
             if self.author is not None:
-                self.author.made.add(plan.move)
+                self.author.moves_made.add(plan.move)
 
     async def act(self, draw: Drawer) -> None:
-        """Let the author (where it is due) and then the speaker act. Raises ModelError."""
+        """Let the author act if it is due, and then the speaker. Raises ModelError."""
         await self._act(draw)
         self._close()
 
-    def _relives(self) -> bool:
-        """Whether this turn was played before, so that there is nothing to open."""
+    def _repeats(self) -> bool:
+        """Whether this turn repeats one of the parent's, so that there is nothing to open."""
         return False
 
     def _close(self) -> None:
@@ -161,8 +165,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
 
     async def _act(self, draw: Drawer) -> None:
         if self._unopened:
-            await self._seal(draw)
-            await self._write_down(draw)
+            await self._fill_envelope(draw)
+            await self._write_memories(draw)
             self._open()
         author = self.author
         due = self.running and author is not None and author.due(self.turn)
@@ -176,58 +180,59 @@ class Stage(mesa.Model):  # type: ignore[misc]
         if speaker is None:
             self._direct("Nobody is there.")
         elif author is not None and thinking:
-            # The author is asked first, so that what it is shown never hangs on which of
-            # the two answers sooner.
-            self._thought, spoken = await _together(
+            # The author is asked first, so that its prompt does not depend on which of the two
+            # answers sooner.
+            self._pending, drawn = await _together(
                 author.act(draw, self._draw("author", "author")),
-                self._drawn(speaker, draw, self._draw(speaker.name, "line")),
+                self._draw_line(speaker, draw, self._draw(speaker.name, "line")),
             )
-            self._speak(speaker, *spoken)
+            self._speak(speaker, *drawn)
         else:
-            drawn = await self._drawn(speaker, draw, self._draw(speaker.name, "line"))
+            drawn = await self._draw_line(speaker, draw, self._draw(speaker.name, "line"))
             self._speak(speaker, *drawn)
 
-    async def _drawn(
+    async def _draw_line(
         self, speaker: Character, draw: Drawer, identity: Draw
     ) -> tuple[Call, CleanLine]:
         rules = binding_rules(self.scene, speaker.name, "filter", "sham")
         return await speaker.speak(draw, identity, rules, list(self.by_name))
 
-    # -- what is written down --------------------------------------------------------------
+    # -- envelopes and memories ------------------------------------------------------------
 
-    def _seals(self) -> bool:
-        """Whether this is when somebody is asked what goes into an envelope."""
+    def _envelope_due(self) -> bool:
+        """Whether a character writes its envelope now: before the first turn of the main scene."""
         envelope = self.scene.envelope
         first = self.turn == 1 and self.branch == MAIN
         return first and envelope is not None and envelope.kept != "none"
 
-    async def _seal(self, draw: Drawer) -> None:
+    async def _fill_envelope(self, draw: Drawer) -> None:
         envelope = self.scene.envelope
-        if envelope is None or not self._seals():
+        if envelope is None or not self._envelope_due():
             return
         holder = self.by_name[envelope.of]
         identity = Draw(self.trial.id, self.branch, 0, holder.name, "envelope")
         call = await holder.answer(prompts.envelope_question(envelope), draw, identity)
         line = clean(call.reply, holder.name, list(self.by_name))
         answer = named(envelope.options, line.text)
-        knows = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
-        # It belongs to the time before the first turn, which every branch shares.
+        readers = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
+        # An envelope comes before the first turn, so every branch shares it.
         seq = sum(t.turn == 0 for t in self.turns)
         row = Turn(
-            self.trial.id,
-            MAIN,
-            0,
-            seq,
-            "envelope",
-            holder.name,
-            answer,
+            trial=self.trial.id,
+            branch=MAIN,
+            turn=0,
+            seq=seq,
+            kind="envelope",
+            speaker=holder.name,
+            text=answer,
             raw=call.reply,
             cuts=line.cuts,
-            heard_by=knows,
+            heard_by=readers,
         )
-        self._sealed(row)
+        self._add_envelope(row)
 
-    def _sealed(self, row: Turn) -> None:
+    def _add_envelope(self, row: Turn) -> None:
+        """Record an envelope, and show it to those who know its answer."""
         block = prompts.envelope_block(row.speaker, row.text)
         for name in row.heard_by if row.text else ():
             if name in self.by_name:
@@ -236,46 +241,49 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 self.author.thread.show(block)
         self.turns.append(row)
 
-    async def _write_down(self, draw: Drawer) -> None:
-        """Have written down what will be remembered of a session that is over."""
+    async def _write_memories(self, draw: Drawer) -> None:
+        """Ask for diaries, or the bible, of the session that is over, and record them."""
         if not starts_session(self.scene, self.turn) or self.scene.memory == "nothing":
             return
-        keeper, there = self.memory.keeper, [c for c in self.cast if c.present]
+        keeper, present = self.memory.keeper, [c for c in self.cast if c.present]
         if keeper is not None:
-            written = {"author": keeper.write(draw, self._draw("author", "bible"))}
+            entries = {"author": keeper.write(draw, self._draw("author", "bible"))}
         else:
-            written = {c.name: c.write(draw, self._draw(c.name, "diary")) for c in there}
-        calls = await asyncio.gather(*written.values(), return_exceptions=True)
+            entries = {c.name: c.write(draw, self._draw(c.name, "diary")) for c in present}
+        calls = await asyncio.gather(*entries.values(), return_exceptions=True)
         for call in calls:
             if isinstance(call, BaseException):
                 raise call
-        for name, call in zip(written, cast("list[Call]", calls), strict=True):
-            entry = one_line(call.reply)[:MAX_LINE]
+        for name, call in zip(entries, cast("list[Call]", calls), strict=True):
+            text = one_line(call.reply)[:MAX_LINE]
             readers = self.memory.readers(self.scene.memory, name)
-            self._keep("memory", name, entry, raw=call.reply, heard_by=readers)
-            self.memory.keep(self.turns[-1])
+            self._record("memory", name, text, raw=call.reply, heard_by=readers)
+            self.memory.add(self.turns[-1])
 
     def _wake(self, scene: Scene) -> None:
-        """Begin a new session: everybody forgets, and remembers what the scene grants."""
+        """Begin a new session: everybody forgets the scene, and remembers what it grants."""
         for character in self.cast:
-            character.wake(self.memory.of(scene, character.name))
+            character.wake(self.memory.text(scene, character.name))
 
     # -- who acts --------------------------------------------------------------------------
 
     def speaker(self) -> Character | None:
-        """Choose who speaks: the author's cue first, then the scene's order."""
-        if self._there is None:
-            self._there = self.agents_by_type[Character].select(lambda c: c.present)
-        if not len(self._there):
+        """Choose who speaks: the character that the author cued, or else by the scene's order."""
+        if self._present is None:
+            self._present = self.agents_by_type[Character].select(lambda c: c.present)
+        if not len(self._present):
             return None
         cued = self.by_name.get(self._cued)
         self._cued = ""
         if cued is not None and cued.present:
             return cued
-        return ORDERS[self.scene.order](self, self._there)
+        return ORDERS[self.scene.order](self, self._present)
 
     def dice(self, purpose: str) -> random.Random:
-        """Return Mesa's random source, set by what it is for: nothing random is carried over."""
+        """Return Mesa's random generator with a seed of its own for `purpose` and this turn.
+
+        So a choice does not depend on how many choices were made before it.
+        """
         self.random.seed(seed_of(purpose, self.trial.id, self.branch, self.turn))
         return self.random  # type: ignore[no-any-return]
 
@@ -285,27 +293,28 @@ class Stage(mesa.Model):  # type: ignore[misc]
     # -- what happens ----------------------------------------------------------------------
 
     def _come_and_go(self, enter: Iterable[str], leave: Iterable[str]) -> None:
-        self._there = None
+        self._present = None
         for name in enter:
             self.by_name[name].present = True
         for name in leave:
             self.by_name[name].present = False
 
-    def _written(self) -> None:
+    def _play_opening(self) -> None:
         for opening in self.scene.opening:
             if opening.direction is not None:
                 self._direct(opening.direction)
             elif opening.who is not None and opening.line is not None:
-                to = (opening.aside_to,) if opening.aside_to else None
-                self._utter(self.by_name[opening.who], "written", opening.line, aside_to=to)
+                aside_to = (opening.aside_to,) if opening.aside_to else None
+                speaker = self.by_name[opening.who]
+                self._utter(speaker, "written", opening.line, aside_to=aside_to)
 
     def _speak(self, speaker: Character, call: Call, line: CleanLine) -> None:
-        to = None
+        aside_to = None
         if line.aside:
-            heard = self.by_name.get(line.aside_to)
-            to = (line.aside_to,) if heard is not None and heard.present else ()
+            hearer = self.by_name.get(line.aside_to)
+            aside_to = (line.aside_to,) if hearer is not None and hearer.present else ()
         kind: TurnKind = "line" if line.text else "silence"
-        self._utter(speaker, kind, line.text, raw=call.reply, cuts=line.cuts, aside_to=to)
+        self._utter(speaker, kind, line.text, raw=call.reply, cuts=line.cuts, aside_to=aside_to)
 
     def _utter(
         self,
@@ -317,16 +326,21 @@ class Stage(mesa.Model):  # type: ignore[misc]
         cuts: tuple[str, ...] = (),
         aside_to: tuple[str, ...] | None = None,
     ) -> None:
-        """Record a line and let everybody hear it who would."""
+        """Record a line, and show it to everybody who hears it.
+
+        `aside_to` is who hears an aside, None for a line to all.
+        """
         present = [c for c in self.cast if c.present or c is speaker]
         hearers = [c for c in present if c is not speaker]
-        to, by = "", "none"
+        addressee, by = _NOBODY
         if aside_to is not None:
             hearers = [c for c in hearers if c.name in aside_to]
-            to, by = (aside_to[0], "said") if aside_to else ("", "none")
+            addressee, by = (aside_to[0], "said") if aside_to else _NOBODY
         elif text:
-            others = [c.name for c in present]
-            to, by = find_addressee(text, speaker.name, self._known, self.last_speaker, others)
+            names = [c.name for c in present]
+            addressee, by = find_addressee(
+                text, speaker.name, self._names, self.last_speaker, names
+            )
         block = prompts.line_block(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
@@ -334,20 +348,29 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self._overheard(block, aside=aside_to is not None)
         speaker.last_spoke = len(self.turns)
         self.last_speaker = speaker.name
-        names = tuple(c.name for c in hearers)
-        self._keep(kind, speaker.name, text, raw, cuts, to, by, aside_to is not None, names)  # type: ignore[arg-type]
+        self._record(
+            kind,
+            speaker.name,
+            text,
+            raw=raw,
+            cuts=cuts,
+            addressed=addressee,
+            by=by,
+            aside=aside_to is not None,
+            heard_by=tuple(c.name for c in hearers),
+        )
 
     def _direct(self, text: str) -> None:
-        """Play a stage direction, which everybody present takes in."""
+        """Play a stage direction, which everybody present is shown."""
         block = prompts.direction_block(text)
         present = [c for c in self.cast if c.present]
         for c in present:
             c.thread.show(block)
         self._overheard(block)
-        self._keep("direction", "", text.strip(), heard_by=tuple(c.name for c in present))
+        self._record("direction", "", text.strip(), heard_by=tuple(c.name for c in present))
 
     def _overheard(self, block: Block, *, aside: bool = False) -> None:
-        """Let the author take in what is said on the stage, as far as its settings grant it."""
+        """Show the author what is said on the stage, as far as its settings grant it."""
         if not author_hears(self.scene.author, aside=aside):
             return
         for listener in (self.author, self.memory.keeper):
@@ -355,7 +378,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 listener.thread.show(block)
 
     def _remind(self) -> None:
-        """Have the author repeat the rules that it is to repeat, to those whom they bind."""
+        """Repeat each rule that is enforced by reminders, as a note to those whom it binds."""
         for character in self.cast if self.scene.rules else ():
             for _, rule in binding_rules(self.scene, character.name, "reminder"):
                 if character.present and (self.turn - 1) % rule.every == 0:
@@ -365,8 +388,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
         for act in acts:
             self._acts.append(act)
             if act.kind == "note":
-                shown = prompts.note_block(self.scene.author, act.to, act.text)
-                self.by_name[act.to].thread.show(shown)
+                note = prompts.note_block(self.scene.author, act.to, act.text)
+                self.by_name[act.to].thread.show(note)
             elif act.kind == "cue":
                 self._cued = act.to
             elif act.kind == "move" and act.text:
@@ -375,44 +398,46 @@ class Stage(mesa.Model):  # type: ignore[misc]
                 self.running = False
                 self._direct("The scene ends.")
 
-    def _keep(
+    def _record(
         self,
         kind: TurnKind,
         speaker: str,
         text: str,
+        *,
         raw: str = "",
         cuts: tuple[str, ...] = (),
-        to: str = "",
+        addressed: str = "",
         by: AddressedBy = "none",
         aside: bool = False,
         heard_by: tuple[str, ...] = (),
     ) -> None:
+        """Append a turn, with what the author did before it."""
         acts, self._acts = tuple(self._acts), []
-        # The written opening is no branch's own.
+        # Every branch shares the written opening.
         branch = self.branch if self.turn else MAIN
         self.turns.append(
             Turn(
-                self.trial.id,
-                branch,
-                self.turn,
-                self._seq,
-                kind,
-                speaker,
-                text,
-                raw,
-                cuts,
-                to,
-                by,
-                aside,
-                heard_by,
-                acts,
+                trial=self.trial.id,
+                branch=branch,
+                turn=self.turn,
+                seq=self._seq,
+                kind=kind,
+                speaker=speaker,
+                text=text,
+                raw=raw,
+                cuts=cuts,
+                addressed=addressed,
+                by=by,
+                aside=aside,
+                heard_by=heard_by,
+                acts=acts,
             )
         )
         self._seq += 1
 
 
 async def _together(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
-    """Await both; when one fails the other is still waited for, so that its call is journaled."""
+    """Await both. If one fails, the other is still awaited, so that its call is journaled."""
     first, second = await asyncio.gather(one, other, return_exceptions=True)
     for result in (first, second):
         if isinstance(result, BaseException):
@@ -421,5 +446,5 @@ async def _together(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) 
 
 
 def remembered_reply(reply: str, cuts: tuple[str, ...]) -> str:
-    """Return what a speaker remembers to have replied: nothing, where it was withheld."""
+    """Return the reply as its speaker remembers it: empty if the line was withheld."""
     return "" if WITHHELD in cuts else reply

@@ -1,4 +1,4 @@
-"""Who speaks next, where nobody is cued: the orders that a scene may be played in."""
+"""Who speaks next if nobody is cued: one function for each order that a scene may have."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import mesa
 from improv.records import Turn
 from improv.stage.character import Character
 
-_SAID = ("written", "line", "silence")
+_SPOKEN = ("written", "line", "silence")
 
 
 class SceneState(Protocol):
-    """What an order looks at."""
+    """The part of a stage that an order reads."""
 
     cast: list[Character]
     by_name: dict[str, Character]
     turns: list[Turn]
     last_speaker: str
     round: list[Character]
-    """Who is still to speak in a round that was begun."""
+    """The characters that have not spoken yet in the present round, in order."""
 
     def dice(self, purpose: str) -> random.Random: ...
 
 
 def _round_robin(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
-    """Whoever comes next in the cast list after the last speaker."""
+    """Choose the first one present after the last speaker in the cast list."""
     cast = stage.cast
     last = stage.by_name.get(stage.last_speaker)
     start = cast.index(last) + 1 if last is not None else 0
@@ -35,7 +35,7 @@ def _round_robin(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
 
 
 def _shuffled(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
-    """Everybody once a round, in an order drawn anew for each."""
+    """Let everybody speak once in a round; each round has an order of its own, drawn at random."""
     stage.round = [c for c in stage.round if c.present]
     if not stage.round:
         stage.dice("round")
@@ -46,11 +46,11 @@ def _shuffled(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
 
 
 def _to_the_addressed(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
-    """Whoever the last line spoke to; the one longest silent where it spoke to nobody."""
-    last = next((t for t in reversed(stage.turns) if t.kind in _SAID), None)
-    named = stage.by_name.get(last.addressed) if last is not None else None
-    if named is not None and named.present and named.name != stage.last_speaker:
-        return named
+    """Choose the addressee of the last line, or the one longest silent if it had none."""
+    last = next((t for t in reversed(stage.turns) if t.kind in _SPOKEN), None)
+    addressee = stage.by_name.get(last.addressed) if last is not None else None
+    if addressee is not None and addressee.present and addressee.name != stage.last_speaker:
+        return addressee
     return _longest_silent(stage, present)
 
 
@@ -59,11 +59,11 @@ def _longest_silent(stage: SceneState, present: mesa.agent.AgentSet) -> Characte
 
 
 def _by_silence(stage: SceneState, present: mesa.agent.AgentSet) -> Character:
-    """Drawn by chance, in proportion to how many turns each has been silent."""
-    silent = present.map(lambda c: max(len(stage.turns) - 1 - c.last_spoke, 0))
-    if not sum(silent):
+    """Draw one at random, with a weight of the turns for which it has been silent."""
+    silences = present.map(lambda c: max(len(stage.turns) - 1 - c.last_spoke, 0))
+    if not sum(silences):
         return next(iter(present))  # type: ignore[no-any-return]
-    chosen: Character = stage.dice("speaker").choices(list(present), weights=silent)[0]
+    chosen: Character = stage.dice("speaker").choices(list(present), weights=silences)[0]
     return chosen
 
 
