@@ -1,9 +1,10 @@
-"""Lets a host's attempts through to one endpoint: the gate, and what keeps its allowance current.
+"""The gate: limits how many requests one host has in flight to one endpoint.
 
-Gate is a host's own door. keep_reporting goes between the gate and the endpoint's limiter, which is
-a LiveLimiter of this process or the one Ray actor of a cluster. The rule itself is in
-`rate_limiter`. An attempt is a single HTTP request; waiting before the next one, as a Retry-After
-asks, is the client's business and holds no slot.
+Each host has a `Gate` for each endpoint. `keep_reporting` sends the gate's counts to the endpoint's
+limiter and sets the gate to the allowance that comes back. The limiter is a `LiveLimiter` in this
+process, or one Ray actor for all hosts of a cluster; the rule that moves the limit is in
+`rate_limiter`. An attempt is one HTTP request. The wait before a retry is the client's, and takes
+no place at the gate.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from improv.models.rate_limiter import AttemptKind, Limiter, LimiterEvent, Tally
 from improv.records import digest
 
 _REPORT_INTERVAL = 0.25
-"""Seconds between a host's reports where nothing happens."""
+"""Seconds between a host's reports while nothing happens."""
 _MIN_REPORT_INTERVAL = 0.02
-"""Seconds between a host's reports at least: each costs most of a millisecond of CPU."""
+"""Minimum seconds between a host's reports: each costs nearly a millisecond of CPU."""
 _REPORT_TIMEOUT = 10.0
-"""Seconds that a report may take before its limiter is given up."""
+"""Seconds after which a report counts as failed."""
 
 SendReport = Callable[[str, Tally, int, int], Awaitable[int]]
-"""Takes host, tally, attempts in flight and attempts waiting; gives the host's allowance."""
+"""Takes host, tally, attempts in flight and attempts waiting; returns the host's allowance."""
 
 
 class Gate:
-    """A host's door to one endpoint: `async with gate` for each attempt, first come first in.
+    """One host's gate to one endpoint: each attempt runs inside `async with gate`, in FIFO order.
 
-    `allow` says how many may be inside; if they become fewer, those inside finish. What an
-    attempt came to is noted before it leaves.
+    `allow` sets how many attempts may be in flight; if it lowers the number, attempts in flight
+    finish. The result of an attempt is noted with `note` before the attempt leaves the gate.
     """
 
     def __init__(self, allowed: int = 0) -> None:
@@ -43,9 +44,9 @@ class Gate:
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
         self._counts: collections.Counter[AttemptKind] = collections.Counter()
         self._ended = 0
-        self._nobody_waited = True
+        self._was_empty = True
         self._resting = 0
-        self._eventful = asyncio.Event()
+        self._event = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -57,13 +58,13 @@ class Gate:
             return
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
-        if self._nobody_waited:
-            self._eventful.set()
+        if self._was_empty:
+            self._event.set()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # It was let in and cancelled in the same moment.
+                self._leave()  # It was admitted and cancelled in the same pass of the loop.
             elif turn in self._queue:
                 self._queue.remove(turn)
             raise
@@ -77,15 +78,15 @@ class Gate:
         self._leave()
 
     def allow(self, n: int) -> None:
-        """Let `n` be in flight from now on; with 0 all wait."""
+        """Allow `n` attempts in flight from now on; with 0 every attempt waits."""
         self.allowed = n
         self._admit()
 
     def note(self, kind: AttemptKind, pause: float = 0.0) -> None:
-        """Note what an attempt came to, and with a 429 its Retry-After in seconds.
+        """Note the result of an attempt, and for a 429 its Retry-After in seconds.
 
-        At one slot a limit can't fall any further, and an endpoint that takes less would refuse
-        one waiting call after the other: there, what is asked of one is asked of all.
+        An allowance of one cannot fall further. An endpoint that takes less than one attempt at a
+        time would refuse every waiting call in turn, so there one Retry-After holds all attempts.
         """
         self._counts[kind] += 1
         self._ended += 1
@@ -93,27 +94,27 @@ class Gate:
             self._resting += 1
             asyncio.get_running_loop().call_later(pause, self._rested)
         if kind == "limited" or (self._queue and self._ended >= self.allowed):
-            self._eventful.set()
+            self._event.set()
 
     def take_tally(self) -> Tally:
-        """Return what was noted since this was last asked, as a report does."""
+        """Return the counts noted since the last call of this method, and start again from 0."""
         counts = self._counts
         tally = Tally(counts["ok"], counts["limited"], counts["error"])
         counts.clear()
         self._ended = 0
-        self._nobody_waited = not self._queue
-        self._eventful.clear()
+        self._was_empty = not self._queue
+        self._event.clear()
         return tally
 
-    async def eventful(self, timeout: float) -> None:
-        """Wait until there is something to report, but no longer than `timeout` seconds.
+    async def wait_for_event(self, timeout: float) -> None:
+        """Wait until there is something to report, for at most `timeout` seconds.
 
-        That is a 429; attempts that wait where none did; or as many ended as are allowed, with
-        more waiting, because then the limiter may have a window to close.
+        Three events are reported: a 429; the first attempt that has to wait; and, while attempts
+        wait, as many ended attempts as are allowed, because the limiter may then close a window.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._eventful.wait()
+                await self._event.wait()
 
     def _leave(self) -> None:
         self.in_flight -= 1
@@ -137,7 +138,7 @@ class Gate:
 
 
 class LiveLimiter:
-    """A Limiter by the clock: in process its own methods, as a Ray actor one for all hosts."""
+    """A Limiter with a clock: an object in this process, or a Ray actor that all hosts call."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.time) -> None:
         self._limiter = Limiter(most)
@@ -154,17 +155,17 @@ class LiveLimiter:
 
 
 def limiter_actor(endpoint: str, most: int) -> Any:
-    """Return the actor that limits `endpoint` for all hosts, started where there is none.
+    """Return the Ray actor that limits `endpoint` for all hosts; start it if there is none.
 
-    Whoever asks first owns it, and it ends with its owner: so that is the driver, which asks
-    before it starts a host. Only where it died does a host make it anew.
+    The process that starts the actor owns it, and the actor ends with its owner. So the driver
+    calls this before it starts a host. A host starts the actor only after the first one died.
     """
-    import ray  # where there is no cluster, models are called without it
+    import ray  # not at the top: without a cluster, models are called without Ray
 
     actor: Any = ray.remote(LiveLimiter)
     return actor.options(
         name=f"improv-limiter-{digest(endpoint)}",
-        # A namespace of its own, so that all drivers of a cluster find the same one.
+        # Our own namespace, so that all drivers of a cluster find the same actor.
         namespace="improv",
         get_if_exists=True,
         num_cpus=0,
@@ -172,7 +173,7 @@ def limiter_actor(endpoint: str, most: int) -> Any:
 
 
 async def report_to_actor(endpoint: str, most: int) -> SendReport:
-    """Return how a host reports to the limiter of `endpoint`."""
+    """Return a function that reports to the limiter actor of `endpoint`."""
     actor = limiter_actor(endpoint, most)
 
     async def report(host: str, tally: Tally, in_flight: int, waiting: int) -> int:
@@ -187,24 +188,25 @@ async def keep_reporting(
     host: str,
     renew: Callable[[], Awaitable[SendReport]] | None = None,
 ) -> None:
-    """Report what passes `gate` and set its allowance, until cancelled.
+    """Report the counts of `gate` and set its allowance, until cancelled.
 
-    `renew` gives another way to report where one has failed.
+    After a report that failed, `renew` returns the function to report with from then on. Counts
+    that were not delivered are sent with the next report.
     """
-    owed = Tally()
+    unreported = Tally()
     while True:
-        owed += gate.take_tally()
+        unreported += gate.take_tally()
         try:
             async with asyncio.timeout(_REPORT_TIMEOUT):
-                gate.allow(await report(host, owed, gate.in_flight, gate.waiting))
-            owed = Tally()
+                gate.allow(await report(host, unreported, gate.in_flight, gate.waiting))
+            unreported = Tally()
             await asyncio.sleep(_MIN_REPORT_INTERVAL)
         except Exception:
-            # Whatever it was: without reports the gate would stand as it is for good, and a
-            # closed one hold up every scene. One at a time is no load and gets them through.
+            # Without reports a closed gate would stay closed and stop every scene. One attempt
+            # at a time is hardly any load, and lets the scenes go on.
             gate.allow(max(1, gate.allowed))
             await asyncio.sleep(_REPORT_INTERVAL)
             if renew is not None:
                 with contextlib.suppress(Exception):
                     report = await renew()
-        await gate.eventful(_REPORT_INTERVAL)
+        await gate.wait_for_event(_REPORT_INTERVAL)

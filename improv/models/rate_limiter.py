@@ -1,10 +1,9 @@
-"""The rule by which the limit on one endpoint moves: how many requests it is sent at once.
+"""The rate limiter: how many requests may be in flight to one endpoint at once.
 
-Pure: no clock, no I/O. Hosts report what their attempts came to and get their share of a limit.
-The gate that attempts pass, and the actor that serves a whole cluster, are in `gate`.
-
-The limit is driven by counts of replies alone, never by how long they took: a slow endpoint is
-not a full one.
+Hosts report how their attempts ended (reply, 429 or error), and the limiter returns how many
+attempts each host may have in flight. The limit depends on these counts alone, never on latency,
+because a slow endpoint is not a full one. Pure: no clock, no I/O. The gate that attempts pass, and
+the actor that serves a whole cluster, are in `gate`.
 """
 
 from __future__ import annotations
@@ -15,46 +14,48 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 _START_LIMIT = 8
-"""The first limit, and the least replies that a doubling is decided on."""
+"""The first limit, and the minimum replies in a window that may double the limit."""
 _MIN_WINDOW = 20
-"""The least replies that any other window is decided on."""
+"""The minimum replies in any other window."""
 _GROWTH_DIVISOR = 32
-"""After a cut the limit grows by this part of what it was before, or by one: so it is back within
-this many windows after a passing trouble, and never oversteps a capacity by more than a thirtieth.
-The step stays the same until the next cut."""
+"""After a cut the limit grows in steps of 1/32 of the limit before the cut, at least 1. So it is
+back within 32 windows after a brief trouble, and exceeds a capacity by a thirtieth at most. The
+step stays the same until the next cut."""
 _DEEPEST_CUT = 16
-"""How far a limit is cut before refusals that go on are held to be none of our doing. Less
-would not do: scenes asleep on a Retry-After keep the share steady until we are below capacity."""
+"""If the share of refusals is the same at 1/16 of the limit, our load does not cause them. A
+smaller divisor is not enough: scenes that wait for a Retry-After keep the share steady until the
+load is below capacity."""
 _CLEAN_NEAR_CEILING = 200
-"""Clean replies that a step takes near the level of the last two cuts, or those of four windows
-where that is more. What was refused there will be again: looking less often keeps refusals few."""
+"""Near the level of the last two cuts, the limit grows only after this many clean replies, or
+those of four windows if that is more. The endpoint will refuse there again, so rare attempts keep
+refusals few."""
 _CEILING_REFUTED = 1.25
-"""What goes well at this much more than the level of the last cut shows that its cause has gone,
-or was a passing one: nothing is known any more, and growth doubles again as at the start."""
+"""A clean window at this multiple of the last cut's level shows that the cause of the cut is
+gone. The limiter then forgets the level, and the limit doubles again as at the start."""
 _MAX_TOLERATED = 0.5
-"""An endpoint that refuses more than this of a trickle is full, whatever the load did to it."""
+"""An endpoint that refuses more than this share at the lowest limit is full."""
 _BACKGROUND_MEMORY = 2000
-"""Replies over which a tolerated share is averaged."""
+"""Replies over which the tolerated share of refusals is averaged."""
 _CLEAR_DEVIATIONS = 2.5
-"""Standard deviations that make a difference a clear one."""
+"""A difference of more standard deviations than this is taken as real."""
 _NEGLIGIBLE_SHARE = 0.02
-"""A share of refusals or errors that is not worth a thought."""
+"""A share of refusals or errors that is ignored."""
 _SLOT_FRACTION = 0.25
-"""A share of refusals below this part of a slot's: a cut by a whole slot would cost more."""
+"""A share of refusals up to this part of one slot is ignored: a cut by a whole slot costs more."""
 _BACKGROUND_WINDOWS = 256
-"""Windows after which a tolerated share of refusals has to prove itself anew."""
+"""Windows after which the tolerated share of refusals is tested again."""
 _HOST_TIMEOUT = 10.0
-"""Seconds without a report after which a host is taken for dead."""
+"""Seconds without a report after which a host counts as dead."""
 _TURN_SECONDS = 2.0
-"""Seconds that a host keeps its slot where there are fewer slots than hosts. Passing it on costs
-up to a tick, so not after every attempt."""
+"""Seconds that a host keeps its slot if there are fewer slots than hosts. Passing the slot on takes
+up to one report interval, so it is not passed on after every attempt."""
 AttemptKind = Literal["ok", "limited", "error"]
-"""What an attempt came to: a reply, a 429, or a failure of the endpoint (5xx, timeout, garbage)."""
+"""How an attempt ended: a reply, a 429, or an error (5xx, timeout, unreadable reply)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What attempts came to: `ok` replies, `limited` by a 429, `errors` of any other kind."""
+    """Counts of attempts that ended: `ok` replies, `limited` by a 429, other `errors`."""
 
     ok: int = 0
     limited: int = 0
@@ -73,10 +74,11 @@ _EventKind = Literal["start", "grow", "hold", "cut", "restore", "late"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimiterEvent:
-    """One decision of a limiter: the limit from here on, and the replies that it was taken on.
+    """One decision of the limiter: the limit from then on, and the counts that it is based on.
 
-    "late" is none: it counts the replies to what was sent before the last great move was known, on
-    which nothing is decided. All moments together count every reply of all windows closed.
+    The event "late" is no decision. It counts the replies to requests that were sent before their
+    host knew of the last cut or restore, which decide nothing. All events together count every
+    reply of all closed windows.
     """
 
     at: float
@@ -97,9 +99,9 @@ class _Host:
     granted: int = 0
     since: float = 0.0
     late: int = 0
-    """Replies yet to come that belong to what was sent before the limit's last great move."""
+    """Replies still to come to requests that were sent before the last cut or leap."""
     behind: bool = False
-    """Whether it has not heard of that move."""
+    """Whether the host has not yet been told of that cut or leap."""
 
     @property
     def demand(self) -> int:
@@ -107,13 +109,13 @@ class _Host:
 
     @property
     def held(self) -> int:
-        """Slots that nobody else can have yet: what it was given, and what it has not returned."""
+        """Slots that no other host can have yet: the larger of its allowance and its attempts."""
         return max(self.granted, self.in_flight)
 
 
 @dataclass(slots=True)
 class _Trial:
-    """A row of cuts, to see whether they cure the refusals: the levels tried, and their tallies."""
+    """A series of cuts that tests whether a lower limit ends the refusals."""
 
     limit: int
     bottom: int
@@ -121,26 +123,28 @@ class _Trial:
 
 
 class Limiter:
-    """The rule by which the limit on one endpoint moves, and is shared among hosts.
+    """The limit on one endpoint, and each host's share of it.
 
-    It moves at the end of a window of replies, about one for each slot, so once in a latency:
+    The limit changes at the end of a window of replies. A window holds about one reply for each
+    slot, so the limit changes about once per latency:
 
-    - slow start from 8: a window that was used, and free of trouble, doubles it;
-    - a window with refusals cuts it to the share that was let through, which is just what a rate
-      cap takes. Replies to what was sent before the cut decide nothing: a burst cuts once;
-    - then it grows by a constant step in each clean window, slower where it was cut twice, and
-      well above the last cut by doubling again;
-    - a window with more errors than usual holds it. The usual share is learned, because an
-      endpoint that always fails a tenth would otherwise never be let grow.
-
-    A cut that does not cure is followed by deeper ones. If the share of refusals at a sixteenth
-    is what it was, then they come whatever the load: the limit is restored and that share is
-    tolerated as background, until refusals are clearly above it.
+    - Slow start: the limit starts at 8. A clean window in which all slots were wanted doubles
+      it.
+    - Cut: a window with refusals (429) cuts the limit to the share that was not refused, which is
+      what a rate cap takes. Replies to requests sent before the cut decide nothing, so that one
+      burst of refusals cuts once.
+    - Growth: after a cut the limit grows by a constant step per clean window; more slowly near a
+      level that was cut twice; and by doubling again well above the last cut.
+    - Hold: a window with more errors than usual leaves the limit as it is. The usual share is
+      learned, because otherwise an endpoint that always fails a tenth could never grow.
+    - Restore: if a cut does not end the refusals, deeper cuts follow. If the share of refusals at a
+      sixteenth of the limit is still the same, load does not cause them. The limit is restored, and
+      that share is tolerated as background until refusals are clearly above it.
     """
 
     def __init__(self, most: int) -> None:
         if most < 1:
-            raise ValueError(f"a limiter that allows at most {most} allows nothing")
+            raise ValueError(f"a limiter needs a limit of at least 1, not {most}")
         self.most = most
         self.limit = min(_START_LIMIT, most)
         self._hosts: dict[str, _Host] = {}
@@ -163,28 +167,28 @@ class Limiter:
         self._judged = 0
 
     def report(self, host: str, tally: Tally, in_flight: int, waiting: int, now: float) -> int:
-        """Take what a host's attempts came to since its last report; return its allowance.
+        """Take a host's counts since its last report; return how many it may have in flight.
 
-        `in_flight` of its attempts are on the wire and `waiting` are at its gate. The allowance is
-        how many may be in flight: over all hosts at most the limit, but after a cut, until each
-        host has heard of it.
+        `in_flight` is the number of its attempts that were sent, `waiting` the number at its gate.
+        The allowances of all hosts sum to the limit at most, except after a cut until every host
+        has reported once.
         """
         for name in [n for n, h in self._hosts.items() if now - h.seen > _HOST_TIMEOUT]:
             self.leave(name)
         if host not in self._hosts:
             self._hosts[host] = _Host(now)
             self._queue.append(host)
-        it = self._hosts[host]
-        it.seen, it.in_flight, it.waiting = now, in_flight, waiting
+        reporting = self._hosts[host]
+        reporting.seen, reporting.in_flight, reporting.waiting = now, in_flight, waiting
         if not self._started:
             self._started = True
             self._remember(now, Tally(), "start")
         self._peak = max(self._peak, sum(h.demand for h in self._hosts.values()))
-        behind = it.behind
-        self._count(it, tally)
+        behind = reporting.behind
+        self._count(reporting, tally)
         if event := self._decide():
-            # A 429 is back at once and a reply is not: where some always come, the first replies
-            # after a great step up are too many 429s.
+            # A 429 comes back sooner than a reply. With a constant background of 429s, the first
+            # results after a large step up therefore hold too many of them.
             leap = event == "restore" or (event == "grow" and self._slow and self._background > 0)
             self._close(now, event)
             if event == "cut" or leap:
@@ -193,8 +197,8 @@ class Limiter:
                     other.behind = True
         self._grant(host, tally.ended, now)
         if behind:
-            it.behind, it.late = False, max(in_flight, it.granted)
-        return it.granted
+            reporting.behind, reporting.late = False, max(in_flight, reporting.granted)
+        return reporting.granted
 
     def leave(self, host: str) -> None:
         """Forget a host and give its share to the others."""
@@ -202,12 +206,12 @@ class Limiter:
             self._queue.remove(host)
 
     def history(self) -> list[LimiterEvent]:
-        """Return what happened since this was last asked."""
+        """Return the events since the last call of this method."""
         moments, self._moments = self._moments, []
         return moments
 
     def _count(self, host: _Host, tally: Tally) -> None:
-        """Count replies, those to what was sent before the last great move apart."""
+        """Count replies; count apart those to requests sent before the last cut or leap."""
         if host.behind:
             self._late += tally
         elif host.late > 0:
@@ -217,7 +221,7 @@ class Limiter:
             self._window += tally
 
     def _decide(self) -> _EventKind | None:
-        """Move the limit if the window is full, and say how; None leaves the window open."""
+        """Change the limit if the window is full; return the event, None if it is not full."""
         window, limit = self._window, self.limit
         size = max(limit, _START_LIMIT if self._slow and not self._background else _MIN_WINDOW)
         if window.ended < size:
@@ -244,7 +248,7 @@ class Limiter:
                 return self._restore(self._trial)
             self._trial = None
         if self._background:
-            # Both ways, for it may fade. Should it creep up with the load, its next proof tells.
+            # The share may rise or fall. If it rises with the load, the next test shows it.
             self._known = min(_BACKGROUND_MEMORY, self._known + window.ended)
             share = window.limited / window.ended
             self._background += (share - self._background) * window.ended / self._known
@@ -269,8 +273,8 @@ class Limiter:
         return "grow"
 
     def _refused(self, window: Tally) -> _EventKind:
-        """Cut, go on cutting, or find that cuts do not help and take them back."""
-        # A limit that nobody reached is not what was refused.
+        """Cut the limit, or restore it if the cuts do not reduce the refusals."""
+        # If the limit was not reached, the endpoint refused a smaller load.
         load = max(1, min(self.limit, self._peak))
         if self._trial is None:
             self._trial = _Trial(self.limit, max(1, min(2, load - 1), load // _DEEPEST_CUT))
@@ -282,8 +286,8 @@ class Limiter:
             return self._restore(self._trial)
         if self.limit == 1:
             return "hold"
-        # Refusals come back sooner than replies, so their share exaggerates. What went well a
-        # window ago is therefore nearly reached again; only if that fails is the cut a deep one.
+        # Refusals come back sooner than replies, so their share is too high. The first two cuts
+        # therefore stay near the last limit that went well; only later cuts go deep.
         excess = (share - self._background) / (1 - self._background)
         target = 0.5 * load
         if len(self._trial.levels) <= 2:
@@ -291,13 +295,13 @@ class Limiter:
         self._good = self._clean = 0
         self._exact = 0.75 * self._ceiling <= load <= _CEILING_REFUTED * self._ceiling
         self._ceiling = load
-        # Lower than the bottom only from there: windows of so few slots take their time.
+        # Below the bottom only in a second step: windows of so few slots take long.
         least = self._trial.bottom if self.limit > self._trial.bottom else 1
         self.limit = max(least, min(self.limit - 1, int(min(target, 0.9 * load))))
         return "cut"
 
     def _restore(self, trial: _Trial) -> _EventKind:
-        """Go back to the highest level that was refused no more than the lowest."""
+        """Return to the highest level whose share of refusals is not above the lowest level's."""
         before = self.limit
         (self.limit, pooled), *higher = reversed(trial.levels)
         for level, tally in higher:
@@ -308,7 +312,7 @@ class Limiter:
             ):
                 break
             self.limit, pooled = level, pooled + tally
-        # The refusals taught nothing about a capacity, so it is looked for anew.
+        # The refusals say nothing about the capacity, so the search for it starts again.
         self._slow = True
         self._good = self.limit
         self._ceiling = self._clean = 0
@@ -322,7 +326,8 @@ class Limiter:
     def _close(self, now: float, event: _EventKind) -> None:
         window = self._window
         self._judged += 1
-        # A mean at first, to know a steady share early; then slow, so that a burst stays unusual.
+        # First a mean, to learn a steady share early; then a slow average, so that a burst of
+        # errors does not become usual.
         weight = 1 / min(self._judged, 32)
         self._usual_errors += weight * (window.errors / window.ended - self._usual_errors)
         self._background_age += 1
@@ -349,10 +354,10 @@ class Limiter:
         self._moments.append(moment)
 
     def _grant(self, name: str, ended: int, now: float) -> None:
-        """Give a host what it may have now: its share, as far as others have let go of theirs."""
+        """Set a host's allowance: its share, as far as other hosts have returned their slots."""
         host = self._hosts[name]
         if host.granted and now - host.since >= _TURN_SECONDS and (ended or not host.in_flight):
-            # Whoever had a turn stands behind the others: it matters where slots are fewer.
+            # The host goes to the end of the queue, which matters with fewer slots than hosts.
             self._queue.remove(name)
             self._queue.append(name)
             host.since = now
@@ -366,55 +371,56 @@ class Limiter:
 
 
 def shares(limit: int, demand: Mapping[str, int]) -> dict[str, int]:
-    """Share `limit` slots among hosts by their demand; they sum to `limit` if there is a host.
+    """Share `limit` slots among hosts by demand; the shares sum to `limit` if there is a host.
 
-    With fewer slots than hosts that want one, the first in order get them. Hosts that want none
-    get one each out of what is over, or out of a quarter, so that they can start at once.
+    If more hosts want a slot than there are slots, the first in order get one each. A host without
+    demand gets one of the slots left over, or of a quarter of all, so that it can start at once.
     """
     busy = [h for h, wanted in demand.items() if wanted > 0]
     idle = [h for h, wanted in demand.items() if wanted <= 0]
-    given = dict.fromkeys(demand, 0)
+    allotted = dict.fromkeys(demand, 0)
     if limit < len(busy):
-        return given | dict.fromkeys(busy[:limit], 1)
+        return allotted | dict.fromkeys(busy[:limit], 1)
     over = limit - sum(demand[h] for h in busy)
     spare = min(len(idle), max(over, min(limit // 4, limit - len(busy))))
-    given |= dict.fromkeys(idle[:spare], 1)
+    allotted |= dict.fromkeys(idle[:spare], 1)
     rest = limit - spare
     if over >= spare:
-        given |= {h: demand[h] for h in busy}
+        allotted |= {h: demand[h] for h in busy}
         everyone = busy or idle
         extra = _split(over - spare, dict.fromkeys(everyone, 1))
-        return given | {h: given[h] + extra[h] for h in everyone}
+        return allotted | {h: allotted[h] + extra[h] for h in everyone}
     weights = {h: demand[h] for h in busy}
     while small := [h for h in weights if rest * weights[h] < sum(weights.values())]:
-        given |= dict.fromkeys(small, 1)
+        allotted |= dict.fromkeys(small, 1)
         weights = {h: w for h, w in weights.items() if h not in small}
         rest -= len(small)
-    return given | _split(rest, weights)
+    return allotted | _split(rest, weights)
 
 
 def _split(seats: int, weights: Mapping[str, int]) -> dict[str, int]:
-    """Split seats in proportion to weights, by largest remainder."""
+    """Split seats in proportion to weights, by the method of the largest remainder."""
     total = sum(weights.values())
     if not total:
         return dict.fromkeys(weights, 0)
-    given = {h: seats * w // total for h, w in weights.items()}
+    allotted = {h: seats * w // total for h, w in weights.items()}
     by_remainder = sorted(weights, key=lambda h: seats * weights[h] % total, reverse=True)
-    for h in by_remainder[: seats - sum(given.values())]:
-        given[h] += 1
-    return given
+    for h in by_remainder[: seats - sum(allotted.values())]:
+        allotted[h] += 1
+    return allotted
 
 
-def _deviations_above(hits: int, of: int, share: float, known_from: float = math.inf) -> float:
-    """Return by how many standard deviations `hits` out of `of` are more than `share` would give.
+def _deviations_above(hits: int, total: int, share: float, known_from: float = math.inf) -> float:
+    """Return by how many standard deviations `hits` out of `total` exceed the expected `share`.
 
-    `share` may itself be a count, out of `known_from`. On the arcsine scale, where few hits have
-    the variance of many (Anscombe 1948): windows are small and shares often near 0.
+    If `share` is itself an estimate, `known_from` is the number of replies that it comes from. The
+    difference is taken on the arcsine scale, where the variance does not depend on the share
+    (Anscombe 1948), because windows are small and shares often near 0.
     """
     expected = share if known_from == math.inf else _smooth(share * known_from, known_from)
-    apart = math.asin(math.sqrt(_smooth(hits, of))) - math.asin(math.sqrt(expected))
-    return 2 * apart / math.sqrt(1 / of + 1 / known_from)
+    difference = math.asin(math.sqrt(_smooth(hits, total))) - math.asin(math.sqrt(expected))
+    return 2 * difference / math.sqrt(1 / total + 1 / known_from)
 
 
-def _smooth(hits: float, of: float) -> float:
-    return (hits + 0.375) / (of + 0.75)
+def _smooth(hits: float, total: float) -> float:
+    return (hits + 0.375) / (total + 0.75)

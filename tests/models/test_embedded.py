@@ -171,7 +171,7 @@ def test_it_starts_once_a_process_in_silence_and_goes_with_it() -> None:
         "try:\n"
         "    urllib.request.urlopen(a.url + '/models')\n"
         "except OSError:\n"
-        "    assert serve() is not a\n"
+        "    assert embedded_server() is not a\n"
         "    sys.exit(7)\n"
     )
     done = subprocess.run(

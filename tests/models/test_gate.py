@@ -147,7 +147,7 @@ def test_a_gate_loses_no_slot_to_whoever_is_cancelled() -> None:
 def test_a_gate_says_when_there_is_something_to_report() -> None:
     async def waited(gate: Gate) -> float:
         began = asyncio.get_running_loop().time()
-        await gate.eventful(10)
+        await gate.wait_for_event(10)
         return asyncio.get_running_loop().time() - began
 
     async def story() -> None:

@@ -263,7 +263,7 @@ def test_the_limit_stays_within_its_bounds_whatever_is_reported() -> None:
             )
             assert 1 <= limiter.limit <= most
             assert 0 <= allowed <= limiter.limit
-    with pytest.raises(ValueError, match="allows nothing"):
+    with pytest.raises(ValueError, match="needs a limit of at least 1"):
         Limiter(0)
 
 
