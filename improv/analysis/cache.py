@@ -44,18 +44,18 @@ def read_findings(folder: RunFolder, study: Study) -> Findings | None:
             # Not orjson: it knows no NaN, and an interval's end may be one.
             row = json.loads(source.read())
         if row["of"] == run_state(folder) != "":
-            found = _reader().validate_python(row["found"])
-            return replace(found, analysis=replace(found.analysis, plan=study.plan))
+            findings = _reader().validate_python(row["found"])
+            return replace(findings, analysis=replace(findings.analysis, plan=study.plan))
     return None
 
 
-def write_findings(folder: RunFolder, found: Findings, before: str) -> None:
+def write_findings(folder: RunFolder, findings: Findings, before: str) -> None:
     """Keep what was found, if the run is still as it was `before`. A folder that cannot be written
     is read all the same."""
     if not before or before != run_state(folder):
         return
     # The plan is the study's, whose file the findings hang on.
-    plain = replace(found, analysis=replace(found.analysis, plan=None))
+    plain = replace(findings, analysis=replace(findings.analysis, plan=None))
     row = {"of": before, "found": _reader().dump_python(plain)}
     with contextlib.suppress(OSError, RunError):
         folder.files.write(FINDINGS_FILE, json.dumps(row).encode())
@@ -89,8 +89,8 @@ def cache_findings(folder: RunFolder) -> None:
 
     with contextlib.suppress(ImprovError, ValueError):
         before = run_state(folder)
-        of = analyse_run(folder)
-        write_findings(folder, Findings(of.whole(), of.judges), before)
+        analysis = analyse_run(folder)
+        write_findings(folder, Findings(analysis.whole(), analysis.judges), before)
 
 
 @functools.cache

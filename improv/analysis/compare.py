@@ -23,7 +23,7 @@ def compare_sides(
     plus: list[Where],
     minus: list[Where],
     outcome: Outcome,
-    found: Frame,
+    units: Frame,
     seed: int,
     judge: JudgeErrors | None = None,
 ) -> Contrast:
@@ -33,38 +33,38 @@ def compare_sides(
     that was played, nothing is known.
     """
     try:
-        weighed = cell_weights(found, plus, minus)
+        weighed = cell_weights(units, plus, minus)
     except ValueError as e:
         return _unknown(name, str(e))
     if outcome.of == "time":
-        return _survive(name, matching_units(found, plus[0]), matching_units(found, minus[0]), seed)
+        return _survive(name, matching_units(units, plus[0]), matching_units(units, minus[0]), seed)
     if outcome.unit == "scene":
-        sides = [by_scene(matching_units(found, side[0])) for side in (plus, minus)]
+        sides = [by_scene(matching_units(units, side[0])) for side in (plus, minus)]
         return unpaired(*sides, name=name, seed=seed, planned=True)
     if judge is not None:
-        cells_of = zip(found["condition"], found["levels"], strict=True)
+        cells_of = zip(units["condition"], units["levels"], strict=True)
         confusions = {cell_name(c, levels): judge.arms[c][0] for c, levels in cells_of}
-        values = by_cell(found)
+        values = by_cell(units)
         return corrected_contrast(values, weighed, confusions, name=name, seed=seed)
-    return contrast(by_cell(found), weighed, name=name, seed=seed, planned=True)
+    return contrast(by_cell(units), weighed, name=name, seed=seed, planned=True)
 
 
-def phrasing_contrasts(outcome: Outcome, part: Frame, given: Tables, seed: int) -> list[Contrast]:
+def phrasing_contrasts(outcome: Outcome, part: Frame, tables: Tables, seed: int) -> list[Contrast]:
     """Return the intraclass correlation of phrasings and its slope over turns, as findings."""
-    said = [levels.get(outcome.factor, "") for levels in part["levels"]]
+    phrasings = [levels.get(outcome.factor, "") for levels in part["levels"]]
     values: dict[str, dict[str, dict[int, float]]] = {}
-    for name, rows in part.groupby(said, sort=False):
-        for block, turns in means_by_turn(outcome, given, rows).items():
+    for name, rows in part.groupby(phrasings, sort=False):
+        for block, turns in means_by_turn(outcome, tables, rows).items():
             values.setdefault(block, {})[str(name)] = turns
     slugs = dict(zip(part["block"], part["scene"], strict=True))
-    found = phrasing.phrasing_icc(values, seed=seed, slugs=slugs)
+    icc = phrasing.phrasing_icc(values, seed=seed, slugs=slugs)
 
-    def told(name: str, estimate: Estimate, p: float) -> Contrast:
-        return Contrast(name, estimate, p, found.blocks, (), math.nan, planned=True)
+    def finding(name: str, estimate: Estimate, p: float) -> Contrast:
+        return Contrast(name, estimate, p, icc.blocks, (), math.nan, planned=True)
 
     return [
-        told("intraclass correlation of phrasings, mean over turns", found.mean, found.mean_p),
-        told("its slope a turn", found.slope, found.slope_p),
+        finding("intraclass correlation of phrasings, mean over turns", icc.mean, icc.mean_p),
+        finding("its slope a turn", icc.slope, icc.slope_p),
     ]
 
 
@@ -73,9 +73,9 @@ def mean_outcome(known: Frame, seed: int) -> Estimate:
     sums = known.groupby("block")["value"].agg(["sum", "size"]).to_numpy(dtype=float)
     if not len(sums):
         return Estimate.unknown("no unit has an outcome", unit="blocks")
-    (found,) = bootstrap_sums(sums, lambda s: s[:, 0] / s[:, 1], seed=seed, unit="blocks")
+    (mean,) = bootstrap_sums(sums, lambda s: s[:, 0] / s[:, 1], seed=seed, unit="blocks")
     shares = bool(known["value"].between(0, 1).all())
-    return at_edge(found) if shares else found
+    return at_edge(mean) if shares else mean
 
 
 def by_scene(part: Frame) -> dict[str, float | None]:

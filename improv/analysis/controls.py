@@ -37,45 +37,45 @@ class ControlResult:
 def check_controls(
     plan: Plan,
     outcome: Outcome,
-    found: Frame,
-    given: Tables,
+    units: Frame,
+    tables: Tables,
     seed: int,
     judges: Sequence[JudgeErrors],
 ) -> Iterator[ControlResult]:
     for control in plan.controls:
         measure = getattr(control.check, "measure", "") or outcome.measure
-        if not is_trusted(given, measure, judges):
+        if not is_trusted(tables, measure, judges):
             nothing = Estimate.unknown(f"no judge of {measure} could tell", unit="blocks")
             yield ControlResult(control.name, "not looked at", nothing, None)
             continue
         if isinstance(same := control.check, Equivalence):
             try:
-                cell_weights(found, same.plus, same.minus)
+                cell_weights(units, same.plus, same.minus)
             except ValueError as e:
                 nothing = Estimate.unknown(str(e), unit="blocks")
                 yield ControlResult(control.name, "not looked at", nothing, None)
                 continue
-        yield _check(control, outcome, found, given, plan, seed)
+        yield _check(control, outcome, units, tables, plan, seed)
 
 
 def _check(
-    control: Control, outcome: Outcome, found: Frame, given: Tables, plan: Plan, seed: int
+    control: Control, outcome: Outcome, units: Frame, tables: Tables, plan: Plan, seed: int
 ) -> ControlResult:
     check = control.check
     if isinstance(check, Equivalence):
-        return _same(control.name, check, outcome, found, plan.alpha, seed)
+        return _same(control.name, check, outcome, units, plan.alpha, seed)
     if isinstance(check, Chance):
-        asked = Outcome(of="mean", measure=check.measure)
-        part = matching_units(outcome_units(asked, given, arms=ARM in check.where), check.where)
+        read = Outcome(of="mean", measure=check.measure)
+        part = matching_units(outcome_units(read, tables, arms=ARM in check.where), check.where)
         mean = mean_outcome(part[part["value"].notna()], seed_of("chance", seed, control.name))
         what = f"the mean of {check.measure} is {check.value:g} ± {check.margin:g}"
         inside = mean.low >= check.value - check.margin and mean.high <= check.value + check.margin
         return ControlResult(control.name, what, mean, None if math.isnan(mean.low) else inside)
     if isinstance(check, Bound):
         measure = check.measure or outcome.measure
-        asked = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
-        meant = matching_units(outcome_units(asked, given, arms=ARM in check.where), check.where)
-        scores = outcome_scores(asked, given)
+        read = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
+        meant = matching_units(outcome_units(read, tables, arms=ARM in check.where), check.where)
+        scores = outcome_scores(read, tables)
         scores = scores[scores["at"].isin(meant["at"])]["value"].dropna()
         rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
         what = f"at most {check.at_most:.2%} of lines break {measure}"
@@ -83,28 +83,28 @@ def _check(
             control.name, what, rate, rate.high <= check.at_most if len(scores) else None
         )
     if isinstance(check, Unmoved):
-        (level, *_) = phrasing_contrasts(outcome, matching_units(found, check.where), given, seed)
+        (level, *_) = phrasing_contrasts(outcome, matching_units(units, check.where), tables, seed)
         what = f"the intraclass correlation is within ±{check.within:g} of nothing"
         held = abs(level.estimate.value) <= check.within
         unknown = math.isnan(level.estimate.value)
         return ControlResult(control.name, what, level.estimate, None if unknown else held)
-    return _flat(control.name, check, outcome, matching_units(found, check.where), given, seed)
+    return _flat(control.name, check, outcome, matching_units(units, check.where), tables, seed)
 
 
 def _same(
-    name: str, check: Equivalence, outcome: Outcome, found: Frame, alpha: float, seed: int
+    name: str, check: Equivalence, outcome: Outcome, units: Frame, alpha: float, seed: int
 ) -> ControlResult:
     what = f"the difference is within ±{check.margin:g} (two one-sided tests)"
     if outcome.unit == "scene" or outcome.of == "time":
         # Where scenes are not paired, the interval of level 1 − 2α must lie within the margin.
-        sides = [by_scene(matching_units(found, side[0])) for side in (check.plus, check.minus)]
+        sides = [by_scene(matching_units(units, side[0])) for side in (check.plus, check.minus)]
         apart = unpaired(*sides, name=name, seed=seed, planned=True, level=1 - 2 * alpha).estimate
         inside = -check.margin < apart.low and apart.high < check.margin
         return ControlResult(name, what, apart, None if math.isnan(apart.low) else inside)
-    means = by_cell(found)
+    means = by_cell(units)
     values: dict[str, dict[str, float | None]] = {}
     for side, wheres in (("plus", check.plus), ("minus", check.minus)):
-        weighed = cell_weights(found, wheres, [])
+        weighed = cell_weights(units, wheres, [])
         blocks = set.intersection(*(set(means[cell]) for cell in weighed))
         values[side] = {b: sum(w * means[cell][b] for cell, w in weighed.items()) for b in blocks}
     same = equivalence(values, "plus", "minus", margin=check.margin, alpha=alpha, name=name)
@@ -113,10 +113,10 @@ def _same(
 
 
 def _flat(
-    name: str, check: Flat, outcome: Outcome, part: Frame, given: Tables, seed: int
+    name: str, check: Flat, outcome: Outcome, part: Frame, tables: Tables, seed: int
 ) -> ControlResult:
     what = f"the outcome moves by at most {check.margin:g} a turn"
-    sloped = linear_slope(turn_grid(outcome, given, part), seed_of("flat", seed, name))
+    sloped = linear_slope(turn_grid(outcome, tables, part), seed_of("flat", seed, name))
     if math.isnan(sloped.low):
         return ControlResult(name, what, sloped, None)
     inside = -check.margin <= sloped.low and sloped.high <= check.margin

@@ -132,12 +132,12 @@ class ExposureRules:
 
     def quoted(self, blocks: Iterable[Block]) -> dict[str, list[str]]:
         """Return the ids of those blocks that hold such a sentence, with all that they hold."""
-        found = {}
+        held = {}
         for block in blocks:
             text = _flat(block.text)
-            if len(text) >= TELLING and (there := [s for s in self._words if s in text]):
-                found[block.id] = there
-        return found
+            if len(text) >= TELLING and (sentences := [s for s in self._words if s in text]):
+                held[block.id] = sentences
+        return held
 
     def leak(
         self, places: BranchRows, row: Json, role: str, block: Block, quoted: Sequence[str]
@@ -157,10 +157,10 @@ class ExposureRules:
         return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what)
 
 
-def shown_kinds(found: Exposure) -> list[str]:
+def shown_kinds(exposure: Exposure) -> list[str]:
     """Return the kinds of block that anybody was shown, those that tell arms apart first."""
     order: list[BlockKind] = ["frame", "author", "note", "memory", "card", "world", "cast"]
-    there = Counter(kind for _, kind in found.seen)
+    there = Counter(kind for _, kind in exposure.seen)
     return [*(k for k in order if k in there), *sorted(set(there) - set(order))]
 
 
@@ -174,14 +174,14 @@ class _Edited:
 
     def heads(self, places: BranchRows, row: Json, role: str) -> set[str]:
         """Return the ids that a role's head has by the edits of a branch and of its parents."""
-        found: set[str] = set()
+        ids: set[str] = set()
         for arm, edit in self._edits(places, row):
             key = (arm, edit, role)
             if key not in self._heads:
                 scene, _ = self._changed(arm, edit)
                 self._heads[key] = {b.id for b in _head(scene, role)} if scene else set()
-            found |= self._heads[key]
-        return found
+            ids |= self._heads[key]
+        return ids
 
     def alien(
         self,
@@ -192,11 +192,11 @@ class _Edited:
     ) -> list[str]:
         """Return those sentences that neither the row's own arm holds nor an edit brought in."""
         arm = (row["scene"], row["condition"])
-        found = [s for s in there if arm not in words[s]]
-        if found:
+        foreign = [s for s in there if arm not in words[s]]
+        if foreign:
             texts = [t for edit in self._edits(places, row) for t in self._changed(*edit)[1]]
-            found = [s for s in found if not any(s in text for text in texts)]
-        return found
+            foreign = [s for s in foreign if not any(s in text for text in texts)]
+        return foreign
 
     def _edits(self, places: BranchRows, row: Json | None) -> Iterator[tuple[SceneArm, str]]:
         while row is not None and row["branch"] != MAIN:
@@ -262,18 +262,18 @@ def _heads(
 
 def _sentences(arms: Mapping[SceneArm, Scene]) -> dict[str, set[SceneArm]]:
     """Return the sentences that only some arms of a scene hold, with the arms that hold them."""
-    found: dict[str, set[SceneArm]] = defaultdict(set)
+    holders: dict[str, set[SceneArm]] = defaultdict(set)
     for arm, scene in arms.items():
         for text in _told(scene):
             for sentence in _SENTENCE.findall(_flat(text)):
                 if len(sentence.strip()) >= TELLING:
-                    found[sentence.strip()].add(arm)
+                    holders[sentence.strip()].add(arm)
     every = Counter(slug for slug, _ in arms)
 
     def tells(held: set[SceneArm]) -> bool:
         return any(n < every[slug] for slug, n in Counter(slug for slug, _ in held).items())
 
-    return {sentence: held for sentence, held in found.items() if tells(held)}
+    return {sentence: held for sentence, held in holders.items() if tells(held)}
 
 
 def _flat(text: str) -> str:

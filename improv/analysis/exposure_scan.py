@@ -72,12 +72,12 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
         there[shown.block[shown.block >= 0]] = True
         rows = [places.get((trial, branch)) for trial, branch, _ in shown.keys]
         # A scene that is not finished is owed, and is checked when it is.
-        of = [-1 if row is None else conditions[row["condition"]] for row in rows]
+        condition_numbers = [-1 if row is None else conditions[row["condition"]] for row in rows]
         arm = [
             -2 if row is None else roles.get((row["scene"], row["condition"], key[2]), -1)
             for row, key in zip(rows, shown.keys, strict=True)
         ]
-        condition = np.array(of, dtype=np.int64)[shown.key]
+        condition = np.array(condition_numbers, dtype=np.int64)[shown.key]
         finished = condition >= 0
         seen[
             condition[finished & (shown.block >= 0)], shown.block[finished & (shown.block >= 0)]
@@ -112,23 +112,23 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
             counts = (kept["prompts"], kept["blocks"], seen, leaks, kept["leaked"], kept["unknown"])
             return Exposure(*counts)
     began = time.monotonic()
-    found = read_exposure(folder, study)
+    exposure = read_exposure(folder, study)
     if before == _state(folder) and time.monotonic() - began > worth:
-        seen_rows = [[condition, kind, n] for (condition, kind), n in found.seen.items()]
-        leaks_rows = [list(astuple(leak)) for leak in found.leaks]
+        seen_rows = [[condition, kind, n] for (condition, kind), n in exposure.seen.items()]
+        leaks_rows = [list(astuple(leak)) for leak in exposure.leaks]
         row = {
             "of": before,
-            "prompts": found.prompts,
-            "blocks": found.blocks,
+            "prompts": exposure.prompts,
+            "blocks": exposure.blocks,
             "seen": seen_rows,
             "leaks": leaks_rows,
-            "leaked": found.leaked,
-            "unknown": found.unknown,
+            "leaked": exposure.leaked,
+            "unknown": exposure.unknown,
         }
         # A folder that cannot be written is read all the same.
         with contextlib.suppress(OSError, RunError):
             folder.files.write(_FILE, orjson.dumps(row))
-    return found
+    return exposure
 
 
 def _state(folder: RunFolder) -> str:
@@ -218,11 +218,11 @@ class _Blocks:
         if not len(self._names):
             return np.full(len(wanted), -1)
         last = len(self._names) - 1
-        found = self._order[np.minimum(np.searchsorted(self._mixed, _mixed(wanted)), last)]
-        other = np.flatnonzero(self._names[found] != wanted)
+        numbers = self._order[np.minimum(np.searchsorted(self._mixed, _mixed(wanted)), last)]
+        other = np.flatnonzero(self._names[numbers] != wanted)
         exact = np.minimum(np.searchsorted(self._names, wanted[other]), last)
-        found[other] = np.where(self._names[exact] == wanted[other], exact, -1)
-        return np.asarray(found, dtype=np.int64)
+        numbers[other] = np.where(self._names[exact] == wanted[other], exact, -1)
+        return np.asarray(numbers, dtype=np.int64)
 
 
 class _Shown:
@@ -276,31 +276,31 @@ def _coded(column: pa.ChunkedArray) -> tuple[_Numbers, list[str]]:
 
 def _bytes(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     """Return ids as an array of bytes that numpy can sort."""
-    found = ids.cast(pa.binary()).to_numpy(zero_copy_only=False)
-    return np.array(found.tolist() or [b""][:0], dtype=np.bytes_)
+    names = ids.cast(pa.binary()).to_numpy(zero_copy_only=False)
+    return np.array(names.tolist() or [b""][:0], dtype=np.bytes_)
 
 
-def _mixed(names: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+def _mixed(texts: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Return a number for each text, hardly ever the same for two."""
-    width = -(-max(1, names.dtype.itemsize) // 8) * 8
-    parts = names.astype(f"S{width}").view("<u8").reshape(len(names), width // 8)
-    found = np.zeros(len(names), dtype=np.uint64)
+    width = -(-max(1, texts.dtype.itemsize) // 8) * 8
+    parts = texts.astype(f"S{width}").view("<u8").reshape(len(texts), width // 8)
+    hashes = np.zeros(len(texts), dtype=np.uint64)
     for part in parts.T:
         # From the low bits to the high ones and back, or texts that are alike would be so here.
-        found = (found ^ part) * _MIXED
-        found ^= found >> np.uint64(29)
-    return found
+        hashes = (hashes ^ part) * _MIXED
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
 
 
 def _pairs(
     known: _Blocks, watch: ExposureRules, roles: dict[tuple[str, str, str], int]
 ) -> _Numbers:
     """Return which blocks are of each role's own head: its number times theirs."""
-    found = []
+    pairs = []
     for key, ids in watch.own.items():
         at = known.at(pa.array(sorted(ids), pa.string()))
-        found.append(roles[key] * len(known) + at[at >= 0])
-    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+        pairs.append(roles[key] * len(known) + at[at >= 0])
+    return np.concatenate([np.empty(0, dtype=np.int64), *pairs])
 
 
 def _counts(

@@ -137,7 +137,7 @@ class Findings:
 
 def analyse(
     plan: Plan | None,
-    given: Tables,
+    tables: Tables,
     *,
     seed: int = 0,
     planned: bool = True,
@@ -148,105 +148,107 @@ def analyse(
     `judges` are what planted lines showed of those who judged. What the plan says of a condition
     that was not played cannot be told.
     """
-    found = analyse_planned(plan, given, seed=seed, planned=planned, judges=judges)
-    return add_exploratory(found, given, seed=seed, judges=judges)
+    analysis = analyse_planned(plan, tables, seed=seed, planned=planned, judges=judges)
+    return add_exploratory(analysis, tables, seed=seed, judges=judges)
 
 
 def analyse_planned(
     plan: Plan | None,
-    given: Tables,
+    tables: Tables,
     *,
     seed: int = 0,
     planned: bool = True,
     judges: Sequence[JudgeErrors] = (),
 ) -> Analysis:
     """Do the part of `analyse` that was planned: arms, findings, controls, and what stops them."""
-    outcome = plan.outcome if plan is not None else _default(given)
+    outcome = plan.outcome if plan is not None else _default(tables)
     if outcome is None:
         nothing = Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
         return Analysis(plan, None, False, stopped=(nothing,))
-    found = outcome_units(outcome, given, arms=plan is not None and plan.of_arms)
-    judge, unfit = _judge(outcome, given, judges)
+    replicates = outcome_units(outcome, tables, arms=plan is not None and plan.of_arms)
+    judge, unfit = _judge(outcome, tables, judges)
     refused = tuple(Reason(ReasonKind.JUDGE, sentence) for sentence in unfit)
     right = judge if outcome.of == "broken" and not outcome.less else None
-    arms = tuple(_arm(name, part, seed) for name, part in units_by_cell(found))
+    arms = tuple(_arm(name, part, seed) for name, part in units_by_cell(replicates))
     limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
     return Analysis(
         plan=plan,
         outcome=outcome,
         planned=planned and plan is not None,
         arms=arms,
-        findings=tuple(_findings(plan, outcome, found, given, seed, right)) if plan else (),
-        checks=tuple(check_controls(plan, outcome, found, given, seed, judges)) if plan else (),
+        findings=tuple(_findings(plan, outcome, replicates, tables, seed, right)) if plan else (),
+        checks=tuple(check_controls(plan, outcome, replicates, tables, seed, judges))
+        if plan
+        else (),
         stopped=(*refused, *_stopped(arms, limit)),
-        compared=tuple(_compared(plan, found)) if plan else (),
-        corrected=_corrected(found, right, seed) if right is not None else {},
+        compared=tuple(_compared(plan, replicates)) if plan else (),
+        corrected=_corrected(replicates, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",
     )
 
 
 def add_exploratory(
-    found: Analysis, given: Tables, *, seed: int = 0, judges: Sequence[JudgeErrors] = ()
+    analysis: Analysis, tables: Tables, *, seed: int = 0, judges: Sequence[JudgeErrors] = ()
 ) -> Analysis:
     """Add to what was `decided` how scenes went turn by turn, and what nobody planned."""
-    plan, outcome = found.plan, found.outcome
+    plan, outcome = analysis.plan, analysis.outcome
     if outcome is None:
-        return found
-    judge, _ = _judge(outcome, given, judges)
-    turns = turn_grids(outcome, given, outcome_units(outcome, given))
-    reference, ratios = cell_hazards(outcome, given)
+        return analysis
+    judge, _ = _judge(outcome, tables, judges)
+    turns = turn_grids(outcome, tables, outcome_units(outcome, tables))
+    reference, ratios = cell_hazards(outcome, tables)
     return replace(
-        found,
-        exploratory=tuple(_explored(plan, outcome, given, seed, judges)),
-        chains=tuple(cell_chains(outcome, given, seed)),
-        survival=tuple(survival_curves(outcome, given)),
+        analysis,
+        exploratory=tuple(_explored(plan, outcome, tables, seed, judges)),
+        chains=tuple(cell_chains(outcome, tables, seed)),
+        survival=tuple(survival_curves(outcome, tables)),
         hazards=ratios,
         reference=reference,
         drift=tuple(drift_curves(turns, seed)),
         slopes=tuple(drift_slopes(outcome, turns)),
-        absorptions=tuple(_absorptions(outcome, given, judge)) if judge is not None else (),
+        absorptions=tuple(_absorptions(outcome, tables, judge)) if judge is not None else (),
     )
 
 
 def _judge(
-    outcome: Outcome, given: Tables, judges: Sequence[JudgeErrors]
+    outcome: Outcome, tables: Tables, judges: Sequence[JudgeErrors]
 ) -> tuple[JudgeErrors | None, list[str]]:
     """Return whose verdicts the outcome rests on, and sentences that say why they decide nothing,
     if they do not."""
-    name = judge_of(given, outcome.measure)
-    if outcome.less and not is_trusted(given, outcome.less, judges):
-        who = judge_of(given, outcome.less)
+    name = judge_of(tables, outcome.measure)
+    if outcome.less and not is_trusted(tables, outcome.less, judges):
+        who = judge_of(tables, outcome.less)
         return None, [f"{who} cannot judge {outcome.less}, or was not calibrated on planted lines"]
     if not name:
         return None, []
     family = outcome.measure.partition(":")[0]
-    found = next((j for j in judges if j.judge == name and j.measure == family), None)
-    if found is None:
-        if is_trusted(given, outcome.measure, judges):
+    errors = next((j for j in judges if j.judge == name and j.measure == family), None)
+    if errors is None:
+        if is_trusted(tables, outcome.measure, judges):
             return None, []
         return None, [
             f"{name}, who judged {family}, was not calibrated on planted lines: run improv score"
         ]
-    if missed := sorted(set(given.trials["condition"]) - set(found.arms)):
+    if missed := sorted(set(tables.trials["condition"]) - set(errors.arms)):
         where = ", ".join(missed)
         return None, [
             f"{name}, who judged {family}, was not calibrated on planted lines in {where}"
         ]
-    if not found.able:
-        why = next(v.reason for _, v in found.arms.values() if not v.able)
+    if not errors.able:
+        why = next(v.reason for _, v in errors.arms.values() if not v.able)
         return None, [f"{name} cannot judge {family}: {why}"]
-    return found, []
+    return errors, []
 
 
-def _corrected(found: Frame, judge: JudgeErrors, seed: int) -> dict[str, Estimate]:
-    known = found[found["value"].notna()]
+def _corrected(replicates: Frame, judge: JudgeErrors, seed: int) -> dict[str, Estimate]:
+    known = replicates[replicates["value"].notna()]
     read = known["lines"] - known["missing"]
     called = known.assign(read=read, broken=(known["value"] * read).round().astype(int))
     return corrected_rates(called, judge, seed=seed)
 
 
 def _absorptions(
-    outcome: Outcome, given: Tables, judge: JudgeErrors
+    outcome: Outcome, tables: Tables, judge: JudgeErrors
 ) -> Iterator[tuple[str, tuple[Absorption, ...]]]:
     """Test β = 0 over the range that planted lines leave for the judge's errors, the errors as
     calibrated first.
@@ -262,12 +264,12 @@ def _absorptions(
         list(dict.fromkeys(round(max(x, 0.5), 3) for x in ends))
         for ends in ((se.value, se.low, se.high), (sp.value, sp.low))
     ]
-    yield from absorptions(given, outcome.measure, *grids)
+    yield from absorptions(tables, outcome.measure, *grids)
 
 
-def _default(given: Tables) -> Outcome | None:
+def _default(tables: Tables) -> Outcome | None:
     for name in PREFERRED:
-        if len(scores_of(given.scores, name)):
+        if len(scores_of(tables.scores, name)):
             return Outcome(of="broken", measure=name)
     return None
 
@@ -310,64 +312,70 @@ def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
 
 
 def _findings(
-    plan: Plan, outcome: Outcome, found: Frame, given: Tables, seed: int, judge: JudgeErrors | None
+    plan: Plan,
+    outcome: Outcome,
+    replicates: Frame,
+    tables: Tables,
+    seed: int,
+    judge: JudgeErrors | None,
 ) -> list[Contrast]:
     if outcome.of == "phrasing":
         left = [c.icc.where for c in plan.controls if c.icc is not None]
-        told = phrasing_contrasts(outcome, _without(found, left), given, seed)
-        return holm(told, plan.alpha)
-    made = [
-        compare_sides(c.name, c.plus, c.minus, outcome, found, seed, judge) for c in plan.contrasts
+        contrasts = phrasing_contrasts(outcome, _without(replicates, left), tables, seed)
+        return holm(contrasts, plan.alpha)
+    contrasts = [
+        compare_sides(c.name, c.plus, c.minus, outcome, replicates, seed, judge)
+        for c in plan.contrasts
     ]
-    return holm(made, plan.alpha)
+    return holm(contrasts, plan.alpha)
 
 
-def _compared(plan: Plan, found: Frame) -> dict[str, None]:
+def _compared(plan: Plan, replicates: Frame) -> dict[str, None]:
     """Return the names of the cells that a plan's contrasts mean."""
-    known = cell_names(found)
+    known = cell_names(replicates)
     sides = (side for c in plan.contrasts for side in (c.plus, c.minus))
     wheres = [where for side in sides for where in side]
     return {name: None for where in wheres for name, lv in known.items() if fits(where, lv)}
 
 
-def _without(found: Frame, wheres: Sequence[Where]) -> Frame:
+def _without(replicates: Frame, wheres: Sequence[Where]) -> Frame:
     for where in wheres:
-        found = found.drop(matching_units(found, where).index)
-    return found
+        replicates = replicates.drop(matching_units(replicates, where).index)
+    return replicates
 
 
 # -- what nobody planned ------------------------------------------------------------------------
 
 
 def _explored(
-    plan: Plan | None, outcome: Outcome, given: Tables, seed: int, judges: Sequence[JudgeErrors]
+    plan: Plan | None, outcome: Outcome, tables: Tables, seed: int, judges: Sequence[JudgeErrors]
 ) -> list[Contrast]:
     """Compare every condition with the first, on every measure but what was planned."""
-    made = []
-    for measure, means in explored_means(plan, outcome, given, judges):
+    contrasts = []
+    for measure, means in explored_means(plan, outcome, tables, judges):
         first, *others = means
         for other in others:
             if means[first] and means[other]:
                 name = f"{measure}: {other} against {first}"
                 weighed = {first: -1.0, other: 1.0}
-                made.append(contrast(means, weighed, name=name, seed=seed, planned=False))
-    return benjamini_hochberg(made)
+                contrasts.append(contrast(means, weighed, name=name, seed=seed, planned=False))
+    return benjamini_hochberg(contrasts)
 
 
 def explored_means(
-    plan: Plan | None, outcome: Outcome, given: Tables, judges: Sequence[JudgeErrors]
+    plan: Plan | None, outcome: Outcome, tables: Tables, judges: Sequence[JudgeErrors]
 ) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
     """Yield each measure that nobody planned, with cell → block → its mean there."""
-    measures = [_family(m) for m in given.measures() if m not in DERIVED]
+    measures = [_family(m) for m in tables.measures() if m not in DERIVED]
     for measure in dict.fromkeys(measures):
         planned = plan is not None and (
             measure == _family(outcome.measure) or measure.startswith(f"{outcome.measure}:")
         )
-        if planned or not is_trusted(given, measure, judges):
+        if planned or not is_trusted(tables, measure, judges):
             continue
         known = measure_of(measure)
         summed = known.explored if known is not None else "mean"
-        means = by_cell(outcome_units(Outcome(of=summed, measure=measure), given))
+        means = by_cell(outcome_units(Outcome(of=summed, measure=measure), tables))
         if means:
             yield measure, means
 

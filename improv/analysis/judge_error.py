@@ -59,31 +59,31 @@ class JudgeErrors:
         return bool(self.arms) and all(verdict.able for _, verdict in self.arms.values())
 
 
-def judge_of(given: Tables, measure: str) -> str:
+def judge_of(tables: Tables, measure: str) -> str:
     """Return the judge whose verdicts the scores of a measure are, "" where no judge made them.
 
     A version ends in "@" and the judge's name where there is one.
     """
-    versions = given.scored(measure)["version"].unique()
+    versions = tables.scored(measure)["version"].unique()
     judges = sorted({v.partition("@")[2] for v in versions if "@" in v})
     return ", ".join(judges)
 
 
-def is_trusted(given: Tables, measure: str, judges: Sequence[JudgeErrors]) -> bool:
+def is_trusted(tables: Tables, measure: str, judges: Sequence[JudgeErrors]) -> bool:
     """Whether the scores of a measure may be shown: nobody judged them, or somebody who can.
 
     Planted lines are judged for some families only. In another a judge is trusted that can judge
     all that it was tried on; a log-likelihood is no judgement. Who was tried in some conditions
     only can compare none.
     """
-    name = judge_of(given, measure)
+    name = judge_of(tables, measure)
     family = measure.partition(":")[0]
     known = measure_of(measure)
     if not name or (known is not None and known.needs is Need.PROBABILITIES):
         return True
     tried = [j for j in judges if j.judge == name]
     own = [j for j in tried if j.measure == family] or tried
-    conditions = set(given.trials["condition"])
+    conditions = set(tables.trials["condition"])
     return bool(own) and all(j.able and conditions <= set(j.arms) for j in own)
 
 
@@ -92,7 +92,7 @@ def measure_judges(verdicts: Frame, trials: Frame, *, seed: int) -> list[JudgeEr
     conditions = trials[trials["branch"] == MAIN].set_index("trial")["condition"]
     planted = verdicts[verdicts["measure"].str.startswith(_PLANTED) & (verdicts["error"] == "")]
     planted = planted.assign(condition=planted["trial"].map(conditions))
-    found = []
+    judges = []
     family = planted["measure"].str.removeprefix(_PLANTED).str.split(":").str[0]
     for (measure, judge), rows in planted.groupby([family, "judge"], sort=True):
         arms = {}
@@ -101,7 +101,7 @@ def measure_judges(verdicts: Frame, trials: Frame, *, seed: int) -> list[JudgeEr
             arms[str(condition)] = (confusion, can_judge(confusion))
         confusions = {name: confusion for name, (confusion, _) in arms.items()}
         where = seed_of("judged", seed, measure, judge)
-        found.append(
+        judges.append(
             JudgeErrors(
                 str(measure),
                 str(judge),
@@ -110,7 +110,7 @@ def measure_judges(verdicts: Frame, trials: Frame, *, seed: int) -> list[JudgeEr
                 _agreement(verdicts, str(measure), where),
             )
         )
-    return found
+    return judges
 
 
 def corrected_rates(called: Frame, judges: JudgeErrors, *, seed: int) -> dict[str, Estimate]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from improv.analysis.inference import Analysis, add_exploratory, analyse_planned
 from improv.analysis.judge_error import JudgeErrors, measure_judges
-from improv.analysis.units import Frame, Tables, tables
+from improv.analysis.units import Frame, Tables, make_tables
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
@@ -49,7 +49,7 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
     Raises RunError."""
     study = study or folder.study()
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
-    return tables(
+    return make_tables(
         _with_levels(folder.tables.read("trials", columns=_TRIALS)),
         # Columns of one kind are not gathered into one array: that is a copy of everything.
         folder.tables.read_coded("scores", _SCORES, _TEXTS).to_pandas(split_blocks=True),
@@ -64,15 +64,15 @@ def _with_levels(trials: pa.Table) -> Frame:
     lists = trials["levels"].combine_chunks()
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
     pairs = lists.flatten()
-    said = pc.binary_join_element_wise(pairs.field("name"), pairs.field("value"), "\x1f")
+    texts = pc.binary_join_element_wise(pairs.field("name"), pairs.field("value"), "\x1f")
     offsets = pc.subtract(lists.offsets, lists.offsets[0])
-    keys = pc.binary_join(pa.ListArray.from_arrays(offsets, said), "\x1e").dictionary_encode()
-    made = [
+    keys = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), "\x1e").dictionary_encode()
+    levels = [
         dict(pair.split("\x1f", 1) for pair in key.split("\x1e")) if key else {}
         for key in keys.dictionary.to_pylist()
     ]
     frame = trials.drop_columns(["levels"]).to_pandas()
-    frame["levels"] = [made[i] for i in keys.indices.to_pylist()]
+    frame["levels"] = [levels[i] for i in keys.indices.to_pylist()]
     return frame
 
 
@@ -91,13 +91,13 @@ class RunAnalysis:
     """
 
     study: Study
-    given: Tables
+    tables: Tables
     judges: tuple[JudgeErrors, ...]
     analysis: Analysis
 
     def whole(self) -> Analysis:
         """Return the analysis with how scenes went turn by turn, and what nobody planned."""
-        return add_exploratory(self.analysis, self.given, seed=self.study.seed, judges=self.judges)
+        return add_exploratory(self.analysis, self.tables, seed=self.study.seed, judges=self.judges)
 
 
 def analyse_run(
@@ -107,9 +107,9 @@ def analyse_run(
     a plan does not fit the run."""
     study = study or folder.study()
     plan = plan or study.plan
-    given = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
+    tables = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
     verdicts = folder.tables.read("verdicts", columns=_VERDICTS)
-    judges = tuple(measure_judges(verdicts.to_pandas(), given.trials, seed=study.seed))
+    judges = tuple(measure_judges(verdicts.to_pandas(), tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
-    found = analyse_planned(plan, given, seed=study.seed, planned=planned, judges=judges)
-    return RunAnalysis(study, given, judges, found)
+    analysis = analyse_planned(plan, tables, seed=study.seed, planned=planned, judges=judges)
+    return RunAnalysis(study, tables, judges, analysis)

@@ -50,10 +50,10 @@ class CellChain:
     chain: Chain
 
 
-def units_by_cell(found: Frame) -> Iterator[tuple[str, Frame]]:
+def units_by_cell(replicates: Frame) -> Iterator[tuple[str, Frame]]:
     """Yield each cell's name and its units, in the order of the table."""
-    cells = found if "cell" in found else found.assign(cell=cells_of(found))
-    for name in cell_names(found):
+    cells = replicates if "cell" in replicates else replicates.assign(cell=cells_of(replicates))
+    for name in cell_names(replicates):
         yield name, cells[cells["cell"] == name]
 
 
@@ -68,11 +68,11 @@ def unbroken_spells(part: Frame, condition: str | None = None) -> list[survival.
     ]
 
 
-def survival_curves(outcome: Outcome, given: Tables) -> Iterator[Curve]:
+def survival_curves(outcome: Outcome, tables: Tables) -> Iterator[Curve]:
     """Yield each cell's Kaplan–Meier curve of the time to the first break."""
     if outcome.of not in _BREAKING:
         return
-    for name, part in units_by_cell(_times(outcome, given)):
+    for name, part in units_by_cell(_times(outcome, tables)):
         known = part[part["value"].notna()]
         if len(known):
             turns = known["value"].to_numpy(dtype=np.int64)
@@ -83,46 +83,46 @@ def survival_curves(outcome: Outcome, given: Tables) -> Iterator[Curve]:
             yield Curve(name, tuple(points))
 
 
-def cell_hazards(outcome: Outcome, given: Tables) -> tuple[str, tuple[survival.Hazard, ...]]:
+def cell_hazards(outcome: Outcome, tables: Tables) -> tuple[str, tuple[survival.Hazard, ...]]:
     """Return the first cell's name and, against it, how every other cell changes the risk of
     breaking at a turn; nothing where the outcome has no breaks or there is only one cell."""
     if outcome.of not in _BREAKING:
         return "", ()
-    times = _times(outcome, given)
+    times = _times(outcome, tables)
     names = list(cell_names(times))
     if len(names) < 2:
         return "", ()
     return names[0], tuple(survival.hazard_ratios(unbroken_spells(times), names[0]))
 
 
-def _times(outcome: Outcome, given: Tables) -> Frame:
+def _times(outcome: Outcome, tables: Tables) -> Frame:
     """Return the time to the first break of every unit."""
-    return outcome_units(outcome.model_copy(update={"of": "time", "less": ""}), given)
+    return outcome_units(outcome.model_copy(update={"of": "time", "less": ""}), tables)
 
 
-def turn_grid(outcome: Outcome, given: Tables, part: Frame) -> Grid:
+def turn_grid(outcome: Outcome, tables: Tables, part: Frame) -> Grid:
     """Return the mean score of each block at each turn, of the units in `part`."""
-    (found,) = _grids(outcome, given, part, np.zeros(len(part), dtype=np.int64), 1)
-    return found
+    (cell_grid,) = _grids(outcome, tables, part, np.zeros(len(part), dtype=np.int64), 1)
+    return cell_grid
 
 
-def turn_grids(outcome: Outcome, given: Tables, found: Frame) -> dict[str, Grid]:
+def turn_grids(outcome: Outcome, tables: Tables, replicates: Frame) -> dict[str, Grid]:
     """Return `grid` of the units of each cell, in the order of the table: of a million lines all
     cells are counted at once."""
-    own = cells_of(found)
+    own = cells_of(replicates)
     names = list(dict.fromkeys(own))
     places = {name: i for i, name in enumerate(names)}
     cell = np.array([places[name] for name in own], dtype=np.int64)
-    return dict(zip(names, _grids(outcome, given, found, cell, len(names)), strict=True))
+    return dict(zip(names, _grids(outcome, tables, replicates, cell, len(names)), strict=True))
 
 
 def _grids(
-    outcome: Outcome, given: Tables, part: Frame, cell: RowNumbers, cells: int
+    outcome: Outcome, tables: Tables, part: Frame, cell: RowNumbers, cells: int
 ) -> Iterator[Grid]:
     """Yield the grid of each of so many cells, the units' own by their numbers."""
-    at, turns, scores = _of_lines(outcome, given)
+    at, turns, scores = _of_lines(outcome, tables)
     blocks, names = pd.factorize(part["block"], sort=True)
-    place = np.full(len(given.trials), -1, dtype=np.int64)
+    place = np.full(len(tables.trials), -1, dtype=np.int64)
     place[part["at"].to_numpy()] = cell * len(names) + blocks
     own = place[at]
     there = own >= 0
@@ -139,9 +139,9 @@ def _grids(
         yield Grid(names[known].tolist(), np.flatnonzero(seen), means)
 
 
-def _of_lines(outcome: Outcome, given: Tables) -> tuple[RowNumbers, RowNumbers, Floats]:
+def _of_lines(outcome: Outcome, tables: Tables) -> tuple[RowNumbers, RowNumbers, Floats]:
     """Return the unit, turn and value of the readable scores of lines that an outcome reads."""
-    scores = outcome_scores(outcome, given)
+    scores = outcome_scores(outcome, tables)
     values = scores["value"].to_numpy(dtype=float)
     turns = scores["turn"].to_numpy(dtype=float)
     there = ~(np.isnan(values) | np.isnan(turns))
@@ -150,23 +150,23 @@ def _of_lines(outcome: Outcome, given: Tables) -> tuple[RowNumbers, RowNumbers, 
     return scores["at"].to_numpy()[there], turns[there].astype(np.int64), values[there]
 
 
-def means_by_turn(outcome: Outcome, given: Tables, part: Frame) -> dict[str, dict[int, float]]:
+def means_by_turn(outcome: Outcome, tables: Tables, part: Frame) -> dict[str, dict[int, float]]:
     """Return block → turn → mean score there, of the units in `part`."""
-    found = turn_grid(outcome, given, part)
-    turns = found.turns.tolist()
+    block_turns = turn_grid(outcome, tables, part)
+    turns = block_turns.turns.tolist()
     return {
         block: {t: v for t, v in zip(turns, row, strict=True) if v == v}  # NaN is not itself
-        for block, row in zip(found.blocks, found.values.tolist(), strict=True)
+        for block, row in zip(block_turns.blocks, block_turns.values.tolist(), strict=True)
     }
 
 
 def drift_curves(turns: Mapping[str, Grid], seed: int) -> Iterator[Curve]:
     """Yield the mean score over turns of each cell with its band, none where they are no shares."""
-    for name, found in turns.items():
-        known = found.values[np.isfinite(found.values)]
+    for name, cell_grid in turns.items():
+        known = cell_grid.values[np.isfinite(cell_grid.values)]
         if ((known < 0) | (known > 1)).any():
             return  # log-likelihoods, say: a curve is of shares
-        points = drift.mean_curve(found, seed=seed_of("curve", seed, name))
+        points = drift.mean_curve(cell_grid, seed=seed_of("curve", seed, name))
         means = [(float(p.turn), p.mean.value, p.mean.low, p.mean.high) for p in points]
         if len(means) > 1:
             yield Curve(name, tuple(means))
@@ -175,17 +175,17 @@ def drift_curves(turns: Mapping[str, Grid], seed: int) -> Iterator[Curve]:
 def drift_slopes(outcome: Outcome, turns: Mapping[str, Grid]) -> Iterator[tuple[str, Estimate]]:
     if outcome.of in ("collision", "mean"):
         return  # no share of lines at the pole
-    for name, found in turns.items():
-        if len(found.blocks):
-            yield name, drift.slope(found)
+    for name, cell_grid in turns.items():
+        if len(cell_grid.blocks):
+            yield name, drift.slope(cell_grid)
 
 
-def cell_chains(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChain]:
+def cell_chains(outcome: Outcome, tables: Tables, seed: int) -> Iterator[CellChain]:
     if not has_two_states(outcome.measure):
         return
     # Traits are pooled, but none of a trait's lines follows another trait's.
-    rows = ordered_scores(given, outcome.measure)
-    scenes = len(given.trials)
+    rows = ordered_scores(tables, outcome.measure)
+    scenes = len(tables.trials)
     counts = chains.scene_transitions(
         rows["value"].to_numpy(dtype=float),
         rows["sequence"].to_numpy(),
@@ -193,25 +193,25 @@ def cell_chains(outcome: Outcome, given: Tables, seed: int) -> Iterator[CellChai
         scenes,
     )
     there = np.bincount(rows["at"].to_numpy(), minlength=scenes) > 0
-    conditions = given.trials["condition"]
+    conditions = tables.trials["condition"]
     for condition in conditions.unique():
         own = counts[there & (conditions == condition).to_numpy()]
-        found = chains.fit_transitions(own, seed=seed_of("chain", seed, condition))
-        yield CellChain(str(condition), outcome.measure, found)
+        fitted = chains.fit_transitions(own, seed=seed_of("chain", seed, condition))
+        yield CellChain(str(condition), outcome.measure, fitted)
 
 
 def absorptions(
-    given: Tables, measure: str, sensitivity: Sequence[float], specificity: Sequence[float]
+    tables: Tables, measure: str, sensitivity: Sequence[float], specificity: Sequence[float]
 ) -> list[tuple[str, tuple[Absorption, ...]]]:
     """Test in each condition whether the opposite is absorbing, over a grid of judges."""
-    rows = sequences(given, measure)
-    found = []
-    for condition in given.trials["condition"].unique():
+    rows = sequences(tables, measure)
+    results = []
+    for condition in tables.trials["condition"].unique():
         part = rows[rows["condition"] == condition]
         scenes = [values.tolist() for _, values in part.groupby("trial")["values"]]
         grid = chains.absorption(scenes, sensitivity=sensitivity, specificity=specificity)
-        found.append((str(condition), tuple(grid)))
-    return found
+        results.append((str(condition), tuple(grid)))
+    return results
 
 
 def linear_slope(turns: Grid, seed: int) -> Estimate:
@@ -225,8 +225,8 @@ def linear_slope(turns: Grid, seed: int) -> Estimate:
 
     def slope(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         n, x, y, xx, xy = sums.T
-        found: npt.NDArray[np.float64] = (n * xy - x * y) / (n * xx - x * x)
-        return found
+        slopes: npt.NDArray[np.float64] = (n * xy - x * y) / (n * xx - x * x)
+        return slopes
 
-    (found,) = bootstrap_sums(rows, slope, seed=seed, unit="blocks")
-    return found
+    (estimate,) = bootstrap_sums(rows, slope, seed=seed, unit="blocks")
+    return estimate

@@ -53,8 +53,8 @@ class Tables:
             at, trial_at = self._places()
             scores = self.scores.assign(at=at, trial_at=trial_at)
             self._kept[kept] = scores_of(scores, measure)
-        found: Frame = self._kept[kept]
-        return found
+        scores_kept: Frame = self._kept[kept]
+        return scores_kept
 
     def places(self, *, arms: bool) -> Frame:
         """Return the trials, or the branches that the study grew, as units without a value."""
@@ -64,14 +64,18 @@ class Tables:
             meant = rows["origin"] == "branch" if arms else rows["branch"] == MAIN
             at = np.flatnonzero(meant.to_numpy())
             rows = rows.iloc[at]
-            found = rows[[*KEY, "scene", "condition", "block", "status"]].reset_index(drop=True)
+            replicates = rows[[*KEY, "scene", "condition", "block", "status"]].reset_index(
+                drop=True
+            )
             made: dict[tuple[int, str], dict[str, str]] = {}
-            found["levels"] = [
+            replicates["levels"] = [
                 made.get((id(lv), arm)) or made.setdefault((id(lv), arm), {**lv, ARM: arm})
                 for lv, arm in zip(rows["levels"], rows["arm"], strict=True)
             ]
-            found["cell"] = pd.Categorical(names := cells_of(found), list(dict.fromkeys(names)))
-            self._kept[kept] = found.assign(at=at)
+            replicates["cell"] = pd.Categorical(
+                names := cells_of(replicates), list(dict.fromkeys(names))
+            )
+            self._kept[kept] = replicates.assign(at=at)
         frame: Frame = self._kept[kept]
         return frame
 
@@ -92,8 +96,8 @@ class Tables:
             places = [known.get((of_trial[t], of_branch[b]), -1) for t, b in each]
             own[grown] = np.array(places, dtype=np.int64)[first]
             self._kept["places"] = own, main
-        found: tuple[RowNumbers, RowNumbers] = self._kept["places"]
-        return found
+        row_numbers: tuple[RowNumbers, RowNumbers] = self._kept["places"]
+        return row_numbers
 
 
 def _coded(column: Any) -> tuple[RowNumbers, list[Any]]:
@@ -104,7 +108,9 @@ def _coded(column: Any) -> tuple[RowNumbers, list[Any]]:
     return codes.astype(np.int64), list(values)
 
 
-def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()) -> Tables:
+def make_tables(
+    trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()
+) -> Tables:
     """Bring the run's tables into the form that an analysis reads.
 
     `turns` needs trial, branch, turn and acts; levels may be dicts already. Rows come in the order
@@ -117,8 +123,8 @@ def tables(trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str]
     texts = [name for name in trials if isinstance(trials[name].dtype, pd.StringDtype)]
     trials = trials.astype(dict.fromkeys(texts, object))
     trials["levels"] = [
-        found if isinstance(found, dict) else {p["name"]: p["value"] for p in found}
-        for found in trials["levels"]
+        listed if isinstance(listed, dict) else {p["name"]: p["value"] for p in listed}
+        for listed in trials["levels"]
     ]
     trials["arm"] = trials["arm"].fillna("")
     moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"]]
@@ -140,7 +146,7 @@ def scores_of(scores: Frame, measure: str) -> Frame:
     return scores[scores["measure"].isin(names)]
 
 
-def outcome_units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Frame:
+def outcome_units(outcome: Outcome, tables: Tables, *, arms: bool = False) -> Frame:
     """Return a row for each unit, with its `value`.
 
     Columns: trial, branch, scene, condition, block, levels (with the branch's arm under "arm"),
@@ -148,64 +154,64 @@ def outcome_units(outcome: Outcome, given: Tables, *, arms: bool = False) -> Fra
     happened), lines and missing (how many scores the value rests on, and how many of them could
     not be read). Units are the trials, or with `arms` the branches that the study grew from them.
     """
-    found = given.places(arms=arms).copy()
-    at = found["at"].to_numpy()
-    scores = outcome_scores(outcome, given)
-    numbers = _NUMBERS[outcome.of](outcome, scores, given)
-    found["value"] = numbers["value"][at]
-    found["event"] = numbers["event"][at] if "event" in numbers else True
-    found["lines"] = _count(scores, given)[at]
-    found["missing"] = _count(scores, given, scores["value"].isna())[at]
+    replicates = tables.places(arms=arms).copy()
+    at = replicates["at"].to_numpy()
+    scores = outcome_scores(outcome, tables)
+    numbers = _NUMBERS[outcome.of](outcome, scores, tables)
+    replicates["value"] = numbers["value"][at]
+    replicates["event"] = numbers["event"][at] if "event" in numbers else True
+    replicates["lines"] = _count(scores, tables)[at]
+    replicates["missing"] = _count(scores, tables, scores["value"].isna())[at]
     if outcome.less:
         other = outcome.model_copy(update={"measure": outcome.less})
-        found["value"] -= _NUMBERS[outcome.of](other, outcome_scores(other, given), given)["value"][
-            at
-        ]
+        replicates["value"] -= _NUMBERS[outcome.of](other, outcome_scores(other, tables), tables)[
+            "value"
+        ][at]
     # What was not played to its end is missing, whatever its first lines were like.
-    found.loc[found["status"] != "done", "value"] = float("nan")
-    return found
+    replicates.loc[replicates["status"] != "done", "value"] = float("nan")
+    return replicates
 
 
-def matching_units(found: Frame, where: Where) -> Frame:
+def matching_units(replicates: Frame, where: Where) -> Frame:
     """Return the units of the conditions that `where` means."""
     known: dict[int, bool] = {}
-    meant = [
+    matches = [
         known[key] if (key := id(levels)) in known else known.setdefault(key, fits(where, levels))
-        for levels in found["levels"]
+        for levels in replicates["levels"]
     ]
     # As an array: an empty list would choose columns, and leave none.
-    return found[np.array(meant, dtype=bool)]
+    return replicates[np.array(matches, dtype=bool)]
 
 
-def by_cell(found: Frame) -> dict[str, dict[str, float]]:
+def by_cell(replicates: Frame) -> dict[str, dict[str, float]]:
     """Return cell → block → mean value of its units that have one. A cell is a condition, with
     the arm of a branch after it where there is one."""
-    cells: dict[str, dict[str, float]] = {name: {} for name in cell_names(found)}
-    known = found[found["value"].notna()]
+    cells: dict[str, dict[str, float]] = {name: {} for name in cell_names(replicates)}
+    known = replicates[replicates["value"].notna()]
     cell, names = _cells(known)
     block, blocks = pd.factorize(known["block"], sort=True)
     key = cell * len(blocks) + block
     counts = np.bincount(key, minlength=len(names) * len(blocks)).reshape(len(names), -1)
     sums = np.bincount(key, known["value"].to_numpy(dtype=float), minlength=counts.size)
-    told = np.array(blocks, dtype=object)
+    block_names = np.array(blocks, dtype=object)
     for name, own, total in zip(names, counts, sums.reshape(counts.shape), strict=True):
         there = np.flatnonzero(own)
         if not len(there):
             continue
         means = (total[there] / own[there]).tolist()
-        cells[name] = dict(zip(told[there].tolist(), means, strict=True))
+        cells[name] = dict(zip(block_names[there].tolist(), means, strict=True))
     return cells
 
 
-def cells_of(found: Frame) -> list[str]:
+def cells_of(replicates: Frame) -> list[str]:
     """Return the name of each unit's cell."""
-    if "cell" in found:
-        return list(found["cell"])
+    if "cell" in replicates:
+        return list(replicates["cell"])
     made: dict[tuple[str, int], str] = {}
     return [
         made.get((condition, id(levels)))
         or made.setdefault((condition, id(levels)), cell_name(condition, levels))
-        for condition, levels in zip(found["condition"], found["levels"], strict=True)
+        for condition, levels in zip(replicates["condition"], replicates["levels"], strict=True)
     ]
 
 
@@ -213,47 +219,47 @@ def cell_name(condition: str, levels: dict[str, str]) -> str:
     return f"{condition} · {levels[ARM]}" if levels.get(ARM) else condition
 
 
-def cell_names(found: Frame) -> dict[str, dict[str, str]]:
+def cell_names(replicates: Frame) -> dict[str, dict[str, str]]:
     """Return each cell's name with its levels, in the order of the table."""
-    cell, names = _cells(found)
+    cell, names = _cells(replicates)
     _, first = np.unique(cell, return_index=True)
-    levels = found["levels"].iloc[np.sort(first)]
+    levels = replicates["levels"].iloc[np.sort(first)]
     return dict(zip((names[cell[i]] for i in np.sort(first)), levels, strict=True))
 
 
-def _cells(found: Frame) -> tuple[RowNumbers, list[Any]]:
+def _cells(replicates: Frame) -> tuple[RowNumbers, list[Any]]:
     """Return each unit's cell as a number, and the cells' names."""
-    if "cell" in found:
-        return _coded(found["cell"])
-    return _coded(pd.Series(cells_of(found), dtype=object))
+    if "cell" in replicates:
+        return _coded(replicates["cell"])
+    return _coded(pd.Series(cells_of(replicates), dtype=object))
 
 
-def cell_weights(found: Frame, plus: list[Where], minus: list[Where]) -> dict[str, float]:
+def cell_weights(replicates: Frame, plus: list[Where], minus: list[Where]) -> dict[str, float]:
     """Return cell → weight of a contrast: each `where` is the mean of the cells that it means.
 
     Raises ValueError where one means no cell at all.
     """
-    cells = cell_names(found)
+    cells = cell_names(replicates)
     total = dict.fromkeys(cells, 0.0)
     for side, sign in ((plus, 1.0), (minus, -1.0)):
         for where in side:
             meant = [name for name, levels in cells.items() if fits(where, levels)]
             if not meant:
-                told = ", ".join(f"{k}: {v}" for k, v in where.items())
-                raise ValueError(f"no condition is {{{told}}}")
+                levels_text = ", ".join(f"{k}: {v}" for k, v in where.items())
+                raise ValueError(f"no condition is {{{levels_text}}}")
             for name in meant:
                 total[name] += sign / len(meant)
     return {name: w for name, w in total.items() if w}
 
 
-def ordered_scores(given: Tables, measure: str) -> Frame:
+def ordered_scores(tables: Tables, measure: str) -> Frame:
     """Return the scores of lines of finished trials, each character's and trait's in the order of
     play, one after the other; which of these each belongs to stands in `sequence`.
 
     Only main branches: what branches share would count twice.
     """
-    scores = given.scored(measure)
-    trials = given.trials
+    scores = tables.scored(measure)
+    trials = tables.trials
     counts = ((trials["branch"] == MAIN) & (trials["status"] == "done")).to_numpy()
     at, turns = scores["at"].to_numpy(), scores["turn"].to_numpy(dtype=float)
     rows = np.flatnonzero((at >= 0) & counts[at] & ~np.isnan(turns))
@@ -269,43 +275,43 @@ def ordered_scores(given: Tables, measure: str) -> Frame:
     )
 
 
-def sequences(given: Tables, measure: str) -> Frame:
+def sequences(tables: Tables, measure: str) -> Frame:
     """Return one row for each trial, character and trait: `values` of its lines in order.
 
     Columns: trial, condition, scene, block, character, measure, values (list of floats, NaN
     missing). Only main branches, as in `in_order`.
     """
-    rows = ordered_scores(given, measure)
+    rows = ordered_scores(tables, measure)
     firsts = np.flatnonzero(np.diff(rows["sequence"].to_numpy(), prepend=-1))
     values = np.split(rows["value"].to_numpy(dtype=float), firsts[1:]) if len(rows) else []
-    found = rows.iloc[firsts][["trial", "character", "measure", "at"]].reset_index(drop=True)
-    found["values"] = [v.tolist() for v in values]
-    places = given.trials[["condition", "scene", "block"]].iloc[found.pop("at").to_numpy()]
-    return found.assign(**{name: places[name].tolist() for name in places})
+    lines = rows.iloc[firsts][["trial", "character", "measure", "at"]].reset_index(drop=True)
+    lines["values"] = [v.tolist() for v in values]
+    places = tables.trials[["condition", "scene", "block"]].iloc[lines.pop("at").to_numpy()]
+    return lines.assign(**{name: places[name].tolist() for name in places})
 
 
-def outcome_scores(outcome: Outcome, given: Tables) -> Frame:
+def outcome_scores(outcome: Outcome, tables: Tables) -> Frame:
     """Return the scores that an outcome reads, with the row of the trial, or of its branch, that
     each counts for as `at`: those of probes count for the trial they were put in."""
-    scores = given.scored(outcome.measure)
+    scores = tables.scored(outcome.measure)
     known = measure_of(outcome.measure)
     if known is not None and known.on_trial:
         scores = scores.assign(branch=MAIN, at=scores["trial_at"])
-    meant = scores["at"].to_numpy() >= 0
+    read = scores["at"].to_numpy() >= 0
     if outcome.of_whom != EVERYBODY:
-        meant &= (scores["character"] == outcome.of_whom).to_numpy()
+        read &= (scores["character"] == outcome.of_whom).to_numpy()
     turns = scores["turn"].to_numpy(dtype=float)
-    meant &= ~(turns < outcome.first)  # what has no turn is of all of them
-    return scores if meant.all() else scores[meant]
+    read &= ~(turns < outcome.first)  # what has no turn is of all of them
+    return scores if read.all() else scores[read]
 
 
 Numbers: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """What units get, an array as long as `trials`: "value" (NaN for none) and, of times, "event"."""
 
 
-def _count(scores: Frame, given: Tables, which: Any = slice(None)) -> RowNumbers:
+def _count(scores: Frame, tables: Tables, which: Any = slice(None)) -> RowNumbers:
     at = scores["at"].to_numpy()[which]
-    return np.bincount(at, minlength=len(given.trials)).astype(np.int64)
+    return np.bincount(at, minlength=len(tables.trials)).astype(np.int64)
 
 
 def _means(at: RowNumbers, values: Floats, n: int) -> Floats:
@@ -323,26 +329,26 @@ def _known(scores: Frame) -> tuple[RowNumbers, Floats, Floats]:
     return scores["at"].to_numpy()[there], values[there], turns[there]
 
 
-def _share_broken(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+def _share_broken(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
     at, values, _ = _known(scores)
-    return {"value": _means(at, (values == 0).astype(float), len(given.trials))}
+    return {"value": _means(at, (values == 0).astype(float), len(tables.trials))}
 
 
-def _ever_broke(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
-    shares = _share_broken(outcome, scores, given)["value"]
+def _ever_broke(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
+    shares = _share_broken(outcome, scores, tables)["value"]
     return {"value": np.where(shares > 0, 1.0, shares)}
 
 
-def _mean(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+def _mean(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
     at, values, _ = _known(scores)
-    return {"value": _means(at, values, len(given.trials))}
+    return {"value": _means(at, values, len(tables.trials))}
 
 
-def _time(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+def _time(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
     """The turn of the first break; censored at the last readable line where there is none."""
     at, values, turns = _known(scores)
-    last = np.full(len(given.trials), -np.inf)
-    first = np.full(len(given.trials), np.inf)
+    last = np.full(len(tables.trials), -np.inf)
+    first = np.full(len(tables.trials), np.inf)
     there = ~np.isnan(turns)
     np.maximum.at(last, at[there], turns[there])
     there &= values == 0
@@ -352,7 +358,7 @@ def _time(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
     return {"value": np.where(np.isfinite(value), value, np.nan), "event": event}
 
 
-def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
+def _recovered(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
     """Whether one of the next own lines from the mark on scores 1.
 
     Without a mark: of the lines after the first break. A scene that has neither has no value. Own
@@ -361,11 +367,11 @@ def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
     """
     scores = scores[scores["turn"].notna()].sort_values("turn", kind="stable")
     broken = scores[scores["value"] == 0]
-    marks = given.marks.set_index(KEY)["turn"]
+    marks = tables.marks.set_index(KEY)["turn"]
     if marks.empty:
         marks = broken.groupby("at")["turn"].min() + 1
     else:
-        rows = pd.MultiIndex.from_frame(given.trials[KEY])
+        rows = pd.MultiIndex.from_frame(tables.trials[KEY])
         marks = marks.reindex(rows).reset_index(drop=True).dropna()
     scores, broken = (s.join(marks.rename("mark"), on="at") for s in (scores, broken))
     fallen = broken[broken["turn"] < broken["mark"]].groupby("at")[["character", "measure"]].last()
@@ -379,7 +385,7 @@ def _recovered(outcome: Outcome, scores: Frame, given: Tables) -> Numbers:
     few = after.groupby("at").head(outcome.within)
     few = few[few["value"].notna()]
     back = _means(
-        few["at"].to_numpy(), (few["value"] == 1).to_numpy(dtype=float), len(given.trials)
+        few["at"].to_numpy(), (few["value"] == 1).to_numpy(dtype=float), len(tables.trials)
     )
     return {"value": np.where(back > 0, 1.0, back)}
 

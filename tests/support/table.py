@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from improv.analysis.units import Tables, tables
+from improv.analysis.units import Tables, make_tables
 from improv.records import MAIN
 from improv.study.plan import Plan
 
@@ -80,7 +80,7 @@ def made(
         columns=["trial", "branch", "turn", "acts"],
     )
     frame = pd.DataFrame(list(scores), columns=COLUMNS).astype({"value": float, "turn": float})
-    return tables(pd.DataFrame(rows, columns=list(trial("t"))), frame, turns, conditions)
+    return make_tables(pd.DataFrame(rows, columns=list(trial("t"))), frame, turns, conditions)
 
 
 def crossed(shares: Mapping[str, Sequence[float]]) -> Tables:

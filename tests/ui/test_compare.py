@@ -151,10 +151,10 @@ def test_behind_a_condition_stand_its_very_scenes(
     cell, counts = of.chains[at].cell, of.chains[at].chain.counts
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
     found = compare_data.scenes(run_data.run(NAME), cell, kind)
-    trials = weighed.given.trials
+    trials = weighed.tables.trials
     known = trials[trials["condition"] == cell]["trial"].tolist()
     assert {s.trial for s in found} <= set(known) and all(s.cell == cell for s in found)
-    scores = weighed.given.scored("sign")
+    scores = weighed.tables.scored("sign")
     broken = scores[scores["trial"].isin(known) & (scores["value"] == 0)]
     first = broken.groupby("trial", observed=True)["turn"].min().to_dict()
     expected = {

@@ -169,7 +169,7 @@ def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
         return known.analysis
     of, before = _weighed(root, run, stamp, _study)
     found = Findings(of.whole(), of.judges)
-    if len(of.given.scores) >= MANY_SCORES:
+    if len(of.tables.scores) >= MANY_SCORES:
         cache.write_findings(open_run(root, run), found, before)
     return found.analysis
 
@@ -227,8 +227,8 @@ def _units(root: str, run: str, stamp: str, _study: Study) -> tuple[Frame, Frame
     times = None
     if outcome.of in BROKEN:
         asked = outcome.model_copy(update={"of": "time", "less": ""})
-        times = outcome_units(asked, of.given, arms=arms)
-    return outcome_units(outcome, of.given, arms=arms), times
+        times = outcome_units(asked, of.tables, arms=arms)
+    return outcome_units(outcome, of.tables, arms=arms), times
 
 
 # --- the scenes behind a condition
@@ -258,14 +258,14 @@ def _lines(run: run_data.Run, own: Frame, cell: str, kind: str, turn: int | None
     of = _of(run)
     outcome = of.analysis.outcome
     assert outcome is not None
-    place = np.full(len(of.given.trials), -1, dtype=np.int64)
+    place = np.full(len(of.tables.trials), -1, dtype=np.int64)
     mine = own[own["cell"] == cell]
     place[mine["at"].to_numpy()] = mine.index.to_numpy()
     if kind == "line":
-        rows = outcome_scores(outcome, of.given)
+        rows = outcome_scores(outcome, of.tables)
         hit = (rows["value"] == 0).to_numpy()
     else:
-        rows = ordered_scores(of.given, outcome.measure)
+        rows = ordered_scores(of.tables, outcome.measure)
         values = rows["value"].to_numpy(dtype=float)
         same = np.diff(rows["sequence"].to_numpy(), prepend=-1) == 0
         before, now = (1.0, 0.0) if kind == "fall" else (0.0, 1.0)
@@ -355,7 +355,7 @@ def planned(of: RunAnalysis, name: str) -> Planned | None:
 
 
 def _unplanned(of: RunAnalysis, outcome: Outcome, name: str) -> list[Pair]:
-    for measure, means in explored_means(of.analysis.plan, outcome, of.given, of.judges):
+    for measure, means in explored_means(of.analysis.plan, outcome, of.tables, of.judges):
         first, *others = means
         for other in others:
             if name == f"{measure}: {other} against {first}":

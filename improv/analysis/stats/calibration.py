@@ -180,8 +180,8 @@ def rogan_gladen(
     else:
         totals = resampled_totals(table, draws, seed)
         observed = totals[:, 0] / totals[:, 1]
-    found = _corrected(rate, observed, n, confusion, rng, level)
-    return replace(found, unit=unit)
+    corrected = _corrected(rate, observed, n, confusion, rng, level)
+    return replace(corrected, unit=unit)
 
 
 def _cannot(confusion: Confusion, n: int) -> str:
@@ -266,9 +266,9 @@ def compare_errors(
     p: dict[str, float] = {}
     for left, name in zip(range(len(raw), 0, -1), sorted(raw, key=lambda k: raw[k]), strict=True):
         p[name] = min(1.0, max(left * raw[name], *p.values(), 0.0))
-    found = tuple(name for name in raw if p[name] <= level)
+    unequal = tuple(name for name in raw if p[name] <= level)
     return ErrorDifference(
-        p.get("sensitivity", math.nan), p.get("specificity", math.nan), found, level
+        p.get("sensitivity", math.nan), p.get("specificity", math.nan), unequal, level
     )
 
 
@@ -283,9 +283,9 @@ def _same(table: Sequence[tuple[int, int]], seed: int) -> float:
     drawn = rng.multivariate_hypergeometric(rows, right, size=_TABLES)
     expected = rows * right / rows.sum()
 
-    def distance(found: npt.NDArray[np.int64]) -> Floats:
+    def distance(counts: npt.NDArray[np.int64]) -> Floats:
         # Given the margins, Pearson's χ² is a multiple of this.
-        apart: Floats = ((found - expected) ** 2 / rows).sum(axis=-1)
+        apart: Floats = ((counts - expected) ** 2 / rows).sum(axis=-1)
         return apart
 
     as_far = distance(drawn) >= distance(counts[:, 0]) * (1 - 1e-9)
@@ -333,8 +333,10 @@ def agreement(
     order = {s: i for i, s in enumerate(dict.fromkeys(labels))}
     sums = np.zeros((n, 1 + len(domain)))
     np.add.at(sums, [order[s] for s in labels], _disagreement(counts))
-    [found] = bootstrap_sums(sums, _krippendorff, seed=seed, draws=draws, level=level, unit=unit)
-    return Estimate(value, found.low, found.high, level, n, unit, found.why)
+    [resampled] = bootstrap_sums(
+        sums, _krippendorff, seed=seed, draws=draws, level=level, unit=unit
+    )
+    return Estimate(value, resampled.low, resampled.high, level, n, unit, resampled.why)
 
 
 def _disagreement(counts: Floats) -> Floats:

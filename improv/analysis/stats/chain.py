@@ -90,9 +90,9 @@ def states_of(values: Floats) -> npt.NDArray[np.int8]:
 
 def count_transitions(sequence: OwnLines) -> Counts:
     """Count the transitions of one sequence; those next to a line without evidence are dropped."""
-    found = states(sequence)
-    pairs = 2 * found[:-1] + found[1:]
-    known = (found[:-1] >= 0) & (found[1:] >= 0)
+    codes = states(sequence)
+    pairs = 2 * codes[:-1] + codes[1:]
+    known = (codes[:-1] >= 0) & (codes[1:] >= 0)
     n00, n01, n10, n11 = np.bincount(pairs[known], minlength=4).tolist()
     return Counts(n00, n01, n10, n11)
 
@@ -118,9 +118,9 @@ def scene_transitions(
     `values` are those of all lines in the order of play within each sequence, one sequence after
     the other; `sequence` and `scene` say whose each is.
     """
-    found = states_of(values)
-    known = (found[:-1] >= 0) & (found[1:] >= 0) & (sequence[:-1] == sequence[1:])
-    pairs = 2 * found[:-1].astype(np.int64) + found[1:] + 4 * scene[:-1]
+    codes = states_of(values)
+    known = (codes[:-1] >= 0) & (codes[1:] >= 0) & (sequence[:-1] == sequence[1:])
+    pairs = 2 * codes[:-1].astype(np.int64) + codes[1:] + 4 * scene[:-1]
     counts = np.bincount(pairs[known], minlength=4 * scenes)
     return np.asarray(counts.reshape(scenes, 4), dtype=np.float64)
 
@@ -203,12 +203,12 @@ def absorption(
     return [_absorption(each, se, sp, naive, level) for se in sensitivity for sp in specificity]
 
 
-def least_certain(found: Sequence[Absorption]) -> Absorption | None:
+def least_certain(results: Sequence[Absorption]) -> Absorption | None:
     """Return the result with the largest p: what a grid of judges allows to be said at least.
 
     None where no result has a p.
     """
-    return max((a for a in found if not math.isnan(a.p)), key=lambda a: a.p, default=None)
+    return max((a for a in results if not math.isnan(a.p)), key=lambda a: a.p, default=None)
 
 
 def _rates(totals: Floats) -> Floats:
@@ -294,14 +294,14 @@ class _Hidden:
         longest = max(map(len, each))
         # −1 is no evidence and −2 no line; neither has anything to say of the state.
         rows = np.full((len(each), longest), -2, dtype=np.int8)
-        for row, found in zip(rows, each, strict=True):
-            row[: len(found)] = found
+        for row, codes in zip(rows, each, strict=True):
+            row[: len(codes)] = codes
         rows, times = np.unique(rows, axis=0, return_counts=True)
         seen = np.ascontiguousarray(rows.T)
-        said = [seen == 0, seen == 1]
+        labels = [seen == 0, seen == 1]
         return cls(
-            np.select(said, [sp, 1 - sp], 1.0),
-            np.select(said, [1 - se, se], 1.0),
+            np.select(labels, [sp, 1 - sp], 1.0),
+            np.select(labels, [1 - se, se], 1.0),
             times.astype(float),
             (seen[1:] > -2) * times.astype(float),
         )
@@ -354,19 +354,19 @@ class _Hidden:
         n = float(self.weights.sum())
         inside = np.clip(start, -_BOUND / 2, _BOUND / 2)
         bounds = [(-_BOUND, _BOUND)] * len(inside)
-        found = optimize.minimize(
+        optimum = optimize.minimize(
             down, inside, jac=True, method="SLSQP", bounds=bounds, options={"ftol": 1e-10}
         )
-        logits = tuple(float(x) for x in found.x)
+        logits = tuple(float(x) for x in optimum.x)
         last = float(special.expit(logits[2])) if beta is None else beta
-        return _Fit(logits[:2], last, -float(found.fun) * n)
+        return _Fit(logits[:2], last, -float(optimum.fun) * n)
 
     def profile(self, best: _Fit, statistic: float, level: float) -> tuple[float, float]:
         """Return the β at which twice the log likelihood has fallen by the quantile of χ²₁."""
         most = float(special.chdtri(1, 1 - level))
         middle = float(np.clip(special.logit(best.beta), -_BOUND, _BOUND))
 
-        def end(way: int) -> float:
+        def end(direction: int) -> float:
             near = best
 
             def above(logit: float) -> float:
@@ -374,12 +374,12 @@ class _Hidden:
                 near = self.climb(near.logits, float(special.expit(logit)))
                 return 2 * (best.loglik - near.loglik) - most
 
-            inner, outer, step = middle, float(np.clip(middle + way, -_BOUND, _BOUND)), 2
+            inner, outer, step = middle, float(np.clip(middle + direction, -_BOUND, _BOUND)), 2
             while above(outer) < 0:
                 if abs(outer) == _BOUND:
-                    return (way + 1) / 2
+                    return (direction + 1) / 2
                 step *= 2
-                inner, outer = outer, float(np.clip(outer + way * step, -_BOUND, _BOUND))
+                inner, outer = outer, float(np.clip(outer + direction * step, -_BOUND, _BOUND))
             root = optimize.brentq(above, *sorted((inner, outer)), xtol=1e-2, rtol=1e-3)
             return float(special.expit(root))
 

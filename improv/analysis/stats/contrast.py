@@ -262,9 +262,9 @@ def _corrected(contrasts: Sequence[Contrast], alpha: float, how: str) -> list[Co
 def _step_down(p: Floats) -> Floats:
     """Return Holm's (1979) adjusted p: the k-th smallest of m times m − k + 1, never falling."""
     order = np.argsort(p)
-    found = np.empty(len(p))
-    found[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    return np.minimum(found, 1.0)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(adjusted, 1.0)
 
 
 def _step_up(p: Floats) -> Floats:
@@ -280,9 +280,9 @@ def _used(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _present(values: Mapping[str, float | None]) -> tuple[Floats, tuple[str, ...]]:
     names = sorted(values)
-    found = np.array([_number(values[name]) for name in names], dtype=np.float64)
-    there = np.isfinite(found)
-    return found[there], tuple(n for n, kept in zip(names, there, strict=True) if not kept)
+    numbers = np.array([_number(values[name]) for name in names], dtype=np.float64)
+    known = np.isfinite(numbers)
+    return numbers[known], tuple(n for n, kept in zip(names, known, strict=True) if not kept)
 
 
 def _number(value: float | None) -> float:

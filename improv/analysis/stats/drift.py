@@ -59,8 +59,8 @@ class Grid:
         there = np.isfinite(values)
         if (wrong := there & ((values < 0) | (values > 1))).any():
             row, column = np.argwhere(wrong)[0].tolist()
-            found = {int(turns[column]): float(values[row, column])}
-            raise ValueError(f"{blocks[row]}: consistency at turn → value {found}, wanted 0 to 1")
+            cell = {int(turns[column]): float(values[row, column])}
+            raise ValueError(f"{blocks[row]}: consistency at turn → value {cell}, wanted 0 to 1")
         rows, columns = np.any(there, axis=1), np.any(there, axis=0)
         kept = np.where(there, values, math.nan)[np.ix_(rows, columns)]
         return cls(
@@ -93,9 +93,9 @@ def slope(scenes: ConsistencyByTurn | Grid, *, level: float = LEVEL) -> Estimate
     there are fewer than three scenes or two turns, where everything or nothing was consistent,
     and where a turn separates the one from the other.
     """
-    given = Grid.of(scenes)
-    fit = _fit(given)
-    n = len(given.blocks)
+    grid = Grid.of(scenes)
+    fit = _fit(grid)
+    n = len(grid.blocks)
     if isinstance(fit, str):
         return Estimate.unknown(fit, n=n, unit="scenes", level=level)
     if n < 3 or not fit.error > 0:
@@ -118,18 +118,18 @@ def mean_curve(
     A turn's mean is of those scenes that have a value there. Where they are all 1, or all 0, the
     band's other end is the Clopper–Pearson bound (interval.at_edge).
     """
-    given = Grid.of(scenes)
-    if not given.turns.size:
+    grid = Grid.of(scenes)
+    if not grid.turns.size:
         return []
-    there = np.isfinite(given.values)
-    sums = np.stack([np.nan_to_num(given.values), there.astype(float)], axis=2)
+    there = np.isfinite(grid.values)
+    sums = np.stack([np.nan_to_num(grid.values), there.astype(float)], axis=2)
     # A band is pointwise, so that turns can be resampled one by one: of many scenes, most are
     # alike at one turn.
     at_once = sums.shape[1] if len(sums) <= MANY_CLUSTERS else 1
-    found: list[Estimate] = []
+    means: list[Estimate] = []
     for first in range(0, sums.shape[1], at_once):
         part = sums[:, first : first + at_once].reshape(len(sums), -1)
-        found += bootstrap_sums(
+        means += bootstrap_sums(
             part,
             lambda s: np.asarray(s[:, ::2] / s[:, 1::2], dtype=np.float64),
             seed=seed_of("curve", seed),
@@ -139,7 +139,7 @@ def mean_curve(
     return [
         CurvePoint(turn, at_edge(mean, n))
         for turn, mean, n in zip(
-            given.turns.tolist(), found, there.sum(axis=0).tolist(), strict=True
+            grid.turns.tolist(), means, there.sum(axis=0).tolist(), strict=True
         )
     ]
 
@@ -151,19 +151,19 @@ _SETTLED = 1e-8
 _LEAST = 1e-10
 
 
-def _fit(given: Grid) -> _Fit | str:
+def _fit(grid: Grid) -> _Fit | str:
     """Fit one condition, or say why that can't be done."""
-    if why := _hopeless(given):
+    if why := _hopeless(grid):
         return why
-    there = np.isfinite(given.values)
+    there = np.isfinite(grid.values)
     # Turns from their middle on, and in their own spread, so that no step of the fit is wild.
-    turns = given.turns.astype(np.float64)
+    turns = grid.turns.astype(np.float64)
     weights = there.sum(axis=0)
     middle = float(turns @ weights / weights.sum())
     spread = math.sqrt(float((turns - middle) ** 2 @ weights / weights.sum()))
     design = np.column_stack([np.ones_like(turns), (turns - middle) / spread])
     with np.errstate(all="ignore"):
-        equations = _Equations(np.nan_to_num(given.values), there.astype(np.float64), design)
+        equations = _Equations(np.nan_to_num(grid.values), there.astype(np.float64), design)
         try:
             solved = equations.solve()
             moved = None if isinstance(solved, str) else equations.moved(*solved)
@@ -178,15 +178,15 @@ def _fit(given: Grid) -> _Fit | str:
     return _Fit(float(solved[0][1]) / spread, error)
 
 
-def _hopeless(given: Grid) -> str:
-    if not len(given.blocks):
+def _hopeless(grid: Grid) -> str:
+    if not len(grid.blocks):
         return "no values"
-    if len(given.blocks) < _FEWEST:
+    if len(grid.blocks) < _FEWEST:
         return f"fewer than {_FEWEST} scenes"
-    if len(given.turns) == 1:
+    if len(grid.turns) == 1:
         return "one turn only"
-    kept = given.turns[(given.values > 0).any(axis=0)]
-    broken = given.turns[(given.values < 1).any(axis=0)]
+    kept = grid.turns[(grid.values > 0).any(axis=0)]
+    broken = grid.turns[(grid.values < 1).any(axis=0)]
     if not len(broken):
         return "consistent at every turn"
     if not len(kept):

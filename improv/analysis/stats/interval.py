@@ -107,14 +107,14 @@ def resampled_totals(table: Floats, draws: int, seed: int) -> Floats:
         if len(first) * 8 < n:
             times = rng.multinomial(n, alike / n, size=draws)
             return np.asarray(times @ table[first], dtype=np.float64)
-    found = []
+    totals = []
     for start in range(0, draws, rows := max(1, _CELLS // n)):
         part = min(rows, draws - start)
         # Counts of picks of equal chance are multinomial, and come faster than numpy's.
         picked = rng.integers(0, n, size=(part, n)) + n * np.arange(part)[:, None]
         times = np.bincount(picked.ravel(), minlength=part * n).reshape(part, n)
-        found.append(times @ table)
-    return np.concatenate(found)
+        totals.append(times @ table)
+    return np.concatenate(totals)
 
 
 def at_edge(estimate: Estimate, n: int | None = None) -> Estimate:
@@ -166,7 +166,7 @@ def percentile_ends(values: Floats, n: int, level: float) -> tuple[float, float]
 
 
 def _percentiles(whole: Floats, values: Floats, n: int, level: float, unit: str) -> list[Estimate]:
-    found = []
+    estimates = []
     for column, value in enumerate(whole):
         low, high = percentile_ends(values[:, column], n, level)
         why = ""
@@ -178,5 +178,5 @@ def _percentiles(whole: Floats, values: Floats, n: int, level: float, unit: str)
             why = f"undefined in more than {_UNDEFINED:.0%} of the resamples"
         if math.isnan(value):
             low = high = math.nan
-        found.append(Estimate(float(value), low, high, level, n, unit, why))
-    return found
+        estimates.append(Estimate(float(value), low, high, level, n, unit, why))
+    return estimates

@@ -47,8 +47,8 @@ def sign_flip(rows: Floats, *, seed: int, draws: int = PERMUTATIONS) -> Floats:
     if blocks == 0:
         return np.ones(len(rows))
     steps = _steps(rows)
-    if steps is not None and (found := _by_waves(steps)) is not None:
-        return found
+    if steps is not None and (exact := _by_waves(steps)) is not None:
+        return exact
     if 2 ** (blocks - 1) <= draws:
         halves = itertools.product((1.0, -1.0), repeat=blocks - 1)
         # Half of the patterns are the other half's mirror images, and as far out.
@@ -150,7 +150,7 @@ def _by_waves(steps: npt.NDArray[np.int64]) -> Floats | None:
     angles = 2 * np.pi / around * np.arange(around // 2 + 1)
     waves = np.cos(np.outer(sizes, angles))
     logs, below = np.log(np.maximum(np.abs(waves), 1e-300)), (waves < 0).astype(np.float64)
-    found = np.empty(many)
+    p_values = np.empty(many)
     start = 0
     for some in _pieces(many, around):
         here = slice(start, start + some)
@@ -161,9 +161,9 @@ def _by_waves(steps: npt.NDArray[np.int64]) -> Floats | None:
         seen = np.abs(steps[here].sum(axis=1))
         p = np.where(seen == 0, 1.0, beyond[np.arange(some), seen])
         least = 2.0 ** (1 - (steps[here] != 0).sum(axis=1))  # what rounding may have lost
-        found[here] = np.clip(p, np.minimum(least, 1.0), 1.0)
+        p_values[here] = np.clip(p, np.minimum(least, 1.0), 1.0)
         start += some
-    return found
+    return p_values
 
 
 def _pieces(many: int, each: int) -> list[int]:

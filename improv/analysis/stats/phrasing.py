@@ -251,7 +251,7 @@ def _mean_and_slope(icc: Floats, turns: Floats) -> tuple[Floats, Floats]:
 def _dealt(tables: Sequence[Floats], draws: int, chance: np.random.Generator) -> Floats:
     """Return the ICCs with phrasings dealt anew within every block, shape (draws, windows)."""
     size = max(1, _CELLS // sum(table.size for table in tables))
-    found = []
+    iccs = []
     for start in range(0, draws, size):
         part = min(size, draws - start)
         dealt = []
@@ -259,21 +259,21 @@ def _dealt(tables: Sequence[Floats], draws: int, chance: np.random.Generator) ->
             # A scene goes whole, with all its turns and with what it lacks.
             order = np.argsort(chance.random((part, *table.shape[:2])), axis=-1)
             dealt.append(np.take_along_axis(table[None], order[..., None], axis=2))
-        found.append(_icc(_analysed(dealt)))
-    return np.concatenate(found)
+        iccs.append(_icc(_analysed(dealt)))
+    return np.concatenate(iccs)
 
 
 def _without_one(tables: Sequence[Floats], turns: Floats) -> list[Floats]:
     """Return mean and slope without each phrasing, shape (phrasings, 2) for every slug."""
-    found = []
+    left_out = []
     for i, table in enumerate(tables):
         rows = []
         for gone in range(table.shape[1]):
             less = [*tables]
             less[i] = np.delete(table, gone, axis=1)
             rows.append(_mean_and_slope(_icc(_analysed(less)), turns))
-        found.append(np.array(rows, dtype=np.float64))
-    return found
+        left_out.append(np.array(rows, dtype=np.float64))
+    return left_out
 
 
 def _jackknife(without: Sequence[Floats]) -> float:
@@ -302,8 +302,8 @@ def _from_log_f(z: float, depth: float) -> float:
     return (f - 1) / (f + depth - 1)
 
 
-def _estimate(found: Floats, ends: Sequence[float], level: float, count: int) -> Estimate:
-    value, (low, high), why = float(found), ends, ""
+def _estimate(statistic: Floats, ends: Sequence[float], level: float, count: int) -> Estimate:
+    value, (low, high), why = float(statistic), ends, ""
     if math.isnan(value):
         why = "no ICC at enough turns"
         low = high = math.nan

@@ -47,16 +47,16 @@ def contrast_power(
     """
     table, _ = complete(pool, weights)
     weight = np.array([w for w in weights.values() if w])
-    found = []
+    powers = []
     for size in sizes:
         if not len(table) or size < 1 or repetitions < 1:
             why = "no complete block in the pool" if not len(table) else "nothing to repeat"
-            found.append(PowerAtSize(size, Estimate.unknown(why, unit="repetitions"), repetitions))
+            powers.append(PowerAtSize(size, Estimate.unknown(why, unit="repetitions"), repetitions))
             continue
-        one = seed_of("power", seed, size)
-        picks = np.random.default_rng(one).integers(0, len(table), size=(repetitions, size))
+        size_seed = seed_of("power", seed, size)
+        picks = np.random.default_rng(size_seed).integers(0, len(table), size=(repetitions, size))
         studies = (table @ weight)[picks]
-        p = sign_flip(studies, seed=seed_of("signs", one), draws=draws)
+        p = sign_flip(studies, seed=seed_of("signs", size_seed), draws=draws)
         share = proportion(int(np.sum(p <= alpha)), repetitions, unit="repetitions")
-        found.append(PowerAtSize(size, share, repetitions))
-    return found
+        powers.append(PowerAtSize(size, share, repetitions))
+    return powers

@@ -140,7 +140,7 @@ def restricted_mean_difference(
         area = np.where(risk[:, :, 0] > 0, survival.sum(axis=2), np.nan)
         return np.asarray(area[:, 0] - area[:, 1], dtype=np.float64)
 
-    (found,) = bootstrap_sums(
+    (difference_estimate,) = bootstrap_sums(
         sums.reshape(len(sums), -1),
         difference,
         seed=seed_of("rmst", seed, a, b),
@@ -148,7 +148,7 @@ def restricted_mean_difference(
         level=level,
         unit="blocks",
     )
-    return found
+    return difference_estimate
 
 
 def hazard_ratios(spells: Sequence[Spell], reference: str, *, level: float = LEVEL) -> list[Hazard]:
@@ -174,19 +174,19 @@ def hazard_ratios(spells: Sequence[Spell], reference: str, *, level: float = LEV
     known = [] if why else [i for i in range(1, len(total)) if _finite(total[[0, i]])]
     fitted = _fit(counts[:, [0, *known]]) if known else []
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) if n > 1 else math.nan
-    found = []
+    hazards = []
     for i, condition in enumerate(others, start=1):
         value, error = fitted[known.index(i)] if i in known and fitted else (math.nan, math.nan)
         if 0 < error < math.inf:
             ends = value - half * error, value + half * error
             p = 2 * float(stats.t.sf(abs(value) / error, n - 1))
-            found.append(Hazard(condition, Estimate(value, *ends, level, n, "blocks"), p))
+            hazards.append(Hazard(condition, Estimate(value, *ends, level, n, "blocks"), p))
             continue
-        told = why or "no finite estimate: it never breaks, or only where the other cannot"
-        told = "the fit did not converge" if i in known else told
-        unknown = Estimate.unknown(told, n=n, unit="blocks", level=level)
-        found.append(Hazard(condition, unknown, math.nan))
-    return found
+        reason = why or "no finite estimate: it never breaks, or only where the other cannot"
+        reason = "the fit did not converge" if i in known else reason
+        unknown = Estimate.unknown(reason, n=n, unit="blocks", level=level)
+        hazards.append(Hazard(condition, unknown, math.nan))
+    return hazards
 
 
 def _counted(spells: Iterable[Spell], conditions: Sequence[str]) -> tuple[list[str], Floats]:
