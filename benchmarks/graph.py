@@ -125,28 +125,34 @@ def _write(made: RunFolder, name: str, table: pa.Table) -> None:
 
 def measure(root: str) -> None:
     """Do the work, and say what it took."""
-    from improv.graph.build import Asked, Graphed, files, graphs, read_talk
-    from improv.graph.comparison import compare
+    from improv.graph.build import (
+        GraphRequest,
+        GraphResult,
+        conversation_graphs,
+        graph_files,
+        load_conversation,
+    )
+    from improv.graph.comparison import compare_conditions
     from improv.graph.file_formats import FORMATS
-    from improv.graph.null_model import beside
+    from improv.graph.null_model import compare_with_null
     from improv.storage.runs import open_run
 
     began = time.perf_counter()
     read = open_run(root, "million")
-    talk = read_talk(read)
+    talk = load_conversation(read)
     reading = time.perf_counter() - began
-    made = graphs(talk, Asked(by="condition", null=False))
+    made = conversation_graphs(talk, GraphRequest(by="condition", null=False))
     for form in FORMATS:
-        for name, data in files(Graphed("ferry", made), f"ferry.{form}"):
+        for name, data in graph_files(GraphResult("ferry", made), f"ferry.{form}"):
             (Path(root) / name).write_bytes(data)
     whole = time.perf_counter() - began
     print(f"graphs {whole:.1f} s {_peak():.0f} MiB")
     print(f"  {len(talk.lines):,} turns read in {reading:.1f} s; {len(made)} conditions")
     began = time.perf_counter()
-    beside(talk, seed=1)
+    compare_with_null(talk, seed=1)
     print(f"figures with their null models {time.perf_counter() - began:.1f} s")
     began = time.perf_counter()
-    found = compare(talk, "arm 0", "arm 1")
+    found = compare_conditions(talk, "arm 0", "arm 1")
     seconds = time.perf_counter() - began
     print(f"two conditions in {found.units:,} blocks {seconds:.1f} s, p {found.p:.3f}")
     print(f"peak {_peak():.0f} MiB")
@@ -155,7 +161,7 @@ def measure(root: str) -> None:
 def at_once(root: str, ray: str) -> None:
     """Read, measure and write conditions at once on Ray, or with "off" in this process."""
     from improv.graph import parallel
-    from improv.graph.build import Asked, files
+    from improv.graph.build import GraphRequest, graph_files
     from improv.ray_cluster import start_ray
     from improv.storage.runs import open_run
 
@@ -166,8 +172,12 @@ def at_once(root: str, ray: str) -> None:
     if ray != "off":
         start_ray(ray)
     started = time.perf_counter() - began
-    found = parallel.graphed(open_run(root, "million"), Asked(by="condition"), ray)
-    written = [data for name in ("x.gexf", "x.json", "x.svg") for _, data in files(found, name)]
+    found = parallel.build_graphs_with_ray(
+        open_run(root, "million"), GraphRequest(by="condition"), ray
+    )
+    written = [
+        data for name in ("x.gexf", "x.json", "x.svg") for _, data in graph_files(found, name)
+    ]
     seconds = time.perf_counter() - began
     over.set()
     watching.join()
@@ -182,7 +192,7 @@ def _watch(largest: list[float], over: threading.Event) -> None:
     while not over.wait(0.1):
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if child.name().startswith("ray::part"):
+                if child.name().startswith("ray::build_condition"):
                     largest[0] = max(largest[0], child.memory_info().rss / 2**20)
 
 

@@ -14,11 +14,11 @@ from improv.analysis.inference import Analysis
 from improv.api.table import framed
 from improv.errors import RunError
 from improv.graph import build
-from improv.graph.build import Graphed
+from improv.graph.build import GraphResult
 from improv.graph.comparison import Comparison
-from improv.graph.figure import drawn
+from improv.graph.figure import draw_graphs
 from improv.graph.graph import Graph
-from improv.graph.null_model import Beside
+from improv.graph.null_model import NullComparison
 from improv.records import Json
 from improv.report import sections
 from improv.report.comparison import compared
@@ -111,9 +111,9 @@ class Report:
 class Graphs(Mapping[str, Graph]):
     """The graphs that were asked for, each NetworkX's own, by the name of what it is of."""
 
-    def __init__(self, found: Graphed) -> None:
+    def __init__(self, found: GraphResult) -> None:
         self._found = found
-        self._by_name = {made.name: made for made in found.made}
+        self._by_name = {made.name: made for made in found.graphs}
 
     def __getitem__(self, name: str) -> Graph:
         return self._by_name[name].graph
@@ -125,7 +125,7 @@ class Graphs(Mapping[str, Graph]):
         return len(self._by_name)
 
     @property
-    def figures(self) -> dict[str, dict[str, Beside]]:
+    def figures(self) -> dict[str, dict[str, NullComparison]]:
         """Of each graph every figure with the null model's beside it."""
         return {name: made.figures for name, made in self._by_name.items()}
 
@@ -136,13 +136,13 @@ class Graphs(Mapping[str, Graph]):
 
     def picture(self, kinds: Sequence[str] = ()) -> Picture:
         """Return them side by side, with edges of `kinds`."""
-        return _picture(drawn(self._found.made, title=self._found.title, kinds=kinds), "")
+        return _picture(draw_graphs(self._found.graphs, title=self._found.title, kinds=kinds), "")
 
     def save(self, *names: str) -> list[str]:
         """Write files; their endings say the formats. Return what was written. Raises RunError."""
         written = []
         for name in names:
-            for file, data in build.files(self._found, name):
+            for file, data in build.graph_files(self._found, name):
                 files.write(file, data)
                 written.append(file)
         return written

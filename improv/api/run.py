@@ -125,15 +125,15 @@ class Run:
     def graph(self, trial: str | int = "", **asked: Any) -> Graph:
         """Return who spoke to whom as one NetworkX graph, of a trial or of all of them.
 
-        `asked` are the fields of graphing.Asked, as the options of `improv graph`: of, kinds,
-        first, last, guesses, each, scene, condition. Raises RunError.
+        `asked` are the fields of graph.build.GraphRequest, as the options of `improv graph`: of,
+        kinds, first, last, guesses, each, scene, condition. Raises RunError.
         """
-        from improv.graph.build import Asked, graphed
+        from improv.graph.build import GraphRequest, build_graphs
 
-        found = graphed(self.folder, Asked(str(trial), **{"null": False, **asked}))
-        if len(found.made) != 1:
-            raise RunError(f"that is {len(found.made)} graphs; ask `graphs` for them")
-        return found.made[0].graph
+        found = build_graphs(self.folder, GraphRequest(str(trial), **{"null": False, **asked}))
+        if len(found.graphs) != 1:
+            raise RunError(f"that is {len(found.graphs)} graphs; ask `graphs` for them")
+        return found.graphs[0].graph
 
     def graphs(self, trial: str | int = "", *, ray: str = "off", **asked: Any) -> Graphs:
         """Return graphs by name, with their figures beside a null model and, where `condition`
@@ -141,9 +141,11 @@ class Run:
         several. Raises RunError."""
         from improv.api.results import Graphs
         from improv.graph import parallel
-        from improv.graph.build import Asked
+        from improv.graph.build import GraphRequest
 
-        return Graphs(parallel.graphed(self.folder, Asked(str(trial), **asked), ray))
+        return Graphs(
+            parallel.build_graphs_with_ray(self.folder, GraphRequest(str(trial), **asked), ray)
+        )
 
     def branch(
         self,

@@ -183,7 +183,7 @@ def graph_command(
 
         run, _, trial = what.partition("/")
         wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
-        asked = build.Asked(
+        asked = build.GraphRequest(
             trial,
             of,
             by,
@@ -201,10 +201,10 @@ def graph_command(
         )
         folder = open_run(runs, run)
         files.check_writable(*(output or []))
-        found = parallel.graphed(folder, asked, ray)
-        terminal_graph.graphed(found)
+        found = parallel.build_graphs_with_ray(folder, asked, ray)
+        terminal_graph.print_graphs(found)
         for name in output or []:
-            for file, data in build.files(found, name, wanted):
+            for file, data in build.graph_files(found, name, wanted):
                 terminal.write(file, data)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from improv.cli import terminal
-from improv.graph.build import Graphed
+from improv.graph.build import GraphResult
 from improv.graph.comparison import Comparison
-from improv.graph.figure import Made
+from improv.graph.figure import MeasuredGraph
 from improv.graph.metrics import FIGURES
-from improv.graph.null_model import Beside
+from improv.graph.null_model import NullComparison
 from improv.report.numbers import number, p_said, shown
 
 ROOMY = 150
@@ -18,17 +18,17 @@ SHOWN = 12
 """Graphs whose figures are printed; the files have all."""
 
 
-def graphed(found: Graphed) -> None:
+def print_graphs(found: GraphResult) -> None:
     """Print what the graphs hold and measure, and the comparison that was asked for."""
-    for made in found.made[:SHOWN]:
+    for made in found.graphs[:SHOWN]:
         _one(found.title, made)
-    if len(found.made) > SHOWN:
-        terminal.say(f"and {len(found.made) - SHOWN} graphs more, which the files have")
+    if len(found.graphs) > SHOWN:
+        terminal.say(f"and {len(found.graphs) - SHOWN} graphs more, which the files have")
     if found.comparison is not None:
         _comparison(found.comparison)
 
 
-def _one(title: str, made: Made) -> None:
+def _one(title: str, made: MeasuredGraph) -> None:
     graph = made.graph
     name = " · ".join(text for text in (title, made.name) if text)
     count = f"{len(graph)} nodes, {graph.number_of_edges()} edges"
@@ -45,7 +45,7 @@ def _one(title: str, made: Made) -> None:
         )
 
 
-def _row(name: str, one: Beside) -> tuple[str, ...]:
+def _row(name: str, one: NullComparison) -> tuple[str, ...]:
     value = one.value
     mean = number(value.value) if math.isnan(value.low) else shown(value)
     if one.fixed:
@@ -54,7 +54,7 @@ def _row(name: str, one: Beside) -> tuple[str, ...]:
     return name, mean, null, number(one.p)
 
 
-def _unknown(one: Beside) -> bool:
+def _unknown(one: NullComparison) -> bool:
     return math.isnan(one.value.value)
 
 

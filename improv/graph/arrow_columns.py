@@ -14,17 +14,17 @@ Wide: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
-def joined(table: pa.Table) -> pa.ChunkedArray:
+def scene_keys(table: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(table["trial"], table["branch"], "\x1f")
 
 
-def coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
+def encode(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
     """Return the values of a column in the order of their coming, and each row's place in them."""
     encoded = column.combine_chunks().dictionary_encode()
-    return tuple(encoded.dictionary.to_pylist()), ints(encoded.indices)
+    return tuple(encoded.dictionary.to_pylist()), to_ints(encoded.indices)
 
 
-def ints(column: Any) -> Ints:
+def to_ints(column: Any) -> Ints:
     found = (
         column.to_numpy(zero_copy_only=False)
         if isinstance(column, pa.Array)
@@ -33,15 +33,15 @@ def ints(column: Any) -> Ints:
     return np.asarray(found, dtype=np.int32)
 
 
-def indices(column: Any) -> Ints:
-    return ints(pc.fill_null(column, -1))
+def to_indices(column: Any) -> Ints:
+    return to_ints(pc.fill_null(column, -1))
 
 
-def bools(column: Any) -> Bools:
+def to_bools(column: Any) -> Bools:
     return np.asarray(pc.fill_null(column, False).to_numpy(), dtype=np.bool_)
 
 
 def word_counts(text: pa.ChunkedArray) -> Ints:
     """Count words by the spaces between them: a line has been cleaned, and a pattern costs more."""
-    spaces = indices(pc.count_substring(pc.utf8_trim_whitespace(text), " "))
-    return spaces + (indices(pc.utf8_length(text)) > 0).astype(np.int32)
+    spaces = to_indices(pc.count_substring(pc.utf8_trim_whitespace(text), " "))
+    return spaces + (to_indices(pc.utf8_length(text)) > 0).astype(np.int32)

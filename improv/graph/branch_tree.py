@@ -11,26 +11,26 @@ from html import escape
 from typing import Any
 
 from improv.graph.graph import Graph
-from improv.graph.layout import COLOURS
+from improv.graph.layout import NODE_COLOURS
 from improv.records import MAIN
 
-PITCH, TALLEST = 26.0, 1400.0
+_PITCH, _TALLEST = 26.0, 1400.0
 """Pixels between two lines, and of all lines together: more of them lie closer."""
-LABELLED = 9.0
+_LABELLED = 9.0
 """Pixels between two lines from which on they have their names."""
-STEP, WIDEST = 52.0, 620.0
+_STEP, _WIDEST = 52.0, 620.0
 """Pixels of a turn, and of all turns together."""
-LEFT, ABOVE, BEND = 46.0, 30.0, 0.55
+_LEFT, _ABOVE, _BEND = 46.0, 30.0, 0.55
 """Room before the first turn and above the first line, and how far into a turn a fork bends."""
-LABEL, LETTER = 44, 6.4
+_LABEL_LENGTH, _LETTER = 44, 6.4
 """Characters of a branch's name, and the pixels of one."""
-DRAWN_AGAIN = "regeneration"
+_REGENERATION = "regeneration"
 
 _At = Callable[[float], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BranchLine:
     """A branch: the turn after which it is on its own, its last one, its row and its parent's."""
 
     node: str
@@ -40,14 +40,14 @@ class Line:
     above: int | None
 
 
-def lines(graph: Graph) -> list[Line]:
+def branch_lines(graph: Graph) -> list[BranchLine]:
     """Return each branch with its row: below its parent, whoever left last the nearest, so that no
     fork crosses another branch's line."""
     parents = {child: parent for parent, child in graph.edges()}
     children: dict[str, list[str]] = {}
     for node in graph:
         children.setdefault(parents.get(node, ""), []).append(node)
-    found: list[Line] = []
+    found: list[BranchLine] = []
     rows: dict[str, int] = {}
     waiting = sorted(children.get("", []), reverse=True)
     while waiting:
@@ -55,37 +55,37 @@ def lines(graph: Graph) -> list[Line]:
         data = graph.nodes[node]
         rows[node] = len(found)
         above = rows.get(parents.get(node, ""))
-        found.append(Line(node, int(data["fork"]), int(data["last"]), rows[node], above))
+        found.append(BranchLine(node, int(data["fork"]), int(data["last"]), rows[node], above))
         # The last of the list is next, so the earliest fork stands first.
         waiting += sorted(children.get(node, []), key=lambda n: (graph.nodes[n]["fork"], n))
     return found
 
 
-def size(graph: Graph) -> tuple[float, float]:
+def tree_size(graph: Graph) -> tuple[float, float]:
     """Return the pixels that the branches take: their width with their names, and their height."""
     step, pitch = _grid(graph)
     several = _several(graph)
     ends = [0.0]
     for _, data in graph.nodes(data=True):
         end = max(data["last"], data["fork"] + 1) * step
-        ends.append(end + 10 + LETTER * len(_name(data, several)))
-    return LEFT + max(ends), ABOVE + pitch * max(len(graph), 1)
+        ends.append(end + 10 + _LETTER * len(_name(data, several)))
+    return _LEFT + max(ends), _ABOVE + pitch * max(len(graph), 1)
 
 
-def tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str:
+def draw_tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str:
     """Draw branches from (`left`, `top`) on; branches that parted in one way have one colour."""
-    drawn = lines(graph)
+    drawn = branch_lines(graph)
     turns = max((line.last for line in drawn), default=0)
     step, pitch = _grid(graph)
     several = _several(graph)
     ways = dict.fromkeys(d["parted"] for n, d in graph.nodes(data=True) if graph.in_degree(n))
-    hues = {way: COLOURS[i % len(COLOURS)] for i, way in enumerate(ways)}
+    hues = {way: NODE_COLOURS[i % len(NODE_COLOURS)] for i, way in enumerate(ways)}
 
     def x(turn: float) -> float:
-        return left + LEFT + step * turn
+        return left + _LEFT + step * turn
 
     def y(row: float) -> float:
-        return top + ABOVE + pitch * row
+        return top + _ABOVE + pitch * row
 
     every = max(1, -(-turns // 16))
     parts = [_text("turn", left + 2, top + 8, 11, soft, anchor="start")]
@@ -106,7 +106,7 @@ def tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str:
 def _grid(graph: Graph) -> tuple[float, float]:
     """Return the pixels of a turn, and those between two lines."""
     turns = max((int(data["last"]) for _, data in graph.nodes(data=True)), default=0)
-    return min(STEP, WIDEST / max(turns, 1)), min(PITCH, TALLEST / max(len(graph), 1))
+    return min(_STEP, _WIDEST / max(turns, 1)), min(_PITCH, _TALLEST / max(len(graph), 1))
 
 
 def _several(graph: Graph) -> bool:
@@ -117,18 +117,18 @@ def _name(data: Mapping[str, Any], several: bool) -> str:
     """Return what stands at a line's end: how it parted, or which of several trials it is."""
     root = several and data["branch"] == MAIN
     name = str(data["trial"][:6] if root else data["parted"])
-    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+    return name if len(name) <= _LABEL_LENGTH else f"{name[: _LABEL_LENGTH - 1]}…"
 
 
 def _line(
-    line: Line, graph: Graph, x: _At, y: _At, pitch: float, hue: str, ink: str, several: bool
+    line: BranchLine, graph: Graph, x: _At, y: _At, pitch: float, hue: str, ink: str, several: bool
 ) -> str:
     data, here = graph.nodes[line.node], y(line.row)
-    again = data["origin"] == DRAWN_AGAIN
+    again = data["origin"] == _REGENERATION
     begin = line.fork + 1 if line.above is not None else 0
     way = f"M{x(begin):.1f},{here:.1f}"
     if line.above is not None:
-        start, bend = x(line.fork), x(line.fork + BEND)
+        start, bend = x(line.fork), x(line.fork + _BEND)
         way = f"M{start:.1f},{y(line.above):.1f}C{bend:.1f},{y(line.above):.1f} "
         way += f"{start:.1f},{here:.1f} {x(begin):.1f},{here:.1f}"
     width = 2.2 if line.above is None else 1.4
@@ -142,7 +142,7 @@ def _line(
         # What was drawn again is an open point, which another colour alone would not tell.
         filled = 'fill="none"' if again else f'fill="{hue}"'
         parts.append(f'<circle {at} r="{size:.1f}" {filled} stroke="{hue}" stroke-width="1.2"/>')
-    if pitch >= LABELLED:
+    if pitch >= _LABELLED:
         end = x(max(line.last, begin)) + 10
         name = _name(data, several)
         parts.append(_text(name, end, here + 4, min(12, pitch - 1), ink, anchor="start"))

@@ -17,28 +17,41 @@ import pyarrow.compute as pc
 
 from improv.errors import ImprovError, RunError
 from improv.graph import other_graphs
-from improv.graph.comparison import Comparison, before_after, changes, compare, compared
-from improv.graph.conversation import COLUMNS, PLACES, SPOKEN, Talk, completed, talk
-from improv.graph.drawing import as_png
-from improv.graph.edges import KINDS, windows
-from improv.graph.figure import Made, drawn, telling
+from improv.graph.comparison import (
+    Comparison,
+    before_after,
+    changes_at_marks,
+    compare_conditions,
+    compare_vectors,
+)
+from improv.graph.conversation import (
+    SPEAKER_COLUMNS,
+    TRIAL_COLUMNS,
+    TURN_COLUMNS,
+    Conversation,
+    complete_casts,
+    read_conversation,
+)
+from improv.graph.drawing import svg_to_png
+from improv.graph.edges import EDGE_KINDS, windows
+from improv.graph.figure import MeasuredGraph, distinguishing_names, draw_graphs
 from improv.graph.file_formats import FORMATS, as_bytes
-from improv.graph.graph import Graph, network
-from improv.graph.null_model import beside
+from improv.graph.graph import Graph, build_network
+from improv.graph.null_model import compare_with_null
 from improv.graph.persons import Cast
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, table_of
 
-OF = ("talk", "branches", "exposure", "flips")
+SUBJECTS = ("talk", "branches", "exposure", "flips")
 """What there are graphs of."""
-BY = ("condition", "scene")
-AROUND = ("break", "move")
-PICTURES = ("svg", "png")
+GROUPINGS = ("condition", "scene")
+MARKS = ("break", "move")
+PICTURE_FORMATS = ("svg", "png")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class GraphRequest:
     """What to make graphs of. `trial` is a trial's row by any of its names, with ~BRANCH; an empty
     text, a `last` of None and a `window` of 0 are no wish."""
 
@@ -59,41 +72,47 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Graphed:
+class GraphResult:
     """What came of it."""
 
     title: str
-    made: list[Made]
+    graphs: list[MeasuredGraph]
     comparison: Comparison | None = None
 
 
-def graphed(folder: RunFolder, asked: Asked) -> Graphed:
+def build_graphs(folder: RunFolder, asked: GraphRequest) -> GraphResult:
     """Read a run and make the graphs that are asked for. Raises RunError."""
-    check(asked)
+    check_request(asked)
     row = folder.transcripts.trial(asked.trial) if asked.trial else None
     title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
     if asked.of != "talk":
-        return Graphed(title, [Made("", _other(folder, asked), {})])
-    spoken = read_talk(folder, row["trial"], row["branch"]) if row else read_talk(folder)
+        return GraphResult(title, [MeasuredGraph("", _other_graph(folder, asked), {})])
+    spoken = (
+        load_conversation(folder, row["trial"], row["branch"]) if row else load_conversation(folder)
+    )
     if not spoken.scenes:
-        raise nothing_yet(folder)
+        raise no_finished_scene(folder)
     if asked.scene:
-        spoken, title = _scene(spoken, asked.scene), titled(folder, asked)
+        spoken, title = _scene(spoken, asked.scene), result_title(folder, asked)
     comparison = None
     if asked.against or asked.around:
-        comparison = _compared(folder, spoken, asked)
+        comparison = _compare(folder, spoken, asked)
     if asked.condition:
-        spoken = spoken.of(condition=_condition(spoken, asked.condition))
-    return Graphed(title, graphs(spoken, asked, _order(folder)), comparison)
+        spoken = spoken.select(condition=_condition(spoken, asked.condition))
+    return GraphResult(
+        title, conversation_graphs(spoken, asked, _condition_order(folder)), comparison
+    )
 
 
-def graphs(spoken: Talk, asked: Asked = Asked(), order: Sequence[str] = ()) -> list[Made]:
+def conversation_graphs(
+    spoken: Conversation, asked: GraphRequest = GraphRequest(), order: Sequence[str] = ()
+) -> list[MeasuredGraph]:
     """Return the graphs of a talk: one, or one for each condition, scene or window asked for."""
     parts = _parts(spoken, asked, order)
-    return [made for name, part in parts for made in _graphs_of(name, part, asked)]
+    return [made for name, part in parts for made in _part_graphs(name, part, asked)]
 
 
-def _graphs_of(name: str, part: Talk, asked: Asked) -> Iterator[Made]:
+def _part_graphs(name: str, part: Conversation, asked: GraphRequest) -> Iterator[MeasuredGraph]:
     """Yield the graph of a part, or one for each window."""
     row = name if asked.window else ""
     spans = [(asked.first, asked.last)]
@@ -105,21 +124,23 @@ def _graphs_of(name: str, part: Talk, asked: Asked) -> Iterator[Made]:
         full = " · ".join(text for text in (name, said) if text)
         figures = {}
         if asked.null and not asked.each:
-            sure = part if asked.guesses else part.sure()
-            figures = beside(sure, seed=0, first=first, last=last_turn)
-        graph = network(
+            sure = part if asked.guesses else part.without_guesses()
+            figures = compare_with_null(sure, seed=0, first=first, last=last_turn)
+        graph = build_network(
             part,
             name=full,
-            kinds=asked.kinds or KINDS,
+            kinds=asked.kinds or EDGE_KINDS,
             first=first,
             last=last_turn,
             guesses=asked.guesses,
             each=asked.each,
         )
-        yield Made(full, graph, figures, row)
+        yield MeasuredGraph(full, graph, figures, row)
 
 
-def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
+def graph_files(
+    found: GraphResult, name: str, kinds: Sequence[str] = ()
+) -> Iterator[tuple[str, bytes]]:
     """Yield the files that a name asks for, with what is in them. Raises RunError.
 
     The ending says the format. Pictures hold all graphs side by side, with edges of `kinds`; of
@@ -129,14 +150,14 @@ def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tupl
     form = path.suffix[1:].lower()
     if form not in FORMATS:
         raise RunError(f"{name}: no format is called so; end it in .{', .'.join(FORMATS)}")
-    if form in PICTURES:
-        svg = drawn(found.made, title=found.title, kinds=kinds)
-        yield name, as_png(svg) if form == "png" else svg.encode()
+    if form in PICTURE_FORMATS:
+        svg = draw_graphs(found.graphs, title=found.title, kinds=kinds)
+        yield name, svg_to_png(svg) if form == "png" else svg.encode()
         return
     taken: set[str] = set()
-    for made in found.made:
+    for made in found.graphs:
         stem = path.stem
-        if len(found.made) > 1:
+        if len(found.graphs) > 1:
             stem += "-" + (re.sub(r"[^\w]+", "-", made.name).strip("-").lower()[:80] or "graph")
         one = next(
             s
@@ -147,16 +168,18 @@ def files(found: Graphed, name: str, kinds: Sequence[str] = ()) -> Iterator[tupl
         yield str(path.with_name(one + path.suffix)), as_bytes(made.graph, form)
 
 
-def by_condition(folder: RunFolder) -> list[Made]:
+def condition_graphs(folder: RunFolder) -> list[MeasuredGraph]:
     """Return the graph of each condition of a run, with its figures. Raises RunError."""
-    return graphs(read_talk(folder), Asked(by="condition"), _order(folder))
+    return conversation_graphs(
+        load_conversation(folder), GraphRequest(by="condition"), _condition_order(folder)
+    )
 
 
 # --- condition by condition
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class ConditionParts:
     """A run in parts that can be read and measured apart: each condition with what it is called
     beside the others, and the casts of the whole, so that every part knows the same people."""
 
@@ -164,63 +187,72 @@ class Split:
     casts: Mapping[str, Cast]
 
 
-def splits(asked: Asked) -> bool:
+def can_split(asked: GraphRequest) -> bool:
     """Whether what is asked for falls into conditions that need not know of each other."""
     whole = (asked.trial, asked.condition, asked.against, asked.around)
     return asked.of == "talk" and asked.by == "condition" and not any(whole)
 
 
-def split(folder: RunFolder) -> Split:
+def split_by_condition(folder: RunFolder) -> ConditionParts:
     """Find the conditions of a run, without reading what was said. Raises RunError."""
     trials = _trials(folder)
     if not len(trials):
-        raise nothing_yet(folder)
-    turns = folder.tables.read_batches("turns", SPOKEN)
+        raise no_finished_scene(folder)
+    turns = folder.tables.read_batches("turns", SPEAKER_COLUMNS)
     names = trials["condition"].unique().to_pylist()
-    return Split(tuple(_called(names, _order(folder))), completed(turns, trials, casts(folder)))
+    return ConditionParts(
+        tuple(_display_names(names, _condition_order(folder))),
+        complete_casts(turns, trials, read_casts(folder)),
+    )
 
 
-def part(folder: RunFolder, asked: Asked, condition: str, called: str, given: Split) -> list[Made]:
-    """Return the graphs of one condition, as `graphed` makes them of the whole: its turns are read
-    in pieces, and those of others never held. Raises RunError."""
+def build_condition(
+    folder: RunFolder, asked: GraphRequest, condition: str, called: str, given: ConditionParts
+) -> list[MeasuredGraph]:
+    """Return the graphs of one condition, equal to those of the whole run.
+
+    The turns are read in pieces, and those of other conditions are not kept. Raises RunError.
+    """
     trials = _trials(folder)
     own = trials.filter(pc.equal(trials["condition"], condition))["trial"].unique()
     pieces = [
         piece.filter(pc.is_in(piece["trial"], value_set=own))
-        for piece in folder.tables.read_batches("turns", COLUMNS)
+        for piece in folder.tables.read_batches("turns", TURN_COLUMNS)
     ]
-    turns = pa.concat_tables(pieces) if pieces else SCHEMAS["turns"].empty_table().select(COLUMNS)
+    turns = (
+        pa.concat_tables(pieces) if pieces else SCHEMAS["turns"].empty_table().select(TURN_COLUMNS)
+    )
     # All trials, so that codes are those of the whole.
-    spoken = talk(turns, trials, given.casts).of(condition=condition)
+    spoken = read_conversation(turns, trials, given.casts).select(condition=condition)
     spoken = _scene(spoken, asked.scene) if asked.scene else spoken
-    return list(_graphs_of(called, spoken, asked)) if spoken.scenes else []
+    return list(_part_graphs(called, spoken, asked)) if spoken.scenes else []
 
 
-def titled(folder: RunFolder, asked: Asked) -> str:
+def result_title(folder: RunFolder, asked: GraphRequest) -> str:
     """Return what stands over the graphs of a run."""
     return f"{folder.id} · {asked.scene}" if asked.scene else folder.id
 
 
-def nothing_yet(folder: RunFolder) -> RunError:
+def no_finished_scene(folder: RunFolder) -> RunError:
     return RunError(f"{folder.id}: no scene of it is finished yet")
 
 
 # --- reading
 
 
-def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
+def load_conversation(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Conversation:
     """Return who spoke when to whom in a run's finished scenes, or in one of them.
 
     A branch is read with what it shares with its parents. Raises RunError.
     """
     trials = _trials(folder, trial, branch)
     if branch == MAIN:
-        turns = folder.tables.read("turns", columns=COLUMNS, trial=trial or None)
+        turns = folder.tables.read("turns", columns=TURN_COLUMNS, trial=trial or None)
     else:
-        table = table_of("turns", folder.transcripts.read(trial, branch).turns).select(COLUMNS)
-        at = COLUMNS.index("branch")
+        table = table_of("turns", folder.transcripts.read(trial, branch).turns).select(TURN_COLUMNS)
+        at = TURN_COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
-    found = talk(turns, trials, casts(folder))
+    found = read_conversation(turns, trials, read_casts(folder))
     del turns
     # The words of a million lines are not needed any more.
     pa.default_memory_pool().release_unused()
@@ -228,11 +260,11 @@ def read_talk(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Talk:
 
 
 def _trials(folder: RunFolder, trial: str = "", branch: str = MAIN) -> pa.Table:
-    found = folder.tables.read("trials", columns=[*PLACES, "index"], trial=trial or None)
+    found = folder.tables.read("trials", columns=[*TRIAL_COLUMNS, "index"], trial=trial or None)
     return found.filter(pc.equal(found["branch"], branch)).sort_by("index")
 
 
-def casts(folder: RunFolder) -> dict[str, Cast]:
+def read_casts(folder: RunFolder) -> dict[str, Cast]:
     """Return slug → cast of a run's study; a study that cannot be read any more leaves names to
     whoever speaks."""
     try:
@@ -245,7 +277,7 @@ def casts(folder: RunFolder) -> dict[str, Cast]:
     return found
 
 
-def marks(folder: RunFolder, around: str) -> dict[str, int]:
+def find_marks(folder: RunFolder, around: str) -> dict[str, int]:
     """Return trial → the turn of its first move, or of the first line after its first break.
 
     A break is a line's score of 0, by a trait's sign where there are such scores, else by a habit.
@@ -273,30 +305,30 @@ def marks(folder: RunFolder, around: str) -> dict[str, int]:
 # --- what is asked for
 
 
-def check(asked: Asked) -> None:
+def check_request(asked: GraphRequest) -> None:
     """Raise RunError where no graphs are of what is asked for."""
     for value, known, what in (
-        (asked.of, OF, "graphs are of"),
-        (asked.by, ("", *BY), "graphs are by"),
-        (asked.around, ("", *AROUND), "networks are compared around"),
+        (asked.of, SUBJECTS, "graphs are of"),
+        (asked.by, ("", *GROUPINGS), "graphs are by"),
+        (asked.around, ("", *MARKS), "networks are compared around"),
     ):
         if value not in known:
             raise RunError(f"{value}: {what} {', '.join(k for k in known if k)}")
     for kind in asked.kinds:
-        if kind not in KINDS:
-            raise RunError(f"{kind}: no kind of edge; there are {', '.join(KINDS)}")
+        if kind not in EDGE_KINDS:
+            raise RunError(f"{kind}: no kind of edge; there are {', '.join(EDGE_KINDS)}")
     if asked.against and not asked.condition:
         raise RunError("--against needs the --condition that is compared with it")
     if asked.last is not None and asked.last < asked.first:
         raise RunError(f"turns {asked.first} to {asked.last}: there are none")
 
 
-def _order(folder: RunFolder) -> list[str]:
+def _condition_order(folder: RunFolder) -> list[str]:
     found = folder.meta().get("conditions", [])
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
-def _condition(spoken: Talk, name: str) -> str:
+def _condition(spoken: Conversation, name: str) -> str:
     """Return the condition of this name, or the only one that has it in its own."""
     near = [c for c in spoken.conditions if c == name]
     near = near or [c for c in spoken.conditions if name.casefold() in c.casefold()]
@@ -306,58 +338,60 @@ def _condition(spoken: Talk, name: str) -> str:
     return near[0]
 
 
-def _scene(spoken: Talk, slug: str) -> Talk:
+def _scene(spoken: Conversation, slug: str) -> Conversation:
     if slug not in spoken.slugs:
         raise RunError(f"{slug}: no scene of this run; there are {', '.join(spoken.slugs)}")
-    return spoken.only(spoken.slug == spoken.slugs.index(slug))
+    return spoken.subset(spoken.slug == spoken.slugs.index(slug))
 
 
-def _parts(spoken: Talk, asked: Asked, order: Sequence[str]) -> Iterator[tuple[str, Talk]]:
+def _parts(
+    spoken: Conversation, asked: GraphRequest, order: Sequence[str]
+) -> Iterator[tuple[str, Conversation]]:
     """Yield each part that has a graph of its own: its name, and its talk."""
     if asked.by == "condition":
-        for name, called in _called(spoken.conditions, order):
-            one = spoken.of(condition=name)
+        for name, called in _display_names(spoken.conditions, order):
+            one = spoken.select(condition=name)
             if one.scenes:
                 yield called, one
     elif asked.by == "scene":
         for code, slug in enumerate(spoken.slugs):
-            one = spoken.only(spoken.slug == code)
+            one = spoken.subset(spoken.slug == code)
             if one.scenes:
                 yield slug, one
     else:
         yield "", spoken
 
 
-def _called(conditions: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
+def _display_names(conditions: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
     """Return conditions in the order of the study, each with what it is called beside the rest."""
     names = [c for c in order if c in conditions]
     names += [c for c in conditions if c not in names]
-    return list(zip(names, telling(names), strict=True))
+    return list(zip(names, distinguishing_names(names), strict=True))
 
 
-def _spans(asked: Asked, last: int) -> Iterator[tuple[int, int | None]]:
+def _spans(asked: GraphRequest, last: int) -> Iterator[tuple[int, int | None]]:
     for first, end in windows(last, asked.window):
         if end >= asked.first:
             yield max(first, asked.first), end
 
 
-def _compared(folder: RunFolder, spoken: Talk, asked: Asked) -> Comparison:
+def _compare(folder: RunFolder, spoken: Conversation, asked: GraphRequest) -> Comparison:
     kinds = asked.kinds or ("addresses",)
     a = _condition(spoken, asked.condition) if asked.condition else ""
     b = _condition(spoken, asked.against) if asked.against else ""
     if not asked.around:
-        return compare(
+        return compare_conditions(
             spoken, a, b, kinds=kinds, first=asked.first, last=asked.last, guesses=asked.guesses
         )
-    marked = marks(folder, asked.around)
+    marked = find_marks(folder, asked.around)
     if b:
-        given = changes(spoken, marked, kinds=kinds, guesses=asked.guesses)
-        return compared(spoken, given, a, b, seed=0)
-    part = spoken.of(condition=a) if a else spoken
+        given = changes_at_marks(spoken, marked, kinds=kinds, guesses=asked.guesses)
+        return compare_vectors(spoken, given, a, b, seed=0)
+    part = spoken.select(condition=a) if a else spoken
     return before_after(part, marked, kinds=kinds, guesses=asked.guesses)
 
 
-def _other(folder: RunFolder, asked: Asked) -> Graph:
+def _other_graph(folder: RunFolder, asked: GraphRequest) -> Graph:
     trial = folder.transcripts.trial(asked.trial)["trial"] if asked.trial else None
     name = folder.id if trial is None else f"{folder.id}/{trial}"
     trials = folder.tables.read("trials", trial=trial)
@@ -365,11 +399,15 @@ def _other(folder: RunFolder, asked: Asked) -> Graph:
         keep = [asked.condition.casefold() in str(c).casefold() for c in trials["condition"]]
         trials = trials.filter(pa.array(keep, pa.bool_()))
     if asked.of == "branches":
-        return other_graphs.branches(trials.to_pylist(), name)
+        return other_graphs.branch_graph(trials.to_pylist(), name)
     own = trials["trial"].unique()
     if asked.of == "flips":
         scores = folder.tables.read("scores", trial=trial)
-        return other_graphs.flips(scores.filter(pc.is_in(scores["trial"], value_set=own)), name)
+        return other_graphs.flip_graph(
+            scores.filter(pc.is_in(scores["trial"], value_set=own)), name
+        )
     calls = folder.tables.read("calls", columns=["trial", "branch", "role", "blocks"], trial=trial)
     calls = calls.filter(pc.is_in(calls["trial"], value_set=own))
-    return other_graphs.exposure(calls, folder.tables.read("blocks"), name, whole=trial is not None)
+    return other_graphs.exposure_graph(
+        calls, folder.tables.read("blocks"), name, whole=trial is not None
+    )

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
+from improv.analysis.stats.interval import Floats
 from improv.graph.arrow_columns import Bools
-from improv.graph.conversation import NOTE, Talk
-from improv.graph.edges import answers
-from improv.graph.graph import labels
-from improv.graph.metrics import Floats, matrices, pagerank
-from improv.graph.null_model import DRAWS, draws_of, sample, shuffled
+from improv.graph.conversation import NOTE, Conversation
+from improv.graph.edges import find_answers
+from improv.graph.graph import node_names
+from improv.graph.metrics import matrices, pagerank
+from improv.graph.null_model import NULL_DRAWS, number_of_draws, sample_scenes, shuffle
 from improv.records import seed_of
 
-LARGE = 40
+_LARGEST_NULL_CAST = 40
 """Casts beyond this size get no null model of their betweenness: it would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Centrality:
     """One person of the network. `out` and `into` are lines a scene that it speaks to somebody,
     and that are spoken to it; `floor` is how many lines in a row it holds the floor, `latency`
     after how many lines it answers, `notes` the author's notes to it a scene. The nulls have the
@@ -43,15 +44,20 @@ class Standing:
     notes: float
 
 
-def standings(
-    talk: Talk, *, seed: int, first: int = 1, last: int | None = None, draws: int = DRAWS
-) -> list[Standing]:
+def measure_centrality(
+    talk: Conversation,
+    *,
+    seed: int,
+    first: int = 1,
+    last: int | None = None,
+    draws: int = NULL_DRAWS,
+) -> list[Centrality]:
     """Return where everybody stands in the scenes' network, in the order of the cast lists."""
-    names = labels(talk)
-    found: list[Standing] = []
+    names = node_names(talk)
+    found: list[Centrality] = []
     nulls = _nulls(talk, first, last, seed, draws)
     for slug, (ranks, betweens) in nulls.items():
-        of = talk.only(talk.slug == slug)
+        of = talk.subset(talk.slug == slug)
         found += _cast(of, slug, names, ranks, betweens, first, last)
     return [one for one in found if one.lines or one.into or one.notes]
 
@@ -68,14 +74,14 @@ def betweenness(to: Floats) -> Floats:
 
 
 def _cast(
-    talk: Talk,
+    talk: Conversation,
     slug: int,
     names: list[str],
     ranks: Floats,
     betweens: Floats,
     first: int,
     last: int | None,
-) -> list[Standing]:
+) -> list[Centrality]:
     inside = _inside(talk, first, last)
     spoken, to = _network(talk, slug, inside)
     rank, between = pagerank(to[None])[0], betweenness(to)
@@ -86,7 +92,7 @@ def _cast(
     before = np.arange(len(lines)) - 1
     same = said & (lines.place > 0) & lines.spoken[before] & (lines.who == lines.who[before])
     begins = np.bincount(lines.who[said & ~(same & said[before])], minlength=many)[cast]
-    line, answered, _ = answers(lines)
+    line, answered, _ = find_answers(lines)
     line, answered = line[inside[line]], answered[inside[line]]
     late = np.bincount(
         lines.who[line], weights=lines.place[line] - lines.place[answered], minlength=many
@@ -98,20 +104,20 @@ def _cast(
     notes = np.bincount(acts.to[noted], minlength=many)[cast] / talk.scenes
     total = spoken.sum()
     return [
-        Standing(
+        Centrality(
             names[code],
             talk.slugs[slug],
             float(spoken[i]),
-            _over(spoken[i], total),
+            _ratio(spoken[i], total),
             float(words[i] / talk.scenes),
             float(to[i].sum()),
             float(to[:, i].sum()),
             float(rank[i]),
-            _ends(ranks[:, i]),
+            _interval(ranks[:, i]),
             float(between[i]),
-            _ends(betweens[:, i]),
-            _over(spoken[i] * talk.scenes, begins[i]),
-            _over(late[i], count[i]),
+            _interval(betweens[:, i]),
+            _ratio(spoken[i] * talk.scenes, begins[i]),
+            _ratio(late[i], count[i]),
             float(notes[i]),
         )
         for i, code in enumerate(cast.tolist())
@@ -119,20 +125,20 @@ def _cast(
 
 
 def _nulls(
-    talk: Talk, first: int, last: int | None, seed: int, draws: int
+    talk: Conversation, first: int, last: int | None, seed: int, draws: int
 ) -> dict[int, tuple[Floats, Floats]]:
     """Return slug → PageRank and betweenness of its cast in each null model, (draws, cast)."""
-    some = sample(talk, seed)
+    some = sample_scenes(talk, seed)
     inside = _inside(some, first, last)
     slugs = [slug for slug in range(len(talk.slugs)) if (some.slug == slug).any()]
     ranks: dict[int, list[Floats]] = {slug: [] for slug in slugs}
     betweens: dict[int, list[Floats]] = {slug: [] for slug in slugs}
-    for i in range(draws_of(some, draws)):
-        drawn = shuffled(some, seed_of("standing", seed, i))
+    for i in range(number_of_draws(some, draws)):
+        drawn = shuffle(some, seed_of("standing", seed, i))
         for slug in slugs:
             _, to = _network(drawn, slug, inside)
             ranks[slug].append(pagerank(to[None])[0])
-            if len(to) <= LARGE:
+            if len(to) <= _LARGEST_NULL_CAST:
                 betweens[slug].append(betweenness(to))
     sizes = {slug: len(talk.cast(slug)) for slug in slugs}
     return {
@@ -144,19 +150,19 @@ def _nulls(
     }
 
 
-def _network(talk: Talk, slug: int, inside: Bools) -> tuple[Floats, Floats]:
+def _network(talk: Conversation, slug: int, inside: Bools) -> tuple[Floats, Floats]:
     """Return lines a scene by each of a cast, and from whom to whom."""
     mask = talk.slug == slug
     spoken, to = matrices(talk, inside, mask)
     return spoken.mean(axis=0), to.mean(axis=0)
 
 
-def _inside(talk: Talk, first: int, last: int | None) -> Bools:
+def _inside(talk: Conversation, first: int, last: int | None) -> Bools:
     inside: Bools = talk.lines.turn >= first
     return inside if last is None else inside & (talk.lines.turn <= last)
 
 
-def _ends(values: Floats) -> tuple[float, float, float]:
+def _interval(values: Floats) -> tuple[float, float, float]:
     known = values[np.isfinite(values)]
     if not len(known):
         return math.nan, math.nan, math.nan
@@ -164,5 +170,5 @@ def _ends(values: Floats) -> tuple[float, float, float]:
     return float(low), float(known.mean()), float(high)
 
 
-def _over(over: float, under: float) -> float:
+def _ratio(over: float, under: float) -> float:
     return float(over / under) if under else math.nan

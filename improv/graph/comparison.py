@@ -15,27 +15,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast
-from improv.analysis.stats.interval import Estimate
+from improv.analysis.stats.interval import Estimate, Floats
 from improv.analysis.stats.permutation import PERMUTATIONS
 from improv.graph.arrow_columns import Bools, Ints, Wide
-from improv.graph.conversation import Talk
-from improv.graph.edges import contacts
-from improv.graph.graph import labels
-from improv.graph.metrics import FIGURES, Floats, figures
-from improv.graph.null_model import mean_of, sample
+from improv.graph.conversation import Conversation
+from improv.graph.edges import find_edges
+from improv.graph.graph import node_names
+from improv.graph.metrics import FIGURES, figures
+from improv.graph.null_model import mean_estimate, sample_scenes
 from improv.records import seed_of
 
-CELLS = 4_000_000
-FLIPS = 10_000_000
+_CELLS = 4_000_000
+_FLIPS = 10_000_000
 """Blocks times exchanges of labels."""
-SHUFFLED_MARKS = 999
-MARKED = 3000
+_SHUFFLED_MARKS = 999
+_MAX_MARKED_SCENES = 3000
 """The most scenes whose marks are dealt anew; of more a sample is taken."""
 _SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Vectors:
+class EdgeVectors:
     """The networks of scenes as rows of numbers: `rows` has shape (scenes, edges).
 
     An edge is a pair of people, whose codes stand in `pairs` (edges, 2); a scene of another slug
@@ -47,7 +47,7 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class EdgeDifference:
     """One edge under two conditions: contacts a scene in each, and how far apart they are.
 
     `p` is corrected for all edges at once, by the largest difference of each permutation
@@ -76,22 +76,22 @@ class Comparison:
     unit: str
     dropped: tuple[str, ...]
     p: float
-    pairs: tuple[Difference, ...]
+    pairs: tuple[EdgeDifference, ...]
     figures: tuple[Contrast, ...] = ()
     why: str = ""
 
 
-def vectors(
-    talk: Talk,
+def edge_vectors(
+    talk: Conversation,
     *,
     kinds: Collection[str] = ("addresses",),
     first: int = 1,
     last: int | None = None,
     guesses: bool = True,
-) -> Vectors:
+) -> EdgeVectors:
     """Return how many contacts each pair has in each scene, of the kinds given, summed."""
-    talk = talk if guesses else talk.sure()
-    found = contacts(talk).among(kinds=kinds, first=first, last=last, guesses=guesses)
+    talk = talk if guesses else talk.without_guesses()
+    found = find_edges(talk).select(kinds=kinds, first=first, last=last, guesses=guesses)
     people = len(talk.people)
     pair = found.source.astype(np.int64) * people + found.target
     distinct, place = np.unique(pair, return_inverse=True)
@@ -100,11 +100,11 @@ def vectors(
     rows = np.bincount(cells, minlength=talk.scenes * len(distinct)).astype(np.float64)
     rows = rows.reshape(talk.scenes, len(distinct))
     rows[talk.slug[:, None] != _slugs(talk)[pairs[:, 1]][None, :]] = np.nan
-    return Vectors(rows, pairs)
+    return EdgeVectors(rows, pairs)
 
 
-def compare(
-    talk: Talk,
+def compare_conditions(
+    talk: Conversation,
     a: str,
     b: str,
     *,
@@ -116,9 +116,9 @@ def compare(
     draws: int = PERMUTATIONS,
 ) -> Comparison:
     """Compare two conditions, a less b, within blocks: each edge, all together, and the figures."""
-    given = vectors(talk, kinds=kinds, first=first, last=last, guesses=guesses)
-    found = compared(talk, given, a, b, seed=seed, draws=draws)
-    whole = talk if guesses else talk.sure()
+    given = edge_vectors(talk, kinds=kinds, first=first, last=last, guesses=guesses)
+    found = compare_vectors(talk, given, a, b, seed=seed, draws=draws)
+    whole = talk if guesses else talk.without_guesses()
     values = figures(whole, first=first, last=last)
     tests = [_contrast(talk, name, values[name], a, b, seed) for name in FIGURES]
     known = [c for c in tests if not math.isnan(c.estimate.value)]
@@ -128,8 +128,8 @@ def compare(
     )
 
 
-def compared(
-    talk: Talk, given: Vectors, a: str, b: str, *, seed: int, draws: int = PERMUTATIONS
+def compare_vectors(
+    talk: Conversation, given: EdgeVectors, a: str, b: str, *, seed: int, draws: int = PERMUTATIONS
 ) -> Comparison:
     """Compare the scenes' vectors of two conditions within blocks."""
     sides = [_by_block(talk, given.rows, name) for name in (a, b)]
@@ -139,39 +139,39 @@ def compared(
         why = "no block was played under both, or nobody spoke to anybody"
         return Comparison(a, b, len(both), "blocks", dropped, math.nan, (), (), why)
     first, second = (np.array([side[block] for block in both]) for side in sides)
-    pairs, p = _tested(talk, given.pairs, first, second, seed_of("networks", seed, a, b), draws)
+    pairs, p = _test_edges(talk, given.pairs, first, second, seed_of("networks", seed, a, b), draws)
     return Comparison(a, b, len(both), "blocks", dropped, p, pairs)
 
 
-def changes(
-    talk: Talk,
+def changes_at_marks(
+    talk: Conversation,
     marks: Mapping[str, int],
     *,
     kinds: Collection[str] = ("addresses",),
     guesses: bool = True,
-) -> Vectors:
+) -> EdgeVectors:
     """Return, for each scene with a mark, contacts a line from its mark on less those before.
 
     `marks` maps trials to turns. Scenes without a mark, or with no line on either side of it, are
     NaN throughout. As vectors they can be compared between conditions: a difference of
     differences, which what happens to all scenes with time does not touch.
     """
-    marked = _marks(talk, marks)
-    some = talk.only(marked >= 0)
+    marked = _mark_of_scenes(talk, marks)
+    some = talk.subset(marked >= 0)
     table = _Cumulated(some, kinds, guesses)
     rows = np.full((talk.scenes, len(table.pairs)), np.nan)
-    rows[marked >= 0] = table.changed(_marks(some, marks))
-    return Vectors(rows, table.pairs)
+    rows[marked >= 0] = table.changed(_mark_of_scenes(some, marks))
+    return EdgeVectors(rows, table.pairs)
 
 
 def before_after(
-    talk: Talk,
+    talk: Conversation,
     marks: Mapping[str, int],
     *,
     kinds: Collection[str] = ("addresses",),
     guesses: bool = True,
     seed: int = 0,
-    draws: int = SHUFFLED_MARKS,
+    draws: int = _SHUFFLED_MARKS,
 ) -> Comparison:
     """Compare the network from each scene's mark on (a) with that before (b).
 
@@ -180,17 +180,17 @@ def before_after(
     something changes at the mark itself. Where all marks stand at one turn there is nothing to
     deal, and p is NaN: compare the arm with one to which nothing was done (`changes`).
     """
-    talk = sample(talk.only(_marks(talk, marks) >= 0), seed, MARKED)
+    talk = sample_scenes(talk.subset(_mark_of_scenes(talk, marks) >= 0), seed, _MAX_MARKED_SCENES)
     table = _Cumulated(talk, kinds, guesses)
-    marked = _marks(talk, marks)
+    marked = _mark_of_scenes(talk, marks)
     true = table.changed(marked)
     there: Bools = np.asarray(np.isfinite(true).any(axis=1))
     pairs = tuple(
-        Difference(
+        EdgeDifference(
             table.names[s],
             table.names[t],
             *table.sides(marked, there, i),
-            mean_of(true[:, i]),
+            mean_estimate(true[:, i]),
             math.nan,
         )
         for i, (s, t) in enumerate(table.pairs.tolist())
@@ -220,7 +220,7 @@ def before_after(
     p = (1 + beyond_all) / (1 + draws)
     corrected = (1 + beyond) / (1 + draws)
     pairs = tuple(
-        Difference(d.source, d.target, d.a, d.b, d.estimate, float(one))
+        EdgeDifference(d.source, d.target, d.a, d.b, d.estimate, float(one))
         for d, one in zip(pairs, corrected, strict=True)
     )
     return Comparison("after", "before", n, "scenes", (), p, pairs)
@@ -229,14 +229,14 @@ def before_after(
 # --- blocks
 
 
-def _slugs(talk: Talk) -> Ints:
+def _slugs(talk: Conversation) -> Ints:
     """Return the slug of each person, -1 for the author."""
     return (np.searchsorted(talk.first, np.arange(len(talk.people)), side="right") - 1).astype(
         np.int32
     )
 
 
-def _by_block(talk: Talk, rows: Floats, condition: str) -> dict[int, Floats]:
+def _by_block(talk: Conversation, rows: Floats, condition: str) -> dict[int, Floats]:
     """Return block → the mean of its scenes' rows under a condition."""
     code = talk.conditions.index(condition) if condition in talk.conditions else -1
     scenes = np.flatnonzero((talk.condition == code) & np.isfinite(rows).any(axis=1))
@@ -248,7 +248,7 @@ def _by_block(talk: Talk, rows: Floats, condition: str) -> dict[int, Floats]:
     return dict(zip(blocks.tolist(), sums / count[:, None], strict=True))
 
 
-def _contrast(talk: Talk, name: str, values: Floats, a: str, b: str, seed: int) -> Contrast:
+def _contrast(talk: Conversation, name: str, values: Floats, a: str, b: str, seed: int) -> Contrast:
     columns = {
         condition: {
             talk.blocks[block]: float(row[0])
@@ -261,9 +261,9 @@ def _contrast(talk: Talk, name: str, values: Floats, a: str, b: str, seed: int) 
     return contrast(columns, weights, name=name, seed=seed, planned=False, draws=draws)
 
 
-def _tested(
-    talk: Talk, pairs: Wide, first: Floats, second: Floats, seed: int, draws: int
-) -> tuple[tuple[Difference, ...], float]:
+def _test_edges(
+    talk: Conversation, pairs: Wide, first: Floats, second: Floats, seed: int, draws: int
+) -> tuple[tuple[EdgeDifference, ...], float]:
     """Test differences of shape (blocks, edges): each edge, corrected for all, and all together.
 
     An edge's strength is Σ d / √(Σ d²), which changing signs leaves below. That of all together
@@ -278,7 +278,7 @@ def _tested(
     signs = _signs(len(flat), seed, _draws(len(flat), draws))
     exact = 2 ** (len(flat) - 1) == len(signs)
     beyond_all, beyond = 0.0, np.zeros(len(pairs))
-    step = max(1, CELLS // max(1, len(pairs), len(flat)))
+    step = max(1, _CELLS // max(1, len(pairs), len(flat)))
     for start in range(0, len(signs), step):
         null = signs[start : start + step] @ scaled
         beyond_all += float(np.sum((null**2).sum(axis=1) >= total * (1 - _SLACK)))
@@ -287,14 +287,14 @@ def _tested(
     more = 0 if exact else 1
     p = (more + beyond_all) / (more + len(signs))
     corrected = (more + beyond) / (more + len(signs))
-    names = labels(talk)
+    names = node_names(talk)
     found = tuple(
-        Difference(
+        EdgeDifference(
             names[source],
             names[target],
-            _middle(first[:, i]),
-            _middle(second[:, i]),
-            mean_of(apart[:, i], "blocks"),
+            _known_mean(first[:, i]),
+            _known_mean(second[:, i]),
+            mean_estimate(apart[:, i], "blocks"),
             float(corrected[i]) if size[i] > 0 else 1.0,
         )
         for i, (source, target) in enumerate(pairs.tolist())
@@ -304,7 +304,7 @@ def _tested(
 
 def _draws(blocks: int, draws: int) -> int:
     """Return how often to exchange labels: of very many blocks a thousand times say as much."""
-    return max(min(draws, FLIPS // max(blocks, 1)), min(999, draws))
+    return max(min(draws, _FLIPS // max(blocks, 1)), min(999, draws))
 
 
 def _signs(blocks: int, seed: int, draws: int) -> Floats:
@@ -316,7 +316,7 @@ def _signs(blocks: int, seed: int, draws: int) -> Floats:
     return np.asarray(2.0 * heads - 1.0, dtype=np.float64)
 
 
-def _middle(values: Floats) -> float:
+def _known_mean(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else math.nan
 
@@ -327,14 +327,14 @@ def _middle(values: Floats) -> float:
 class _Cumulated:
     """Contacts of each pair up to each turn, so that any mark can be tried at once."""
 
-    def __init__(self, talk: Talk, kinds: Collection[str], guesses: bool) -> None:
-        talk = talk if guesses else talk.sure()
-        found = contacts(talk).among(kinds=kinds, first=1, guesses=guesses)
+    def __init__(self, talk: Conversation, kinds: Collection[str], guesses: bool) -> None:
+        talk = talk if guesses else talk.without_guesses()
+        found = find_edges(talk).select(kinds=kinds, first=1, guesses=guesses)
         people, turns = len(talk.people), talk.last + 2
         pair = found.source.astype(np.int64) * people + found.target
         distinct, place = np.unique(pair, return_inverse=True)
         self.pairs: Wide = np.column_stack(np.divmod(distinct, people)).astype(np.int64)
-        self.names = labels(talk)
+        self.names = node_names(talk)
         self.other = talk.slug[:, None] != _slugs(talk)[self.pairs[:, 1]][None, :]
         cell = (found.scene.astype(np.int64) * turns + found.turn) * len(distinct) + place
         counts = np.bincount(cell, minlength=talk.scenes * turns * len(distinct))
@@ -366,10 +366,10 @@ class _Cumulated:
 
     def sides(self, marks: Ints, there: Bools, edge: int) -> tuple[float, float]:
         late, early = self.rates(marks)
-        return _middle(late[there, edge]), _middle(early[there, edge])
+        return _known_mean(late[there, edge]), _known_mean(early[there, edge])
 
 
-def _marks(talk: Talk, marks: Mapping[str, int]) -> Ints:
+def _mark_of_scenes(talk: Conversation, marks: Mapping[str, int]) -> Ints:
     return np.array([marks.get(trial, -1) for trial in talk.trials], dtype=np.int32)
 
 

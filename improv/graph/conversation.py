@@ -19,14 +19,14 @@ from improv.graph.arrow_columns import (
     Bools,
     Ints,
     Wide,
-    bools,
-    coded,
-    indices,
-    ints,
-    joined,
+    encode,
+    scene_keys,
+    to_bools,
+    to_indices,
+    to_ints,
     word_counts,
 )
-from improv.graph.persons import Cast, Names, Person, mentions
+from improv.graph.persons import Cast, Person, PersonCodes, find_mentions
 
 SAID, NAME, ORDER, NOBODY = range(4)
 EVIDENCE = ("said", "name", "order", "none")
@@ -34,12 +34,12 @@ EVIDENCE = ("said", "name", "order", "none")
 guess, the others stand in the line."""
 
 NOTE, CUE, MOVE = range(3)
-ACTS = ("note", "cue", "move")
+ACT_KINDS = ("note", "cue", "move")
 
-AUTHOR = 0
+AUTHOR_CODE = 0
 """The code of the author among the people; no character may be called so."""
 
-COLUMNS = [
+TURN_COLUMNS = [
     "trial",
     "branch",
     "turn",
@@ -52,16 +52,16 @@ COLUMNS = [
     "acts",
 ]
 """What is read of a run's turns."""
-SPOKEN = ["trial", "branch", "kind", "speaker"]
+SPEAKER_COLUMNS = ["trial", "branch", "kind", "speaker"]
 """What tells who speaks in them."""
-PLACES = ["trial", "branch", "scene", "condition", "block"]
+TRIAL_COLUMNS = ["trial", "branch", "scene", "condition", "block"]
 """What is read of its trials."""
 
 _LINES = ("written", "line", "silence")
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class ConversationLines:
     """The lines of all scenes, one a row, sorted by scene and by their `place` in it from 0.
 
     `turn` is 0 for what was written with the scene. `who` and `to` are codes of people, `to` -1
@@ -82,12 +82,12 @@ class Lines:
     def __len__(self) -> int:
         return len(self.who)
 
-    def taken(self, rows: npt.NDArray[Any]) -> Lines:
-        return Lines(*(getattr(self, name)[rows] for name in self.__slots__))
+    def take(self, rows: npt.NDArray[Any]) -> ConversationLines:
+        return ConversationLines(*(getattr(self, name)[rows] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
-class Acts:
+class AuthorActs:
     """What the author did: `kind` is a code of ACTS, `to` a person (-1 for a move, which is for
     all), `turn` when, and `line` the row of the line that came next (-1 for none in its scene)."""
 
@@ -97,12 +97,12 @@ class Acts:
     to: Ints
     line: Ints
 
-    def taken(self, rows: npt.NDArray[Any]) -> Acts:
-        return Acts(*(getattr(self, name)[rows] for name in self.__slots__))
+    def take(self, rows: npt.NDArray[Any]) -> AuthorActs:
+        return AuthorActs(*(getattr(self, name)[rows] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Conversation:
     """Who said what to whom in a number of scenes, without the words.
 
     A scene is one trial (or branch), in the order given. `slug`, `condition` and `block` are the
@@ -120,8 +120,8 @@ class Talk:
     blocks: tuple[str, ...]
     people: tuple[Person, ...]
     first: Ints
-    lines: Lines
-    acts: Acts
+    lines: ConversationLines
+    acts: AuthorActs
     mentions: Ints
 
     @property
@@ -137,7 +137,7 @@ class Talk:
         """Return the codes of a slug's characters."""
         return range(int(self.first[slug]), int(self.first[slug + 1]))
 
-    def sure(self) -> Talk:
+    def without_guesses(self) -> Conversation:
         """Return the talk without guesses: nobody is spoken to by the order of turns alone."""
         lines = self.lines
         guessed = lines.by == ORDER
@@ -145,13 +145,13 @@ class Talk:
         by = np.where(guessed, np.int32(NOBODY), lines.by)
         return replace(self, lines=replace(lines, to=to, by=by))
 
-    def only(self, scenes: Bools) -> Talk:
+    def subset(self, scenes: Bools) -> Conversation:
         """Return the talk of some scenes, given as a mask of shape (scenes,)."""
         at = np.cumsum(scenes, dtype=np.int32) - 1
         rows = scenes[self.lines.scene]
         row_at = np.cumsum(rows, dtype=np.int32) - 1
-        lines = self.lines.taken(rows)
-        acts = self.acts.taken(scenes[self.acts.scene])
+        lines = self.lines.take(rows)
+        acts = self.acts.take(scenes[self.acts.scene])
         mentions = self.mentions[rows[self.mentions[:, 0]]]
         return replace(
             self,
@@ -168,7 +168,7 @@ class Talk:
             mentions=np.column_stack([row_at[mentions[:, 0]], mentions[:, 1]]),
         )
 
-    def times(self, many: int) -> Talk:
+    def repeated(self, many: int) -> Conversation:
         """Return the talk `many` times over: all scenes, all scenes again, and so on."""
         if many == 1:
             return self
@@ -179,8 +179,8 @@ class Talk:
             found = np.tile(codes, many)
             return np.where(found >= 0, found + more, found)
 
-        lines = self.lines.taken(np.tile(np.arange(len(self.lines)), many))
-        acts = self.acts.taken(np.tile(np.arange(len(self.acts.scene)), many))
+        lines = self.lines.take(np.tile(np.arange(len(self.lines)), many))
+        acts = self.acts.take(np.tile(np.arange(len(self.acts.scene)), many))
         named, who = self.mentions.T
         return replace(
             self,
@@ -197,7 +197,7 @@ class Talk:
             mentions=np.column_stack([again(named, len(self.lines)), np.tile(who, many)]),
         )
 
-    def of(self, *, condition: str = "", trial: str = "") -> Talk:
+    def select(self, *, condition: str = "", trial: str = "") -> Conversation:
         """Return the talk of one condition, or of one scene by its trial's id."""
         keep = np.ones(self.scenes, dtype=np.bool_)
         if condition:
@@ -205,37 +205,37 @@ class Talk:
             keep &= self.condition == code
         if trial:
             keep &= np.array(self.trials, dtype=object) == trial
-        return self.only(keep)
+        return self.subset(keep)
 
 
-def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
+def read_conversation(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Conversation:
     """Read turns into columns.
 
     `turns` has COLUMNS and `trials` has PLACES; a scene is a row of `trials`, and turns of others
     are passed over. `casts` maps slugs to casts; who speaks without standing in one comes after
     it. Off-record turns and directions are no lines, but what the author did before them counts.
     """
-    keys = joined(trials)
-    slugs, slug = coded(trials["scene"])
-    conditions, condition = coded(trials["condition"])
-    blocks, block = coded(trials["block"])
-    scene = indices(pc.index_in(joined(turns), value_set=pc.unique(keys)))
+    keys = scene_keys(trials)
+    slugs, slug = encode(trials["scene"])
+    conditions, condition = encode(trials["condition"])
+    blocks, block = encode(trials["block"])
+    scene = to_indices(pc.index_in(scene_keys(turns), value_set=pc.unique(keys)))
     there = scene >= 0
     turns, scene = turns.filter(pa.array(there)), scene[there]
-    number, seq = (ints(turns[name]) for name in ("turn", "seq"))
+    number, seq = (to_ints(turns[name]) for name in ("turn", "seq"))
     order = np.lexsort((seq, number, scene))
     if not bool(np.all(order[1:] > order[:-1])):
         turns, scene, number, seq = turns.take(order), scene[order], number[order], seq[order]
     kind = turns["kind"]
-    is_line = bools(pc.is_in(kind, value_set=pa.array(_LINES)))
-    named = Names(turns, casts, slugs, slug, scene, is_line)
+    is_line = to_bools(pc.is_in(kind, value_set=pa.array(_LINES)))
+    named = PersonCodes(turns, casts, slugs, slug, scene, is_line)
     acts = _acts(turns, scene, number, is_line, slug, named)
     spoken = turns.filter(pa.array(is_line))
     at = scene[is_line]
     begins = np.searchsorted(at, np.arange(len(trials)))
     to = named.codes(spoken["addressed"], slug[at])
-    by = indices(pc.index_in(spoken["by"], value_set=pa.array(EVIDENCE)))
-    lines = Lines(
+    by = to_indices(pc.index_in(spoken["by"], value_set=pa.array(EVIDENCE)))
+    lines = ConversationLines(
         scene=at,
         place=(np.arange(len(at)) - begins[at]).astype(np.int32),
         turn=number[is_line],
@@ -244,9 +244,9 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
         to=to,
         by=np.where((to < 0) | (by < 0), NOBODY, by).astype(np.int32),
         words=word_counts(spoken["text"]),
-        spoken=bools(pc.not_equal(spoken["kind"], "silence")),
+        spoken=to_bools(pc.not_equal(spoken["kind"], "silence")),
     )
-    return Talk(
+    return Conversation(
         tuple(trials["trial"].to_pylist()),
         slug,
         slugs,
@@ -258,7 +258,7 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
         named.first,
         lines,
         acts,
-        mentions(
+        find_mentions(
             spoken["text"],
             slug[lines.scene],
             np.column_stack((lines.who, lines.to)),
@@ -269,19 +269,19 @@ def talk(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Talk:
     )
 
 
-def completed(
+def complete_casts(
     turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, Cast]
 ) -> dict[str, Cast]:
     """Return the casts with whoever speaks without standing in one: by them, a part of the turns
     has the people that the whole has. `turns` come in pieces of SPOKEN, `trials` have PLACES."""
-    slug_of = dict(zip(joined(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
+    slug_of = dict(zip(scene_keys(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
     found = {slug: list(cast) for slug, cast in casts.items()}
     speaks: dict[str, set[str]] = {}
     for piece in turns:
         lines = piece.filter(pc.is_in(piece["kind"], value_set=pa.array(_LINES)))
         pairs = lines.group_by(["trial", "branch", "speaker"]).aggregate([])
         speakers = pairs["speaker"].to_pylist()
-        for scene, who in zip(joined(pairs).to_pylist(), speakers, strict=True):
+        for scene, who in zip(scene_keys(pairs).to_pylist(), speakers, strict=True):
             if scene in slug_of and who:
                 speaks.setdefault(slug_of[scene], set()).add(who)
     for slug, names in speaks.items():
@@ -294,14 +294,14 @@ def completed(
 
 
 def _acts(
-    turns: pa.Table, scene: Ints, number: Ints, is_line: Bools, slug: Ints, named: Names
-) -> Acts:
+    turns: pa.Table, scene: Ints, number: Ints, is_line: Bools, slug: Ints, named: PersonCodes
+) -> AuthorActs:
     column = turns["acts"]
     some = np.flatnonzero(np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy()))
     lists = column.take(pa.array(some)).combine_chunks()
     rows = some[pc.list_parent_indices(lists).to_numpy()]
     flat = pc.list_flatten(lists)
-    kind = indices(pc.index_in(pc.struct_field(flat, "kind"), value_set=pa.array(ACTS)))
+    kind = to_indices(pc.index_in(pc.struct_field(flat, "kind"), value_set=pa.array(ACT_KINDS)))
     known = kind >= 0
     rows, kind = rows[known], kind[known]
     to = named.codes(
@@ -314,4 +314,4 @@ def _acts(
     owner = np.append(scene[is_line], -1)
     line = np.where(owner[after] == scene[rows], after, -1).astype(np.int32)
     good = (kind == MOVE) | (to >= 0)
-    return Acts(scene[rows], number[rows], kind, to, line).taken(good)
+    return AuthorActs(scene[rows], number[rows], kind, to, line).take(good)

@@ -14,37 +14,37 @@ from dataclasses import dataclass
 from html import escape
 
 from improv.errors import MachineError
-from improv.graph.branch_tree import size, tree
+from improv.graph.branch_tree import draw_tree, tree_size
 from improv.graph.graph import Graph
-from improv.graph.layout import INK, Places, colours, places
+from improv.graph.layout import AUTHOR_COLOUR, Positions, node_colours, node_positions
 
-WIDE, TALL = 470, 400
+_PANEL_WIDTH, _PANEL_HEIGHT = 470, 400
 """One panel, in pixels."""
-ABOVE = 62
+_AUTHOR_HEIGHT = 62
 """What it is higher where the author is in it."""
-REACH = 122
+_RADIUS = 122
 """Pixels from the middle of a circle of people to each of them."""
-MIDDLE = 206
+_CENTRE = 206
 """Pixels from a panel's top to the middle of the circle, where there is no author."""
-HEAD, FOOT = 46, 30
-MARGIN, NAMED = 24, 36
+_HEAD, _FOOT = 46, 30
+_MARGIN, _NAMED = 24, 36
 """Room beside a tree of branches, and above each panel for what it is."""
-ROW = 4
+_PANELS_IN_ROW = 4
 """Panels beside each other."""
-MOST = 48
+MAX_PANELS = 48
 """Panels in one picture."""
-THICKEST, AUTHORS_THICKEST = 10.0, 3.0
-NAME, BESIDE = 24, 13
+_THICKEST, _AUTHOR_THICKEST = 10.0, 3.0
+_NAME_LENGTH, _SHORT_NAME_LENGTH = 24, 13
 """Characters of a name, and of one that has room beside its circle."""
-NUMBERED = 12
+_MAX_NUMBERED = 12
 """The most arrows that all have their number written; of more the widest do."""
-ARROWS = 80
+_MAX_ARROWS = 80
 """The most arrows that one panel of talk shows, the widest first."""
-PIXELS = 20_000_000
+_MAX_PIXELS = 20_000_000
 """The most that a PNG has."""
-THIN = 1.4
+_THIN = 1.4
 """The width of lines that say only that something is so."""
-MEANS = {
+_CAPTIONS = {
     "branches": "A line is a branch over its turns, from where it left its parent, and what parted "
     "them; open points were drawn again.",
     "exposure": "A line for what somebody was shown, at least once.",
@@ -52,10 +52,10 @@ MEANS = {
     "the other.",
 }
 """What a picture of something other than talk shows."""
-SERIF = (
+_SERIF = (
     "'Iowan Old Style','Palatino Linotype',Palatino,Georgia,'DejaVu Serif','Liberation Serif',serif"
 )
-AUTHORS = ("note", "cue")
+AUTHOR_KINDS = ("note", "cue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class _Arrow:
     by: tuple[str, ...]
 
 
-def picture(
+def draw_svg(
     graphs: Sequence[tuple[str, Graph]],
     *,
     title: str = "",
@@ -96,52 +96,52 @@ def picture(
     `across` says how many stand beside each other; `plain` leaves out title and legend, for a
     page that says them itself.
     """
-    shown = list(graphs)[:MOST]
+    shown = list(graphs)[:MAX_PANELS]
     if not shown:
         return ""
-    across = across or (2 if len(shown) == 4 else min(ROW, len(shown)))
+    across = across or (2 if len(shown) == 4 else min(_PANELS_IN_ROW, len(shown)))
     rows = math.ceil(len(shown) / across)
     scale = max((_scale(graph) for _, graph in shown), default=1.0)
-    above = ABOVE if any(_has_author(graph) for _, graph in shown) else 0
-    wide, tall = WIDE * scale, (TALL - 2 * REACH) + 2 * REACH * scale + above
-    grown = [size(graph) for _, graph in shown if graph.graph.get("of") == "branches"]
+    above = _AUTHOR_HEIGHT if any(_has_author(graph) for _, graph in shown) else 0
+    wide, tall = _PANEL_WIDTH * scale, (_PANEL_HEIGHT - 2 * _RADIUS) + 2 * _RADIUS * scale + above
+    grown = [tree_size(graph) for _, graph in shown if graph.graph.get("of") == "branches"]
     if grown:
-        wide = max(WIDE, *(w for w, _ in grown)) + 2 * MARGIN
-        tall = max(t for _, t in grown) + NAMED
+        wide = max(_PANEL_WIDTH, *(w for w, _ in grown)) + 2 * _MARGIN
+        tall = max(t for _, t in grown) + _NAMED
     # Where nothing stands above a panel, it needs no room there.
-    bare = 0 if any(name for name, _ in shown) else NAMED
+    bare = 0 if any(name for name, _ in shown) else _NAMED
     tall -= bare
     width = across * wide
     legend = [] if plain else _legend(shown, note, width)
-    head, foot = (0, 0) if plain else (HEAD if title else 12, FOOT + 18 * len(legend))
+    head, foot = (0, 0) if plain else (_HEAD if title else 12, _FOOT + 18 * len(legend))
     height = head + rows * tall + foot
-    spoken = [a.weight for _, g in shown for a in _arrows(g) if a.kind not in AUTHORS]
+    spoken = [a.weight for _, g in shown for a in _arrows(g) if a.kind not in AUTHOR_KINDS]
     most = max(spoken, default=1.0) or 1.0
     if any(graph.graph.get("of") in ("branches", "exposure") for _, graph in shown):
         most = 0.0  # there is nothing to be counted
-    told = "; ".join(_told(name, graph) for name, graph in shown)
+    told = "; ".join(_described(name, graph) for name, graph in shown)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{"100%" if plain else f"{width:.0f}"}" role="img" '
-        f'font-family="{SERIF}" font-size="13">'
+        f'font-family="{_SERIF}" font-size="13">'
         f"<title>{escape(title or 'Who speaks to whom')}</title><desc>{escape(told)}</desc>",
     ]
     if not plain:
         parts.append(f'<rect width="100%" height="100%" fill="{inks.paper}"/>')
         if title:
-            parts.append(_words(title, 24, 30, 19, inks.ink, weight=600, anchor="start"))
+            parts.append(_text(title, 24, 30, 19, inks.ink, weight=600, anchor="start"))
     for i, (name, graph) in enumerate(shown):
         x, y = (i % across) * wide, head + (i // across) * tall - bare
-        middle = (x + wide / 2, y + above + MIDDLE - REACH + REACH * scale)
+        middle = (x + wide / 2, y + above + _CENTRE - _RADIUS + _RADIUS * scale)
         parts.append(_panel(name, graph, middle, (x + wide / 2, y + 24), scale, most, inks))
     parts += [
-        _words(line, 24, height - foot + 22 + 18 * i, 12, inks.soft, anchor="start")
+        _text(line, 24, height - foot + 22 + 18 * i, 12, inks.soft, anchor="start")
         for i, line in enumerate(legend)
     ]
     return "".join([*parts, "</svg>"])
 
 
-def as_png(svg: str, zoom: float = 2.0) -> bytes:
+def svg_to_png(svg: str, zoom: float = 2.0) -> bytes:
     """Return a picture as PNG, `zoom` pixels to each of the SVG's, fewer for a very large one.
 
     Raises MachineError where this machine has no font to write names with.
@@ -156,14 +156,14 @@ def as_png(svg: str, zoom: float = 2.0) -> bytes:
         )
 
     probe = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{}</svg>'
-    word = f'<text x="2" y="30" font-size="30" font-family="{SERIF}">M</text>'
+    word = f'<text x="2" y="30" font-size="30" font-family="{_SERIF}">M</text>'
     if drawn(probe.format(word), 1.0) == drawn(probe.format(""), 1.0):
         raise MachineError(
             "no font on this machine to write names with: install one (apt install "
             "fonts-dejavu-core), or ask for .svg"
         )
     width, height = map(float, svg.partition('viewBox="0 0 ')[2].partition('"')[0].split())
-    return drawn(svg, min(zoom, math.sqrt(PIXELS / max(width * height, 1.0))))
+    return drawn(svg, min(zoom, math.sqrt(_MAX_PIXELS / max(width * height, 1.0))))
 
 
 # --- one panel
@@ -179,17 +179,17 @@ def _panel(
     inks: Inks,
 ) -> str:
     if graph.graph.get("of") == "branches":
-        wide, _ = size(graph)
-        corner = (heading[0] - max(wide, WIDE) / 2, heading[1] + 12)
-        above = [_words(name, *heading, 14, inks.ink, weight=600)] if name else []
-        return "".join([*above, tree(graph, *corner, inks.ink, inks.soft)])
+        wide, _ = tree_size(graph)
+        corner = (heading[0] - max(wide, _PANEL_WIDTH) / 2, heading[1] + 12)
+        above = [_text(name, *heading, 14, inks.ink, weight=600)] if name else []
+        return "".join([*above, draw_tree(graph, *corner, inks.ink, inks.soft)])
     at = {
-        node: (middle[0] + REACH * scale * x, middle[1] + REACH * scale * y)
-        for node, (x, y) in places(graph).items()
+        node: (middle[0] + _RADIUS * scale * x, middle[1] + _RADIUS * scale * y)
+        for node, (x, y) in node_positions(graph).items()
     }
-    hues = {n: inks.soft if hue == INK else hue for n, hue in colours(graph).items()}
+    hues = {n: inks.soft if hue == AUTHOR_COLOUR else hue for n, hue in node_colours(graph).items()}
     sizes = _sizes(graph)
-    parts = [_words(name, *heading, 14, inks.ink, weight=600)] if name else []
+    parts = [_text(name, *heading, 14, inks.ink, weight=600)] if name else []
     arrows = _arrows(graph)
     lanes: dict[frozenset[str], dict[str, int]] = {}
     for arrow in arrows:
@@ -197,31 +197,39 @@ def _panel(
         kinds.setdefault(arrow.kind, len(kinds))
     labels: list[str] = []
     # What the author does lies below what is said, and the widest arrow on top.
-    for arrow in sorted(arrows, key=lambda a: (a.kind not in AUTHORS, a.weight)):
+    for arrow in sorted(arrows, key=lambda a: (a.kind not in AUTHOR_KINDS, a.weight)):
         lane = lanes[frozenset((arrow.source, arrow.target))][arrow.kind]
         drawn, label = _arrow(arrow, at, sizes, hues[arrow.source], lane, most, inks)
         parts.append(drawn)
-        if most and arrow in arrows[:NUMBERED]:
+        if most and arrow in arrows[:_MAX_NUMBERED]:
             labels.append(label)
     parts += [_node(node, graph, at, sizes[node], hues[node], middle, inks) for node in graph]
     parts += labels
     if not arrows:
-        parts.append(_words("Nobody speaks to anybody.", *middle, 13, inks.soft))
+        parts.append(_text("Nobody speaks to anybody.", *middle, 13, inks.soft))
     return "".join(parts)
 
 
 def _arrow(
-    arrow: _Arrow, at: Places, sizes: dict[str, float], hue: str, lane: int, most: float, inks: Inks
+    arrow: _Arrow,
+    at: Positions,
+    sizes: dict[str, float],
+    hue: str,
+    lane: int,
+    most: float,
+    inks: Inks,
 ) -> tuple[str, str]:
     """Return an arrow, and the number that is written over it last."""
     start, end = at[arrow.source], at[arrow.target]
-    thickest = AUTHORS_THICKEST if arrow.kind in AUTHORS else THICKEST
-    width = 0.8 + (thickest - 0.8) * min(arrow.weight / most, 1.0) if most else THIN
+    thickest = _AUTHOR_THICKEST if arrow.kind in AUTHOR_KINDS else _THICKEST
+    width = 0.8 + (thickest - 0.8) * min(arrow.weight / most, 1.0) if most else _THIN
     if arrow.source == arrow.target:
         return _loop(arrow, start, sizes[arrow.source], hue, width, inks)
     away = math.dist(start, end) or 1.0
     along = ((end[0] - start[0]) / away, (end[1] - start[1]) / away)
-    bend = away * (0.13 + 0.1 * lane) if arrow.kind not in AUTHORS else away * 0.05 * (lane + 1)
+    bend = (
+        away * (0.13 + 0.1 * lane) if arrow.kind not in AUTHOR_KINDS else away * 0.05 * (lane + 1)
+    )
     bow = (
         (start[0] + end[0]) / 2 + bend * along[1],
         (start[1] + end[1]) / 2 - bend * along[0],
@@ -230,7 +238,7 @@ def _arrow(
     neck = _toward(end, bow, sizes[arrow.target] + 4 + 5 + width)
     begin = _toward(start, bow, sizes[arrow.source] + 2)
     path = f"M{begin[0]:.1f} {begin[1]:.1f}Q{bow[0]:.1f} {bow[1]:.1f} {neck[0]:.1f} {neck[1]:.1f}"
-    dash = ' stroke-dasharray="5 4"' if arrow.kind in AUTHORS else ""
+    dash = ' stroke-dasharray="5 4"' if arrow.kind in AUTHOR_KINDS else ""
     dash = ' stroke-dasharray="2 3"' if arrow.kind == "mentions" else dash
     strokes = [
         f'<path d="{path}" fill="none" stroke="{hue}" stroke-width="{thick:.2f}" '
@@ -265,13 +273,13 @@ def _loop(
 
 def _number(arrow: _Arrow, x: float, y: float, inks: Inks) -> str:
     text = f"{arrow.weight:.2g}" if arrow.weight < 10 else f"{arrow.weight:.0f}"
-    return _words(text, x, y + 4, 11, inks.soft, halo=inks.paper)
+    return _text(text, x, y + 4, 11, inks.soft, halo=inks.paper)
 
 
 def _node(
     node: str,
     graph: Graph,
-    at: Places,
+    at: Positions,
     size: float,
     hue: str,
     middle: tuple[float, float],
@@ -284,19 +292,19 @@ def _node(
             f'<rect x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size:.1f}" '
             f'height="{2 * size:.1f}" fill="{inks.paper}" stroke="{hue}" stroke-width="2"/>'
         )
-        return shape + _words("the author", x + size + 7, y + 5, 14, inks.ink, anchor="start")
+        return shape + _text("the author", x + size + 7, y + 5, 14, inks.ink, anchor="start")
     shape = (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{inks.paper}" stroke="{hue}" '
         'stroke-width="3.5"/>'
     )
     label = str(data.get("label", node))
-    room = NAME if "lines" in data else 2 * NAME
+    room = _NAME_LENGTH if "lines" in data else 2 * _NAME_LENGTH
     name = label if len(label) <= room else label[: room - 1] + "…"
     total = sum(d.get("lines", 0) for _, d in graph.nodes(data=True)) or 1
     said = f"{data['lines'] / total:.0%} of lines" if "lines" in data else ""
     left, top, anchor = x, y + size + 17, "middle"
     aside = graph.graph.get("of", "talk") == "exposure"
-    if aside or (abs(x - middle[0]) > REACH / 3 and len(name) <= BESIDE):
+    if aside or (abs(x - middle[0]) > _RADIUS / 3 and len(name) <= _SHORT_NAME_LENGTH):
         # Outside, where no arrow goes.
         side = 1 if x > middle[0] else -1
         left, top = x + side * (size + 8), y + (-2 if said else 4)
@@ -305,14 +313,14 @@ def _node(
         top = y - size - (22 if said else 9)
     parts = [
         shape,
-        _words(name, left, top, 14, inks.ink, weight=600, anchor=anchor, halo=inks.paper),
+        _text(name, left, top, 14, inks.ink, weight=600, anchor=anchor, halo=inks.paper),
     ]
     if said:
-        parts.append(_words(said, left, top + 15, 11, inks.soft, anchor=anchor, halo=inks.paper))
+        parts.append(_text(said, left, top + 15, 11, inks.soft, anchor=anchor, halo=inks.paper))
     return "".join(parts)
 
 
-def _words(
+def _text(
     text: str,
     x: float,
     y: float,
@@ -334,14 +342,14 @@ def _words(
 
 def _legend(shown: Sequence[tuple[str, Graph]], note: str, width: float) -> list[str]:
     """Return the lines that say what the signs mean, as far as there are any."""
-    said = MEANS.get(str(shown[0][1].graph.get("of", "talk")), "")
+    said = _CAPTIONS.get(str(shown[0][1].graph.get("of", "talk")), "")
     if not said:
         arrows = [a for _, graph in shown for a in _arrows(graph)]
         several = any(graph.graph.get("scenes", 1) > 1 for _, graph in shown)
         signs = ["Arrows: lines spoken to somebody" + (", a scene" if several else "")]
         if any(a.sure < a.weight for a in arrows):
             signs.append("pale: guessed from the order of turns")
-        if any(a.kind in AUTHORS for a in arrows):
+        if any(a.kind in AUTHOR_KINDS for a in arrows):
             signs.append("dashed: the author’s notes and cues")
         if any(a.kind == "mentions" for a in arrows):
             signs.append("dotted: is spoken of")
@@ -359,7 +367,7 @@ def _arrows(graph: Graph) -> list[_Arrow]:
     for source, target, data in graph.edges(data=True):
         one = (float(data.get("weight", 1.0)), bool(data.get("guess")), str(data.get("by", "")))
         found.setdefault((source, target, str(data.get("kind", ""))), []).append(one)
-    most = ARROWS if graph.graph.get("of", "talk") == "talk" else None
+    most = _MAX_ARROWS if graph.graph.get("of", "talk") == "talk" else None
     arrows = [
         _Arrow(
             *key,
@@ -397,7 +405,7 @@ def _scale(graph: Graph) -> float:
     return max(1.0, len(graph) / 10)
 
 
-def _told(name: str, graph: Graph) -> str:
+def _described(name: str, graph: Graph) -> str:
     """Say in words what a panel shows, for those who do not see it."""
     most = [f"{a.source} to {a.target} {a.weight:.2g}" for a in _arrows(graph)[:6]]
     listed = ", ".join(most) or "nobody speaks to anybody"

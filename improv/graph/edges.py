@@ -13,21 +13,32 @@ import numpy as np
 import numpy.typing as npt
 
 from improv.graph.arrow_columns import Ints, Wide
-from improv.graph.conversation import AUTHOR, CUE, NOBODY, NOTE, ORDER, SAID, Lines, Talk
+from improv.graph.conversation import (
+    AUTHOR_CODE,
+    CUE,
+    NOBODY,
+    NOTE,
+    ORDER,
+    SAID,
+    Conversation,
+    ConversationLines,
+)
 
-KINDS = ("addresses", "answers", "mentions", "note", "cue")
+EDGE_KINDS = ("addresses", "answers", "mentions", "note", "cue")
 """The kinds of edges, by code. The first three are between characters, the others the author's."""
 ADDRESSES, ANSWERS, MENTIONS, NOTES, CUES = range(5)
 SPOKEN = ("addresses", "answers", "mentions")
 
 
 @dataclass(frozen=True, slots=True)
-class Contacts:
-    """The contacts of a talk, one a row: `source` had to do with `target` at `turn` of `scene`.
+class Edges:
+    """The edges of a conversation, one contact per row: `source` addresses, answers, mentions,
+    notes or cues `target` at `turn` of `scene`.
 
-    `kind` is a code of KINDS and `by` of talk.EVIDENCE (what the author did is known outright).
-    `line` is the row of the line that it stands in, -1 for the author's acts. `latency` is, for
-    an answer, how many places after the line that it answers it came (1 is the next), else 0.
+    `kind` is a code of EDGE_KINDS, and `by` a code of conversation.EVIDENCE (the author's acts
+    are certain). `line` is the row of the line with the contact, -1 for the author's acts.
+    `latency` is, for an answer, its distance in lines from the line that it answers (1 is the
+    next line), else 0.
     """
 
     scene: Ints
@@ -43,45 +54,47 @@ class Contacts:
     def __len__(self) -> int:
         return len(self.scene)
 
-    def taken(self, rows: npt.NDArray[np.bool_] | Wide) -> Contacts:
-        return Contacts(*(getattr(self, name)[rows] for name in self.__slots__))
+    def take(self, rows: npt.NDArray[np.bool_] | Wide) -> Edges:
+        return Edges(*(getattr(self, name)[rows] for name in self.__slots__))
 
-    def among(
+    def select(
         self,
         *,
-        kinds: Collection[str] = KINDS,
+        kinds: Collection[str] = EDGE_KINDS,
         first: int = 0,
         last: int | None = None,
         guesses: bool = True,
-    ) -> Contacts:
+    ) -> Edges:
         """Return the contacts of some kinds in turns from `first` to `last`, those included."""
-        keep = np.isin(self.kind, [KINDS.index(kind) for kind in kinds])
+        keep = np.isin(self.kind, [EDGE_KINDS.index(kind) for kind in kinds])
         keep &= self.turn >= first
         if last is not None:
             keep &= self.turn <= last
         if not guesses:
             keep &= self.by != ORDER
-        return self.taken(keep)
+        return self.take(keep)
 
 
-def contacts(talk: Talk) -> Contacts:
+def find_edges(talk: Conversation) -> Edges:
     """Return every contact of a talk, in no promised order."""
     lines = talk.lines
     spoken = np.flatnonzero(lines.spoken & (lines.to >= 0) & (lines.who >= 0))
-    line, before, how = answers(lines)
+    line, before, how = find_answers(lines)
     about = talk.mentions
     named = about[(lines.who[about[:, 0]] >= 0) & lines.spoken[about[:, 0]]]
-    acts = talk.acts.taken((talk.acts.kind == NOTE) | (talk.acts.kind == CUE))
+    acts = talk.acts.take((talk.acts.kind == NOTE) | (talk.acts.kind == CUE))
     parts = [
-        _of(lines, spoken, lines.to[spoken], ADDRESSES, lines.by[spoken]),
-        _of(lines, line, lines.who[before], ANSWERS, how, lines.place[line] - lines.place[before]),
-        _of(lines, named[:, 0], named[:, 1], MENTIONS, np.full(len(named), 1, np.int32)),
+        _from_lines(lines, spoken, lines.to[spoken], ADDRESSES, lines.by[spoken]),
+        _from_lines(
+            lines, line, lines.who[before], ANSWERS, how, lines.place[line] - lines.place[before]
+        ),
+        _from_lines(lines, named[:, 0], named[:, 1], MENTIONS, np.full(len(named), 1, np.int32)),
     ]
     zeros = np.zeros(len(acts.scene), dtype=np.int32)
-    author = Contacts(
+    author = Edges(
         acts.scene,
         acts.turn,
-        zeros + AUTHOR,
+        zeros + AUTHOR_CODE,
         acts.to,
         np.where(acts.kind == NOTE, NOTES, CUES).astype(np.int32),
         zeros + SAID,
@@ -89,10 +102,10 @@ def contacts(talk: Talk) -> Contacts:
         zeros,
         zeros - 1,
     )
-    return _together([*parts, author])
+    return _concatenated([*parts, author])
 
 
-def answers(lines: Lines) -> tuple[Wide, Wide, Ints]:
+def find_answers(lines: ConversationLines) -> tuple[Wide, Wide, Ints]:
     """Return which lines answer which, as rows, and how that is known.
 
     A line answers the latest one that spoke to its speaker since the speaker spoke last; if there
@@ -140,11 +153,16 @@ def windows(last: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size - 1, last)) for start in range(1, last + 1, size)]
 
 
-def _of(
-    lines: Lines, rows: Wide | Ints, to: Ints, kind: int, by: Ints, latency: Ints | None = None
-) -> Contacts:
+def _from_lines(
+    lines: ConversationLines,
+    rows: Wide | Ints,
+    to: Ints,
+    kind: int,
+    by: Ints,
+    latency: Ints | None = None,
+) -> Edges:
     zeros = np.zeros(len(rows), dtype=np.int32)
-    return Contacts(
+    return Edges(
         lines.scene[rows],
         lines.turn[rows],
         lines.who[rows],
@@ -157,6 +175,6 @@ def _of(
     )
 
 
-def _together(parts: list[Contacts]) -> Contacts:
-    names = Contacts.__slots__
-    return Contacts(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+def _concatenated(parts: list[Edges]) -> Edges:
+    names = Edges.__slots__
+    return Edges(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))

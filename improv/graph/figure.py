@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from improv.graph.drawing import AUTHORS, MOST, PAPER, Inks, picture
+from improv.graph.drawing import AUTHOR_KINDS, MAX_PANELS, PAPER, Inks, draw_svg
 from improv.graph.graph import Graph
-from improv.graph.null_model import Beside
+from improv.graph.null_model import NullComparison
 
-DRAWN = ("addresses", *AUTHORS)
+DRAWN_KINDS = ("addresses", *AUTHOR_KINDS)
 """The kinds of edges in a picture where none are asked for: answers go the same ways back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MeasuredGraph:
     """One graph, with the name of what it is of: a condition, a scene, a stretch of turns. `row`
     says in which row of a picture it stands, and `figures` what it measures."""
 
     name: str
     graph: Graph
-    figures: dict[str, Beside]
+    figures: dict[str, NullComparison]
     row: str = ""
 
 
-def drawn(
-    found: Sequence[Made],
+def draw_graphs(
+    found: Sequence[MeasuredGraph],
     *,
     title: str = "",
     kinds: Sequence[str] = (),
@@ -37,21 +37,21 @@ def drawn(
 
     Casts of several scenes have panels of their own.
     """
-    panels = [(made.name, _only(made.graph, kinds or DRAWN)) for made in found]
+    panels = [(made.name, _with_kinds(made.graph, kinds or DRAWN_KINDS)) for made in found]
     split = [part for name, graph in panels for part in _scenes(name, graph)]
     rows = len(panels) if len(split) > len(panels) else len({made.row for made in found})
     if not across and rows > 1 and len(split) % rows == 0:
         across = len(split) // rows
-    note = f"The first {MOST} of {len(split)}. " if len(split) > MOST else ""
+    note = f"The first {MAX_PANELS} of {len(split)}. " if len(split) > MAX_PANELS else ""
     if all(graph.graph.get("of", "talk") == "talk" for _, graph in panels):
         counts = {int(made.graph.graph.get("scenes", 0)) for made in found} or {0}
         each = " in each" if len(counts) == 1 else " at most in each"
         note += f"{max(counts):,} scene{'s' if max(counts) != 1 else ''}"
         note += f"{each if len(panels) > 1 else ''}."
-    return picture(split, title=title, note=note, across=across, inks=inks, plain=plain)
+    return draw_svg(split, title=title, note=note, across=across, inks=inks, plain=plain)
 
 
-def largest(found: Sequence[Made]) -> tuple[str, list[Made]]:
+def largest_cast(found: Sequence[MeasuredGraph]) -> tuple[str, list[MeasuredGraph]]:
     """Return the scene with the largest cast, and the graphs of it alone; "" for graphs of one
     scene, which they stay."""
     casts: dict[str, set[str]] = {}
@@ -71,7 +71,7 @@ def largest(found: Sequence[Made]) -> tuple[str, list[Made]]:
     return most, parts
 
 
-def telling(names: Sequence[str]) -> list[str]:
+def distinguishing_names(names: Sequence[str]) -> list[str]:
     """Leave out of the names of conditions the levels that all of them share."""
     parts = [name.split(" · ") for name in names]
     if len(names) < 2 or len({len(p) for p in parts}) > 1:
@@ -80,7 +80,7 @@ def telling(names: Sequence[str]) -> list[str]:
     return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
 
 
-def _only(graph: Graph, kinds: Sequence[str]) -> Graph:
+def _with_kinds(graph: Graph, kinds: Sequence[str]) -> Graph:
     """Return a graph of talk with edges of some kinds, and nobody who does nothing else."""
     if graph.graph.get("of", "talk") != "talk":
         return graph

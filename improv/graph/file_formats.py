@@ -20,12 +20,12 @@ import orjson
 
 from improv.errors import RunError
 from improv.graph.graph import Graph
-from improv.graph.layout import colours, places
+from improv.graph.layout import node_colours, node_positions
 
 FORMATS = ("gexf", "graphml", "json", "dot", "csv", "svg", "png")
 """What a graph can be written as; the last two are pictures."""
 
-SPELLS, SERIES = "spells", ("turns",)
+_SPELLS, _SERIES = "spells", ("turns",)
 """What GEXF knows as an edge's times, and which attributes are values in time."""
 
 _GEXF = "http://www.gexf.net/1.2draft"
@@ -60,7 +60,7 @@ def from_bytes(data: bytes, form: str) -> Graph:
 
 def _gexf(graph: Graph) -> bytes:
     made = Graph(mode="dynamic", name=_text(str(graph.graph.get("name", ""))))
-    drawn, hues = places(graph), colours(graph)
+    drawn, hues = node_positions(graph), node_colours(graph)
     for node, data in graph.nodes(data=True):
         x, y = drawn[node]
         red, green, blue = (int(hues[node][i : i + 2], 16) for i in (1, 3, 5))
@@ -76,8 +76,8 @@ def _gexf(graph: Graph) -> bytes:
             known[_LABEL] = known["label"]
         made.add_node(_text(str(node)), **known, viz=look)
     for source, target, key, data in graph.edges(keys=True, data=True):
-        timed = {name: data[name] for name in (SPELLS, *SERIES) if data.get(name)}
-        rest = {name: value for name, value in data.items() if name not in (SPELLS, *SERIES)}
+        timed = {name: data[name] for name in (_SPELLS, *_SERIES) if data.get(name)}
+        rest = {name: value for name, value in data.items() if name not in (_SPELLS, *_SERIES)}
         name = _text(str(key))
         made.add_edge(
             _text(str(source)), _text(str(target)), key=name, id=name, **_plain(rest), **timed
@@ -178,7 +178,7 @@ def _from_json(data: bytes) -> Graph:
 
 def _dot(graph: Graph) -> bytes:
     """The graph for Graphviz, with the positions of the picture (`neato -n` keeps them)."""
-    drawn, hues = places(graph), colours(graph)
+    drawn, hues = node_positions(graph), node_colours(graph)
     most = max((d.get("weight", 1.0) for _, _, d in graph.edges(data=True)), default=1.0) or 1.0
     lines = [f"digraph {_quoted(graph.graph.get('name') or 'graph')} {{"]
     for node in graph:
@@ -210,7 +210,7 @@ def _csv(graph: Graph) -> bytes:
     sink = io.StringIO()
     rows = csv.writer(sink, lineterminator="\n")
     more = sorted(
-        {name for _, _, d in graph.edges(data=True) for name in d} - {*_COLUMNS, SPELLS, *SERIES}
+        {name for _, _, d in graph.edges(data=True) for name in d} - {*_COLUMNS, _SPELLS, *_SERIES}
     )
     rows.writerow([*_COLUMNS, "turns", *more])
     for source, target, data in graph.edges(data=True):

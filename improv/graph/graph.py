@@ -14,8 +14,8 @@ import networkx as nx
 import numpy as np
 
 from improv.graph.arrow_columns import Bools, Ints, Wide
-from improv.graph.conversation import AUTHOR, EVIDENCE, ORDER, Talk
-from improv.graph.edges import ANSWERS, KINDS, Contacts, contacts
+from improv.graph.conversation import AUTHOR_CODE, EVIDENCE, ORDER, Conversation
+from improv.graph.edges import ANSWERS, EDGE_KINDS, Edges, find_edges
 
 Graph: TypeAlias = nx.MultiDiGraph
 """A graph of talk. Its nodes are names, with
@@ -29,8 +29,8 @@ Graph: TypeAlias = nx.MultiDiGraph
 
 and its edges, whose key is unique in the graph,
 
-    kind       one of contacts.KINDS
-    by         how it is known: one of talk.EVIDENCE
+    kind       one of edges.EDGE_KINDS
+    by         how it is known: one of conversation.EVIDENCE
     guess      whether that is the order of turns alone
     weight     contacts a scene: of the scenes that could have had one
     lines      contacts in all, and the words in their lines
@@ -44,45 +44,45 @@ and its edges, whose key is unique in the graph,
 """
 
 
-def network(
-    talk: Talk,
+def build_network(
+    talk: Conversation,
     *,
     name: str = "",
-    kinds: Collection[str] = KINDS,
+    kinds: Collection[str] = EDGE_KINDS,
     first: int = 1,
     last: int | None = None,
     guesses: bool = True,
     window: int = 0,
     each: bool = False,
-    found: Contacts | None = None,
+    found: Edges | None = None,
 ) -> Graph:
     """Return the graph of a talk's scenes, between two turns.
 
     `window` cuts time into windows of so many turns, with edges of their own; `each` makes an
     edge of every single contact. `found` are the talk's contacts, where they are known already.
     """
-    talk = talk if guesses else talk.sure()
-    rows = found if found is not None and guesses else contacts(talk)
-    rows = rows.among(kinds=kinds, first=first, last=last, guesses=guesses)
-    names = labels(talk)
+    talk = talk if guesses else talk.without_guesses()
+    rows = found if found is not None and guesses else find_edges(talk)
+    rows = rows.select(kinds=kinds, first=first, last=last, guesses=guesses)
+    names = node_names(talk)
     graph = Graph(
         name=name,
         of="talk",
         scenes=talk.scenes,
         first=first,
         last=talk.last if last is None else last,
-        kinds=[kind for kind in KINDS if kind in kinds],
+        kinds=[kind for kind in EDGE_KINDS if kind in kinds],
         guesses=guesses,
     )
-    _nodes(graph, talk, names, rows, first, last)
+    _add_nodes(graph, talk, names, rows, first, last)
     if each:
-        _every(graph, names, rows)
+        _add_single_edges(graph, names, rows)
     else:
-        _summed(graph, talk, names, rows, window)
+        _add_summed_edges(graph, talk, names, rows, window)
     return graph
 
 
-def labels(talk: Talk) -> list[str]:
+def node_names(talk: Conversation) -> list[str]:
     """Return a name for each person that is nobody else's: with the scene's, where two scenes
     have somebody of one name."""
     names = [person.name for person in talk.people]
@@ -93,24 +93,24 @@ def labels(talk: Talk) -> list[str]:
     ]
 
 
-def chances(talk: Talk) -> Ints:
+def _possible_scenes(talk: Conversation) -> Ints:
     """Return for each person the number of scenes that it could be in."""
     found = np.zeros(len(talk.people), dtype=np.int32)
     counts = np.bincount(talk.slug, minlength=len(talk.slugs))
     for slug in range(len(talk.slugs)):
         found[int(talk.first[slug]) : int(talk.first[slug + 1])] = counts[slug]
-    found[AUTHOR] = talk.scenes
+    found[AUTHOR_CODE] = talk.scenes
     return found
 
 
-def within(talk: Talk, first: int, last: int | None) -> Bools:
+def _lines_between(talk: Conversation, first: int, last: int | None) -> Bools:
     """Return which lines were spoken in turns from `first` to `last`."""
     lines = talk.lines
     inside: Bools = lines.spoken & (lines.who >= 0) & (lines.turn >= first)
     return inside if last is None else inside & (lines.turn <= last)
 
 
-def collapsed(graph: Graph, kinds: Collection[str] = ("addresses",)) -> nx.DiGraph:
+def collapse(graph: Graph, kinds: Collection[str] = ("addresses",)) -> nx.DiGraph:
     """Return one weighted edge for each pair, of the kinds given, and no author in it."""
     flat = nx.DiGraph()
     flat.add_nodes_from(n for n, data in graph.nodes(data=True) if data.get("role") != "author")
@@ -121,7 +121,7 @@ def collapsed(graph: Graph, kinds: Collection[str] = ("addresses",)) -> nx.DiGra
     return flat
 
 
-def key_of(source: str, target: str, *parts: str) -> str:
+def edge_key(source: str, target: str, *parts: str) -> str:
     """Return a key that no other edge of the graph has."""
     return " ".join([f"{source} > {target}:", *parts])
 
@@ -129,30 +129,37 @@ def key_of(source: str, target: str, *parts: str) -> str:
 # --- making it
 
 
-def _nodes(
-    graph: Graph, talk: Talk, names: Sequence[str], rows: Contacts, first: int, last: int | None
+def _add_nodes(
+    graph: Graph,
+    talk: Conversation,
+    names: Sequence[str],
+    rows: Edges,
+    first: int,
+    last: int | None,
 ) -> None:
     many = len(names)
-    inside = within(talk, first, last)
+    inside = _lines_between(talk, first, last)
     who = talk.lines.who[inside]
     spoken = np.bincount(who, minlength=many)
     words = np.bincount(who, weights=talk.lines.words[inside], minlength=many)
     openly = np.bincount(who[talk.lines.to[inside] < 0], minlength=many)
     there = (spoken > 0) | (np.bincount(rows.source, minlength=many) > 0)
     there |= np.bincount(rows.target, minlength=many) > 0
-    could = chances(talk)
+    could = _possible_scenes(talk)
     for code in np.flatnonzero(there).tolist():
-        data: dict[str, Any] = {"role": "author" if code == AUTHOR else "character"}
-        if len(talk.slugs) > 1 and code != AUTHOR:
+        data: dict[str, Any] = {"role": "author" if code == AUTHOR_CODE else "character"}
+        if len(talk.slugs) > 1 and code != AUTHOR_CODE:
             data["scene"] = talk.people[code].slug
         data["scenes"] = int(could[code])
-        if code != AUTHOR:
+        if code != AUTHOR_CODE:
             data |= {"lines": int(spoken[code]), "words": int(words[code])}
             data["open"] = int(openly[code])
         graph.add_node(names[code], **data)
 
 
-def _summed(graph: Graph, talk: Talk, names: Sequence[str], rows: Contacts, window: int) -> None:
+def _add_summed_edges(
+    graph: Graph, talk: Conversation, names: Sequence[str], rows: Edges, window: int
+) -> None:
     spans = np.zeros(len(rows), dtype=np.int64)
     if window:
         # What was written beforehand, in turn 0, stands in no window but its own.
@@ -163,11 +170,11 @@ def _summed(graph: Graph, talk: Talk, names: Sequence[str], rows: Contacts, wind
     latency = np.bincount(place, weights=rows.latency, minlength=len(groups))
     moments, times = _moments(rows, place)
     begins = np.searchsorted(moments[:, 0], np.arange(len(groups) + 1))
-    could = chances(talk)
+    could = _possible_scenes(talk)
     for i, (span, source, target, kind, by) in enumerate(groups.tolist()):
         here = slice(begins[i], begins[i + 1])
         turns = list(zip(times[here].tolist(), moments[here, 1].tolist(), strict=True))
-        scenes = int(could[target] if source == AUTHOR else could[source])
+        scenes = int(could[target] if source == AUTHOR_CODE else could[source])
         data = {
             **_evidence(kind, by),
             "weight": int(count[i]) / max(scenes, 1),
@@ -177,15 +184,15 @@ def _summed(graph: Graph, talk: Talk, names: Sequence[str], rows: Contacts, wind
         }
         if kind == ANSWERS:
             data["latency"] = float(latency[i] / count[i])
-        parts = [KINDS[kind], EVIDENCE[by]]
+        parts = [EDGE_KINDS[kind], EVIDENCE[by]]
         if window:
             data["window"] = (span - 1) * window + 1 if span else 0
             parts.append(str(data["window"]))
-        key = key_of(names[source], names[target], *parts)
+        key = edge_key(names[source], names[target], *parts)
         graph.add_edge(names[source], names[target], key=key, **data)
 
 
-def _every(graph: Graph, names: Sequence[str], rows: Contacts) -> None:
+def _add_single_edges(graph: Graph, names: Sequence[str], rows: Edges) -> None:
     order = np.lexsort((rows.kind, rows.line, rows.turn, rows.scene))
     columns = ("scene", "turn", "source", "target", "kind", "by", "words", "latency")
     table = np.column_stack([getattr(rows, name)[order] for name in columns]).tolist()
@@ -200,12 +207,12 @@ def _every(graph: Graph, names: Sequence[str], rows: Contacts) -> None:
         }
         if kind == ANSWERS:
             data["latency"] = float(latency)
-        key = key_of(names[source], names[target], KINDS[kind], str(number))
+        key = edge_key(names[source], names[target], EDGE_KINDS[kind], str(number))
         graph.add_edge(names[source], names[target], key=key, **data)
 
 
 def _evidence(kind: int, by: int) -> dict[str, Any]:
-    return {"kind": KINDS[kind], "by": EVIDENCE[by], "guess": by == ORDER}
+    return {"kind": EDGE_KINDS[kind], "by": EVIDENCE[by], "guess": by == ORDER}
 
 
 def _spans(turns: list[tuple[int, int]]) -> dict[str, Any]:
@@ -224,9 +231,9 @@ def _spans(turns: list[tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _grouped(rows: Contacts, people: int, spans: Wide) -> tuple[Wide, Wide]:
+def _grouped(rows: Edges, people: int, spans: Wide) -> tuple[Wide, Wide]:
     """Return the distinct (span, source, target, kind, by), and each row's place among them."""
-    sizes = (people, people, len(KINDS), len(EVIDENCE))
+    sizes = (people, people, len(EDGE_KINDS), len(EVIDENCE))
     key = spans
     for column, size in zip((rows.source, rows.target, rows.kind, rows.by), sizes, strict=True):
         key = key * size + column
@@ -238,7 +245,7 @@ def _grouped(rows: Contacts, people: int, spans: Wide) -> tuple[Wide, Wide]:
     return np.column_stack([distinct, *reversed(parts)]).astype(np.int64), place.astype(np.int64)
 
 
-def _moments(rows: Contacts, place: Wide) -> tuple[Wide, Wide]:
+def _moments(rows: Edges, place: Wide) -> tuple[Wide, Wide]:
     """Return the distinct (group, turn), sorted, and how many contacts each has."""
     turns = int(rows.turn.max(initial=0)) + 1
     key, count = np.unique(place * turns + rows.turn, return_counts=True)

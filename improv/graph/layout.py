@@ -12,16 +12,16 @@ from collections.abc import Sequence
 
 from improv.graph.graph import Graph
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6500", "#1F6680")
+NODE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6500", "#1F6680")
 """Okabe and Ito's hues, its yellows darkened to be read on paper; a larger cast shares them."""
-INK = "#4a4a4a"
+AUTHOR_COLOUR = "#4a4a4a"
 """The author's."""
-AUTHOR = (0.0, -1.5)
+AUTHOR_POSITION = (0.0, -1.5)
 
-Places = dict[str, tuple[float, float]]
+Positions = dict[str, tuple[float, float]]
 
 
-def places(graph: Graph) -> Places:
+def node_positions(graph: Graph) -> Positions:
     """Return each node's (x, y): x to the right and y downwards, people within [-1, 1]."""
     of = graph.graph.get("of", "talk")
     if of == "branches":
@@ -31,19 +31,19 @@ def places(graph: Graph) -> Places:
     return _circle(graph)
 
 
-def colours(graph: Graph) -> dict[str, str]:
+def node_colours(graph: Graph) -> dict[str, str]:
     """Return each node's colour: people by their place in the graph, all else in ink."""
     people = [n for n, data in graph.nodes(data=True) if data.get("role") == "character"]
-    hues = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(people)}
-    return {name: hues.get(name, INK) for name in graph}
+    hues = {name: NODE_COLOURS[i % len(NODE_COLOURS)] for i, name in enumerate(people)}
+    return {name: hues.get(name, AUTHOR_COLOUR) for name in graph}
 
 
-def circle(names: Sequence[str]) -> Places:
+def circle_positions(names: Sequence[str]) -> Positions:
     """Return places on a circle, the first at its left upper side, with room for the author above.
 
     Two stand side by side; there is never one at the very top.
     """
-    found: Places = {}
+    found: Positions = {}
     for i, name in enumerate(names):
         turn = -90.0 - (i + 0.5) * 360.0 / len(names)
         x, y = math.cos(math.radians(turn)), math.sin(math.radians(turn))
@@ -51,16 +51,16 @@ def circle(names: Sequence[str]) -> Places:
     return found
 
 
-def _circle(graph: Graph) -> Places:
+def _circle(graph: Graph) -> Positions:
     people = [n for n, data in graph.nodes(data=True) if data.get("role") != "author"]
     # Casts of several scenes stand beside each other.
     scenes = list(dict.fromkeys(str(graph.nodes[n].get("scene", "")) for n in people))
-    found: Places = {}
+    found: Positions = {}
     wide = math.ceil(math.sqrt(len(scenes)))
     for i, scene in enumerate(scenes):
         cast = [n for n in people if str(graph.nodes[n].get("scene", "")) == scene]
         across, down = i % wide, i // wide
-        for name, (x, y) in circle(cast).items():
+        for name, (x, y) in circle_positions(cast).items():
             if len(scenes) == 1:
                 found[name] = (x, y)
             else:
@@ -70,11 +70,11 @@ def _circle(graph: Graph) -> Places:
                 )
     for name, data in graph.nodes(data=True):
         if data.get("role") == "author":
-            found[name] = AUTHOR
+            found[name] = AUTHOR_POSITION
     return found
 
 
-def _tree(graph: Graph) -> Places:
+def _tree(graph: Graph) -> Positions:
     """Branches below each other, from left to right by the turn at which they begin."""
     order: list[str] = []
 
@@ -93,9 +93,9 @@ def _tree(graph: Graph) -> Places:
     }
 
 
-def _columns(graph: Graph) -> Places:
+def _columns(graph: Graph) -> Positions:
     """What was shown on the left, to whom on the right."""
-    found: Places = {}
+    found: Positions = {}
     for side, x in (("block", -1.0), ("role", 1.0)):
         names = [n for n, data in graph.nodes(data=True) if data.get("side") == side]
         rows = max(len(names) - 1, 1)

@@ -12,11 +12,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from improv.analysis.stats.interval import Floats
 from improv.graph.arrow_columns import Bools, Ints, Wide
-from improv.graph.conversation import CUE, Lines, Talk
-from improv.graph.edges import answers
-
-Floats = npt.NDArray[np.float64]
+from improv.graph.conversation import CUE, Conversation, ConversationLines
+from improv.graph.edges import find_answers
 
 FIGURES = {
     "balance": "how evenly lines are shared: entropy of who speaks, as a share of the largest",
@@ -37,17 +36,17 @@ FIGURES = {
 """The figures by name, each in words. "taken", "usurped" and "claimed" are shares of all changes of
 speaker, after Gibson's participation shifts (2003, Social Forces 81:1335-1380)."""
 
-FIXED = frozenset({"balance", "author"})
+UNSHUFFLED_FIGURES = frozenset({"balance", "author"})
 """Figures that hang on nothing but how often who speaks, so that the null model has the same."""
 
-DAMPING = 0.85
-CELLS = 20_000_000
+_DAMPING = 0.85
+_MATRIX_CELLS = 20_000_000
 """How many cells of matrices are in memory at a time."""
-MOST = 7
+_LARGEST_DIVIDED_CAST = 7
 """The largest cast whose every division into groups is tried."""
 
 
-def figures(talk: Talk, *, first: int = 1, last: int | None = None) -> dict[str, Floats]:
+def figures(talk: Conversation, *, first: int = 1, last: int | None = None) -> dict[str, Floats]:
     """Return each figure of FIGURES for each scene, shape (scenes,), NaN where it has none.
 
     Only lines in turns from `first` to `last` count; what they answer may lie before.
@@ -70,7 +69,7 @@ def figures(talk: Talk, *, first: int = 1, last: int | None = None) -> dict[str,
 class _Order:
     """The figures of the order of lines."""
 
-    def __init__(self, talk: Talk, inside: Bools) -> None:
+    def __init__(self, talk: Conversation, inside: Bools) -> None:
         self.talk = talk
         lines = talk.lines
         self.inside = inside & lines.spoken & (lines.who >= 0)
@@ -80,7 +79,7 @@ class _Order:
         self.pairs = self.inside & (lines.place > 0) & lines.spoken[before]
         self.same = self.pairs & (lines.who == lines.who[before])
         self.changes = self.pairs & ~self.same
-        self.line, self.answered_line, _ = answers(lines)
+        self.line, self.answered_line, _ = find_answers(lines)
 
     def floor(self) -> Floats:
         # A spell begins wherever the line before was not the speaker's own, or too early to count.
@@ -147,7 +146,7 @@ class _Order:
         return np.bincount(self.talk.lines.scene[mask], minlength=self.talk.scenes)
 
 
-def _lasts(lines: Lines) -> Wide:
+def _lasts(lines: ConversationLines) -> Wide:
     """Return the row of each scene's last line."""
     ends = np.ones(len(lines), dtype=np.bool_)
     ends[:-1] = lines.scene[1:] != lines.scene[:-1]
@@ -171,7 +170,7 @@ def _plogp(keys: Wide, scene: Ints, scenes: int) -> Floats:
 # --- the figures of who speaks to whom
 
 
-def matrices(talk: Talk, inside: Bools, scenes: Bools) -> tuple[Floats, Floats]:
+def matrices(talk: Conversation, inside: Bools, scenes: Bools) -> tuple[Floats, Floats]:
     """Return lines spoken (scenes, cast) and spoken from whom to whom (scenes, cast, cast), for
     scenes of one slug, given as a mask."""
     slug = int(talk.slug[scenes][0])
@@ -188,12 +187,12 @@ def matrices(talk: Talk, inside: Bools, scenes: Bools) -> tuple[Floats, Floats]:
     return spoken.astype(np.float64), weight.astype(np.float64)
 
 
-def _matrices(talk: Talk, inside: Bools) -> Iterator[tuple[Wide, Floats, Floats]]:
+def _matrices(talk: Conversation, inside: Bools) -> Iterator[tuple[Wide, Floats, Floats]]:
     for slug in range(len(talk.slugs)):
         size = max(1, len(talk.cast(slug)))
         all_of = np.flatnonzero(talk.slug == slug)
-        groups = divisions(size).shape[0] if size <= MOST else 1
-        step = max(1, CELLS // max(size * size, groups))
+        groups = divisions(size).shape[0] if size <= _LARGEST_DIVIDED_CAST else 1
+        step = max(1, _MATRIX_CELLS // max(size * size, groups))
         for start in range(0, len(all_of), step):
             part = all_of[start : start + step]
             mask = np.zeros(talk.scenes, dtype=np.bool_)
@@ -240,7 +239,7 @@ def modularity(to: Floats) -> Floats:
     out, into = to.sum(axis=2), to.sum(axis=1)
     share = to - _ratio(out[:, :, None] * into[:, None, :], total[:, None, None])
     share = np.nan_to_num(share)
-    if size <= MOST:
+    if size <= _LARGEST_DIVIDED_CAST:
         together = divisions(size).reshape(-1, size * size)
         best = (share.reshape(len(to), -1) @ together.T).max(axis=1)
     else:
@@ -272,8 +271,8 @@ def pagerank(to: Floats) -> Floats:
     out = to.sum(axis=2, keepdims=True)
     step = np.where(out > 0, to / np.where(out > 0, out, 1.0), 1.0 / size)
     # What a walk comes to rest at: rank = (1 - d) / size + d · rank @ step.
-    still = np.eye(size) - DAMPING * step.transpose(0, 2, 1)
-    rank = np.linalg.solve(still, np.full((many, size, 1), (1 - DAMPING) / size))
+    still = np.eye(size) - _DAMPING * step.transpose(0, 2, 1)
+    rank = np.linalg.solve(still, np.full((many, size, 1), (1 - _DAMPING) / size))
     return np.where(to.sum(axis=(1, 2))[:, None] > 0, rank[:, :, 0], np.nan)
 
 

@@ -16,28 +16,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from improv.analysis.stats.interval import LEVEL, Estimate
+from improv.analysis.stats.interval import LEVEL, Estimate, Floats
 from improv.graph.arrow_columns import Wide
-from improv.graph.conversation import Talk
-from improv.graph.metrics import FIXED, Floats, figures
+from improv.graph.conversation import Conversation
+from improv.graph.metrics import UNSHUFFLED_FIGURES, figures
 from improv.records import seed_of
 
-DRAWS = 200
+NULL_DRAWS = 200
 """Null models drawn beside a figure."""
-SCENES = 1500
+MAX_SHUFFLED_SCENES = 1500
 """The most scenes that are shuffled; of more a sample is taken, and compared with itself."""
-LINE_DRAWS = 3_000_000
+_LINE_DRAWS = 3_000_000
 """Lines times draws: of many scenes fewer null models say as much."""
-FEWEST = 20
-LOT = 60_000
+_FEWEST_DRAWS = 20
+LINES_AT_ONCE = 60_000
 """Lines that are shuffled at once: null models of few scenes are drawn many together, since numpy
 asks as much for each small array as for a larger one."""
-ROUNDS = 6
+_EXCHANGE_ROUNDS = 6
 """How often every line may exchange whom it speaks to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class NullComparison:
     """A figure with what the null model makes of it.
 
     `value` is its mean over scenes, with Student's interval; `null` the null model's mean, `low`
@@ -55,15 +55,15 @@ class Beside:
     fixed: bool = False
 
 
-def shuffled(talk: Talk, seed: int) -> Talk:
+def shuffle(talk: Conversation, seed: int) -> Conversation:
     """Return a talk of the same scenes, lines and speakers in an order that means nothing."""
-    return _shuffled(talk, [np.random.default_rng(seed)])
+    return _shuffle_copies(talk, [np.random.default_rng(seed)])
 
 
-def _shuffled(talk: Talk, chances: Sequence[np.random.Generator]) -> Talk:
+def _shuffle_copies(talk: Conversation, chances: Sequence[np.random.Generator]) -> Conversation:
     """Return the talk as many times over as there are sources of chance, in one: its scenes as the
     first shuffles them, then as the second, and so on."""
-    talk = talk.times(len(chances))
+    talk = talk.repeated(len(chances))
     lines = talk.lines
     rows = np.flatnonzero(lines.turn > 0)
     scene = lines.scene[rows]
@@ -75,7 +75,7 @@ def _shuffled(talk: Talk, chances: Sequence[np.random.Generator]) -> Talk:
     for column in (who, to, by, words, spoken):
         column[rows] = column[new]
     said = rows[spoken[rows]]
-    for _ in range(ROUNDS):
+    for _ in range(_EXCHANGE_ROUNDS):
         one, other = _pairs(said, lines.scene[said], _random(chances, len(said)))
         swap = (who[one] != to[other]) & (who[other] != to[one])
         one, other = one[swap], other[swap]
@@ -94,53 +94,58 @@ def _random(chances: Sequence[np.random.Generator], size: int) -> Floats:
     return np.concatenate([chance.random(size // len(chances)) for chance in chances])
 
 
-def sample(talk: Talk, seed: int, most: int = SCENES) -> Talk:
+def sample_scenes(talk: Conversation, seed: int, most: int = MAX_SHUFFLED_SCENES) -> Conversation:
     """Return at most so many scenes of a talk, drawn by chance."""
     if talk.scenes <= most:
         return talk
     chance = np.random.default_rng(seed_of("scenes", seed))
     keep = np.zeros(talk.scenes, dtype=np.bool_)
     keep[chance.choice(talk.scenes, most, replace=False)] = True
-    return talk.only(keep)
+    return talk.subset(keep)
 
 
-def draws_of(talk: Talk, draws: int = DRAWS) -> int:
+def number_of_draws(talk: Conversation, draws: int = NULL_DRAWS) -> int:
     """Return how many null models to draw of a talk of this size."""
-    return max(min(draws, LINE_DRAWS // max(len(talk.lines), 1)), min(FEWEST, draws))
+    return max(min(draws, _LINE_DRAWS // max(len(talk.lines), 1)), min(_FEWEST_DRAWS, draws))
 
 
-def beside(
-    talk: Talk,
+def compare_with_null(
+    talk: Conversation,
     *,
     seed: int,
     first: int = 1,
     last: int | None = None,
-    draws: int = DRAWS,
-    most: int = SCENES,
-) -> dict[str, Beside]:
+    draws: int = NULL_DRAWS,
+    most: int = MAX_SHUFFLED_SCENES,
+) -> dict[str, NullComparison]:
     """Return every figure of a talk's scenes, each with its null model beside it.
 
     Of more than `most` scenes a sample is shuffled.
     """
     seen = figures(talk, first=first, last=last)
-    some = sample(talk, seed, most)
-    draws = draws_of(some, draws)
+    some = sample_scenes(talk, seed, most)
+    draws = number_of_draws(some, draws)
     there = seen if some is talk else figures(some, first=first, last=last)
     null: dict[str, list[Floats]] = {name: [] for name in seen}
     chances = [np.random.default_rng(seed_of("null", seed, i)) for i in range(draws)]
-    lot = max(1, LOT // max(len(some.lines), 1))
+    lot = max(1, LINES_AT_ONCE // max(len(some.lines), 1))
     for begin in range(0, draws, lot):
         part = chances[begin : begin + lot]
-        drawn = figures(_shuffled(some, part), first=first, last=last)
+        drawn = figures(_shuffle_copies(some, part), first=first, last=last)
         for name, values in drawn.items():
             null[name].append(_means(values.reshape(len(part), -1)))
     return {
-        name: _beside(values, float(_means(there[name])), np.concatenate(null[name]), name in FIXED)
+        name: _compare_figure(
+            values,
+            float(_means(there[name])),
+            np.concatenate(null[name]),
+            name in UNSHUFFLED_FIGURES,
+        )
         for name, values in seen.items()
     }
 
 
-def mean_of(values: Floats, unit: str = "scenes") -> Estimate:
+def mean_estimate(values: Floats, unit: str = "scenes") -> Estimate:
     """Return the mean of the values that are known, with Student's interval over them."""
     known = values[np.isfinite(values)]
     n = len(known)
@@ -154,22 +159,22 @@ def mean_of(values: Floats, unit: str = "scenes") -> Estimate:
     return Estimate(value, value - half, value + half, LEVEL, n, unit)
 
 
-def _beside(values: Floats, seen: float, null: Floats, fixed: bool) -> Beside:
+def _compare_figure(values: Floats, seen: float, null: Floats, fixed: bool) -> NullComparison:
     """Set the null means of the scenes that were shuffled beside a figure: `seen` is its mean over
     those scenes, and what lies between it and the null holds for all scenes."""
-    value = mean_of(values)
+    value = mean_estimate(values)
     null = null[np.isfinite(null)]
     if math.isnan(value.value) or math.isnan(seen) or not len(null):
-        return Beside(value, math.nan, math.nan, math.nan, math.nan, len(null), fixed)
+        return NullComparison(value, math.nan, math.nan, math.nan, math.nan, len(null), fixed)
     if fixed:
-        return Beside(value, value.value, value.value, value.value, 1.0, len(null), True)
+        return NullComparison(value, value.value, value.value, value.value, 1.0, len(null), True)
     middle = float(null.mean())
     around = null - middle
     tail = min(int(np.sum(null <= seen + 1e-12)), int(np.sum(null >= seen - 1e-12)))
     p = min(1.0, 2 * (1 + tail) / (1 + len(null)))
     middle += value.value - seen
     low, high = (middle + float(q) for q in np.quantile(around, (0.025, 0.975)))
-    return Beside(value, middle, low, high, p, len(null))
+    return NullComparison(value, middle, low, high, p, len(null))
 
 
 def _means(values: Floats) -> Floats:
@@ -191,6 +196,6 @@ def _pairs(rows: Wide, scene: Wide, random: Floats) -> tuple[Wide, Wide]:
     return order[even], order[even + 1]
 
 
-def told(found: Mapping[str, Beside]) -> list[str]:
+def told(found: Mapping[str, NullComparison]) -> list[str]:
     """Return the names of the figures that are known."""
     return [name for name, one in found.items() if not math.isnan(one.value.value)]

@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.graph.graph import Graph, key_of
+from improv.graph.graph import Graph, edge_key
 from improv.records import MAIN
 from improv.study.edit_summary import way
 
-EXCERPT = 60
+_EXCERPT_LENGTH = 60
 """Characters of a block that name it."""
-HELD, BROKEN = 1.0, 0.0
+_HELD, _BROKEN = 1.0, 0.0
 """What a line's score is at a trait's pole and at its opposite; between them it is neither."""
 
 
-def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
+def branch_graph(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
     """Return the multiverse: each trial and branch, with an edge from the one that it left.
 
     `trials` are rows of the run's table with trial, branch, parent, fork, origin, arm, edit, status
@@ -59,7 +59,7 @@ def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
         graph.add_edge(
             parent,
             child,
-            key=key_of(parent, child, row["origin"]),
+            key=edge_key(parent, child, row["origin"]),
             kind=row["origin"],
             weight=1.0,
             lines=max(last - fork, 0),
@@ -70,7 +70,9 @@ def branches(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
     return graph
 
 
-def exposure(calls: pa.Table, blocks: pa.Table, name: str = "", *, whole: bool = False) -> Graph:
+def exposure_graph(
+    calls: pa.Table, blocks: pa.Table, name: str = "", *, whole: bool = False
+) -> Graph:
     """Return who was shown what: an edge from a block of prompts to each role that saw it.
 
     `calls` has role and blocks (lists of ids), `blocks` has id, kind and text. `whole` keeps every
@@ -107,7 +109,7 @@ def exposure(calls: pa.Table, blocks: pa.Table, name: str = "", *, whole: bool =
         graph.add_edge(
             what,
             role,
-            key=key_of(what, role, "shown"),
+            key=edge_key(what, role, "shown"),
             kind="shown",
             weight=float(len(counts)),
             blocks=len(counts),
@@ -116,7 +118,7 @@ def exposure(calls: pa.Table, blocks: pa.Table, name: str = "", *, whole: bool =
     return graph
 
 
-def flips(scores: pa.Table, name: str = "") -> Graph:
+def flip_graph(scores: pa.Table, name: str = "") -> Graph:
     """Return the states of traits, with an edge for each way that a character went between lines.
 
     `scores` has trial, branch, turn, character, measure and value, of measures "…:pole/opposite";
@@ -138,7 +140,7 @@ def flips(scores: pa.Table, name: str = "") -> Graph:
     value = rows["value"].to_numpy()
     order = np.lexsort((turn, codes[2], codes[1], codes[0]))
     codes, value = [c[order] for c in codes], value[order]
-    state = np.where(value == HELD, 0, np.where(value == BROKEN, 1, 2))
+    state = np.where(value == _HELD, 0, np.where(value == _BROKEN, 1, 2))
     same = np.ones(len(order) - 1, dtype=np.bool_)
     for column in codes:
         same &= column[1:] == column[:-1]
@@ -165,7 +167,7 @@ def flips(scores: pa.Table, name: str = "") -> Graph:
             ends.append(node)
         graph.add_edge(
             *ends,
-            key=key_of(*ends, "flips"),
+            key=edge_key(*ends, "flips"),
             kind="stays" if before == after else "flips",
             weight=n / total[person, trait, before],
             lines=n,
@@ -180,4 +182,4 @@ def _state(measure: str, state: int) -> str:
 
 def _excerpt(text: str) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= EXCERPT else flat[: EXCERPT - 1] + "…"
+    return flat if len(flat) <= _EXCERPT_LENGTH else flat[: _EXCERPT_LENGTH - 1] + "…"

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from improv.errors import MachineError, first_line
 from improv.graph import build
-from improv.graph.build import Asked, Graphed, Split
-from improv.graph.figure import Made
+from improv.graph.build import ConditionParts, GraphRequest, GraphResult
+from improv.graph.figure import MeasuredGraph
 from improv.storage.run_folder import RunFolder
 
-OFF = "off"
+RAY_OFF = "off"
 
 
-def graphed(folder: RunFolder, asked: Asked, address: str = OFF) -> Graphed:
+def build_graphs_with_ray(
+    folder: RunFolder, asked: GraphRequest, address: str = RAY_OFF
+) -> GraphResult:
     """Return the graphs that are asked for, those of conditions made by tasks of the Ray at
     `address` ("local", or a cluster's); with "off", and where parts need each other, by this
     process. Raises RunError, and MachineError where Ray does not start or loses a task."""
-    if address == OFF or not build.splits(asked):
-        return build.graphed(folder, asked)
-    build.check(asked)
-    given = build.split(folder)
+    if address == RAY_OFF or not build.can_split(asked):
+        return build.build_graphs(folder, asked)
+    build.check_request(asked)
+    given = build.split_by_condition(folder)
     # Not before it is wanted: it takes seconds to load.
     import ray
 
@@ -30,19 +32,21 @@ def graphed(folder: RunFolder, asked: Asked, address: str = OFF) -> Graphed:
 
     began = start_ray(address)
     try:
-        made = _sung(folder, asked, given)
+        made = _run_tasks(folder, asked, given)
     finally:
         if began:
             ray.shutdown()
-    return Graphed(build.titled(folder, asked), made)
+    return GraphResult(build.result_title(folder, asked), made)
 
 
-def _sung(folder: RunFolder, asked: Asked, given: Split) -> list[Made]:
+def _run_tasks(
+    folder: RunFolder, asked: GraphRequest, given: ConditionParts
+) -> list[MeasuredGraph]:
     """Give a task to each condition, and gather what they return in the conditions' order."""
     import ray
 
     # A task that lost its processor is done again: it only reads.
-    task = ray.remote(build.part).options(num_cpus=1, max_retries=2)
+    task = ray.remote(build.build_condition).options(num_cpus=1, max_retries=2)
     shared = ray.put(given)
     singing = [task.remote(folder, asked, *names, shared) for names in given.conditions]
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.graph.arrow_columns import Bools, Ints, bools, coded
+from improv.graph.arrow_columns import Bools, Ints, encode, to_bools
 
 Cast: TypeAlias = Sequence[tuple[str, Sequence[str]]]
 """Names with their aliases, in the order of the cast list."""
@@ -25,7 +25,7 @@ class Person:
     name: str
 
 
-class Names:
+class PersonCodes:
     """Who is who: each slug's cast, then whoever else speaks in it."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Names:
         scene: Ints,
         is_line: Bools,
     ) -> None:
-        names, speaker = coded(turns["speaker"])
+        names, speaker = encode(turns["speaker"])
         pairs = np.unique(slug[scene[is_line]].astype(np.int64) * len(names) + speaker[is_line])
         speaks: dict[int, list[str]] = {}
         for pair in pairs.tolist():
@@ -56,7 +56,7 @@ class Names:
 
     def codes(self, column: pa.ChunkedArray, slug: Ints) -> Ints:
         """Return the people whom a column of names means, -1 for nobody who is known."""
-        names, at = coded(column)
+        names, at = encode(column)
         known = [[self._code.get((s, n), -1) for n in names] for s in self._slugs]
         table = np.array(known, dtype=np.int32).reshape(len(self._slugs), len(names))
         return table[slug, at] if len(names) else np.full(len(at), -1, dtype=np.int32)
@@ -65,13 +65,13 @@ class Names:
         return self._code.get((slug, name), -1)
 
 
-def mentions(
+def find_mentions(
     text: pa.ChunkedArray,
     home: Ints,
     known: Ints,
     slugs: Sequence[str],
     casts: Mapping[str, Cast],
-    named: Names,
+    named: PersonCodes,
 ) -> Ints:
     """Find the names in the lines' words: (line, person) for each who is named and not spoken to.
 
@@ -91,7 +91,7 @@ def mentions(
         every = len(rows) == len(home)
         some = text if every else text.take(pa.array(rows))
         either = "|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True))
-        hits = np.flatnonzero(bools(pc.match_substring_regex(some, _re2(forms))))
+        hits = np.flatnonzero(to_bools(pc.match_substring_regex(some, _re2(forms))))
         pattern = re.compile(rf"(?<!\w)(?:{either})(?!\w)|{_packed(forms)}")
         owners = {form: named.code(name, who) for form, who in forms.items()}
         for row, line in zip(

@@ -10,8 +10,8 @@ from improv.analysis.exposure_scan import read_exposure
 from improv.analysis.inference import Analysis
 from improv.analysis.judge_error import JudgeErrors
 from improv.analysis.loader import analyse_run
-from improv.graph.build import by_condition
-from improv.graph.figure import Made
+from improv.graph.build import condition_graphs
+from improv.graph.figure import MeasuredGraph
 from improv.models.budget import token_cost
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
@@ -54,7 +54,7 @@ class Material:
     judges: Sequence[JudgeErrors] = ()
     costs: Mapping[str, float | None] = field(default_factory=dict)
     lengths: Sequence[Json] = ()
-    talk: Sequence[Made] = ()
+    talk: Sequence[MeasuredGraph] = ()
 
     @property
     def embedded(self) -> bool:
@@ -82,7 +82,7 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
         judges=weighed.judges,
         costs=_costs(study, calls),
         lengths=_rows(meta.get("lengths")),
-        talk=by_condition(folder),
+        talk=condition_graphs(folder),
     )
 
 

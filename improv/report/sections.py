@@ -11,7 +11,7 @@ from improv.analysis.stats.contrast import Contrast
 from improv.analysis.trajectories import CellChain, Curve
 from improv.graph import figure as graph
 from improv.graph.drawing import ON_PAGE
-from improv.graph.null_model import Beside
+from improv.graph.null_model import NullComparison
 from improv.report import charts
 from improv.report.charts import Line, Mark
 from improv.report.material import Material
@@ -225,7 +225,7 @@ def absorbing(page: Page, found: Analysis) -> None:
 
 def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
     drawn = curves[: len(charts.COLOURS)]
-    for name, curve in zip(telling([c.name for c in drawn]), drawn, strict=True):
+    for name, curve in zip(graph.distinguishing_names([c.name for c in drawn]), drawn, strict=True):
         points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
         band = [
             (x, low, high)
@@ -240,25 +240,16 @@ def _only(curves: Sequence[Curve]) -> str:
     return f"; the first {most} of {len(curves)} conditions" if len(curves) > most else ""
 
 
-def telling(names: Sequence[str]) -> list[str]:
-    """Leave out of the names of conditions the levels that all of them share."""
-    parts = [name.split(" · ") for name in names]
-    if len(names) < 2 or len({len(p) for p in parts}) > 1:
-        return list(names)
-    keep = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
-    return [" · ".join(p[i] for i in keep) or name for p, name in zip(parts, names, strict=True)]
-
-
 def networks(page: Page, of: Material) -> None:
     """Show who speaks to whom, by condition: no outcome, and the frame that others stand in."""
     talk = [made for made in of.talk if made.graph.number_of_edges()]
     if not talk:
         return
     page.head("Who speaks to whom")
-    scene, drawn = graph.largest(talk[:NETWORKS])
+    scene, drawn = graph.largest_cast(talk[:NETWORKS])
     only = f" The first {NETWORKS} of {len(talk)} conditions." if len(talk) > NETWORKS else ""
     page.chart(
-        graph.drawn(drawn, inks=ON_PAGE, plain=True, across=min(3, len(drawn))),
+        graph.draw_graphs(drawn, inks=ON_PAGE, plain=True, across=min(3, len(drawn))),
         (f"{scene}, the scene with the largest cast. " if scene else "")
         + "Lines spoken to somebody, a scene: an arrow is as wide as they are many, and pale as "
         "far as the order of turns is all that says to whom; dashed, the author’s notes and cues."
@@ -274,7 +265,7 @@ def networks(page: Page, of: Material) -> None:
     )
 
 
-def _beside(one: Beside | None) -> str:
+def _beside(one: NullComparison | None) -> str:
     if one is None or math.isnan(one.value.value):
         return "—"
     if one.fixed:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from improv.graph.build import read_talk
+from improv.graph.build import load_conversation
 from improv.graph.file_formats import from_bytes
-from improv.graph.graph import network
+from improv.graph.graph import build_network
 from improv.storage.runs import open_run
 from tests.support.browser import Reader
 from tests.support.graph import company_run
@@ -84,8 +84,8 @@ def test_two_conditions_are_set_apart_and_taken_along(reader: Reader, runs: Path
     with page.expect_download() as waiting:
         reader.click(page.get_by_role("button", name="GEXF, for Gephi"))
     graph = from_bytes(waiting.value.path().read_bytes(), "gexf")
-    whole = read_talk(open_run(runs, "company")).of(condition="live")
-    assert set(graph.edges(keys=True)) == set(network(whole).edges(keys=True))
+    whole = load_conversation(open_run(runs, "company")).select(condition="live")
+    assert set(graph.edges(keys=True)) == set(build_network(whole).edges(keys=True))
     reader.check()
 
 

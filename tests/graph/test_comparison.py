@@ -7,7 +7,14 @@ import math
 import numpy as np
 from scipy import stats
 
-from improv.graph.comparison import Vectors, before_after, changes, compare, compared, vectors
+from improv.graph.comparison import (
+    EdgeVectors,
+    before_after,
+    changes_at_marks,
+    compare_conditions,
+    compare_vectors,
+    edge_vectors,
+)
 from improv.graph.metrics import (
     FIGURES,
 )
@@ -17,17 +24,17 @@ from tests.support.graph import FERRY, made_marks, planted, read, written
 def one_edge(seed: int, blocks: int, more: float) -> float:
     """The p of the planted edge alone."""
     talk = planted(np.random.default_rng(seed), blocks, more=more, spread=0.0)
-    given = vectors(talk)
+    given = edge_vectors(talk)
     at = [i for i, pair in enumerate(given.pairs.tolist()) if pair == [1, 2]]
-    alone = Vectors(given.rows[:, at], given.pairs[at])
-    return compared(talk, alone, "c0", "c1", seed=seed, draws=399).p
+    alone = EdgeVectors(given.rows[:, at], given.pairs[at])
+    return compare_vectors(talk, alone, "c0", "c1", seed=seed, draws=399).p
 
 
 def test_a_true_null_is_rejected_in_three_to_seven_of_a_hundred() -> None:
     rejected = 0
     for seed in range(400):
         talk = planted(np.random.default_rng([7, seed]), 24, spread=1.5)
-        found = compared(talk, vectors(talk), "c0", "c1", seed=seed, draws=399)
+        found = compare_vectors(talk, edge_vectors(talk), "c0", "c1", seed=seed, draws=399)
         rejected += found.p <= 0.05
     assert 12 <= rejected <= 28, rejected
 
@@ -48,19 +55,19 @@ def test_a_planted_difference_is_found_with_the_power_that_is_expected() -> None
 
 def test_the_planted_edge_is_the_one_that_is_named() -> None:
     talk = planted(np.random.default_rng(2), 60, more=1.6)
-    found = compare(talk, "c0", "c1", seed=1)
+    found = compare_conditions(talk, "c0", "c1", seed=1)
     assert found.p < 0.01 and found.units == 60 and not found.dropped
     least = min(found.pairs, key=lambda d: d.p)
     assert (least.source, least.target) == ("p0", "p1") and least.p < 0.01
     assert least.a > least.b and least.estimate.low > 0
     assert sum(d.p < 0.05 for d in found.pairs) <= 3
-    other = compare(talk, "c1", "c0", seed=1)
+    other = compare_conditions(talk, "c1", "c0", seed=1)
     assert other.p < 0.01 and {c.name for c in found.figures} <= set(FIGURES)
 
 
 def test_a_block_without_its_partner_is_dropped_and_named() -> None:
     two = written(FERRY), written(FERRY, trial="t1", condition="live", block="ferry/1")
-    found = compare(read(*two), "none", "live")
+    found = compare_conditions(read(*two), "none", "live")
     assert found.units == 0 and math.isnan(found.p)
     assert found.dropped == ("ferry/0", "ferry/1") and found.why
 
@@ -86,5 +93,5 @@ def test_marks_at_one_turn_cannot_be_told_from_time() -> None:
     marks = dict.fromkeys(talk.trials, 6)
     assert "same turn" in before_after(talk, marks).why
     # But arms can be compared in how they changed.
-    found = compared(talk, changes(talk, marks), "c0", "c1", seed=1)
+    found = compare_vectors(talk, changes_at_marks(talk, marks), "c0", "c1", seed=1)
     assert 0.01 < found.p <= 1 and found.units == 10

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from networkx.utils import graphs_equal
 
-from improv.graph.drawing import picture
-from improv.graph.edges import contacts, windows
-from improv.graph.graph import network
+from improv.graph.drawing import draw_svg
+from improv.graph.edges import find_edges, windows
+from improv.graph.graph import build_network
 from improv.graph.metrics import (
     figures,
 )
@@ -15,7 +15,7 @@ from tests.support.graph import FERRY, edges, ferry, read, written
 
 
 def test_a_scene_is_a_graph_of_everything_that_was_between_its_people() -> None:
-    graph = network(ferry(), first=0)
+    graph = build_network(ferry(), first=0)
     assert edges(graph) == {
         ("Mara", "Bo", "addresses", "name"): 1,
         ("Bo", "Mara", "addresses", "order"): 2,
@@ -44,22 +44,22 @@ def test_a_scene_is_a_graph_of_everything_that_was_between_its_people() -> None:
 
 
 def test_what_was_written_beforehand_counts_only_if_asked_for() -> None:
-    assert ("Mara", "Bo", "addresses", "name") not in edges(network(ferry()))
+    assert ("Mara", "Bo", "addresses", "name") not in edges(build_network(ferry()))
     # And yet turn 1 answers it.
-    assert edges(network(ferry()))["Bo", "Mara", "answers", "name"] == 1
+    assert edges(build_network(ferry()))["Bo", "Mara", "answers", "name"] == 1
 
 
 def test_guesses_can_be_left_out() -> None:
-    graph = network(ferry(), guesses=False)
+    graph = build_network(ferry(), guesses=False)
     assert all(not data["guess"] and data["by"] != "order" for _, _, data in graph.edges(data=True))
     assert ("Bo", "Mara", "addresses", "order") not in edges(graph)
-    guessed = {(s, t) for s, t, d in network(ferry()).edges(data=True) if d["guess"]}
+    guessed = {(s, t) for s, t, d in build_network(ferry()).edges(data=True) if d["guess"]}
     assert guessed == {("Bo", "Mara")}
 
 
 def test_edges_know_when_they_were() -> None:
     lines = [(t, "Mara", "Bo, row!", "Bo", "name", []) for t in (1, 2, 4)]
-    data = network(read(written(lines)))["Mara"]["Bo"]["Mara > Bo: addresses name"]
+    data = build_network(read(written(lines)))["Mara"]["Bo"]["Mara > Bo: addresses name"]
     assert data["spells"] == [(1, 3), (4, 5)]
     assert data["turns"] == [(1, 1, 2), (1, 2, 3), (1, 4, 5)]
     assert (data["first"], data["last"], data["lines"], data["weight"]) == (1, 4, 3, 3.0)
@@ -67,14 +67,14 @@ def test_edges_know_when_they_were() -> None:
 
 def test_a_condition_is_an_average_over_its_scenes() -> None:
     two = written(FERRY), written(FERRY[:4], trial="t1", block="ferry/1")
-    graph = network(read(*two))
+    graph = build_network(read(*two))
     assert graph["Bo"]["Mara"]["Bo > Mara: addresses order"]["weight"] == 1.5
     assert graph["Bo"]["Mara"]["Bo > Mara: addresses order"]["lines"] == 3
 
 
 def test_two_scenes_may_have_somebody_of_one_name() -> None:
     two = written(FERRY), written(FERRY, trial="t1", scene="tower", block="tower/0")
-    graph = network(read(*two))
+    graph = build_network(read(*two))
     assert {"Mara (ferry)", "Mara (tower)", "author"} <= set(graph)
     assert not any("(ferry)" in s and "(tower)" in t for s, t in graph.edges())
     weight = graph["Bo (ferry)"]["Mara (ferry)"]["Bo (ferry) > Mara (ferry): addresses order"]
@@ -87,7 +87,7 @@ def test_a_silence_says_nothing_and_passes_the_turn() -> None:
         (2, "Bo", "", "", "none", []),
         (3, "Inès", "He is asleep.", "", "none", []),
     ]
-    assert edges(network(read(written(lines)))) == {("Mara", "Bo", "addresses", "name"): 1}
+    assert edges(build_network(read(written(lines)))) == {("Mara", "Bo", "addresses", "name"): 1}
 
 
 def test_an_answer_says_how_late_it_comes() -> None:
@@ -96,13 +96,13 @@ def test_an_answer_says_how_late_it_comes() -> None:
         (2, "Inès", "Somebody ought to.", "", "none", []),
         (3, "Bo", "All right.", "Mara", "order", []),
     ]
-    data = network(read(written(lines)), kinds=("answers",))["Bo"]["Mara"]
+    data = build_network(read(written(lines)), kinds=("answers",))["Bo"]["Mara"]
     assert next(iter(data.values()))["latency"] == 2.0
 
 
 def test_names_in_a_line_are_mentions_but_for_whoever_is_spoken_to() -> None:
     def mentioned(text: str, to: str = "Inès", by: str = "order") -> set[str]:
-        graph = network(read(written([(1, "Bo", text, to, by, [])])), kinds=("mentions",))
+        graph = build_network(read(written([(1, "Bo", text, to, by, [])])), kinds=("mentions",))
         return {target for _, target in graph.edges()}
 
     assert mentioned("I told Mara that.") == {"Mara"}
@@ -113,24 +113,26 @@ def test_names_in_a_line_are_mentions_but_for_whoever_is_spoken_to() -> None:
 
 
 def test_every_single_line_can_be_an_edge() -> None:
-    graph = network(ferry(), each=True, first=0)
-    assert graph.number_of_edges() == sum(edges(network(ferry(), first=0)).values())
+    graph = build_network(ferry(), each=True, first=0)
+    assert graph.number_of_edges() == sum(edges(build_network(ferry(), first=0)).values())
     assert {d["lines"] for _, _, d in graph.edges(data=True)} == {1}
 
 
 def test_windows_are_edges_of_their_own() -> None:
-    graph = network(ferry(), window=3)
+    graph = build_network(ferry(), window=3)
     assert {d["window"] for _, _, d in graph.edges(data=True)} == {1, 4}
     assert windows(7, 3) == [(1, 3), (4, 6), (7, 7)]
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
     rows, place = written(FERRY)
-    assert graphs_equal(network(read((rows, place))), network(read((rows[::-1], place))))
+    assert graphs_equal(
+        build_network(read((rows, place))), build_network(read((rows[::-1], place)))
+    )
 
 
 def test_contacts_of_a_talk_without_lines_are_none() -> None:
     empty = read(written([]))
-    assert len(contacts(empty)) == 0 and len(network(empty)) == 0
+    assert len(find_edges(empty)) == 0 and len(build_network(empty)) == 0
     assert all(np.isnan(v).all() for v in figures(empty).values())
-    assert picture([("", network(empty))])
+    assert draw_svg([("", build_network(empty))])

@@ -16,9 +16,15 @@ from typer.testing import CliRunner
 from improv.cli import app
 from improv.errors import RunError
 from improv.graph import other_graphs
-from improv.graph.build import Asked, Graphed, files, graphed, read_talk
+from improv.graph.build import (
+    GraphRequest,
+    GraphResult,
+    build_graphs,
+    graph_files,
+    load_conversation,
+)
 from improv.graph.file_formats import FORMATS, as_bytes, from_bytes
-from improv.graph.graph import Graph, network
+from improv.graph.graph import Graph, build_network
 from improv.storage.run_folder import RunFolder
 from tests.support.graph import (
     BLOCKS,
@@ -61,15 +67,15 @@ def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
         for t, who, text, to, by, _ in FERRY
     ]
     graph = {
-        "scene": lambda: network(ferry(), name="The Ferry"),
-        "opening": lambda: network(ferry(), first=0, guesses=False),
-        "windows": lambda: network(ferry(), window=2),
-        "each": lambda: network(ferry(), each=True),
-        "two": lambda: network(read(*two)),
-        "tree": lambda: other_graphs.branches(rows, "grown"),
-        "shown": lambda: other_graphs.exposure(CALLS, BLOCKS, "seen", whole=True),
-        "flips": lambda: other_graphs.flips(flipping(), "turning"),
-        "names": lambda: network(read(written(renamed), cast=[(name, ()) for name in ODD])),
+        "scene": lambda: build_network(ferry(), name="The Ferry"),
+        "opening": lambda: build_network(ferry(), first=0, guesses=False),
+        "windows": lambda: build_network(ferry(), window=2),
+        "each": lambda: build_network(ferry(), each=True),
+        "two": lambda: build_network(read(*two)),
+        "tree": lambda: other_graphs.branch_graph(rows, "grown"),
+        "shown": lambda: other_graphs.exposure_graph(CALLS, BLOCKS, "seen", whole=True),
+        "flips": lambda: other_graphs.flip_graph(flipping(), "turning"),
+        "names": lambda: build_network(read(written(renamed), cast=[(name, ()) for name in ODD])),
     }[made]()
     if made == "names":
         assert (ODD[1], ODD[2], "mentions", "name") in edges(graph)
@@ -81,7 +87,7 @@ def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
 @pytest.mark.parametrize("form", ["gexf", "graphml", "json"])
 def test_others_read_the_same_graph(form: str, tmp_path: Path) -> None:
     """By NetworkX's own readers, as in anybody's script."""
-    graph = network(ferry(), first=0)
+    graph = build_network(ferry(), first=0)
     file = tmp_path / f"ferry.{form}"
     file.write_bytes(as_bytes(graph, form))
     if form == "json":
@@ -114,7 +120,7 @@ def test_none_lists_and_odd_characters_are_written(form: str) -> None:
 
 
 def test_gexf_has_times_and_kinds_for_gephi() -> None:
-    root = ET.fromstring(as_bytes(network(ferry()), "gexf"))
+    root = ET.fromstring(as_bytes(build_network(ferry()), "gexf"))
     name = "{http://www.gexf.net/1.2draft}"
     graph = root.find(f"{name}graph")
     assert graph is not None and graph.get("mode") == "dynamic" and graph.get("timeformat")
@@ -170,8 +176,8 @@ def test_a_run_becomes_graphs_of_every_format(played: RunFolder, tmp_path: Path)
 
 
 def test_conditions_are_compared_by_the_command(played: RunFolder) -> None:
-    names = read_talk(played).conditions
-    found = graphed(played, Asked(condition=names[0], against=names[1], null=False))
+    names = load_conversation(played).conditions
+    found = build_graphs(played, GraphRequest(condition=names[0], against=names[1], null=False))
     assert found.comparison is not None and found.comparison.units == 3
     assert not math.isnan(found.comparison.p)
 
@@ -179,19 +185,19 @@ def test_conditions_are_compared_by_the_command(played: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (Asked(kinds=("kisses",)), "no kind of edge"),
-        (Asked(by="moon"), "graphs are by"),
-        (Asked(against="x"), "--condition"),
-        (Asked(first=5, last=2), "there are none"),
-        (Asked(condition="no such"), "is no condition"),
-        (Asked(scene="no such"), "no scene of this run"),
+        (GraphRequest(kinds=("kisses",)), "no kind of edge"),
+        (GraphRequest(by="moon"), "graphs are by"),
+        (GraphRequest(against="x"), "--condition"),
+        (GraphRequest(first=5, last=2), "there are none"),
+        (GraphRequest(condition="no such"), "is no condition"),
+        (GraphRequest(scene="no such"), "no scene of this run"),
     ],
 )
-def test_what_cannot_be_done_is_said(played: RunFolder, asked: Asked, why: str) -> None:
+def test_what_cannot_be_done_is_said(played: RunFolder, asked: GraphRequest, why: str) -> None:
     with pytest.raises(RunError, match=why):
-        graphed(played, asked)
+        build_graphs(played, asked)
 
 
 def test_an_ending_that_is_no_format_is_refused() -> None:
     with pytest.raises(RunError, match=r"end it in \.gexf"):
-        list(files(Graphed("x", []), "x.xls"))
+        list(graph_files(GraphResult("x", []), "x.xls"))

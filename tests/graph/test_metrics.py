@@ -6,8 +6,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from improv.graph.centrality import standings
-from improv.graph.graph import collapsed, network
+from improv.graph.centrality import measure_centrality
+from improv.graph.graph import build_network, collapse
 from improv.graph.metrics import (
     figures,
     modularity,
@@ -84,13 +84,13 @@ def test_a_round_holds_no_surprise_and_a_window_only_its_own_lines() -> None:
 
 
 def test_where_everybody_stands() -> None:
-    found = {one.name: one for one in standings(ferry(), seed=1, first=0, draws=20)}
+    found = {one.name: one for one in measure_centrality(ferry(), seed=1, first=0, draws=20)}
     assert list(found) == ["Mara", "Bo", "Inès"]
     assert (found["Mara"].out, found["Mara"].into) == (2, 2)
     assert found["Bo"].notes == 1
     assert sum(one.pagerank for one in found.values()) == pytest.approx(1, abs=1e-3)
     low, middle, high = found["Bo"].pagerank_null
     assert low <= middle <= high
-    flat = collapsed(network(ferry(), first=0))
+    flat = collapse(build_network(ferry(), first=0))
     between = nx.betweenness_centrality(flat)
     assert found["Bo"].betweenness == pytest.approx(between["Bo"])

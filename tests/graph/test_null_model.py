@@ -9,17 +9,17 @@ import pytest
 
 from improv.graph.metrics import (
     FIGURES,
-    FIXED,
+    UNSHUFFLED_FIGURES,
     figures,
 )
-from improv.graph.null_model import LOT, beside, shuffled
+from improv.graph.null_model import LINES_AT_ONCE, compare_with_null, shuffle
 from improv.records import seed_of
 from tests.support.graph import ferry, planted, read, written
 
 
 def test_the_null_model_keeps_how_much_everybody_says() -> None:
     talk = planted(np.random.default_rng(3), 30, cast=4)
-    mixed = shuffled(talk, 1)
+    mixed = shuffle(talk, 1)
     for column in ("who", "to"):
         for scene in range(0, talk.scenes, 7):
             rows = talk.lines.scene == scene
@@ -33,17 +33,17 @@ def test_the_null_model_keeps_how_much_everybody_says() -> None:
 
 def test_a_written_opening_is_not_shuffled() -> None:
     talk = ferry()
-    mixed = shuffled(talk, 5)
+    mixed = shuffle(talk, 5)
     assert mixed.lines.who[0] == talk.lines.who[0]
     assert sorted(mixed.mentions[:, 1]) == sorted(talk.mentions[:, 1])
 
 
 def test_null_models_drawn_together_are_those_drawn_alone() -> None:
     talk = planted(np.random.default_rng(4), 150, cast=4)
-    assert LOT // len(talk.lines) < 25, "they are drawn in several lots"
-    together = beside(talk, seed=6, draws=25)
-    alone = [figures(shuffled(talk, seed_of("null", 6, i))) for i in range(25)]
-    for name in set(FIGURES) - FIXED:
+    assert LINES_AT_ONCE // len(talk.lines) < 25, "they are drawn in several lots"
+    together = compare_with_null(talk, seed=6, draws=25)
+    alone = [figures(shuffle(talk, seed_of("null", 6, i))) for i in range(25)]
+    for name in set(FIGURES) - UNSHUFFLED_FIGURES:
         means = [np.nanmean(found[name]) for found in alone if np.isfinite(found[name]).any()]
         assert together[name].draws == len(means)
         if means:
@@ -53,11 +53,11 @@ def test_null_models_drawn_together_are_those_drawn_alone() -> None:
 
 def test_a_talk_several_times_over_is_itself_each_time() -> None:
     talk = ferry()
-    more = talk.times(3)
+    more = talk.repeated(3)
     assert more.scenes == 3 * talk.scenes and len(more.lines) == 3 * len(talk.lines)
     for i in range(3):
         mask = np.arange(more.scenes) // talk.scenes == i
-        assert repr(more.only(mask)) == repr(talk)
+        assert repr(more.subset(mask)) == repr(talk)
 
 
 def test_what_is_random_looks_so_beside_the_null_and_what_is_not_does_not() -> None:
@@ -66,18 +66,18 @@ def test_what_is_random_looks_so_beside_the_null_and_what_is_not_does_not() -> N
     below = Counter(dict.fromkeys(names, 0))
     for i in range(50):
         # A talk of the null model itself.
-        talk = shuffled(planted(chance, 6, conditions=1), i)
-        found = beside(talk, seed=i, draws=39)
+        talk = shuffle(planted(chance, 6, conditions=1), i)
+        found = compare_with_null(talk, seed=i, draws=39)
         below.update(name for name in names if found[name].p <= 0.05)
     assert all(n <= 8 for n in below.values()), below
     lines = [(t + 1, ("Mara", "Bo", "Inès")[t % 3], "So.", "", "none", []) for t in range(15)]
-    fixed = beside(read(written(lines)), seed=1, draws=99)
+    fixed = compare_with_null(read(written(lines)), seed=1, draws=99)
     assert fixed["surprise"].p <= 0.02 and fixed["surprise"].low > fixed["surprise"].value.value
     assert fixed["balance"].fixed and fixed["balance"].p == 1
 
 
 def test_a_sample_of_scenes_is_compared_with_itself() -> None:
-    talk = shuffled(planted(np.random.default_rng(5), 400, conditions=1, lines=10), 2)
-    found = beside(talk, seed=3, draws=60, most=60)
+    talk = shuffle(planted(np.random.default_rng(5), 400, conditions=1, lines=10), 2)
+    found = compare_with_null(talk, seed=3, draws=60, most=60)
     assert found["reciprocity"].p > 0.02
     assert abs(found["reciprocity"].value.value - found["reciprocity"].null) < 0.05

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from improv.cli import app
 from improv.errors import RunError
 from improv.graph import build, parallel
-from improv.graph.build import Asked, Graphed, files
+from improv.graph.build import GraphRequest, GraphResult, graph_files
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import place
 from improv.storage.schemas import SCHEMAS
@@ -61,48 +61,51 @@ def ferries(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def everything(found: Graphed) -> Iterator[Any]:
+def everything(found: GraphResult) -> Iterator[Any]:
     """Whatever a person can get of it."""
     yield found.title, found.comparison
-    for made in found.made:
+    for made in found.graphs:
         yield made.name, made.row, repr(made.figures)
     for name in ("x.gexf", "x.graphml", "x.json", "x.dot", "x.csv", "x.svg"):
-        yield from files(found, name)
+        yield from graph_files(found, name)
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked(by="condition"),
-        Asked(by="condition", window=2, null=False, guesses=False),
-        Asked(by="condition", scene="tower", null=False, each=True),
+        GraphRequest(by="condition"),
+        GraphRequest(by="condition", window=2, null=False, guesses=False),
+        GraphRequest(by="condition", scene="tower", null=False, each=True),
     ],
 )
 def test_the_same_graphs_however_many_make_them(
-    ferries: RunFolder, asked: Asked, local_ray: None
+    ferries: RunFolder, asked: GraphRequest, local_ray: None
 ) -> None:
-    alone = list(everything(build.graphed(ferries, asked)))
+    alone = list(everything(build.build_graphs(ferries, asked)))
     assert len(alone) > 9 and "Zed" in repr(alone) and "no cast" not in repr(alone)
-    assert list(everything(parallel.graphed(ferries, asked, "local"))) == alone
+    assert list(everything(parallel.build_graphs_with_ray(ferries, asked, "local"))) == alone
 
 
 @pytest.mark.ray
 def test_a_run_that_was_really_played(played: RunFolder, local_ray: None) -> None:
-    asked = Asked(by="condition")
-    alone = list(everything(parallel.graphed(played, asked)))
-    assert list(everything(parallel.graphed(played, asked, "local"))) == alone
+    asked = GraphRequest(by="condition")
+    alone = list(everything(parallel.build_graphs_with_ray(played, asked)))
+    assert list(everything(parallel.build_graphs_with_ray(played, asked, "local"))) == alone
 
 
 @pytest.mark.ray
 def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
     ferries: RunFolder, tmp_path: Path, local_ray: None
 ) -> None:
-    for asked in (Asked(by="condition", scene="moon"), Asked(by="condition", kinds=("kisses",))):
+    for asked in (
+        GraphRequest(by="condition", scene="moon"),
+        GraphRequest(by="condition", kinds=("kisses",)),
+    ):
         with pytest.raises(RunError) as alone:
-            parallel.graphed(ferries, asked)
+            parallel.build_graphs_with_ray(ferries, asked)
         with pytest.raises(RunError) as many:
-            parallel.graphed(ferries, asked, "local")
+            parallel.build_graphs_with_ray(ferries, asked, "local")
         assert str(many.value) == str(alone.value)
         assert type(many.value) is RunError
     told = CliRunner().invoke(
@@ -124,19 +127,21 @@ def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
 
 
 def test_a_condition_is_read_without_the_others(ferries: RunFolder) -> None:
-    asked = Asked(by="condition", null=False)
-    given = build.split(ferries)
+    asked = GraphRequest(by="condition", null=False)
+    given = build.split_by_condition(ferries)
     assert [name for name, _ in given.conditions] == ["live", "none", "told"]
     assert [name for name, _ in given.casts["tower"]] == [*CAST, "Ada", "Zed"]
     assert [name for name, _ in given.casts["ferry"]] == list(CAST)
-    (made,) = build.part(ferries, asked, "none", "none", given)
+    (made,) = build.build_condition(ferries, asked, "none", "none", given)
     assert made.graph.graph["scenes"] == 6 and "Zed" not in made.graph
 
 
 def test_parts_that_need_each_other_are_not_parted(ferries: RunFolder) -> None:
-    assert build.splits(Asked(by="condition"))
-    asked = Asked(by="condition", condition="live", against="none", null=False)
-    assert not build.splits(asked) and not build.splits(Asked(of="flips", by="condition"))
+    assert build.can_split(GraphRequest(by="condition"))
+    asked = GraphRequest(by="condition", condition="live", against="none", null=False)
+    assert not build.can_split(asked) and not build.can_split(
+        GraphRequest(of="flips", by="condition")
+    )
     # No Ray is there, and none is asked.
-    found = parallel.graphed(ferries, asked, "ray://nowhere:1")
+    found = parallel.build_graphs_with_ray(ferries, asked, "ray://nowhere:1")
     assert found.comparison is not None and found.comparison.units == 6

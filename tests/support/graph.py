@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from improv.graph.conversation import COLUMNS, PLACES, Acts, Lines, Talk, talk
+from improv.graph.conversation import (
+    TRIAL_COLUMNS,
+    TURN_COLUMNS,
+    AuthorActs,
+    Conversation,
+    ConversationLines,
+    read_conversation,
+)
 from improv.graph.graph import Graph
 from improv.graph.persons import Person
 from improv.runner.launch import run
@@ -60,15 +67,17 @@ def written(
     return rows, place | {"block": block}
 
 
-def read(*scenes: tuple[list[dict[str, Any]], dict[str, Any]], cast: Any = CAST) -> Talk:
+def read(*scenes: tuple[list[dict[str, Any]], dict[str, Any]], cast: Any = CAST) -> Conversation:
     """Read scenes as a run's tables are read."""
     turns = pa.Table.from_pylist([r for rows, _ in scenes for r in rows], SCHEMAS["turns"])
     trials = pa.Table.from_pylist([place for _, place in scenes], SCHEMAS["trials"])
     slugs = {place["scene"] for _, place in scenes}
-    return talk(turns.select(COLUMNS), trials.select(PLACES), dict.fromkeys(slugs, cast))
+    return read_conversation(
+        turns.select(TURN_COLUMNS), trials.select(TRIAL_COLUMNS), dict.fromkeys(slugs, cast)
+    )
 
 
-def ferry() -> Talk:
+def ferry() -> Conversation:
     return read(written(FERRY))
 
 
@@ -82,7 +91,7 @@ def planted(
     more: float = 0.0,
     spread: float = 1.0,
     turn: int | None = None,
-) -> Talk:
+) -> Conversation:
     """Draw a network for each block and play it under every condition.
 
     A block has its own liking of everybody for everybody (normal on the logit with SD `spread`),
@@ -111,7 +120,7 @@ def planted(
         return np.ascontiguousarray(np.broadcast_to(values, (scenes, lines)), np.int32).ravel()
 
     order = np.arange(lines)
-    talked = Lines(
+    talked = ConversationLines(
         scene=column(np.arange(scenes)[:, None]),
         place=column(order),
         turn=column(order + 1),
@@ -123,7 +132,7 @@ def planted(
         spoken=np.ones(many, dtype=bool),
     )
     none = np.zeros(0, np.int32)
-    made = Talk(
+    made = Conversation(
         tuple(f"t{i}" for i in range(scenes)),
         np.zeros(scenes, np.int32),
         ("ferry",),
@@ -134,7 +143,7 @@ def planted(
         (Person("", "author"), *(Person("ferry", f"p{i}") for i in range(cast))),
         np.array([1, 1 + cast], np.int32),
         talked,
-        Acts(none, none, none, none, none),
+        AuthorActs(none, none, none, none, none),
         np.zeros((0, 2), np.int32),
     )
     made_marks.clear()

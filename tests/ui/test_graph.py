@@ -10,9 +10,9 @@ import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.graph.figure import Made
+from improv.graph.figure import MeasuredGraph
 from improv.graph.file_formats import from_bytes
-from improv.graph.graph import Graph, network
+from improv.graph.graph import Graph, build_network
 from improv.storage.runs import open_run
 from tests.support.graph import company_run, ferry
 from tests.support.ui import HOSTILE, address, bare_run, page, read, shown, vandal_run, well
@@ -164,8 +164,8 @@ def test_answers_and_mentions_are_graphs_too(runs: Path, monkeypatch: pytest.Mon
 
 
 def test_everything_can_be_taken_along(runs: Path) -> None:
-    graph = network(ferry())
-    made = Made("The Ferry", graph, {})
+    graph = build_network(ferry())
+    made = MeasuredGraph("The Ferry", graph, {})
     for form in ("gexf", "graphml", "json"):
         found = from_bytes(view._written(made, form, ("addresses",)), form)
         assert set(found) == set(graph)

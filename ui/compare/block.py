@@ -8,9 +8,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from improv.graph.figure import distinguishing_names
 from improv.records import MAIN, Json, Turn
 from improv.report.material import Material
-from improv.report.sections import telling
 from ui.compare import data as compare_data
 from ui.shared import address, navigation, run_data, transcript
 from ui.shared.html import clipped, label, one_line, safe
@@ -44,7 +44,7 @@ def block(run: run_data.Run, of: Material) -> None:
     plays = [run_data.play(run, row) for row in shown]
     hidden = of.analysis.mute
     marks = [{} if hidden else compare_data.broken(run, play) for play in plays]
-    titles = telling([row["condition"] for row in shown])
+    titles = distinguishing_names([row["condition"] for row in shown])
     scene = next((p.scene for p in plays if p.scene is not None), None)
     turns = [t for p in plays for t in p.transcript.turns]
     st.html(_table(run, plays, marks, titles, transcript.voices(turns, scene)))
@@ -64,7 +64,7 @@ def _choose(names: Sequence[str], now: str, rows: Sequence[Json]) -> list[str]:
     at = names.index(now)
     window = list(names[max(0, at - WINDOW) : at + WINDOW + 1])
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
-    short = dict(zip(conditions, telling(conditions), strict=True))
+    short = dict(zip(conditions, distinguishing_names(conditions), strict=True))
     with st.container(horizontal=True, vertical_alignment="bottom", key="abreast-bar"):
         st.button(
             "Block before",

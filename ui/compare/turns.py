@@ -11,11 +11,11 @@ import streamlit as st
 
 from improv.analysis.inference import Analysis
 from improv.analysis.trajectories import CellChain, Curve
+from improv.graph.figure import distinguishing_names
 from improv.records import digest
 from improv.report import sections
 from improv.report.numbers import counted, shown
 from improv.report.page import Page
-from improv.report.sections import telling
 from ui.compare import chart
 from ui.compare.view import FEW, picked_point
 from ui.shared import address, chart_colours, navigation, run_data
@@ -49,7 +49,7 @@ def _picked_lines(run: run_data.Run, of: Analysis, names: Sequence[str]) -> list
     with, those of the planned contrasts."""
     if len(names) <= FEW:
         return list(names)
-    short = dict(zip(names, telling(names), strict=True))
+    short = dict(zip(names, distinguishing_names(names), strict=True))
     key = f"lines-{digest(repr((run.id, names)))}"
     if key not in st.session_state:
         known = of.compared
@@ -79,7 +79,7 @@ def _curves(
 ) -> None:
     st.html(f'<h2 class="side-title">{title}</h2>')
     every = [c.name for c in curves]
-    short = telling(every)
+    short = distinguishing_names(every)
     drawn = [(i, short[i], c) for i, c in enumerate(curves) if c.name in picked]
     if not drawn:
         st.html('<p class="together">No condition is chosen.</p>')
@@ -139,7 +139,7 @@ def _table(curves: Sequence[Curve], y: str) -> pd.DataFrame:
 
 def _chains(run: run_data.Run, of: Analysis) -> None:
     st.html('<h2 class="side-title">Flips, and the way back</h2>')
-    names = telling([c.cell for c in of.chains])
+    names = distinguishing_names([c.cell for c in of.chains])
     figures = "".join(_chain(run, c, name) for c, name in zip(of.chains, names, strict=True))
     st.html(f'<div class="chains">{figures}</div>')
     page = Page("")

@@ -21,12 +21,12 @@ import streamlit as st
 from improv.analysis.exposure import Exposure
 from improv.analysis.inference import Analysis
 from improv.analysis.stats.contrast import Contrast
+from improv.graph.figure import distinguishing_names
 from improv.records import digest
 from improv.report import appendix, run_report, sections
 from improv.report.material import Material
 from improv.report.numbers import counted, number, p_said, shown
 from improv.report.page import Page
-from improv.report.sections import telling
 from improv.study.plan import Outcome
 from ui.compare import chart
 from ui.compare.chart import Row
@@ -195,7 +195,7 @@ def conditions(run: run_data.Run, of: Analysis) -> None:
     if of.mute or not of.arms or of.outcome is None:
         return
     st.html('<h2 class="side-title">Condition by condition</h2>')
-    names = telling([arm.cell for arm in of.arms])
+    names = distinguishing_names([arm.cell for arm in of.arms])
     rows = []
     for arm, name in zip(of.arms, names, strict=True):
         right = of.corrected.get(arm.cell)

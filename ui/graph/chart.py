@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from improv.graph.comparison import Comparison
 from improv.graph.graph import Graph
-from improv.graph.layout import AUTHOR, circle
+from improv.graph.layout import AUTHOR_POSITION, circle_positions
 from improv.records import Json
 from ui.shared.chart_colours import DARK, LIGHT, Palette
 from ui.shared.html import one_line, safe
@@ -84,7 +84,7 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, ap
     # Under the other condition somebody else may speak.
     ends = [end for a in arrows for end in (a.source, a.target) if end != "author"]
     cast += [name for name in dict.fromkeys(ends) if name not in cast]
-    places = circle(cast)
+    places = circle_positions(cast)
     hues = {name: ink.voices[i % len(ink.voices)] for i, name in enumerate(cast)}
     lines = {n: int(graph.nodes[n].get("lines", 0)) if n in graph else 0 for n in cast}
     most = max(lines.values(), default=0) or 1
@@ -109,14 +109,14 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, ap
             {
                 "name": "author",
                 "x": 0,
-                "y": 100 * AUTHOR[1],
+                "y": 100 * AUTHOR_POSITION[1],
                 "symbol": "rect",
                 "symbolSize": 18,
                 "itemStyle": {"color": ink.paper, "borderColor": ink.faint, "borderWidth": 2},
                 "label": _label("the author", 1, 0, ink),
             }
         )
-    top = 100 * AUTHOR[1] - 20 if len(nodes) > len(cast) else -130
+    top = 100 * AUTHOR_POSITION[1] - 20 if len(nodes) > len(cast) else -130
     # Corners that nobody sees keep the picture as large as it is, whoever is in it.
     nodes += [
         {

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from improv.graph.build import read_talk
-from improv.graph.centrality import Standing, standings
-from improv.graph.comparison import Comparison, compare
-from improv.graph.conversation import AUTHOR, Talk
-from improv.graph.edges import ANSWERS, KINDS, Contacts, contacts
-from improv.graph.graph import Graph, labels, network
-from improv.graph.null_model import Beside, beside
+from improv.graph.build import load_conversation
+from improv.graph.centrality import Centrality, measure_centrality
+from improv.graph.comparison import Comparison, compare_conditions
+from improv.graph.conversation import AUTHOR_CODE, Conversation
+from improv.graph.edges import ANSWERS, EDGE_KINDS, Edges, find_edges
+from improv.graph.graph import Graph, build_network, node_names
+from improv.graph.null_model import NullComparison, compare_with_null
 from improv.records import MAIN, Json
 from improv.storage.runs import open_run
 from ui.shared import run_data
@@ -71,7 +71,7 @@ class Heard:
     by: str
 
 
-def talk(view: View) -> Talk:
+def talk(view: View) -> Conversation:
     """Return the talk that is looked at. Raises RunError."""
     return run_data.patiently(lambda: _talk(*view.key))
 
@@ -85,21 +85,21 @@ def last_turn(run: run_data.Run, row: Json) -> int:
 
 def graph(view: View) -> Graph:
     """Return the graph with edges of every kind, for files and tables."""
-    return network(
+    return build_network(
         talk(view),
         name=view.condition or view.row["title"] or view.row["scene"],
-        kinds=KINDS,
+        kinds=EDGE_KINDS,
         first=view.first,
         last=view.last,
         guesses=view.guesses,
     )
 
 
-def people(view: View) -> list[Standing]:
+def people(view: View) -> list[Centrality]:
     return _standings(view.key, view.first, view.last, view.guesses, talk(view))
 
 
-def figured(view: View) -> dict[str, Beside]:
+def figured(view: View) -> dict[str, NullComparison]:
     return _figures(view.key, view.first, view.last, view.guesses, talk(view))
 
 
@@ -113,23 +113,25 @@ def difference(view: View) -> Comparison:
 def heard(view: View, source: str, target: str) -> tuple[list[Heard], int]:
     """Return the first lines of an edge (or the author's notes and cues), and how many it has."""
     spoken = talk(view)
-    of = spoken if view.guesses else spoken.sure()
-    names = labels(of)
+    of = spoken if view.guesses else spoken.without_guesses()
+    names = node_names(of)
     if source not in names or target not in names:
         return [], 0
-    kinds = AUTHORS if names.index(source) == AUTHOR else (view.kind,)
-    found = contacts(of).among(kinds=kinds, first=view.first, last=view.last, guesses=view.guesses)
+    kinds = AUTHORS if names.index(source) == AUTHOR_CODE else (view.kind,)
+    found = find_edges(of).select(
+        kinds=kinds, first=view.first, last=view.last, guesses=view.guesses
+    )
     one = (found.source == names.index(source)) & (found.target == names.index(target))
-    rows = found.taken(one)
+    rows = found.take(one)
     order = np.lexsort((rows.line, rows.turn, rows.scene))
-    rows = rows.taken(order)
+    rows = rows.take(order)
     return _fetched(view, of, rows, target), len(rows)
 
 
-def _fetched(view: View, spoken: Talk, rows: Contacts, target: str) -> list[Heard]:
+def _fetched(view: View, spoken: Conversation, rows: Edges, target: str) -> list[Heard]:
     """Fetch the words of the first contacts, from a few scenes at most."""
     scenes = list(dict.fromkeys(rows.scene.tolist()))[:SCENES]
-    few = rows.taken(np.isin(rows.scene, scenes))
+    few = rows.take(np.isin(rows.scene, scenes))
     found: list[Heard] = []
     texts: dict[int, dict[tuple[int, int], str]] = {}
     for i in range(min(len(few), LINES)):
@@ -139,7 +141,7 @@ def _fetched(view: View, spoken: Talk, rows: Contacts, target: str) -> list[Hear
         seq = int(spoken.lines.seq[line]) if line >= 0 else -1
         text = texts[scene].get((turn, seq), "")
         if line < 0:
-            kind = KINDS[int(few.kind[i])]
+            kind = EDGE_KINDS[int(few.kind[i])]
             text = _act(view, spoken.trials[scene], turn, kind, target)
         latency = int(few.latency[i])
         by = f"after {latency} lines" if int(few.kind[i]) == ANSWERS and latency > 1 else ""
@@ -184,40 +186,40 @@ def _turns(root: str, run: str, stamp: str, trial: str, branch: str) -> Sequence
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _talk(
     root: str, run: str, stamp: str, trial: str, branch: str, slug: str, condition: str
-) -> Talk:
+) -> Conversation:
     if trial:
-        return read_talk(open_run(root, run), trial, branch)
-    whole = _all(root, run, stamp).of(condition=condition)
+        return load_conversation(open_run(root, run), trial, branch)
+    whole = _all(root, run, stamp).select(condition=condition)
     at = whole.slugs.index(slug) if slug in whole.slugs else -1
-    return whole.only(whole.slug == at)
+    return whole.subset(whole.slug == at)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading who spoke to whom in every scene…")
-def _all(root: str, run: str, stamp: str) -> Talk:
-    return read_talk(open_run(root, run))
+def _all(root: str, run: str, stamp: str) -> Conversation:
+    return load_conversation(open_run(root, run))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Placing everybody, and shuffling them…")
 def _standings(
-    key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Talk
-) -> list[Standing]:
-    of = _talk if guesses else _talk.sure()
-    return standings(of, seed=0, first=first, last=last, draws=DRAWS)
+    key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Conversation
+) -> list[Centrality]:
+    of = _talk if guesses else _talk.without_guesses()
+    return measure_centrality(of, seed=0, first=first, last=last, draws=DRAWS)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Measuring, beside a shuffled order…")
 def _figures(
-    key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Talk
-) -> dict[str, Beside]:
-    of = _talk if guesses else _talk.sure()
-    return beside(of, seed=0, first=first, last=last, draws=DRAWS)
+    key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Conversation
+) -> dict[str, NullComparison]:
+    of = _talk if guesses else _talk.without_guesses()
+    return compare_with_null(of, seed=0, first=first, last=last, draws=DRAWS)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Comparing, block by block…")
 def _compared(
-    key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Talk
+    key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Conversation
 ) -> Comparison:
     slug, a, b, kind = key[3:]
     at = _talk.slugs.index(slug) if slug in _talk.slugs else -1
-    of = _talk.only(_talk.slug == at)
-    return compare(of, a, b, kinds=(kind,), first=first, last=last, guesses=guesses)
+    of = _talk.subset(_talk.slug == at)
+    return compare_conditions(of, a, b, kinds=(kind,), first=first, last=last, guesses=guesses)

@@ -9,12 +9,12 @@ import streamlit as st
 
 from improv.errors import MachineError
 from improv.graph.comparison import Comparison
-from improv.graph.drawing import as_png
-from improv.graph.figure import Made, drawn
+from improv.graph.drawing import svg_to_png
+from improv.graph.figure import MeasuredGraph, draw_graphs
 from improv.graph.file_formats import FORMATS, as_bytes
 from improv.graph.graph import Graph
 from improv.graph.metrics import FIGURES
-from improv.graph.null_model import Beside
+from improv.graph.null_model import NullComparison
 from improv.records import MAIN, Json, digest
 from ui.graph import chart
 from ui.graph import data as graph_data
@@ -289,7 +289,7 @@ def _downloads(view: View, graph: Graph) -> None:
         text for text in (view.run.id, view.condition or str(view.row["index"])) if text
     )
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:80]
-    made = Made(_title(view), graph, {})
+    made = MeasuredGraph(_title(view), graph, {})
     for form in FORMATS:
         st.download_button(
             _CALLED.get(form, form.upper()),
@@ -302,14 +302,14 @@ def _downloads(view: View, graph: Graph) -> None:
         )
 
 
-def _written(made: Made, form: str, kinds: tuple[str, ...]) -> bytes:
+def _written(made: MeasuredGraph, form: str, kinds: tuple[str, ...]) -> bytes:
     if form not in ("svg", "png"):
         return as_bytes(made.graph, form)
-    svg = drawn([made], kinds=kinds)
+    svg = draw_graphs([made], kinds=kinds)
     if form == "svg":
         return svg.encode()
     try:
-        return as_png(svg)
+        return svg_to_png(svg)
     except MachineError as e:
         return str(e).encode()
 
@@ -395,13 +395,13 @@ def _null(ends: tuple[float, float, float]) -> str:
     return "" if math.isnan(middle) else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _interval(one: Beside) -> str:
+def _interval(one: NullComparison) -> str:
     e = one.value
     ends = "" if math.isnan(e.low) else f" [{e.low:.2f}, {e.high:.2f}]"
     return f"{e.value:.2f}{ends}"
 
 
-def _beside(one: Beside) -> str:
+def _beside(one: NullComparison) -> str:
     if one.fixed:
         return "the same"
     return "" if math.isnan(one.null) else f"{one.null:.2f} [{one.low:.2f}, {one.high:.2f}]"
