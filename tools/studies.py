@@ -33,7 +33,7 @@ from improv.runner.session import Setup
 from improv.scoring.scorer import Judges, score
 from improv.study.design import with_replicates
 from improv.study.loader import load
-from improv.study.measure_spec import JUDGED
+from improv.study.measure_spec import JUDGED_SCORERS
 from improv.study.trial import plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     assert study.plan is not None
     with tempfile.TemporaryDirectory(prefix="improv-studies-") as root:
         result = run(study, runs=root, name=name, setup=Setup("off"))
-        wanted = [m for m in study.plan.measures() if m in JUDGED and m != "secret"]
+        wanted = [m for m in study.plan.measures() if m in JUDGED_SCORERS and m != "secret"]
         lost = result.failed + result.owed + result.broken
         faults = [f"{lost} not played to the end"] if lost else []
         if wanted:

@@ -15,13 +15,13 @@ from improv.analysis.stats.interval import Estimate, at_edge, bootstrap_sums
 from improv.analysis.trajectories import means_by_turn, unbroken_spells
 from improv.analysis.units import Frame, Tables, by_cell, cell_name, cell_weights, matching_units
 from improv.records import seed_of
-from improv.study.plan import Outcome, Where
+from improv.study.plan import FactorLevels, Outcome
 
 
 def compare_sides(
     name: str,
-    plus: list[Where],
-    minus: list[Where],
+    plus: list[FactorLevels],
+    minus: list[FactorLevels],
     outcome: Outcome,
     units: Frame,
     seed: int,

@@ -21,7 +21,17 @@ from improv.analysis.units import (
     outcome_units,
 )
 from improv.records import seed_of
-from improv.study.plan import ARM, Bound, Chance, Control, Equivalence, Flat, Outcome, Plan, Unmoved
+from improv.study.plan import (
+    ARM,
+    Bound,
+    ChanceSpec,
+    Control,
+    EquivalenceSpec,
+    Flat,
+    Outcome,
+    Plan,
+    Unmoved,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ def check_controls(
             nothing = Estimate.unknown(f"no judge of {measure} could tell", unit="blocks")
             yield ControlResult(control.name, "not looked at", nothing, None)
             continue
-        if isinstance(same := control.check, Equivalence):
+        if isinstance(same := control.check, EquivalenceSpec):
             try:
                 cell_weights(units, same.plus, same.minus)
             except ValueError as e:
@@ -62,9 +72,9 @@ def _check(
     control: Control, outcome: Outcome, units: Frame, tables: Tables, plan: Plan, seed: int
 ) -> ControlResult:
     check = control.check
-    if isinstance(check, Equivalence):
+    if isinstance(check, EquivalenceSpec):
         return _same(control.name, check, outcome, units, plan.alpha, seed)
-    if isinstance(check, Chance):
+    if isinstance(check, ChanceSpec):
         read = Outcome(of="mean", measure=check.measure)
         part = matching_units(outcome_units(read, tables, arms=ARM in check.where), check.where)
         mean = mean_outcome(part[part["value"].notna()], seed_of("chance", seed, control.name))
@@ -92,7 +102,7 @@ def _check(
 
 
 def _same(
-    name: str, check: Equivalence, outcome: Outcome, units: Frame, alpha: float, seed: int
+    name: str, check: EquivalenceSpec, outcome: Outcome, units: Frame, alpha: float, seed: int
 ) -> ControlResult:
     what = f"the difference is within ±{check.margin:g} (two one-sided tests)"
     if outcome.unit == "scene" or outcome.of == "time":

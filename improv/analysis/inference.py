@@ -40,8 +40,8 @@ from improv.analysis.units import (
     scores_of,
 )
 from improv.records import seed_of
-from improv.study.measure_spec import DERIVED, PREFERRED, has_two_states, measure_of
-from improv.study.plan import Outcome, Plan, Where, fits
+from improv.study.measure_spec import DERIVED, PREFERRED, find_measure, has_two_states
+from improv.study.plan import FactorLevels, Outcome, Plan, fits
 
 _MISSING_ABOVE = 0.05
 
@@ -338,7 +338,7 @@ def _compared(plan: Plan, replicates: Frame) -> dict[str, None]:
     return {name: None for where in wheres for name, lv in known.items() if fits(where, lv)}
 
 
-def _without(replicates: Frame, wheres: Sequence[Where]) -> Frame:
+def _without(replicates: Frame, wheres: Sequence[FactorLevels]) -> Frame:
     for where in wheres:
         replicates = replicates.drop(matching_units(replicates, where).index)
     return replicates
@@ -373,7 +373,7 @@ def explored_means(
         )
         if planned or not is_trusted(tables, measure, judges):
             continue
-        known = measure_of(measure)
+        known = find_measure(measure)
         summed = known.explored if known is not None else "mean"
         means = by_cell(outcome_units(Outcome(of=summed, measure=measure), tables))
         if means:
@@ -382,5 +382,5 @@ def explored_means(
 
 def _family(name: str) -> str:
     """Return what traits of several scenes share; rules and probes are each their own."""
-    known = measure_of(name)
+    known = find_measure(name)
     return known.name if known is not None and known.pooled else name

@@ -27,7 +27,7 @@ from improv.analysis.stats.contrast import Contrast, complete, contrast
 from improv.analysis.stats.interval import Estimate
 from improv.analysis.units import Frame, Tables
 from improv.records import MAIN, seed_of
-from improv.study.measure_spec import Need, measure_of
+from improv.study.measure_spec import Need, find_measure
 
 _PLANTED = "calibration:"
 """What stands before the name of a measure whose planted lines were judged."""
@@ -78,7 +78,7 @@ def is_trusted(tables: Tables, measure: str, judges: Sequence[JudgeErrors]) -> b
     """
     name = judge_of(tables, measure)
     family = measure.partition(":")[0]
-    known = measure_of(measure)
+    known = find_measure(measure)
     if not name or (known is not None and known.needs is Need.PROBABILITIES):
         return True
     tried = [j for j in judges if j.judge == name]

@@ -16,8 +16,8 @@ import pandas as pd
 
 from improv.analysis.stats.interval import Floats
 from improv.records import MAIN
-from improv.study.measure_spec import DERIVED, measure_of
-from improv.study.plan import ARM, Outcome, Where, fits
+from improv.study.measure_spec import DERIVED, find_measure
+from improv.study.plan import ARM, FactorLevels, Outcome, fits
 from improv.study.scene import EVERYBODY
 
 KEY = ["trial", "branch"]
@@ -172,7 +172,7 @@ def outcome_units(outcome: Outcome, tables: Tables, *, arms: bool = False) -> Fr
     return replicates
 
 
-def matching_units(replicates: Frame, where: Where) -> Frame:
+def matching_units(replicates: Frame, where: FactorLevels) -> Frame:
     """Return the units of the conditions that `where` means."""
     known: dict[int, bool] = {}
     matches = [
@@ -234,7 +234,9 @@ def _cells(replicates: Frame) -> tuple[RowNumbers, list[Any]]:
     return _coded(pd.Series(cells_of(replicates), dtype=object))
 
 
-def cell_weights(replicates: Frame, plus: list[Where], minus: list[Where]) -> dict[str, float]:
+def cell_weights(
+    replicates: Frame, plus: list[FactorLevels], minus: list[FactorLevels]
+) -> dict[str, float]:
     """Return cell → weight of a contrast: each `where` is the mean of the cells that it means.
 
     Raises ValueError where one means no cell at all.
@@ -294,7 +296,7 @@ def outcome_scores(outcome: Outcome, tables: Tables) -> Frame:
     """Return the scores that an outcome reads, with the row of the trial, or of its branch, that
     each counts for as `at`: those of probes count for the trial they were put in."""
     scores = tables.scored(outcome.measure)
-    known = measure_of(outcome.measure)
+    known = find_measure(outcome.measure)
     if known is not None and known.on_trial:
         scores = scores.assign(branch=MAIN, at=scores["trial_at"])
     read = scores["at"].to_numpy() >= 0

@@ -270,12 +270,12 @@ def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:
     """Return what playing a study would ask of its models, and cost. Nothing is asked."""
     from improv.api.results import DryRun
     from improv.runner.estimate import estimate
-    from improv.study.branch import planned
+    from improv.study.branch import planned_branches
     from improv.study.trial import plan
 
     found = given if isinstance(given, Study) else load_study(given)
     trials = plan(found)[:limit]
-    return DryRun(estimate(trials, branches=lambda trial: planned(found, trial)))
+    return DryRun(estimate(trials, branches=lambda trial: planned_branches(found, trial)))
 
 
 def run(

@@ -79,11 +79,13 @@ def run_command(
             loaded = with_replicates(loaded, replicates)
         if dry_run:
             from improv.runner.estimate import estimate
-            from improv.study.branch import planned
+            from improv.study.branch import planned_branches
             from improv.study.trial import plan
 
             trials = plan(loaded)[:limit]
-            terminal.dry_run(estimate(trials, branches=lambda trial: planned(loaded, trial)))
+            terminal.dry_run(
+                estimate(trials, branches=lambda trial: planned_branches(loaded, trial))
+            )
             raise typer.Exit(0)
 
         # Not before all is well: they take seconds to load.

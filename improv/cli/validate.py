@@ -69,9 +69,9 @@ def validate_command(
 @app.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of scene and study files, for editors."""
-    from improv.study.design import schema
+    from improv.study.design import study_schema
 
-    print(orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(study_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
 @app.command("doctor")

@@ -18,7 +18,7 @@ from improv.errors import ImprovError, RunError
 from improv.records import MAIN, Call, Json, Turn
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, call_of, turn_of
-from improv.study.branch import keeps, shared
+from improv.study.branch import keeps_turn, shared
 from improv.study.scene import Scene
 
 SCORED = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]
@@ -185,7 +185,7 @@ class _Trial:
         row = self.by_id.get(branch)
         if branch == MAIN or row is None:
             return own
-        kept = keeps(row["origin"], row["edit"])
+        kept = keeps_turn(row["origin"], row["edit"])
         return [*shared(self.calls_of(row["parent"]), row["fork"], kept=kept), *own]
 
 

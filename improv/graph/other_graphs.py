@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from improv.graph.graph import Graph, edge_key
 from improv.records import MAIN
-from improv.study.edit_summary import way
+from improv.study.edit_summary import describe_branch
 
 _EXCERPT_LENGTH = 60
 """Characters of a block that name it."""
@@ -47,7 +47,7 @@ def branch_graph(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
             status=row["status"],
             fork=int(row["fork"] or 0),
             last=int(row["turns"] or 0),
-            parted=way(dict(row)),
+            parted=describe_branch(dict(row)),
             label=row["arm"] or row["branch"][:6],
         )
     for row in trials:

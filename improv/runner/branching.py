@@ -14,7 +14,7 @@ from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.session import Setup, Watch
 from improv.storage.run_folder import RunFolder
-from improv.study.branch import Branch, branched, grow, past, planned, regenerate
+from improv.study.branch import Branch, branched, grow, past, planned_branches, regenerate
 from improv.study.edit import Edit
 from improv.study.trial import models_of, plan
 
@@ -50,7 +50,7 @@ def branch(
         parent = row["branch"]
         if again and edit is not None and not edit.empty:
             raise RunError("a regeneration changes nothing; edit a branch instead")
-        siblings = [*planned(study, found), *(b for b in asked if b.trial == found.id)]
+        siblings = [*planned_branches(study, found), *(b for b in asked if b.trial == found.id)]
         transcript = folder.transcripts.read(found.id, row["branch"])
         last = max((t.turn for t in transcript.lines()), default=0)
         if turn > last:

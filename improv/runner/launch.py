@@ -32,9 +32,9 @@ from improv.storage.lock import RunLock, unwritable
 from improv.storage.repair import mend, mend_shards
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import RUN_ID, new_run_id, place
-from improv.study.branch import Branch, from_json, planned
+from improv.study.branch import Branch, from_json, planned_branches
 from improv.study.design import Study
-from improv.study.measure_spec import FREE
+from improv.study.measure_spec import FREE_SCORERS
 from improv.study.model_spec import Model, Price
 from improv.study.trial import Trial, models_of, plan, remote, trials_hash
 
@@ -167,7 +167,9 @@ def _scored(result: Result, study: Study) -> Result:
 
     Markers are there already: hosts make them. What takes a judge waits for `improv score`.
     """
-    wanted = [m for m in study.plan.measures() if m in FREE] if study.plan is not None else []
+    wanted = (
+        [m for m in study.plan.measures() if m in FREE_SCORERS] if study.plan is not None else []
+    )
     if not wanted or result.owed or result.stopped:
         return result
     found = score(result.folder, wanted)
@@ -278,7 +280,7 @@ def _owed(
         asked.setdefault(b.trial, []).append(b)
     found = []
     for trial in trials:
-        wishes = [*planned(study, trial), *asked.get(trial.id, [])]
+        wishes = [*planned_branches(study, trial), *asked.get(trial.id, [])]
         left = tuple(
             b for b in wishes if (trial.id, b.id) not in over and (only is None or b.id in only)
         )

@@ -16,7 +16,7 @@ from improv.models.endpoint import (
     secret_for,
 )
 from improv.runner.session import Setup
-from improv.study.branch import Branch, branched, planned
+from improv.study.branch import Branch, branched, planned_branches
 from improv.study.design import Study
 from improv.study.trial import Trial, models_of, remote
 
@@ -26,7 +26,7 @@ def wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> li
     tried: set[tuple[str, ...]] = set()
     wished = list(trials)
     for trial in trials:
-        for b in [*planned(study, trial), *(b for b in asked if b.trial == trial.id)]:
+        for b in [*planned_branches(study, trial), *(b for b in asked if b.trial == trial.id)]:
             # By what it changes: one name may stand for several changes.
             kind = (trial.slug, trial.condition, b.arm, b.edit, b.of)
             if kind not in tried:

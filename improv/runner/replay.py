@@ -19,7 +19,7 @@ from improv.records import MAIN, Block, Call, Draw, Json, Turn
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
-from improv.study.branch import Branch, Past, branched, from_json, past, planned
+from improv.study.branch import Branch, Past, branched, from_json, past, planned_branches
 from improv.study.design import Study
 from improv.study.trial import Trial, plan
 
@@ -55,7 +55,7 @@ def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
 
 
 def _planned(study: Study, trial: Trial) -> dict[tuple[str, str], Branch]:
-    return {(trial.id, b.id): b for b in planned(study, trial)}
+    return {(trial.id, b.id): b for b in planned_branches(study, trial)}
 
 
 def _check(

@@ -25,7 +25,7 @@ from improv.scoring.planted_lines import planted_lines
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import HUMAN
 from improv.study.design import Study
-from improv.study.measure_spec import CALIBRATED, JUDGED
+from improv.study.measure_spec import CALIBRATED, JUDGED_SCORERS
 from improv.study.scene import Scene
 from improv.text import visible
 
@@ -61,7 +61,7 @@ def measures(study: Study) -> list[str]:
         "attribution": any(len(s.cast) > 1 for s in scenes),
         "secret": any(c.secret for s in scenes for c in s.cast),
     }
-    return [m for m in JUDGED if there[m]]
+    return [m for m in JUDGED_SCORERS if there[m]]
 
 
 def sheet(folder: RunFolder, study: Study, measure: str) -> list[Item]:

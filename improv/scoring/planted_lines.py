@@ -16,7 +16,7 @@ from improv.models.puppet.player import puppet_sentences
 from improv.scoring.measures.calibration import Lines
 from improv.study import yaml_source
 from improv.study.puppet_spec import Puppet
-from improv.study.scene import Character, Scene, Trait
+from improv.study.scene import CharacterSpec, Scene, Trait
 
 Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
 """Character → "pole/opposite" → "pole" or "opposite" → lines."""
@@ -38,7 +38,7 @@ def planted_lines(file: str | None = None) -> Callable[[str, Scene], Lines]:
         return kept[slug]
 
     def of_scene(slug: str, scene: Scene) -> Lines:
-        def lines(c: Character, trait: Trait) -> tuple[Sequence[str], Sequence[str]]:
+        def lines(c: CharacterSpec, trait: Trait) -> tuple[Sequence[str], Sequence[str]]:
             model = scene.model_of(c.name)
             if model.puppet is not None or model.model == "puppet":
                 return puppet_sentences(model.puppet or Puppet())
@@ -56,7 +56,7 @@ def _read(file: Path, *, by_scene: bool = False) -> dict[str, Written]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise RunError(f"{file}: cannot be read: {e}") from None
-    found = yaml_source.read(text, str(file))
+    found = yaml_source.read_yaml(text, str(file))
     scenes = found.data if by_scene else {"": found.data}
     problems: list[Problem] = []
     for slug, cast in _mapping(scenes).items():

@@ -37,7 +37,15 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.transcripts import Played
 from improv.study.branch import from_json
 from improv.study.edit import Probe
-from improv.study.measure_spec import CALIBRATED, FREE, JUDGED, SCORED, SCORERS, made_by, version_of
+from improv.study.measure_spec import (
+    CALIBRATED,
+    FREE_SCORERS,
+    JUDGED_SCORERS,
+    PROBABILITY_SCORERS,
+    SCORERS,
+    made_by,
+    version_of,
+)
 from improv.study.model_spec import Model
 from improv.study.trial import Trial, models_of, plan, remote
 
@@ -123,12 +131,16 @@ def score(
         stop = sit(folder, owed, terms) if owed else Stop()
         fresh = journaled(folder)
         known = _known([*([] if redo else table), *fresh])
-        free = [m for m in chosen if m in FREE and not (models and m in JUDGED)]
+        free = [m for m in chosen if m in FREE_SCORERS and not (models and m in JUDGED_SCORERS)]
         scores = _free_scores(runs, free, folder.study().probes)
         if models:
             first = next(iter(models))
             scores += _judged_scores(
-                runs, [m for m in chosen if m in (*JUDGED, *SCORED)], questions, known, first
+                runs,
+                [m for m in chosen if m in (*JUDGED_SCORERS, *PROBABILITY_SCORERS)],
+                questions,
+                known,
+                first,
             )
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
@@ -159,15 +171,15 @@ def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
     for m in measures:
         if m not in SCORERS:
             raise RunError(f"{m}: not a measure; there are {', '.join(SCORERS)}")
-        if m not in FREE and not judges.first:
+        if m not in FREE_SCORERS and not judges.first:
             raise RunError(f"{m}: needs a judge; name one with --judge")
     if measures:
         return list(dict.fromkeys(measures))
     # What a judge has made of secrets is not lost to a count of words.
     told = meta.get("scored")
     by_judge = {m for m, facts in told.items() if facts.get("judge")} if told else set()
-    free = [m for m in FREE if judges.first or m not in by_judge]
-    return list(dict.fromkeys([*free, *(JUDGED if judges.first else ())]))
+    free = [m for m in FREE_SCORERS if judges.first or m not in by_judge]
+    return list(dict.fromkeys([*free, *(JUDGED_SCORERS if judges.first else ())]))
 
 
 def _judge_models(judges: Judges, folder: RunFolder, budget: Budget) -> dict[str, Model]:
@@ -388,7 +400,7 @@ def _told(
     versions = {_scorer(s.measure): s.version for s in scores}
     told = dict(meta.get("scored") or {})
     for m in chosen:
-        judged = bool(models) and (m in JUDGED or m in SCORED)
+        judged = bool(models) and (m in JUDGED_SCORERS or m in PROBABILITY_SCORERS)
         told[m] = {
             "version": versions.get(m) or version_of(m, judged=judged),
             "judge": names[0] if judged else "",

@@ -17,7 +17,7 @@ from improv.models.request import Ask, Drawer
 from improv.records import Act, Block, Draw, Json, Turn
 from improv.stage import prompts
 from improv.study import author_spec
-from improv.study.predicate import keeps
+from improv.study.predicate import satisfies
 from improv.study.scene import Scene, breakable
 from improv.text import one_line
 
@@ -98,7 +98,7 @@ class Author(mesa.Agent):  # type: ignore[misc]
         return acts
 
 
-def author_hears(author: author_spec.Author, *, aside: bool) -> bool:
+def author_hears(author: author_spec.AuthorSpec, *, aside: bool) -> bool:
     """Whether an author's settings let it hear what is said on the stage."""
     return "transcript" in author.knows and (not aside or "asides" in author.knows)
 
@@ -114,13 +114,13 @@ def planned_move(whole: Scene, turns: Sequence[Turn], turn: int) -> author_spec.
     own = [t for t in turns if t.kind == "line" and t.speaker == plan.on_break_of]
     # The last line is checked first, because most turns end here. Only the first break counts, so
     # the earlier lines must all keep the rule.
-    if breaks is None or not own or own[-1].turn != turn - 1 or keeps(breaks, own[-1].text):
+    if breaks is None or not own or own[-1].turn != turn - 1 or satisfies(breaks, own[-1].text):
         return None
-    return plan if all(keeps(breaks, t.text) for t in own[:-1]) else None
+    return plan if all(satisfies(breaks, t.text) for t in own[:-1]) else None
 
 
 def allowed_powers(
-    author: author_spec.Author, turn: int, turns: int
+    author: author_spec.AuthorSpec, turn: int, turns: int
 ) -> tuple[author_spec.Power, ...]:
     """Return what an author may do before `turn` of `turns`. It may not end the scene in the first
     half."""

@@ -17,7 +17,7 @@ from improv.stage.character import Character
 from improv.stage.memory import starts_session
 from improv.stage.reply import clean
 from improv.stage.stage import Stage, remembered_reply
-from improv.study.branch import Past, last_turn
+from improv.study.branch import Past, last_branch_turn
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.trial import Trial
 
@@ -36,7 +36,7 @@ class BranchStage(Stage):
             trial,
             branch=past.branch.id,
             called=titles[0] if titles else "",
-            last=last_turn(trial.scene, past.branch),
+            last=last_branch_turn(trial.scene, past.branch),
         )
         self.past = past
         self._fork = past.branch.fork

@@ -24,7 +24,11 @@ class Character(mesa.Agent):  # type: ignore[misc]
     """One member of the cast while a scene is played."""
 
     def __init__(
-        self, stage: mesa.Model, whole: scene.Scene, spec: scene.Character, blocks: dict[str, Block]
+        self,
+        stage: mesa.Model,
+        whole: scene.Scene,
+        spec: scene.CharacterSpec,
+        blocks: dict[str, Block],
     ) -> None:
         super().__init__(stage)
         self.spec = spec

@@ -48,7 +48,7 @@ class Memory:
         writer = {"diary": name, "another's diary": self._next(name)}.get(whole.memory, "")
         return "\n".join(self._entries.get(writer, ()))
 
-    def readers(self, kind: scene.Memory, writer: str) -> tuple[str, ...]:
+    def readers(self, kind: scene.MemorySpec, writer: str) -> tuple[str, ...]:
         """Return the characters that remember what `writer` wrote."""
         if kind == "bible":
             return tuple(self._cast)

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from improv.models.request import Message, Mode, Prompt
 from improv.records import Block, BlockKind
-from improv.study.author_spec import Author
-from improv.study.scene import Character, Envelope, Scene
+from improv.study.author_spec import AuthorSpec
+from improv.study.scene import CharacterSpec, Envelope, Scene
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ def direction_block(text: str) -> Block:
     return Block.of("transcript", f"({text.strip().strip('()')})")
 
 
-def note_block(author: Author, name: str, text: str) -> Block:
+def note_block(author: AuthorSpec, name: str, text: str) -> Block:
     """Return the block of a note that only `name` is shown."""
     return Block.of("note", f"(A note from {author.called} to {name}: {text})")
 
@@ -181,7 +181,7 @@ def line_cue(mode: Mode, name: str) -> Block:
     return Block.of("cue", f"{name.upper()}:" if mode == "script" else f"({name}, your line.)")
 
 
-def character_head(scene: Scene, character: Character, mode: Mode) -> list[Block]:
+def character_head(scene: Scene, character: CharacterSpec, mode: Mode) -> list[Block]:
     """Return what a character is shown before the scene: shared blocks first, its own card last."""
     shared = [_title(scene), _world(scene), _cast(scene), *_outline(scene)]
     if scene.author.shown:
@@ -233,7 +233,7 @@ def _known_to_author(scene: Scene) -> list[Block]:
     return blocks
 
 
-def _brief(author: Author) -> str:
+def _brief(author: AuthorSpec) -> str:
     who = f"You are {author.called}" + (f", {author.name}" if author.name else "")
     return f"{who}, of the scene above. You do not speak in it. {author.brief.strip()}".strip()
 
@@ -278,7 +278,7 @@ def _cast(scene: Scene) -> Block:
     )
 
 
-def _facts(c: Character, *, card: bool = True, secret: bool = True) -> str:
+def _facts(c: CharacterSpec, *, card: bool = True, secret: bool = True) -> str:
     parts = []
     if card:
         parts += [c.card.strip(), c.goal and f"Wants: {c.goal}"]
@@ -292,14 +292,14 @@ def _facts(c: Character, *, card: bool = True, secret: bool = True) -> str:
     return "\n".join(p for p in parts if p)
 
 
-def _script_card(c: Character) -> list[Block]:
+def _script_card(c: CharacterSpec) -> list[Block]:
     facts = _facts(c)
     samples = "\n".join(f"{c.name.upper()}: {line}" for line in c.samples)
     text = "\n\n".join(p for p in (facts, samples and f"From another scene:\n{samples}") if p)
     return [Block.of("card", f"For the actor of {c.name.upper()} only\n{text}")] if text else []
 
 
-def _chat_card(c: Character) -> Block:
+def _chat_card(c: CharacterSpec) -> Block:
     parts = [f"You are {c.name.upper()}, {c.role}.", _facts(c)]
     if c.samples:
         parts.append("Lines in your voice:\n" + "\n".join(f"- {line}" for line in c.samples))

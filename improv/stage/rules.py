@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from improv.records import Call, Draw, seed_of
 from improv.stage.reply import CleanLine
-from improv.study.predicate import keeps
+from improv.study.predicate import satisfies
 from improv.study.scene import EVERYBODY, Rule, Scene
 
 Rules = tuple[tuple[str, Rule], ...]
@@ -66,7 +66,7 @@ def _refuses(name: str, rule: Rule, line: CleanLine, draw: Draw) -> bool:
         return False  # a silence breaks no rule
     if rule.enforced == "sham":
         return (seed_of("sham", draw.key, name) + 0.5) / 2**31 < rule.sham_rate
-    return not keeps(rule, line.text)
+    return not satisfies(rule, line.text)
 
 
 def _with_redraws(line: CleanLine, times: int) -> CleanLine:

@@ -34,7 +34,7 @@ from improv.stage.memory import Memory, starts_session
 from improv.stage.reply import MAX_LINE, CleanLine, clean
 from improv.stage.rules import WITHHELD, binding_rules
 from improv.stage.turn_order import ORDERS
-from improv.study.predicate import named
+from improv.study.predicate import first_named
 from improv.study.scene import Scene
 from improv.study.trial import Trial
 from improv.text import one_line
@@ -213,7 +213,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         identity = Draw(self.trial.id, self.branch, 0, holder.name, "envelope")
         call = await holder.answer(prompts.envelope_question(envelope), draw, identity)
         line = clean(call.reply, holder.name, list(self.by_name))
-        answer = named(envelope.options, line.text)
+        answer = first_named(envelope.options, line.text)
         readers = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
         # An envelope comes before the first turn, so every branch shares it.
         seq = sum(t.turn == 0 for t in self.turns)

@@ -14,7 +14,7 @@ from improv.errors import RunError
 from improv.records import MAIN, Call, Json, Transcript, Turn
 from improv.storage.run_tables import RunTables
 from improv.storage.schemas import call_of, turn_of
-from improv.study.branch import Branch, edited, keeps, planned, shared
+from improv.study.branch import Branch, edited, keeps_turn, planned_branches, shared
 from improv.study.design import Study
 from improv.study.scene import Scene
 from improv.study.trial import Trial, plan
@@ -93,7 +93,7 @@ class Transcripts:
             if row["origin"] == "regeneration":
                 # One more draw of its parent's.
                 own = [replace(c, draw=replace(c.draw, branch=row["parent"])) for c in own]
-            kept = keeps(row["origin"], row["edit"])
+            kept = keeps_turn(row["origin"], row["edit"])
             found = [*shared(found, row["fork"], kept=kept), *own]
         return found
 
@@ -123,7 +123,7 @@ class Transcripts:
                 continue
             if trial not in wishes:
                 own = [b for b in asked if b.trial == trial]
-                wishes[trial] = {b.id: b for b in [*planned(study, trials[trial]), *own]}
+                wishes[trial] = {b.id: b for b in [*planned_branches(study, trials[trial]), *own]}
             scene = trials[trial].scene
             if branch in wishes[trial]:
                 scene = edited(scene, wishes[trial][branch])

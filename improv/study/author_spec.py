@@ -70,7 +70,7 @@ class NoteSample(Strict):
     """The note itself."""
 
 
-class Author(Strict):
+class AuthorSpec(Strict):
     """The agent that holds what an author knows: as text in the frame, as a live agent, or both."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"context", "heading", "shown", "planned"})

@@ -26,7 +26,7 @@ class Strict(BaseModel):
 
 Text = Annotated[str, Field(max_length=20_000)]
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\W\d_](?:[\w .'’-]*[\w.])?$")]
-Chance = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class SceneProblems(ValueError):

@@ -62,7 +62,7 @@ class Branch:
     @property
     def keeps(self) -> bool:
         """Whether the turn after the fork is its parent's but for the line that is said."""
-        return keeps(self.origin, self.edit)
+        return keeps_turn(self.origin, self.edit)
 
     @property
     def begins(self) -> int:
@@ -142,7 +142,7 @@ def past(trial: Trial, branch: Branch, turns: Sequence[Turn], calls: Sequence[Ca
 _SAID = ("line", "probe")
 
 
-def keeps(origin: str, edit: str) -> bool:
+def keeps_turn(origin: str, edit: str) -> bool:
     """Whether such a branch keeps its first own turn but for the line that is said."""
     return origin == "regeneration" or (origin == "branch" and "line" in json.loads(edit or "{}"))
 
@@ -171,12 +171,12 @@ def edited(scene: Scene, branch: Branch) -> Scene:
     names = [c.name for c in scene.cast]
     if branch.of and branch.of not in names:
         _refuse("of", f"nobody is called '{branch.of}'; the cast is {', '.join(names)}")
-    if branch.origin == "branch" and last_turn(scene, branch) < branch.begins:
+    if branch.origin == "branch" and last_branch_turn(scene, branch) < branch.begins:
         _refuse("turns", f"nothing is left to play after turn {branch.begins - 1}")
     return scene
 
 
-def last_turn(scene: Scene, branch: Branch) -> int:
+def last_branch_turn(scene: Scene, branch: Branch) -> int:
     """Return the turn that a branch ends with. (Its scene keeps its own length, of which an
     author is told: a shorter one would be another scene.)"""
     if branch.origin == "probe":
@@ -224,7 +224,7 @@ def regenerate(
     ]
 
 
-def planned(study: Study, trial: Trial) -> list[Branch]:
+def planned_branches(study: Study, trial: Trial) -> list[Branch]:
     """Return the branches, regenerations and probes that the study asks of a trial, each once."""
     found: list[Branch] = []
     turns = trial.scene.turns

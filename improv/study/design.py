@@ -92,7 +92,7 @@ def with_replicates(study: Study, replicates: int) -> Study:
     return dataclasses.replace(study, replicates=replicates)
 
 
-def schema() -> dict[str, Any]:
+def study_schema() -> dict[str, Any]:
     """Return the JSON Schema of scene and study files, for editors."""
     adapter: TypeAdapter[Any] = TypeAdapter(Scene | StudyFile)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **adapter.json_schema()}

@@ -23,7 +23,7 @@ def _words(text: str) -> str:
     return text
 
 
-Said = Annotated[str, Field(max_length=2000), AfterValidator(_words)]
+_Words = Annotated[str, Field(max_length=2000), AfterValidator(_words)]
 
 
 class Edit(Strict):
@@ -32,9 +32,9 @@ class Edit(Strict):
     scene: Patch = {}
     """A patch of the scene: the author, a card, the model, the world. The cast and the written
     opening stay as they are."""
-    line: Said | None = None
+    line: _Words | None = None
     """What was said at the branching turn, instead of what was; its speaker stays."""
-    move: Said | None = None
+    move: _Words | None = None
     """A move: the name of one of the author's, or a stage direction, played at the next turn."""
     memory: dict[str, Text] = {}
     """Character (or "everybody") → what it remembers instead of the scene so far; empty text

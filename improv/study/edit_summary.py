@@ -13,7 +13,7 @@ from typing import Any
 from improv.records import MAIN, Json
 
 
-def way(row: Json) -> str:
+def describe_branch(row: Json) -> str:
     """Return in a few words how a branch parted from its parent, the same for all of a family."""
     if row["branch"] == MAIN:
         return "as it was played"
@@ -36,7 +36,7 @@ def _told(row: Json) -> Iterator[tuple[str, str]]:
     for who, text in mapping(edit.get("memory")).items():
         yield f"memory of {who}", str(text) or "nothing"
     for path, value in leaves(patch_of(row)):
-        yield words(path), text_of(value)
+        yield describe_path(path), text_of(value)
 
 
 def edit_of(row: Json) -> Json:
@@ -72,7 +72,7 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def words(path: tuple[str, ...]) -> str:
+def describe_path(path: tuple[str, ...]) -> str:
     """Say in words what stands at a path of a scene."""
     match path:
         case ("cast", who, *rest):

@@ -10,10 +10,10 @@ from pathlib import Path
 from improv.errors import Problem, StudyError
 from improv.files import shipped
 from improv.study.problems import did_you_mean
-from improv.study.yaml_source import MAX_BYTES, Source, read
+from improv.study.yaml_source import MAX_BYTES, Source, read_yaml
 
 
-def find(path: str | Path) -> Path:
+def find_source(path: str | Path) -> Path:
     """Return the file meant by a path, or by the name of a scene or study that ships."""
     named = Path(path)
     if named.is_file():
@@ -32,7 +32,7 @@ def find(path: str | Path) -> Path:
 
 def read_source(path: str | Path) -> Source:
     """Read the file meant by a path or a shipped name, unchecked. Raises StudyError."""
-    return read_file(find(path))
+    return read_file(find_source(path))
 
 
 def read_file(file: Path) -> Source:
@@ -49,7 +49,7 @@ def read_file(file: Path) -> Source:
     if size > MAX_BYTES:
         what = f"{size / 1e6:.1f} MB is too large; a scene or study may have {MAX_BYTES // 1000} kB"
         raise StudyError([Problem(name, 1, 1, "", what)])
-    source = read(text, name)
+    source = read_yaml(text, name)
     if not isinstance(source.data, dict):
         what = (
             "a scene is a mapping that begins with 'title:', a study one that begins with 'study:'"

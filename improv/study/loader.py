@@ -23,7 +23,7 @@ from improv.study.overrides import merge
 from improv.study.problems import did_you_mean, faults, problems_in
 from improv.study.scene import Scene
 from improv.study.validation import block_problems, branching_problems, level_problem, plan_problems
-from improv.study.yaml_source import Place, Source, read
+from improv.study.yaml_source import DataPath, Source, read_yaml
 
 Cell = tuple[str, Condition, Scene]
 
@@ -32,7 +32,7 @@ class _Layer(NamedTuple):
     """A patch that is laid over a scene, and its place in the study's file; None for options."""
 
     patch: Patch
-    place: Place | None
+    place: DataPath | None
 
 
 def load(path: str | Path, patch: Patch | None = None, planted: str = "") -> Study:
@@ -63,7 +63,7 @@ def load_scene(path: str | Path) -> Scene:
 
 def read_scene(text: str, file: str) -> Scene:
     """Read a scene from its text; cards are looked for beside `file`. Raises StudyError."""
-    source = read(text, file)
+    source = read_yaml(text, file)
     if not isinstance(source.data, dict):
         raise StudyError(
             [Problem(file, 1, 1, "", "a scene is a mapping that begins with 'title:'")]
@@ -244,7 +244,7 @@ def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) ->
         _blame(e, source, laid, owner, data)
 
 
-def _inside(owner: Source, outer: Place, place: Place, what: str) -> Problem:
+def _inside(owner: Source, outer: DataPath, place: DataPath, what: str) -> Problem:
     return owner.problem((*outer, *place), what)
 
 
@@ -270,7 +270,7 @@ def _blame(
     raise StudyError(problems) from None
 
 
-def _holds(patch: Any, path: Place) -> bool:
+def _holds(patch: Any, path: DataPath) -> bool:
     """Whether `patch` itself gives the value at `path`, or a whole that contains it."""
     value = patch
     for step in path:

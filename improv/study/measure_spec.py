@@ -294,7 +294,7 @@ MEASURES = (
 )
 _BY_NAME = {m.name: m for m in MEASURES}
 
-NAMES = tuple(m.name for m in MEASURES if not m.derived)
+MEASURE_NAMES = tuple(m.name for m in MEASURES if not m.derived)
 """What may stand before the colon of a score's name."""
 
 
@@ -306,25 +306,25 @@ PREFERRED = ("sign", "state", "habit", "rule")
 """What is looked at first where no plan names a measure."""
 DERIVED = tuple(m.name for m in MEASURES if m.derived)
 """Whole names of scores in units of their own."""
-FREE = _scorers(m for m in MEASURES if m.needs is Need.NOTHING)
+FREE_SCORERS = _scorers(m for m in MEASURES if m.needs is Need.NOTHING)
 """Scorers that need no model. "marker" makes `habit:`, `sign:` and `rule:`."""
-JUDGED = _scorers(m for m in MEASURES if m.judged)
+JUDGED_SCORERS = _scorers(m for m in MEASURES if m.judged)
 """Scorers that ask a judge. What it makes of secrets takes the place of the words' count."""
-SCORED = _scorers(m for m in MEASURES if m.needs is Need.PROBABILITIES)
+PROBABILITY_SCORERS = _scorers(m for m in MEASURES if m.needs is Need.PROBABILITIES)
 """Scorers that need an endpoint which scores given text: only where they are named."""
 CALIBRATED = _scorers(m for m in MEASURES if m.calibrated)
 """Judged measures with planted lines."""
-SCORERS = tuple(dict.fromkeys((*FREE, *JUDGED, *SCORED)))
+SCORERS = tuple(dict.fromkeys((*FREE_SCORERS, *JUDGED_SCORERS, *PROBABILITY_SCORERS)))
 
 
-def family(name: str) -> str:
+def measure_family(name: str) -> str:
     """Return what stands before the first colon or dot of a score's name."""
     return re.split("[:.]", name, maxsplit=1)[0]
 
 
-def measure_of(name: str) -> Measure | None:
+def find_measure(name: str) -> Measure | None:
     """Return the measure that makes scores of this name, None where there is none."""
-    return _BY_NAME.get(name) or _BY_NAME.get(family(name))
+    return _BY_NAME.get(name) or _BY_NAME.get(measure_family(name))
 
 
 def measure(name: str) -> Measure:
@@ -334,14 +334,14 @@ def measure(name: str) -> Measure:
 
 def has_two_states(name: str) -> bool:
     """Whether scores of this name say at which of two states a character is, line by line."""
-    known = measure_of(name)
+    known = find_measure(name)
     return known is not None and known.two_states
 
 
 def made_by(name: str) -> str:
     """Return the scorer that makes scores of this name; what nobody makes keeps its family."""
-    known = measure_of(name)
-    return known.made_by if known is not None else family(name)
+    known = find_measure(name)
+    return known.made_by if known is not None else measure_family(name)
 
 
 def version_of(scorer: str, *, judged: bool = False) -> str:

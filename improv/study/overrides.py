@@ -17,7 +17,7 @@ from improv.study.edit import Edit, Patch
 from improv.study.find import read_source
 from improv.study.problems import Fault, did_you_mean, faults, problems_in
 from improv.study.scene import EVERYBODY, Scene
-from improv.study.yaml_source import Place, Source, core_scalar, read
+from improv.study.yaml_source import DataPath, Source, core_scalar, read_yaml
 
 
 def merge(base: Any, patch: Any) -> Any:
@@ -61,7 +61,7 @@ def read_edit(words: Sequence[str]) -> Edit:
         value: Any = text
         if own not in Edit.model_fields:
             steps.insert(0, "scene")
-            value = read(text, "--edit").data if text[:1] in _YAML else core_scalar(text)
+            value = read_yaml(text, "--edit").data if text[:1] in _YAML else core_scalar(text)
             value = value if text.strip() else ""
         for step in reversed(steps):
             value = {step: value}
@@ -120,7 +120,7 @@ def try_edit(scene: Scene, edit: Edit) -> Scene | list[Fault]:
 def _strangers(edit: Edit, names: list[str]) -> list[Fault]:
     """Find names in an edit that are nobody's in the cast."""
     cast = edit.scene.get("cast")
-    places: list[Place] = [("memory", n) for n in edit.memory if n != EVERYBODY]
+    places: list[DataPath] = [("memory", n) for n in edit.memory if n != EVERYBODY]
     places += [("scene", "cast", n) for n in cast] if isinstance(cast, dict) else []
     problems = []
     for place in places:

@@ -14,17 +14,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from improv.records import digest
 from improv.study.base import Strict
-from improv.study.measure_spec import NAMES, family
+from improv.study.measure_spec import MEASURE_NAMES, measure_family
 
 ARM = "arm"
 """The word of a `where` that names an arm of the study's branches, beside its factors."""
 
-Where = dict[str, str]
+FactorLevels = dict[str, str]
 
 
 def _known(name: str) -> str:
-    if name and family(name) not in NAMES:
-        raise ValueError(f"no measure is called so; there are {', '.join(NAMES)}")
+    if name and measure_family(name) not in MEASURE_NAMES:
+        raise ValueError(f"no measure is called so; there are {', '.join(MEASURE_NAMES)}")
     return name
 
 
@@ -35,8 +35,8 @@ def _several(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-Sides = Annotated[list[Where], Field(min_length=1, max_length=8)]
-Side = Annotated[Sides, BeforeValidator(_several, json_schema_input_type=Where | Sides)]
+Sides = Annotated[list[FactorLevels], Field(min_length=1, max_length=8)]
+Side = Annotated[Sides, BeforeValidator(_several, json_schema_input_type=FactorLevels | Sides)]
 
 
 class Outcome(Strict):
@@ -70,7 +70,7 @@ class Outcome(Strict):
         return self
 
 
-class Contrast(Strict):
+class ContrastSpec(Strict):
     """A planned comparison: the sum over `plus` less the sum over `minus`.
 
     Each mapping from factor to level stands for the mean of all conditions that it fits; several
@@ -90,7 +90,7 @@ class Contrast(Strict):
         return self
 
 
-class Equivalence(Strict):
+class EquivalenceSpec(Strict):
     """Two sides that must not differ by more than `margin` (two one-sided tests)."""
 
     plus: Side
@@ -106,12 +106,12 @@ class Equivalence(Strict):
         return self
 
 
-class Chance(Strict):
+class ChanceSpec(Strict):
     """The mean of a measure must lie within `margin` of what guessing gives."""
 
     measure: MeasureName = Field(min_length=1)
     """The measure whose mean is looked at."""
-    where: Where = {}
+    where: FactorLevels = {}
     """The conditions that it holds for; all of them where none is given."""
     value: float = Field(alias="is", ge=0, le=1)
     """What guessing gives."""
@@ -122,7 +122,7 @@ class Chance(Strict):
 class Bound(Strict):
     """The rate of broken lines must be below `at_most`, by its exact upper bound."""
 
-    where: Where
+    where: FactorLevels
     """The conditions that it holds for."""
     at_most: float = Field(gt=0, lt=1)
     """The rate that the upper bound must stay below."""
@@ -133,7 +133,7 @@ class Bound(Strict):
 class Unmoved(Strict):
     """The intraclass correlation of phrasings must be within `within` of nothing."""
 
-    where: Where
+    where: FactorLevels
     """The conditions that it holds for."""
     within: float = Field(gt=0, lt=1)
     """How far from 0 the correlation may lie."""
@@ -142,7 +142,7 @@ class Unmoved(Strict):
 class Flat(Strict):
     """The outcome's slope over turns must not exceed `margin` a turn in either direction."""
 
-    where: Where = {}
+    where: FactorLevels = {}
     """The conditions that it holds for; all of them where none is given."""
     margin: float = Field(gt=0)
     """The steepest slope a turn that counts as flat."""
@@ -153,9 +153,9 @@ class Control(Strict):
 
     name: str = Field(min_length=1, max_length=120)
     """What the check is called."""
-    equivalence: Equivalence | None = None
+    equivalence: EquivalenceSpec | None = None
     """Two sides do not differ: a placebo and nothing, say."""
-    chance: Chance | None = None
+    chance: ChanceSpec | None = None
     """A measure is where guessing would put it."""
     bound: Bound | None = None
     """Hardly any line is broken."""
@@ -172,7 +172,7 @@ class Control(Strict):
         return self
 
     @property
-    def check(self) -> Equivalence | Chance | Bound | Unmoved | Flat:
+    def check(self) -> EquivalenceSpec | ChanceSpec | Bound | Unmoved | Flat:
         found = self.equivalence or self.chance or self.bound or self.icc or self.flat
         assert found is not None
         return found
@@ -192,7 +192,7 @@ class Plan(Strict):
     """What the study expects to find, in a sentence."""
     outcome: Outcome
     """The number that is compared."""
-    contrasts: list[Contrast] = Field(default=[], max_length=50)
+    contrasts: list[ContrastSpec] = Field(default=[], max_length=50)
     """Holm's correction is over all of them."""
     controls: list[Control] = Field(default=[], max_length=50)
     """Checks that would catch a false positive; one that fails withdraws the result."""
@@ -238,10 +238,10 @@ class Plan(Strict):
         """Return every measure that it reads, each once, by what stands before its colon."""
         checks = [c.check for c in self.controls]
         named = [self.outcome.measure, self.outcome.less]
-        named += [c.measure for c in checks if isinstance(c, Chance | Bound)]
+        named += [c.measure for c in checks if isinstance(c, ChanceSpec | Bound)]
         return list(dict.fromkeys(name.partition(":")[0] for name in named if name))
 
-    def wheres(self) -> Iterator[tuple[tuple[str | int, ...], Where]]:
+    def wheres(self) -> Iterator[tuple[tuple[str | int, ...], FactorLevels]]:
         """Yield every `where` of the plan with its place."""
         for i, contrast in enumerate(self.contrasts):
             yield from _sides(("contrasts", i), contrast)
@@ -250,25 +250,25 @@ class Plan(Strict):
                 k for k in ("equivalence", "chance", "bound", "icc", "flat") if getattr(control, k)
             )
             place: tuple[str | int, ...] = ("controls", i, kind)
-            if isinstance(control.check, Equivalence):
+            if isinstance(control.check, EquivalenceSpec):
                 yield from _sides(place, control.check)
             else:
                 yield (*place, "where"), control.check.where
 
 
-def fits(where: Where, levels: Mapping[str, str]) -> bool:
+def fits(where: FactorLevels, levels: Mapping[str, str]) -> bool:
     """Whether a condition (and branch) with these levels is one that `where` means."""
     return all(levels.get(factor) == level for factor, level in where.items())
 
 
 def _sides(
-    place: tuple[str | int, ...], of: Contrast | Equivalence
-) -> Iterator[tuple[tuple[str | int, ...], Where]]:
+    place: tuple[str | int, ...], of: ContrastSpec | EquivalenceSpec
+) -> Iterator[tuple[tuple[str | int, ...], FactorLevels]]:
     for side in ("plus", "minus"):
         for k, where in enumerate(getattr(of, side)):
             yield (*place, side, k), where
 
 
-def _as_many(of: Contrast | Equivalence) -> None:
+def _as_many(of: ContrastSpec | EquivalenceSpec) -> None:
     if len(of.plus) != len(of.minus):
         raise ValueError("a contrast has as many mappings in 'plus' as in 'minus'")

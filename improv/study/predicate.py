@@ -15,7 +15,7 @@ LOOP = 12
 """Words from which on a line can be told to go in circles."""
 
 
-def keeps(predicate: Predicate, line: str) -> bool:
+def satisfies(predicate: Predicate, line: str) -> bool:
     """Whether `line` is as the predicate says. Stage business in parentheses is not speech."""
     spoken = _STAGED.sub(" ", line).strip()
     number = predicate.value if isinstance(predicate.value, int) else 0
@@ -42,7 +42,7 @@ def keeps(predicate: Predicate, line: str) -> bool:
             return any(words[len(words) - len(_words(p)) :] == _words(p) for p in phrases)
 
 
-def unreadable(line: str) -> bool:
+def is_unreadable(line: str) -> bool:
     """Whether a line has nothing in it that could keep a predicate or break it.
 
     Stage business alone says nothing; JSON is a reply to somebody else; and a line of twelve words
@@ -64,7 +64,7 @@ def _within(phrase: list[str], words: list[str]) -> bool:
     return any(words[i : i + size] == phrase for i in range(len(words) - size + 1))
 
 
-def named(options: Sequence[str], text: str) -> str:
+def first_named(options: Sequence[str], text: str) -> str:
     """Return which of `options` a text names first, the longest where several begin there; the
     text itself where there are no options, or it names none of them."""
     words = _words(text)

@@ -16,13 +16,13 @@ from pydantic.fields import FieldInfo
 
 from improv.errors import Problem
 from improv.study.base import SceneProblems
-from improv.study.yaml_source import Place, Source
+from improv.study.yaml_source import DataPath, Source
 
 
 class Fault(NamedTuple):
     """One thing wrong with data: the place inside it, what, and whether it is the key there."""
 
-    place: Place
+    place: DataPath
     what: str
     at_key: bool
 
@@ -69,7 +69,7 @@ def _faults_of(error: Any, model: type[BaseModel]) -> list[Fault]:
     return [Fault(place, what, at_key=False)]
 
 
-def _fields_at(model: Any, place: Place) -> list[str]:
+def _fields_at(model: Any, place: DataPath) -> list[str]:
     """Return the field names of the class that stands at `place` inside `model`."""
     kind: Any = model
     for step in place:

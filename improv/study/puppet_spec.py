@@ -9,17 +9,17 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from improv.study.base import Chance, Strict
+from improv.study.base import Probability, Strict
 
 
 class Judging(Strict):
     """How well a puppet judges: the truth is whether a line holds a sentence of `opposite`."""
 
-    sensitivity: Chance = 1.0
+    sensitivity: Probability = 1.0
     """P(it says so | the line breaks its character)."""
-    specificity: Chance = 1.0
+    specificity: Probability = 1.0
     """P(it says no such thing | the line keeps it)."""
-    unreadable: Chance = 0.0
+    unreadable: Probability = 0.0
     """P(a reply that cannot be read)."""
 
 
@@ -42,9 +42,9 @@ class Choice(Strict):
     committed: str = ""
     """Text before an option that is found in the prompt, such as "sealed:", and commits it to
     that option. The last one counts."""
-    alias: Chance = 0.0
+    alias: Probability = 0.0
     """P(a committed reveal names another option)."""
-    forget: Chance = 0.0
+    forget: Probability = 0.0
     """P(a committed reveal is made as if nothing committed it)."""
     held: bool = False
     """Whether it holds to one option for the whole trial, whatever is drawn again: what it
@@ -63,12 +63,12 @@ class Choice(Strict):
         return self
 
 
-class Leak(Strict):
+class LeakSpec(Strict):
     """How a puppet gives a secret away: a sentence that it adds to a line."""
 
     says: str = Field(min_length=1, max_length=500)
     """The sentence that gives it away."""
-    chance: Chance = 0.1
+    chance: Probability = 0.1
     """P(a line gives it away), before effects."""
     effects: dict[str, float] = {}
     """Text that, found in the prompt, adds this much to the logit of the chance."""
@@ -106,9 +106,9 @@ class Puppet(Strict):
         {"judge", "recovers", "choice", "leak", "facts", "forgets"}
     )
 
-    alpha: Chance = 0.1
+    alpha: Probability = 0.1
     """P(pole → opposite) at a character's first line, before effects."""
-    beta: Chance = 0.3
+    beta: Probability = 0.3
     """P(opposite → pole)."""
     drift: float = 0.0
     """Added to logit(alpha) for each line the character has already spoken."""
@@ -124,19 +124,19 @@ class Puppet(Strict):
     """Sentences said in the opposite state."""
     choice: Choice | None = None
     """What it names where it is asked to, in place of such a sentence."""
-    leak: Leak | None = None
+    leak: LeakSpec | None = None
     """The secret that it gives away."""
     facts: list[Annotated[Fact, BeforeValidator(_fact)]] = []
     """What it can remember from session to session."""
-    forgets: Chance = 0.0
+    forgets: Probability = 0.0
     """P(a fact that it finds in its prompt is left out of a diary or a bible)."""
     judge: Judging | None = None
     """How it judges lines where it is asked to; by chance alone where this is not given."""
     latency: float = Field(default=0.0, ge=0, le=600)
     """Seconds before each reply."""
-    mute: Chance = 0.0
+    mute: Probability = 0.0
     """P(an empty reply)."""
-    garble: Chance = 0.0
+    garble: Probability = 0.0
     """P(a reply of the kind small models write: cues, markup, other characters' lines)."""
-    errors: dict[str, Chance] = {}
+    errors: dict[str, Probability] = {}
     """HTTP status (or "hang", "drop", "html", "broken") → probability; the server only."""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from improv.study.author_spec import Author
-from improv.study.base import Chance, Name, SceneProblems, Strict, Text, closest
+from improv.study.author_spec import AuthorSpec
+from improv.study.base import Name, Probability, SceneProblems, Strict, Text, closest
 from improv.study.model_spec import AnyModel, Model
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
@@ -28,9 +28,11 @@ Marker = Literal[
     "starts_with",
     "ends_with",
 ]
-Memory = Literal["all", "nothing", "diary", "bible", "another's diary"]
+MemorySpec = Literal["all", "nothing", "diary", "bible", "another's diary"]
 RESERVED = frozenset({"author", "everybody", "nobody", "direction"})
 EVERYBODY = "everybody"
+MAX_CAST = 12
+"""The most characters that a scene may have."""
 
 
 class Predicate(Strict):
@@ -82,7 +84,7 @@ class Rule(Predicate):
     """Turns from one reminder to the next; the first comes before turn 1."""
     redraws: int = Field(default=8, ge=1, le=50)
     """How often one line is drawn again, at most."""
-    sham_rate: Chance = 0.2
+    sham_rate: Probability = 0.2
     """P(a sham filter has a line drawn again)."""
 
 
@@ -106,7 +108,7 @@ def _or_a_card(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["card_file"]}]
 
 
-class Character(Strict):
+class CharacterSpec(Strict):
     """Somebody who plays."""
 
     MENUS: ClassVar[frozenset[str]] = frozenset({"card_file", "original"})
@@ -171,7 +173,7 @@ class Opening(Strict):
         return self
 
 
-class Event(Strict):
+class EventSpec(Strict):
     """Something that happens before an improvised turn, whoever is playing (turns count from 1)."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"audience", "wake"})
@@ -256,7 +258,7 @@ class Scene(Strict):
     the start."""
     beats: list[Beat] = Field(default=[], max_length=100)
     """The steps of the story, where its structure has any."""
-    cast: list[Character] = Field(min_length=1, max_length=12)
+    cast: list[CharacterSpec] = Field(min_length=1, max_length=MAX_CAST)
     """Who plays."""
     opening: list[Opening] = []
     """Written first lines. They matter more to a small model than any instruction."""
@@ -266,15 +268,15 @@ class Scene(Strict):
     """Who speaks next, unless the author cues somebody: "round-robin" in the order of the cast,
     "shuffled" everybody once a round, "addressed" whoever the last line spoke to, "author-cued"
     the longest silent, "by-silence" drawn by chance, likelier the longer silent."""
-    events: list[Event] = []
+    events: list[EventSpec] = []
     """What happens at fixed turns, whoever is playing."""
-    memory: Memory = "all"
+    memory: MemorySpec = "all"
     """What the cast remembers when an event wakes it to a new session: all of it (then nobody
     forgets), nothing, the diary each has written, what the author has written down, or the diary
     of the next in the cast."""
     envelope: Envelope | None = None
     """What a character commits to before the first turn."""
-    author: Author = Author()
+    author: AuthorSpec = AuthorSpec()
     """Author-level context: a text, an agent that acts while the scene plays, or both."""
     model: AnyModel = Model()
     """The model that plays everybody who has none of its own. A name alone is enough."""
@@ -301,7 +303,7 @@ class Scene(Strict):
             raise SceneProblems(problems)
         return self
 
-    def character(self, name: str) -> Character:
+    def character(self, name: str) -> CharacterSpec:
         return next(c for c in self.cast if c.name == name)
 
     def model_of(self, role: str) -> Model:
@@ -311,18 +313,18 @@ class Scene(Strict):
         return self.character(role).model or self.model
 
 
-Found = list[tuple[tuple[str | int, ...], str]]
+_Problems = list[tuple[tuple[str | int, ...], str]]
 """What is wrong, each with the path of the place."""
 
 
-def name_problems(scene: Scene) -> Found:
+def name_problems(scene: Scene) -> _Problems:
     """Find names used twice, reserved, or used for nobody, and what else does not fit together."""
     return [*_clashes(scene), *_strangers(scene), *_misfits(scene)]
 
 
-def _clashes(scene: Scene) -> Found:
+def _clashes(scene: Scene) -> _Problems:
     """Find names that are used twice, or are words of the stage."""
-    found: Found = []
+    found: _Problems = []
     seen: dict[str, str] = {}
     for i, c in enumerate(scene.cast):
         for path, name in [(("cast", i, "name"), c.name)] + [
@@ -340,7 +342,7 @@ def _clashes(scene: Scene) -> Found:
     return found
 
 
-def _strangers(scene: Scene) -> Found:
+def _strangers(scene: Scene) -> _Problems:
     """Find names that are used for nobody in the cast."""
     used: list[tuple[tuple[str | int, ...], str | None]] = []
     for i, o in enumerate(scene.opening):
@@ -358,7 +360,7 @@ def _strangers(scene: Scene) -> Found:
     if scene.envelope is not None:
         used.append((("envelope", "of"), scene.envelope.of))
     names = {c.name for c in scene.cast}
-    found: Found = []
+    found: _Problems = []
     for path, name in used:
         if name is not None and name not in names:
             close = closest(name, names)
@@ -371,9 +373,9 @@ def _strangers(scene: Scene) -> Found:
     return found
 
 
-def _misfits(scene: Scene) -> Found:
+def _misfits(scene: Scene) -> _Problems:
     """Find settings that ask for what the scene does not have."""
-    found: Found = []
+    found: _Problems = []
     plan, envelope = scene.author.planned, scene.envelope
     for i, c in enumerate(scene.cast):
         if plan is not None and plan.on_break_of == c.name and breakable(c) is None:
@@ -392,7 +394,7 @@ def _misfits(scene: Scene) -> Found:
     return found
 
 
-def breakable(character: Character) -> Predicate | None:
+def breakable(character: CharacterSpec) -> Predicate | None:
     """Return what shows that a character breaks: the sign of its first trait that has one, else
     its habit."""
     return next((t.sign for t in character.traits if t.sign is not None), character.habit)

@@ -16,7 +16,7 @@ from improv.study.design import Condition, Study
 from improv.study.edit import Branching, Probe, Regeneration
 from improv.study.plan import Plan
 from improv.study.scene import Scene
-from improv.study.yaml_source import read, write
+from improv.study.yaml_source import read_yaml, write_yaml
 
 _BRANCHINGS: dict[str, Any] = {
     "branches": Branching,
@@ -52,12 +52,12 @@ def write_study(study: Study) -> str:
         }
         for slug, condition, scene in study.cells
     ]
-    return write(data)
+    return write_yaml(data)
 
 
 def read_study(text: str, file: str) -> Study:
     """Read back what `write_study` wrote. Raises StudyError."""
-    data = read(text, file, own=True).data
+    data = read_yaml(text, file, own=True).data
     try:
         conditions: dict[str, Condition] = {}
         cells = []
@@ -90,7 +90,7 @@ def read_question(text: str, file: str) -> str:
 
     Raises StudyError.
     """
-    data = read(text.partition(_CELLS)[0], file, own=True).data
+    data = read_yaml(text.partition(_CELLS)[0], file, own=True).data
     texts = (data.get("question"), data.get("about")) if isinstance(data, dict) else ()
     return next((text for text in texts if isinstance(text, str) and text), "")
 
@@ -104,7 +104,7 @@ def read_played_scene(text: str, file: str, slug: str, condition: str) -> Scene 
         name = cell.partition("\n")[0]
         if name != slug and _PLAIN.fullmatch(name):
             continue
-        data = read(f"- scene: {cell}", file, own=True).data
+        data = read_yaml(f"- scene: {cell}", file, own=True).data
         try:
             (row,) = data
             if (row["scene"], row["condition"]) == (slug, condition):

@@ -17,7 +17,7 @@ from improv.study.design import Study
 from improv.study.model_spec import Model
 from improv.study.scene import Scene
 
-VERSION = 1
+TRIAL_VERSION = 1
 """Rises when the same trial would be played differently, so that old ids never mean new scenes."""
 
 
@@ -49,7 +49,7 @@ def plan(study: Study) -> list[Trial]:
             # A seeded turn of the conditions, so that no arm is always played first.
             start = seed_of("order", study.seed, block) % len(cells)
             for condition, scene, fingerprint in cells[start:] + cells[:start]:
-                identity = [VERSION, study.name, study.seed, slug, fingerprint]
+                identity = [TRIAL_VERSION, study.name, study.seed, slug, fingerprint]
                 identity += [condition.levels, replicate]
                 trials.append(
                     Trial(

@@ -16,7 +16,7 @@ from improv.study.overrides import try_edit
 from improv.study.plan import ARM, Plan, fits
 from improv.study.problems import did_you_mean
 from improv.study.scene import EVERYBODY, Scene
-from improv.study.yaml_source import Place, Source
+from improv.study.yaml_source import DataPath, Source
 
 
 def block_problems(written: StudyFile, source: Source) -> list[Problem]:
@@ -88,7 +88,7 @@ def level_problem(factor: str, level: str, known: Mapping[str, Sequence[str]]) -
     return ""
 
 
-def _as_written(data: Any, path: Place) -> Place:
+def _as_written(data: Any, path: DataPath) -> DataPath:
     """Leave out of a path the number of a mapping that stands there without a list around it."""
     steps = []
     for step in path:
@@ -143,7 +143,7 @@ def _probe_problems(written: StudyFile, source: Source, scenes: list[Scene]) -> 
 
 
 def _arm_problems(
-    source: Source, branching: Branching, edit: Edit, place: Place, scenes: list[Scene]
+    source: Source, branching: Branching, edit: Edit, place: DataPath, scenes: list[Scene]
 ) -> list[Problem]:
     """Find what is wrong with an arm, in the first of the scenes that it does not fit."""
     turns = branching.at if branching.at != "every" else []

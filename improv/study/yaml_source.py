@@ -17,9 +17,9 @@ from improv.errors import Problem, StudyError
 
 MAX_BYTES = 1_000_000
 MAX_VALUES = 50_000
-MAX_DEPTH = 40
+MAX_YAML_DEPTH = 40
 
-Place = tuple[str | int, ...]
+DataPath = tuple[str | int, ...]
 
 # The core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema).
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -50,12 +50,12 @@ class Source:
 
     file: str
     data: Any
-    places: dict[Place, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    places: dict[DataPath, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[DataPath, tuple[int, int]] = field(default_factory=dict)
 
-    def problem(self, path: Place, what: str, *, at_key: bool = False) -> Problem:
+    def problem(self, path: DataPath, what: str, *, at_key: bool = False) -> Problem:
         """Describe what is wrong with the value at `path`, or with the nearest that exists."""
-        known: Place = path
+        known: DataPath = path
         table = self.keys if at_key else self.places
         while known and known not in table:
             known, table = known[:-1], self.places
@@ -63,7 +63,7 @@ class Source:
         return Problem(self.file, line, column, ".".join(map(str, path)), what)
 
 
-def read(text: str, file: str, *, own: bool = False) -> Source:
+def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
     """Read one YAML document. Raises StudyError with every problem of the text itself.
 
     `own` lifts the limits on size, for files that improv wrote itself.
@@ -90,7 +90,7 @@ def read(text: str, file: str, *, own: bool = False) -> Source:
             file, line, 1, f"a character that YAML does not allow (#x{_code(e):04x})"
         ) from None
     except RecursionError:
-        raise _error(file, 1, 1, f"nested more than {MAX_DEPTH} deep") from None
+        raise _error(file, 1, 1, f"nested more than {MAX_YAML_DEPTH} deep") from None
     if node is None:
         raise _error(file, 1, 1, "the file is empty; a scene needs at least a title and a cast")
     walk = _Walk(file, None if own else MAX_VALUES)
@@ -116,13 +116,13 @@ class _Walk:
     def __init__(self, file: str, most: int | None) -> None:
         self.file = file
         self.most = most
-        self.places: dict[Place, tuple[int, int]] = {}
-        self.keys: dict[Place, tuple[int, int]] = {}
+        self.places: dict[DataPath, tuple[int, int]] = {}
+        self.keys: dict[DataPath, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self.open: set[int] = set()
         self.seen = 0
 
-    def value(self, node: yaml.Node, path: Place, depth: int) -> Any:
+    def value(self, node: yaml.Node, path: DataPath, depth: int) -> Any:
         place = _place(node.start_mark)
         self.places[path] = place
         self.seen += 1
@@ -132,8 +132,8 @@ class _Walk:
                 *place,
                 f"more than {self.most} values; do aliases unfold into each other?",
             )
-        if depth > MAX_DEPTH:
-            raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
+        if depth > MAX_YAML_DEPTH:
+            raise _error(self.file, *place, f"nested more than {MAX_YAML_DEPTH} deep")
         self._refuse_tag(node, path)
         if isinstance(node, yaml.ScalarNode):
             return core_scalar(node.value) if not node.style else node.value
@@ -147,7 +147,7 @@ class _Walk:
         finally:
             self.open.discard(id(node))
 
-    def _mapping(self, node: yaml.Node, path: Place, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: yaml.Node, path: DataPath, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = _place(key_node.start_mark)
@@ -167,16 +167,16 @@ class _Walk:
             found[key] = self.value(value_node, here, depth + 1)
         return found
 
-    def _refuse_tag(self, node: yaml.Node, path: Place) -> None:
+    def _refuse_tag(self, node: yaml.Node, path: DataPath) -> None:
         tag = node.tag or ""
         if tag.startswith("!") or (tag.startswith("tag:yaml.org") and not tag.endswith(_TAGS)):
             self._wrong(_place(node.start_mark), path, f"the tag {tag} is not known here")
 
-    def _wrong(self, place: tuple[int, int], path: Place, what: str) -> None:
+    def _wrong(self, place: tuple[int, int], path: DataPath, what: str) -> None:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
 
 
-def write(data: Any, *, prose: bool = False) -> str:
+def write_yaml(data: Any, *, prose: bool = False) -> str:
     """Return `data` as YAML that `read` reads back as it was; with `prose`, texts of several lines
     stand as they are, for people who go on writing there."""
     kind = _ProseDumper if prose else _Dumper

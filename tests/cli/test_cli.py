@@ -74,7 +74,7 @@ def test_validate_says_everything_and_exits_2(kettle: Path, tmp_path: Path) -> N
 
 def test_schema_is_json() -> None:
     found = orjson.loads(command("schema").stdout)
-    assert found["$defs"]["Character"]["properties"]["secret"]["description"]
+    assert found["$defs"]["CharacterSpec"]["properties"]["secret"]["description"]
 
 
 @pytest.mark.parametrize(

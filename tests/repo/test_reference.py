@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from improv.study.design import StudyFile
 from improv.study.scene import Scene
-from improv.study.yaml_source import read
+from improv.study.yaml_source import read_yaml
 from tools.reference.__main__ import DOCS, pages
 from tools.reference.examples import EXAMPLES
 from tools.reference.fields import classes, title
@@ -33,7 +33,7 @@ def test_the_pages_are_of_today(name: str, written: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=title)
 def test_every_example_is_read_as_what_it_is_an_example_of(kind: type[BaseModel]) -> None:
-    data: Any = read(EXAMPLES[kind.__name__], "example.yaml").data
+    data: Any = read_yaml(EXAMPLES[kind.__name__], "example.yaml").data
     made = kind.model_validate(data)
     assert made != kind.model_construct(), "an example sets something"
 

@@ -16,7 +16,7 @@ from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.study.design import with_replicates
 from improv.study.loader import load
-from improv.study.plan import Equivalence
+from improv.study.plan import EquivalenceSpec
 from improv.study.trial import models_of, plan
 from tests.support.places import TOP
 from tools.studies import Played, Row, faults_of, page, rehearsed, truths
@@ -41,7 +41,7 @@ def test_a_study_says_what_it_tests_and_what_would_count_against_it(name: str) -
     asked = study.plan.outcome
     assert bool(study.plan.contrasts) == (asked.of != "phrasing")
     for control in study.plan.controls:
-        if isinstance(control.check, Equivalence):
+        if isinstance(control.check, EquivalenceSpec):
             assert control.check.margin <= 0.2
     # As many blocks are played as the plan says.
     slugs = len(study.scenes)

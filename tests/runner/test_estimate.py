@@ -17,7 +17,7 @@ from improv.runner.estimate import Estimate, Range, Row, cost, dollars, estimate
 from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
-from improv.study.branch import planned
+from improv.study.branch import planned_branches
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.trial import plan
@@ -246,7 +246,7 @@ def test_branches_regenerations_and_probes_are_counted(study_file: Path) -> None
     plainly = estimated(study_file, {"model": TWO})
     study_file.write_text(study_file.read_text() + GROWN)
     study = load(study_file, {"model": TWO})
-    found = estimate(plan(study), branches=lambda trial: planned(study, trial))
+    found = estimate(plan(study), branches=lambda trial: planned_branches(study, trial))
     calls = {row.name: row.calls.expected for row in found.roles}
     assert calls["cast"] == 12 * 6 and calls["author"] == 6 * 3
     # Of six turns four are left after turn 2 and two after turn 4; a live author, in half of the
@@ -258,7 +258,7 @@ def test_branches_regenerations_and_probes_are_counted(study_file: Path) -> None
     assert found.total.cached > plainly.total.cached
     assert found.total.cost and plainly.total.cost
     assert found.total.cost.expected > plainly.total.cost.expected
-    part = estimate(plan(study), branches=lambda trial: planned(study, trial), at_most=4)
+    part = estimate(plan(study), branches=lambda trial: planned_branches(study, trial), at_most=4)
     assert part.total.calls == found.total.calls
 
 

@@ -142,7 +142,7 @@ def test_a_wish_that_cannot_be_met_is_named_with_its_place(
 
 
 def test_every_turn_means_every_turn_that_all_arms_can_have(kettle: Path) -> None:
-    from improv.study.branch import planned
+    from improv.study.branch import planned_branches
 
     file = kettle.with_name("s.yaml")
     two = "{as it was: {}, told: {line: Boo.}}"
@@ -151,7 +151,7 @@ def test_every_turn_means_every_turn_that_all_arms_can_have(kettle: Path) -> Non
         "regenerations: [{at: [2, 2, 3]}]\n"
     )
     study = load(file)
-    found = planned(study, plan(study)[0])
+    found = planned_branches(study, plan(study)[0])
     assert Counter((b.arm, b.begins) for b in found if b.arm) == {
         (f"x: {arm}", turn + 1): 1 for arm in ("as it was", "told") for turn in range(1, 6)
     }

@@ -23,7 +23,7 @@ from improv.study.importing.names import ordinary, stage_name
 from improv.study.loader import load, load_scene
 from improv.study.snapshot import write_study
 from improv.study.trial import plan
-from improv.study.yaml_source import read, write
+from improv.study.yaml_source import read_yaml, write_yaml
 from tests.support.places import CARDS
 from tests.support.weather import command
 
@@ -195,7 +195,7 @@ def test_a_card_joins_a_scene_and_leaves_the_rest_as_it_was_written(
 
 def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) -> None:
     made = import_cards([str(HERE / "v2-sillytavern.json")])
-    data = read(made.text, "t").data
+    data = read_yaml(made.text, "t").data
     data["cast"][0] |= {
         "name": "Vesper",
         "card": "Vesper sells nets.",
@@ -203,7 +203,7 @@ def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) ->
         "samples": ["Nets!"],
     }
     data["opening"][0]["who"] = "Vesper"
-    file = written(tmp_path, write(data))
+    file = written(tmp_path, write_yaml(data))
     back = json.loads(export_card(str(file), "vesper"))
     old = load_card(HERE / "v2-sillytavern.json").whole
     changed = {k for k in old["data"] if back["data"][k] != old["data"][k]}
@@ -319,12 +319,12 @@ def test_a_study_may_cast_cards(tmp_path: Path) -> None:
             }
         },
     }
-    file = written(tmp_path, write(study), "study.yaml")
+    file = written(tmp_path, write_yaml(study), "study.yaml")
     scenes = [scene for _, _, scene in load(file).cells]
     assert [s.cast[0].name for s in scenes] == ["Ana", "Hesper", "Ana"]
     assert "Bo has missed the boat" in scenes[1].cast[0].card
     assert scenes[2].cast[0].card.startswith("👩‍🚒 Ana 🔥🔥")
-    file.write_text(write(study).replace("emoji.json", "no.json"), "utf-8")
+    file.write_text(write_yaml(study).replace("emoji.json", "no.json"), "utf-8")
     with pytest.raises(StudyError) as caught:
         load(file)
     told = str(caught.value)
@@ -397,11 +397,11 @@ def test_macros_are_filled_the_same_way_each_time() -> None:
     ],
 )
 def test_names_for_a_stage(written: str, name: str) -> None:
-    from improv.study.scene import Character
+    from improv.study.scene import CharacterSpec
 
     assert stage_name(written) == name
     if name:
-        assert Character(name=name, role="r").name == name
+        assert CharacterSpec(name=name, role="r").name == name
 
 
 def test_names_in_capitals() -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from improv.errors import StudyError
 from improv.files import shipped
-from improv.study.design import schema
-from improv.study.find import find
+from improv.study.design import study_schema
+from improv.study.find import find_source
 from improv.study.loader import load
 from improv.study.overrides import merge
 from improv.study.scene import Scene
 from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
 from improv.study.trial import plan, trials_hash
-from improv.study.yaml_source import _FastLoader, _Loader, read
+from improv.study.yaml_source import _FastLoader, _Loader, read_yaml
 
 CAST = "cast:\n  - {name: Ana, role: x}\n  - {name: Bo, role: y}\n"
 
@@ -186,8 +186,8 @@ def test_what_a_run_keeps_reads_the_same_in_c(study_file: Path) -> None:
     odd = ["yes", "no", "12:30", "null", "~", "1e5", "a: b", "# x", "\u2028", "a\n\nb\n", "<<"]
     study = dataclasses.replace(load(study_file), about="\n".join(odd), question=odd[2])
     text = write_study(study)
-    fast = read(text, "x", own=True)
-    slow = read(text, "x")
+    fast = read_yaml(text, "x", own=True)
+    slow = read_yaml(text, "x")
     assert _FastLoader is not _Loader
     assert fast == slow
     assert fast.data["question"] == "12:30"
@@ -215,12 +215,12 @@ def test_every_shipped_scene_and_study_is_good() -> None:
     assert len(scenes) >= 6
     for file in [*scenes, *sorted(shipped("scenes").glob("studies/*.yaml"))]:
         assert plan(load(file))
-    assert find("cold-pass").name == "cold-pass.yaml"
+    assert find_source("cold-pass").name == "cold-pass.yaml"
 
 
 def test_shipped_scenes_are_written_with_care() -> None:
     """Each has two to five characters, a trait with an opposite, and a habit its samples keep."""
-    from improv.scoring.measures.predicates import keeps
+    from improv.study.predicate import satisfies
 
     scenes = [load(f).cells[0][2] for f in sorted(shipped("scenes").glob("*.yaml"))]
     for scene in scenes:
@@ -231,7 +231,7 @@ def test_shipped_scenes_are_written_with_care() -> None:
             if c.habit is not None:
                 said = [o.line for o in scene.opening if o.who == c.name and o.line]
                 for line in [*c.samples, *said]:
-                    assert keeps(c.habit, line), f"{scene.title}: {c.name}: {line}"
+                    assert satisfies(c.habit, line), f"{scene.title}: {c.name}: {line}"
     assert any(c.secret for s in scenes for c in s.cast)
     assert len({s.order for s in scenes}) == 5
 
@@ -240,7 +240,7 @@ def test_the_schema_agrees_with_the_reader() -> None:
     import jsonschema
     import yaml
 
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = jsonschema.Draft202012Validator(study_schema())
     for file in shipped("scenes").rglob("*.yaml"):
         if file.parent.name == "calibration":
             continue  # planted lines for judges: neither a scene nor a study

@@ -15,15 +15,15 @@ from improv.study.loader import load
 from improv.study.measure_spec import (
     CALIBRATED,
     DERIVED,
-    FREE,
-    JUDGED,
+    FREE_SCORERS,
+    JUDGED_SCORERS,
+    MEASURE_NAMES,
     MEASURES,
-    NAMES,
     PREFERRED,
-    SCORED,
+    PROBABILITY_SCORERS,
     SCORERS,
     Need,
-    measure_of,
+    find_measure,
     version_of,
 )
 from improv.study.plan import Outcome
@@ -33,7 +33,7 @@ from tests.support.places import TOP
 def test_each_measure_stands_once_with_all_that_is_said_of_it() -> None:
     names = [m.name for m in MEASURES]
     assert len(set(names)) == len(names)
-    assert set(DERIVED) | set(NAMES) == set(names)
+    assert set(DERIVED) | set(MEASURE_NAMES) == set(names)
     for m in MEASURES:
         low, high = m.unit.range
         assert low < high
@@ -41,22 +41,22 @@ def test_each_measure_stands_once_with_all_that_is_said_of_it() -> None:
         assert not m.words.breaks or m.poles or (m.words.holds and m.words.fails)
         assert not m.judged or m.derived or (m.words.heading and m.words.question)
         # What is derived is in no family's mean, but made with it.
-        assert not m.derived or (m.name.partition(":")[0] in NAMES and m.made_by in SCORERS)
+        assert not m.derived or (m.name.partition(":")[0] in MEASURE_NAMES and m.made_by in SCORERS)
 
 
 def test_a_plan_may_ask_for_every_measure_and_for_no_other() -> None:
     for m in MEASURES:
         assert Outcome(measure=m.name).measure == m.name
-    with pytest.raises(ValidationError, match=f"there are {', '.join(NAMES)}"):
+    with pytest.raises(ValidationError, match=f"there are {', '.join(MEASURE_NAMES)}"):
         Outcome(measure="charm")
 
 
 def test_scorers_judges_and_raters_make_the_measures_of_the_list() -> None:
-    assert set(QUESTIONS) == {*JUDGED, *SCORED}
-    assert set(PLANT_QUESTIONS) == set(CALIBRATED) <= set(JUDGED)
+    assert set(QUESTIONS) == {*JUDGED_SCORERS, *PROBABILITY_SCORERS}
+    assert set(PLANT_QUESTIONS) == set(CALIBRATED) <= set(JUDGED_SCORERS)
     assert set(SCORERS) == {m.made_by for m in MEASURES}
-    assert not set(SCORED) & {*FREE, *JUDGED}
-    assert set(PREFERRED) <= set(NAMES)
+    assert not set(PROBABILITY_SCORERS) & {*FREE_SCORERS, *JUDGED_SCORERS}
+    assert set(PREFERRED) <= set(MEASURE_NAMES)
     assert (version_of("secret"), version_of("secret", judged=True)) == (
         "secret-words-1",
         "secret-1",
@@ -78,8 +78,8 @@ def test_measures_that_are_named_in_files_are_of_the_list() -> None:
                 (first, *_) = node.args
                 if node.func.id in looked_up and isinstance(first, ast.Constant):
                     asked.append(str(first.value))
-    assert len(asked) > len(NAMES)
-    unknown = {name for name in asked if name not in SCORERS and measure_of(name) is None}
+    assert len(asked) > len(MEASURE_NAMES)
+    unknown = {name for name in asked if name not in SCORERS and find_measure(name) is None}
     assert not unknown
 
 
@@ -87,7 +87,7 @@ def test_scores_of_a_played_run_are_of_the_list_in_its_ranges() -> None:
     rows = open_run(str(TOP / "runs"), "sample").tables.read("scores").to_pylist()
     assert rows
     for row in rows:
-        known = measure_of(row["measure"])
+        known = find_measure(row["measure"])
         assert known is not None, row["measure"]
         assert row["value"] is None or known.unit.range[0] <= row["value"] <= known.unit.range[1]
         assert known.needs is not Need.JUDGE or "@" in row["version"]

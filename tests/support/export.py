@@ -17,7 +17,7 @@ from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.stage.branch_stage import create_stage
 from improv.storage.run_folder import RunFolder
-from improv.study.branch import branched, from_json, past, planned
+from improv.study.branch import branched, from_json, past, planned_branches
 from improv.study.loader import load
 from improv.study.trial import plan
 from tests.conftest import KETTLE
@@ -74,7 +74,7 @@ def sent(folder: RunFolder) -> Iterator[tuple[Json, dict[Draw, Prompt]]]:
     for row in folder.tables.read("trials").to_pylist():
         trial, before = trials[row["trial"]], None
         if row["branch"] != MAIN:
-            asked = [*planned(study, trial), *from_json(folder.meta().get("branches", []))]
+            asked = [*planned_branches(study, trial), *from_json(folder.meta().get("branches", []))]
             one = next(b for b in asked if b.id == row["branch"])
             turns = folder.transcripts.read(trial.id, one.parent).turns
             before = past(trial, one, turns, folder.transcripts.calls(trial.id, one.parent))

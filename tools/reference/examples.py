@@ -29,7 +29,7 @@ redraws: 4
 turn: 4
 text: The lamp on the quay goes out.
 """,
-    "Character": """
+    "CharacterSpec": """
 name: Mara
 role: a pilot, 52
 card: She has crossed these straits for thirty years and trusts nobody who whistles.
@@ -78,7 +78,7 @@ options: [a key, a bell, a coin]
 says: I am holding {}.
 when: What do you hold?
 """,
-    "Leak": """
+    "LeakSpec": """
 says: My licence ran out in spring.
 chance: 0.05
 when: licence
@@ -97,7 +97,7 @@ specificity: 0.95
 who: Ben
 line: Was that our ferry?
 """,
-    "Event": """
+    "EventSpec": """
 turn: 5
 direction: A second boat comes into sight.
 enter: [Ilse]
@@ -108,7 +108,7 @@ ask: What do you hold in your hand? Name one thing.
 kept: own
 options: [a key, a bell, a coin]
 """,
-    "Author": """
+    "AuthorSpec": """
 name: Ada Quill
 frame: Ada Quill writes people who stay who they are, whatever happens to them.
 live: true
@@ -181,7 +181,7 @@ measure: sign
 of_whom: Mara
 within: 3
 """,
-    "Contrast": """
+    "ContrastSpec": """
 name: text against none
 plus: {author: text}
 minus: {author: none}
@@ -190,12 +190,12 @@ minus: {author: none}
 name: placebo is none
 equivalence: {plus: {author: placebo}, minus: {author: none}, margin: 0.04}
 """,
-    "Equivalence": """
+    "EquivalenceSpec": """
 plus: {author: placebo}
 minus: {author: none}
 margin: 0.04
 """,
-    "Chance": """
+    "ChanceSpec": """
 measure: probe
 where: {memory: nothing}
 is: 0.25

@@ -37,7 +37,7 @@ from improv.report.material import Material
 from improv.storage.run_tables import MANY_SCORES
 from improv.storage.runs import open_run
 from improv.study.design import Study
-from improv.study.plan import Contrast as Planned
+from improv.study.plan import ContrastSpec as Planned
 from improv.study.plan import Outcome
 from ui.shared import run_data
 

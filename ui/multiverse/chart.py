@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from improv.records import MAIN, Json
-from improv.study.edit_summary import way
+from improv.study.edit_summary import describe_branch
 from ui.multiverse.data import Multiverse
 from ui.multiverse.layout import REST, Point, Tree
 from ui.shared.chart_colours import Palette
@@ -87,7 +87,7 @@ class Look:
 
 def look(found: Multiverse, measure: str, ink: Palette) -> Look:
     """Return how a multiverse is coloured. A measure from 0 to 1 has just that scale."""
-    ways = list(dict.fromkeys(way(r) for name, r in found.rows.items() if name != MAIN))
+    ways = list(dict.fromkeys(describe_branch(r) for name, r in found.rows.items() if name != MAIN))
     values = list(found.scores.get(measure, {}).values())
     low, high = min(values, default=0.0), max(values, default=1.0)
     if low >= 0 and high <= 1:
@@ -220,13 +220,16 @@ def _point(point: Point, found: Multiverse, seen: Look) -> Json:
     elif trunk:
         shape, colour = "circle", ink.ink
     else:
-        shape = _SHAPES[seen.ways.index(way(row)) % len(_SHAPES)]
-        colour = seen.colour_of(way(row))
+        shape = _SHAPES[seen.ways.index(describe_branch(row)) % len(_SHAPES)]
+        colour = seen.colour_of(describe_branch(row))
     times = f"{len(point.worlds)} say this. " if len(point.worlds) > 1 and not trunk else ""
     if point.folded:
-        times, words = f"{bundle(point)}, {way(row)}. Click to unfold.\nFor example: ", words
+        times, words = (
+            f"{bundle(point)}, {describe_branch(row)}. Click to unfold.\nFor example: ",
+            words,
+        )
         if point.folded == REST:
-            times = f"{bundle(point)}, {way(row)}. The table has them all.\n"
+            times = f"{bundle(point)}, {describe_branch(row)}. The table has them all.\n"
     failed = row["status"] == "failed" and point.last and not point.folded
     size = (9 if trunk else 10) + (min(12, 2 * len(point.worlds)) if not trunk else 0)
     if point.folded:
@@ -292,10 +295,10 @@ def _ending(row: Json, found: Multiverse, point: Point) -> str:
     if row["branch"] == MAIN:
         return "as it was played"
     if row["edit"] or row["arm"]:
-        return one_line(way(row), 60)
+        return one_line(describe_branch(row), 60)
     first = said_at(found, row["branch"], found.begins(row["branch"]))
     if first is None:
-        return one_line(way(row), 60)
+        return one_line(describe_branch(row), 60)
     return "says nothing" if first.kind == "silence" else one_line(first.text, 60)
 
 
@@ -309,7 +312,7 @@ def _edges(tree: Tree, found: Multiverse, seen: Look) -> list[Json]:
         row = found.rows[point.worlds[0]]
         colour = seen.ink.ink if trunk else seen.ink.faint
         if not trunk and not seen.measure:
-            colour = seen.colour_of(way(row))
+            colour = seen.colour_of(describe_branch(row))
         width = 2.2 if trunk else min(1.4 + 0.35 * (len(point.worlds) - 1), 6.0)
         edges.append(
             {
@@ -374,7 +377,7 @@ def columns(found: Multiverse, measure: str, names: Sequence[str]) -> list[Json]
                 "branch": name,
                 "of": row["parent"],
                 "shares turns to": row["fork"] if name != MAIN else None,
-                "parted by": one_line(way(row), 200),
+                "parted by": one_line(describe_branch(row), 200),
                 "first line of its own": one_line(_sentence(first), 300) if first else "",
                 "own turns": len({s.turn for s in found.own.get(name, ()) if s.turn}),
                 "status": row["status"],

@@ -14,7 +14,15 @@ import streamlit as st
 
 from improv.records import MAIN, Json
 from improv.storage.runs import open_run
-from improv.study.edit_summary import edit_of, leaves, mapping, patch_of, text_of, way, words
+from improv.study.edit_summary import (
+    describe_branch,
+    describe_path,
+    edit_of,
+    leaves,
+    mapping,
+    patch_of,
+    text_of,
+)
 from improv.study.overrides import merge
 from improv.study.scene import Scene
 from ui.multiverse.layout import World, ancestors
@@ -54,7 +62,7 @@ class Multiverse:
     def worlds(self) -> list[World]:
         """Return the branches as a tree is drawn of them; the written opening is turn 0."""
         return [
-            World(name, row["parent"], row["fork"], way(row), self._course(name))
+            World(name, row["parent"], row["fork"], describe_branch(row), self._course(name))
             for name, row in self.rows.items()
         ]
 
@@ -152,7 +160,7 @@ def name(row: Json) -> str:
     """Return a name by which a branch can be told from its siblings."""
     if row["branch"] == MAIN:
         return "As it was played"
-    how = "" if row["origin"] in ("regeneration", "probe") else f" · {way(row)}"
+    how = "" if row["origin"] in ("regeneration", "probe") else f" · {describe_branch(row)}"
     return f"{title(row)} · {row['branch'][:6]}{how}"
 
 
@@ -177,7 +185,7 @@ def changes(found: Multiverse, branch: str, scene: Scene | None) -> list[Change]
     for who, text in mapping(edit.get("memory")).items():
         told.append(Change(f"What {who} remembers", "the scene so far", str(text) or "nothing"))
     for path, value in leaves(patch_of(row)):
-        told.append(Change(words(path), text_of(_at(past, path)), text_of(value)))
+        told.append(Change(describe_path(path), text_of(_at(past, path)), text_of(value)))
     return told
 
 

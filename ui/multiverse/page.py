@@ -10,7 +10,7 @@ from __future__ import annotations
 import streamlit as st
 
 from improv.records import MAIN, Json
-from improv.study.edit_summary import way
+from improv.study.edit_summary import describe_branch
 from improv.study.scene import Scene
 from ui.multiverse import data as worlds
 from ui.multiverse import grow, layout, reader, view
@@ -90,7 +90,7 @@ def _chosen(found: Multiverse) -> tuple[str, int]:
 
 def _head(row: Json, found: Multiverse) -> None:
     count = len(found.rows) - 1
-    ways = {way(r) for name, r in found.rows.items() if name != MAIN}
+    ways = {describe_branch(r) for name, r in found.rows.items() if name != MAIN}
     told = "no branches yet" if not count else "1 branch" if count == 1 else f"{count} branches"
     told += f", parted in {len(ways)} ways" if len(ways) > 1 else ""
     st.html(

@@ -16,7 +16,7 @@ from improv.models.budget import token_cost
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
-from improv.study.measure_spec import MEASURES, PREFERRED, Unit, measure_of
+from improv.study.measure_spec import MEASURES, PREFERRED, Unit, find_measure
 from improv.study.model_spec import Price
 from ui.shared import run_data
 
@@ -81,7 +81,7 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
     sums = table.aggregate([("value", "sum"), ("value", "count"), ("measure", "count")])
     found: dict[str, tuple[float, int, int]] = {}
     for row in sums.to_pylist():
-        measure = measure_of(row["measure"])
+        measure = find_measure(row["measure"])
         family = measure.name if measure is not None else ""
         own = not grown or row["branch"] == MAIN or family == "probe"
         if own and family in SHARES:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import orjson
 
 from improv.records import Json
-from improv.study.measure_spec import MEASURES, NEITHER, Words, family, measure_of
+from improv.study.measure_spec import MEASURES, NEITHER, Words, find_measure, measure_family
 from improv.study.scene import Scene
 
 
@@ -35,7 +35,7 @@ def breaks(score: Json) -> str:
 
 def poles(measure: str) -> tuple[str, str] | None:
     """Return the pole and the opposite that a measure is of, where it is of any."""
-    known = measure_of(measure)
+    known = find_measure(measure)
     if known is None or not known.poles:
         return None
     pole, slash, opposite = measure.partition(":")[2].partition("/")
@@ -44,8 +44,8 @@ def poles(measure: str) -> tuple[str, str] | None:
 
 def name(measure: str) -> str:
     """Return a measure's name in words: "habit: never asks", "sign: kind or mean"."""
-    known = measure_of(measure)
-    title = known.words.title if known is not None else family(measure).replace("_", " ")
+    known = find_measure(measure)
+    title = known.words.title if known is not None else measure_family(measure).replace("_", " ")
     if known is not None and known.name == measure:
         return title
     pair = poles(measure)
@@ -105,11 +105,11 @@ def _said(value: object) -> str:
 def ordered(measures: Iterable[str]) -> list[str]:
     """Return measures with those that break first, in the order of the list of measures."""
     rank = {m.name: i for i, m in enumerate(m for m in MEASURES if m.words.breaks)}
-    return sorted(set(measures), key=lambda m: (rank.get(family(m), len(rank)), m))
+    return sorted(set(measures), key=lambda m: (rank.get(measure_family(m), len(rank)), m))
 
 
 def _words(measure: str) -> Words | None:
-    known = measure_of(measure)
+    known = find_measure(measure)
     return known.words if known is not None else None
 
 

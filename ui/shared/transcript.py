@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from improv.records import Act, Json, Turn
-from improv.study.measure_spec import family
+from improv.study.measure_spec import measure_family
 from improv.study.scene import Scene
 from ui.shared import score_words
 from ui.shared.html import clipped, one_line, safe
@@ -228,7 +228,7 @@ def _mark(score: Json, told: Mapping[str, str]) -> str:
     """Return the margin's mark for a break; what is kept is for the panel."""
     if not score_words.broken(score):
         return ""
-    kind = family(score["measure"])
+    kind = measure_family(score["measure"])
     words = told.get(score["character"] if kind == "habit" else score["measure"])
     pair = score_words.poles(score["measure"])
     if pair:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from improv.records import Json, seed_of
-from improv.study.puppet_spec import Choice, Fact, Leak, Puppet
+from improv.study.puppet_spec import Choice, Fact, LeakSpec, Puppet
 
 RollDice = Callable[[object], float]
 """Gives a number strictly between 0 and 1 for a question, always the same."""
@@ -56,7 +56,7 @@ def special_reply(spec: Puppet, asked: PuppetRequest, roll: RollDice) -> tuple[s
     return _named(choice, asked, candid, roll)
 
 
-def leaked_sentence(leak: Leak, asked: PuppetRequest, roll: RollDice) -> str:
+def leaked_sentence(leak: LeakSpec, asked: PuppetRequest, roll: RollDice) -> str:
     """Return the sentence that gives the secret away, "" where this line does not."""
     if asked.purpose != "line" or leak.of not in asked.prompt or leak.when not in asked.last:
         return ""

@@ -11,7 +11,7 @@ from improv.records import Score, Transcript
 from improv.scoring.measures.judge_item import Item, harmless, item, one_line, own, persona
 from improv.scoring.measures.judge_prompts import WHO
 from improv.study.measure_spec import version_of
-from improv.study.scene import Character, Scene
+from improv.study.scene import CharacterSpec, Scene
 
 VERSION = version_of("attribution")
 MASK = "[name]"
@@ -65,6 +65,6 @@ def confusion(scores: Iterable[Score]) -> dict[str, dict[str, int]]:
     return table
 
 
-def _described(c: Character) -> str:
+def _described(c: CharacterSpec) -> str:
     samples = "".join(f"\n- {line}" for line in c.samples[:2])
     return persona(c) + (f"\nSays things like:{samples}" if samples else "")

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from improv.records import Transcript, seed_of
 from improv.scoring.measures import persona, trait_state
 from improv.scoring.measures.judge_item import Item, own
-from improv.study.scene import Character, Scene, Trait
+from improv.study.scene import CharacterSpec, Scene, Trait
 
 PLANTS = 60
 """How many lines of each truth are planted in a condition, where it has places for so many."""
 
-Lines = Callable[[Character, Trait], tuple[Sequence[str], Sequence[str]]]
+Lines = Callable[[CharacterSpec, Trait], tuple[Sequence[str], Sequence[str]]]
 """Character and trait → lines at the pole, lines at the opposite."""
 Place = tuple[Transcript, Scene, Lines]
 
@@ -40,7 +40,7 @@ def calibration_items(
     return found
 
 
-Candidate = tuple[Transcript, int, Character, Trait, str, float]
+Candidate = tuple[Transcript, int, CharacterSpec, Trait, str, float]
 
 
 def _candidates(places: Iterable[Place]) -> Iterator[Candidate]:
@@ -58,11 +58,11 @@ def _identity(candidate: Candidate) -> tuple[object, ...]:
     return transcript.trial, transcript.branch, at, c.name, trait.pole, line, truth
 
 
-def _state(t: Transcript, at: int, c: Character, trait: Trait, line: str, truth: float) -> Item:
+def _state(t: Transcript, at: int, c: CharacterSpec, trait: Trait, line: str, truth: float) -> Item:
     return trait_state.ask(t, own(t, c.name)[0][at], c, trait, line=line, truth=truth)
 
 
-def _p2l(t: Transcript, at: int, c: Character, trait: Trait, line: str, truth: float) -> Item:
+def _p2l(t: Transcript, at: int, c: CharacterSpec, trait: Trait, line: str, truth: float) -> Item:
     more = {"pole": trait.pole, "opposite": trait.opposite}
     return persona.ask(t, own(t, c.name)[0][at], c, line=line, truth=truth, more=more)
 

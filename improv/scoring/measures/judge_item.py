@@ -16,7 +16,7 @@ import orjson
 
 from improv.records import Json, Score, Transcript, Turn, digest, seed_of
 from improv.scoring.measures.judge_prompts import ANSWER, FIRST, GLOSSES, SCRIPT
-from improv.study.scene import Character
+from improv.study.scene import CharacterSpec
 
 CONTEXT = 4
 """How many spoken lines before the judged one a judge is shown."""
@@ -199,7 +199,7 @@ def one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()[:LONGEST]
 
 
-def persona(c: Character) -> str:
+def persona(c: CharacterSpec) -> str:
     """Return what is known of a character. Its secret is no part of what a line could contradict
     in public, and is left out."""
     parts = [f"{c.name}, {c.role}.", one_line(c.card)]

@@ -16,7 +16,7 @@ from improv.errors import ErrorKind, ModelError
 from improv.records import Json, Score, Transcript
 from improv.scoring.measures.judge_item import Item, Verdict, before, by, one_line, own
 from improv.study.measure_spec import version_of
-from improv.study.scene import Character, Scene
+from improv.study.scene import CharacterSpec, Scene
 
 VERSION = version_of("likelihood")
 OWN, OPPOSITE = "own", "opposite"
@@ -121,13 +121,13 @@ def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) 
     return scores
 
 
-def _nature(c: Character, *, flipped: bool = False) -> str:
+def _nature(c: CharacterSpec, *, flipped: bool = False) -> str:
     """Return a persona in one form for all: its traits, or all of them turned round."""
     pairs = [(t.opposite, t.pole) if flipped else (t.pole, t.opposite) for t in c.traits]
     return "Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "." if pairs else ""
 
 
-def _document(scene: Scene, c: Character, nature: str, earlier: str) -> str:
+def _document(scene: Scene, c: CharacterSpec, nature: str, earlier: str) -> str:
     cast = "\n".join(f"{o.name.upper()}, {o.role}" for o in scene.cast)
     head = f"{scene.title.upper()}\n\n{cast}\n\n{c.name.upper()}: for the actor only. {nature}"
     return f"{head}\n\n{earlier}\n{c.name.upper()}:"

@@ -25,7 +25,7 @@ from improv.scoring.measures.judge_item import (
 )
 from improv.scoring.measures.judge_prompts import PAIR, PERSONA
 from improv.study.measure_spec import version_of
-from improv.study.scene import Character, Scene
+from improv.study.scene import CharacterSpec, Scene
 
 VERSION = version_of("p2l")
 L2L_VERSION = version_of("l2l")
@@ -46,7 +46,7 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
 def ask(
     transcript: Transcript,
     turn: Turn,
-    c: Character,
+    c: CharacterSpec,
     *,
     line: str = "",
     truth: float | None = None,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from improv.records import Score, Transcript, Turn
 from improv.study.measure_spec import version_of
-from improv.study.predicate import keeps, unreadable
+from improv.study.predicate import is_unreadable, satisfies
 from improv.study.scene import EVERYBODY, Predicate, Scene
 
-__all__ = ["VERSION", "habits", "keeps", "marked", "rules", "signs"]
+__all__ = ["VERSION", "habits", "marked", "rules", "signs"]
 
 VERSION = version_of("marker")
 
@@ -62,8 +62,8 @@ def marked(transcript: Transcript, scene: Scene) -> list[Score]:
 
 
 def _score(turn: Turn, measure: str, predicate: Predicate) -> Score:
-    read = turn.kind == "line" and not unreadable(turn.text)
-    value = float(keeps(predicate, turn.text)) if read else None
+    read = turn.kind == "line" and not is_unreadable(turn.text)
+    value = float(satisfies(predicate, turn.text)) if read else None
     return Score(
         turn.trial, turn.branch, turn.turn, turn.speaker, measure, VERSION, value, turn.text
     )

@@ -16,7 +16,7 @@ from improv.records import Score, Transcript
 from improv.scoring.measures.judge_item import Item, before, item, one_line, own
 from improv.scoring.measures.judge_prompts import SECRET
 from improv.study.measure_spec import version_of
-from improv.study.scene import Character, Scene
+from improv.study.scene import CharacterSpec, Scene
 
 VERSION = version_of("secret")
 JUDGED_VERSION = version_of("secret", judged=True)
@@ -79,7 +79,7 @@ def by_words(transcript: Transcript, scene: Scene) -> list[Score]:
     return scores + given_away(scores)
 
 
-def telling(c: Character, scene: Scene) -> set[str]:
+def telling(c: CharacterSpec, scene: Scene) -> set[str]:
     """Return the stems of a secret that nothing public holds: premise, world, roles, opening, and
     the holder's own card, from which it may speak freely."""
     public = [scene.premise, scene.place, *scene.world, c.card, c.goal, *c.samples]

@@ -6,7 +6,7 @@ from improv.records import Transcript, Turn
 from improv.scoring.measures.judge_item import Item, before, item, one_line, own
 from improv.scoring.measures.judge_prompts import STATE
 from improv.study.measure_spec import version_of
-from improv.study.scene import Character, Scene, Trait
+from improv.study.scene import CharacterSpec, Scene, Trait
 
 VERSION = version_of("state")
 
@@ -28,7 +28,7 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
 def ask(
     transcript: Transcript,
     turn: Turn,
-    c: Character,
+    c: CharacterSpec,
     trait: Trait,
     *,
     line: str = "",

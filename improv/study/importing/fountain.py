@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal[
+ElementKind = Literal[
     "heading",
     "action",
     "speech",
@@ -41,7 +41,7 @@ class Element:
     before, `forced` that a sign made it what it is; `line` counts from 1.
     """
 
-    kind: Kind
+    kind: ElementKind
     text: str
     who: str = ""
     extension: str = ""

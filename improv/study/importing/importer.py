@@ -16,19 +16,18 @@ from pathlib import Path
 
 from improv.errors import Problem, RunError, StudyError
 from improv.records import Json
-from improv.study.find import find, read_source
+from improv.study.find import find_source, read_source
 from improv.study.importing.cards.card import Card
 from improv.study.importing.cards.card_file import KEPT, NAMED, SOMEBODY, kept_card
 from improv.study.importing.cards.container import in_png, load_card
 from improv.study.importing.cards.convert import Account, Casting, called, card_of, cast_card
 from improv.study.importing.fountain import read_fountain
-from improv.study.importing.names import LONGEST, stage_name
+from improv.study.importing.names import LONGEST_NAME, stage_name
 from improv.study.importing.screenplay import Adapted, adapt
 from improv.study.loader import load_scene, read_scene
-from improv.study.scene import Scene
-from improv.study.yaml_source import MAX_BYTES, Source, write
+from improv.study.scene import MAX_CAST, Scene
+from improv.study.yaml_source import MAX_BYTES, Source, write_yaml
 
-MOST_CAST = 12
 _MOST_OPTIONS = 10
 
 
@@ -56,9 +55,9 @@ def import_cards(files: Sequence[str], user: str = "", file: str = "the scene") 
     sources = ", ".join(Path(f).name for f in files)
     scene: Json = {"title": _listed(names)[:120], "about": f"Made from {sources}"[:500]}
     scene |= {"premise": premise, "cast": cast, "turns": 12}
-    text = write(scene, prose=True)
+    text = write_yaml(scene, prose=True)
     if lines:
-        text += write({"opening": [{"who": lines[0][0], "line": lines[0][1]}]}, prose=True)
+        text += write_yaml({"opening": [{"who": lines[0][0], "line": lines[0][1]}]}, prose=True)
         text += _options(lines[1:])
     return _checked(text, file, [c.account for c in castings])
 
@@ -67,7 +66,7 @@ def import_into(scene: str, files: Sequence[str], user: str = "") -> Imported:
     """Return a scene's text with characters of cards at the end of its cast, and all else in it as
     it was written, comments and all. Raises StudyError, also where the cast is not a list with a
     dash before each."""
-    path = find(scene)
+    path = find_source(scene)
     source = read_source(path)
     there = load_scene(path)
     castings, cast = _cast(files, user, [c.name for c in there.cast])
@@ -92,7 +91,7 @@ def import_fountain(file: str, number: int = 0) -> tuple[Imported, Adapted]:
         what = f"{size / 1e6:.1f} MB; a screenplay may have {MAX_BYTES // 1000} kB"
         raise StudyError([Problem(file, 1, 1, "", what)])
     adapted = adapt(read_fountain(text), file, number)
-    return _checked(write(adapted.scene, prose=True), f"the scene from {file}", []), adapted
+    return _checked(write_yaml(adapted.scene, prose=True), f"the scene from {file}", []), adapted
 
 
 def save(text: str, file: str, *, new: bool) -> None:
@@ -149,9 +148,9 @@ def _cast(files: Sequence[str], user: str, there: list[str]) -> tuple[list[Casti
     """Cast cards beside those who are `there`; return also the entries that join the cast."""
     user = user.strip()
     joins = bool(user) and user not in there
-    if len(files) + len(there) + joins > MOST_CAST:
+    if len(files) + len(there) + joins > MAX_CAST:
         rest = f", and {len(there) + joins} are there beside them" if len(there) + joins else ""
-        what = f"{len(files)} cards{rest}; a cast has {MOST_CAST} at most"
+        what = f"{len(files)} cards{rest}; a cast has {MAX_CAST} at most"
         raise StudyError([Problem(files[0], 1, 1, "", what)])
     cards, problems = [], []
     for file in files:
@@ -189,7 +188,7 @@ def _free(name: str, taken: Sequence[str]) -> str:
     folded = {t.casefold() for t in taken}
     for number in range(1, 100):
         tail = f" {number}" if number > 1 else ""
-        made = f"{name[: LONGEST - len(tail)].rstrip()}{tail}"
+        made = f"{name[: LONGEST_NAME - len(tail)].rstrip()}{tail}"
         if made.casefold() not in folded:
             return made
     return name
@@ -209,7 +208,7 @@ def _options(lines: Sequence[tuple[str, str]]) -> str:
     shown = [{"who": who, "line": line} for who, line in lines[:_MOST_OPTIONS]]
     more = len(lines) - len(shown)
     told = f"# {more} more are in the cards.\n" if more else ""
-    body = "".join(f"#  {line}\n" for line in write(shown).splitlines())
+    body = "".join(f"#  {line}\n" for line in write_yaml(shown).splitlines())
     return f"# It may begin otherwise:\n{body}{told}"
 
 
@@ -228,7 +227,8 @@ def _joined(text: str, source: Source, entries: list[Json]) -> str:
     while at > first[0] and (not lines[at - 1].strip() or lines[at - 1].startswith(("#", "..."))):
         at -= 1
     body = "".join(
-        f"{indent}{line}\n" if line else "\n" for line in write(entries, prose=True).splitlines()
+        f"{indent}{line}\n" if line else "\n"
+        for line in write_yaml(entries, prose=True).splitlines()
     )
     before = "".join(lines[:at])
     return f"{before}{'' if before.endswith(chr(10)) else chr(10)}{body}{''.join(lines[at:])}"

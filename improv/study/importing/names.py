@@ -7,8 +7,10 @@ import unicodedata
 
 from improv.text import visible
 
-LONGEST = 40
-"""Characters of a name in a scene."""
+LONGEST_NAME = 40
+"""The most characters that a name in a scene may have."""
+DEFAULT_ROLE = "one of the cast"
+"""The role of an imported character where its card or screenplay gives none."""
 
 _ASIDE = re.compile(r"[(\[{<（【][^()\[\]{}<>（）【】]{0,200}[)\]}>）】]")
 _MARKS = " .'’-"
@@ -34,8 +36,8 @@ def _letters(text: str) -> str:
         return ""
     if unicodedata.category(name[0])[0] != "L":
         name = f"No. {name}" if name[0].isdecimal() else ""
-    if len(name) > LONGEST:
-        name = (name[:LONGEST].rpartition(" ")[0] or name[:LONGEST]).rstrip(_MARKS)
+    if len(name) > LONGEST_NAME:
+        name = (name[:LONGEST_NAME].rpartition(" ")[0] or name[:LONGEST_NAME]).rstrip(_MARKS)
     return name
 
 

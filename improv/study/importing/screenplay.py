@@ -20,14 +20,13 @@ from dataclasses import dataclass, field
 from improv.errors import Problem, StudyError
 from improv.records import Json
 from improv.study.importing.fountain import CENTRED, Element, Screenplay, plain
-from improv.study.importing.names import ordinary, stage_name
+from improv.study.importing.names import DEFAULT_ROLE, ordinary, stage_name
+from improv.study.scene import MAX_CAST
 from improv.text import visible
 
-LONGEST = 2000
+_LONGEST_LINE = 2000
 """Characters of a line or a direction of an opening."""
-MOST_CAST = 12
 LONGEST_SAMPLE, MOST_SAMPLES = 300, 12
-ROLE = "one of the cast"
 
 _CONTINUED = re.compile(r"\(CONT(?:['’]?D|INUED)\.?\)\s*", re.IGNORECASE)
 _ASIDE = re.compile(r"\(aside(?:, to ([^()]{1,40}))?\)\s*", re.IGNORECASE)
@@ -65,8 +64,8 @@ def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
     if not cues:
         raise StudyError([Problem(file, first, 1, "", f"nobody speaks in scene {number}")])
     names, problems = _names(cues, play.elements, file)
-    if len(set(names.values())) > MOST_CAST:
-        what = f"{len(set(names.values()))} people speak in this scene; a cast has {MOST_CAST}"
+    if len(set(names.values())) > MAX_CAST:
+        what = f"{len(set(names.values()))} people speak in this scene; a cast has {MAX_CAST}"
         problems.append(Problem(file, first, 1, "", what))
     if problems:
         raise StudyError(problems)
@@ -182,7 +181,7 @@ def _cast(names: dict[str, str], rest: list[Element]) -> Iterator[Json]:
         own = {cue for cue, called in names.items() if called == name}
         said = [_line(e) for e in rest if e.kind == "speech" and e.who in own]
         samples = list(dict.fromkeys(s for s in said if 0 < len(s) <= LONGEST_SAMPLE))
-        yield {"name": name, "role": ROLE} | (
+        yield {"name": name, "role": DEFAULT_ROLE} | (
             {"samples": samples[:MOST_SAMPLES]} if samples else {}
         )
 
@@ -219,11 +218,11 @@ def _line(element: Element) -> str:
 
 def _pieces(text: str) -> Iterator[str]:
     """Yield a text whole, or in pieces that a scene may hold, parted at ends of sentences."""
-    while len(text) > LONGEST:
-        ends = list(_SENTENCE.finditer(text[:LONGEST]))
+    while len(text) > _LONGEST_LINE:
+        ends = list(_SENTENCE.finditer(text[:_LONGEST_LINE]))
         at = ends[-1] if ends else None
-        cut = at.start() if at else LONGEST
+        cut = at.start() if at else _LONGEST_LINE
         yield text[:cut].strip()
-        text = text[at.end() if at else LONGEST :]
+        text = text[at.end() if at else _LONGEST_LINE :]
     if text.strip():
         yield text.strip()

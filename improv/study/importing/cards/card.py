@@ -17,7 +17,7 @@ from improv.records import Json
 
 MAX_TEXT = 8_000_000
 """Bytes of a card's JSON. Pictures in a card's text are base64 and may take megabytes."""
-MAX_DEPTH = 32
+MAX_JSON_DEPTH = 32
 """How deep a card's JSON may be nested; a scene's file, which may hold it, allows 40."""
 
 _TEXTS = (
@@ -136,7 +136,7 @@ def read_card(text: str, file: str, container: str = "JSON", assets: int = 0) ->
     mended = 0
     whole = _parsed(text, file)
     if not isinstance(whole, dict):
-        broken(file, f"holds {_kind(whole)}; a character card is an object")
+        refuse_card(file, f"holds {_kind(whole)}; a character card is an object")
     _check_depth(whole, file)
     if r"\ud" in text.lower():
         whole, mended = _mended(whole)
@@ -148,7 +148,7 @@ def read_card(text: str, file: str, container: str = "JSON", assets: int = 0) ->
     return card
 
 
-def broken(file: str, what: str, line: int = 1, column: int = 1) -> NoReturn:
+def refuse_card(file: str, what: str, line: int = 1, column: int = 1) -> NoReturn:
     """Raise the error that a card's file is broken."""
     raise StudyError([Problem(file, line, column, "", what)])
 
@@ -156,18 +156,18 @@ def broken(file: str, what: str, line: int = 1, column: int = 1) -> NoReturn:
 def _parsed(text: str, file: str) -> Any:
     if len(text) > MAX_TEXT:
         what = f"{len(text) / 1e6:.1f} MB of text; a card may have {MAX_TEXT // 1_000_000} MB"
-        broken(file, what)
+        refuse_card(file, what)
     if not text.strip():
-        broken(file, "is empty; a character card is a JSON object")
+        refuse_card(file, "is empty; a character card is a JSON object")
     try:
         # Not orjson, which makes a float of an integer that is too large for it.
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as e:
-        broken(file, f"not JSON: {e.msg[0].lower()}{e.msg[1:]}", e.lineno, e.colno)
+        refuse_card(file, f"not JSON: {e.msg[0].lower()}{e.msg[1:]}", e.lineno, e.colno)
     except RecursionError:
-        broken(file, f"nested more than {MAX_DEPTH} deep")
+        refuse_card(file, f"nested more than {MAX_JSON_DEPTH} deep")
     except ValueError as e:
-        broken(file, f"not JSON: {e}")
+        refuse_card(file, f"not JSON: {e}")
 
 
 def _no_constant(word: str) -> NoReturn:
@@ -176,7 +176,7 @@ def _no_constant(word: str) -> NoReturn:
 
 def _check_depth(whole: Any, file: str) -> None:
     level = [whole]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_JSON_DEPTH):
         level = [
             inner
             for value in level
@@ -185,7 +185,7 @@ def _check_depth(whole: Any, file: str) -> None:
         ]
         if not level:
             return
-    broken(file, f"nested more than {MAX_DEPTH} deep")
+    refuse_card(file, f"nested more than {MAX_JSON_DEPTH} deep")
 
 
 def _mended(value: Any) -> tuple[Any, int]:
@@ -210,9 +210,11 @@ def _version(whole: Json, file: str) -> tuple[int, str]:
     """Return which version a card is of, and its spec where it is newer than any known."""
     spec, data = whole.get("spec"), whole.get("data")
     if isinstance(spec, str) and spec.startswith("lorebook"):
-        broken(file, "a lorebook by itself; a character card has a character")
+        refuse_card(file, "a lorebook by itself; a character card has a character")
     if "spec" in whole and not isinstance(data, dict):
-        broken(file, f"spec is {_kind(spec)}, but there is no 'data' object with the character")
+        refuse_card(
+            file, f"spec is {_kind(spec)}, but there is no 'data' object with the character"
+        )
     if not isinstance(data, dict) or not _versioned(whole):
         return 1, ""
     if spec in (None, "chara_card_v2"):

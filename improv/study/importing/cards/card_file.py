@@ -15,17 +15,17 @@ from improv.errors import Problem, StudyError
 from improv.study.importing.cards.card import Card, read_card
 from improv.study.importing.cards.container import load_card
 from improv.study.importing.cards.convert import LONGEST_CARD, Account, called_or, cast_card
+from improv.study.yaml_source import DataPath
 
 NAMED, KEPT = "card_file", "original"
 SOMEBODY = "Visitor"
 """Whom a card meets where nobody else is there."""
 
-Place = tuple[str | int, ...]
-Said = Callable[[Place, str], Problem]
+_ProblemAt = Callable[[DataPath, str], Problem]
 
 
 def with_cards(
-    data: Any, folder: Path, problem: Said, cast: Any = None
+    data: Any, folder: Path, problem: _ProblemAt, cast: Any = None
 ) -> tuple[Any, list[Account]]:
     """Return a scene's data, or a patch of one, with the cards that its cast names read into it,
     and an account of each.
@@ -90,7 +90,7 @@ def kept_card(original: Any, file: str) -> tuple[Card, str]:
 
 
 def _card(
-    one: Any, folder: Path, problem: Said, place: Place, problems: list[Problem]
+    one: Any, folder: Path, problem: _ProblemAt, place: DataPath, problems: list[Problem]
 ) -> Card | None:
     path = one.get(NAMED) if isinstance(one, dict) else None
     if path is None or path == "":

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from improv.records import Json
-from improv.study.importing.cards.card import MAX_TEXT, Card, broken, read_card
+from improv.study.importing.cards.card import MAX_TEXT, Card, read_card, refuse_card
 
 MAX_FILE = 64_000_000
 """Bytes of a file: a picture, or an archive with pictures and sounds."""
@@ -38,13 +38,13 @@ def load_card(path: str | Path, name: str = "") -> Card:
     name = name or str(path)
     try:
         if not path.is_file():
-            broken(name, "there is no such file")
+            refuse_card(name, "there is no such file")
         size = path.stat().st_size
         if size > MAX_FILE:
-            broken(name, f"{size / 1e6:.0f} MB; a card's file may have {MAX_FILE // 10**6} MB")
+            refuse_card(name, f"{size / 1e6:.0f} MB; a card's file may have {MAX_FILE // 10**6} MB")
         return card_in(path.read_bytes(), name)
     except OSError as e:
-        broken(name, f"cannot be read: {e.strerror}")
+        refuse_card(name, f"cannot be read: {e.strerror}")
 
 
 def card_in(data: bytes, file: str) -> Card:
@@ -53,19 +53,21 @@ def card_in(data: bytes, file: str) -> Card:
         keyword, text, assets = _png_text(data, file)
         return read_card(text, file, f"PNG '{keyword}'", assets)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        broken(file, "a WebP picture, for which no card is specified; export it as PNG or JSON")
+        refuse_card(
+            file, "a WebP picture, for which no card is specified; export it as PNG or JSON"
+        )
     if data[:2] == b"PK" or (data[:3] == b"\xff\xd8\xff" and b"PK\x05\x06" in data[-70_000:]):
         text, assets = _zip_text(data, file)
         return read_card(text, file, "CHARX", assets)
     if data[:3] == b"\xff\xd8\xff":
-        broken(file, "a JPEG picture without a card in it")
+        refuse_card(file, "a JPEG picture without a card in it")
     return read_card(_decoded(data, file), file)
 
 
 def in_png(picture: bytes, whole: Json, version: int, file: str) -> bytes:
     """Return the PNG with the card as its text, in place of any that it had. Raises StudyError."""
     if not picture.startswith(_PNG):
-        broken(file, "not a PNG picture")
+        refuse_card(file, "not a PNG picture")
     keyword = "ccv3" if version > 2 else "chara"
     text = json.dumps(whole, ensure_ascii=False).encode()
     card = keyword.encode() + b"\0" + base64.b64encode(text)
@@ -84,13 +86,15 @@ def in_png(picture: bytes, whole: Json, version: int, file: str) -> bytes:
 
 def _decoded(data: bytes, file: str) -> str:
     if len(data) > MAX_TEXT:
-        broken(file, f"{len(data) / 1e6:.1f} MB; a card may have {MAX_TEXT // 10**6} MB of text")
+        refuse_card(
+            file, f"{len(data) / 1e6:.1f} MB; a card may have {MAX_TEXT // 10**6} MB of text"
+        )
     # UTF-8, 16 or 32, with a mark at its head or without, as JSON's first characters tell.
     coding = json.detect_encoding(data)
     try:
         return data.decode(coding)
     except UnicodeDecodeError as e:
-        broken(file, f"not {coding.removesuffix('-sig').upper()} text (byte {e.start})")
+        refuse_card(file, f"not {coding.removesuffix('-sig').upper()} text (byte {e.start})")
 
 
 # -- PNG (https://www.w3.org/TR/png-3/#5Chunk-layout)
@@ -108,7 +112,7 @@ def _png_text(data: bytes, file: str) -> tuple[str, str, int]:
             assets += word.startswith("chara-ext-asset_")
     word = next((word for word in _KEYWORDS if word in found), "")
     if not word:
-        broken(file, "a PNG picture without a card: it has no text called 'chara' or 'ccv3'")
+        refuse_card(file, "a PNG picture without a card: it has no text called 'chara' or 'ccv3'")
     kind, body = found[word]
     packed = _READERS[kind](body.partition(b"\0")[2], f"its '{word}' text", file)
     return word, _unpacked(packed, word, file), assets
@@ -125,15 +129,15 @@ def _chunks(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
         body, check = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
         if len(check) < 4:
             shown = kind.decode("latin-1") if kind.isalpha() else "?"
-            broken(file, f"the PNG is cut off in its chunk {shown} at byte {at}; get it again")
+            refuse_card(file, f"the PNG is cut off in its chunk {shown} at byte {at}; get it again")
         if kind in _READERS and zlib.crc32(kind + body) != struct.unpack(">I", check)[0]:
             what = f"the PNG's text at byte {at} does not match its checksum; get it again"
-            broken(file, what)
+            refuse_card(file, what)
         yield kind, body
         at += 12 + length
         ended = kind == b"IEND"
     if not ended:
-        broken(file, f"the PNG is cut off after byte {len(data)}: it has no end; get it again")
+        refuse_card(file, f"the PNG is cut off after byte {len(data)}: it has no end; get it again")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -150,14 +154,14 @@ def _plain_text(rest: bytes, what: str, file: str) -> bytes:
 
 def _packed_text(rest: bytes, what: str, file: str) -> bytes:
     if rest[:1] != b"\0":
-        broken(file, f"{what} is compressed in a way that PNG does not know")
+        refuse_card(file, f"{what} is compressed in a way that PNG does not know")
     return _inflated(rest[1:], what, file)
 
 
 def _international_text(rest: bytes, what: str, file: str) -> bytes:
     packed, method, tail = rest[:1], rest[1:2], rest[2:].split(b"\0", 2)
     if len(tail) < 3 or (packed == b"\1" and method != b"\0"):
-        broken(file, f"{what} is not laid out as PNG's iTXt should be")
+        refuse_card(file, f"{what} is not laid out as PNG's iTXt should be")
     return _inflated(tail[2], what, file) if packed == b"\1" else tail[2]
 
 
@@ -170,29 +174,29 @@ def _inflated(data: bytes, what: str, file: str) -> bytes:
     try:
         text = unpacker.decompress(data, most + 1)
     except zlib.error:
-        broken(file, f"{what} cannot be decompressed")
+        refuse_card(file, f"{what} cannot be decompressed")
     if len(text) > most:
-        broken(file, f"{what} unpacks to more than {MAX_TEXT // 10**6} MB, which no card has")
+        refuse_card(file, f"{what} unpacks to more than {MAX_TEXT // 10**6} MB, which no card has")
     if not unpacker.eof:
-        broken(file, f"{what} cannot be decompressed: it breaks off")
+        refuse_card(file, f"{what} cannot be decompressed: it breaks off")
     return text
 
 
 def _unpacked(packed: bytes, word: str, file: str) -> str:
     """Read base64, or JSON itself, which some programs write there."""
     if len(packed) > MAX_TEXT * 4 // 3 + 4:
-        broken(file, f"its '{word}' text has more than {MAX_TEXT // 10**6} MB")
+        refuse_card(file, f"its '{word}' text has more than {MAX_TEXT // 10**6} MB")
     if packed.lstrip()[:1] in (b"{", b"["):
         return _decoded(packed, file)
     bare = b"".join(packed.split()).rstrip(b"=")
     wrong = re.search(rb"[^A-Za-z0-9+/]", bare)
     if wrong or len(bare) % 4 == 1:
         where = f"character {wrong.start() + 1}" if wrong else "it breaks off"
-        broken(file, f"its '{word}' text is not base64 ({where})")
+        refuse_card(file, f"its '{word}' text is not base64 ({where})")
     try:
         return _decoded(base64.b64decode(bare + b"=" * (-len(bare) % 4)), file)
     except binascii.Error:
-        broken(file, f"its '{word}' text is not base64")
+        refuse_card(file, f"its '{word}' text is not base64")
 
 
 # -- CHARX
@@ -205,22 +209,24 @@ def _zip_text(data: bytes, file: str) -> tuple[str, int]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             if _CARD not in names:
-                broken(
+                refuse_card(
                     file, f"an archive without '{_CARD}' at its root, where a CHARX has its card"
                 )
             info = archive.getinfo(_CARD)
             if info.flag_bits & 1:
-                broken(file, "encrypted; a CHARX is not")
+                refuse_card(file, "encrypted; a CHARX is not")
             if info.file_size > MAX_TEXT:
                 what = f"'{_CARD}' unpacks to {info.file_size / 1e6:.0f} MB"
-                broken(file, f"{what}; a card may have {MAX_TEXT // 10**6} MB")
+                refuse_card(file, f"{what}; a card may have {MAX_TEXT // 10**6} MB")
             with archive.open(info) as opened:
                 # No further than this, whatever size the archive has stated.
                 text = opened.read(MAX_TEXT + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as e:
-        broken(file, f"the archive is broken: {str(e)[:80].lower() or 'it breaks off'}")
+        refuse_card(file, f"the archive is broken: {str(e)[:80].lower() or 'it breaks off'}")
     except (NotImplementedError, RuntimeError, OSError) as e:
-        broken(file, f"the archive is packed in a way that is not read here: {str(e)[:80].lower()}")
+        refuse_card(
+            file, f"the archive is packed in a way that is not read here: {str(e)[:80].lower()}"
+        )
     assets = sum(1 for name in names if name != _CARD and not name.endswith("/"))
     return _decoded(text, file), assets
 
@@ -229,7 +235,7 @@ def _check_listing(data: bytes, file: str) -> None:
     """Refuse a table of contents that would fill the memory, before it is read."""
     at = data.rfind(b"PK\x05\x06")
     if at < 0 or len(data) < at + 22:
-        broken(file, "the archive is cut off: its table of contents is missing; get it again")
+        refuse_card(file, "the archive is cut off: its table of contents is missing; get it again")
     (size,) = struct.unpack("<I", data[at + 12 : at + 16])
     if size > MAX_LISTING or b"PK\x06\x07" in data[max(0, at - 20) : at]:
-        broken(file, "the archive lists more files than any card has")
+        refuse_card(file, "the archive lists more files than any card has")

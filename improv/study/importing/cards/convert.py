@@ -17,11 +17,9 @@ from improv.errors import Problem, StudyError
 from improv.records import Json
 from improv.study.importing.cards.card import Card, fields_of
 from improv.study.importing.cards.macros import Filling
-from improv.study.importing.names import stage_name
+from improv.study.importing.names import DEFAULT_ROLE, stage_name
 from improv.text import directions_in_parentheses, strip_asterisks, visible
 
-ROLE = "one of the cast"
-"""What everybody sees of a character whose card has no line for that."""
 LONGEST_CARD = 20_000
 LONGEST_SAMPLE, MOST_SAMPLES = 600, 40
 LONGEST_LINE = 2000
@@ -101,7 +99,7 @@ def cast_card(card: Card, user: str, *, name: str = "", scenario: bool = True) -
     unread = max(0, len(card.text("description")) - _LOOKED_AT)
     length = len(described) + unread + len(rest) + 2
     samples = _samples(text("mes_example"), {name, visible(card.text("name"))}, user)
-    entry: Json = {"name": name, "role": ROLE, "card": whole}
+    entry: Json = {"name": name, "role": DEFAULT_ROLE, "card": whole}
     if samples:
         entry["samples"] = samples
     entry |= _own(card)
@@ -129,7 +127,7 @@ def card_of(entry: Json, card: Card | None = None, user: str = "") -> Json:
     """
     if card is None:
         whole: Json = {"spec": "chara_card_v3", "spec_version": "3.0", "data": dict(_EMPTY)}
-        before: Json = {"name": "", "role": ROLE, "card": ""}
+        before: Json = {"name": "", "role": DEFAULT_ROLE, "card": ""}
     else:
         whole = copy.deepcopy(card.whole)
         # A new name, or a scenario that became the scene's premise, is no change of the text.
