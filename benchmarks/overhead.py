@@ -25,8 +25,8 @@ import openai
 
 from improv.models.request import Ask, request_body
 from improv.records import Call
-from improv.runner.host import Host, Terms
-from improv.runner.session import Setup
+from improv.runner.host import Host, HostTerms
+from improv.runner.session import Setup, Work
 from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import place
@@ -78,12 +78,12 @@ def cpu() -> float:
 
 async def program(trials: list[Trial], folder: RunFolder, at_once: int) -> tuple[float, float, int]:
     """Play the trials in one host; return CPU seconds, wall seconds and calls."""
-    host = Host(folder.root, folder.id, Terms(connections=at_once))
+    host = Host(folder.root, folder.id, HostTerms(connections=at_once))
     gate = asyncio.Semaphore(at_once)
 
     async def one(trial: Trial) -> int:
         async with gate:
-            (outcome,) = await host.play(trial)
+            (outcome,) = await host.play(Work(trial, main=True), ())
             assert outcome.failure is None, outcome.failure
             return outcome.calls
 

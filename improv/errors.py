@@ -145,6 +145,11 @@ class MachineError(ImprovError):
     exit_code = 3
 
 
+def folder_unwritable(error: OSError) -> str:
+    """Return the message of a run that cannot write to its folder."""
+    return f"the run's folder cannot be written: {error.strerror or error}"
+
+
 def kind_of(word: str) -> ErrorKind:
     """Return the kind that a record names; UNKNOWN where another version of improv named it."""
     try:

@@ -1,86 +1,120 @@
-"""Runs a coroutine to its end from wherever it is called, a notebook's cell too.
+"""Runs coroutines, and what they need of threads and signals. It works in a notebook's cell too.
 
-There a loop is running already in the thread that asks, and asyncio has one to a thread: ours gets
-a thread of its own. Signals reach only the first thread, which then hands them on.
+A notebook runs an event loop in its main thread, and a thread can have only one. There, improv's
+loop gets a thread of its own. Signals reach only the main thread, which hands them to that loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_hands: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
-"""Loops that run beside another, and what there is to call there when somebody interrupts."""
+Returned = TypeVar("Returned")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_handlers: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
+"""The loops that run beside a notebook's loop. The last handler of each is called at a Ctrl-C."""
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns; as asyncio.run, but within a running loop too."""
+def run(coroutine: Coroutine[Any, Any, Returned]) -> Returned:
+    """Run a coroutine to its end and return its result, also if a loop runs in this thread.
+
+    Raises KeyboardInterrupt if the user interrupts and the coroutine does not handle it.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1, "improv") as threads:
-        return _beside(coroutine, threads)
+        return _run_beside(coroutine, threads)
 
 
-def _beside(coroutine: Coroutine[Any, Any, T], threads: ThreadPoolExecutor) -> T:
+def _run_beside(coroutine: Coroutine[Any, Any, Returned], threads: ThreadPoolExecutor) -> Returned:
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def known() -> T:
+    async def with_handlers() -> Returned:
         loop = asyncio.get_running_loop()
         loops.append(loop)
         task = asyncio.current_task()
         assert task is not None
 
-        def ended() -> None:
+        def cancel() -> None:
             task.cancel()
 
-        _hands[loop] = [ended]
+        _handlers[loop] = [cancel]
         try:
             return await coroutine
         finally:
-            del _hands[loop]
+            del _handlers[loop]
 
-    whole, pressed = threads.submit(asyncio.run, known()), False
+    result, interrupted = threads.submit(asyncio.run, with_handlers()), False
     while True:
         try:
-            return whole.result()
+            return result.result()
         except CancelledError:
-            if pressed:
+            if interrupted:
                 raise KeyboardInterrupt from None
             raise
         except KeyboardInterrupt:
-            pressed = True
+            interrupted = True
             for loop in loops:
-                for hand in _hands.get(loop, [])[-1:]:
-                    loop.call_soon_threadsafe(hand)
+                for handler in _handlers.get(loop, [])[-1:]:
+                    loop.call_soon_threadsafe(handler)
+
+
+async def in_daemon_thread(function: Callable[[], Returned]) -> Returned:
+    """Run `function` in a thread, and return its result.
+
+    Unlike `asyncio.to_thread`, neither the end of the loop nor the end of the program waits for
+    the thread. So use it only for work that may be lost, such as a write to a slow disk.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Returned] = loop.create_future()
+
+    def deliver(result: Returned | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # it was cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except Exception as e:
+            error = e
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(deliver, result, error)
+
+    threading.Thread(target=work, name="improv-disk", daemon=True).start()
+    return await future
 
 
 @contextmanager
-def interrupts(interrupted: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call `interrupted` in the running loop, instead of what they do."""
+def interrupts(handler: Callable[[], None]) -> Iterator[None]:
+    """Call `handler` in the running loop at Ctrl-C and SIGTERM, instead of their default effect."""
     loop = asyncio.get_running_loop()
-    if loop in _hands:
-        _hands[loop].append(interrupted)
+    if loop in _handlers:
+        _handlers[loop].append(handler)
         try:
             yield
         finally:
-            _hands[loop].remove(interrupted)
+            _handlers[loop].remove(handler)
         return
     try:
-        for number in SIGNALS:
-            loop.add_signal_handler(number, interrupted)
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, handler)
     except (ValueError, RuntimeError, NotImplementedError):
-        yield  # not the main thread: whoever started us has the signals
+        yield  # not the main thread: the caller of this thread handles the signals
         return
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -249,6 +249,8 @@ class Stop:
 
     reason: str = ""
     kind: ErrorKind = ErrorKind.NONE
+    at_once: bool = False
+    """Whether the user interrupted twice, so that all work that can be done later waits."""
 
     def __bool__(self) -> bool:
         return bool(self.kind)

@@ -9,15 +9,17 @@ Each attempt passes the endpoint's gate, so that one that waits to be repeated i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx2
 import openai
 import orjson
 
-from improv.errors import ErrorKind, MachineError, ModelError
+from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
+from improv.models.budget import Allowance, call_spending
 from improv.models.endpoint import (
     call_error,
     connection_dropped,
@@ -29,7 +31,8 @@ from improv.models.gate import Gate
 from improv.models.puppet.player import answer
 from improv.models.request import Ask, request_body
 from improv.models.transport import Client, Trip, Wire
-from improv.records import Call, Json
+from improv.models.turnstile import Turnstile
+from improv.records import Block, Call, Draw, Json
 from improv.study.model_spec import Model
 from improv.study.puppet_spec import Puppet
 
@@ -59,6 +62,9 @@ class Models:
         self._gates: dict[str, Gate] = {}
         self._urls: dict[str, str] = {}
         self._halted = asyncio.Event()
+        self.turnstile = Turnstile()
+        self.halted_by: ModelError | None = None
+        """The error that every further draw of a scene raises, once calls were halted."""
 
     async def complete(self, ask: Ask, read: ReplyReader | None = None) -> Call:
         """Make the call. A call that fails for good comes back with `error` set, never raises.
@@ -123,8 +129,12 @@ class Models:
             self._urls[model.model] = await self._embedded_url(model.model)
         return self._urls[model.model]
 
-    def halt(self) -> None:
-        """Send nothing more: what is on the wire may come, what would be repeated fails."""
+    def halt(self, error: ModelError | None = None) -> None:
+        """Send nothing more: what is on the wire may come, what would be repeated fails.
+
+        Further draws of a scene raise `error`, the first that was given.
+        """
+        self.halted_by = self.halted_by or error
         self._halted.set()
         for gate in self._gates.values():
             gate.allow(_UNLIMITED)  # who waits there learns that nothing is to be sent
@@ -177,6 +187,78 @@ class Models:
             else:
                 self._gates[endpoint] = self._new_gate(endpoint)
         return self._gates[endpoint]
+
+
+class SceneClient:
+    """Answers the draws of one scene: with calls that were recorded before, or with new calls.
+
+    `record` writes a new call, with the blocks that no call before it showed, before anybody uses
+    the reply; it may raise OSError. `before_new_call` is awaited before each new call, for a
+    scene that begins with recorded ones.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        book: dict[str, Block],
+        *,
+        known: Mapping[Draw, Call],
+        record: Callable[[Call, Sequence[Block]], None],
+        before_new_call: Callable[[], Awaitable[None]],
+        allowance: Allowance | None = None,
+    ) -> None:
+        self._models = models
+        self._book = book
+        self._recorded_blocks = 0
+        self._known = known
+        self._record = record
+        self._before_new_call = before_new_call
+        self._allowance = allowance
+        self.calls: list[Call] = []
+        """The calls of the scene in their order, recorded ones and new ones."""
+
+    async def draw(self, ask: Ask) -> Call:
+        """Return the call that answers `ask`. Raises ModelError if the call failed, if calls are
+        halted, or if the recorded call had another prompt."""
+        call = self._known.get(ask.draw)
+        if call is None:
+            await self._before_new_call()
+            call = await self._new_call(ask)
+        elif call.blocks != ask.prompt.blocks:
+            raise ModelError(
+                f"{ask.draw.key}: the journal's call was shown something else than this "
+                "version of improv would show",
+                kind=ErrorKind.CHANGED,
+            )
+        self.calls.append(call)
+        if call.error:
+            raise ModelError(f"{ask.draw.role}: {call.error}", kind=call.error_kind)
+        return call
+
+    async def _new_call(self, ask: Ask) -> Call:
+        models, allowance = self._models, self._allowance
+        if allowance is not None and models.halted_by is None:
+            await allowance.take()
+        if models.halted_by is not None:
+            raise models.halted_by
+        call = await models.complete(ask)
+        if allowance is not None:
+            if call.error:
+                allowance.give_back()
+            else:
+                allowance.spend(call_spending(call, ask.model.price))
+        # A book only grows, so the blocks that no call showed before are the last ones in it.
+        new = len(self._book) - self._recorded_blocks
+        blocks = [*itertools.islice(reversed(self._book.values()), new)][::-1]
+        self._recorded_blocks += new
+        try:
+            self._record(call, blocks)
+        except OSError as e:
+            error = ModelError(folder_unwritable(e), kind=ErrorKind.DISK)
+            models.halt(error)
+            raise error from None
+        await models.turnstile.go_through()
+        return call
 
 
 def _reply(found: Json) -> tuple[str, str]:

@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
-from improv.errors import ErrorKind, RunError, first_line
+from improv.errors import ErrorKind, RunError, first_line, folder_unwritable
 from improv.models.budget import Spent, call_spending
 from improv.models.endpoint import public_address, remote_address
 from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
-from improv.runner.host import Terms
-from improv.runner.host_pool import Pool
+from improv.runner.host import HostTerms
+from improv.runner.host_pool import HostPool
 from improv.runner.preflight import look_ahead, wished
 from improv.runner.provenance import identity, refuse_drift
-from improv.runner.scheduler import drive
+from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch, Work
 from improv.scoring.scorer import score
 from improv.storage.journal import Journaled
@@ -195,10 +195,20 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
     while work and not stop:
         journal.refresh()
         spent = _spent(folder, journal, models) if setup.budget else Spent()
-        terms = Terms(number, setup.connections)
-        pool = Pool(folder, [w.trial for w in work], setup, terms, journal, spent)
-        event_loop.run(drive(pool, work, progress, session.watch, stop, setup, session.lock))
-        # A host may have died with what it had said was done; the folder knows.
+        terms = HostTerms(number, setup.connections)
+        pool = HostPool(folder, [w.trial for w in work], setup=setup, terms=terms, spent=spent)
+        scheduler = Scheduler(
+            pool,
+            work,
+            journal=journal,
+            lock=session.lock,
+            stop=stop,
+            progress=progress,
+            watch=session.watch,
+            fail_on_error=setup.fail_on_error,
+        )
+        event_loop.run(scheduler.run())
+        # A host may have died after it reported a trial and before it wrote it: the folder counts.
         with contextlib.suppress(OSError):
             notices += mend_shards(folder)
         before, work = work, _owed(folder, study, trials, meta, only)
@@ -221,10 +231,13 @@ def _finish(
     meta = folder.meta()
     owed_work = _owed(folder, folder.study(), trials, meta, None)
     told = list(notices)
-    try:
-        folder.tables.compact(finished=not owed_work)
-    except OSError as e:
-        stop.record(f"the run's folder cannot be written: {e.strerror or e}", ErrorKind.DISK)
+    # To join the tables of a large run takes long; readers read shards as well, and the next
+    # session joins them.
+    if not stop.at_once:
+        try:
+            folder.tables.compact(finished=not owed_work)
+        except OSError as e:
+            stop.record(folder_unwritable(e), ErrorKind.DISK)
     columns = ["branch", "status", "failure_kind"]
     table = folder.tables.read("trials", columns=columns).to_pylist()
     mains = [r["status"] for r in table if r["branch"] == MAIN]

@@ -1,129 +1,160 @@
-"""Drives a session: keeps the hosts full until nothing is owed or something stops it."""
+"""Gives the owed trials of a session to its hosts until nothing is owed or something stops it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 import ray
 
 from improv import event_loop
-from improv.errors import SHARED, ErrorKind, first_line
+from improv.errors import SHARED, ErrorKind, first_line, folder_unwritable
 from improv.records import Stop, TrialOutcome
 from improv.runner.host import STOPS_THE_RUN
-from improv.runner.host_pool import Pool
-from improv.runner.session import LIVES, Progress, Setup, Watch, Work
+from improv.runner.host_pool import HostPool
+from improv.runner.session import LIVES, Progress, Watch, Work
+from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock
 
-ENOUGH_TO_TELL = 20
-"""Trials after which a share of failures says something about the rest."""
+_ENOUGH_TRIALS = 20
+"""Trials after which the share of failures is an estimate of the share in the whole run."""
 
 
-async def drive(
-    pool: Pool,
-    work: Sequence[Work],
-    progress: Progress,
-    watch: Watch | None,
-    stop: Stop,
-    setup: Setup,
-    lock: RunLock,
-) -> None:
-    """Keep every host as full as it may be until nothing is owed or something stops us."""
-    waiting = list(reversed(work))
-    lives = dict.fromkeys((w.trial.id for w in work), LIVES)
-    playing: dict[asyncio.Task[list[TrialOutcome]], tuple[Work, int]] = {}
-    total = sum(progress.planned.values())
+@dataclass
+class Scheduler:
+    """Plays `work` on the hosts of `pool`. What stopped it is recorded in `stop`.
 
-    def interrupted() -> None:
-        progress.stopping = True
-        if watch is not None:
-            watch(progress)
+    `fail_on_error` is the share of failed trials above which the session stops.
+    """
 
-    with _interrupts(pool, stop, interrupted) as killed:
+    pool: HostPool
+    work: Sequence[Work]
+    _: KW_ONLY
+    journal: Journaled
+    lock: RunLock
+    stop: Stop
+    progress: Progress
+    watch: Watch | None = None
+    fail_on_error: float | None = None
+    _waiting: list[Work] = field(init=False)
+    _lives: dict[str, int] = field(init=False)
+    _playing: dict[asyncio.Task[list[TrialOutcome]], tuple[Work, int]] = field(
+        init=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        self._waiting = list(reversed(self.work))
+        self._lives = dict.fromkeys((w.trial.id for w in self.work), LIVES)
+
+    async def run(self) -> None:
+        """Keep every host full until nothing is owed or something stops the session."""
+        pool, stop = self.pool, self.stop
+        with self._interrupts() as killed:
+            try:
+                await pool.open()
+                while ((self._waiting and not stop) or self._playing) and not killed.is_set():
+                    self._fill_hosts()
+                    await self._wait(killed)
+                    pool.check_started(stop)
+                    if self.lock.lost.is_set():
+                        stop.record("another process has taken this run over", ErrorKind.LOST)
+                        await pool.halt()
+                    for task in [t for t in self._playing if t.done()]:
+                        await self._take(task)
+                    await pool.keep_limits()
+            except (ray.exceptions.RayError, OSError) as e:
+                stop.record(*_lost(e))
+            finally:
+                for task in self._playing:
+                    task.cancel()
+                await pool.close(stop, at_once=killed.is_set())
+
+    def _fill_hosts(self) -> None:
+        """Give waiting trials to hosts, as long as a host has a free place."""
+        while self._waiting and not self.stop and (place := self.pool.take_place()) is not None:
+            number, host = place
+            work = self._waiting.pop()
+            journaled = self.journal.of(work.trial.id)
+            self._playing[asyncio.ensure_future(host.play(work, journaled))] = (work, number)
+
+    async def _wait(self, killed: asyncio.Event) -> None:
+        """Wait until a trial ends, a host starts or the user interrupts; a second at most."""
+        kill = asyncio.ensure_future(killed.wait())
+        starting = self.pool.starting if self._waiting and not self.stop else set()
+        await asyncio.wait(
+            {*self._playing, *starting, kill}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED
+        )
+        kill.cancel()
+
+    async def _take(self, task: asyncio.Task[list[TrialOutcome]]) -> None:
+        """Count the outcomes of a trial that ended, or wait for another host if its host died."""
+        pool, stop, progress = self.pool, self.stop, self.progress
+        work, number = self._playing.pop(task)
         try:
-            await pool.open()
-            while ((waiting and not stop) or playing) and not killed.is_set():
-                while waiting and not stop and (seat := pool.seat()) is not None:
-                    next_work = waiting.pop()
-                    playing[asyncio.ensure_future(pool.play(seat, next_work))] = (next_work, seat)
-                dying = asyncio.ensure_future(killed.wait())
-                arrivals = pool.arriving if waiting and not stop else set()
-                await asyncio.wait(
-                    {*playing, *arrivals, dying},
-                    timeout=1.0,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                dying.cancel()
-                pool.look(stop)
-                if lock.lost.is_set():
-                    stop.record("another process has taken this run over", ErrorKind.LOST)
-                    await pool.halt()
-                for task in [t for t in playing if t.done()]:
-                    owed, seat = playing.pop(task)
-                    try:
-                        outcomes = task.result()
-                    except ray.exceptions.RayError as e:
-                        pool.lose(seat)
-                        lives[owed.trial.id] -= 1
-                        if lives[owed.trial.id] > 0:
-                            waiting.append(owed)
-                        else:
-                            why = f"the hosts of trial {owed.trial.id} keep dying: {first_line(e)}"
-                            stop.record(why, ErrorKind.HOSTS)
-                        continue
-                    pool.leave(seat)
-                    for outcome in outcomes:
-                        if outcome.failure and outcome.failure.kind in STOPS_THE_RUN:
-                            stop.record(outcome.failure.message, outcome.failure.kind)
-                        else:
-                            progress.count(outcome)
-                    if stop.kind in SHARED | {ErrorKind.DISK}:
-                        await pool.halt()
-                    if not stop and _hopeless(progress, total, setup.fail_on_error):
-                        failed = sum(progress.failed.values())
-                        why = f"{failed} of {progress.over} trials failed, more than was allowed"
-                        stop.record(why, ErrorKind.FAILURES)
-                        await pool.halt()
-                    if watch is not None:
-                        watch(progress)
-                await pool.keep_limits()
-        except (ray.exceptions.RayError, OSError) as e:
-            stop.record(*_gone(e))
-        finally:
-            await pool.close(stop, at_once=killed.is_set())
+            outcomes = task.result()
+        except ray.exceptions.RayError as e:
+            if pool.replace_host(number):
+                self.journal.refresh()
+            self._lives[work.trial.id] -= 1
+            if self._lives[work.trial.id] > 0:
+                self._waiting.append(work)
+            else:
+                why = f"the hosts of trial {work.trial.id} keep dying: {first_line(e)}"
+                stop.record(why, ErrorKind.HOSTS)
+            return
+        pool.give_back(number)
+        for outcome in outcomes:
+            if outcome.failure and outcome.failure.kind in STOPS_THE_RUN:
+                stop.record(outcome.failure.message, outcome.failure.kind)
+            else:
+                progress.count(outcome)
+        if stop.kind in SHARED | {ErrorKind.DISK}:
+            await pool.halt()
+        if not stop and _too_many_failed(progress, self.fail_on_error):
+            failed = sum(progress.failed.values())
+            why = f"{failed} of {progress.over} trials failed, more than was allowed"
+            stop.record(why, ErrorKind.FAILURES)
+            await pool.halt()
+        if self.watch is not None:
+            self.watch(progress)
+
+    @contextlib.contextmanager
+    def _interrupts(self) -> Iterator[asyncio.Event]:
+        """Handle Ctrl-C. The first one halts the calls, and what is in flight may come back; the
+        second one sets the event, at which everything stops."""
+        killed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        halting: set[asyncio.Task[None]] = set()
+
+        def interrupted() -> None:
+            if halting:
+                self.stop.at_once = True
+                killed.set()
+            self.stop.record("interrupted", ErrorKind.HALTED)
+            self.progress.stopping = True
+            if self.watch is not None:
+                self.watch(self.progress)
+            halting.add(loop.create_task(self.pool.halt()))
+
+        with event_loop.interrupts(interrupted):
+            yield killed
 
 
-@contextlib.contextmanager
-def _interrupts(pool: Pool, stop: Stop, tell: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """Ctrl-C once: ask nothing more, and let what is in flight come. Twice: stop at once."""
-    killed = asyncio.Event()
-    running = asyncio.get_running_loop()
+def _too_many_failed(progress: Progress, allowed: float | None) -> bool:
+    """Whether a larger share of the planned trials fails than is allowed.
 
-    def interrupted() -> None:
-        if halting:
-            killed.set()  # whatever stopped it the first time
-        stop.record("interrupted", ErrorKind.HALTED)
-        tell()
-        halting.add(running.create_task(pool.halt()))
-
-    halting: set[asyncio.Task[None]] = set()
-    with event_loop.interrupts(interrupted):
-        yield killed
-
-
-def _hopeless(progress: Progress, total: int, allowed: float | None) -> bool:
-    """Whether more trials fail than a run may have: for certain, or as far as can be told.
-
-    The latter by the lower end of Wilson's 95% interval of the share that failed so far.
+    That is certain once so many have failed. Before, it is an estimate: the lower end of Wilson's
+    95% interval of the share that failed so far is above what is allowed.
     """
     if allowed is None:
         return False
     failed, n = sum(progress.failed.values()), progress.over
-    if failed > allowed * total:
+    if failed > allowed * sum(progress.planned.values()):
         return True
-    if n < ENOUGH_TO_TELL:
+    if n < _ENOUGH_TRIALS:
         return False
     z, p = 1.96, failed / n
     middle = p + z * z / (2 * n)
@@ -131,9 +162,8 @@ def _hopeless(progress: Progress, total: int, allowed: float | None) -> bool:
     return (middle - spread) / (1 + z * z / n) > allowed
 
 
-def _gone(error: Exception) -> tuple[str, ErrorKind]:
-    """Say what a session has lost, and the kind of stop that it is."""
+def _lost(error: Exception) -> tuple[str, ErrorKind]:
+    """Return what a session has lost, as a message and the kind of its stop."""
     if isinstance(error, OSError):
-        what = f"the run's folder cannot be written: {error.strerror or error}"
-        return what, ErrorKind.DISK
+        return folder_unwritable(error), ErrorKind.DISK
     return f"Ray is gone: {first_line(error)}", ErrorKind.RAY

@@ -67,8 +67,8 @@ class Journal:
     def sync(self) -> None:
         self._lines.sync()
 
-    def close(self) -> None:
-        self._lines.close()
+    def close(self, *, sync: bool = True) -> None:
+        self._lines.close(sync=sync)
 
 
 class Journaled:

@@ -1,0 +1,201 @@
+"""Where the hosts of a session run: in this process, or as Ray actors. Both have one interface.
+
+This module also starts and ends what the hosts need: Ray, the purse, the limiters, and the model
+server of each node. The pool decides which host plays what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import ray
+
+from improv.models.budget import PurseKeeper, Spent
+from improv.models.gate import limiter_actor
+from improv.models.rate_limiter import LimiterEvent
+from improv.ray_cluster import start_ray
+from improv.records import TrialOutcome
+from improv.runner.actors import node_model, purse_actor
+from improv.runner.host import Host, HostTerms
+from improv.runner.session import Setup, Work
+from improv.storage.run_folder import RunFolder
+
+LimitHistory = Callable[[], Awaitable[list[LimiterEvent]]]
+"""Returns what a limiter did since the last call."""
+
+
+class AnyHost(Protocol):
+    """What the scheduler and the pool use of a host: a `Host`, or a `RayHost` that forwards to one.
+
+    If the host is a Ray actor, every method may raise RayError.
+    """
+
+    async def where(self) -> tuple[str, int]:
+        """Wait until the host can play; return its node and its process."""
+
+    async def play(
+        self, work: Work, journaled: Sequence[Sequence[bytes]]
+    ) -> list[TrialOutcome]: ...
+
+    async def halt(self) -> None: ...
+
+    async def close(self, *, at_once: bool = False) -> str:
+        """Write what the host holds, unless `at_once`, and end it; return what went wrong."""
+
+
+class Hosting(Protocol):
+    """Starts the hosts of a session, and ends everything that they needed."""
+
+    def start(self) -> None:
+        """Start what the hosts need. Raises MachineError."""
+
+    def default_count(self, most: int) -> int:
+        """Return the number of hosts, at most `most`, if the user does not give it."""
+
+    def new_host(self) -> AnyHost: ...
+
+    def limit_histories(self) -> dict[str, LimitHistory]:
+        """Return the history of each endpoint's limiter."""
+
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostNeeds:
+    """What hosts are made from: the run's folder, the setup and terms of the session, what earlier
+    sessions spent, the embedded models and the endpoints that will be called, and the number of
+    scenes that a host plays at once."""
+
+    folder: RunFolder
+    setup: Setup
+    terms: HostTerms
+    spent: Spent
+    embedded: Sequence[str]
+    endpoints: Sequence[str]
+    stages: int
+
+
+def hosting(needs: HostNeeds) -> Hosting:
+    """Return the hosting that the setup asks for."""
+    return LocalHosting(needs) if needs.setup.ray == "off" else RayHosting(needs)
+
+
+class LocalHosting:
+    """Hosts in this process, for `--ray off`."""
+
+    def __init__(self, needs: HostNeeds) -> None:
+        self._folder = needs.folder
+        budget = needs.setup.budget
+        purse = PurseKeeper(budget, needs.spent) if budget else None
+        self._terms = replace(needs.terms, purse=purse)
+
+    def start(self) -> None:
+        """Do nothing: such hosts need nothing else."""
+
+    def default_count(self, most: int) -> int:
+        return 1
+
+    def new_host(self) -> Host:
+        return Host(self._folder.root, self._folder.id, self._terms)
+
+    def limit_histories(self) -> dict[str, LimitHistory]:
+        return {endpoint: live.history for endpoint, live in self._terms.limiters.items()}
+
+    def end(self) -> None:
+        """Do nothing: such hosts end with this process."""
+
+
+class RayHost:
+    """A host that is a Ray actor, with the model servers that it needs on its node."""
+
+    def __init__(self, actor: Any, embedded: Sequence[str], served: dict[Any, Any]) -> None:
+        self._actor = actor
+        self._embedded = embedded
+        self._served = served
+
+    async def where(self) -> tuple[str, int]:
+        node, process = await self._actor.where.remote()
+        for model in self._embedded:
+            served = self._served[node, model] = node_model(node, model)
+            await served.url.remote()
+        return node, process
+
+    async def play(self, work: Work, journaled: Sequence[Sequence[bytes]]) -> list[TrialOutcome]:
+        outcomes: list[TrialOutcome] = await self._actor.play.remote(work, journaled)
+        return outcomes
+
+    async def halt(self) -> None:
+        await self._actor.halt.remote()
+
+    async def close(self, *, at_once: bool = False) -> str:
+        try:
+            return "" if at_once else str(await self._actor.close.remote())
+        finally:
+            _kill(self._actor)
+
+
+class RayHosting:
+    """Hosts that are Ray actors, on this machine or on a cluster."""
+
+    def __init__(self, needs: HostNeeds) -> None:
+        self._needs = needs
+        self._terms = needs.terms
+        self._started_ray = False
+        self._purse: Any = None
+        self._limiters: dict[str, Any] = {}
+        self._served: dict[Any, Any] = {}
+        """The models' servers by node and model. They end when this process drops them."""
+
+    def start(self) -> None:
+        needs, setup = self._needs, self._needs.setup
+        self._started_ray = start_ray(setup.ray)
+        if setup.budget:
+            self._purse = purse_actor(setup.budget, needs.spent)
+        self._terms = replace(needs.terms, on_ray=True, purse=self._purse)
+        for endpoint in needs.endpoints:
+            self._limiters[endpoint] = limiter_actor(endpoint, setup.connections)
+
+    def default_count(self, most: int) -> int:
+        if self._needs.setup.ray == "local":
+            return 1
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        return max(1, min(most, cpus))
+
+    def new_host(self) -> RayHost:
+        needs = self._needs
+        actor: Any = ray.remote(Host).options(
+            num_cpus=0 if needs.setup.ray == "local" else 1,
+            # Ray counts `where`, `halt` and `close` as calls too.
+            max_concurrency=needs.stages + 4,
+            max_restarts=-1,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        made = actor.remote(needs.folder.root, needs.folder.id, self._terms)
+        return RayHost(made, needs.embedded, self._served)
+
+    def limit_histories(self) -> dict[str, LimitHistory]:
+        return {endpoint: _history(actor) for endpoint, actor in self._limiters.items()}
+
+    def end(self) -> None:
+        for actor in (*self._served.values(), self._purse):
+            if actor is not None:
+                _kill(actor)
+        if self._started_ray:
+            ray.shutdown()
+
+
+def _history(actor: Any) -> LimitHistory:
+    async def history() -> list[LimiterEvent]:
+        moments: list[LimiterEvent] = await actor.history.remote()
+        return moments
+
+    return history
+
+
+def _kill(actor: Any) -> None:
+    with contextlib.suppress(ray.exceptions.RayError):
+        ray.kill(actor)
