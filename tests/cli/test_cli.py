@@ -17,6 +17,7 @@ from improv.storage.runs import open_run
 from improv.storage.schemas import trial_row
 from improv.storage.shards import Shards
 from improv.study.trial import plan
+from tests.support.ui import in_room
 from tests.support.weather import command
 
 
@@ -56,7 +57,7 @@ def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
     os.environ["IMPROV_RUNS"] = str(tmp_path / "runs")
     try:
         app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
-        page = app.switch_page("scene/page.py").run()
+        page = in_room(app, "scene").run()
     finally:
         del os.environ["IMPROV_RUNS"]
     assert not page.exception

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from improv.errors import ErrorKind
 from improv.files import shipped
@@ -26,7 +27,6 @@ from improv.study.loader import load
 from improv.study.trial import Trial, plan
 from tests.support.call import made_call
 from tests.support.places import TOP
-from ui.shared.address import page_file
 
 HOSTILE = (
     "<script>document.title='owned'</script>"
@@ -188,7 +188,17 @@ def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **que
     app._bidi_component_manager = _components()
     for name, value in query.items():
         app.query_params[name] = value
-    return well(app.switch_page(page_file(room)).run())
+    return well(in_room(app, room).run())
+
+
+def in_room(app: AppTest, room: str) -> AppTest:
+    """Have an app's next run draw a room.
+
+    Not by `switch_page`: before the first run it knows a page by its file's name, which is the
+    same in all rooms.
+    """
+    app._page_hash = calc_hash(room)
+    return app
 
 
 @cache
