@@ -11,26 +11,26 @@ from pathlib import Path
 
 import streamlit as st
 
-SIDEBAR = 350  # pixels: wide enough for a scene's title and its condition
+_SIDEBAR = 350  # pixels: wide enough for a scene's title and its condition
 
-HERE = Path(__file__).resolve().parent
-if str(HERE.parent) not in sys.path:
-    # Streamlit puts this folder on the path, not the one above it, where `ui` is found both in a
-    # checkout and in an installed wheel. Last, so that nothing there can hide another package.
-    sys.path.append(str(HERE.parent))
+_HERE = Path(__file__).resolve().parent
+if str(_HERE.parent) not in sys.path:
+    # Streamlit puts this folder on the path, but `ui` is imported from the folder above it, in a
+    # checkout and in an installed wheel. That folder goes last, so that it hides no other package.
+    sys.path.append(str(_HERE.parent))
 
 from ui.shared.address import LOBBY, ROOMS, page_file  # noqa: E402
 
 
 def main() -> None:
-    """Draw whichever room the address names."""
+    """Draw the room that the address names."""
     st.set_page_config(
         page_title="improv",
-        page_icon=str(HERE / "icon.png"),
+        page_icon=str(_HERE / "icon.png"),
         layout="wide",
-        initial_sidebar_state=SIDEBAR,
+        initial_sidebar_state=_SIDEBAR,
     )
-    st.html(HERE / "theme.css")
+    st.html(_HERE / "theme.css")
     rooms = [
         st.Page(page_file(room), title=title, url_path=room, default=room == LOBBY)
         for room, title in ROOMS.items()

@@ -12,7 +12,7 @@ from improv.analysis.inference import Analysis
 from improv.analysis.loader import analyse_run
 from improv.storage.runs import open_run
 from tests.support.browser import Reader
-from tests.ui.test_compare import NAME, stage_run
+from tests.support.ui_runs import STAGE_RUN, stage_run
 from ui.compare.view import FEW
 
 pytestmark = pytest.mark.browser
@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(reader: Reader, query: str = "") -> Page:
-    page = reader.open(f"?run={NAME}{query}", room="compare")
+    page = reader.open(f"?run={STAGE_RUN}{query}", room="compare")
     expect(page.locator(".abreast")).to_be_attached()
     reader.still()
     return page
@@ -102,7 +102,7 @@ def test_from_a_point_of_a_curve_to_the_line_that_broke(reader: Reader, runs: Pa
     expect(page.locator(".chains img")).to_have_count(8)
     for image in page.locator(".chains img").all():
         assert image.evaluate("i => i.complete && i.naturalWidth > 0")
-    of = analyse_run(open_run(runs, NAME)).whole()
+    of = analyse_run(open_run(runs, STAGE_RUN)).whole()
     name, turn = click_a_break(reader, of)
     expect(page).to_have_url(re.compile("[?&]of=line"))
     assert (reader.address()["condition"], reader.address()["turn"]) == (name, str(turn))

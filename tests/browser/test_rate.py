@@ -15,7 +15,7 @@ from improv.storage.runs import open_run
 from improv.study.loader import load
 from tests.conftest import KETTLE
 from tests.support.browser import Reader
-from tests.ui.test_rate import STUDY
+from tests.support.ui_runs import BLINDED_STUDY
 from ui.rate.questions import READ
 
 pytestmark = pytest.mark.browser
@@ -26,7 +26,7 @@ ANN = human_ratings.judge_name("Ann Lee")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("rate")
     (home / "kettle.yaml").write_text(KETTLE)
-    (home / "blinded.yaml").write_text(STUDY)
+    (home / "blinded.yaml").write_text(BLINDED_STUDY)
     run(load(home / "blinded.yaml"), runs=home / "runs", name="blind", setup=Setup(ray="off"))
     return home / "runs"
 

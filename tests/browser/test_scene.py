@@ -16,7 +16,7 @@ from improv.study.edit import Edit
 from improv.study.loader import load
 from tests.support.browser import Reader
 from tests.support.ui import bare_run, vandal_run
-from tests.ui.test_scene import broken_run
+from tests.support.ui_runs import broken_run
 
 pytestmark = pytest.mark.browser
 OFF = Setup(ray="off")

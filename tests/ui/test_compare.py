@@ -20,30 +20,17 @@ from improv.analysis import cache
 from improv.analysis.cache import cache_findings
 from improv.analysis.inference import Findings
 from improv.analysis.loader import RunAnalysis, analyse_run
-from improv.files import shipped
 from improv.report.numbers import shown as said
-from improv.runner.launch import run
-from improv.runner.session import Setup
 from improv.scoring import human_ratings
 from improv.scoring.scorer import Judges, score
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
-from improv.study.design import with_replicates
-from improv.study.loader import load
 from tests.support.ui import address, bare_run, page, puppet_run, read, shown, vandal_run, well
+from tests.support.ui_runs import STAGE_RUN, stage_run
 from ui.compare import chart
 from ui.compare import data as compare_data
 from ui.compare.data import KINDS
 from ui.shared import chart_colours, run_data
-
-NAME = "stage"
-
-
-def stage_run(runs: Path) -> RunFolder:
-    """Play the shipped study of authors with the puppet, a block of each scene."""
-    whole = load(shipped("scenes") / "studies" / "author-context.yaml", {"turns": 8}, "effect")
-    study = with_replicates(whole, 1)
-    return run(study, runs=runs, name=NAME, setup=Setup(ray="off")).folder
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +42,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weighed(runs: Path) -> RunAnalysis:
-    return analyse_run(open_run(runs, NAME))
+    return analyse_run(open_run(runs, STAGE_RUN))
 
 
 @pytest.fixture
 def own(runs: Path, tmp_path: Path) -> RunFolder:
     """The run once more, to be changed."""
-    return open_run(shutil.copytree(runs, tmp_path / "runs"), NAME)
+    return open_run(shutil.copytree(runs, tmp_path / "runs"), STAGE_RUN)
 
 
 def room(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    return page(runs, monkeypatch, room="compare", **({"run": NAME} | query))
+    return page(runs, monkeypatch, room="compare", **({"run": STAGE_RUN} | query))
 
 
 def charts(app: AppTest) -> list[list[dict[str, Any]]]:
@@ -150,7 +137,7 @@ def test_behind_a_condition_stand_its_very_scenes(
     at = next(i for i, c in enumerate(of.chains) if c.chain.counts.n01 and c.chain.counts.n10)
     cell, counts = of.chains[at].cell, of.chains[at].chain.counts
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    found = compare_data.scenes(run_data.run(NAME), cell, kind)
+    found = compare_data.scenes(run_data.run(STAGE_RUN), cell, kind)
     trials = weighed.tables.trials
     known = trials[trials["condition"] == cell]["trial"].tolist()
     assert {s.trial for s in found} <= set(known) and all(s.cell == cell for s in found)
@@ -170,7 +157,7 @@ def test_behind_a_condition_stand_its_very_scenes(
         assert {s.trial: s.turn for s in found} == first
     if kind == "line":
         turn = found[0].turn
-        few = compare_data.scenes(run_data.run(NAME), cell, kind, turn)
+        few = compare_data.scenes(run_data.run(STAGE_RUN), cell, kind, turn)
         assert few and len(few) == int((broken["turn"] == turn).sum())
     app = room(runs, monkeypatch, condition=cell, of=kind)
     ways = links(app, "scene")
@@ -185,7 +172,7 @@ def test_a_block_stands_side_by_side(runs: Path, monkeypatch: pytest.MonkeyPatch
     assert box.label == "Block (6)" and app.button(key="block-before").disabled
     well(app.button(key="block-next").click().run())
     block = address(app)["block"]
-    folder = open_run(runs, NAME)
+    folder = open_run(runs, STAGE_RUN)
     rows = [r for r in folder.tables.read("trials").to_pylist() if r["block"] == block]
     table = shown(app)[shown(app).index('<div class="abreast"') :]
     four = [r for r in rows if f"trial={r['trial']}" in table]

@@ -16,28 +16,16 @@ from improv.storage.run_ratings import RATINGS
 from improv.study.loader import load
 from improv.study.measure_spec import measure as spec
 from tests.support.ui import HOSTILE, address, bare_run, page, read, shown, well
+from tests.support.ui_runs import BLINDED_STUDY
 from ui.rate import questions
 
 ANN = human_ratings.judge_name("Ann")
-STUDY = """\
-study: blinded
-question: Can anybody tell?
-scenes: [kettle.yaml]
-set:
-  turns: 4
-  author: {live: false}
-factors:
-  author:
-    zero-author: {author: {frame: ""}}
-    framed-author: {author: {frame: Ines Okafor never lets a character turn.}}
-replicates: 2
-"""
 
 
 @pytest.fixture
 def folder(kettle: Path, tmp_path: Path) -> RunFolder:
     path = kettle.with_name("blinded.yaml")
-    path.write_text(STUDY)
+    path.write_text(BLINDED_STUDY)
     return run(load(path), runs=tmp_path / "runs", name="blind", setup=Setup(ray="off")).folder
 
 

@@ -9,68 +9,30 @@ import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from improv.records import MAIN, Act, Json, Score, Turn
+from improv.records import MAIN, Act, Json, Turn
 from improv.runner.branching import branch
 from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.scoring.scorer import Judges, score
-from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.edit import Edit
 from improv.study.loader import load
-from improv.study.trial import plan
 from tests.support.ui import (
     address,
     bare_run,
-    keep,
     page,
     puppet_run,
     read,
     shown,
     style,
-    the_study,
     vandal_run,
     well,
 )
+from tests.support.ui_runs import broken_run
 from ui.scene import score_strip, stops, toolbar
 from ui.shared import run_data, score_words
 
 OFF = Setup(ray="off")
-
-
-def broken_run(runs: Path, name: str = "broken") -> RunFolder:
-    """Twelve turns: breaks of different kinds, a score that is missing, one of the whole scene."""
-    folder = bare_run(runs, name)
-    trial = plan(the_study())[0].id
-    turns = [
-        Turn(
-            trial,
-            MAIN,
-            n,
-            0,
-            "line",
-            ("Rufina", "Eliseo")[n % 2],
-            f"Line {n}, straße <b>.",
-            acts=(Act("note", "Rufina", "A lamp."),) if n in (4, 9) else (),
-        )
-        for n in range(1, 13)
-    ]
-
-    def mark(n: int | None, measure: str, value: float | None, evidence: str = "said") -> Score:
-        who = ("Rufina", "Eliseo")[(n or 0) % 2]
-        return Score(trial, MAIN, n, who, measure, "v-1", value, evidence)
-
-    scores = [
-        *(mark(n, "habit:never_asks", 0.0 if n in (3, 7) else 1.0) for n in range(1, 13, 2)),
-        mark(4, "sign:blunt/flattering", None),
-        mark(6, "state:hopeful/despairing", 0.5),
-        mark(8, "state:hopeful/despairing", 0.0, '{"line": "<i>No</i>", "sure": 0.25}'),
-        mark(10, "likelihood", -3.5),
-        mark(12, "secret", 0.0, '{"words": ["gold", "mule"], "of": 4, "line": "The gold."}'),
-        mark(None, "secret:turn", 12.0, '{"given_away": true, "last": 12, "missing": 0}'),
-    ]
-    keep(folder, turns, scores=scores)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,15 @@
+"""Imports a module ahead of its first use, on a thread, and logs an import that fails."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+
+def preload(module: str) -> None:
+    """Import `module`. A failure is logged and not raised: the room that needs the module raises
+    it again, where the reader sees it."""
+    try:
+        importlib.import_module(module)
+    except Exception:
+        logging.getLogger("improv").exception("%s could not be imported ahead of use", module)
