@@ -7,7 +7,8 @@
     ├── RunError                    a run folder cannot be made, found, read or resumed
     └── MachineError                something this machine lacks: weights, Ray, a port
 
-Only these cross a room's wall. Anything else that escapes is a bug and keeps its traceback.
+A package raises only these for other packages to catch. Any other exception that escapes is a bug
+and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ImprovError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a file: where (1-based line and column), the path inside, and what."""
+    """One thing wrong with a file: its line and column (from 1), the path of the value, and why."""
 
     file: str
     line: int
@@ -42,7 +43,7 @@ class Problem:
 
 
 class StudyError(ImprovError):
-    """A scene or study file is wrong. `problems` lists everything found, in file order."""
+    """A scene or study file is wrong. `problems` lists all of them, in file order."""
 
     exit_code = 2
 
@@ -52,9 +53,9 @@ class StudyError(ImprovError):
 
 
 class ErrorKind(StrEnum):
-    """Why a call or a trial failed, or a session stopped, in a word for tables.
+    """Why a call or a trial failed, or a session stopped: one word for tables.
 
-    A status of HTTP is a kind of its own: `ErrorKind("status 400")`.
+    Each HTTP status is a kind too: `ErrorKind("status 400")`.
     """
 
     NONE = ""
@@ -64,21 +65,21 @@ class ErrorKind(StrEnum):
     UNREADABLE = "unreadable"
     ENDLESS = "endless"
     UNSCORED = "unscored"
-    """It gives no probabilities of tokens that were given to it."""
-    # What every further call would meet as well.
+    """The endpoint returns no probabilities for the tokens of a prompt."""
+    # What would make every further call fail too.
     KEY = "key"
     CERTIFICATE = "certificate"
     QUOTA = "quota"
     MODEL = "model"
     """The model is not served there, or cannot be served here."""
     BUDGET = "budget"
-    # What befell a trial.
+    # Why a trial failed.
     CHANGED = "changed"
-    """This version of improv shows something else than the journal's call was shown."""
+    """This version of improv builds another prompt than the one in the journal."""
     UNREACHED = "unreached"
-    """A branch whose fork its parent never came to."""
+    """The parent of a branch never reached the turn of the fork."""
     INTERNAL = "internal"
-    """A fault of improv's own."""
+    """A bug in improv."""
     # What stops a session.
     HALTED = "halted"
     DISK = "disk"
@@ -90,8 +91,8 @@ class ErrorKind(StrEnum):
     FAILURES = "failures"
     """More trials failed than `fail_on_error` allows."""
     HOPELESS = "hopeless"
-    """Verdicts fail one after the other."""
-    # What a record of another version says and this one does not know.
+    """Too many verdicts fail one after the other."""
+    # A kind that another version of improv wrote and this one does not know.
     UNKNOWN = "unknown"
 
     @classmethod
@@ -126,7 +127,7 @@ SHARED = frozenset(
         ErrorKind.BUDGET,
     }
 )
-"""Kinds of failure that every further call would share."""
+"""The kinds of failure that every further call would repeat."""
 
 
 class EndpointError(ModelError):
@@ -140,7 +141,7 @@ class RunError(ImprovError):
 
 
 class MachineError(ImprovError):
-    """This machine lacks something: the weights, Ray, a free port. The message says the remedy."""
+    """This machine lacks something: the weights, Ray, a free port. The message names the remedy."""
 
     exit_code = 3
 
@@ -151,7 +152,7 @@ def folder_unwritable(error: OSError) -> str:
 
 
 def kind_of(word: str) -> ErrorKind:
-    """Return the kind that a record names; UNKNOWN where another version of improv named it."""
+    """Return the kind that a record names, or UNKNOWN if this version does not know the word."""
     try:
         return ErrorKind(word)
     except ValueError:
@@ -159,13 +160,13 @@ def kind_of(word: str) -> ErrorKind:
 
 
 def error_line(kind: str, text: str) -> str:
-    """Return an error for people: "kind: text", and nothing where there is none."""
+    """Return an error for people as "kind: text", or only the text if there is no kind."""
     return f"{kind}: {text}" if kind else text
 
 
 def read_error_line(line: str) -> tuple[ErrorKind, str]:
-    """Return kind and text of an `error_line`, which is what runs kept as a call's `error` before
-    calls had an `error_kind`."""
+    """Return the kind and the text of an `error_line`. Older runs store such a line as a call's
+    `error`, because their calls have no `error_kind`."""
     if not line:
         return ErrorKind.NONE, ""
     word, colon, text = line.partition(": ")
@@ -174,5 +175,5 @@ def read_error_line(line: str) -> tuple[ErrorKind, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its name where it says nothing."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
