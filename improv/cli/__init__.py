@@ -1,4 +1,4 @@
-"""The command: parse, call one function, print. What it prints is drawn in terminal."""
+"""The command `improv`: each command parses its arguments, calls one function and prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["app", "main"]
 
 # In the order in which `improv --help` lists their commands.
 # isort: off
-from improv.cli import run, show, analyse, export, importing, validate  # noqa: F401
+from improv.cli import run, show, analyse, graph, export, importing, new, validate  # noqa: F401
 
 
 def _version(wanted: bool) -> None:
@@ -25,7 +25,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def main_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Language models on an improv stage."""

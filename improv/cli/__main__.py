@@ -1,4 +1,4 @@
-"""`python -m improv.cli`, for where the command is not on the path."""
+"""`python -m improv.cli`, for environments without `improv` on the path."""
 
 from improv.cli import main
 

@@ -1,4 +1,4 @@
-"""Commands that ask what came of it: score, report, compare, graph, power."""
+"""Commands that analyse runs: score, report, compare; and power, which analyses a plan."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from improv.cli.options import (
     Runs,
     Trust,
     app,
-    leave,
-    telling,
+    exit_with,
+    reported_errors,
 )
 
 
@@ -25,24 +25,29 @@ from improv.cli.options import (
 def score_command(
     run: Annotated[str, typer.Argument(help='A run\'s id, its beginning, or "last".')] = "last",
     measure: Annotated[
-        list[str] | None, typer.Option(help="Only this measure; may be given several times.")
+        list[str] | None, typer.Option(help="Compute only this measure; repeatable.")
     ] = None,
     judge: Annotated[
-        str, typer.Option(help='Who judges: "embedded", "puppet", a GGUF, or a model\'s name.')
+        str, typer.Option(help='The judge: "embedded", "puppet", a GGUF file, or a model\'s name.')
     ] = "",
-    base_url: Annotated[str | None, typer.Option(help="The judge's address.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="The address of the judge's endpoint.")
+    ] = None,
     second_judge: Annotated[
-        str, typer.Option(help="Another judge, whose agreement with the first is reported.")
+        str, typer.Option(help="A second judge; the report shows its agreement.")
     ] = "",
-    second_base_url: Annotated[str | None, typer.Option(help="Its address, if another.")] = None,
+    second_base_url: Annotated[
+        str | None, typer.Option(help="The second judge's address, if it differs.")
+    ] = None,
     plants: Annotated[
-        int, typer.Option(min=0, help="Planted lines of each truth for each condition.")
+        int,
+        typer.Option(min=0, help="Planted lines for calibration, for each truth and condition."),
     ] = 60,
     lines: Annotated[
-        str | None, typer.Option(help="A file of planted lines, for scenes that ship none.")
+        str | None, typer.Option(help="A file of planted lines, for scenes that contain none.")
     ] = None,
     redo: Annotated[
-        bool, typer.Option("--redo", help="Ask again what a judge has said already.")
+        bool, typer.Option("--redo", help="Ask judges again, even where verdicts exist.")
     ] = False,
     runs: Runs = "runs",
     connections: Connections = 64,
@@ -51,11 +56,11 @@ def score_command(
     max_cost: MaxCost = None,
     trust: Trust = None,
 ) -> None:
-    """Score a played run, by measures and by judges; nothing is played.
+    """Score the lines of a played run with measures and judges.
 
-    Verdicts that the run holds are not asked for again. Budgets are for this call.
+    Judges are not asked again where the run has their verdicts. Budgets apply to this command.
     """
-    with telling():
+    with reported_errors():
         from improv.models.budget import Budget
         from improv.scoring.scorer import Judges, score
         from improv.storage.runs import open_run
@@ -63,7 +68,7 @@ def score_command(
         judges = Judges(
             judge, second_judge, base_url, second_base_url, plants, lines, tuple(trust or ())
         )
-        with terminal.counting("verdicts") as tell:
+        with terminal.counting("verdicts") as report_count:
             result = score(
                 open_run(runs, run),
                 tuple(measure or ()),
@@ -71,10 +76,10 @@ def score_command(
                 redo=redo,
                 connections=connections,
                 budget=Budget(max_calls, max_tokens, max_cost),
-                tell=tell,
+                tell=report_count,
             )
         terminal.scored(result)
-    leave(result)
+    exit_with(result)
 
 
 @app.command("report")
@@ -83,15 +88,21 @@ def report_command(
     runs: Runs = "runs",
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="report.html or report.md; both in . by default."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="An .html or .md file; by default RUN.html and RUN.md in this folder.",
+        ),
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option(help="A study whose plan to analyse by; exploratory if it is another's."),
+        typer.Option(
+            help="Analyse by the plan of this study; exploratory if it is not the run's own."
+        ),
     ] = None,
 ) -> None:
-    """Write a page on a run that a referee could read: result, design, controls, who saw what."""
-    with telling():
+    """Write a report on a run for a referee: result, design, controls, exposure of conditions."""
+    with reported_errors():
         from improv.report.material import appraise
         from improv.report.run_report import report
         from improv.storage.runs import open_run
@@ -108,14 +119,14 @@ def report_command(
 
 @app.command("compare")
 def compare_command(
-    runs_of: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, two or more.")],
+    runs_of: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two or more runs.")],
     runs: Runs = "runs",
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Where to: an .html or an .md file.")
+        str, typer.Option("-o", "--output", help="The .html or .md file to write.")
     ] = "compare.html",
 ) -> None:
-    """Set runs side by side, of several models say: the same plan's findings, run by run."""
-    with telling():
+    """Compare runs of the same plan, for example of several models, side by side on one page."""
+    with reported_errors():
         from improv.report.comparison import compared
         from improv.report.material import appraise
         from improv.storage.runs import open_run
@@ -127,109 +138,31 @@ def compare_command(
         terminal.write(output, text)
 
 
-@app.command("graph")
-def graph_command(
-    what: Annotated[
-        str, typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="What to make graphs of.")
-    ] = "last",
-    output: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--output", help="A file: .gexf .graphml .json .dot .csv .svg or .png."),
-    ] = None,
-    of: Annotated[str, typer.Option(help='"talk", "branches", "exposure" or "flips".')] = "talk",
-    by: Annotated[str, typer.Option(help='A graph for each "condition" or "scene".')] = "",
-    kinds: Annotated[
-        str, typer.Option(help="Of addresses,answers,mentions,note,cue: these alone.")
-    ] = "",
-    first: Annotated[
-        int, typer.Option("--from", min=0, help="The first turn; 0 is the written opening.")
-    ] = 1,
-    last: Annotated[int | None, typer.Option("--to", min=0, help="The last turn.")] = None,
-    window: Annotated[
-        int, typer.Option(min=0, help="A graph for each stretch of so many turns.")
-    ] = 0,
-    guesses: Annotated[
-        bool, typer.Option("--guesses/--no-guesses", help="With whom the order of turns suggests.")
-    ] = True,
-    each: Annotated[bool, typer.Option("--each", help="An edge for every single line.")] = False,
-    scene: Annotated[str, typer.Option(help="Of one scene alone, by its name.")] = "",
-    condition: Annotated[str, typer.Option(help="Of one condition alone.")] = "",
-    against: Annotated[str, typer.Option(help="Another, to compare it with.")] = "",
-    around: Annotated[
-        str, typer.Option(help='Compare before and after the first "break" or "move".')
-    ] = "",
-    null: Annotated[
-        bool, typer.Option("--null/--no-null", help="Measure, beside a null model.")
-    ] = True,
-    ray: Annotated[
-        str,
-        typer.Option(
-            "--ray",
-            help='With --by condition: "off", or conditions at once by the Ray at "local" or '
-            "the address of a cluster.",
-        ),
-    ] = "off",
-    runs: Runs = "runs",
-) -> None:
-    """Make graphs of who speaks to whom, measure them, and write them to files.
-
-    Figures are means over scenes. The null model keeps how much everybody says and shuffles the
-    order. Conditions are compared within blocks.
-    """
-    with telling():
-        from improv.cli import terminal_graph
-        from improv.graph import build, parallel
-        from improv.storage.runs import open_run
-
-        run, _, trial = what.partition("/")
-        wanted = tuple(kind for kind in kinds.replace(",", " ").split() if kind)
-        asked = build.GraphRequest(
-            trial,
-            of,
-            by,
-            wanted,
-            first,
-            last,
-            window,
-            guesses,
-            each,
-            condition,
-            against,
-            around,
-            null,
-            scene,
-        )
-        folder = open_run(runs, run)
-        files.check_writable(*(output or []))
-        found = parallel.build_graphs_with_ray(folder, asked, ray)
-        terminal_graph.print_graphs(found)
-        for name in output or []:
-            for file, data in build.graph_files(found, name, wanted):
-                terminal.write(file, data)
-
-
 @app.command("power")
 def power_command(
     study: Annotated[str, typer.Argument(help="A study with a plan and a planted truth.")],
-    planted: Annotated[str, typer.Option(help="Which planted truth puppets play.")] = "effect",
+    planted: Annotated[str, typer.Option(help="The planted truth that puppets play.")] = "effect",
     sizes: Annotated[
-        list[int] | None, typer.Option("-n", min=2, help="Blocks of a study; several.")
+        list[int] | None, typer.Option("-n", min=2, help="Number of blocks of a study; repeatable.")
     ] = None,
     pool: Annotated[
-        int, typer.Option(min=4, max=5000, help="Blocks that are played and drawn from.")
+        int,
+        typer.Option(
+            min=4, max=5000, help="Blocks that puppets play; studies are drawn from them."
+        ),
     ] = 200,
     repetitions: Annotated[
-        int, typer.Option(min=10, max=100_000, help="Studies drawn at each size.")
+        int, typer.Option(min=10, max=100_000, help="Number of studies drawn for each size.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Changes which studies are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing of studies.")] = 0,
 ) -> None:
-    """Say how often the plan of a study would find what is planted, at several sizes."""
-    with telling():
+    """Estimate the power of a study's plan: how often it finds a planted effect, by study size."""
+    with reported_errors():
         from improv.runner.power import SIZES, powers, rehearse
         from improv.study.loader import load
 
         loaded = load(study, None, planted)
         with terminal.progress() as watch:
-            given = rehearse(loaded, blocks=pool, watch=watch)
-        found = powers(loaded, given, sizes or SIZES, repetitions=repetitions, seed=seed)
-        terminal.power(found, planted, pool, repetitions)
+            rehearsal = rehearse(loaded, blocks=pool, watch=watch)
+        estimates = powers(loaded, rehearsal, sizes or SIZES, repetitions=repetitions, seed=seed)
+        terminal.power(estimates, planted, pool, repetitions)

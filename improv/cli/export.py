@@ -1,13 +1,22 @@
-"""The command that takes scenes out of a run, into the formats of other programs: export."""
+"""The command `export`: it writes scenes of a run in other programs' formats."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from improv.cli import terminal
-from improv.cli.options import Runs, app, telling
+from improv.cli.options import Runs, app, reported_errors
+
+if TYPE_CHECKING:
+    from improv.export.exporter import Exported
+
+_NEXT_STEP = {
+    "hf": 'load it:  datasets.load_dataset("{}", "turns")',
+    "inspect": "read it:  inspect view --log-dir {}",
+}
+"""The command that reads a format, printed after the export."""
 
 
 @app.command("export")
@@ -19,32 +28,48 @@ def export_command(
         str, typer.Option(help='"jsonl", "hf", "inspect", "fountain", "markdown" or "otel".')
     ],
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Where to; named after the run by default.")
+        str,
+        typer.Option(
+            "-o", "--output", help="The file or folder to write; by default named after the run."
+        ),
     ] = "",
-    condition: Annotated[str, typer.Option(help="Of one condition alone.")] = "",
-    scene: Annotated[str, typer.Option(help="Of one scene alone, by its name.")] = "",
+    condition: Annotated[str, typer.Option(help="Only scenes of this condition.")] = "",
+    scene: Annotated[str, typer.Option(help="Only this scene, by its name.")] = "",
     branches: Annotated[
-        bool, typer.Option("--branches", help="Branches, regenerations and probes too.")
+        bool, typer.Option("--branches", help="Write branches, regenerations and probes too.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over files that are there already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     runs: Runs = "runs",
 ) -> None:
     """Write scenes of a run in other programs' formats.
 
-    jsonl is chat messages, one conversation from each character's view; hf a folder for Hugging
-    Face's datasets; inspect logs for `inspect view`; fountain and markdown a file a scene; otel
-    traces by OpenTelemetry's conventions. Scenes that failed are left out, and counted.
+    jsonl: chat messages, one conversation for each character's view. hf: a folder for Hugging
+    Face's datasets. inspect: logs for `inspect view`. fountain, markdown: one file for each scene.
+    otel: traces by OpenTelemetry's conventions. Failed scenes are counted and left out.
     """
-    with telling():
-        from improv.cli import terminal_export
+    with reported_errors():
         from improv.export.exporter import export
         from improv.export.selection import Wanted
         from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
-        wanted = Wanted(trial, condition, scene, branches)
+        wanted = Wanted(trial=trial, condition=condition, scene=scene, branches=branches)
         with terminal.counting("tables" if to == "hf" else "scenes") as tell:
-            found = export(open_run(runs, run), to, wanted, output, force=force, tell=tell)
-        terminal_export.exported(found, to)
+            exported = export(open_run(runs, run), to, wanted, output, force=force, tell=tell)
+        _print_exported(exported, to)
+
+
+def _print_exported(exported: Exported, to: str) -> None:
+    """Print what was written, where it is, and what was left out."""
+    counted = ", ".join(f"{n:,} {what}" for what, n in exported.written.items())
+    scenes = f"{exported.scenes:,} scene{'s' if exported.scenes != 1 else ''}"
+    terminal.say(f"written: {exported.path} ({counted or 'nothing'}, of {scenes})")
+    if exported.failed:
+        kept = "the tables hold them as failed" if to == "hf" else "they are left out"
+        terminal.complain(f"{exported.failed:,} of the chosen scenes failed; {kept}")
+    if exported.playing:
+        terminal.complain("the run is still playing: these are its scenes until now")
+    if exported.owed:
+        terminal.complain(f"{exported.owed:,} planned trials are not played yet")
+    if to in _NEXT_STEP:
+        terminal.say(_NEXT_STEP[to].format(exported.path))

@@ -1,4 +1,4 @@
-"""What the commands share: the app, options that several take, errors told to a person."""
+"""What the commands share: the app, options of several commands, and the report of errors."""
 
 from __future__ import annotations
 
@@ -25,73 +25,82 @@ app = typer.Typer(
 Runs = Annotated[
     str,
     typer.Option(
-        "--runs", envvar="IMPROV_RUNS", help="The runs folder: a path, or s3://… and such."
+        "--runs",
+        envvar="IMPROV_RUNS",
+        help="The folder of all runs: a path, or an address such as s3://bucket/runs.",
     ),
 ]
 RayAt = Annotated[
     str, typer.Option("--ray", help='"local", "off" (in process), or the address of a cluster.')
 ]
-Hosts = Annotated[int | None, typer.Option(min=1, max=10_000, help="Host processes.")]
-Stages = Annotated[int | None, typer.Option(min=1, max=10_000, help="Scenes at once in each host.")]
+Hosts = Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of host processes.")]
+Stages = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Scenes that each host plays at once.")
+]
 Connections = Annotated[
     int,
-    typer.Option("--max-connections", min=1, max=10_000, help="Calls in flight to an endpoint."),
+    typer.Option(
+        "--max-connections", min=1, max=10_000, help="Simultaneous calls to an endpoint, at most."
+    ),
 ]
 
 
 def _finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a number that anything could reach.")
+        raise typer.BadParameter(f"{value} is not a finite number.")
     return value
 
 
-MaxCalls = Annotated[int | None, typer.Option(min=1, help="Stop after so many calls.")]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens.")]
+MaxCalls = Annotated[int | None, typer.Option(min=1, help="Stop after this many calls.")]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="Stop after this many tokens.")]
 MaxCost = Annotated[
     float | None,
-    typer.Option(min=0, callback=_finite, help="Stop after so many dollars."),
+    typer.Option(min=0, callback=_finite, help="Stop after this many dollars."),
 ]
 FailOnError = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, callback=_finite, help="Stop when a larger share of the trials fails."
+        min=0, max=1, callback=_finite, help="Stop if a larger share of the trials fails."
     ),
 ]
 Trust = Annotated[
     list[str] | None,
-    typer.Option(help="A host that the study may have the key and the prompts sent to."),
+    typer.Option(help="A host that may receive your key and prompts, if the study names it."),
 ]
 Anyway = Annotated[
-    bool, typer.Option("--anyway", help="Go on though study, program or model have changed.")
+    bool, typer.Option("--anyway", help="Go on even if study, program or model have changed.")
 ]
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """Turn errors made for a person into a message and the exit code they carry."""
+def reported_errors() -> Iterator[None]:
+    """Print an ImprovError as a message, and exit with its exit code."""
     try:
         yield
     except ImprovError as e:
         terminal.complain(str(e))
         raise typer.Exit(e.exit_code) from None
     except KeyboardInterrupt:
-        # While a run plays, launch has the signal; this is before it or after.
-        terminal.complain("interrupted; what was played is kept, and `improv resume` goes on")
+        # While a run plays, runner.launch handles the signal; here it came before or after that.
+        terminal.complain(
+            "interrupted; played scenes are kept, and `improv resume` continues the run"
+        )
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        # `improv list | head` is no error of ours.
+        # The reader closed the pipe, as in `improv list | head`: that is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
 
 
-def place(what: str) -> tuple[str, str, int]:
-    """Read RUN/TRIAL[~BRANCH]@TURN."""
+def read_place(what: str) -> tuple[str, str, int]:
+    """Split RUN/TRIAL[~BRANCH]@TURN into run, trial and turn. Raises RunError."""
     rest, at, turn = what.rpartition("@")
     run, slash, trial = rest.partition("/")
     if not at or not slash or not trial or not turn.isascii() or not turn.isdecimal():
-        raise RunError(f"{what!r}: not a place; write RUN/TRIAL@TURN, such as last/0@4")
+        raise RunError(f"{what!r}: not a turn of a scene; write RUN/TRIAL@TURN, such as last/0@4")
     return run, trial, int(turn)
 
 
-def leave(result: Any) -> NoReturn:
+def exit_with(result: Any) -> NoReturn:
+    """Exit with the exit code of a result."""
     raise typer.Exit(result.exit_code)

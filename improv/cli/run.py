@@ -20,9 +20,9 @@ from improv.cli.options import (
     Stages,
     Trust,
     app,
-    leave,
-    place,
-    telling,
+    exit_with,
+    read_place,
+    reported_errors,
 )
 
 
@@ -34,22 +34,26 @@ def run_command(
     runs: Runs = "runs",
     model: Annotated[
         str | None,
-        typer.Option(help='"embedded", "puppet", a GGUF file, or a name the endpoint knows.'),
+        typer.Option(help='"embedded", "puppet", a GGUF file, or a model name of the endpoint.'),
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible address.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="The address of an OpenAI-compatible endpoint.")
+    ] = None,
     mode: Annotated[str | None, typer.Option(help='"chat" or "script".')] = None,
-    turns: Annotated[int | None, typer.Option(min=1, help="Improvised turns a scene.")] = None,
+    turns: Annotated[
+        int | None, typer.Option(min=1, help="Improvised turns of each scene.")
+    ] = None,
     replicates: Annotated[
-        int | None, typer.Option(min=1, help="Times each condition is played.")
+        int | None, typer.Option(min=1, help="How often each condition is played.")
     ] = None,
     planted: Annotated[
-        str, typer.Option(help="Have puppets play this one of the study's planted truths.")
+        str, typer.Option(help="Let puppets play this planted truth of the study.")
     ] = "",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Play only the first so many trials.")
+        int | None, typer.Option(min=1, help="Play only this many trials, the first ones.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The run's id, instead of one made for it.")
+        str | None, typer.Option(help="The run's id; by default made from study, date and time.")
     ] = None,
     ray: RayAt = "local",
     hosts: Hosts = None,
@@ -61,17 +65,17 @@ def run_command(
     fail_on_error: FailOnError = None,
     trust: Trust = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, and play nothing.")
+        bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost, and play nothing.")
     ] = False,
 ) -> None:
-    """Play a study, or a scene, into a new run."""
-    with telling():
+    """Play a study or a scene, and store it as a new run."""
+    with reported_errors():
         from improv.study.design import with_replicates
         from improv.study.loader import load
 
-        told = {"model": model, "base_url": base_url, "mode": mode}
-        asked: dict[str, Any] = {k: v for k, v in told.items() if v is not None}
-        patch: dict[str, Any] = {"model": asked} if asked else {}
+        options = {"model": model, "base_url": base_url, "mode": mode}
+        model_fields = {name: value for name, value in options.items() if value is not None}
+        patch: dict[str, Any] = {"model": model_fields} if model_fields else {}
         if turns is not None:
             patch["turns"] = turns
         loaded = load(study, patch, planted)
@@ -88,27 +92,27 @@ def run_command(
             )
             raise typer.Exit(0)
 
-        # Not before all is well: they take seconds to load.
+        # These take seconds to import, so the study is checked first.
         from improv.models.budget import Budget
         from improv.runner.launch import run
         from improv.runner.session import Setup
 
         setup = Setup(
-            ray,
-            hosts,
-            stages,
-            connections,
-            limit,
-            Budget(max_calls, max_tokens, max_cost),
-            fail_on_error,
-            # Whoever types an address vouches for it.
-            (*(trust or ()), *([base_url] if base_url else ())),
+            ray=ray,
+            hosts=hosts,
+            stages=stages,
+            connections=connections,
+            limit=limit,
+            budget=Budget(max_calls, max_tokens, max_cost),
+            fail_on_error=fail_on_error,
+            # An address on the command line is the user's own choice, so it is trusted.
+            trusted=(*(trust or ()), *([base_url] if base_url else ())),
         )
         source = {"file": study, "patch": patch, "replicates": replicates, "planted": planted}
         with terminal.progress() as watch:
             result = run(loaded, runs=runs, name=name, setup=setup, watch=watch, source=source)
         terminal.result(result, setup)
-    leave(result)
+    exit_with(result)
 
 
 @app.command("resume")
@@ -126,11 +130,11 @@ def resume_command(
     trust: Trust = None,
     anyway: Anyway = False,
 ) -> None:
-    """Play what a run still owes; calls that its journal holds are not made again.
+    """Play the rest of an unfinished run, without repeating calls that its journal contains.
 
-    Budgets count what the run spent in all its sessions.
+    Budgets count the spending of all sessions of the run.
     """
-    with telling():
+    with reported_errors():
         from improv.models.budget import Budget
         from improv.runner.launch import resume
         from improv.runner.session import Setup
@@ -139,29 +143,40 @@ def resume_command(
         folder = open_run(runs, run)
         budget = Budget(max_calls, max_tokens, max_cost)
         setup = Setup(
-            ray, hosts, stages, connections, None, budget, fail_on_error, tuple(trust or ()), anyway
+            ray=ray,
+            hosts=hosts,
+            stages=stages,
+            connections=connections,
+            budget=budget,
+            fail_on_error=fail_on_error,
+            trusted=tuple(trust or ()),
+            anyway=anyway,
         )
         with terminal.progress() as watch:
             result = resume(folder, setup=setup, watch=watch)
         terminal.result(result, setup)
-    leave(result)
+    exit_with(result)
 
 
 @app.command("branch")
 def branch_command(
     what: Annotated[
-        str, typer.Argument(metavar="RUN/TRIAL[~BRANCH]@TURN", help="Where to branch.")
+        str,
+        typer.Argument(
+            metavar="RUN/TRIAL[~BRANCH]@TURN", help="The turn after which the branch begins."
+        ),
     ],
-    number: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many.")] = 1,
+    number: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many branches.")] = 1,
     edit: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is changed: line=TEXT, move=TEXT, memory.NAME=TEXT, author.frame=TEXT, "
+            help="A change: line=TEXT, move=TEXT, memory.NAME=TEXT, author.frame=TEXT, "
             "cast.NAME.card=TEXT, model=NAME, any other field of the scene, or a YAML file."
         ),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--regenerate", help="Draw that single turn again instead.")
+        bool,
+        typer.Option("--regenerate", help="Draw only this turn again, and play nothing after it."),
     ] = False,
     runs: Runs = "runs",
     ray: RayAt = "off",
@@ -169,20 +184,20 @@ def branch_command(
     trust: Trust = None,
     anyway: Anyway = False,
 ) -> None:
-    """Enter a played scene again: share its turns up to TURN, and play on from there.
+    """Branch a played scene: keep its turns up to TURN, and play on from there.
 
-    Everything up to that turn is the parent's own and is not drawn again. The branches land in
-    the same run and can be branched in turn.
+    The kept turns are the parent's and are not drawn again. The branches belong to the same run,
+    and you can branch them again.
     """
-    with telling():
+    with reported_errors():
         from improv.runner.branching import branch
         from improv.runner.session import Setup
         from improv.storage.runs import open_run
         from improv.study.overrides import read_edit
 
-        run, trial, turn = place(what)
+        run, trial, turn = read_place(what)
         folder = open_run(runs, run)
-        setup = Setup(ray, connections=connections, trusted=tuple(trust or ()), anyway=anyway)
+        setup = Setup(ray=ray, connections=connections, trusted=tuple(trust or ()), anyway=anyway)
         result = branch(
             folder,
             trial,
@@ -193,18 +208,19 @@ def branch_command(
             setup=setup,
         )
         terminal.branches(result, trial)
-    leave(result)
+    exit_with(result)
 
 
 @app.command("replay")
 def replay_command(
     what: Annotated[
-        str, typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="What to check.")
+        str,
+        typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="The run, trial or branch to check."),
     ] = "last",
     runs: Runs = "runs",
 ) -> None:
-    """Step a recorded scene again from its calls, and say whether the same turns come of it."""
-    with telling():
+    """Play recorded scenes again from stored replies, and check that each turn is the same."""
+    with reported_errors():
         from improv.runner.replay import replay
         from improv.storage.runs import open_run
 
@@ -219,8 +235,8 @@ def demo_command(
     runs: Runs = "runs",
     ray: RayAt = "local",
 ) -> None:
-    """Play the demonstration: a small study with the embedded model, and one scene to read."""
-    with telling():
+    """Play a small demonstration study with the embedded model, and print one scene."""
+    with reported_errors():
         from improv.runner.launch import run
         from improv.runner.session import Setup
         from improv.study.loader import load
@@ -229,6 +245,6 @@ def demo_command(
             "Two scenes, with their author and without, played by a model of 135M parameters."
         )
         with terminal.progress() as watch:
-            result = run(load("demo"), runs=runs, setup=Setup(ray), watch=watch)
-        transcript.demonstration(result)
-    leave(result)
+            result = run(load("demo"), runs=runs, setup=Setup(ray=ray), watch=watch)
+        transcript.show_demonstration(result)
+    exit_with(result)

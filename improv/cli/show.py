@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from improv.cli import terminal, transcript
-from improv.cli.options import Runs, app, telling
+from improv.cli.options import Runs, app, reported_errors
 
 
 @app.command("list")
 def list_command(runs: Runs = "runs") -> None:
-    """List the runs, newest first."""
-    with telling():
+    """List all runs, the newest first."""
+    with reported_errors():
         from improv.storage.runs import list_runs
 
         terminal.runs(list_runs(runs), runs)
@@ -29,11 +29,11 @@ def show_command(
         bool, typer.Option("--notes/--no-notes", help="Show what the author did.")
     ] = False,
     prompts: Annotated[
-        bool, typer.Option("--prompts", help="Show what each call was shown.")
+        bool, typer.Option("--prompts", help="Show the prompt of each call.")
     ] = False,
 ) -> None:
-    """Show a run's trials, or replay one trial in the terminal."""
-    with telling():
+    """List the trials of a run, or print one trial as a play."""
+    with reported_errors():
         from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
@@ -48,13 +48,20 @@ def show_command(
 
 @app.command("view")
 def view_command(
-    what: Annotated[str, typer.Argument(metavar="[RUN[/TRIAL]]", help="What to open.")] = "",
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN[/TRIAL]]", help="The run or trial to open; by default the list of runs."
+        ),
+    ] = "",
     runs: Runs = "runs",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")
+    ] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
 ) -> None:
-    """Open the viewer in a browser, on this machine only."""
-    with telling():
+    """Open the viewer in a browser; it serves this machine only."""
+    with reported_errors():
         from improv.cli.viewer import view
 
         raise typer.Exit(view(runs, what, port=port, browser=browser))

@@ -1,6 +1,6 @@
-"""What the command prints: progress, tables, a scene replayed. Model text is made harmless here.
+"""What several commands print: progress, tables, results. Control characters are removed here.
 
-Colour and bars appear when the output is a terminal; plain lines when it is not.
+A terminal gets colours and progress bars; a file or pipe gets plain lines.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-PLAIN_EVERY = 5.0
-"""Seconds between progress lines where the output is no terminal."""
+_PLAIN_INTERVAL = 5.0
+"""Seconds between progress lines if the output is no terminal."""
 
 
 def say(text: str) -> None:
-    """Print text unwrapped: a command that is broken in two cannot be copied."""
+    """Print text without wrapping, so that a command in it can be copied."""
     out.print(Text(one_line(text)), soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    """Print an error for a person, in red where there are colours."""
+    """Print an error or a warning on standard error, in red if it is a terminal."""
     for line in text.splitlines():
         err.print(Text(one_line(line), style="red"), soft_wrap=True)
 
 
 def plain_error(text: str) -> None:
-    """Print problems one a line, unwrapped, as editors and scripts read them."""
+    """Print one problem per line on standard error, unwrapped, for editors and scripts."""
     for line in text.splitlines():
         print(one_line(line), file=sys.stderr)
 
 
 @contextmanager
 def progress() -> Iterator[Watch]:
-    """Show how a run stands: a bar a condition, or a plain line every few seconds."""
-    told = False
+    """Show a run's progress: one bar per condition, or a plain line every few seconds."""
+    warned = False
 
     def stopping(standing: Standing) -> None:
-        nonlocal told
-        if standing.stopping and not told:
-            told = True
-            complain("Finishing what is in flight; Ctrl-C again stops at once.")
+        nonlocal warned
+        if standing.stopping and not warned:
+            warned = True
+            complain("Finishing the open calls; Ctrl-C again stops at once.")
 
     if not err.is_terminal:
         last = 0.0
@@ -75,7 +75,7 @@ def progress() -> Iterator[Watch]:
             nonlocal last
             stopping(standing)
             total = sum(standing.planned.values())
-            if standing.over == total or time.monotonic() - last > PLAIN_EVERY:
+            if standing.over == total or time.monotonic() - last > _PLAIN_INTERVAL:
                 last = time.monotonic()
                 print(_standing(standing, total), file=sys.stderr, flush=True)
 
@@ -115,40 +115,40 @@ def _standing(standing: Standing, total: int) -> str:
     return " · ".join(parts)
 
 
-def result(found: Result, setup: Setup | None = None) -> None:
-    """Say what came of a run and what to do next."""
-    folder = found.folder
-    style = "green" if not found.failed and not found.owed else "yellow"
-    head = f"{found.done} trials done, {found.failed} failed"
-    head += f", {found.branches} branches" if found.branches else ""
-    head += f", {found.owed} still owed" if found.owed else ""
+def result(outcome: Result, setup: Setup | None = None) -> None:
+    """Print the counts of a run's trials, its notices, and the next commands."""
+    folder = outcome.folder
+    style = "green" if not outcome.failed and not outcome.owed else "yellow"
+    head = f"{outcome.done} trials done, {outcome.failed} failed"
+    head += f", {outcome.branches} branches" if outcome.branches else ""
+    head += f", {outcome.owed} still owed" if outcome.owed else ""
     out.print(Text(head, style=style), Text(f"in {folder.path}"), soft_wrap=True)
-    for notice in found.notices:
+    for notice in outcome.notices:
         complain(notice)
-    if found.stopped:
-        complain(f"stopped: {found.stopped}")
-    elif found.idle:
-        say("Nothing was owed: every planned trial is there.")
-    if found.owed:
-        say(f"go on with:  improv resume {folder.id}{_at(folder)}{_again(found, setup)}")
-    if found.failed:
+    if outcome.stopped:
+        complain(f"stopped: {outcome.stopped}")
+    elif outcome.idle:
+        say("Nothing to play: all planned trials are done.")
+    if outcome.owed:
+        say(f"go on with:  improv resume {folder.id}{_at(folder)}{_again(outcome, setup)}")
+    if outcome.failed:
         say(f"see why:     improv show {folder.id}{_at(folder)}")
-    if found.done or found.failed:
+    if outcome.done or outcome.failed:
         say(f"read it:     improv show {folder.id}/0 --notes{_at(folder)}")
     say(f"replay it:   improv view {folder.id}{_at(folder)}")
 
 
-def branches(found: Result, trial: str) -> None:
-    """Name the branches that were grown, and how to read them."""
-    transcripts = found.folder.transcripts
-    trials = {b.trial for b in found.fresh}
+def branches(outcome: Result, trial: str) -> None:
+    """Print the new branches with their first lines, and the next commands."""
+    transcripts = outcome.folder.transcripts
+    trials = {b.trial for b in outcome.fresh}
     rows = {r["branch"]: r for t in trials for r in transcripts.branches(t)}
-    for notice in found.notices:
+    for notice in outcome.notices:
         complain(notice)
-    for new in found.fresh:
+    for new in outcome.fresh:
         row = rows.get(new.id)
         state = "owed" if row is None else row["status"]
-        played = row and found.folder.transcripts.read(new.trial, new.id).lines()
+        played = row and outcome.folder.transcripts.read(new.trial, new.id).lines()
         lines = [t for t in played or () if t.branch == new.id]
         first = one_line(f"{lines[0].speaker}: {lines[0].text}") if lines else ""
         out.print(
@@ -157,45 +157,45 @@ def branches(found: Result, trial: str) -> None:
             Text(first),
             soft_wrap=True,
         )
-    if found.stopped:
-        complain(f"stopped: {found.stopped}")
-    if found.owed:
-        say(f"go on with:  improv resume {found.folder.id}{_at(found.folder)}")
-    if there := [b.id for b in found.fresh if b.id in rows]:
-        name = f"{found.folder.id}/{trial.partition('~')[0]}~{there[0]}"
-        say(f"read it:     improv show {name} --notes{_at(found.folder)}")
+    if outcome.stopped:
+        complain(f"stopped: {outcome.stopped}")
+    if outcome.owed:
+        say(f"go on with:  improv resume {outcome.folder.id}{_at(outcome.folder)}")
+    if there := [b.id for b in outcome.fresh if b.id in rows]:
+        name = f"{outcome.folder.id}/{trial.partition('~')[0]}~{there[0]}"
+        say(f"read it:     improv show {name} --notes{_at(outcome.folder)}")
 
 
-def power(found: Sequence[Rehearsed], planted: str, pool: int, repetitions: int) -> None:
-    """Show how often each planned contrast would be found, with its Monte-Carlo error."""
-    sizes = [p.n for p in found[0].sizes] if found else []
+def power(contrasts: Sequence[Rehearsed], planted: str, pool: int, repetitions: int) -> None:
+    """Print the power of each planned contrast by study size, with its Monte-Carlo error."""
+    sizes = [p.n for p in contrasts[0].sizes] if contrasts else []
     table = Table("contrast", *(f"{n} blocks" for n in sizes))
-    for one in found:
-        shown = [
+    for contrast in contrasts:
+        cells = [
             f"{p.power.value:.2f} [{p.power.low:.2f}, {p.power.high:.2f}]"
             if p.power.value == p.power.value
             else p.power.why
-            for p in one.sizes
+            for p in contrast.sizes
         ]
-        table.add_row(Text(one.name), *shown)
+        table.add_row(Text(contrast.name), *cells)
     out.print(table)
     say(
-        f"The share of {repetitions:,} studies, drawn from about {pool} blocks that puppets played "
-        f"('{planted}'), that show the contrast. In brackets the Monte-Carlo error (95%); that the "
-        "pool is itself a sample is not in it. Puppets are not your model: what is planted is an "
-        "assumption."
+        f"Each cell is the share of {repetitions:,} studies that find the contrast. Studies are "
+        f"drawn from about {pool} blocks that puppets played ('{planted}'). Brackets: Monte-Carlo "
+        "error (95%), without the error from the pool being a sample. Puppets are not your model: "
+        "the planted effect is an assumption."
     )
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many of something there are: one line that stays, or a plain one now and then."""
+    """Show a count: one line that is updated, or a plain line every few seconds."""
     last = 0.0
 
     def tell(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if done == total or now - last > (0.2 if err.is_terminal else PLAIN_EVERY):
+        if done == total or now - last > (0.2 if err.is_terminal else _PLAIN_INTERVAL):
             last = now
             line = Text(f"{done:,} of {total:,} {what}")
             err.print(line, end="\r" if err.is_terminal and done < total else "\n")
@@ -203,26 +203,26 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     yield tell
 
 
-def scored(found: Scored) -> None:
-    """Say which scores a run has got, by which version of what, and how many are missing."""
-    for notice in found.notices:
+def scored(outcome: Scored) -> None:
+    """Print each measure's number of scores, how many are missing, and its version."""
+    for notice in outcome.notices:
         complain(notice)
     table = Table(box=None, pad_edge=False)
     for column in ("measure", "scores", "missing", "made by"):
         table.add_column(column, justify="right" if column in ("scores", "missing") else "left")
-    for measure, (n, missing, version) in found.measures.items():
+    for measure, (n, missing, version) in outcome.measures.items():
         table.add_row(one_line(measure), f"{n:,}", f"{missing:,}", one_line(version))
     out.print(table)
-    if found.asked:
-        say(f"{found.asked:,} verdicts were asked for, {found.failed:,} failed")
-    if found.stopped:
-        complain(f"stopped: {found.stopped}")
-    if found.owed or found.failed:
-        say(f"{found.owed + found.failed:,} verdicts are owed: the same command goes on")
+    if outcome.asked:
+        say(f"{outcome.asked:,} verdicts were asked for, {outcome.failed:,} failed")
+    if outcome.stopped:
+        complain(f"stopped: {outcome.stopped}")
+    if outcome.owed or outcome.failed:
+        say(f"{outcome.owed + outcome.failed:,} verdicts are missing; run the same command again")
 
 
 def replayed(checks: Iterable[Check]) -> bool:
-    """Say of each scene that was stepped again whether it came out the same."""
+    """Print each scene whose replay differs; return whether all are the same."""
     same = different = 0
     for check in checks:
         name = check.trial if check.branch == "main" else f"{check.trial}~{check.branch}"
@@ -231,16 +231,16 @@ def replayed(checks: Iterable[Check]) -> bool:
             out.print(Text(f"✗ {name}: ", style="red"), Text(one_line(check.difference)), sep="")
         else:
             same += 1
-    word = "scene comes" if same == 1 else "scenes come"
-    say(f"{same} {word} out the same" + (f", {different} not" if different else ""))
+    verb = "scene comes" if same == 1 else "scenes come"
+    say(f"{same} {verb} out the same" + (f", {different} not" if different else ""))
     return not different
 
 
-def dry_run(found: Estimate) -> None:
-    """Print what a run would ask of its models and cost: a table, and how it was found."""
+def dry_run(estimated: Estimate) -> None:
+    """Print the estimated calls, tokens and cost of a run, and how they were estimated."""
     from improv.runner.estimate import table
 
-    head, *rows = table(found)
+    head, *rows = table(estimated)
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for i, name in enumerate(head):
         shown.add_column(name, justify="right" if i else "left", overflow="fold")
@@ -248,14 +248,14 @@ def dry_run(found: Estimate) -> None:
         last = i == len(rows) - 1
         shown.add_row(*(Text(one_line(c), style="bold" if last else "") for c in row))
     out.print(shown)
-    tried = "all" if found.played == found.trials else f"scaled up from {found.played}"
-    count = f"{found.trials} trial{'s' if found.trials != 1 else ''}"
-    say(f"{count}, {tried} played on paper; low / expected / high; {found.counting}.")
-    say("Nothing was asked of any model, and nothing was written.")
+    tried = "all" if estimated.played == estimated.trials else f"scaled up from {estimated.played}"
+    count = f"{estimated.trials} trial{'s' if estimated.trials != 1 else ''}"
+    say(f"{count}, {tried} played on paper; low / expected / high; {estimated.counting}.")
+    say("No model was called, and nothing was written.")
 
 
 def width() -> int:
-    """Return how many columns there are to print in."""
+    """Return the number of columns of the terminal."""
     return out.width
 
 
@@ -270,7 +270,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def write(name: str, text: str | bytes) -> None:
-    """Write a file that somebody asked for, and say where it is. Raises RunError."""
+    """Write a file and print its name. Raises RunError."""
     files.write(name, text)
     say(f"written: {name}")
 
@@ -282,7 +282,7 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "status", "trials", "created", "model", "study"):
-        # An id is copied: it stands in one piece, whatever else must be cut.
+        # People copy the id, so it is never cut; other cells may be.
         table.add_column(name, overflow="ellipsis", no_wrap=name not in ("model", "study"))
     for folder in folders:
         meta = folder.meta()
@@ -336,27 +336,27 @@ def trials(folder: RunFolder) -> None:
         say(f"read one:  improv show {folder.id}/{rows[0]['index']} --notes{_at(folder)}")
 
 
-def finding(found: Finding) -> None:
-    """Print one finding of the doctor."""
-    mark = Text("✓ " if found.good else "✗ ", style="green" if found.good else "red")
-    out.print(mark + Text(one_line(f"{found.what}: {found.found}")), soft_wrap=True)
-    if found.remedy:
-        out.print(Text(f"    → {one_line(found.remedy)}"), soft_wrap=True)
+def finding(check: Finding) -> None:
+    """Print one check of the doctor."""
+    mark = Text("✓ " if check.good else "✗ ", style="green" if check.good else "red")
+    out.print(mark + Text(one_line(f"{check.what}: {check.found}")), soft_wrap=True)
+    if check.remedy:
+        out.print(Text(f"    → {one_line(check.remedy)}"), soft_wrap=True)
 
 
 def _at(folder: RunFolder) -> str:
-    """Return the option that names the runs folder, where it is not the one by default."""
+    """Return the option that names the runs folder, or "" for the default folder."""
     from improv.storage.runs import place
 
     here = folder.root in ("runs", place("runs")[1])
     return "" if here else f" --runs {shlex.quote(folder.root)}"
 
 
-def _again(found: Result, setup: Setup | None) -> str:
-    """Return the options without which going on would be refused, or be another's money."""
+def _again(outcome: Result, setup: Setup | None) -> str:
+    """Return the options that `improv resume` needs again: trusted hosts, and budgets."""
     if setup is None:
         return ""
-    budget, reached = setup.budget, found.kind == ErrorKind.BUDGET
+    budget, reached = setup.budget, outcome.kind == ErrorKind.BUDGET
     limits = (("calls", budget.calls), ("tokens", budget.tokens), ("cost", budget.cost))
     words = [f" --trust {shlex.quote(address)}" for address in setup.trusted]
     words += [f" --max-{n} {'MORE' if reached else most}" for n, most in limits if most is not None]

@@ -1,4 +1,4 @@
-"""Prints one scene as a play: its lines, what the author did, what each call was shown."""
+"""Prints one scene as a play: its lines, the acts of its author, and the prompt of each call."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from improv.runner.launch import Result
     from improv.storage.run_folder import RunFolder
 
-# Okabe and Ito's colours, of which every pair can be told apart by the colour-blind.
+# Okabe and Ito's colours: colour-blind people can distinguish each pair.
 _VOICES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
 
 
 def show_scene(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> None:
-    """Replay a trial as a play; with `notes` what the author did, with `prompts` what was shown."""
+    """Print a trial as a play; `notes` adds the author's acts, `prompts` each call's prompt."""
     transcript = folder.transcripts.read(row["trial"], row["branch"])
     spoken = (t for t in transcript.turns if t.speaker and t.kind not in ("memory", "envelope"))
     speakers = list(dict.fromkeys(t.speaker for t in spoken))
@@ -28,9 +28,9 @@ def show_scene(folder: RunFolder, row: Json, *, notes: bool, prompts: bool) -> N
     calls: dict[int, list[Call]] = {}
     blocks: dict[str, Block] = {}
     if prompts:
-        found = folder.transcripts.calls(row["trial"], row["branch"])
-        blocks = folder.tables.blocks(b for c in found for b in c.blocks)
-        for call in found:
+        all_calls = folder.transcripts.calls(row["trial"], row["branch"])
+        blocks = folder.tables.blocks(block for call in all_calls for block in call.blocks)
+        for call in all_calls:
             calls.setdefault(call.draw.turn, []).append(call)
     terminal.out.print()
     terminal.out.print(
@@ -59,10 +59,10 @@ def _turn(turn: Turn, colours: dict[str, str]) -> None:
         return
     if turn.kind in ("memory", "envelope"):
         what = "writes down" if turn.kind == "memory" else "seals"
-        told = Text(
+        entry = Text(
             f"✎ {one_line(turn.speaker)} {what}: {one_line(turn.text)}", style="magenta dim"
         )
-        terminal.out.print(Padding(told, (0, 0, 0, 8)))
+        terminal.out.print(Padding(entry, (0, 0, 0, 8)))
         return
     text = Text()
     text.append(f"{one_line(turn.speaker).upper()}", style=f"bold {colours.get(turn.speaker, '')}")
@@ -105,13 +105,15 @@ def _prompt(call: Call, blocks: dict[str, Block]) -> None:
             terminal.out.print(Padding(shown, (0, 0, 0, 4)))
 
 
-def demonstration(found: Result) -> None:
-    """Show one scene of the demonstration, then what to do next."""
-    rows = found.folder.tables.read("trials").to_pylist()
+def show_demonstration(result: Result) -> None:
+    """Print one scene of the demonstration, then the next commands."""
+    rows = result.folder.tables.read("trials").to_pylist()
     shown = next((r for r in rows if r["status"] == "done" and "live" in r["condition"]), None)
     if shown is not None:
-        show_scene(found.folder, shown, notes=True, prompts=False)
+        show_scene(result.folder, shown, notes=True, prompts=False)
         terminal.out.print()
-        terminal.say("(Played by SmolLM2, 135M parameters: it shows that all this works, no more.)")
+        terminal.say(
+            "(Played by SmolLM2, 135M parameters: it shows that improv works, and nothing more.)"
+        )
     terminal.out.print()
-    terminal.result(found)
+    terminal.result(result)

@@ -1,7 +1,7 @@
 """Starts the viewer: Streamlit over `ui/`, for this machine only, until Ctrl-C.
 
-What concerns safety stands on Streamlit's command line, where no configuration file or
-environment variable of the user's can change it. What the rooms look like is not here.
+Settings that concern safety are on Streamlit's command line: no configuration file and no
+environment variable can change them there. The pages themselves are in `ui/`.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from improv.errors import MachineError
 from improv.files import shipped
 from improv.storage.runs import open_run, place
 
-ADDRESS = "127.0.0.1"
-PATIENCE = 60.0
-"""Seconds that Streamlit may take to answer."""
+_ADDRESS = "127.0.0.1"
+_START_LIMIT = 60.0
+"""Seconds until Streamlit must answer."""
 
 
 def view(runs: str, what: str, *, port: int, browser: bool) -> int:
-    """Serve the viewer until it is ended, and return the exit code.
+    """Serve the viewer until Ctrl-C or SIGTERM, and return the exit code.
 
-    `what` is RUN or RUN/TRIAL, or "" for the newest. Raises RunError where there is no such run
-    or trial, and MachineError where Streamlit does not start.
+    `what` is RUN, RUN/TRIAL, or "" for the list of runs. Raises RunError if there is no such run
+    or trial, and MachineError if Streamlit does not start.
     """
     root = runs if "://" in runs else place(runs)[1]
     page = _page(root, what)
     at = _free(port)
     if port and at != port:
         _say(f"port {port} is taken; this is {at}")
-    url = f"http://{ADDRESS}:{at}/{page}"
-    # Streamlit would greet with an address of its own; what goes wrong it says on standard error.
+    url = f"http://{_ADDRESS}:{at}/{page}"
+    # Streamlit greets with another address on standard output; errors go to standard error.
     server = subprocess.Popen(
         _command(at), env=os.environ | {"IMPROV_RUNS": root}, stdout=subprocess.DEVNULL
     )
-    # Ctrl-C reaches the server too; this process waits for it to end rather than leave it behind.
+    # Ctrl-C reaches the server too. This process waits until the server has ended.
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         _wait(server, at)
@@ -60,8 +60,10 @@ def view(runs: str, what: str, *, port: int, browser: bool) -> int:
 
 
 def _page(root: str, what: str) -> str:
-    """Return the path and query of the page that shows RUN or RUN/TRIAL, in full ids; without
-    either the first page, which lists the runs. Raises RunError."""
+    """Return the path and query of the page that shows RUN or RUN/TRIAL, with full ids.
+
+    "" is the first page, the list of runs. Raises RunError.
+    """
     run, _, trial = what.partition("/")
     if not run:
         return ""
@@ -73,26 +75,26 @@ def _page(root: str, what: str) -> str:
 
 
 def _free(port: int) -> int:
-    """Return `port` if it is free on this machine, else one that is."""
+    """Return `port` if it is free on this machine, else another, free port."""
     for wanted in (port, 0):
         with socket.socket() as tried:
-            # As the server will ask for it: a port that only lingers after a close counts as free.
+            # The server opens the port with the same option: a port in TIME_WAIT counts as free.
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
-                tried.bind((ADDRESS, wanted))
+                tried.bind((_ADDRESS, wanted))
                 return int(tried.getsockname()[1])
-    raise MachineError(f"no port of {ADDRESS} can be opened")
+    raise MachineError(f"no port of {_ADDRESS} can be opened")
 
 
 def _command(port: int) -> list[str]:
     options = {
-        "server.address": ADDRESS,
+        "server.address": _ADDRESS,
         "server.port": str(port),
         "server.headless": "true",  # the browser is opened here, once the page answers
         "server.fileWatcherType": "none",
         "server.enableStaticServing": "false",
         "browser.gatherUsageStats": "false",
-        "browser.serverAddress": ADDRESS,
+        "browser.serverAddress": _ADDRESS,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": "false",
@@ -105,20 +107,20 @@ def _command(port: int) -> list[str]:
 
 def _wait(server: subprocess.Popen[bytes], port: int) -> None:
     """Wait until the server answers. Raises MachineError if it ends or takes too long."""
-    until = time.monotonic() + PATIENCE
-    health = f"http://{ADDRESS}:{port}/_stcore/health"
-    # Not through a proxy, whatever the environment says: this address is in this machine.
+    until = time.monotonic() + _START_LIMIT
+    health = f"http://{_ADDRESS}:{port}/_stcore/health"
+    # Without the proxy of the environment: this address is on this machine.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < until:
         if server.poll() is not None:
             raise MachineError(
-                f"Streamlit ended with code {server.returncode}; its words are above"
+                f"Streamlit ended with code {server.returncode}; its messages are above"
             )
         with contextlib.suppress(urllib.error.URLError, OSError):
             with direct.open(health, timeout=2):
                 return
         time.sleep(0.1)
-    raise MachineError(f"Streamlit did not answer at {ADDRESS}:{port} within {PATIENCE:.0f} s")
+    raise MachineError(f"Streamlit did not answer at {_ADDRESS}:{port} within {_START_LIMIT:.0f} s")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -47,7 +47,7 @@ def test_nothing_is_written_over(desk: Path) -> None:
     (desk / "ferry.yaml").write_text("mine", encoding="utf-8")
     for kind in ("scene", "study"):
         refused = command("new", kind, "ferry", code=2)
-        assert "ferry.yaml: is there already" in refused.output
+        assert "ferry.yaml: exists already" in refused.output
     assert (desk / "ferry.yaml").read_text(encoding="utf-8") == "mine"
     command("new", "scene", "ferry", "-o", "other.yaml")
     assert load_scene("other.yaml").title == "Ferry"
@@ -58,7 +58,7 @@ def test_nothing_is_written_over(desk: Path) -> None:
     [
         ("scene", "../ferry", "not a name"),
         ("scene", "", "not a name"),
-        ("study", "fähre", "letters from a to z"),
+        ("study", "fähre", "letters but those from a to z"),
         ("scene", "no/where", "not a name"),
     ],
 )

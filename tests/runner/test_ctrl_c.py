@@ -45,7 +45,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(
     asked = server.requests
     out, err = child.communicate(timeout=240)
     assert child.returncode == 130, (out, err)
-    assert "Finishing what is in flight; Ctrl-C again stops at once." in err
+    assert "Finishing the open calls; Ctrl-C again stops at once." in err
     assert "stopped: interrupted" in err and "Traceback" not in err
     assert server.answered == server.requests == asked, "something was asked after Ctrl-C"
     folder = open_run(root, "last")

@@ -131,7 +131,7 @@ def test_resuming_a_finished_run_does_nothing_and_says_so(
     requests = server.requests
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "r").rglob("*.parquet")}
     told = command("resume", *runs, code=code).output
-    assert "Nothing was owed: every planned trial is there." in told
+    assert "Nothing to play: all planned trials are done." in told
     assert "still owed" not in told and server.requests == requests
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "r").rglob("*.parquet")} == before
 

@@ -1,48 +1,55 @@
-"""Files to begin with: a small scene and a small study, with comments that say what to change.
+"""The command `new`: it writes a small scene or study that its user then changes.
 
-What is written passes `improv validate` as it stands. All fields are in docs/scenes.md and
-docs/studies-reference.md.
+Both templates pass `improv validate` unchanged. docs/scenes.md and docs/studies-reference.md list
+all fields.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from improv.cli import terminal
+from improv.cli.options import app, reported_errors
 from improv.errors import RunError, StudyError
 
-SHIPPED = "night-bus"
-"""The shipped scene that a new study plays where no scene stands beside it."""
+_SHIPPED = "night-bus"
+"""The shipped scene that a new study plays if its folder holds no scene."""
 
-SCENE = """\
+_SCENE = """\
 # A scene to begin with. Check it:  improv validate {file}
 # Play it:                          improv run {file}
 # All fields:                       docs/scenes.md
 title: {title}
 form: a scene about a late train
 
-# How things stand when the scene begins. Everybody sees it.
+# The situation at the beginning. Every character sees it.
 premise: >-
   The last train is an hour late, and the waiting room has one heater. Two strangers share the bench
   in front of it. Neither has said yet where they are going, and the loudspeaker has begun to guess.
 place: The waiting room of a small station
 time: Close to midnight, in winter
 
-# The rules of the world, one a line. Everybody sees them.
+# The rules of the world, one per line. Every character sees them.
 world:
   - The door to the platform stays locked until the train is there.
   - The loudspeaker hears what is said in the room.
 
 cast:
   - name: Ines
-    role: a piano tuner, 44, with a heavy case # one line of the cast list: everybody sees it
-    card: >- # what only Ines is told of herself
+    role: a piano tuner, 44, with a heavy case # one line of the cast list; every character sees it
+    card: >- # only the prompts of Ines contain her card
       Ines is polite to everybody and everything, heaters too. She says so when she is afraid.
     goal: To be on the train before anybody asks what is in the case.
     traits:
-      # A trait has an opposite, so that a character can flip. The sign is what a program looks for
-      # on each line: a line that has one of these words is at the pole.
+      # A trait has two poles, so that a character can flip to the opposite one. A program looks for
+      # the sign on each line: a line with one of these words is at the pole.
       - pole: polite
         opposite: rude
         kind: neutral
@@ -72,8 +79,8 @@ opening:
 turns: 8 # how many lines are improvised
 order: round-robin # or shuffled, addressed, author-cued, by-silence
 
-# Author-level context: a text that every prompt begins with, or an agent that acts while the scene
-# plays. `live: true` makes it one; then `may` says what it may do.
+# Author-level context: a text at the beginning of every prompt. With `live: true` the author is
+# also an agent that acts while the scene plays; `may` lists what it may do.
 author:
   name: Ada Quill
   frame: >-
@@ -82,18 +89,18 @@ author:
   live: false
   may: [note]
 
-# Who plays. Without this line it is the embedded model, which needs no key and no network.
+# Which model plays. Without this line: the embedded model, which needs no key and no network.
 # model: gpt-4.1-mini
 """
 
-STUDY = """\
+_STUDY = """\
 # A study to begin with. Check it:    improv validate {file}
-# See what it would take:             improv run {file} --dry-run
-# Play it with puppets, for nothing:  improv run {file} --model puppet --ray off
+# Estimate its calls and tokens:      improv run {file} --dry-run
+# Play it with puppets, at no cost:   improv run {file} --model puppet --ray off
 # All fields:                         docs/studies-reference.md
 study: {name}
 question: Does an author in the frame keep characters to what they are?
-# Which idea it tests, and what would count against it.
+# Which idea the study tests, and which result would count against it.
 about: >-
   If a model plays characters as an author would write them, then a text about a careful author
   keeps them to what they are. It would count against the idea if any text of that length did.
@@ -102,11 +109,12 @@ about: >-
 scenes:
   - {scene}
 
-# What every condition starts from: any field of a scene.
+# Changes to the scene in all conditions: any field of a scene.
 set:
   turns: 8
 
-# Factor, level, and what the level changes in the scene. Conditions are all combinations of levels.
+# A factor has levels; a level changes fields of the scene. Each combination of levels is a
+# condition.
 factors:
   author:
     none:
@@ -128,9 +136,9 @@ factors:
         brief: ""
         live: false
 
-replicates: 4 # how often each condition is played; `improv power` says how many a plan needs
+replicates: 4 # how often each condition is played; `improv power` estimates how many a plan needs
 
-# What will be looked at. It is settled here, before the first call: its hash stands in the run.
+# The analysis, fixed before the first call: run.json holds its hash.
 plan:
   hypothesis: With a careful author in the frame, fewer lines break the sign of a trait.
   outcome: {{of: broken, measure: sign}} # the share of lines that break a trait's sign
@@ -143,34 +151,76 @@ plan:
 """
 
 
+class NewFile(StrEnum):
+    """What a new file describes."""
+
+    SCENE = "scene"
+    STUDY = "study"
+
+
+@app.command("new")
+def new_command(
+    kind: Annotated[
+        NewFile, typer.Argument(metavar="scene|study", help="What the file describes.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; the file is NAME.yaml.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write to this file instead of NAME.yaml."
+        ),
+    ] = "",
+) -> None:
+    """Write a small, valid scene or study, with comments that say what to change.
+
+    A new study plays the newest scene of its folder, or a shipped scene if there is none. The
+    command overwrites no file.
+    """
+    with reported_errors():
+        file = write_new(kind, name, output)
+        terminal.say(f"written: {file}")
+        terminal.say(f"check it with: improv validate {shlex.quote(str(file))}")
+
+
 def write_new(kind: str, name: str, output: str = "") -> Path:
-    """Write a scene or a study to begin with, and return its file. Raises RunError."""
+    """Write a small scene or study, and return its file.
+
+    Raises RunError if the name is not valid, or the file exists or cannot be written.
+    """
     stem = name.removesuffix(".yaml")
     if not re.fullmatch(r"[^\W_][\w .-]{0,79}", stem):
         raise RunError(
             f"{name!r}: not a name; begin with a letter or a digit, and use letters, digits, "
-            "spaces and . _ - (80 at most). -o FILE says where the file goes"
+            "spaces and . _ - (80 at most); -o FILE sets the file's path"
         )
     file = Path(output or f"{stem}.yaml")
     if kind == "scene":
         words = stem.replace("-", " ").replace("_", " ").strip()
-        text = SCENE.format(file=file, title=json.dumps(_capital(words), ensure_ascii=False))
+        text = _SCENE.format(
+            file=file, title=json.dumps(words[:1].upper() + words[1:], ensure_ascii=False)
+        )
     else:
         if not stem.isascii():
-            raise RunError(f"{name!r}: a study's name has letters from a to z only")
-        text = STUDY.format(file=file, name=json.dumps(stem), scene=json.dumps(_beside(file)))
+            raise RunError(
+                f"{name!r}: the name of a study may contain no letters but those from a to z"
+            )
+        text = _STUDY.format(
+            file=file, name=json.dumps(stem), scene=json.dumps(_newest_scene(file))
+        )
     try:
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
     except FileExistsError:
-        raise RunError(f"{file}: is there already; choose another name, or -o FILE") from None
+        raise RunError(
+            f"{file}: exists already; choose another name, or write elsewhere with -o FILE"
+        ) from None
     except OSError as e:
         raise RunError(f"{file}: cannot be written: {e.strerror}") from None
     return file
 
 
-def _beside(file: Path) -> str:
-    """Return the scene that was written last in a study's folder, or a shipped one's name."""
+def _newest_scene(file: Path) -> str:
+    """Return the newest scene file of the study's folder, or the name of a shipped scene."""
     from improv.study.loader import load_scene
 
     files = [other for other in file.parent.glob("*.yaml") if other.is_file()]
@@ -180,8 +230,4 @@ def _beside(file: Path) -> str:
         except StudyError:
             continue  # a study, or a scene that does not pass
         return other.name
-    return SHIPPED
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    return _SHIPPED
