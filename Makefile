@@ -3,17 +3,17 @@
 
 PYTHON ?= python3
 MAKEFLAGS += --no-builtin-rules
-# Where Python may keep no bytecode, each of the many processes of a test run compiles all it imports.
+# Without bytecode on disk, each process of a test run compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
-# Test files at once. More starts as many Rays and browsers; 0 is one after the other, in one process.
+# Test files that run at once, each with its own Ray and browser. 0: all in one process, in sequence.
 JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Wheels only, no bytecode ahead of need, no resolving (the lock is complete): half the time.
+# Wheels only, no compiling at installation, no resolving (the lock is complete): half the time.
 PIP := $(BIN)/python -m pip install -qq --no-compile --no-deps
 LOCKED := $(PIP) --require-hashes --only-binary :all:
-# Stamps lie in the environment: without it they are gone too.
+# The stamps are files in the environment: if it is removed, they are removed too.
 VENV_READY := $(VENV)/.ready-venv
 PLAY_READY := $(VENV)/.ready-play
 DEV_READY := $(VENV)/.ready-dev
@@ -39,7 +39,7 @@ test: style ## ruff, mypy, then every test (ARGS="-k name" for some)
 lint: style ## ruff and strict mypy
 	@$(BIN)/mypy
 
-# Without mypy, which takes a minute of one core at first, and is one of the tests (test_types).
+# Without mypy: it takes a minute of one core at first, and tests/repo/test_types.py runs it.
 style: $(DEV_READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "Not formatted: make format" >&2; exit 1; }
@@ -48,33 +48,33 @@ format: $(DEV_READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-lock: $(DEV_READY) ## write the locks anew (ARGS=--upgrade for the newest of everything)
+lock: $(DEV_READY) ## write the locks again (ARGS=--upgrade for the newest of everything)
 	@tools/lock.sh $(ARGS)
 
 bench: $(DEV_READY) ## run every benchmark
 	@set -e; for file in $(filter-out benchmarks/storm.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
-storm: $(DEV_READY) ## kill whatever can be killed, 200 times (ARGS="--kills 50 --seed 7")
+storm: $(DEV_READY) ## kill processes 200 times, check that nothing is lost (ARGS="--kills 50 --seed 7")
 	@$(BIN)/python benchmarks/storm.py $(ARGS)
 
-truth: $(PLAY_READY) ## plant ten truths, find them again, write docs/truth.md (ARGS="--only 4 9")
+truth: $(PLAY_READY) ## plant ten truths, analyse them, write docs/truth.md (ARGS="--only 4 9")
 	@$(BIN)/python -m tools.truth $(ARGS)
 
 studies: $(PLAY_READY) ## play every study with puppets, write docs/studies.md (ARGS="waluigi --seed 3")
 	@$(BIN)/python tools/studies.py $(ARGS)
 
-reference: $(PLAY_READY) ## write docs/scenes.md, docs/studies-reference.md and docs/cli.md
+reference: $(PLAY_READY) ## write docs/scenes.md, docs/studies-reference.md, docs/cli.md, docs/schema
 	@$(BIN)/python -m tools.reference
 
-notebook: $(DEV_READY) ## execute docs/notebook.ipynb, and keep what came out
+notebook: $(DEV_READY) ## execute docs/notebook.ipynb, and keep its output
 	@$(BIN)/python -m tools.notebook
 
 wheel: $(DEV_READY) ## build the wheel and put the locks beside it, in dist/
 	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel
 	@cp requirements.txt requirements-weights.txt dist
 
-clean: ## remove the environment and what tools left behind; runs/ stays
+clean: ## remove the environment and the caches of tools; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
