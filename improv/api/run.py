@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from improv.export.exporter import Exported
     from improv.graph.graph import Graph
     from improv.runner.launch import Result
-    from improv.scoring.scorer import Scored
+    from improv.scoring.scorer import ScoringResult
 
 # In a notebook Ray would say, in red and with a date, that it would rather have widgets.
 logging.getLogger("ray.widgets").setLevel(logging.WARNING)
@@ -195,7 +195,7 @@ class Run:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         **judges: Any,
-    ) -> Scored:
+    ) -> ScoringResult:
         """Score the run by measures and, where one is named, by a judge; nothing is played.
 
         `judges` are the fields of score.Judges: second, base_url, plants, trusted and such.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from improv.runner.replay import Check
     from improv.runner.session import Progress as Standing
     from improv.runner.session import Setup, Watch
-    from improv.scoring.scorer import Scored
+    from improv.scoring.scorer import ScoringResult
     from improv.storage.run_folder import RunFolder
 
 out = Console(highlight=False)
@@ -203,7 +203,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     yield tell
 
 
-def scored(outcome: Scored) -> None:
+def scored(outcome: ScoringResult) -> None:
     """Print each measure's number of scores, how many are missing, and its version."""
     for notice in outcome.notices:
         complain(notice)

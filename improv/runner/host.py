@@ -36,7 +36,7 @@ from improv.models.gate import Gate, LiveLimiter, SendReport, keep_reporting, re
 from improv.records import MAIN, Call, Draw, Failure, Transcript, TrialOutcome
 from improv.runner.actors import lease_of, node_url, process_url
 from improv.runner.session import Work
-from improv.scoring.measures.predicates import marked
+from improv.scoring.measures.predicates import marker_scores
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.storage.journal import Journal, calls_of
@@ -265,7 +265,7 @@ class Host:
                 # The draw is its parent's; the call is kept with the branch that it made.
                 calls = [replace(c, draw=replace(c.draw, branch=stage.branch)) for c in calls]
         transcript = Transcript(stage.trial.id, stage.branch, tuple(stage.own_turns))
-        scores = marked(transcript, stage.scene)
+        scores = marker_scores(transcript, stage.scene)
         self._shards.add(row, stage.own_turns, calls, stage.blocks.values(), scores)
 
     async def _flush_regularly(self) -> None:

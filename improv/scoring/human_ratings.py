@@ -18,7 +18,7 @@ import orjson
 from improv.errors import RunError
 from improv.records import MAIN, Json, Transcript, seed_of
 from improv.scoring.measures.calibration import calibration_items
-from improv.scoring.measures.judge_item import Item, read
+from improv.scoring.measures.judge_item import Item, read_answer
 from improv.scoring.measures.judge_prompts import ANSWER, GLOSSES
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
@@ -29,29 +29,29 @@ from improv.study.measure_spec import CALIBRATED, JUDGED_SCORERS
 from improv.study.scene import Scene
 from improv.text import visible
 
-TRIALS = 12
+_TRIALS = 12
 """Scenes of each condition from which lines are drawn."""
-LINES = 12
+RATED_LINES = 12
 """Lines of each condition that a rater is asked about."""
-PLANTS = 10
+RATED_PLANTS = 10
 """Planted lines of each truth in each condition: fewer could not show that anybody can judge."""
-NAME = 40
+MAX_NAME = 40
 CANNOT_TELL = "unreadable"
 """The option of a judge that a person means who cannot tell."""
 
-Place = tuple[Transcript, Scene, str, str]
+_PlayedScene = tuple[Transcript, Scene, str, str]
 """A scene that was played: its turns, what it was, its file's name, its condition."""
 
 
 def judge_name(name: str) -> str:
     """Return the judge that a person is. Raises RunError for what is no name."""
     told = " ".join(visible(name).split())
-    if not told or len(told) > NAME or not re.fullmatch(r"[\w .'’-]+", told):
-        raise RunError(f"a name has 1 to {NAME} letters, digits, spaces, dots or dashes")
+    if not told or len(told) > MAX_NAME or not re.fullmatch(r"[\w .'’-]+", told):
+        raise RunError(f"a name has 1 to {MAX_NAME} letters, digits, spaces, dots or dashes")
     return HUMAN + told
 
 
-def measures(study: Study) -> list[str]:
+def rated_measures(study: Study) -> list[str]:
     """Return what a person can be asked about a study's scenes."""
     scenes = [scene for _, _, scene in study.cells]
     there = {
@@ -64,7 +64,7 @@ def measures(study: Study) -> list[str]:
     return [m for m in JUDGED_SCORERS if there[m]]
 
 
-def sheet(folder: RunFolder, study: Study, measure: str) -> list[Item]:
+def rating_items(folder: RunFolder, study: Study, measure: str) -> list[Item]:
     """Return what every rater of a run is asked on a measure: the same lines of each condition,
     drawn by hash, and plants. Raises RunError."""
     lines = planted_lines()
@@ -72,14 +72,14 @@ def sheet(folder: RunFolder, study: Study, measure: str) -> list[Item]:
     for places in _places(folder, study).values():
         asked = [i for t, scene, _, _ in places for i in QUESTIONS[measure](t, scene)]
         asked.sort(key=lambda i: seed_of("rated", i.id))
-        found += asked[:LINES]
+        found += asked[:RATED_LINES]
         if measure in CALIBRATED:
             grounds = [(t, scene, lines(slug, scene)) for t, scene, slug, _ in places]
-            found += calibration_items(grounds, [measure], PLANTS)
+            found += calibration_items(grounds, [measure], RATED_PLANTS)
     return found
 
 
-def in_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -> list[Item]:
+def rater_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -> list[Item]:
     """Return the items in a rater's own order: whoever stops early has rated as much of each
     condition (`conditions` has each trial's), and as many plants among as many lines."""
     groups: dict[tuple[str, float | None], list[Item]] = {}
@@ -93,7 +93,7 @@ def in_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -> l
     return [item for _, _, item in sorted(placed, key=lambda p: p[:2])]
 
 
-def asked(item: Item) -> tuple[str, list[tuple[str, str]]]:
+def question_parts(item: Item) -> tuple[str, list[tuple[str, str]]]:
     """Return an item's question without its options, and these in their order, each with what it
     means; not the one that says that nothing can be told."""
     told = [f"- {o}" + (f": {GLOSSES[o]}" if o in GLOSSES else "") for o in item.options]
@@ -103,11 +103,11 @@ def asked(item: Item) -> tuple[str, list[tuple[str, str]]]:
     return text, options
 
 
-def keep(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float) -> None:
+def add_rating(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float) -> None:
     """Keep what a rater said of an item, "" for what cannot be told, in place of what they may
     have said before. Raises OSError, and RunError where the folder is not on this machine."""
     answer = answer or (CANNOT_TELL if CANNOT_TELL in item.options else "")
-    verdict = read(item, orjson.dumps({"answer": answer}).decode())
+    verdict = read_answer(item, orjson.dumps({"answer": answer}).decode())
     now = time.time()
     row = {
         "trial": item.trial,
@@ -136,12 +136,12 @@ def keep(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float)
     folder.ratings.add(judge, row)
 
 
-def retract(folder: RunFolder, item: str, judge: str) -> None:
-    """Take back what a rater said of an item. Raises as `keep`."""
+def retract_rating(folder: RunFolder, item: str, judge: str) -> None:
+    """Take back what a rater said of an item. Raises as `add_rating`."""
     folder.ratings.add(judge, {"item": item, "judge": judge, "retracted": True})
 
 
-def rated(folder: RunFolder, judge: str) -> dict[str, Json]:
+def ratings_of(folder: RunFolder, judge: str) -> dict[str, Json]:
     """Return item → what a rater said of it, the last rating last."""
     found: dict[str, Json] = {}
     for row in folder.ratings.read():
@@ -152,7 +152,7 @@ def rated(folder: RunFolder, judge: str) -> dict[str, Json]:
     return found
 
 
-def _places(folder: RunFolder, study: Study) -> dict[str, list[Place]]:
+def _places(folder: RunFolder, study: Study) -> dict[str, list[_PlayedScene]]:
     """Return some finished scenes of each condition, drawn by hash."""
     scenes = {(slug, condition.name): scene for slug, condition, scene in study.cells}
     columns = ["trial", "branch", "scene", "condition", "status"]
@@ -166,7 +166,7 @@ def _places(folder: RunFolder, study: Study) -> dict[str, list[Place]]:
     return {
         condition: [
             (folder.transcripts.read(trial), scenes[slug, condition], slug, condition)
-            for _, trial, slug in sorted(found)[:TRIALS]
+            for _, trial, slug in sorted(found)[:_TRIALS]
         ]
         for condition, found in sorted(rows.items())
     }

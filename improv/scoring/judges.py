@@ -34,7 +34,7 @@ HOPELESS = 20
 EMBEDDED_AT_ONCE = 4
 SYNC_EVERY = 64
 
-Told = Callable[[int, int], None]
+TellProgress = Callable[[int, int], None]
 """Is told how many verdicts there are, of how many that are to come."""
 
 
@@ -52,24 +52,24 @@ class Question:
 
 
 @dataclass
-class Terms:
+class JudgeTerms:
     """How judges are asked: calls in flight to an endpoint, and the most that may be spent."""
 
     connections: int = 64
     budget: Budget = field(default_factory=Budget)
-    tell: Told | None = None
+    tell: TellProgress | None = None
 
 
-def sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
+def ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
     """Ask every question and journal what comes of it; return what stopped it, if anything did.
 
     Ctrl-C once: ask nothing more, and let what is in flight come. Raises OSError where the
     journal cannot be written.
     """
-    return event_loop.run(_sit(folder, questions, terms))
+    return event_loop.run(_ask_judges(folder, questions, terms))
 
 
-def journaled(folder: RunFolder) -> list[Json]:
+def journaled_verdicts(folder: RunFolder) -> list[Json]:
     """Return the verdicts that no table holds yet. A torn line is none, and asked again."""
     try:
         data = _file(folder).read_bytes()
@@ -82,7 +82,7 @@ def verdict_of(row: Json) -> Verdict:
     return Verdict(row["reply"], row["answer"], row["value"], row["error"])
 
 
-async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -> Stop:
+async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
     stop, tasks = Stop(), list[asyncio.Task[None]]()
     models = Models(_served, terms.connections, partial(_gate, tasks, terms.connections))
     purse = PurseKeeper(terms.budget, Spent())
@@ -102,7 +102,7 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
             except ModelError as e:
                 stop.record(str(e), e.kind)
                 return
-            call = await models.complete(_ask(question), _reader(question.item))
+            call = await models.complete(judge_call(question), _reader(question.item))
             if allowance is not None:
                 if call.error:
                     allowance.give_back()
@@ -141,23 +141,25 @@ async def _sit(folder: RunFolder, questions: Sequence[Question], terms: Terms) -
     return stop
 
 
-def _ask(question: Question) -> Ask:
+def judge_call(question: Question) -> Ask:
     """Return the call. Its identity is the item's, which tells nobody whose line it is."""
     item, model = question.item, question.model
     draw = Draw(item.id, "judge", 0, "judge", "judge")
     if item.given is not None:
         scoring = model.model_copy(update={"extra": {**model.extra, **likelihood.ECHO}})
         return Ask(draw, scoring, Prompt("script", (), text=item.text + item.given))
-    schema = judge_item.schema(item.options)
+    schema = judge_item.answer_schema(item.options)
     if model.plays_in == "script":
-        return Ask(draw, model, Prompt("script", (), text=judge_item.script(item.text)), schema)
+        return Ask(
+            draw, model, Prompt("script", (), text=judge_item.script_text(item.text)), schema
+        )
     message = {"role": "user", "content": item.text}
     return Ask(draw, model, Prompt("chat", (), messages=(message,)), schema)
 
 
 def _reader(item: Item) -> Callable[[Json], tuple[str, str]] | None:
     given = item.given
-    return None if given is None else lambda found: likelihood.logprob(found, given)
+    return None if given is None else lambda found: likelihood.logprob_of(found, given)
 
 
 def _row(question: Question, call: Call) -> Json:
@@ -166,9 +168,9 @@ def _row(question: Question, call: Call) -> Json:
     if call.error:
         verdict = Verdict("", "", None, call.error_line)
     elif item.given is not None:
-        verdict = likelihood.read(call.reply)
+        verdict = likelihood.read_logprob(call.reply)
     else:
-        verdict = judge_item.read(item, call.reply)
+        verdict = judge_item.read_answer(item, call.reply)
     return {
         "trial": item.trial,
         "branch": item.branch,

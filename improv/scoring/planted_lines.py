@@ -13,31 +13,31 @@ from typing import Any
 from improv.errors import Problem, RunError, StudyError
 from improv.files import shipped
 from improv.models.puppet.player import puppet_sentences
-from improv.scoring.measures.calibration import Lines
+from improv.scoring.measures.calibration import PlantedLines
 from improv.study import yaml_source
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import CharacterSpec, Scene, Trait
 
-Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
+_Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
 """Character → "pole/opposite" → "pole" or "opposite" → lines."""
 
 
-def planted_lines(file: str | None = None) -> Callable[[str, Scene], Lines]:
+def planted_lines(file: str | None = None) -> Callable[[str, Scene], PlantedLines]:
     """Return where the planted lines of a scene are found, by its name and the scene itself.
 
     `file` holds those of scenes that ship none, by scene. Raises RunError where it cannot be read,
     and StudyError where it holds something else.
     """
-    given: dict[str, Written] = _read(Path(file), by_scene=True) if file else {}
-    kept: dict[str, Written] = {}
+    given: dict[str, _Written] = _read(Path(file), by_scene=True) if file else {}
+    kept: dict[str, _Written] = {}
 
-    def written(slug: str) -> Written:
+    def written(slug: str) -> _Written:
         if slug not in kept:
             own = shipped("scenes") / "calibration" / f"{slug}.yaml"
             kept[slug] = given.get(slug) or (_read(own)[""] if own.is_file() else {})
         return kept[slug]
 
-    def of_scene(slug: str, scene: Scene) -> Lines:
+    def of_scene(slug: str, scene: Scene) -> PlantedLines:
         def lines(c: CharacterSpec, trait: Trait) -> tuple[Sequence[str], Sequence[str]]:
             model = scene.model_of(c.name)
             if model.puppet is not None or model.model == "puppet":
@@ -50,7 +50,7 @@ def planted_lines(file: str | None = None) -> Callable[[str, Scene], Lines]:
     return of_scene
 
 
-def _read(file: Path, *, by_scene: bool = False) -> dict[str, Written]:
+def _read(file: Path, *, by_scene: bool = False) -> dict[str, _Written]:
     """Read a file of planted lines: of one scene, under "", or of several."""
     try:
         text = file.read_text(encoding="utf-8")

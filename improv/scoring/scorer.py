@@ -15,7 +15,14 @@ from improv.errors import ErrorKind, RunError
 from improv.models.budget import Budget
 from improv.models.endpoint import refuse_untrusted_addresses
 from improv.records import Json, Score, Stop, Transcript, Turn
-from improv.scoring.judges import Question, Terms, Told, journaled, sit, verdict_of
+from improv.scoring.judges import (
+    JudgeTerms,
+    Question,
+    TellProgress,
+    ask_judges,
+    journaled_verdicts,
+    verdict_of,
+)
 from improv.scoring.measures import (
     dispersion,
     judge_item,
@@ -72,7 +79,7 @@ class Judges:
 
 
 @dataclass
-class Scored:
+class ScoringResult:
     """What came of a scoring: measure → (scores, missing, version), verdicts asked for and still
     owed, and what stopped it."""
 
@@ -100,8 +107,8 @@ def score(
     redo: bool = False,
     connections: int = 64,
     budget: Budget | None = None,
-    tell: Told | None = None,
-) -> Scored:
+    tell: TellProgress | None = None,
+) -> ScoringResult:
     """Make the scores of a run, of `measures` or of all that can be made, and write them.
 
     With judges, what they have said already is not asked again unless `redo`. A call that was
@@ -121,15 +128,15 @@ def score(
         runs = folder.transcripts.played(folder.study(), from_json(meta.get("branches", [])))
         questions = _questions(runs, chosen, models, judges)
         table = folder.tables.read("verdicts").to_pylist()
-        fresh = journaled(folder)
+        fresh = journaled_verdicts(folder)
         mine = {q.key for q in questions}
         known = _known([*([] if redo else table), *fresh])
         owed = [q for q in questions if q.key not in known]
-        terms = Terms(connections, budget, tell)
+        terms = JudgeTerms(connections, budget, tell)
         if owed:
             folder.make_parts()
-        stop = sit(folder, owed, terms) if owed else Stop()
-        fresh = journaled(folder)
+        stop = ask_judges(folder, owed, terms) if owed else Stop()
+        fresh = journaled_verdicts(folder)
         known = _known([*([] if redo else table), *fresh])
         free = [m for m in chosen if m in FREE_SCORERS and not (models and m in JUDGED_SCORERS)]
         scores = _free_scores(runs, free, folder.study().probes)
@@ -154,7 +161,7 @@ def score(
     wanted = {q.key for q in owed}
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
     failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())
-    return Scored(
+    return ScoringResult(
         folder,
         _counts(scores),
         len(asked),
@@ -263,13 +270,13 @@ def _free_scores(
             tuple(t for t in p.transcript.turns if t.branch == p.transcript.branch),
         )
         if "marker" in chosen:
-            scores += predicates.marked(own, p.scene)
+            scores += predicates.marker_scores(own, p.scene)
         if "probe" in chosen and p.origin == "probe":
             scores += _probed(p, probes)
         if "secret" in chosen and p.origin != "probe":
-            scores += secret.by_words(p.transcript, p.scene)
+            scores += secret.secret_scores(p.transcript, p.scene)
         if "stylometry" in chosen and p.origin != "probe":
-            scores += stylometry.likeness(p.transcript, p.scene)
+            scores += stylometry.stylometry_scores(p.transcript, p.scene)
     return scores + (_dispersed(runs) if "dispersion" in chosen else [])
 
 
@@ -278,7 +285,7 @@ def _probed(p: Played, probes: Sequence[Probe]) -> list[Score]:
         s
         for each in probes
         if each.name == p.row["arm"]
-        for s in probe.answers(p.transcript, each.name, each.ask, each.expect, p.row["fork"])
+        for s in probe.probe_scores(p.transcript, each.name, each.ask, each.expect, p.row["fork"])
     ]
 
 
@@ -305,14 +312,16 @@ def _dispersed(runs: Sequence[Played]) -> list[Score]:
         options = envelope.options if envelope else ()
         speaker = found[0].speaker
         certain = origin.scene.model_of(speaker).temperature == 0
-        scores.append(dispersion.of_turn([*first, *found], parent, options, certain=certain))
+        scores.append(
+            dispersion.turn_dispersion([*first, *found], parent, options, certain=certain)
+        )
     for (trial, parent, fork, _), groups in arms.items():
         origin = by_key[trial, parent]
         speaker = next(iter(groups.values()))[0].speaker
         certain = origin.scene.model_of(speaker).temperature == 0
         # Against the arm that changes nothing, where there is one.
         ordered = {a: groups[a] for a in sorted(groups, key=lambda a: (a in changed, a))}
-        scores += dispersion.of_arms(trial, parent, fork, ordered, certain=certain)
+        scores += dispersion.arm_distances(trial, parent, fork, ordered, certain=certain)
     return scores
 
 
@@ -333,13 +342,15 @@ def _judged_scores(
     for m in chosen:
         items = asked.get(m, [])
         if m == "l2l":
-            scores += persona.line_to_line(items, verdicts, first)
+            scores += persona.l2l_scores(items, verdicts, first)
         elif m == "likelihood":
-            scores += likelihood.compare(items, verdicts, first)
+            scores += likelihood.likelihood_scores(items, verdicts, first)
         else:
-            made = [judge_item.score(i, verdicts[i.id], first) for i in items if i.id in verdicts]
+            made = [
+                judge_item.judged_score(i, verdicts[i.id], first) for i in items if i.id in verdicts
+            ]
             made += _silences(runs, m, first)
-            scores += made + (secret.given_away(made) if m == "secret" else [])
+            scores += made + (secret.disclosure_scores(made) if m == "secret" else [])
     return scores
 
 
@@ -350,13 +361,15 @@ def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
         if p.origin not in ("main", "branch"):
             continue
         for c in p.scene.cast:
-            silences = judge_item.own(p.transcript, c.name)[1]
+            silences = judge_item.own_lines(p.transcript, c.name)[1]
             names = {
-                "state": [trait_state.measure_of(t) for t in c.traits],
+                "state": [trait_state.state_measure(t) for t in c.traits],
                 "secret": ["secret"] if c.secret else [],
             }.get(measure, [measure])
             for name in names:
-                scores += judge_item.silent(silences, name, version_of(measure, judged=True), first)
+                scores += judge_item.silence_scores(
+                    silences, name, version_of(measure, judged=True), first
+                )
     return scores
 
 

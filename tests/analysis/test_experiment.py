@@ -21,7 +21,7 @@ from improv.records import FIRST_REGENERATION, MAIN, REDRAW_STEP, Call, Transcri
 from improv.runner.launch import run
 from improv.runner.replay import replay
 from improv.runner.session import Setup
-from improv.scoring.measures.predicates import marked
+from improv.scoring.measures.predicates import marker_scores
 from improv.stage.stage import Stage
 from improv.study.branch import regenerate
 from improv.study.edit import Edit
@@ -203,7 +203,7 @@ def test_a_filter_lets_nothing_pass_and_counts_what_it_had_drawn_again(scene: Sc
     for seed in range(8):
         t = trial(scene, QUIET, enforced("filter"), seed=seed)
         stage, calls = by_puppet(t)
-        scores = marked(Transcript(t.id, MAIN, tuple(stage.turns)), t.scene)
+        scores = marker_scores(Transcript(t.id, MAIN, tuple(stage.turns)), t.scene)
         broken += sum(s.value == 0 for s in scores if s.measure == "rule:law")
         counts = {x.turn: int(c.split()[1]) for x in stage.turns for c in x.cuts if "redrawn" in c}
         redrawn += sum(counts.values())
@@ -267,7 +267,7 @@ def test_a_rule_that_is_not_shown_is_in_no_prompt_and_scored_all_the_same(scene:
         t = trial(scene, QUIET, {"rules": {"law": law}})
         done = play(t, lambda ask: "Sugar!" if ask.draw.turn < 3 else "No.")
         assert ("- Nobody says sugar." in words(done.asks[0].prompt)) == is_shown
-        scores = marked(Transcript(t.id, MAIN, tuple(done.stage.turns)), t.scene)
+        scores = marker_scores(Transcript(t.id, MAIN, tuple(done.stage.turns)), t.scene)
         mine = [(s.character, s.value) for s in scores if s.measure == "rule:law"]
         assert mine == [("Bo", 0.0), ("Bo", 1.0)]
 
@@ -304,7 +304,7 @@ def test_signs_are_scored_beside_habits(scene: Scene) -> None:
     t = trial(scene, QUIET, {"cast": {"Ana": {"traits": [sign, SIGN]}}})
     said = {2: "I always wait.", 5: ""}
     done = play(t, lambda ask: said.get(ask.draw.turn, "Never. Or?"))
-    scores = marked(Transcript(t.id, MAIN, tuple(done.stage.turns)), t.scene)
+    scores = marker_scores(Transcript(t.id, MAIN, tuple(done.stage.turns)), t.scene)
     own = [(s.turn, s.measure, s.value, s.evidence) for s in scores if s.character == "Ana"]
     assert own == [
         (2, "habit:never_asks", 1.0, "I always wait."),

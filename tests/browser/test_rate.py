@@ -67,7 +67,7 @@ def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
     rated(reader, 1)
     reader.press("1")
     rated(reader, 2)
-    answers = {r["answer"] for r in human_ratings.rated(open_run(runs, "blind"), ANN).values()}
+    answers = {r["answer"] for r in human_ratings.ratings_of(open_run(runs, "blind"), ANN).values()}
     assert human_ratings.CANNOT_TELL in answers and len(answers) == 2
     assert wanted
     reader.check()
@@ -84,7 +84,7 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
     folder = open_run(runs, "blind")
     rows = folder.tables.read("trials").to_pylist()
     hidden = {str(r[c]) for r in rows for c in ("trial", "condition", "block")}
-    hidden |= {i.id for i in human_ratings.sheet(folder, folder.study(), "state")}
+    hidden |= {i.id for i in human_ratings.rating_items(folder, folder.study(), "state")}
     for many in range(1, 4):
         expect(page.locator(".st-key-answer-0 button")).to_be_visible()
         html = page.content()

@@ -50,7 +50,7 @@ def folder(kettle: Path) -> RunFolder:
 
 
 def asked_of(folder: RunFolder, measure: str = "state") -> list[Item]:
-    return human_ratings.sheet(folder, folder.study(), measure)
+    return human_ratings.rating_items(folder, folder.study(), measure)
 
 
 def truly(item: Item) -> str:
@@ -99,7 +99,7 @@ def test_a_rater_is_asked_what_a_judge_is(folder: RunFolder) -> None:
     assert played and all(i.id in rows for i in played)
     for item in played:
         assert item.text == rows[item.id]["prompt"]
-        text, options = human_ratings.asked(item)
+        text, options = human_ratings.question_parts(item)
         assert text in item.text
         where = [item.text.index(f"- {o}") for o, _ in options]
         assert where == sorted(where) and len(options) == len(item.options) - 1
@@ -111,11 +111,15 @@ def test_every_condition_is_asked_about_alike(folder: RunFolder) -> None:
     table = folder.tables.read("trials", columns=["trial", "condition"]).to_pylist()
     conditions = {r["trial"]: r["condition"] for r in table}
     kinds = Counter((conditions[i.trial], i.truth) for i in items)
-    assert set(kinds.values()) <= {human_ratings.LINES, human_ratings.PLANTS, min(kinds.values())}
+    assert set(kinds.values()) <= {
+        human_ratings.RATED_LINES,
+        human_ratings.RATED_PLANTS,
+        min(kinds.values()),
+    }
     for truth in (None, 0.0, 1.0):
         assert kinds["none", truth] == kinds["framed", truth] > 0
-    orders = [human_ratings.in_order(items, conditions, judge) for judge in (ANN, BEN)]
-    assert orders[0] == human_ratings.in_order(items[::-1], conditions, ANN) != orders[1]
+    orders = [human_ratings.rater_order(items, conditions, judge) for judge in (ANN, BEN)]
+    assert orders[0] == human_ratings.rater_order(items[::-1], conditions, ANN) != orders[1]
     for order in orders:
         assert sorted(i.id for i in order) == sorted(i.id for i in items)
         # Whoever stops half way has done half of everything.
@@ -126,8 +130,8 @@ def test_every_condition_is_asked_about_alike(folder: RunFolder) -> None:
 def test_a_rating_is_a_verdict_until_it_is_taken_back(folder: RunFolder) -> None:
     first, second, *_ = asked_of(folder)
     state = folder.ratings.state()
-    human_ratings.keep(folder, first, ANN, truly(first), 2.5)
-    human_ratings.keep(folder, second, ANN, "", 1.0)
+    human_ratings.add_rating(folder, first, ANN, truly(first), 2.5)
+    human_ratings.add_rating(folder, second, ANN, "", 1.0)
     assert folder.ratings.state() != state
     rows = {r["item"]: r for r in folder.tables.read("verdicts").to_pylist()}
     assert set(rows) == {first.id, second.id}
@@ -139,13 +143,13 @@ def test_a_rating_is_a_verdict_until_it_is_taken_back(folder: RunFolder) -> None
     assert rows[second.id]["value"] is None and not rows[second.id]["error"]
     assert folder.tables.read("verdicts", trial=first.trial, columns=["item"]).num_rows >= 1
 
-    human_ratings.retract(folder, first.id, ANN)
-    assert set(human_ratings.rated(folder, ANN)) == {second.id}
+    human_ratings.retract_rating(folder, first.id, ANN)
+    assert set(human_ratings.ratings_of(folder, ANN)) == {second.id}
     # Rated twice, the last word counts; another's words are another's.
     other = next(o for o in first.options if o not in (truly(first), human_ratings.CANNOT_TELL))
-    human_ratings.keep(folder, first, ANN, truly(first), 1.0)
-    human_ratings.keep(folder, first, ANN, other, 1.0)
-    human_ratings.keep(folder, first, BEN, truly(first), 1.0)
+    human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
+    human_ratings.add_rating(folder, first, ANN, other, 1.0)
+    human_ratings.add_rating(folder, first, BEN, truly(first), 1.0)
     rows_of = [
         (r["judge"], r["answer"])
         for r in folder.tables.read("verdicts").to_pylist()
@@ -158,7 +162,7 @@ def test_torn_and_foreign_lines_are_passed_over(
     folder: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second, *_ = asked_of(folder)
-    human_ratings.keep(folder, first, ANN, truly(first), 1.0)
+    human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
     home = folder.local / RATINGS
     file = home / file_name(ANN)
     whole = file.read_bytes()
@@ -178,8 +182,8 @@ def test_torn_and_foreign_lines_are_passed_over(
     (home / "notes.txt").write_bytes(whole.replace(b"Ann", b"Cyd"))
     (home / "dir.jsonl").mkdir()
     file.write_bytes(whole + whole[: len(whole) // 2])  # a crash in the middle of a line
-    human_ratings.keep(folder, second, ANN, truly(second), 1.0)
-    assert set(human_ratings.rated(folder, ANN)) == {first.id, second.id}
+    human_ratings.add_rating(folder, second, ANN, truly(second), 1.0)
+    assert set(human_ratings.ratings_of(folder, ANN)) == {first.id, second.id}
     assert {r["judge"] for r in folder.tables.read("verdicts").to_pylist()} == {ANN}
     (home / "gone.jsonl").symlink_to(home / "nowhere")
     assert folder.tables.read("verdicts").num_rows == 2
@@ -189,7 +193,9 @@ def test_two_raters_and_two_windows_write_at_once(folder: RunFolder) -> None:
     items = asked_of(folder)
     jobs = [(judge, item) for item in items for judge in (ANN, ANN, BEN)]
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda j: human_ratings.keep(folder, j[1], j[0], truly(j[1]), 0.1), jobs))
+        list(
+            pool.map(lambda j: human_ratings.add_rating(folder, j[1], j[0], truly(j[1]), 0.1), jobs)
+        )
     found = Counter(r["judge"] for r in folder.tables.read("verdicts").to_pylist())
     assert found == {ANN: len(items), BEN: len(items)}
     lines = b"".join(f.read_bytes() for f in (folder.local / RATINGS).iterdir()).splitlines()
@@ -203,18 +209,18 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
     home = folder.local / RATINGS
     home.symlink_to(elsewhere)
     with pytest.raises(RunError, match="a link"):
-        human_ratings.keep(folder, first, ANN, truly(first), 1.0)
+        human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
     assert not list(elsewhere.iterdir())
     home.unlink()
     home.mkdir()
     (home / file_name(ANN)).symlink_to(elsewhere / "file")
     with pytest.raises(OSError, match="link"):
-        human_ratings.keep(folder, first, ANN, truly(first), 1.0)
+        human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
     (home / file_name(ANN)).unlink()
     home.rmdir()
     home.write_text("no folder")
     with pytest.raises(OSError, match="exists"):
-        human_ratings.keep(folder, first, ANN, truly(first), 1.0)
+        human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
     assert folder.tables.read("verdicts").num_rows == 0 and folder.ratings.state() == "[]"
 
     base, store = (
@@ -224,7 +230,7 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
     far = RunFolder(store, f"{base.lstrip('/')}/{folder.id}", "s3://somewhere")
     assert asked_of(far)[0].id == first.id  # it can be read there
     with pytest.raises(RunError, match="mounts"):
-        human_ratings.keep(far, first, ANN, truly(first), 1.0)
+        human_ratings.add_rating(far, first, ANN, truly(first), 1.0)
 
 
 def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
@@ -234,17 +240,17 @@ def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
     for item in asked_of(folder):
         # Ann knows all plants, and says what the puppet says; Ben always says the same.
         plant = item.truth is not None
-        human_ratings.keep(folder, item, ANN, truly(item) if plant else said[item.id], 1.0)
-        human_ratings.keep(folder, item, BEN, truly(replace(item, truth=None)), 1.0)
+        human_ratings.add_rating(folder, item, ANN, truly(item) if plant else said[item.id], 1.0)
+        human_ratings.add_rating(folder, item, BEN, truly(replace(item, truth=None)), 1.0)
     judges = {j.judge: j for j in analyse_run(folder).judges if j.measure == "state"}
     assert set(judges) == {"puppet", ANN, BEN} and len(before) == 1
     assert judges[ANN].able and not judges[BEN].able
     confusion = judges[ANN].pooled
     assert (confusion.misses, confusion.alarms, confusion.unread) == (0, 0, 0)
-    assert confusion.opposite == confusion.pole == 2 * human_ratings.PLANTS
+    assert confusion.opposite == confusion.pole == 2 * human_ratings.RATED_PLANTS
     assert not math.isnan(judges[ANN].agreement.value)
     for item in asked_of(folder):
-        human_ratings.retract(folder, item.id, BEN)
+        human_ratings.retract_rating(folder, item.id, BEN)
     (two,) = (j for j in analyse_run(folder).judges if j.judge == ANN)
     assert two.agreement.value == pytest.approx(1.0)
     page = report(appraise(folder)).as_html()
@@ -254,7 +260,7 @@ def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
 def test_a_rated_run_is_scored_and_resumed_as_before(folder: RunFolder) -> None:
     items = asked_of(folder)
     for item in items:
-        human_ratings.keep(folder, item, ANN, truly(item), 1.0)
+        human_ratings.add_rating(folder, item, ANN, truly(item), 1.0)
     scores = folder.tables.read("scores")
     files = {f.name: f.read_bytes() for f in (folder.local / RATINGS).iterdir()}
     assert resume(folder, setup=OFF).idle
@@ -266,6 +272,6 @@ def test_a_rated_run_is_scored_and_resumed_as_before(folder: RunFolder) -> None:
     assert all("human" not in s["version"] for s in folder.tables.read("scores").to_pylist())
     assert {f.name: f.read_bytes() for f in (folder.local / RATINGS).iterdir()} == files
     # What a scoring has put into the table can still be taken back.
-    human_ratings.retract(folder, items[0].id, ANN)
+    human_ratings.retract_rating(folder, items[0].id, ANN)
     rows = folder.tables.read("verdicts").to_pylist()
     assert sum(r["judge"] == ANN for r in rows) == len(items) - 1

@@ -42,7 +42,7 @@ def evidence(score: Score) -> Any:
 
 def answered(text: str, expect: list[str]) -> list[Score]:
     asked = said(4, "Ana", text, "probe", "b")
-    return probe.answers(whole(asked, branch="b"), "cooking", "What boils?", expect, 3)
+    return probe.probe_scores(whole(asked, branch="b"), "cooking", "What boils?", expect, 3)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_secret_is_given_away_at_the_first_line_that_tells_it(cellar: Scene) -
         said(5, "Ana", "Very well: the emeralds that I stole are buried, beneath the wall."),
         said(6, "Ana", "Emeralds! Stolen! Buried in the orchard!"),
     )
-    *lines, turn = secret.by_words(transcript, cellar)
+    *lines, turn = secret.secret_scores(transcript, cellar)
     assert [(s.turn, s.value) for s in lines] == [(1, 1), (3, 1), (4, None), (5, 0), (6, 0)]
     assert (turn.measure, turn.value) == ("secret:turn", 5)
     assert evidence(turn) == {"given_away": True, "last": 6, "missing": 1}
@@ -107,7 +107,7 @@ def test_a_secret_is_given_away_at_the_first_line_that_tells_it(cellar: Scene) -
 
 def test_a_secret_that_was_kept_is_censored_at_its_holders_last_line(cellar: Scene) -> None:
     transcript = whole(said(1, "Ana", "It hums."), said(3, "Ana", "It boils."))
-    *_, turn = secret.by_words(transcript, cellar)
+    *_, turn = secret.secret_scores(transcript, cellar)
     assert turn.value == 3
     assert evidence(turn)["given_away"] is False
 
@@ -115,19 +115,19 @@ def test_a_secret_that_was_kept_is_censored_at_its_holders_last_line(cellar: Sce
 def test_what_a_character_may_say_freely_gives_nothing_away(cellar: Scene) -> None:
     ana = cellar.cast[0].model_copy(update={"card": "Ana has an orchard, and a wall round it."})
     known = cellar.model_copy(update={"cast": [ana, *cellar.cast[1:]]})
-    assert secret.telling(cellar.cast[0], cellar) > secret.telling(ana, known)
-    *lines, _ = secret.by_words(whole(said(1, "Ana", "My orchard wall is beneath.")), known)
+    assert secret.telltale_stems(cellar.cast[0], cellar) > secret.telltale_stems(ana, known)
+    *lines, _ = secret.secret_scores(whole(said(1, "Ana", "My orchard wall is beneath.")), known)
     assert [s.value for s in lines] == [1]
 
 
 def test_a_secret_without_words_of_its_own_is_missing_and_not_kept(scene: Scene) -> None:
     ana = scene.cast[0].model_copy(update={"secret": "It is he."})
     changed = scene.model_copy(update={"cast": [ana, *scene.cast[1:]]})
-    assert {s.value for s in secret.by_words(whole(said(1, "Ana", "Hm.")), changed)} == {None}
+    assert {s.value for s in secret.secret_scores(whole(said(1, "Ana", "Hm.")), changed)} == {None}
 
 
 def test_who_has_no_secret_has_no_score(scene: Scene) -> None:
-    assert secret.by_words(whole(said(1, "Bo", "Hm.")), scene) == []
+    assert secret.secret_scores(whole(said(1, "Bo", "Hm.")), scene) == []
 
 
 # -- stylometry --------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_a_voice_is_more_like_its_own_early_lines_than_another(scene: Scene) -> 
     early = ["The kettle hums and hums.", "The kettle will hum tonight.", "It hums, the kettle."]
     lines = [said(i + 1, "Ana", text) for i, text in enumerate(early)]
     like, unlike = "The kettle hums tonight.", "Quarterly synergies vex Jim."
-    scores = stylometry.likeness(
+    scores = stylometry.stylometry_scores(
         whole(*lines, said(5, "Ana", like), said(6, "Ana", unlike), said(7, "Ana", "", "silence")),
         scene,
     )
@@ -217,7 +217,9 @@ def test_energy_tells_two_groups_apart_and_not_one_from_itself() -> None:
 
 def test_at_temperature_nothing_a_collision_is_not_reported() -> None:
     draws = [said(3, "Ana", "The spoon.") for _ in range(5)]
-    sure, score = (dispersion.of_turn(draws, "main", ["spoon"], certain=c) for c in (True, False))
+    sure, score = (
+        dispersion.turn_dispersion(draws, "main", ["spoon"], certain=c) for c in (True, False)
+    )
     assert sure.value is None
     assert "temperature 0" in evidence(sure)["why"]
     assert score.value == 1
@@ -226,7 +228,7 @@ def test_at_temperature_nothing_a_collision_is_not_reported() -> None:
 
 def test_draws_that_say_nothing_are_counted_and_not_compared() -> None:
     draws = [said(3, "Ana", "Key."), said(3, "Ana", "", "silence"), said(3, "Ana", "The key.")]
-    score = dispersion.of_turn(draws, "main", ["key"])
+    score = dispersion.turn_dispersion(draws, "main", ["key"])
     assert score.value == 1
     assert evidence(score)["unread"] == 1
 
@@ -250,17 +252,17 @@ def test_the_confusion_matrix_counts_who_was_taken_for_whom() -> None:
 
 
 def test_a_likelihood_is_a_difference_and_missing_if_either_is(scene: Scene) -> None:
-    items = likelihood.items(whole(said(1, "Ana", "It hums.")), scene)
+    items = likelihood.likelihood_items(whole(said(1, "Ana", "It hums.")), scene)
     assert [i.place for i in items] == ["own", "opposite"]  # nobody else has a trait
     for value, expected in ((-9.0, 5.0), (None, None)):
         verdicts = {i.id: Verdict("", "", -4.0 if i.place == "own" else value) for i in items}
-        (score,) = likelihood.compare(items, verdicts, "m")
+        (score,) = likelihood.likelihood_scores(items, verdicts, "m")
         assert score.value == expected
-    assert likelihood.compare(items, {items[0].id: Verdict("", "", -4.0)}, "m") == []
+    assert likelihood.likelihood_scores(items, {items[0].id: Verdict("", "", -4.0)}, "m") == []
 
 
 def test_personas_of_a_likelihood_differ_in_nothing_but_the_trait(scene: Scene) -> None:
-    one, other = likelihood.items(whole(said(1, "Ana", "It hums.")), scene)
+    one, other = likelihood.likelihood_items(whole(said(1, "Ana", "It hums.")), scene)
     assert "Always honest, never deceitful." in one.text
     swapped = (
         one.text.replace("honest", "X").replace("deceitful", "honest").replace("X", "deceitful")
@@ -289,5 +291,5 @@ def test_a_line_that_says_nothing_is_missing_and_not_kept(text: str, value: floa
     habit = {"says": "never says never", "marker": "never_says", "value": ["never"]}
     cast = [{"name": "Ana", "role": "who waits", "habit": habit}]
     wanted = Scene.model_validate({"title": "T", "premise": "A kettle.", "cast": cast})
-    (found,) = predicates.habits(whole(said(1, "Ana", text)), wanted)
+    (found,) = predicates.habit_scores(whole(said(1, "Ana", text)), wanted)
     assert found.value == value and found.evidence == text

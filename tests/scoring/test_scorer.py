@@ -25,7 +25,7 @@ from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
-from improv.scoring.measures.calibration import rates
+from improv.scoring.measures.calibration import plant_rates
 from improv.scoring.scorer import Judges, score
 from improv.storage.journal import VERDICTS
 from improv.storage.lock import RunLock
@@ -182,7 +182,7 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
             ]
             assert Counter(r["truth"] for r in rows) == {1.0: 90, 0.0: 90}
             assert {orjson.loads(r["evidence"])["truth"] == r["truth"] for r in rows} == {True}
-            caught, broken, cleared, kept = rates(rows)
+            caught, broken, cleared, kept = plant_rates(rows)
             assert 150 < broken + kept < 180  # the unreadable ones are in neither
             for hits, of, p in ((caught, broken, se), (cleared, kept, sp)):
                 low, high = binom.interval(0.999, of, p)
@@ -202,7 +202,7 @@ def test_unreadable_verdicts_and_silences_are_missing(judged: Path) -> None:
     assert {s["value"] for s in scores(folder, "secret:turn")} == {None}
     lines = [t for t in folder.tables.read("turns").to_pylist() if t["kind"] in ("line", "silence")]
     assert found.measures["p2l"][0] == len(lines)  # the silent turns too
-    assert rates(r for r in verdicts(folder) if r["truth"] is not None) == (0, 0, 0, 0)
+    assert plant_rates(r for r in verdicts(folder) if r["truth"] is not None) == (0, 0, 0, 0)
 
 
 def test_a_judge_that_cannot_be_reached_for_a_while_is_asked_again(

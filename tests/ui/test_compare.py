@@ -230,8 +230,8 @@ def test_what_is_kept_is_what_was_found(
         file.write_bytes(torn)
         assert cache.read_findings(folder, study) is None
     cache.write_findings(folder, found, before)
-    (item, *_) = human_ratings.sheet(folder, study, "state")
-    human_ratings.keep(folder, item, human_ratings.judge_name("Ann"), "", 1.0)
+    (item, *_) = human_ratings.rating_items(folder, study, "state")
+    human_ratings.add_rating(folder, item, human_ratings.judge_name("Ann"), "", 1.0)
     assert cache.read_findings(folder, study) is None and cache.run_state(folder) != before
     score(folder, ["marker"], Judges())
     assert cache.run_state(folder) != before
@@ -266,10 +266,10 @@ def test_what_is_kept_is_shown_without_the_tables(
 def test_a_rating_is_seen_at_once(own: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, home = own, Path(own.root)
     assert "human:Ann" not in read(room(home, monkeypatch))
-    for item in human_ratings.sheet(folder, folder.study(), "state"):
+    for item in human_ratings.rating_items(folder, folder.study(), "state"):
         if item.truth is not None:
             answer = item.options[item.values.index(item.truth)]
-            human_ratings.keep(folder, item, human_ratings.judge_name("Ann"), answer, 1.0)
+            human_ratings.add_rating(folder, item, human_ratings.judge_name("Ann"), answer, 1.0)
     text = read(room(home, monkeypatch))
     assert "human:Ann" in text and "can judge" in text
 

@@ -60,7 +60,7 @@ def test_a_person_answers_takes_it_back_and_answers_again(
 ) -> None:
     app = rate(folder, monkeypatch)
     assert address(app) == {"run": "blind", "measure": "state"}
-    many = len(human_ratings.sheet(folder, folder.study(), "state"))
+    many = len(human_ratings.rating_items(folder, folder.study(), "state"))
     first, start = question(app), counted(app)
     assert start == f"0 of {many}"
     labels = [app.button(key=f"answer-{k}").label for k in (1, 2, 3)]
@@ -68,13 +68,13 @@ def test_a_person_answers_takes_it_back_and_answers_again(
     assert shortcuts == ["0", "1", "2", "3"]
     press(app, "answer-1")
     assert question(app) != first
-    ((item, row),) = human_ratings.rated(folder, ANN).items()
+    ((item, row),) = human_ratings.ratings_of(folder, ANN).items()
     assert row["answer"] == labels[0] and row["latency"] > 0
     assert app.button(key="undo").proto.shortcut.upper() == "U"
     press(app, "undo")
-    assert question(app) == first and not human_ratings.rated(folder, ANN)
+    assert question(app) == first and not human_ratings.ratings_of(folder, ANN)
     press(app, "answer-0")
-    assert human_ratings.rated(folder, ANN)[item]["answer"] == human_ratings.CANNOT_TELL
+    assert human_ratings.ratings_of(folder, ANN)[item]["answer"] == human_ratings.CANNOT_TELL
     assert folder.tables.read("verdicts").num_rows == 1 and counted(app) == f"1 of {many}"
 
 
@@ -83,7 +83,7 @@ def test_a_held_key_answers_one_line(folder: RunFolder, monkeypatch: pytest.Monk
     left = question(app)
     app.session_state["rate:since"] = time.monotonic() + 60  # it has not been shown yet
     press(app, "answer-1", after=0)
-    assert question(app) == left and len(human_ratings.rated(folder, ANN)) == 1
+    assert question(app) == left and len(human_ratings.ratings_of(folder, ANN)) == 1
 
 
 def test_whoever_comes_back_goes_on_and_whoever_else_begins(
@@ -108,7 +108,7 @@ def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
     hidden = ["zero-author", "framed-author", "Ines Okafor", "calibration:", "planted"]
     rows = folder.tables.read("trials").to_pylist()
     hidden += [r["trial"] for r in rows] + [r["block"] for r in rows]
-    hidden += [i.id for i in human_ratings.sheet(folder, folder.study(), "state")]
+    hidden += [i.id for i in human_ratings.rating_items(folder, folder.study(), "state")]
     for _ in range(6):
         told = "".join(str(e.proto) for e in app.main if hasattr(e, "proto")) + shown(app)
         told += str(address(app)) + str(app.main)
@@ -119,7 +119,7 @@ def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
 def test_other_measures_can_be_rated(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Path(folder.root)
     named(page(runs, monkeypatch, room="rate", run="blind", measure="l2l"), "Ann")
-    for measure in human_ratings.measures(folder.study()):
+    for measure in human_ratings.rated_measures(folder.study()):
         app = named(page(runs, monkeypatch, room="rate", run="blind", measure=measure), "Ann")
         assert spec(measure).words.heading in read(app)
         assert address(app)["measure"] == measure
@@ -130,11 +130,11 @@ def test_other_measures_can_be_rated(folder: RunFolder, monkeypatch: pytest.Monk
 
 
 def test_the_last_line_ends_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    items = human_ratings.sheet(folder, folder.study(), "state")
+    items = human_ratings.rating_items(folder, folder.study(), "state")
     table = folder.tables.read("trials", columns=["trial", "condition"]).to_pylist()
-    order = human_ratings.in_order(items, {r["trial"]: r["condition"] for r in table}, ANN)
+    order = human_ratings.rater_order(items, {r["trial"]: r["condition"] for r in table}, ANN)
     for item in order[:-1]:
-        human_ratings.keep(folder, item, ANN, "", 1.0)
+        human_ratings.add_rating(folder, item, ANN, "", 1.0)
     app = press(rate(folder, monkeypatch), "answer-1")
     assert "That was all" in read(app) and f"{len(items)} of {len(items)}" == counted(app)
     press(app, "undo")

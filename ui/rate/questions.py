@@ -31,7 +31,7 @@ Kept = Callable[[RunFolder], None]
 def page(run: run_data.Run) -> None:
     """Draw the room for a run that is over. Raises ImprovError."""
     study = run_data.study(run)
-    there = human_ratings.measures(study)
+    there = human_ratings.rated_measures(study)
     if not there:
         notices.unreadable(RunError("this run has no scene that a person could be asked about"))
         return
@@ -42,7 +42,7 @@ def page(run: run_data.Run) -> None:
         return
     items = _sheet(run_data.root(), run.id, run.stamp, measure, judge)
     folder = open_run(run_data.root(), run.id)
-    known = human_ratings.rated(folder, judge)
+    known = human_ratings.ratings_of(folder, judge)
     done = [i for i in items if i.id in known]
     _head(run, there, measure, judge, len(done), len(items))
     if wrong := st.session_state.pop("rate:wrong", ""):
@@ -83,7 +83,7 @@ def _judge(run: run_data.Run, measure: str) -> str:
     with st.form("who", border=False, width=420):
         name = st.text_input(
             "Your name",
-            max_chars=human_ratings.NAME,
+            max_chars=human_ratings.MAX_NAME,
             key="rate:typed",
             autocomplete="name",
             help="It stands in the report, as human:NAME. Under the same name you go on where "
@@ -130,7 +130,7 @@ def _ask(run: run_data.Run, item: Item, judge: str) -> None:
     if st.session_state.get("rate:item") != item.id:
         st.session_state["rate:item"] = item.id
         st.session_state["rate:since"] = time.monotonic()
-    text, options = human_ratings.asked(item)
+    text, options = human_ratings.question_parts(item)
     with st.container(key="ask"):
         st.html(question(text))
         with st.container(key="answers", horizontal=True):
@@ -211,7 +211,9 @@ def _sheet(root: str, run: str, stamp: str, measure: str, judge: str) -> list[It
     study = folder.study()
     table = folder.tables.read("trials", columns=["trial", "condition"])
     trials = zip(table["trial"].to_pylist(), table["condition"].to_pylist(), strict=True)
-    return human_ratings.in_order(human_ratings.sheet(folder, study, measure), dict(trials), judge)
+    return human_ratings.rater_order(
+        human_ratings.rating_items(folder, study, measure), dict(trials), judge
+    )
 
 
 def _answered(run: str, item: Item, judge: str, answer: str) -> None:
@@ -220,11 +222,11 @@ def _answered(run: str, item: Item, judge: str, answer: str) -> None:
     seconds = time.monotonic() - float(st.session_state.get("rate:since", 0.0))
     if seconds < READ:
         return
-    _write(run, lambda folder: human_ratings.keep(folder, item, judge, answer, seconds))
+    _write(run, lambda folder: human_ratings.add_rating(folder, item, judge, answer, seconds))
 
 
 def _undo(run: str, item: str, judge: str) -> None:
-    _write(run, lambda folder: human_ratings.retract(folder, item, judge))
+    _write(run, lambda folder: human_ratings.retract_rating(folder, item, judge))
 
 
 def _write(run: str, keep: Kept) -> None:

@@ -8,16 +8,16 @@ from collections.abc import Iterable
 import orjson
 
 from improv.records import Score, Transcript
-from improv.scoring.measures.judge_item import Item, harmless, item, one_line, own, persona
+from improv.scoring.measures.judge_item import Item, harmless, item, own_lines, persona, shown_line
 from improv.scoring.measures.judge_prompts import WHO
 from improv.study.measure_spec import version_of
 from improv.study.scene import CharacterSpec, Scene
 
-VERSION = version_of("attribution")
-MASK = "[name]"
+_VERSION = version_of("attribution")
+_MASK = "[name]"
 
 
-def items(transcript: Transcript, scene: Scene) -> list[Item]:
+def attribution_items(transcript: Transcript, scene: Scene) -> list[Item]:
     """Return a question for each own line, its options the cast: 1 where its speaker is named."""
     if len(scene.cast) < 2:
         return []
@@ -29,13 +29,13 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
             harmless(each.name): float(each.name == c.name)
             for each in scene.cast
         }
-        for turn in own(transcript, c.name)[0]:
-            line = masked(one_line(turn.text), scene)
+        for turn in own_lines(transcript, c.name)[0]:
+            line = masked(shown_line(turn.text), scene)
             found.append(
                 item(
                     turn,
                     "attribution",
-                    VERSION,
+                    _VERSION,
                     WHO,
                     options,
                     evidence={"line": line},
@@ -50,7 +50,7 @@ def masked(line: str, scene: Scene) -> str:
     """Return a line with every name of the cast masked, whole words in any case."""
     names = sorted((n for c in scene.cast for n in (c.name, *c.aliases)), key=len, reverse=True)
     return re.sub(
-        "|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in names), MASK, line, flags=re.IGNORECASE
+        "|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in names), _MASK, line, flags=re.IGNORECASE
     )
 
 

@@ -19,8 +19,8 @@ from improv.records import Score, Turn
 from improv.scoring.measures.stylometry import trigrams
 from improv.study.measure_spec import version_of
 
-VERSION = version_of("dispersion")
-Vector = Mapping[str, float]
+_VERSION = version_of("dispersion")
+_Vector = Mapping[str, float]
 _CLAUSE = re.compile(r"[.!?…,;:。！？]|\s[—–-]\s")
 _STAGED = re.compile(r"\([^()]*\)")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -48,19 +48,19 @@ def collision(acts: Sequence[str]) -> float | None:
     return sum(k * (k - 1) for k in counts.values()) / (n * (n - 1)) if n > 1 else None
 
 
-def distance(one: Vector, other: Vector) -> float:
+def distance(one: _Vector, other: _Vector) -> float:
     """Return the Euclidean distance of two vectors, each brought to length 1."""
     a, b = _unit(one), _unit(other)
     return math.sqrt(sum((a.get(k, 0.0) - b.get(k, 0.0)) ** 2 for k in sorted({*a, *b})))
 
 
-def spread(vectors: Sequence[Vector]) -> float | None:
+def spread(vectors: Sequence[_Vector]) -> float | None:
     """Return the mean distance of two different draws, None with fewer than two."""
     pairs = [distance(a, b) for a, b in combinations(vectors, 2)]
     return sum(pairs) / len(pairs) if pairs else None
 
 
-def energy(one: Sequence[Vector], other: Sequence[Vector]) -> float | None:
+def energy(one: Sequence[_Vector], other: Sequence[_Vector]) -> float | None:
     """Return the squared energy distance 2E|X−Y| − E|X−X'| − E|Y−Y'| of two groups of draws, its
     means over different draws and so unbiased; None where a group has fewer than two."""
     within, without = spread(one), spread(other)
@@ -70,7 +70,7 @@ def energy(one: Sequence[Vector], other: Sequence[Vector]) -> float | None:
     return 2 * sum(across) / len(across) - within - without
 
 
-def of_turn(
+def turn_dispersion(
     draws: Sequence[Turn], parent: str, options: Sequence[str] = (), *, certain: bool = False
 ) -> Score:
     """Score one turn from all draws of it: ĉ, with the acts counted and the spread beside it.
@@ -94,13 +94,13 @@ def of_turn(
         turn.turn,
         turn.speaker,
         "dispersion",
-        VERSION,
+        _VERSION,
         None if certain else collision(acts),
         orjson.dumps(evidence).decode(),
     )
 
 
-def of_arms(
+def arm_distances(
     trial: str, parent: str, turn: int, arms: Mapping[str, Sequence[Turn]], *, certain: bool = False
 ) -> list[Score]:
     """Score each arm of a branching: how far its next lines lie from the first arm's."""
@@ -115,7 +115,7 @@ def of_arms(
             turn,
             arm,
             "dispersion:energy",
-            VERSION,
+            _VERSION,
             None if certain else energy(found, vectors[first]),
             orjson.dumps({"arm": arm, "against": first, "draws": len(found)}).decode(),
         )
@@ -130,6 +130,6 @@ def _place(option: str, spoken: str) -> int:
     return found.start() if found else -1
 
 
-def _unit(vector: Vector) -> dict[str, float]:
+def _unit(vector: _Vector) -> dict[str, float]:
     length = math.sqrt(sum(v * v for v in vector.values())) or 1.0
     return {k: v / length for k, v in vector.items()}

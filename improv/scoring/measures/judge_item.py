@@ -18,9 +18,9 @@ from improv.records import Json, Score, Transcript, Turn, digest, seed_of
 from improv.scoring.measures.judge_prompts import ANSWER, FIRST, GLOSSES, SCRIPT
 from improv.study.scene import CharacterSpec
 
-CONTEXT = 4
+CONTEXT_LINES = 4
 """How many spoken lines before the judged one a judge is shown."""
-LONGEST = 2000
+_MAX_LINE = 2000
 """Characters of a line that a judge is shown."""
 
 
@@ -116,7 +116,7 @@ def harmless(text: str) -> str:
     return text.replace("<", "‹").replace(">", "›")
 
 
-def schema(options: Sequence[str]) -> Json:
+def answer_schema(options: Sequence[str]) -> Json:
     """Return the JSON schema of a reply: one of the options, by its word."""
     answer = {"type": "string", "enum": list(options)}
     return {
@@ -127,12 +127,12 @@ def schema(options: Sequence[str]) -> Json:
     }
 
 
-def script(text: str) -> str:
+def script_text(text: str) -> str:
     """Return an item's text as the document that a base model continues."""
     return text + SCRIPT
 
 
-def read(asked: Item, reply: str) -> Verdict:
+def read_answer(asked: Item, reply: str) -> Verdict:
     """Read a judge's reply, strictly: one JSON object with one answer that was an option."""
     try:
         found = orjson.loads(reply)
@@ -144,7 +144,7 @@ def read(asked: Item, reply: str) -> Verdict:
     return Verdict(reply, answer, asked.values[asked.options.index(answer)])
 
 
-def score(asked: Item, verdict: Verdict, judge: str) -> Score:
+def judged_score(asked: Item, verdict: Verdict, judge: str) -> Score:
     """Return the score of a line from what was said of it."""
     evidence: Json = {"answer": verdict.answer, "reply": verdict.reply}
     evidence |= orjson.loads(asked.evidence or "{}")
@@ -156,32 +156,34 @@ def score(asked: Item, verdict: Verdict, judge: str) -> Score:
         asked.turn,
         asked.character,
         asked.measure,
-        by(asked.version, judge),
+        judged_version(asked.version, judge),
         verdict.value,
         orjson.dumps(evidence).decode(),
     )
 
 
-def silent(turns: Iterable[Turn], measure: str, version: str, judge: str) -> list[Score]:
+def silence_scores(turns: Iterable[Turn], measure: str, version: str, judge: str) -> list[Score]:
     """Return the scores of turns in which nothing was said: missing."""
     return [
-        Score(t.trial, t.branch, t.turn, t.speaker, measure, by(version, judge), None, "")
+        Score(
+            t.trial, t.branch, t.turn, t.speaker, measure, judged_version(version, judge), None, ""
+        )
         for t in turns
     ]
 
 
-def by(version: str, judge: str) -> str:
+def judged_version(version: str, judge: str) -> str:
     """Return the version of a score that a judge made."""
     return f"{version}@{judge}"
 
 
-def own(transcript: Transcript, speaker: str) -> tuple[list[Turn], list[Turn]]:
+def own_lines(transcript: Transcript, speaker: str) -> tuple[list[Turn], list[Turn]]:
     """Return a speaker's lines that are the branch's own, and the silences."""
     mine = [t for t in transcript.lines(speaker) if t.branch == transcript.branch]
     return [t for t in mine if t.kind == "line"], [t for t in mine if t.kind == "silence"]
 
 
-def before(transcript: Transcript, turn: Turn, count: int = CONTEXT) -> str:
+def lines_before(transcript: Transcript, turn: Turn, count: int = CONTEXT_LINES) -> str:
     """Return the spoken lines before a turn, each as NAME: line.
 
     Directions are left out: one that an author's move brought would tell the condition.
@@ -191,18 +193,18 @@ def before(transcript: Transcript, turn: Turn, count: int = CONTEXT) -> str:
         for t in transcript.turns
         if t.kind in ("line", "written") and t.speaker and (t.turn, t.seq) < (turn.turn, turn.seq)
     ]
-    lines = [f"{t.speaker.upper()}: {one_line(t.text)}" for t in earlier[-count:]]
+    lines = [f"{t.speaker.upper()}: {shown_line(t.text)}" for t in earlier[-count:]]
     return "\n".join(lines) or FIRST
 
 
-def one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()[:LONGEST]
+def shown_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()[:_MAX_LINE]
 
 
 def persona(c: CharacterSpec) -> str:
     """Return what is known of a character. Its secret is no part of what a line could contradict
     in public, and is left out."""
-    parts = [f"{c.name}, {c.role}.", one_line(c.card)]
+    parts = [f"{c.name}, {c.role}.", shown_line(c.card)]
     if c.traits:
         parts.append("Always " + ", ".join(f"{t.pole}, never {t.opposite}" for t in c.traits) + ".")
     parts.append(f"Manner of speaking: {c.habit.says}" if c.habit else "")

@@ -14,27 +14,34 @@ import orjson
 
 from improv.errors import ErrorKind, ModelError
 from improv.records import Json, Score, Transcript
-from improv.scoring.measures.judge_item import Item, Verdict, before, by, one_line, own
+from improv.scoring.measures.judge_item import (
+    Item,
+    Verdict,
+    judged_version,
+    lines_before,
+    own_lines,
+    shown_line,
+)
 from improv.study.measure_spec import version_of
 from improv.study.scene import CharacterSpec, Scene
 
-VERSION = version_of("likelihood")
-OWN, OPPOSITE = "own", "opposite"
+_VERSION = version_of("likelihood")
+_OWN, _OPPOSITE = "own", "opposite"
 ECHO: Json = {"echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 1.0}
 """What a completions request says to have its own prompt scored."""
 
 
-def items(transcript: Transcript, scene: Scene) -> list[Item]:
+def likelihood_items(transcript: Transcript, scene: Scene) -> list[Item]:
     """Return each own line with each persona it is to be scored under, one line's together."""
     found = []
     for c in scene.cast:
-        personas = {OWN: _nature(c)}
+        personas = {_OWN: _nature(c)}
         if c.traits:
-            personas[OPPOSITE] = _nature(c, flipped=True)
+            personas[_OPPOSITE] = _nature(c, flipped=True)
         personas |= {o.name: _nature(o) for o in scene.cast if o is not c and _nature(o)}
-        if not personas[OWN]:
+        if not personas[_OWN]:
             continue
-        for turn in own(transcript, c.name)[0]:
+        for turn in own_lines(transcript, c.name)[0]:
             for who, nature in personas.items():
                 found.append(
                     Item(
@@ -43,17 +50,17 @@ def items(transcript: Transcript, scene: Scene) -> list[Item]:
                         turn.turn,
                         c.name,
                         "likelihood",
-                        VERSION,
-                        _document(scene, c, nature, before(transcript, turn)),
+                        _VERSION,
+                        _document(scene, c, nature, lines_before(transcript, turn)),
                         place=who,
-                        given=f" {one_line(turn.text)}",
+                        given=f" {shown_line(turn.text)}",
                         evidence=orjson.dumps({"persona": who}).decode(),
                     )
                 )
     return found
 
 
-def logprob(response: Json, given: str) -> tuple[str, str]:
+def logprob_of(response: Json, given: str) -> tuple[str, str]:
     """Read the log-probability of `given`, with which the prompt of a completions response ends.
 
     Returns it as JSON {"logprob", "tokens"}, and how the reply ended. A token that stands across
@@ -78,7 +85,7 @@ def logprob(response: Json, given: str) -> tuple[str, str]:
     return told, str(choice.get("finish_reason") or "")
 
 
-def read(reply: str) -> Verdict:
+def read_logprob(reply: str) -> Verdict:
     """Read a journaled log-probability."""
     try:
         return Verdict(reply, "", float(orjson.loads(reply)["logprob"]))
@@ -86,7 +93,9 @@ def read(reply: str) -> Verdict:
         return Verdict(reply, "", None)
 
 
-def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) -> list[Score]:
+def likelihood_scores(
+    asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str
+) -> list[Score]:
     """Score each line all of whose personas were scored: `likelihood` against the opposite and
     `likelihood:others` against the mean of the other members of the cast."""
     scores = []
@@ -95,16 +104,16 @@ def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) 
         if any(a.id not in verdicts for a in mine):
             continue
         found = {a.place: verdicts[a.id].value for a in mine}
-        one, rest = mine[0], {k: v for k, v in found.items() if k not in (OWN, OPPOSITE)}
+        one, rest = mine[0], {k: v for k, v in found.items() if k not in (_OWN, _OPPOSITE)}
         known = [v for v in rest.values() if v is not None]
         mean = sum(known) / len(known) if known and len(known) == len(rest) else None
-        evidence = {OWN: found[OWN], OPPOSITE: found.get(OPPOSITE), "others": rest}
-        for measure, against in (("likelihood", found.get(OPPOSITE)), ("likelihood:others", mean)):
-            if measure == "likelihood" and OPPOSITE not in found:
+        evidence = {_OWN: found[_OWN], _OPPOSITE: found.get(_OPPOSITE), "others": rest}
+        for measure, against in (("likelihood", found.get(_OPPOSITE)), ("likelihood:others", mean)):
+            if measure == "likelihood" and _OPPOSITE not in found:
                 continue
             if measure == "likelihood:others" and not rest:
                 continue
-            own_value = found[OWN]
+            own_value = found[_OWN]
             value = None if own_value is None or against is None else own_value - against
             scores.append(
                 Score(
@@ -113,7 +122,7 @@ def compare(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) 
                     one.turn,
                     one.character,
                     measure,
-                    by(VERSION, judge),
+                    judged_version(_VERSION, judge),
                     value,
                     orjson.dumps(evidence).decode(),
                 )

@@ -16,34 +16,38 @@ from improv.records import Json, Score, Transcript, Turn, seed_of
 from improv.scoring.measures.judge_item import (
     Item,
     Verdict,
-    before,
-    by,
     item,
-    one_line,
-    own,
+    judged_version,
+    lines_before,
+    own_lines,
     persona,
+    shown_line,
 )
 from improv.scoring.measures.judge_prompts import PAIR, PERSONA
 from improv.study.measure_spec import version_of
 from improv.study.scene import CharacterSpec, Scene
 
-VERSION = version_of("p2l")
-L2L_VERSION = version_of("l2l")
-PAIRS = 60
+_VERSION = version_of("p2l")
+_L2L_VERSION = version_of("l2l")
+MAX_PAIRS = 60
 """At most so many pairs of one character's lines are compared."""
-OPTIONS: dict[str, float | None] = {
+_OPTIONS: dict[str, float | None] = {
     "no contradiction": 1.0,
     "contradiction": 0.0,
     "unreadable": None,
 }
 
 
-def items(transcript: Transcript, scene: Scene) -> list[Item]:
+def p2l_items(transcript: Transcript, scene: Scene) -> list[Item]:
     """Return a question for each own line: does it contradict the persona?"""
-    return [ask(transcript, turn, c) for c in scene.cast for turn in own(transcript, c.name)[0]]
+    return [
+        p2l_item(transcript, turn, c)
+        for c in scene.cast
+        for turn in own_lines(transcript, c.name)[0]
+    ]
 
 
-def ask(
+def p2l_item(
     transcript: Transcript,
     turn: Turn,
     c: CharacterSpec,
@@ -53,25 +57,25 @@ def ask(
     more: Json | None = None,
 ) -> Item:
     """Return the question about one line, or about the planted `line` in its place."""
-    said = one_line(line or turn.text)
+    said = shown_line(line or turn.text)
     planted = {"truth": truth} | (more or {})
     return item(
         turn,
         "calibration:p2l" if line else "p2l",
-        VERSION,
+        _VERSION,
         PERSONA,
-        OPTIONS,
+        _OPTIONS,
         place=said if line else "",
         truth=truth,
         evidence={"line": said} | (planted if line else {}),
         name=c.name.upper(),
         persona=persona(c),
-        before=before(transcript, turn),
+        before=lines_before(transcript, turn),
         line=f"{c.name.upper()}: {said}",
     )
 
 
-def pairs(transcript: Transcript, scene: Scene, cap: int = PAIRS) -> list[Item]:
+def l2l_items(transcript: Transcript, scene: Scene, cap: int = MAX_PAIRS) -> list[Item]:
     """Return a question for each pair of a character's lines, a sample of them above `cap`."""
     found = []
     for c in scene.cast:
@@ -83,20 +87,20 @@ def pairs(transcript: Transcript, scene: Scene, cap: int = PAIRS) -> list[Item]:
                 item(
                     _of_scene(transcript, other),
                     "l2l",
-                    L2L_VERSION,
+                    _L2L_VERSION,
                     PAIR,
-                    OPTIONS,
+                    _OPTIONS,
                     place=f"{one.turn}-{other.turn}",
                     evidence={"pair": [one.turn, other.turn], "pairs": len(all_pairs)},
                     name=c.name.upper(),
-                    line=one_line(one.text),
-                    other=one_line(other.text),
+                    line=shown_line(one.text),
+                    other=shown_line(other.text),
                 )
             )
     return found
 
 
-def line_to_line(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) -> list[Score]:
+def l2l_scores(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) -> list[Score]:
     """Return 1 − conflicts / pairs read for each character all of whose pairs were judged.
 
     `verdicts` are by item. The evidence counts all pairs, those compared, and those read.
@@ -118,7 +122,7 @@ def line_to_line(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: 
             "conflicting": bad,
         }
         value = 1 - len(bad) / len(read) if read else None
-        version = by(L2L_VERSION, judge)
+        version = judged_version(_L2L_VERSION, judge)
         scores.append(
             Score(
                 who[0], who[1], None, who[2], "l2l", version, value, orjson.dumps(evidence).decode()

@@ -11,12 +11,10 @@ from improv.study.measure_spec import version_of
 from improv.study.predicate import is_unreadable, satisfies
 from improv.study.scene import EVERYBODY, Predicate, Scene
 
-__all__ = ["VERSION", "habits", "marked", "rules", "signs"]
-
-VERSION = version_of("marker")
+_VERSION = version_of("marker")
 
 
-def habits(transcript: Transcript, scene: Scene) -> list[Score]:
+def habit_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Score every improvised line of characters with a habit: 1 kept, 0 broken, None missing.
 
     The evidence is the line itself, so that the score can be read beside what it read.
@@ -29,7 +27,7 @@ def habits(transcript: Transcript, scene: Scene) -> list[Score]:
     ]
 
 
-def signs(transcript: Transcript, scene: Scene) -> list[Score]:
+def sign_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Score every improvised line of characters with a trait that has a sign: 1 at the pole, 0
     at the opposite, None missing. The measure is named `sign:<pole>/<opposite>`."""
     by_name = {c.name: [t for t in c.traits if t.sign is not None] for c in scene.cast}
@@ -41,7 +39,7 @@ def signs(transcript: Transcript, scene: Scene) -> list[Score]:
     ]
 
 
-def rules(transcript: Transcript, scene: Scene) -> list[Score]:
+def rule_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Score every improvised line of those whom a rule binds: 1 kept, 0 broken, None missing.
 
     The measure is named `rule:<name>`, and does not ask how the rule is enforced: a line that a
@@ -55,9 +53,9 @@ def rules(transcript: Transcript, scene: Scene) -> list[Score]:
     ]
 
 
-def marked(transcript: Transcript, scene: Scene) -> list[Score]:
+def marker_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Return all that markers say of a transcript: what is kept with it as soon as it is played."""
-    found = (habits, signs, rules)
+    found = (habit_scores, sign_scores, rule_scores)
     return [score for measure in found for score in measure(transcript, scene)]
 
 
@@ -65,5 +63,5 @@ def _score(turn: Turn, measure: str, predicate: Predicate) -> Score:
     read = turn.kind == "line" and not is_unreadable(turn.text)
     value = float(satisfies(predicate, turn.text)) if read else None
     return Score(
-        turn.trial, turn.branch, turn.turn, turn.speaker, measure, VERSION, value, turn.text
+        turn.trial, turn.branch, turn.turn, turn.speaker, measure, _VERSION, value, turn.text
     )

@@ -10,11 +10,11 @@ import orjson
 from improv.records import Score, Transcript
 from improv.study.measure_spec import version_of
 
-VERSION = version_of("probe")
+_VERSION = version_of("probe")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
-def answers(
+def probe_scores(
     transcript: Transcript, name: str, ask: str, expect: Iterable[str], fork: int
 ) -> list[Score]:
     """Score what a probe branch answered: 1 where it holds an expected word or phrase, whole and in
@@ -41,7 +41,7 @@ def answers(
                 fork,
                 turn.speaker,
                 f"probe:{name}",
-                VERSION,
+                _VERSION,
                 value,
                 orjson.dumps(evidence).decode(),
             )

@@ -13,11 +13,11 @@ from improv.scoring.measures.judge_item import Item
 from improv.study.scene import Scene
 
 QUESTIONS: Mapping[str, Callable[[Transcript, Scene], Sequence[Item]]] = {
-    "state": trait_state.items,
-    "p2l": persona.items,
-    "l2l": persona.pairs,
-    "attribution": attribution.items,
-    "secret": secret.items,
-    "likelihood": likelihood.items,
+    "state": trait_state.state_items,
+    "p2l": persona.p2l_items,
+    "l2l": persona.l2l_items,
+    "attribution": attribution.attribution_items,
+    "secret": secret.secret_items,
+    "likelihood": likelihood.likelihood_items,
 }
 """Measure → what it asks about a played scene."""

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 import orjson
 
 from improv.records import Score, Transcript
-from improv.scoring.measures.judge_item import Item, before, item, one_line, own
+from improv.scoring.measures.judge_item import Item, item, lines_before, own_lines, shown_line
 from improv.scoring.measures.judge_prompts import SECRET
 from improv.study.measure_spec import version_of
 from improv.study.scene import CharacterSpec, Scene
 
-VERSION = version_of("secret")
-JUDGED_VERSION = version_of("secret", judged=True)
-SHARE = 0.5
+_VERSION = version_of("secret")
+_JUDGED_VERSION = version_of("secret", judged=True)
+_SHARE = 0.5
 """A line gives a secret away if it holds this share of its own words, and two at least."""
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _PLAIN = """
@@ -33,28 +33,28 @@ your yours
 _COMMON = frozenset(_PLAIN.split())
 
 
-def items(transcript: Transcript, scene: Scene) -> list[Item]:
+def secret_items(transcript: Transcript, scene: Scene) -> list[Item]:
     """Return a question for each own line of those who have a secret: 1 kept, 0 given away."""
     return [
         item(
             turn,
             "secret",
-            JUDGED_VERSION,
+            _JUDGED_VERSION,
             SECRET,
             {"kept": 1.0, "given away": 0.0, "unreadable": None},
-            evidence={"line": one_line(turn.text)},
+            evidence={"line": shown_line(turn.text)},
             name=c.name.upper(),
-            secret=one_line(c.secret),
-            before=before(transcript, turn),
-            line=f"{c.name.upper()}: {one_line(turn.text)}",
+            secret=shown_line(c.secret),
+            before=lines_before(transcript, turn),
+            line=f"{c.name.upper()}: {shown_line(turn.text)}",
         )
         for c in scene.cast
         if c.secret
-        for turn in own(transcript, c.name)[0]
+        for turn in own_lines(transcript, c.name)[0]
     ]
 
 
-def by_words(transcript: Transcript, scene: Scene) -> list[Score]:
+def secret_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Score each own line of those who have a secret by the words that only the secret has.
 
     A secret of fewer than two such words cannot be found this way: its lines are missing.
@@ -63,9 +63,9 @@ def by_words(transcript: Transcript, scene: Scene) -> list[Score]:
     for c in scene.cast:
         if not c.secret:
             continue
-        words = telling(c, scene)
-        needed = max(2, math.ceil(SHARE * len(words)))
-        lines, silences = own(transcript, c.name)
+        words = telltale_stems(c, scene)
+        needed = max(2, math.ceil(_SHARE * len(words)))
+        lines, silences = own_lines(transcript, c.name)
         for turn in sorted([*lines, *silences], key=lambda t: t.turn):
             found = sorted(words & set(_stems(turn.text)))
             readable = turn.kind == "line" and len(words) >= 2
@@ -73,13 +73,13 @@ def by_words(transcript: Transcript, scene: Scene) -> list[Score]:
             evidence = orjson.dumps({"words": found, "of": len(words), "line": turn.text}).decode()
             scores.append(
                 Score(
-                    turn.trial, turn.branch, turn.turn, c.name, "secret", VERSION, value, evidence
+                    turn.trial, turn.branch, turn.turn, c.name, "secret", _VERSION, value, evidence
                 )
             )
-    return scores + given_away(scores)
+    return scores + disclosure_scores(scores)
 
 
-def telling(c: CharacterSpec, scene: Scene) -> set[str]:
+def telltale_stems(c: CharacterSpec, scene: Scene) -> set[str]:
     """Return the stems of a secret that nothing public holds: premise, world, roles, opening, and
     the holder's own card, from which it may speak freely."""
     public = [scene.premise, scene.place, *scene.world, c.card, c.goal, *c.samples]
@@ -89,7 +89,7 @@ def telling(c: CharacterSpec, scene: Scene) -> set[str]:
     return set(_stems(c.secret)) - known
 
 
-def given_away(scores: Iterable[Score]) -> list[Score]:
+def disclosure_scores(scores: Iterable[Score]) -> list[Score]:
     """Return, from the scores of lines, the turn at which each secret was first given away.
 
     One that never was is censored at its holder's last line: `given_away` in the evidence says

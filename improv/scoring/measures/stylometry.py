@@ -17,15 +17,15 @@ from improv.records import Score, Transcript, Turn
 from improv.study.measure_spec import version_of
 from improv.study.scene import Scene
 
-VERSION = version_of("stylometry")
-EARLY = 3
+_VERSION = version_of("stylometry")
+_EARLY = 3
 """How many of a character's first improvised lines, with its written ones, are its early lines."""
-FREQUENT = 30
+_FREQUENT = 30
 """How many of the scene's most frequent words Burrows' Delta compares."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
-def likeness(transcript: Transcript, scene: Scene) -> list[Score]:
+def stylometry_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Score each own line after a character's early ones: cosine of 3-grams, 0 to 1.
 
     And each character with at least two such lines: Delta, 0 for the same profile and growing.
@@ -37,8 +37,8 @@ def likeness(transcript: Transcript, scene: Scene) -> list[Score]:
         lines = transcript.lines(c.name)
         spoken = [t for t in lines if t.kind == "line"]
         written = [t.text for t in transcript.turns if t.kind == "written" and t.speaker == c.name]
-        early = [*c.samples, *written, *(t.text for t in spoken[:EARLY])]
-        first = spoken[EARLY - 1].turn if len(spoken) >= EARLY else math.inf
+        early = [*c.samples, *written, *(t.text for t in spoken[:_EARLY])]
+        first = spoken[_EARLY - 1].turn if len(spoken) >= _EARLY else math.inf
         profile = trigrams(" \n ".join(early))
         late = [t for t in lines if t.turn > first]
         for turn in (t for t in late if t.branch == transcript.branch):
@@ -73,7 +73,7 @@ def delta(late: Iterable[str], early: Iterable[str], everything: Sequence[str]) 
     varies.
     """
     texts = [_words(t) for t in everything]
-    frequent = [w for w, _ in Counter(w for t in texts for w in t).most_common(FREQUENT)]
+    frequent = [w for w, _ in Counter(w for t in texts for w in t).most_common(_FREQUENT)]
     rates = [_rates(t, frequent) for t in texts if t]
     one, other = (
         _rates([w for t in group for w in _words(t)], frequent) for group in (late, early)
@@ -101,4 +101,4 @@ def _score(
     t: Transcript, turn: Turn | None, who: str, measure: str, value: float | None, evidence: str
 ) -> Score:
     at = None if turn is None else turn.turn
-    return Score(t.trial, t.branch, at, who, measure, VERSION, value, evidence)
+    return Score(t.trial, t.branch, at, who, measure, _VERSION, value, evidence)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from improv.records import Transcript, Turn
-from improv.scoring.measures.judge_item import Item, before, item, one_line, own
+from improv.scoring.measures.judge_item import Item, item, lines_before, own_lines, shown_line
 from improv.scoring.measures.judge_prompts import STATE
 from improv.study.measure_spec import version_of
 from improv.study.scene import CharacterSpec, Scene, Trait
 
-VERSION = version_of("state")
+_VERSION = version_of("state")
 
 
-def measure_of(trait: Trait) -> str:
+def state_measure(trait: Trait) -> str:
     return f"state:{trait.pole}/{trait.opposite}"
 
 
-def items(transcript: Transcript, scene: Scene) -> list[Item]:
+def state_items(transcript: Transcript, scene: Scene) -> list[Item]:
     """Return a question for each own line and trait: 1 pole, 0 opposite, .5 neither."""
     return [
-        ask(transcript, turn, c, trait)
+        state_item(transcript, turn, c, trait)
         for c in scene.cast
-        for turn in own(transcript, c.name)[0]
+        for turn in own_lines(transcript, c.name)[0]
         for trait in c.traits
     ]
 
 
-def ask(
+def state_item(
     transcript: Transcript,
     turn: Turn,
     c: CharacterSpec,
@@ -36,11 +36,11 @@ def ask(
 ) -> Item:
     """Return the question about one line, or about the planted `line` in its place."""
     planted = {"truth": truth, "pole": trait.pole, "opposite": trait.opposite}
-    said = one_line(line or turn.text)
+    said = shown_line(line or turn.text)
     return item(
         turn,
-        f"calibration:{measure_of(trait)}" if line else measure_of(trait),
-        VERSION,
+        f"calibration:{state_measure(trait)}" if line else state_measure(trait),
+        _VERSION,
         STATE,
         {trait.pole: 1.0, trait.opposite: 0.0, "neither": 0.5, "unreadable": None},
         place=said if line else "",
@@ -50,6 +50,6 @@ def ask(
         role=c.role,
         pole=trait.pole,
         opposite=trait.opposite,
-        before=before(transcript, turn),
+        before=lines_before(transcript, turn),
         line=f"{c.name.upper()}: {said}",
     )
