@@ -55,7 +55,7 @@ def _run_beside(coroutine: Coroutine[Any, Any, Returned], threads: ThreadPoolExe
     while True:
         try:
             return result.result()
-        except CancelledError:
+        except (CancelledError, asyncio.CancelledError):
             if interrupted:
                 raise KeyboardInterrupt from None
             raise

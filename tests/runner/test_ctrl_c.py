@@ -18,12 +18,12 @@ from tests.support.weather import RawServer, Send, command, http
 
 
 def resumed_as_printed(out: str) -> None:
-    """Do what the command told to do."""
+    """Resume the run with the command that was printed, and check that it finishes."""
     line = next(line for line in out.splitlines() if line.startswith("go on with:"))
     words = shlex.split(line.removeprefix("go on with:"))
     assert words[:2] == ["improv", "resume"]
-    told = command(*words[1:], "--ray", "off").output
-    assert "10 trials done, 0 failed" in told and "owed" not in told
+    output = command(*words[1:], "--ray", "off").output
+    assert "10 trials done, 0 failed" in output and "owed" not in output
 
 
 @pytest.mark.parametrize("hosted", HOSTED)
@@ -85,6 +85,7 @@ def test_ctrl_c_twice_stops_at_once(
     folder = open_run(tmp_path / "r", "last")
     journaled = {c.draw.key for c in [*folder.journaled().calls(), *folder.transcripts.all_calls()]}
     assert len(journaled) >= 8
+    assert not Path(folder.path, "turns.parquet").exists(), "the next session joins the tables"
     resumed_as_printed(out)
     assert set(server.asked.values()) == {1}
 
