@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from improv.api.results import DryRun, Graphs, Report
-    from improv.export.exporter import Exported
+    from improv.export.exporter import ExportResult
     from improv.graph.graph import Graph
     from improv.runner.launch import Result
     from improv.scoring.scorer import ScoringResult
@@ -209,14 +209,16 @@ class Run:
 
     def export(
         self, to: str, output: Where = "", trial: str | int = "", *, force: bool = False, **of: Any
-    ) -> Exported:
+    ) -> ExportResult:
         """Write scenes in another program's format: to="jsonl", "hf", "inspect", "fountain",
         "markdown" or "otel" (docs/export.md). `of` are condition, scene, branches. Raises RunError.
         """
         from improv.export.exporter import export
-        from improv.export.selection import Wanted
+        from improv.export.selection import SceneFilter
 
-        return export(self.folder, to, Wanted(str(trial), **of), os.fspath(output), force=force)
+        return export(
+            self.folder, to, SceneFilter(str(trial), **of), os.fspath(output), force=force
+        )
 
     def resume(
         self, *, setup: Setup | None = None, watch: Watch | None = None, **settings: Any

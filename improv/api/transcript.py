@@ -12,7 +12,7 @@ from html import escape
 from improv.api.table import UNTYPESET
 from improv.errors import ImprovError
 from improv.export import document
-from improv.export.document import Folio
+from improv.export.document import SceneDocument
 from improv.records import Json, Transcript, Turn
 from improv.storage.run_folder import RunFolder
 from improv.study.scene import Scene
@@ -47,11 +47,11 @@ class Script:
 
     def markdown(self, *, notes: bool = True) -> str:
         """Return it as Markdown, with or without what an audience did not see."""
-        return document.markdown(self._folio(notes))
+        return document.to_markdown(self._folio(notes))
 
     def fountain(self, *, notes: bool = True) -> str:
         """Return it as Fountain, which screenwriting programs read."""
-        return document.fountain(self._folio(notes))
+        return document.to_fountain(self._folio(notes))
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -102,11 +102,11 @@ class Script:
             return []
         return [f"broke off at turn {self.row['failure_turn']}: {self.row['failure']}"]
 
-    def _folio(self, notes: bool) -> Folio:
+    def _folio(self, notes: bool) -> SceneDocument:
         facts = {"run": self.run, "trial": self.name, "condition": str(self.row["condition"])}
         broken = self.row["failure"] if self.row["status"] == "failed" else ""
         title = str(self.row["title"] or self.row["scene"])
-        return Folio(title, self.turns, self.scene, facts, self.scores, notes, broken)
+        return SceneDocument(title, self.turns, self.scene, facts, self.scores, notes, broken)
 
 
 def script(folder: RunFolder, trial: str) -> Script:

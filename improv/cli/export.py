@@ -10,7 +10,7 @@ from improv.cli import terminal
 from improv.cli.options import Runs, app, reported_errors
 
 if TYPE_CHECKING:
-    from improv.export.exporter import Exported
+    from improv.export.exporter import ExportResult
 
 _NEXT_STEP = {
     "hf": 'load it:  datasets.load_dataset("{}", "turns")',
@@ -49,17 +49,17 @@ def export_command(
     """
     with reported_errors():
         from improv.export.exporter import export
-        from improv.export.selection import Wanted
+        from improv.export.selection import SceneFilter
         from improv.storage.runs import open_run
 
         run, _, trial = what.partition("/")
-        wanted = Wanted(trial=trial, condition=condition, scene=scene, branches=branches)
+        wanted = SceneFilter(trial=trial, condition=condition, scene=scene, branches=branches)
         with terminal.counting("tables" if to == "hf" else "scenes") as tell:
-            exported = export(open_run(runs, run), to, wanted, output, force=force, tell=tell)
+            exported = export(open_run(runs, run), to, wanted, output, force=force, progress=tell)
         _print_exported(exported, to)
 
 
-def _print_exported(exported: Exported, to: str) -> None:
+def _print_exported(exported: ExportResult, to: str) -> None:
     """Print what was written, where it is, and what was left out."""
     counted = ", ".join(f"{n:,} {what}" for what, n in exported.written.items())
     scenes = f"{exported.scenes:,} scene{'s' if exported.scenes != 1 else ''}"

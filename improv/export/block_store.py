@@ -15,19 +15,19 @@ from improv.errors import RunError, first_line
 from improv.records import Block
 from improv.storage.run_folder import RunFolder
 
-WIDTH = 20
+_ID_LENGTH = 20
 """Characters of an id."""
 _COLUMNS = ["id", "kind", "text"]
 
 
-class Book:
-    """The blocks of a run, while it is open: `with Book(folder) as book`."""
+class BlockStore:
+    """The blocks of a run, while it is open: `with BlockStore(folder) as store`."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._room = tempfile.TemporaryDirectory(prefix="improv-")
 
-    def __enter__(self) -> Book:
+    def __enter__(self) -> BlockStore:
         place = Path(self._room.name)
         schema = pa.schema([(name, pa.string()) for name in _COLUMNS])
         starts = [0]
@@ -36,7 +36,7 @@ class Book:
                 with pa.ipc.new_file(blocks, schema) as sink:
                     for part in self._folder.tables.read_batches("blocks", _COLUMNS):
                         for batch in part.select(_COLUMNS).to_batches():
-                            names = batch["id"].cast(pa.binary()).cast(pa.binary(WIDTH))
+                            names = batch["id"].cast(pa.binary()).cast(pa.binary(_ID_LENGTH))
                             ids.write(b"".join(names.to_pylist()))
                             sink.write_batch(batch)
                             starts.append(starts[-1] + len(batch))
@@ -50,7 +50,9 @@ class Book:
             batches = map(reader.get_batch, range(reader.num_record_batches))
             self._texts = [(batch["kind"], batch["text"]) for batch in batches]
         # Nothing can be mapped of a file that is empty.
-        self._ids = np.memmap(place / "ids", dtype=f"S{WIDTH}") if starts[-1] else np.array([b""])
+        self._ids = (
+            np.memmap(place / "ids", dtype=f"S{_ID_LENGTH}") if starts[-1] else np.array([b""])
+        )
         if np.any(self._ids[:-1] > self._ids[1:]):
             raise RunError(f"{self._folder.path}/blocks.parquet: not in order of its ids")
         return self
@@ -64,10 +66,10 @@ class Book:
         del self._ids, self._texts
         self._room.cleanup()
 
-    def of(self, ids: Iterable[str]) -> dict[str, Block]:
+    def blocks_of(self, ids: Iterable[str]) -> dict[str, Block]:
         """Return the blocks of these ids. Raises RunError where one is lost."""
         names = sorted(set(ids))
-        wanted = np.array([n.encode() for n in names], dtype=f"S{WIDTH}")
+        wanted = np.array([n.encode() for n in names], dtype=f"S{_ID_LENGTH}")
         at = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
         lost = np.flatnonzero(self._ids[at] != wanted)
         if len(lost):

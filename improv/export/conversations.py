@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from improv.export.block_store import Book
-from improv.export.messages import Said, as_chat, messages, said_by, words
-from improv.export.selection import Performance
+from improv.export.block_store import BlockStore
+from improv.export.messages import (
+    AgentLine,
+    agent_lines,
+    chat_messages,
+    line_words,
+    script_messages,
+)
+from improv.export.selection import PlayedScene
 from improv.models.request import Message
 from improv.records import Block, Call, Json
 
-ANSWERS = ("line", "probe")
+_ANSWER_PURPOSES = ("line", "probe")
 
 
-def conversations(played: Performance, book: Book, run: Json) -> Iterator[Json]:
+def conversations(played: PlayedScene, book: BlockStore, run: Json) -> Iterator[Json]:
     """Yield a scene's conversations: `messages` (role, content) and `metadata`.
 
     `run` is what the metadata says of the run. Of a branch come those conversations alone that
@@ -27,38 +33,40 @@ def conversations(played: Performance, book: Book, run: Json) -> Iterator[Json]:
     own = {id(call) for call in played.own}
     last = [
         (number, call)
-        for calls in _by_role(played.calls).values()
+        for calls in _calls_by_role(played.calls).values()
         for number, call in _last_of_each_thread(calls)
         if id(call) in own
     ]
-    shown = book.of(b for _, call in last for b in call.blocks)
+    shown = book.blocks_of(b for _, call in last for b in call.blocks)
     for number, call in last:
-        said = said_by(played, call.draw.role)
+        said = agent_lines(played, call.draw.role)
         yield {
             "messages": _conversation(call, shown, said),
             "metadata": run | _metadata(played, call, number),
         }
 
 
-def _conversation(call: Call, shown: Mapping[str, Block], said: Sequence[Said]) -> list[Message]:
+def _conversation(
+    call: Call, shown: Mapping[str, Block], said: Sequence[AgentLine]
+) -> list[Message]:
     """Return what a call showed, and what was said then."""
     reply = call.reply
     now = [s for s in said if s.turn == call.draw.turn] if call.draw.purpose == "line" else []
     if call.mode == "script":
-        reply = words(now[-1].block) if now else reply.strip()
-        found = as_chat(call, shown, said)
+        reply = line_words(now[-1].block) if now else reply.strip()
+        found = script_messages(call, shown, said)
     else:
         # A line that was withheld is none that the character remembers.
         reply = now[-1].reply if now else reply
-        found = messages(call, shown, said)
+        found = chat_messages(call, shown, said)
     return [*found, {"role": "assistant", "content": reply}]
 
 
-def _by_role(calls: Sequence[Call]) -> dict[str, list[Call]]:
+def _calls_by_role(calls: Sequence[Call]) -> dict[str, list[Call]]:
     """Return each character's calls for a line, of those that a rule had drawn again the last."""
     found: dict[str, dict[tuple[int, str], Call]] = {}
     for call in calls:
-        if call.draw.purpose in ANSWERS and not call.error:
+        if call.draw.purpose in _ANSWER_PURPOSES and not call.error:
             at = (call.draw.turn, call.draw.purpose)
             found.setdefault(call.draw.role, {})[at] = call
     return {role: [by[at] for at in sorted(by)] for role, by in sorted(found.items())}
@@ -79,7 +87,7 @@ def _last_of_each_thread(calls: Sequence[Call]) -> Iterator[tuple[int, Call]]:
             number += 1
 
 
-def _metadata(played: Performance, call: Call, session: int) -> Json:
+def _metadata(played: PlayedScene, call: Call, session: int) -> Json:
     row = played.row
     return {
         "trial": row["trial"],

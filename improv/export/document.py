@@ -24,7 +24,7 @@ _LIST = re.compile(r"^(\s*)([-+=!:]|\d+(?=[.)]))", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Folio:
+class SceneDocument:
     """A scene as it was played, and what there is to say of it.
 
     `facts` stand on the title page (run, trial, condition and such). Without the `margin` it is
@@ -50,7 +50,7 @@ class Folio:
         return _flat(" ".join(p for p in parts if p))
 
 
-def fountain(folio: Folio) -> str:
+def to_fountain(folio: SceneDocument) -> str:
     """Return the scene as Fountain; what belongs to the margin stands in notes, `[[...]]`."""
     scene = folio.scene
     pairs = {"Title": folio.title, "Credit": scene.form if scene is not None else ""}
@@ -65,7 +65,7 @@ def fountain(folio: Folio) -> str:
         if seam:
             parts.append(f"> {SEAM} <")
         if folio.margin:
-            parts += [_note(_head(act), act.text) for act in turn.acts]
+            parts += [_note(_act_heading(act), act.text) for act in turn.acts]
         parts.append(_fountain_turn(turn))
     parts.append(f"> {BROKEN_OFF if folio.broken else END} <")
     if folio.broken and folio.margin:
@@ -73,27 +73,27 @@ def fountain(folio: Folio) -> str:
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def markdown(folio: Folio) -> str:
+def to_markdown(folio: SceneDocument) -> str:
     """Return the scene as Markdown (CommonMark)."""
     scene = folio.scene
-    parts = [f"# {literal(_flat(folio.title))}"]
+    parts = [f"# {escape_markdown(_flat(folio.title))}"]
     if scene is not None:
-        parts.append(f"*{literal(_flat(scene.form))}*")
+        parts.append(f"*{escape_markdown(_flat(scene.form))}*")
     if folio.setting:
-        parts.append(literal(folio.setting))
+        parts.append(escape_markdown(folio.setting))
     told = "\n".join(
-        f"- {literal(_flat(name))}: {literal(_flat(value))}"
+        f"- {escape_markdown(_flat(name))}: {escape_markdown(_flat(value))}"
         for name, value in folio.facts.items()
         if value
     )
     parts.append(told)
     if scene is not None:
-        parts.append(literal(scene.premise))
+        parts.append(escape_markdown(scene.premise))
     for turn, seam in _with_seam(folio.shown):
         if seam:
             parts.append(f"---\n\n*{SEAM}*")
         if folio.margin:
-            parts += [_quoted(_head(act), act.text) for act in turn.acts]
+            parts += [_quoted(_act_heading(act), act.text) for act in turn.acts]
         parts.append(_markdown_turn(turn))
     parts.append(f"*{BROKEN_OFF if folio.broken else END}*")
     if folio.broken and folio.margin:
@@ -101,7 +101,7 @@ def markdown(folio: Folio) -> str:
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def document(folio: Folio) -> bytes:
+def to_json(folio: SceneDocument) -> bytes:
     """Return the scene as JSON: `title`, `facts`, `turns`, and with the margin `scores`."""
     turns = [asdict(t) for t in folio.shown]
     whole: Json = {"title": folio.title, "facts": dict(folio.facts), "turns": turns}
@@ -122,7 +122,7 @@ def _with_seam(turns: Sequence[Turn]) -> Iterator[tuple[Turn, bool]]:
             yield turn, improvised and opened and number == 1 and at == 0
 
 
-def _head(act: Act) -> str:
+def _act_heading(act: Act) -> str:
     match act.kind:
         case "note":
             return f"Note to {act.to}"
@@ -138,7 +138,7 @@ def _head(act: Act) -> str:
             return "The author lets it run"
 
 
-def _private(turn: Turn) -> str:
+def _private_heading(turn: Turn) -> str:
     """Say what kind of thing off the record a turn is."""
     who = "The author" if turn.speaker == "author" else turn.speaker
     does = {"envelope": "seals", "probe": "answers, off the record"}
@@ -150,7 +150,7 @@ def _private(turn: Turn) -> str:
 
 def _fountain_turn(turn: Turn) -> str:
     if turn.off_record:
-        return _note(_private(turn), turn.text)
+        return _note(_private_heading(turn), turn.text)
     if turn.kind == "direction":
         # Forced, or a direction in capitals would be a cue, and one with a colon a transition.
         return "\n".join(f"!{line}" for line in _spoken(turn.text).splitlines() if line.strip())
@@ -164,16 +164,16 @@ def _fountain_turn(turn: Turn) -> str:
 
 
 def _spoken(text: str) -> str:
-    return _no_marks(_EMPHASIS.sub(r"\\\1", visible(text).strip()))
+    return _without_note_marks(_EMPHASIS.sub(r"\\\1", visible(text).strip()))
 
 
 def _note(head: str, text: str) -> str:
     body = f"{head}: {text}" if text else head
-    flat = _no_marks(_flat(body))
+    flat = _without_note_marks(_flat(body))
     return f"[[{flat}{' ' if flat.endswith(']') else ''}]]"
 
 
-def _no_marks(text: str) -> str:
+def _without_note_marks(text: str) -> str:
     """Part what would open or close a note, or cut a piece out: Fountain has no way to write it."""
     text = re.sub(r"\[(?=\[)", "[ ", text)
     text = re.sub(r"\](?=\])", "] ", text)
@@ -189,23 +189,23 @@ def _flat(text: str) -> str:
 
 def _markdown_turn(turn: Turn) -> str:
     if turn.off_record:
-        return _quoted(_private(turn), turn.text)
+        return _quoted(_private_heading(turn), turn.text)
     if turn.kind == "direction":
-        return "\n>\n".join(f"> *{literal(p)}*" for p in _flat_lines(turn.text))
-    name = f"**{literal(_flat(turn.speaker))}**"
+        return "\n>\n".join(f"> *{escape_markdown(p)}*" for p in _flat_lines(turn.text))
+    name = f"**{escape_markdown(_flat(turn.speaker))}**"
     if turn.aside:
         to = " and ".join(turn.heard_by)
-        name += f" *(aside{f', to {literal(_flat(to))}' if to else ''})*"
-    said = "*says nothing*" if turn.kind == "silence" else literal(turn.text)
+        name += f" *(aside{f', to {escape_markdown(_flat(to))}' if to else ''})*"
+    said = "*says nothing*" if turn.kind == "silence" else escape_markdown(turn.text)
     return f"{name}: {said}"
 
 
 def _quoted(head: str, text: str) -> str:
-    body = f": {literal(_flat(text))}" if text else ""
-    return f"> **{literal(_flat(head))}**{body}"
+    body = f": {escape_markdown(_flat(text))}" if text else ""
+    return f"> **{escape_markdown(_flat(head))}**{body}"
 
 
-def literal(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, its lines apart without a paragraph's end."""
     escaped = _LIST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", "\n".join(_flat_lines(text))))
     escaped = re.sub(r"^(\s*)\\(\d+)(?=[.)])", r"\1\2\\", escaped, flags=re.MULTILINE)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from improv.export.document import Folio
-from improv.export.selection import Performance
+from improv.export.document import SceneDocument
+from improv.export.selection import PlayedScene
 from improv.records import MAIN, Json
 from improv.study.scene import Scene
 
 
-def folio(
-    played: Performance, run: str, models: str, scenes: Mapping[tuple[str, str], Scene]
-) -> Folio:
+def scene_document(
+    played: PlayedScene, run: str, models: str, scenes: Mapping[tuple[str, str], Scene]
+) -> SceneDocument:
     """Return a scene as a document of what was played, margin and all."""
     row = played.row
     scene = scenes.get((row["scene"], row["condition"]))
@@ -26,15 +26,16 @@ def folio(
         "Played by": models,
     }
     title = row["title"] or row["scene"]
-    return Folio(title, played.turns, scene, facts, played.scores)
+    return SceneDocument(title, played.turns, scene, facts, played.scores)
 
 
-def file_name(row: Json, ending: str) -> str:
+def document_file_name(row: Json, ending: str) -> str:
     """Return the name of a scene's file: its number in the plan, its scene, its condition."""
     branch = "" if row["branch"] == MAIN else f"-{row['branch']}"
-    return f"{row['index']:05d}{branch}-{slug(row['scene'])}-{slug(row['condition'])}.{ending}"
+    scene, condition = file_slug(row["scene"]), file_slug(row["condition"])
+    return f"{row['index']:05d}{branch}-{scene}-{condition}.{ending}"
 
 
-def slug(text: str) -> str:
+def file_slug(text: str) -> str:
     """Return text as part of a file's name."""
     return re.sub(r"[^\w]+", "-", text).strip("-").lower()[:60] or "scene"

@@ -18,21 +18,27 @@ import orjson
 
 from improv.errors import ImprovError, RunError
 from improv.export import conversations, document_export, huggingface, inspect_log, otel
-from improv.export.block_store import Book
-from improv.export.document import fountain, markdown
-from improv.export.selection import Selection, Wanted, performances, scenes, select
+from improv.export.block_store import BlockStore
+from improv.export.document import to_fountain, to_markdown
+from improv.export.selection import (
+    SceneFilter,
+    Selection,
+    played_scenes,
+    select_scenes,
+    study_scenes,
+)
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.version import __version__
 
-SAMPLES = 1_000
+MAX_LOG_SAMPLES = 1_000
 """Scenes of a condition from which on each scene has an Inspect log of its own: Inspect's writer
 takes a log as a whole."""
-Tell = Callable[[int, int], None]
+_Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Exported:
+class ExportResult:
     """What came of an export: where it is, and how many of what were written.
 
     `failed` scenes were left out (of a dataset they are part), `owed` are not played yet.
@@ -49,28 +55,28 @@ class Exported:
 def export(
     folder: RunFolder,
     to: str,
-    wanted: Wanted = Wanted(),
+    wanted: SceneFilter = SceneFilter(),
     path: str | os.PathLike[str] = "",
     *,
     force: bool = False,
-    tell: Tell | None = None,
-) -> Exported:
+    progress: _Progress | None = None,
+) -> ExportResult:
     """Write scenes of a run as `to` says: "jsonl", "hf", "inspect", "fountain", "markdown", "otel".
 
     `path` is a file for jsonl and otel, a folder for the others, and is made up from the run's
     name where it is "". With `force`, files of the same names are written over; nothing is ever
     removed. `tell` is told how many of how many are done. Raises RunError.
     """
-    if to not in FORMS:
-        raise RunError(f"{to}: nothing is exported so; there are {', '.join(FORMS)}")
+    if to not in FORMATS:
+        raise RunError(f"{to}: nothing is exported so; there are {', '.join(FORMATS)}")
     if to == "inspect":
-        inspect_log.needed()
-    form = FORMS[to]
-    chosen = select(folder, wanted)
+        inspect_log.require_inspect()
+    form = FORMATS[to]
+    chosen = select_scenes(folder, wanted)
     meta = folder.meta()
-    target = Path(path or _named(folder, wanted, form.ending))
+    target = Path(path or _default_name(folder, wanted, form.ending))
     planned = int(meta.get("trials") or 0)
-    found = Exported(target, chosen.count, failed=chosen.failed)
+    found = ExportResult(target, chosen.count, failed=chosen.failed)
     if chosen.whole or not wanted.trial:
         found.owed = max(0, planned - len(chosen.known))
     found.playing = meta.get("status") == "playing"
@@ -81,8 +87,12 @@ def export(
             "name a folder, or RUN/TRIAL"
         )
     try:
-        _room(target, form.folder and not single, force)
-        form.write(_Export(chosen, target, _about(folder, meta, found), tell or _untold, found))
+        _make_target(target, form.folder and not single, force)
+        form.write(
+            _Export(
+                chosen, target, _describe_run(folder, meta, found), progress or _no_progress, found
+            )
+        )
     except OSError as e:
         raise RunError(f"{target}: cannot be written: {e.strerror or e}") from None
     return found
@@ -95,8 +105,8 @@ class _Export:
     chosen: Selection
     target: Path
     run: Json
-    tell: Tell
-    found: Exported
+    progress: _Progress
+    found: ExportResult
 
     @property
     def folder(self) -> RunFolder:
@@ -106,82 +116,86 @@ class _Export:
 def _jsonl(of: _Export) -> None:
     told = {"run": of.run["run"], "study": of.run["study"], "puppets": of.run["puppets"]}
     lines = 0
-    with Book(of.folder) as book, _file(of.target) as sink:
-        for number, played in enumerate(performances(of.chosen), 1):
+    with BlockStore(of.folder) as book, _atomic_file(of.target) as sink:
+        for number, played in enumerate(played_scenes(of.chosen), 1):
             for row in conversations.conversations(played, book, told):
                 sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
                 lines += 1
-            of.tell(number, of.chosen.count)
+            of.progress(number, of.chosen.count)
     of.found.written = {"conversations": lines}
 
 
 def _otel(of: _Export) -> None:
     spans = 0
-    with Book(of.folder) as book, _file(of.target) as sink:
-        for number, played in enumerate(performances(of.chosen), 1):
-            row = otel.trace(played, book, of.run, of.run["version"])
+    with BlockStore(of.folder) as book, _atomic_file(of.target) as sink:
+        for number, played in enumerate(played_scenes(of.chosen), 1):
+            row = otel.scene_trace(played, book, of.run, of.run["version"])
             spans += len(row["resourceSpans"][0]["scopeSpans"][0]["spans"])
             sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-            of.tell(number, of.chosen.count)
+            of.progress(number, of.chosen.count)
     of.found.written = {"traces": of.chosen.count, "spans": spans}
 
 
 def _hf(of: _Export) -> None:
-    of.found.written = huggingface.write(of.chosen, of.target, of.run, of.tell)
+    of.found.written = huggingface.write_dataset(of.chosen, of.target, of.run, of.progress)
 
 
 def _inspect(of: _Export) -> None:
-    known = scenes(of.folder)
+    known = study_scenes(of.folder)
     done = 0
-    parts = list(logs(of.chosen))
+    parts = list(inspect_logs(of.chosen))
     for file, part in parts:
         samples = []
-        for played in performances(part):
+        for played in played_scenes(part):
             samples.append(played)
             done += 1
-            of.tell(done, of.chosen.count)
+            of.progress(done, of.chosen.count)
         condition = samples[0].row["condition"]
         premises = {slug: s.premise for (slug, name), s in known.items() if name == condition}
-        log = inspect_log.log_of(samples, of.run, premises)
+        log = inspect_log.eval_log(samples, of.run, premises)
         temporary = of.target / f".{file}.tmp.eval"
         try:
-            inspect_log.write(log, temporary)
+            inspect_log.write_log(log, temporary)
             temporary.replace(of.target / f"{file}.eval")
         finally:
             temporary.unlink(missing_ok=True)
     of.found.written = {"logs": len(parts), "samples": done}
 
 
-def logs(chosen: Selection, most: int = SAMPLES) -> Iterator[tuple[str, Selection]]:
+def inspect_logs(chosen: Selection, most: int = MAX_LOG_SAMPLES) -> Iterator[tuple[str, Selection]]:
     """Yield the Inspect logs that there will be, by name: one a condition, or where that has more
     than `most` scenes, one a condition and scene."""
-    rows = list(chosen.each())
+    rows = list(chosen.rows_in_order())
     for number, condition in enumerate(dict.fromkeys(r["condition"] for r in rows)):
-        part = chosen.only(condition=condition)
-        name = f"{number:02d}-{document_export.slug(condition)}"
+        part = chosen.subset(condition=condition)
+        name = f"{number:02d}-{document_export.file_slug(condition)}"
         if part.count <= most:
             yield name, part
             continue
-        for scene in dict.fromkeys(r["scene"] for r in part.each()):
-            yield f"{name}-{document_export.slug(scene)}", part.only(scene=scene)
+        for scene in dict.fromkeys(r["scene"] for r in part.rows_in_order()):
+            yield f"{name}-{document_export.file_slug(scene)}", part.subset(scene=scene)
 
 
 def _documents(ending: str, of: _Export) -> None:
-    make = fountain if ending == "fountain" else markdown
-    known = scenes(of.folder)
+    make = to_fountain if ending == "fountain" else to_markdown
+    known = study_scenes(of.folder)
     models = ", ".join(of.run["models"])
-    for number, played in enumerate(performances(of.chosen), 1):
-        text = make(document_export.folio(played, of.run["run"], models, known))
+    for number, played in enumerate(played_scenes(of.chosen), 1):
+        text = make(document_export.scene_document(played, of.run["run"], models, known))
         single = of.target.suffix == f".{ending}"
-        file = of.target if single else of.target / document_export.file_name(played.row, ending)
-        with _file(file) as sink:
+        file = (
+            of.target
+            if single
+            else of.target / document_export.document_file_name(played.row, ending)
+        )
+        with _atomic_file(file) as sink:
             sink.write(text.encode())
-        of.tell(number, of.chosen.count)
+        of.progress(number, of.chosen.count)
     of.found.written = {"scenes": of.chosen.count}
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Format:
     """A format: who writes it, what its name ends in, whether it is a folder, and how a file that
     holds one scene alone would end."""
 
@@ -191,18 +205,18 @@ class _Form:
     page: str = ""
 
 
-FORMS = {
-    "jsonl": _Form(_jsonl, ".jsonl", False),
-    "hf": _Form(_hf, "-hf", True),
-    "inspect": _Form(_inspect, "-inspect", True),
-    "fountain": _Form(partial(_documents, "fountain"), "-fountain", True, ".fountain"),
-    "markdown": _Form(partial(_documents, "md"), "-markdown", True, ".md"),
-    "otel": _Form(_otel, ".otlp.jsonl", False),
+FORMATS = {
+    "jsonl": _Format(_jsonl, ".jsonl", False),
+    "hf": _Format(_hf, "-hf", True),
+    "inspect": _Format(_inspect, "-inspect", True),
+    "fountain": _Format(partial(_documents, "fountain"), "-fountain", True, ".fountain"),
+    "markdown": _Format(partial(_documents, "md"), "-markdown", True, ".md"),
+    "otel": _Format(_otel, ".otlp.jsonl", False),
 }
 """The formats there are."""
 
 
-def _about(folder: RunFolder, meta: Json, found: Exported) -> Json:
+def _describe_run(folder: RunFolder, meta: Json, found: ExportResult) -> Json:
     """Return what an export says of the run that it is of: nothing of the machine."""
     models = [str(m) for m in meta.get("models") or []]
     source = meta.get("source") or {}
@@ -229,12 +243,12 @@ def _about(folder: RunFolder, meta: Json, found: Exported) -> Json:
     }
 
 
-def _named(folder: RunFolder, wanted: Wanted, ending: str) -> str:
+def _default_name(folder: RunFolder, wanted: SceneFilter, ending: str) -> str:
     trial = wanted.trial.replace("~", "-")
     return f"{folder.id}-{trial}{ending}" if trial else f"{folder.id}{ending}"
 
 
-def _room(target: Path, folder: bool, force: bool) -> None:
+def _make_target(target: Path, folder: bool, force: bool) -> None:
     """Make the place that is written to. Raises RunError where something is there already."""
     if folder and target.exists() and not target.is_dir():
         raise RunError(f"{target}: is a file, and this writes a folder; name another with -o")
@@ -247,7 +261,7 @@ def _room(target: Path, folder: bool, force: bool) -> None:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[IO[bytes]]:
+def _atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that gets its name when it is whole."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -258,5 +272,5 @@ def _file(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _untold(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     """Tell nobody."""

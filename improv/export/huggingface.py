@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from improv.export.document import literal
+from improv.export.document import escape_markdown
 from improv.export.selection import Selection
 from improv.records import Json
 from improv.storage.schemas import SCHEMAS, conform
 
 TABLES = ("turns", "trials", "calls", "blocks", "scores", "verdicts")
 """The tables that go out, the first of them the one that is loaded when none is named."""
-ROW_GROUP = 10_000
-Tell = Callable[[int, int], None]
+_ROW_GROUP = 10_000
+_Progress = Callable[[int, int], None]
 
-ABOUT = {
+TABLE_DESCRIPTIONS = {
     "trials": "One row for each scene that was played, and for each branch of one.",
     "turns": "What was said and done, in order: `turn` 0 is the written opening.",
     "calls": "Every call to a model, with the ids of the blocks that its prompt was made of.",
@@ -31,7 +31,7 @@ ABOUT = {
     "scores": "What each measure read from each line; an empty `value` is missing, not consistent.",
     "verdicts": "What judges said, models and people, with what they read.",
 }
-COLUMNS = {
+COLUMN_DESCRIPTIONS = {
     "trial": "id of the trial, a hash of its content",
     "branch": "`main`, or the id of a branch, whose rows are its own alone",
     "index": "place in the plan",
@@ -102,30 +102,32 @@ COLUMNS = {
 }
 
 
-def write(selection: Selection, folder: Path, run: Json, tell: Tell) -> dict[str, int]:
+def write_dataset(
+    selection: Selection, folder: Path, run: Json, progress: _Progress
+) -> dict[str, int]:
     """Write the tables and the card; return how many rows each table has.
 
     Tables without rows are left out, since nothing could be read from them.
     """
     rows: dict[str, int] = {}
-    blocks = None if selection.whole else _shown(selection)
+    blocks = None if selection.whole else _shown_block_ids(selection)
     for number, name in enumerate(TABLES):
-        tell(number, len(TABLES))
+        progress(number, len(TABLES))
         target = folder / f"{name}.parquet"
         rows[name] = _copy(_pieces(selection, name, blocks), name, target)
         if not rows[name]:
             target.unlink()
-    tell(len(TABLES), len(TABLES))
+    progress(len(TABLES), len(TABLES))
     rows = {name: n for name, n in rows.items() if n}
     temporary = folder / ".README.md.tmp"
-    temporary.write_text(card(rows, run), encoding="utf-8")
+    temporary.write_text(dataset_card(rows, run), encoding="utf-8")
     temporary.replace(folder / "README.md")
     return rows
 
 
-def card(rows: Mapping[str, int], run: Json) -> str:
+def dataset_card(rows: Mapping[str, int], run: Json) -> str:
     """Return the dataset card: front matter that `datasets` reads, then what a reader needs."""
-    said = literal
+    said = escape_markdown
     size = next(iter(rows.values()))
     front = {
         "pretty_name": f"improv: {run['study']}",
@@ -143,7 +145,7 @@ def card(rows: Mapping[str, int], run: Json) -> str:
     lines += ["---", "", f"# {said(run['study'])}", ""]
     if run["question"]:
         lines += [said(run["question"]), ""]
-    lines += _honesty(run)
+    lines += _warnings(run)
     lines += [
         "## What is in it",
         "",
@@ -158,13 +160,14 @@ def card(rows: Mapping[str, int], run: Json) -> str:
         lines += [
             f"### {name}: {count:,} rows",
             "",
-            ABOUT[name],
+            TABLE_DESCRIPTIONS[name],
             "",
             "| column | type | what it is |",
             "|---|---|---|",
         ]
         lines += [
-            f"| `{f.name}` | {_type(f.type)} | {_said(name, f.name)} |" for f in SCHEMAS[name]
+            f"| `{f.name}` | {_type(f.type)} | {_column_description(name, f.name)} |"
+            for f in SCHEMAS[name]
         ]
         lines.append("")
     lines += ["## How it was made", ""]
@@ -193,7 +196,7 @@ def card(rows: Mapping[str, int], run: Json) -> str:
     return "\n".join(lines)
 
 
-def _honesty(run: Json) -> list[str]:
+def _warnings(run: Json) -> list[str]:
     """Say what the texts are not."""
     lines = [
         "Every line was written by a program, none by a person, but for the written openings.",
@@ -207,7 +210,7 @@ def _honesty(run: Json) -> list[str]:
             "",
         ]
         if run["planted"]:
-            lines[0] += f" What was planted: {literal(run['planted'])}."
+            lines[0] += f" What was planted: {escape_markdown(run['planted'])}."
     elif "embedded" in run["models"]:
         lines += [
             "> Played with the embedded model of 135M parameters: it shows that everything "
@@ -223,10 +226,10 @@ def _honesty(run: Json) -> list[str]:
     return lines
 
 
-def _said(table: str, column: str) -> str:
+def _column_description(table: str, column: str) -> str:
     if (table, column) in {("verdicts", "prompt"), ("verdicts", "turn")}:
-        return COLUMNS[column].partition(";")[0]
-    return COLUMNS.get(column, "")
+        return COLUMN_DESCRIPTIONS[column].partition(";")[0]
+    return COLUMN_DESCRIPTIONS.get(column, "")
 
 
 def _type(kind: pa.DataType) -> str:
@@ -253,7 +256,7 @@ def _copy(pieces: Iterator[pa.Table], name: str, target: Path) -> int:
         ) as sink:
             for piece in pieces:
                 rows += len(piece)
-                sink.write_table(conform(piece, name), row_group_size=ROW_GROUP)
+                sink.write_table(conform(piece, name), row_group_size=_ROW_GROUP)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -269,7 +272,7 @@ def _pieces(selection: Selection, name: str, blocks: pa.Array | None) -> Iterato
         yield part if selection.whole else part.filter(pc.is_in(part[column], value_set=wanted))
 
 
-def _shown(selection: Selection) -> pa.Array:
+def _shown_block_ids(selection: Selection) -> pa.Array:
     """Return the ids of the blocks that the calls of these scenes showed."""
     wanted = pa.array(sorted(selection.trials), pa.string())
     found = pa.array([], pa.string())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from improv.errors import RunError
-from improv.export.selection import Performance
+from improv.export.selection import PlayedScene
 from improv.records import MAIN, Act, Call, Json, Turn, digest
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, ModelUsage
     from inspect_ai.scorer import Score
 
-EXTRA = "pip install 'improv-theatre[inspect]'"
+_INSTALL = "pip install 'improv-theatre[inspect]'"
 
 
-def needed() -> None:
+def require_inspect() -> None:
     """Raise RunError where Inspect is not installed."""
     try:
         import inspect_ai.log  # noqa: F401
     except ImportError as e:
-        raise RunError(f"--to inspect needs Inspect ({e}); install it with: {EXTRA}") from None
+        raise RunError(f"--to inspect needs Inspect ({e}); install it with: {_INSTALL}") from None
 
 
-def write(log: EvalLog, path: Path) -> None:
+def write_log(log: EvalLog, path: Path) -> None:
     """Write a log by Inspect's own writer."""
     from inspect_ai.log import write_eval_log
 
     write_eval_log(log, str(path), format="eval")
 
 
-def log_of(samples: Sequence[Performance], run: Json, premise: dict[str, str]) -> EvalLog:
+def eval_log(samples: Sequence[PlayedScene], run: Json, premise: dict[str, str]) -> EvalLog:
     """Return the log of one condition's scenes. `premise` says what each scene is about."""
     from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats
 
@@ -75,11 +75,11 @@ def log_of(samples: Sequence[Performance], run: Json, premise: dict[str, str]) -
             "played": run["played"],
         },
     )
-    stats = EvalStats(started_at=begin, completed_at=end, model_usage=_total(made))
+    stats = EvalStats(started_at=begin, completed_at=end, model_usage=_total_usage(made))
     return EvalLog(status="success", eval=spec, stats=stats, samples=made, results=_results(made))
 
 
-def _sample(played: Performance, premise: str) -> EvalSample:
+def _sample(played: PlayedScene, premise: str) -> EvalSample:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import ModelOutput
 
@@ -117,7 +117,7 @@ def _sample(played: Performance, premise: str) -> EvalSample:
     )
 
 
-def _messages(played: Performance) -> list[ChatMessage]:
+def _messages(played: PlayedScene) -> list[ChatMessage]:
     """Return a scene as messages: improvised lines are the assistant's, all else the user's."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
 
@@ -245,7 +245,7 @@ def _usage(calls: Iterable[Call]) -> dict[str, ModelUsage]:
     return found
 
 
-def _total(samples: Iterable[EvalSample]) -> dict[str, ModelUsage]:
+def _total_usage(samples: Iterable[EvalSample]) -> dict[str, ModelUsage]:
     found: dict[str, ModelUsage] = {}
     for sample in samples:
         for model, usage in sample.model_usage.items():

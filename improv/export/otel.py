@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from improv.export.block_store import Book
-from improv.export.messages import messages, said_by, script
-from improv.export.selection import Performance
+from improv.export.block_store import BlockStore
+from improv.export.messages import agent_lines, chat_messages, script_text
+from improv.export.selection import PlayedScene
 from improv.records import MAIN, Block, Call, Json, digest
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
-INTERNAL, CLIENT = 1, 3
-ERROR = 2
+_INTERNAL, _CLIENT = 1, 3
+_ERROR = 2
 _SENT = {
     "temperature": "gen_ai.request.temperature",
     "top_p": "gen_ai.request.top_p",
@@ -46,17 +46,17 @@ _PROVIDERS = {
 }
 
 
-def trace(played: Performance, book: Book, run: Json, version: str) -> Json:
+def scene_trace(played: PlayedScene, book: BlockStore, run: Json, version: str) -> Json:
     """Return a scene's trace as an ExportTraceServiceRequest. Of a branch it has the calls that
     nobody shares. Raises RunError where blocks are lost."""
-    shown = book.of(b for call in played.own for b in call.blocks)
-    said = {who: said_by(played, *who) for who in dict.fromkeys(map(_who, played.own))}
+    shown = book.blocks_of(b for call in played.own for b in call.blocks)
+    said = {who: agent_lines(played, *who) for who in dict.fromkeys(map(_thread, played.own))}
     spans = _Spans(played, f"{run['run']}/{played.name}")
-    for _, calls in groupby(played.own, key=lambda c: (c.draw.turn, *_who(c))):
+    for _, calls in groupby(played.own, key=lambda c: (c.draw.turn, *_thread(c))):
         attempts = list(calls)
         agent = spans.agent(attempts)
         for call in attempts:
-            spans.call(call, agent, _prompt(call, shown, said[_who(call)]))
+            spans.call(call, agent, _prompt(call, shown, said[_thread(call)]))
     spans.workflow(run)
     resource = {"service.name": "improv", "service.version": version}
     scope = {"name": "improv", "version": version}
@@ -80,7 +80,7 @@ def attributes(pairs: Mapping[str, Any]) -> list[Json]:
 class _Spans:
     """The spans of one trace. Times are in seconds since the epoch until they are written."""
 
-    def __init__(self, played: Performance, name: str) -> None:
+    def __init__(self, played: PlayedScene, name: str) -> None:
         self._played = played
         self._trace = digest(f"trace {name}", 16)
         self._root = self._id("scene")
@@ -111,13 +111,13 @@ class _Spans:
         scene = [s for s in self._played.scores if s["turn"] is None]
         self._add(
             f"invoke_workflow {row['scene']}",
-            INTERNAL,
+            _INTERNAL,
             self._root,
             "",
             begin,
             end,
             self._common | told | levels,
-            _evaluated(scene, end),
+            _score_events(scene, end),
         )
         self.made.insert(0, self.made.pop())
 
@@ -145,13 +145,13 @@ class _Spans:
             ]
         self._add(
             f"invoke_agent {draw.role}",
-            INTERNAL,
+            _INTERNAL,
             id,
             self._root,
             begin,
             end,
             self._common | told,
-            _evaluated(scores, end),
+            _score_events(scores, end),
             calls[-1].error_line,
         )
         return id
@@ -186,7 +186,7 @@ class _Spans:
         id = self._id(draw.turn, draw.role, draw.purpose, draw.attempt)
         self._add(
             f"{operation} {call.model}",
-            CLIENT,
+            _CLIENT,
             id,
             parent,
             call.started,
@@ -221,7 +221,7 @@ class _Spans:
             "endTimeUnixNano": _nano(end),
             "attributes": attributes(told),
             "events": list(events),
-            "status": {"code": ERROR, "message": error} if error else {},
+            "status": {"code": _ERROR, "message": error} if error else {},
         }
         self.made.append(span)
 
@@ -239,15 +239,15 @@ def provider(call: Call) -> str:
     )
 
 
-def _who(call: Call) -> tuple[str, str]:
+def _thread(call: Call) -> tuple[str, str]:
     """Return whose thread a call was made in: the author has one for each thing it does."""
     return call.draw.role, call.draw.purpose
 
 
 def _prompt(call: Call, shown: Mapping[str, Block], said: Sequence[Any]) -> list[Json]:
     if call.mode == "script":
-        return [_message("user", script(call, shown))]
-    return [_message(m["role"], m["content"]) for m in messages(call, shown, said)]
+        return [_message("user", script_text(call, shown))]
+    return [_message(m["role"], m["content"]) for m in chat_messages(call, shown, said)]
 
 
 def _message(role: str, text: str) -> Json:
@@ -294,7 +294,7 @@ def _span(calls: Sequence[Call]) -> tuple[float, float]:
     return begin, max((c.started + c.latency for c in calls), default=begin)
 
 
-def _evaluated(scores: Iterable[Json], at: float) -> Iterable[Json]:
+def _score_events(scores: Iterable[Json], at: float) -> Iterable[Json]:
     """Yield what was scored as events: a score that could not be read has no value."""
     for row in scores:
         told = {

@@ -21,11 +21,11 @@ from improv.storage.schemas import SCHEMAS, call_of, turn_of
 from improv.study.branch import keeps_turn, shared
 from improv.study.scene import Scene
 
-SCORED = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]
+_SCORE_COLUMNS = ["trial", "branch", "turn", "character", "measure", "value", "evidence"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SceneFilter:
     """Which scenes of a run are wanted. `trial` is a trial by any of its names, with ~BRANCH;
     an empty text is no wish. `branches` asks for them beside the trials that they parted from."""
 
@@ -58,12 +58,12 @@ class Selection:
     def count(self) -> int:
         return sum(map(len, self.rows.values()))
 
-    def each(self) -> Iterator[Json]:
+    def rows_in_order(self) -> Iterator[Json]:
         """Yield the rows in the order of the plan."""
         rows = [row for rows in self.rows.values() for row in rows]
         yield from sorted(rows, key=lambda r: (r["index"], r["branch"] != MAIN, r["branch"]))
 
-    def only(self, **values: str) -> Selection:
+    def subset(self, **values: str) -> Selection:
         """Return those scenes alone whose rows have these values."""
         rows = {
             trial: kept
@@ -74,7 +74,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Performance:
+class PlayedScene:
     """One scene as it was played. `turns` and `calls` are all that made it, those that a branch
     shares first; `own` are the calls and `scores` the scores (as rows) that nobody shares."""
 
@@ -91,7 +91,7 @@ class Performance:
         return str(trial) if branch == MAIN else f"{trial}~{branch}"
 
 
-def select(folder: RunFolder, wanted: Wanted) -> Selection:
+def select_scenes(folder: RunFolder, wanted: SceneFilter) -> Selection:
     """Find the scenes that are wanted. Raises RunError where there are none."""
     table = folder.tables.read("trials").to_pylist()
     if not table:
@@ -108,7 +108,7 @@ def select(folder: RunFolder, wanted: Wanted) -> Selection:
         chosen = [r for r in table if r["branch"] == MAIN]
     for column, value in (("condition", wanted.condition), ("scene", wanted.scene)):
         if value:
-            name = _one(folder, column, value, sorted({r[column] for r in table}))
+            name = _match_name(folder, column, value, sorted({r[column] for r in table}))
             chosen = [r for r in chosen if r[column] == name]
     # What could not be reached is no failure, but nothing that could be taken out either.
     rows: dict[str, list[Json]] = {}
@@ -124,14 +124,14 @@ def select(folder: RunFolder, wanted: Wanted) -> Selection:
     return Selection(folder, rows, known, trials, len(failed))
 
 
-def performances(selection: Selection) -> Iterator[Performance]:
+def played_scenes(selection: Selection) -> Iterator[PlayedScene]:
     """Yield each scene, in the order in which the tables lie, which is by trial and branch.
 
     Raises RunError where a table is not in order.
     """
     turns, calls, scores = (
         _Groups(selection, name, columns)
-        for name, columns in (("turns", None), ("calls", None), ("scores", SCORED))
+        for name, columns in (("turns", None), ("calls", None), ("scores", _SCORE_COLUMNS))
     )
     for trial in sorted(selection.rows):
         at = _Trial(
@@ -144,7 +144,7 @@ def performances(selection: Selection) -> Iterator[Performance]:
             scored.setdefault(row["branch"], []).append(row)
         for row in sorted(selection.rows[trial], key=lambda r: (r["branch"] != MAIN, r["branch"])):
             name = row["branch"]
-            yield Performance(
+            yield PlayedScene(
                 row,
                 at.turns_of(name),
                 at.calls_of(name),
@@ -153,7 +153,7 @@ def performances(selection: Selection) -> Iterator[Performance]:
             )
 
 
-def scenes(folder: RunFolder) -> dict[tuple[str, str], Scene]:
+def study_scenes(folder: RunFolder) -> dict[tuple[str, str], Scene]:
     """Return (slug, condition) → scene of a run's study; nothing of one that cannot be read."""
     try:
         return {(slug, c.name): scene for slug, c, scene in folder.study().cells}
@@ -226,11 +226,11 @@ def _rows(selection: Selection, name: str, columns: list[str]) -> Iterator[Json]
     for part in folder.tables.read_batches(name, columns):
         if not selection.whole:
             part = part.filter(pc.is_in(part["trial"], value_set=wanted))
-        for batch in part.to_batches(PIECE):
+        for batch in part.to_batches(_BATCH_ROWS):
             yield from batch.to_pylist()
 
 
-PIECE = 2_000
+_BATCH_ROWS = 2_000
 """Rows that are Python's at once: of a run that is still played, a whole table is in memory."""
 
 
@@ -248,7 +248,7 @@ def _by_branch_of_calls(calls: Iterator[Call]) -> dict[str, list[Call]]:
     return found
 
 
-def _one(folder: RunFolder, what: str, name: str, known: Sequence[str]) -> str:
+def _match_name(folder: RunFolder, what: str, name: str, known: Sequence[str]) -> str:
     """Return the condition or scene of this name, or the only one that has it in its own."""
     near = [k for k in known if k == name] or [k for k in known if name.casefold() in k.casefold()]
     if len(near) != 1:

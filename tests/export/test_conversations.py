@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from improv.errors import RunError
-from improv.export.block_store import Book
+from improv.export.block_store import BlockStore
 from improv.export.exporter import export
-from improv.export.messages import messages, said_by, script
-from improv.export.selection import Wanted, performances, select
+from improv.export.messages import agent_lines, chat_messages, script_text
+from improv.export.selection import SceneFilter, played_scenes, select_scenes
 from improv.models.puppet.server import PuppetServer
 from improv.records import Json
 from improv.runner.launch import run
@@ -40,20 +40,20 @@ def heard(row: Json) -> str:
 def test_every_prompt_of_a_run_is_made_again_as_it_was_sent(busy: RunFolder) -> None:
     was = {(row["trial"], row["branch"]): prompts for row, prompts in sent(busy)}
     checked: Counter[str] = Counter()
-    with Book(busy) as book:
-        for played in performances(select(busy, Wanted(branches=True))):
+    with BlockStore(busy) as book:
+        for played in played_scenes(select_scenes(busy, SceneFilter(branches=True))):
             prompts = was[played.row["trial"], played.row["branch"]]
-            shown = book.of(b for call in played.own for b in call.blocks)
+            shown = book.blocks_of(b for call in played.own for b in call.blocks)
             for call in played.own:
                 draw = call.draw
                 if played.row["origin"] == "regeneration":
                     draw = replace(draw, branch=played.row["parent"])
                 found = prompts[draw]
                 if call.mode == "chat":
-                    said = said_by(played, draw.role, draw.purpose)
-                    assert messages(call, shown, said) == list(found.messages), draw.key
+                    said = agent_lines(played, draw.role, draw.purpose)
+                    assert chat_messages(call, shown, said) == list(found.messages), draw.key
                 else:
-                    assert script(call, shown) == found.text, draw.key
+                    assert script_text(call, shown) == found.text, draw.key
                 checked[f"{call.mode} {draw.purpose}"] += 1
                 checked[played.row["origin"]] += 1
                 checked["again"] += 0 < draw.attempt < 1000
@@ -127,7 +127,7 @@ def test_metadata_says_whose_it_is_and_how_it_scored(busy: RunFolder, tmp_path: 
 def test_branches_come_when_they_are_asked_for_with_what_is_theirs(
     busy: RunFolder, tmp_path: Path
 ) -> None:
-    found = export(busy, "jsonl", Wanted(branches=True), tmp_path / "all.jsonl")
+    found = export(busy, "jsonl", SceneFilter(branches=True), tmp_path / "all.jsonl")
     told = [r for r in rows(tmp_path / "all.jsonl") if r["metadata"]["branch"] != "main"]
     origins = Counter(r["metadata"]["origin"] for r in told)
     assert origins["regeneration"] == origins["probe"] == 4
@@ -147,10 +147,10 @@ def test_the_same_run_gives_the_same_bytes_and_one_trial_can_be_asked_for(
     assert whole == (tmp_path / "b.jsonl").read_bytes()
     parts = b""
     for trial in sorted({r["metadata"]["trial"] for r in rows(tmp_path / "a.jsonl")}):
-        export(busy, "jsonl", Wanted(trial), tmp_path / f"{trial}.jsonl")
+        export(busy, "jsonl", SceneFilter(trial), tmp_path / f"{trial}.jsonl")
         parts += (tmp_path / f"{trial}.jsonl").read_bytes()
     assert parts == whole
-    only = export(busy, "jsonl", Wanted(condition="script"), tmp_path / "c.jsonl")
+    only = export(busy, "jsonl", SceneFilter(condition="script"), tmp_path / "c.jsonl")
     assert only.scenes == 2
     assert {r["metadata"]["mode"] for r in rows(tmp_path / "c.jsonl")} == {"script"}
 
@@ -181,5 +181,5 @@ def test_failed_scenes_are_left_out_and_counted(
     bad = {r["trial"] for r in table if r["status"] == "failed"}
     assert bad and not bad & {r["metadata"]["trial"] for r in rows(tmp_path / "x.jsonl")}
     with pytest.raises(RunError, match=r"no scene is like that; all 1 failed: .*answered 400"):
-        export(result.folder, "jsonl", Wanted(min(bad)), tmp_path / "y.jsonl")
+        export(result.folder, "jsonl", SceneFilter(min(bad)), tmp_path / "y.jsonl")
     assert not (tmp_path / "y.jsonl").exists()

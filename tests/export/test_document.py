@@ -7,7 +7,7 @@ import re
 import orjson
 import pytest
 
-from improv.export.document import Folio, document, fountain, markdown
+from improv.export.document import SceneDocument, to_fountain, to_json, to_markdown
 from improv.records import MAIN, Act, Turn
 from improv.study.loader import load_scene
 
@@ -32,7 +32,9 @@ TURNS = [
     ),
     turn(3, "memory", "Rufina", "He took the soup.", seq=1),
 ]
-FOLIO = Folio("Fair, Turning Finer", TURNS, load_scene("cold-pass"), {"Run": "r1", "Trial": "t"})
+FOLIO = SceneDocument(
+    "Fair, Turning Finer", TURNS, load_scene("cold-pass"), {"Run": "r1", "Trial": "t"}
+)
 
 
 def elements(text: str) -> list[tuple[str, str]]:
@@ -58,7 +60,7 @@ def elements(text: str) -> list[tuple[str, str]]:
 
 
 def test_a_scene_in_fountain_is_read_by_a_screenwriters_program() -> None:
-    text = fountain(FOLIO)
+    text = to_fountain(FOLIO)
     head = text.split("\n\n", 1)[0]
     assert head.splitlines()[0] == "Title: Fair, Turning Finer"
     assert "Run: r1; Trial: t" in head
@@ -82,7 +84,7 @@ def test_a_scene_in_fountain_is_read_by_a_screenwriters_program() -> None:
 
 
 def test_what_a_model_wrote_stays_its_speakers_line() -> None:
-    found = elements(fountain(FOLIO))
+    found = elements(to_fountain(FOLIO))
     at = found.index(("cue", "Eliseo"))
     end = next(i for i, (k, _) in enumerate(found) if i > at and k not in ("said", "aside"))
     said = [t for _, t in found[at + 1 : end]]
@@ -95,7 +97,7 @@ def test_what_a_model_wrote_stays_its_speakers_line() -> None:
 
 
 def test_markdown_shows_the_same_and_obeys_nothing() -> None:
-    text = markdown(FOLIO)
+    text = to_markdown(FOLIO)
     assert text.startswith("# Fair, Turning Finer\n")
     assert "**Rufina**: Sit down." in text
     assert "**Rufina** *(aside, to Eliseo)*: Only you." in text
@@ -111,7 +113,7 @@ def test_markdown_shows_the_same_and_obeys_nothing() -> None:
 
 def test_json_holds_the_turns_and_the_scores() -> None:
     score = {"turn": 1, "measure": "habit:never_asks", "value": 0.0}
-    found = orjson.loads(document(Folio("T", TURNS, None, {"Run": "r"}, [score])))
+    found = orjson.loads(to_json(SceneDocument("T", TURNS, None, {"Run": "r"}, [score])))
     assert found["title"] == "T"
     assert found["facts"] == {"Run": "r"}
     assert found["turns"][2]["text"] == HOSTILE
@@ -119,10 +121,10 @@ def test_json_holds_the_turns_and_the_scores() -> None:
     assert found["scores"] == [score]
 
 
-@pytest.mark.parametrize("make", [fountain, markdown, lambda f: document(f).decode()])
+@pytest.mark.parametrize("make", [to_fountain, to_markdown, lambda f: to_json(f).decode()])
 def test_an_audience_gets_no_margin(make: object) -> None:
     whole = make(FOLIO)  # type: ignore[operator]
-    bare = make(Folio("T", TURNS, FOLIO.scene, {}, [{"value": 1}], margin=False))  # type: ignore[operator]
+    bare = make(SceneDocument("T", TURNS, FOLIO.scene, {}, [{"value": 1}], margin=False))  # type: ignore[operator]
     assert "Only you." in bare
     for private in ("kind", "writes down", "took the soup", "ELISEO: x", "lets it run"):
         assert private not in bare.replace('"kind":', "")
@@ -130,8 +132,8 @@ def test_an_audience_gets_no_margin(make: object) -> None:
 
 
 def test_a_scene_that_broke_off_says_so() -> None:
-    folio = Folio("T", TURNS[:3], None, broken="timeout: no [[answer]]")
-    assert "> the scene breaks off here <" in fountain(folio)
-    assert "[[Broke off: timeout: no [ [answer] ] ]]" in fountain(folio)
-    assert "*the scene breaks off here*" in markdown(folio)
-    assert orjson.loads(document(folio))["broken"] == "timeout: no [[answer]]"
+    folio = SceneDocument("T", TURNS[:3], None, broken="timeout: no [[answer]]")
+    assert "> the scene breaks off here <" in to_fountain(folio)
+    assert "[[Broke off: timeout: no [ [answer] ] ]]" in to_fountain(folio)
+    assert "*the scene breaks off here*" in to_markdown(folio)
+    assert orjson.loads(to_json(folio))["broken"] == "timeout: no [[answer]]"

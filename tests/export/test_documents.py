@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from improv.errors import RunError
-from improv.export.document import Folio, fountain, markdown
+from improv.export.document import SceneDocument, to_fountain, to_markdown
 from improv.export.exporter import export
-from improv.export.selection import Wanted
+from improv.export.selection import SceneFilter
 from improv.records import MAIN, Act, Turn
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load_scene
@@ -56,7 +56,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return busy_run(tmp_path_factory.mktemp("busy"))
 
 
-def hostile() -> Folio:
+def hostile() -> SceneDocument:
     """A scene whose every line, direction and note is somebody's attempt."""
     turns = [Turn("t", MAIN, 0, 0, "direction", "", "CUT TO:")]
     for n, text in enumerate(HOSTILE, 1):
@@ -64,7 +64,7 @@ def hostile() -> Folio:
         who = ("Rufina", "Eliseo")[n % 2]
         turns.append(Turn("t", MAIN, n, 0, "direction", "", text))
         turns.append(Turn("t", MAIN, n, 1, "line", who, text, acts=acts))
-    return Folio("A # [title]", turns, load_scene("cold-pass"), {"Run": "r"})
+    return SceneDocument("A # [title]", turns, load_scene("cold-pass"), {"Run": "r"})
 
 
 def test_a_parser_of_screenplays_finds_the_same_speeches(busy: RunFolder, tmp_path: Path) -> None:
@@ -96,21 +96,21 @@ def test_no_line_becomes_anything_but_a_line_in_fountain() -> None:
     from screenplain.parsers import fountain as parser
     from screenplain.types import Action, Dialog, Slug
 
-    play = list(parser.parse(io.StringIO(fountain(hostile()))))
+    play = list(parser.parse(io.StringIO(to_fountain(hostile()))))
     speeches = [p for p in play if isinstance(p, Dialog)]
     assert [str(d.character) for d in speeches] == [
         ("Rufina", "Eliseo")[n % 2] for n in range(1, len(HOSTILE) + 1)
     ]
     assert {type(p) for p in play} == {Slug, Dialog, Action}
     assert sum(isinstance(p, Slug) for p in play) == 1, "the setting alone"
-    text = fountain(hostile())
+    text = to_fountain(hostile())
     assert "\x1b" not in text and "\u202e" not in text and "\x00" not in text
 
 
 def test_no_line_becomes_markup_in_markdown() -> None:
     from markdown_it import MarkdownIt
 
-    text = markdown(hostile())
+    text = to_markdown(hostile())
     tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text)
     inline = [child for t in tokens for child in t.children or []]
     kinds = {t.type for t in [*tokens, *inline]}
@@ -143,7 +143,7 @@ def test_no_line_becomes_markup_in_markdown() -> None:
 
 
 def test_one_scene_may_be_one_file(busy: RunFolder, tmp_path: Path) -> None:
-    export(busy, "markdown", Wanted("0"), tmp_path / "kettle.md")
+    export(busy, "markdown", SceneFilter("0"), tmp_path / "kettle.md")
     assert (tmp_path / "kettle.md").read_text().startswith("# The Kettle\n")
     with pytest.raises(RunError, match="one file holds one scene, and these are 4"):
         export(busy, "fountain", path=tmp_path / "all.fountain")
@@ -152,5 +152,5 @@ def test_one_scene_may_be_one_file(busy: RunFolder, tmp_path: Path) -> None:
         for r in busy.transcripts.branches(busy.transcripts.trial("0")["trial"])
         if r["origin"] == "branch"
     )
-    export(busy, "fountain", Wanted(f"0~{branch}"), tmp_path / "b.fountain")
+    export(busy, "fountain", SceneFilter(f"0~{branch}"), tmp_path / "b.fountain")
     assert f"Branch: {branch}" in (tmp_path / "b.fountain").read_text()

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from improv.cli.options import app
 from improv.errors import RunError
-from improv.export.exporter import FORMS, export
-from improv.export.selection import Wanted, performances, select
+from improv.export.exporter import FORMATS, export
+from improv.export.selection import SceneFilter, played_scenes, select_scenes
 from improv.storage.run_folder import RunFolder
 from tests.support.export import busy_run
 
@@ -44,7 +44,7 @@ def test_the_command_writes_beside_you_and_says_what(
 def test_every_form_can_be_written_again_only_if_that_is_said(
     busy: RunFolder, tmp_path: Path
 ) -> None:
-    for to in FORMS.keys() - {"inspect"}:
+    for to in FORMATS.keys() - {"inspect"}:
         place = str(tmp_path / to)
         command(busy.id, "--to", to, "-o", place, "--runs", busy.root)
         _, wrong = command(busy.id, "--to", to, "-o", place, "--runs", busy.root, code=2)
@@ -60,19 +60,24 @@ def test_every_form_can_be_written_again_only_if_that_is_said(
 @pytest.mark.parametrize(
     ("wanted", "to", "where", "told"),
     [
-        (Wanted(), "csv", "x", "csv: nothing is exported so; there are jsonl, hf, inspect"),
-        (Wanted("99"), "jsonl", "x", "99: is not a finished trial of"),
-        (Wanted("0~zz"), "jsonl", "x", "0~zz: is not a finished branch of"),
-        (Wanted(condition="x"), "hf", "x", "x: is no condition of .*; there are as script, in"),
-        (Wanted(condition="i"), "hf", "x", "i: means several conditions; there are as script"),
-        (Wanted(scene="boat"), "otel", "x", "boat: is no scene of .*; there are kettle"),
-        (Wanted(), "jsonl", "a folder", "a folder: is a folder, and this writes a file"),
-        (Wanted(), "hf", "a file", "a file: is a file, and this writes a folder"),
-        (Wanted(), "jsonl", "a file/x", "a file/x: cannot be written"),
+        (SceneFilter(), "csv", "x", "csv: nothing is exported so; there are jsonl, hf, inspect"),
+        (SceneFilter("99"), "jsonl", "x", "99: is not a finished trial of"),
+        (SceneFilter("0~zz"), "jsonl", "x", "0~zz: is not a finished branch of"),
+        (
+            SceneFilter(condition="x"),
+            "hf",
+            "x",
+            "x: is no condition of .*; there are as script, in",
+        ),
+        (SceneFilter(condition="i"), "hf", "x", "i: means several conditions; there are as script"),
+        (SceneFilter(scene="boat"), "otel", "x", "boat: is no scene of .*; there are kettle"),
+        (SceneFilter(), "jsonl", "a folder", "a folder: is a folder, and this writes a file"),
+        (SceneFilter(), "hf", "a file", "a file: is a file, and this writes a folder"),
+        (SceneFilter(), "jsonl", "a file/x", "a file/x: cannot be written"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(
-    busy: RunFolder, tmp_path: Path, wanted: Wanted, to: str, where: str, told: str
+    busy: RunFolder, tmp_path: Path, wanted: SceneFilter, to: str, where: str, told: str
 ) -> None:
     (tmp_path / "a folder").mkdir()
     (tmp_path / "a file").write_text("mine")
@@ -104,7 +109,7 @@ def test_a_run_that_is_still_played_gives_what_it_holds(busy: RunFolder, tmp_pat
 def test_what_comes_out_is_what_the_run_holds(busy: RunFolder) -> None:
     """Scenes that are read side by side are those that are read one by one."""
     count = 0
-    for played in performances(select(busy, Wanted(branches=True))):
+    for played in played_scenes(select_scenes(busy, SceneFilter(branches=True))):
         trial, branch = played.row["trial"], played.row["branch"]
         assert tuple(played.turns) == busy.transcripts.read(trial, branch).turns
         found = [(c.draw.turn, c.draw.key.split("/", 2)[2], c.reply) for c in played.calls]

@@ -14,7 +14,7 @@ import yaml
 
 from improv.export import huggingface
 from improv.export.exporter import export
-from improv.export.selection import Wanted
+from improv.export.selection import SceneFilter
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from tests.support.export import busy_run
@@ -94,23 +94,27 @@ def test_the_card_says_that_puppets_played_and_what_is_missing(busy: RunFolder) 
         "counted": "1 done, 2 failed",
         "owed": 3,
     }
-    text = huggingface.card({"turns": 5}, about)
+    text = huggingface.dataset_card({"turns": 5}, about)
     assert "**Planted.** Puppets played this" in text and "What was planted: effect." in text
     assert "3 planned trials were not played" in text
     assert "1 done, 2 failed" in text
     assert "\n# y" not in text and "![p]" not in text and "<b>" not in text
     assert front(text)["pretty_name"] == "improv: s | x\n# y"
-    real = huggingface.card({"turns": 5}, about | {"puppets": False, "models": ["gpt"], "owed": 0})
+    real = huggingface.dataset_card(
+        {"turns": 5}, about | {"puppets": False, "models": ["gpt"], "owed": 0}
+    )
     assert "Planted" not in real and "not played when" not in real
-    small = huggingface.card({"turns": 5}, about | {"puppets": False, "models": ["embedded"]})
+    small = huggingface.dataset_card(
+        {"turns": 5}, about | {"puppets": False, "models": ["embedded"]}
+    )
     assert "135M" in small
-    assert huggingface.card({"turns": 5_000}, about).count("1K<n<10K") == 1
+    assert huggingface.dataset_card({"turns": 5_000}, about).count("1K<n<10K") == 1
 
 
 def test_one_condition_has_its_rows_and_the_blocks_that_they_showed(
     busy: RunFolder, tmp_path: Path
 ) -> None:
-    found = export(busy, "hf", Wanted(condition="as script"), tmp_path / "part")
+    found = export(busy, "hf", SceneFilter(condition="as script"), tmp_path / "part")
     trials = pq.read_table(tmp_path / "part/trials.parquet").to_pylist()
     assert {t["condition"] for t in trials} == {"as script"}
     assert {t["branch"] for t in trials} > {"main"}, "branches go with their trial"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from improv.errors import RunError
-from improv.export.exporter import export, logs
-from improv.export.inspect_log import log_of
-from improv.export.selection import Wanted, performances, select
+from improv.export.exporter import export, inspect_logs
+from improv.export.inspect_log import eval_log
+from improv.export.selection import SceneFilter, played_scenes, select_scenes
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from tests.support.export import busy_run
@@ -57,7 +57,7 @@ def test_a_sample_says_what_its_own_scene_is_about(tmp_path: Path) -> None:
     from inspect_ai.log import read_eval_log
 
     folder = open_run(TOP / "runs", "sample")
-    export(folder, "inspect", Wanted(condition="no author"), tmp_path / "logs")
+    export(folder, "inspect", SceneFilter(condition="no author"), tmp_path / "logs")
     (file,) = (tmp_path / "logs").iterdir()
     samples = read_eval_log(str(file)).samples
     assert samples is not None
@@ -98,14 +98,14 @@ def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> 
 
 
 def test_what_could_not_be_read_is_left_out_of_inspects_means(busy: RunFolder) -> None:
-    first, second = performances(select(busy, Wanted(condition="in chat")))
+    first, second = played_scenes(select_scenes(busy, SceneFilter(condition="in chat")))
     row = {"measure": "m", "character": "Ana", "turn": 1, "evidence": ""}
     played = [
         replace(first, scores=[row | {"value": None}]),
         replace(second, scores=[row | {"value": 1.0}, row | {"value": None}]),
     ]
     about = {"run": "r", "study": "s", "created": "", "version": "1", "played": "puppets"}
-    log = log_of(played, about, {})
+    log = eval_log(played, about, {})
     nothing, half = log.samples
     assert math.isnan(nothing.scores["m"].value)
     assert nothing.scores["m"].explanation == "the mean of 0 of 1 scores, the others missing"
@@ -116,12 +116,12 @@ def test_what_could_not_be_read_is_left_out_of_inspects_means(busy: RunFolder) -
 
 
 def test_many_scenes_are_a_log_for_each_scene(busy: RunFolder) -> None:
-    chosen = select(busy, Wanted())
-    assert [(name, part.count) for name, part in logs(chosen)] == [
+    chosen = select_scenes(busy, SceneFilter())
+    assert [(name, part.count) for name, part in inspect_logs(chosen)] == [
         ("00-in-chat", 2),
         ("01-as-script", 2),
     ]
-    split = list(logs(chosen, most=1))
+    split = list(inspect_logs(chosen, most=1))
     assert [name for name, _ in split] == ["00-in-chat-kettle", "01-as-script-kettle"]
     assert sum(part.count for _, part in split) == chosen.count
 
@@ -129,7 +129,7 @@ def test_many_scenes_are_a_log_for_each_scene(busy: RunFolder) -> None:
 def test_branches_are_samples_of_their_own(busy: RunFolder, tmp_path: Path) -> None:
     from inspect_ai.log import read_eval_log
 
-    export(busy, "inspect", Wanted(condition="in chat", branches=True), tmp_path / "logs")
+    export(busy, "inspect", SceneFilter(condition="in chat", branches=True), tmp_path / "logs")
     log = read_eval_log(str(tmp_path / "logs/00-in-chat.eval"))
     assert log.samples is not None
     assert len({(s.id, s.epoch) for s in log.samples}) == len(log.samples) == 10

@@ -11,7 +11,7 @@ import pytest
 
 from improv.export.exporter import export
 from improv.export.otel import provider
-from improv.export.selection import Wanted
+from improv.export.selection import SceneFilter
 from improv.records import Draw, Json
 from improv.storage.run_folder import RunFolder
 from tests.support.call import made_call
@@ -153,7 +153,7 @@ def test_scores_are_events_of_the_line_that_they_read(busy: RunFolder, traces: l
 def test_traces_are_the_same_every_time_and_branches_have_their_own(
     busy: RunFolder, traces: list[Json], tmp_path: Path
 ) -> None:
-    export(busy, "otel", Wanted(branches=True), tmp_path / "all.jsonl")
+    export(busy, "otel", SceneFilter(branches=True), tmp_path / "all.jsonl")
     every = [orjson.loads(line) for line in (tmp_path / "all.jsonl").read_bytes().splitlines()]
     mains = [t for t in every if told(spans(t)[0])["improv.study.branch"] == "main"]
     assert mains == traces

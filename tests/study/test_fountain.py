@@ -13,7 +13,7 @@ from screenplain.parsers import fountain as screenplain
 from screenplain.types import Action, Dialog, DualDialog
 
 from improv.errors import StudyError
-from improv.export.document import Folio, fountain
+from improv.export.document import SceneDocument, to_fountain
 from improv.files import shipped
 from improv.records import MAIN, Turn
 from improv.runner.launch import run
@@ -48,7 +48,9 @@ def screenplay(scene: Scene) -> str:
         aside = one.aside_to is not None
         who = one.who or ""
         turns.append(Turn("", MAIN, 0, seq, "written", who, line, aside=aside, heard_by=heard))
-    return fountain(Folio(scene.title, turns, scene, {"About": scene.about}, margin=False))
+    return to_fountain(
+        SceneDocument(scene.title, turns, scene, {"About": scene.about}, margin=False)
+    )
 
 
 def test_the_elements_of_a_screenplay() -> None:

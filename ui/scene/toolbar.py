@@ -10,16 +10,16 @@ import pandas as pd
 import streamlit as st
 
 from improv.export import document
-from improv.export.document import Folio
+from improv.export.document import SceneDocument
 from improv.records import MAIN, Json
 from ui.scene import player, stops
 from ui.shared import address, navigation, run_data, score_words
 from ui.shared.html import one_line, safe
 
-_FORMS: dict[str, tuple[str, str, Callable[[Folio], str | bytes]]] = {
-    "Fountain": ("fountain", "text/plain", document.fountain),
-    "Markdown": ("md", "text/markdown", document.markdown),
-    "JSON": ("json", "application/json", document.document),
+_FORMS: dict[str, tuple[str, str, Callable[[SceneDocument], str | bytes]]] = {
+    "Fountain": ("fountain", "text/plain", document.to_fountain),
+    "Markdown": ("md", "text/markdown", document.to_markdown),
+    "JSON": ("json", "application/json", document.to_json),
 }
 """What a scene is kept as: its ending, its type, and how it is made."""
 
@@ -184,7 +184,7 @@ def _downloads(run: run_data.Run, play: run_data.Play, *, margin: bool) -> None:
         )
 
 
-def _folio(run: run_data.Run, play: run_data.Play, *, margin: bool) -> Folio:
+def _folio(run: run_data.Run, play: run_data.Play, *, margin: bool) -> SceneDocument:
     row = play.row
     facts = {
         "Run": run.id,
@@ -197,7 +197,7 @@ def _folio(run: run_data.Run, play: run_data.Play, *, margin: bool) -> Folio:
     broken = row["failure"] or row["failure_kind"] if row["status"] == "failed" else ""
     title = play.scene.title if play.scene is not None else row["title"] or row["scene"]
     turns = play.transcript.turns
-    return Folio(title, turns, play.scene, facts, play.scores, margin, broken)
+    return SceneDocument(title, turns, play.scene, facts, play.scores, margin, broken)
 
 
 def _found(play: run_data.Play, last: int, margin: bool) -> None:
