@@ -17,12 +17,11 @@ except metadata.PackageNotFoundError:  # a checkout that was never installed
 def code_digest(*places: str) -> str:
     """Return a digest of the code of packages and modules: "improv.study", "improv.records".
 
-    A package counts with all of its modules, those of its own packages too. Raises ValueError for
-    a place without code: a name that is no longer there would hash nothing, and two programs that
-    differ would look the same.
+    A package counts with all of its modules and subpackages. Raises ValueError for a place
+    without code: an old name would hash nothing, and two different programs would look the same.
     """
     home = Path(__file__).parent
-    whole = hashlib.blake2b(digest_size=8)
+    hasher = hashlib.blake2b(digest_size=8)
     for place in places:
         path = home.joinpath(*place.split(".")[1:])
         module = path.with_suffix(".py")
@@ -30,7 +29,7 @@ def code_digest(*places: str) -> str:
         if not files or not place.startswith("improv."):
             raise ValueError(f"{place} has no code to hash")
         for file in files:
-            # With their names: a function that moves to another file is another program.
-            whole.update(file.relative_to(home).as_posix().encode() + b"\0")
-            whole.update(file.read_bytes() + b"\0")
-    return whole.hexdigest()
+            # The file's name counts: a function that moves to another file is another program.
+            hasher.update(file.relative_to(home).as_posix().encode() + b"\0")
+            hasher.update(file.read_bytes() + b"\0")
+    return hasher.hexdigest()

@@ -1,7 +1,7 @@
 """Scores become units of replication, and units become estimates with intervals.
 
-Pure but for `loader` and `cache`, which read and keep a run. Where scores come from is scoring;
-how results are worded is report.
+Only `loader`, `exposure_scan` and `cache` read or write files. The package scoring makes the
+scores; the package report puts the results into words.
 """
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""Keeps beside a large run's tables what its analysis found, for whoever looks again.
+"""Keeps the findings of a large run in a file beside its tables.
 
-A million scores take seconds to weigh, and the findings are a page. They are kept for as long as
-all that they hang on stays as it is: the tables, the study with its plan, what raters said, and
-the code that weighs. Nothing is decided by them: a report reads the tables.
+An analysis of a million scores takes seconds; its findings fill a page. The file is valid while
+everything that the findings depend on is unchanged: the tables, the study with its plan, the
+ratings, and the code of the analysis. A report does not use this file: it reads the tables.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 FINDINGS_FILE = "findings.json"
 _LARGEST = 64 * 2**20
-"""Bytes of a file that is looked at: no findings are as many."""
+"""A larger file (in bytes) is not read: findings are never that large."""
 _CODE = ("improv.analysis", "improv.records", "improv.study", "improv.storage.schemas")
-"""The code that decides what is found."""
+"""The code that findings depend on."""
 _TABLES = ("trials", "turns", "scores", "verdicts")
 
 
 def read_findings(folder: RunFolder, study: Study) -> Findings | None:
-    """Return what was found of a run as it is now, None where that is not known."""
+    """Return the findings of the run in its present state, None if the file has none."""
     with contextlib.suppress(*READING, RunError, ValidationError, KeyError, TypeError):
         file = f"{folder.path}/{FINDINGS_FILE}"
         if not 0 < (folder.fs.get_file_info(file).size or 0) <= _LARGEST:
@@ -50,11 +50,13 @@ def read_findings(folder: RunFolder, study: Study) -> Findings | None:
 
 
 def write_findings(folder: RunFolder, findings: Findings, before: str) -> None:
-    """Keep what was found, if the run is still as it was `before`. A folder that cannot be written
-    is read all the same."""
+    """Write the findings to the run's folder if the run still has the state `before`.
+
+    A folder that cannot be written is no error: the next reader analyses the run again.
+    """
     if not before or before != run_state(folder):
         return
-    # The plan is the study's, whose file the findings hang on.
+    # The plan is not written: it is in the study's file, which `run_state` covers.
     plain = replace(findings, analysis=replace(findings.analysis, plan=None))
     row = {"of": before, "found": _reader().dump_python(plain)}
     with contextlib.suppress(OSError, RunError):
@@ -62,7 +64,7 @@ def write_findings(folder: RunFolder, findings: Findings, before: str) -> None:
 
 
 def run_state(folder: RunFolder) -> str:
-    """Return what findings hang on, "" while that changes."""
+    """Return a digest of all that findings depend on, "" while a host still writes tables."""
     if folder.tables.stems():
         return ""
     names = [*(f"{name}.parquet" for name in _TABLES), "study.yaml"]
@@ -73,17 +75,17 @@ def run_state(folder: RunFolder) -> str:
 
 
 def cache_if_large(folder: RunFolder) -> None:
-    """Have what a large run shows found now: whoever looks at it next need not wait for it."""
+    """Analyse a large run now, so that the next reader does not wait for it."""
     if folder.tables.read("scores", columns=["trial"]).num_rows >= MANY_SCORES:
         cache_findings(folder)
 
 
 def cache_findings(folder: RunFolder) -> None:
-    """Weigh a run and keep what was found, so that whoever looks first need not wait for it.
+    """Analyse a run and write its findings, so that the first reader does not wait for them.
 
-    A run that cannot be weighed is left to who looks: there is a place to say why.
+    An analysis that fails is no error here: the reader runs it again and sees the reason.
     """
-    # Both take a second to import, which small runs do without.
+    # Both take a second to import, and small runs need neither.
     from improv.analysis.inference import Findings
     from improv.analysis.loader import analyse_run
 
@@ -95,6 +97,6 @@ def cache_findings(folder: RunFolder) -> None:
 
 @functools.cache
 def _reader() -> TypeAdapter[Findings]:
-    from improv.analysis.inference import Findings  # as slow
+    from improv.analysis.inference import Findings  # slow to import
 
     return TypeAdapter(Findings)

@@ -1,7 +1,7 @@
 """Comparisons: the mean outcome of units, and one side of a design against another.
 
-Which test is right follows from the outcome: times, scenes that are not paired, shares that a
-judge called, phrasings, or means of blocks. What a plan asks for is elsewhere. Pure.
+The outcome decides which test is right: times, scenes that are not paired, shares that a judge
+called, phrasings, or means of blocks. The module `inference` reads the plan. Pure.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def compare_sides(
 ) -> Contrast:
     """Compare two sides of units on an outcome, by the test that the outcome asks for.
 
-    With a `judge`, shares are corrected for its errors first. Where a side means no condition
-    that was played, nothing is known.
+    With a `judge`, shares are corrected for its errors first. If a side matches no condition that
+    was played, every number of the contrast is NaN and its estimate has the reason.
     """
     try:
         weighed = cell_weights(units, plus, minus)
@@ -79,8 +79,7 @@ def mean_outcome(known: Frame, seed: int) -> Estimate:
 
 
 def by_scene(part: Frame) -> dict[str, float | None]:
-    """Return the value of each unit that has one, by its own name: for scenes that are not
-    paired."""
+    """Return unit → value for the units that have a value: for scenes that are not paired."""
     known = part[part["value"].notna()]
     names = known["trial"] + "~" + known["branch"]
     return dict(zip(names, known["value"].astype(float), strict=True))
@@ -92,7 +91,7 @@ def _unknown(name: str, why: str) -> Contrast:
 
 
 def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
-    """Compare times to the first break: restricted mean turns apart, and the log-rank test."""
+    """Compare times to the first break: difference of restricted means, and the log-rank test."""
     both = [*unbroken_spells(a, "plus"), *unbroken_spells(b, "minus")]
     test = survival.log_rank(both)
     where = seed_of("survival", seed, name)

@@ -36,7 +36,7 @@ from improv.study.plan import (
 
 @dataclass(frozen=True, slots=True)
 class ControlResult:
-    """A control: what had to hold, and whether it did (None where that cannot be told)."""
+    """A control's result: what had to hold, and whether it held (None if the data do not say)."""
 
     name: str
     what: str

@@ -1,9 +1,9 @@
 """The exposure ledger: from the blocks of each call, a proof that no arm saw another arm's text.
 
-Every call lists the blocks that it was shown. What a role may be shown before its scene begins
-follows from the scene alone, so a block that belongs to another arm, or to another role's head,
-is found by its id. What came to be while a scene was played (lines, notes, memories) is searched
-for sentences that only another arm's author holds. Pure: records and rows in, a verdict out.
+Every call lists the blocks of its prompt. The scene alone determines what a role may see before
+the scene begins (its head), so the id of a block shows whether it belongs to another arm or to
+another role's head. Blocks that were made during play (lines, notes, memories) are searched for
+sentences that only another arm's author has. Pure: records and rows in, a verdict out.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from improv.study.scene import Scene
 
 _AUTHOR = "author"
 TELLING = 30
-"""Characters from which on a sentence is told apart from what anybody might say."""
+"""Minimum characters of a sentence that identifies an arm; shorter ones anybody might say."""
 NAMED_LEAKS = 20
-"""How many leaks are named; all are counted."""
+"""Maximum leaks that are named; all are counted."""
 
 _MODES: tuple[Mode, ...] = ("chat", "script")
 _SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
@@ -38,7 +38,7 @@ BranchRows = Mapping[tuple[str, str], Json]
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A block that a role was shown in one arm though it is another's: `owner` says whose."""
+    """A block that a role saw although it belongs to `owner`, another arm or another role."""
 
     condition: str
     trial: str
@@ -51,7 +51,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What the ledger shows: how much was looked at, which arm saw what, and what leaked.
+    """The result of the check: how much was checked, which arm saw what, and what leaked.
 
     `prompts` counts the roles of scenes and branches, each with all that it was ever shown.
     `seen` maps (condition, kind of block) to the distinct blocks of that kind that it was shown.
@@ -113,7 +113,7 @@ def check_exposure(
 
 
 class ExposureRules:
-    """What the arms of a study may be shown, to hold what was shown against it.
+    """What each arm of a study may be shown.
 
     `own` maps (scene, condition, role) to the ids of its head, and `whose` each id of any head to
     who has it. A block that is neither in `whose` nor `quoted` can be no leak.

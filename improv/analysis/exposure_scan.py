@@ -1,8 +1,8 @@
-"""Reads what every role of a run was shown, a piece at a time, and has the ledger judge it.
+"""Reads the blocks that every role of a run was shown, in pieces, and checks them for leaks.
 
-A large run has a million calls that list a hundred million blocks. As numbers, most of them are
-seen to be harmless at once: a block that belongs to no arm's head and quotes none. What is left
-is looked at one by one.
+A large run has a million calls that list a hundred million blocks. Blocks are numbered, and arrays
+of numbers show at once that most are harmless: such a block belongs to no arm's head and quotes
+none. `ExposureRules` checks the others one by one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _CALL_COLUMNS = ["trial", "branch", "role", "blocks"]
 _CODED_COLUMNS = ["trial", "branch", "role", "blocks.list.element"]
 _FILE = "exposure.json"
 _VERSION = 1
-"""Rises when the same tables would be judged in another way."""
+"""Rises when the same tables would give another result."""
 _WORTH = 2.0
-"""Seconds from which on what was found is kept."""
+"""A result that took more seconds than this is kept in a file."""
 _BEGINNING = 5
 """Words of a telling sentence by which a block is found that may hold it."""
 _ODD = (
@@ -98,9 +98,11 @@ def read_exposure(folder: RunFolder, study: Study) -> Exposure:
 
 
 def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -> Exposure:
-    """Do what `read_exposure` does, once for a large run that is over: what it took seconds to
-    find is kept beside the tables, for as long as they stay as they are, if it took more than
-    `worth` seconds. Raises RunError."""
+    """Return `read_exposure`, from a file if the run's tables have not changed since.
+
+    The file is written when the run is over and the check took more than `worth` seconds.
+    Raises RunError.
+    """
     before = _state(folder)
     file = f"{folder.path}/{_FILE}"
     with contextlib.suppress(*READING, TypeError):
@@ -132,7 +134,7 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
 
 
 def _state(folder: RunFolder) -> str:
-    """Return what the ledger hangs on, "" while that changes."""
+    """Return a digest of the files that the check reads, "" while a host still writes tables."""
     if folder.tables.stems():
         return ""
     files = [
@@ -152,7 +154,7 @@ def _judged(
     seen: dict[tuple[str, str], int],
     blocks: int,
 ) -> Exposure:
-    """Look at what is doubtful, one by one."""
+    """Check the doubtful blocks one by one."""
     leaks: list[Leak] = []
     leaked = unknown = 0
     for (trial, branch, role), ids in odd.items():

@@ -1,8 +1,8 @@
-"""From units to findings: what a plan asks of a run, and what else its numbers show. Pure.
+"""From units to findings: the planned contrasts and controls of a run, and its exploration. Pure.
 
-What the plan names is tested with Holm's correction; all else is exploratory, corrected by
-Benjamini and Hochberg, and called so. Where an arm's lines could not be read nothing is decided,
-and the reason is given.
+Planned contrasts are tested with Holm's correction. All other contrasts are exploratory: they are
+labelled so and corrected by Benjamini and Hochberg. If too many lines of an arm could not be read,
+the analysis decides nothing and gives the reason.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ReasonKind(StrEnum):
 class Reason:
     """Why nothing is decided: the kind for programs, the sentence for people.
 
-    `cell` is the arm that it is about, "" for all of them.
+    `cell` is the arm that the reason is about, "" for all arms.
     """
 
     kind: ReasonKind
@@ -94,8 +94,8 @@ class Reason:
 class Analysis:
     """Everything that a report says about the outcome of a run.
 
-    `planned` is whether the plan is the one whose hash stands in the run. `stopped` are reasons
-    why nothing is decided.
+    `planned` says whether the plan has the hash that the run recorded. `stopped` lists the reasons
+    why the analysis decides nothing.
     """
 
     plan: Plan | None
@@ -119,17 +119,17 @@ class Analysis:
     corrected: Mapping[str, Estimate] = field(default_factory=dict)
     """Condition → its rate, with a judge's errors taken out."""
     judge: str = ""
-    """Whose verdicts the outcome rests on, where planted lines showed that it can judge."""
+    """The judge that made the outcome's scores, if planted lines showed that it can judge."""
 
     @property
     def mute(self) -> bool:
-        """Whether the outcome rests on a judge who cannot judge, so that no rate means anything."""
+        """Whether the outcome's judge cannot judge, so that no rate means anything."""
         return any(reason.kind is ReasonKind.JUDGE for reason in self.stopped)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """An analysis with its pictures, and the judges that it rests on."""
+    """A whole analysis, with the errors of its judges."""
 
     analysis: Analysis
     judges: tuple[JudgeErrors, ...]
@@ -145,8 +145,8 @@ def analyse(
 ) -> Analysis:
     """Analyse a run by a plan, or explore it where there is none.
 
-    `judges` are what planted lines showed of those who judged. What the plan says of a condition
-    that was not played cannot be told.
+    `judges` are the errors of the run's judges. A contrast of a condition that was not played has
+    no number, only a reason.
     """
     analysis = analyse_planned(plan, tables, seed=seed, planned=planned, judges=judges)
     return add_exploratory(analysis, tables, seed=seed, judges=judges)
@@ -160,7 +160,7 @@ def analyse_planned(
     planned: bool = True,
     judges: Sequence[JudgeErrors] = (),
 ) -> Analysis:
-    """Do the part of `analyse` that was planned: arms, findings, controls, and what stops them."""
+    """Do the planned part of `analyse`: arms, findings, controls, and the reasons to stop."""
     outcome = plan.outcome if plan is not None else _default(tables)
     if outcome is None:
         nothing = Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
@@ -190,7 +190,7 @@ def analyse_planned(
 def add_exploratory(
     analysis: Analysis, tables: Tables, *, seed: int = 0, judges: Sequence[JudgeErrors] = ()
 ) -> Analysis:
-    """Add to what was `decided` how scenes went turn by turn, and what nobody planned."""
+    """Add the curves over turns, and the contrasts that the plan does not name."""
     plan, outcome = analysis.plan, analysis.outcome
     if outcome is None:
         return analysis
@@ -213,8 +213,7 @@ def add_exploratory(
 def _judge(
     outcome: Outcome, tables: Tables, judges: Sequence[JudgeErrors]
 ) -> tuple[JudgeErrors | None, list[str]]:
-    """Return whose verdicts the outcome rests on, and sentences that say why they decide nothing,
-    if they do not."""
+    """Return the errors of the outcome's judge, and the reasons why its verdicts decide nothing."""
     name = judge_of(tables, outcome.measure)
     if outcome.less and not is_trusted(tables, outcome.less, judges):
         who = judge_of(tables, outcome.less)
@@ -250,11 +249,10 @@ def _corrected(replicates: Frame, judge: JudgeErrors, seed: int) -> dict[str, Es
 def _absorptions(
     outcome: Outcome, tables: Tables, judge: JudgeErrors
 ) -> Iterator[tuple[str, tuple[Absorption, ...]]]:
-    """Test β = 0 over the range that planted lines leave for the judge's errors, the errors as
-    calibrated first.
+    """Test β = 0 over the confidence range of the judge's errors, the calibrated values first.
 
-    The least Sp counts as the least Se does: whoever thinks that a judge raises no false alarms
-    takes each of them for a way there and back.
+    The lower bound of Sp matters as that of Se does: if Sp is taken for too high, each false alarm
+    looks like a break and a return.
     """
     if not has_two_states(outcome.measure):
         return
@@ -308,7 +306,7 @@ def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
             yield Reason(ReasonKind.FAILED_UNITS, why, arm.cell)
 
 
-# -- what was planned ---------------------------------------------------------------------------
+# -- planned -----------------------------------------------------------------------------------
 
 
 def _findings(
@@ -344,13 +342,13 @@ def _without(replicates: Frame, wheres: Sequence[FactorLevels]) -> Frame:
     return replicates
 
 
-# -- what nobody planned ------------------------------------------------------------------------
+# -- exploratory --------------------------------------------------------------------------------
 
 
 def _explored(
     plan: Plan | None, outcome: Outcome, tables: Tables, seed: int, judges: Sequence[JudgeErrors]
 ) -> list[Contrast]:
-    """Compare every condition with the first, on every measure but what was planned."""
+    """Compare every condition with the first, on every measure that is not the planned outcome."""
     contrasts = []
     for measure, means in explored_means(plan, outcome, tables, judges):
         first, *others = means
@@ -365,7 +363,7 @@ def _explored(
 def explored_means(
     plan: Plan | None, outcome: Outcome, tables: Tables, judges: Sequence[JudgeErrors]
 ) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
-    """Yield each measure that nobody planned, with cell → block → its mean there."""
+    """Yield each measure that is not the planned outcome, with cell → block → mean."""
     measures = [_family(m) for m in tables.measures() if m not in DERIVED]
     for measure in dict.fromkeys(measures):
         planned = plan is not None and (
@@ -381,6 +379,6 @@ def explored_means(
 
 
 def _family(name: str) -> str:
-    """Return what traits of several scenes share; rules and probes are each their own."""
+    """Return the family that traits of several scenes share; a rule or probe is its own family."""
     known = find_measure(name)
     return known.name if known is not None and known.pooled else name

@@ -1,8 +1,8 @@
-"""What judges' verdicts are worth: how they did on planted lines, arm by arm, and what follows.
+"""Judges' errors: how each judge did on planted lines in each arm, and the correction for it.
 
-A judge that cannot tell planted lines apart decides nothing. One that can errs at known rates:
-each arm's numbers are corrected for that arm's own rates, so that a judge who errs more in one
-arm than in another makes no effect out of it. Pure.
+If a judge cannot tell planted lines apart, its verdicts decide nothing. If it can, its error rates
+are known: each arm's numbers are corrected by that arm's own rates, so that a judge who errs more
+in one arm than in another creates no effect. Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from improv.records import MAIN, seed_of
 from improv.study.measure_spec import Need, find_measure
 
 _PLANTED = "calibration:"
-"""What stands before the name of a measure whose planted lines were judged."""
+"""The prefix of a measure's name in verdicts on planted lines."""
 _DRAWS = 1000
 
 
@@ -38,8 +38,9 @@ _DRAWS = 1000
 class JudgeErrors:
     """One judge on one measure: its confusion in each condition, and whether it may judge.
 
-    `arms` maps a condition to what planted lines showed there; `difference` is whether it errs
-    alike in all; `agreement` is Krippendorff's alpha with the other judges of the same lines.
+    `arms` maps a condition to the judge's confusion on the planted lines there, and whether that is
+    good enough; `difference` tests whether its error rates are equal in all conditions;
+    `agreement` is Krippendorff's alpha with the other judges of the same lines.
     """
 
     measure: str
@@ -60,7 +61,7 @@ class JudgeErrors:
 
 
 def judge_of(tables: Tables, measure: str) -> str:
-    """Return the judge whose verdicts the scores of a measure are, "" where no judge made them.
+    """Return the name of the judge who made the scores of a measure, "" if no judge made them.
 
     A version ends in "@" and the judge's name where there is one.
     """
@@ -70,11 +71,11 @@ def judge_of(tables: Tables, measure: str) -> str:
 
 
 def is_trusted(tables: Tables, measure: str, judges: Sequence[JudgeErrors]) -> bool:
-    """Whether the scores of a measure may be shown: nobody judged them, or somebody who can.
+    """Return whether the scores of a measure may be shown: no judge made them, or an able one.
 
-    Planted lines are judged for some families only. In another a judge is trusted that can judge
-    all that it was tried on; a log-likelihood is no judgement. Who was tried in some conditions
-    only can compare none.
+    Only some families have planted lines. In other families a judge is trusted if it is able on all
+    families that it was tried on; a log-likelihood needs no judge. A judge that was tried in only
+    some of the conditions is not trusted to compare them.
     """
     name = judge_of(tables, measure)
     family = measure.partition(":")[0]
@@ -88,7 +89,7 @@ def is_trusted(tables: Tables, measure: str, judges: Sequence[JudgeErrors]) -> b
 
 
 def measure_judges(verdicts: Frame, trials: Frame, *, seed: int) -> list[JudgeErrors]:
-    """Return what each judge showed on each measure that planted lines were judged for."""
+    """Return the errors of each judge on each measure that has planted lines."""
     conditions = trials[trials["branch"] == MAIN].set_index("trial")["condition"]
     planted = verdicts[verdicts["measure"].str.startswith(_PLANTED) & (verdicts["error"] == "")]
     planted = planted.assign(condition=planted["trial"].map(conditions))
@@ -183,10 +184,10 @@ def _map(values: Mapping[str, float | None], rates: tuple[float, float]) -> dict
 
 
 def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
-    """Return the agreement of all judges on the lines that were played, whole scenes resampled."""
+    """Return the agreement of all judges on the lines of scenes, by resampling whole scenes."""
     rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(_PLANTED)]
     rows = rows[rows["measure"].str.split(":").str[0] == measure]
-    # What one judge alone was asked says nothing, and of a large run it is nearly all.
+    # An item that one judge alone rated says nothing, and in a large run nearly all items are such.
     rows = rows[rows["item"].duplicated(keep=False)]
     judges = sorted(rows["judge"].unique())
     if len(judges) < 2:

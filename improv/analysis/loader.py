@@ -1,5 +1,5 @@
-"""Reads a run's folder for an analysis: whole columns, never row by row. The report's own material
-is read elsewhere."""
+"""Reads a run's folder for an analysis: whole columns, never row by row. The package report reads
+its own material."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ _VERDICTS = [
 
 
 def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = True) -> Tables:
-    """Return the tables that an analysis needs; recovery alone needs the `moves` of authors.
-    Raises RunError."""
+    """Return the tables that an analysis needs. Raises RunError.
+
+    `moves` reads the authors' moves too, which only the outcome "recovered" needs.
+    """
     study = study or folder.study()
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
     return make_tables(
@@ -59,8 +61,10 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
 
 
 def _with_levels(trials: pa.Table) -> Frame:
-    """Return the trials with their levels as dicts, one for all trials of a condition: unpacked
-    trial by trial they would take longer than all the rest."""
+    """Return the trials with their levels as dicts, one dict shared by all trials of a condition.
+
+    To unpack levels trial by trial would take longer than the rest of the analysis.
+    """
     lists = trials["levels"].combine_chunks()
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
     pairs = lists.flatten()
@@ -77,17 +81,17 @@ def _with_levels(trials: pa.Table) -> Frame:
 
 
 def _moves(folder: RunFolder) -> pa.Table:
-    """Return the turns before which somebody did something."""
+    """Return the turns that an author's act precedes."""
     turns = folder.tables.read("turns", columns=["trial", "branch", "turn", "acts"])
-    # Few turns have an act, and lists are slow to bring over.
+    # Few turns have an act, and lists are slow to convert.
     return turns.filter(pc.greater(pc.list_value_length(turns["acts"]), 0))
 
 
 @dataclass(frozen=True)
 class RunAnalysis:
-    """A run's study, its tables, its judges, and what is decided by a plan.
+    """A run's study, its tables, its judges, and its planned analysis.
 
-    `analysis` has no pictures yet: `Weighed.whole` adds them.
+    `analysis` has no curves and no exploration: `RunAnalysis.whole` adds them.
     """
 
     study: Study
@@ -96,15 +100,15 @@ class RunAnalysis:
     analysis: Analysis
 
     def whole(self) -> Analysis:
-        """Return the analysis with how scenes went turn by turn, and what nobody planned."""
+        """Return the analysis with its curves over turns and its exploratory contrasts."""
         return add_exploratory(self.analysis, self.tables, seed=self.study.seed, judges=self.judges)
 
 
 def analyse_run(
     folder: RunFolder, plan: Plan | None = None, study: Study | None = None
 ) -> RunAnalysis:
-    """Decide what a run's own plan, or another, asks. Raises RunError, and ValueError where
-    a plan does not fit the run."""
+    """Analyse a run by its own plan or by another. Raises RunError, and ValueError if the plan
+    does not fit the run."""
     study = study or folder.study()
     plan = plan or study.plan
     tables = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")

@@ -1,4 +1,4 @@
-"""How scenes go, turn by turn: survival, drift, chains, each for every cell of the design. Pure."""
+"""Scenes turn by turn: survival, drift and chains of every cell of the design. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from improv.study.measure_spec import NEITHER, has_two_states
 from improv.study.plan import Outcome
 
 _BREAKING = ("time", "broken", "broke")
-"""Outcomes that are of breaks, and so have a first one."""
+"""Outcomes that count breaks, and so have a first break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,10 @@ def turn_grid(outcome: Outcome, tables: Tables, part: Frame) -> Grid:
 
 
 def turn_grids(outcome: Outcome, tables: Tables, replicates: Frame) -> dict[str, Grid]:
-    """Return `grid` of the units of each cell, in the order of the table: of a million lines all
-    cells are counted at once."""
+    """Return `turn_grid` of the units of each cell, in the order of the table.
+
+    All cells are counted at once, because a run may have a million lines.
+    """
     own = cells_of(replicates)
     names = list(dict.fromkeys(own))
     places = {name: i for i, name in enumerate(names)}

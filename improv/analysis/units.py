@@ -1,7 +1,7 @@
 """From scores to units: the one number that each scene, or branch of it, gives to an outcome. Pure.
 
 The unit of replication is the scene, never the turn. A unit whose lines could not be read has no
-number; how many lines there were and how many were unreadable stands beside it.
+number; the columns `lines` and `missing` count its lines and the unreadable ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RowNumbers: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Tables:
-    """What an analysis reads of a run.
+    """The tables of a run that an analysis reads.
 
     `trials` has a row for each trial and branch (trial, branch, origin, scene, condition, block,
     arm, status, and `levels` as a dict), `scores` the scores, `marks` the first turn of each
@@ -42,12 +42,12 @@ class Tables:
     _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def measures(self) -> list[str]:
-        """Return the measures that there are scores of, in alphabetical order."""
+        """Return the measures that have scores, in alphabetical order."""
         return sorted(self.scores["measure"].unique())
 
     def scored(self, measure: str) -> Frame:
-        """Return the scores that are `named` so, with the row of `trials` that each is of as `at`
-        (−1 for none), and that of its trial's main branch as `trial_at`."""
+        """Return `scores_of` the measure with two more columns: `at`, the row of `trials` of each
+        score (−1 for none), and `trial_at`, the row of its trial's main branch."""
         kept = f"scored {measure}"
         if kept not in self._kept:
             at, trial_at = self._places()
@@ -101,7 +101,7 @@ class Tables:
 
 
 def _coded(column: Any) -> tuple[RowNumbers, list[Any]]:
-    """Return a column as numbers, and what each stands for."""
+    """Return a column as integer codes, and the value of each code."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy().astype(np.int64), column.cat.categories.tolist()
     codes, values = pd.factorize(column)
@@ -111,7 +111,7 @@ def _coded(column: Any) -> tuple[RowNumbers, list[Any]]:
 def make_tables(
     trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()
 ) -> Tables:
-    """Bring the run's tables into the form that an analysis reads.
+    """Return a run's tables in the form that an analysis reads.
 
     `turns` needs trial, branch, turn and acts; levels may be dicts already. Rows come in the order
     of `conditions`, which is the study's: trials are played in another in each block.
@@ -135,7 +135,7 @@ def make_tables(
 def scores_of(scores: Frame, measure: str) -> Frame:
     """Return the scores of a measure, or of all whose name begins with it and a colon or dot.
 
-    What is derived from a family is in it only if it is asked for by its whole name.
+    A measure that is derived from a family is returned only under its whole name.
     """
     family = (f"{measure}:", f"{measure}.")
     names = [
@@ -167,13 +167,13 @@ def outcome_units(outcome: Outcome, tables: Tables, *, arms: bool = False) -> Fr
         replicates["value"] -= _NUMBERS[outcome.of](other, outcome_scores(other, tables), tables)[
             "value"
         ][at]
-    # What was not played to its end is missing, whatever its first lines were like.
+    # A unit that was not played to its end has no value, whatever its first lines were.
     replicates.loc[replicates["status"] != "done", "value"] = float("nan")
     return replicates
 
 
 def matching_units(replicates: Frame, where: FactorLevels) -> Frame:
-    """Return the units of the conditions that `where` means."""
+    """Return the units of the conditions that `where` matches."""
     known: dict[int, bool] = {}
     matches = [
         known[key] if (key := id(levels)) in known else known.setdefault(key, fits(where, levels))
@@ -237,9 +237,9 @@ def _cells(replicates: Frame) -> tuple[RowNumbers, list[Any]]:
 def cell_weights(
     replicates: Frame, plus: list[FactorLevels], minus: list[FactorLevels]
 ) -> dict[str, float]:
-    """Return cell → weight of a contrast: each `where` is the mean of the cells that it means.
+    """Return cell → weight of a contrast: each side is a sum of the means of the cells it matches.
 
-    Raises ValueError where one means no cell at all.
+    Raises ValueError if a `where` matches no cell.
     """
     cells = cell_names(replicates)
     total = dict.fromkeys(cells, 0.0)
@@ -255,10 +255,10 @@ def cell_weights(
 
 
 def ordered_scores(tables: Tables, measure: str) -> Frame:
-    """Return the scores of lines of finished trials, each character's and trait's in the order of
-    play, one after the other; which of these each belongs to stands in `sequence`.
+    """Return the scores of lines of finished trials, sorted into sequences.
 
-    Only main branches: what branches share would count twice.
+    A sequence holds the lines of one trial, character and trait in the order of play; the column
+    `sequence` has its number. Only main branches: shared turns of branches would count twice.
     """
     scores = tables.scored(measure)
     trials = tables.trials
@@ -293,8 +293,10 @@ def sequences(tables: Tables, measure: str) -> Frame:
 
 
 def outcome_scores(outcome: Outcome, tables: Tables) -> Frame:
-    """Return the scores that an outcome reads, with the row of the trial, or of its branch, that
-    each counts for as `at`: those of probes count for the trial they were put in."""
+    """Return the scores that an outcome reads; `at` is the row of `trials` that each counts for.
+
+    A probe's scores count for the trial in which it was asked.
+    """
     scores = tables.scored(outcome.measure)
     known = find_measure(outcome.measure)
     if known is not None and known.on_trial:
@@ -303,12 +305,12 @@ def outcome_scores(outcome: Outcome, tables: Tables) -> Frame:
     if outcome.of_whom != EVERYBODY:
         read &= (scores["character"] == outcome.of_whom).to_numpy()
     turns = scores["turn"].to_numpy(dtype=float)
-    read &= ~(turns < outcome.first)  # what has no turn is of all of them
+    read &= ~(turns < outcome.first)  # a score without a turn is of the whole scene
     return scores if read.all() else scores[read]
 
 
 Numbers: TypeAlias = Mapping[str, npt.NDArray[Any]]
-"""What units get, an array as long as `trials`: "value" (NaN for none) and, of times, "event"."""
+"""Arrays as long as `trials`: "value" (NaN for none) and, of times, "event"."""
 
 
 def _count(scores: Frame, tables: Tables, which: Any = slice(None)) -> RowNumbers:
@@ -361,11 +363,11 @@ def _time(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
 
 
 def _recovered(outcome: Outcome, scores: Frame, tables: Tables) -> Numbers:
-    """Whether one of the next own lines from the mark on scores 1.
+    """Return 1 if one of the next own lines from the mark on scores 1, else 0.
 
-    Without a mark: of the lines after the first break. A scene that has neither has no value. Own
-    lines are those of whoever broke last before the mark, on the trait that broke: what others
-    say is no way back.
+    Without a mark, the lines after the first break count. A scene that has neither has no value.
+    Own lines are those of the character that broke last before the mark, on the trait that broke:
+    another character's line is no recovery.
     """
     scores = scores[scores["turn"].notna()].sort_values("turn", kind="stable")
     broken = scores[scores["value"] == 0]

@@ -1,4 +1,4 @@
-"""A judge against lines whose truth is known: how often it errs, what that does to a rate.
+"""A judge's verdicts on lines of known truth: how often it errs, and rates corrected for that.
 
 Planted lines, one set for each condition, give a `Confusion`; from it come sensitivity and
 specificity, a rate corrected for both, and the questions whether this judge may judge at all and
@@ -116,7 +116,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAbility:
-    """Whether a judge can judge, and why (not)."""
+    """Whether a judge can judge, and the reason."""
 
     able: bool
     reason: str

@@ -3,7 +3,7 @@
 Each scene brings sequences, one for each character and trait, of what its lines showed: 1 the
 pole, 0 the opposite, and anything else (.5, None, NaN) no evidence. Both transitions next to
 a line without evidence are dropped; they are never bridged, since what the line was is unknown.
-Rates read straight from such labels are here. Whoever has a judge that errs wants `absorption`.
+`fit_chain` reads rates straight from the labels; for a judge that errs, use `absorption`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Scenes = Sequence[Sequence[OwnLines]]
 class Counts:
     """Transitions from one own line to the next; 0 is the pole and 1 the opposite.
 
-    Mind that this is the other way round than in the values: `n01` is pole to opposite.
+    The values have it the other way round (1 is the pole): here `n01` is pole to opposite.
     """
 
     n00: int = 0
@@ -128,7 +128,7 @@ def scene_transitions(
 def fit_transitions(
     table: Floats, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL, unit: str = "scenes"
 ) -> Chain:
-    """Do what `fit` does from the transitions of each scene: shape (scenes, 4)."""
+    """Estimate the chain as `fit_chain` does, from transitions of scenes: shape (scenes, 4)."""
     whole = Counts(*table.sum(axis=0).astype(int).tolist())
     alpha, beta, share = bootstrap_sums(
         table, _rates, seed=seed, draws=draws, level=level, unit=unit
@@ -146,7 +146,7 @@ def fit_transitions(
     return Chain(alpha, beta, share, _turned_over(beta), whole, len(table))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Absorption:
     """Whether the opposite can be left at all, read through a judge of known errors.
 
@@ -185,7 +185,7 @@ def absorption(
     the opposite shows a naive β̂ of .13. Here the opposite is called so with probability Se and the
     pole with Sp, and (initial, α, β) maximise the likelihood of all sequences; β = 0 lies on the
     boundary, hence the mixture of χ² (Self & Liang 1987, JASA 82:605-610). Lines without evidence
-    have emission 1: the hidden chain walks on beneath them, which `count` cannot do.
+    have emission 1: the hidden chain goes on beneath them, as `count_transitions` cannot.
 
     One result for each pair of `sensitivity` × `specificity`, since Se is never known exactly:
     report all of them, and the conclusion that holds at the `worst`. The grid must go down to the
@@ -204,7 +204,7 @@ def absorption(
 
 
 def least_certain(results: Sequence[Absorption]) -> Absorption | None:
-    """Return the result with the largest p: what a grid of judges allows to be said at least.
+    """Return the result with the largest p of a grid of judges: the most cautious one.
 
     None where no result has a p.
     """
@@ -232,7 +232,7 @@ def _ratio(part: int, whole: int) -> float:
 _BOUND = 16.0
 """Logits go no further: 10⁻⁷ is as good as 0 for any number of lines that was ever judged."""
 _SURE = 1e-9
-"""The least error of a judge; none at all would make a single odd label impossible."""
+"""Minimum error of a judge; with error 0 a single odd label would be impossible."""
 _STARTS = (0.02, 0.15, 0.5)
 """Where the search for β begins. α and the initial share are found from wherever it is."""
 
@@ -245,7 +245,19 @@ def _absorption(
     def unknown(why: str, at_risk: float = math.nan) -> Absorption:
         beta = Estimate.unknown(why, n=n, unit="sequences", level=level)
         nan = math.nan
-        return Absorption(se, sp, nan, nan, beta, nan, nan, nan, nan, naive, at_risk)
+        return Absorption(
+            sensitivity=se,
+            specificity=sp,
+            initial=nan,
+            alpha=nan,
+            beta=beta,
+            statistic=nan,
+            p=nan,
+            loglik=nan,
+            loglik_absorbing=nan,
+            naive=naive,
+            at_risk=at_risk,
+        )
 
     if not each:
         return unknown("no line with evidence")
@@ -265,7 +277,17 @@ def _absorption(
     low, high = hidden.profile(best, statistic, level)
     beta = Estimate(best.beta, low, high, level, n, "sequences")
     return Absorption(
-        se, sp, initial, alpha, beta, statistic, p, best.loglik, null.loglik, naive, at_risk
+        sensitivity=se,
+        specificity=sp,
+        initial=initial,
+        alpha=alpha,
+        beta=beta,
+        statistic=statistic,
+        p=p,
+        loglik=best.loglik,
+        loglik_absorbing=null.loglik,
+        naive=naive,
+        at_risk=at_risk,
     )
 
 

@@ -1,8 +1,8 @@
 """Contrasts of conditions: how far apart they are, with what certainty, and in what family.
 
 The unit is the block: a scene with its cast, topic and replicate, played under every condition.
-A contrast is a linear combination of a block's values, so that an interaction is one too. Which
-contrasts are made, and which of them were planned, is the plan's affair.
+A contrast is a linear combination of a block's values, so that an interaction is one too. The
+caller says which contrasts are planned.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Values = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A difference between conditions, its test, and the verdict of the family it stands in.
+    """A difference between conditions, its test, and the verdict of its family of contrasts.
 
     `blocks` counts the complete blocks and `dropped` names the others; `sd` is between blocks
     (of scenes within their samples, where unpaired). `adjusted` is p after `correction`, NaN
@@ -77,8 +77,8 @@ def contrast(
     blocks a bootstrap's tails are too short: for shares of ten turns (base .3, logit effect -.6)
     t covers the truth in .95/.95/.96/.95 of samples of 5/10/20/40 blocks, the percentile
     bootstrap in .83/.90/.93/.94 and BCa in .83/.88/.93/.94; for one 0/1 outcome a block t covers
-    .87/.94/.97/.96 against .66/.83/.93/.94 (simulated). Where all blocks give the same
-    difference t knows nothing; see `spread_unseen` for what is said then.
+    .87/.94/.97/.96 against .66/.83/.93/.94 (simulated). If all blocks give the same
+    difference, t has no spread to use, and the interval is that of `spread_unseen`.
 
     p is that of the sign-flip permutation test, two-sided (see permutation.sign_flip): exact for
     a difference of two exchangeable conditions, and for other weights if the combination is

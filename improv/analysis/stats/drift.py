@@ -1,7 +1,7 @@
 """Drift: how consistency changes over the turns of a scene, as a slope and as a curve.
 
 The slope is marginal: how the mean over scenes moves on the logit scale, not how any one scene
-does (which would be steeper, the more scenes differ). Turns of a scene hang together, so errors
+does (which would be steeper, the more scenes differ). Turns of a scene are dependent, so errors
 come from scenes and never from turns.
 """
 

@@ -1,8 +1,8 @@
 """Estimates with their intervals: the bootstrap over clusters, and the proportion.
 
-The cluster is what was sampled: a scene or a block, never a turn. Turns of one scene hang
-together, and an interval that counts them as if they did not is far too short. What is estimated
-(a chain, a corrected rate) is its own module's affair.
+The cluster is what was sampled: a scene or a block, never a turn. Turns of one scene are
+dependent, and an interval that treats them as independent is far too short. Other modules define
+what is estimated (a chain, a corrected rate).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LEVEL = 0.95
 _UNDEFINED = 0.1
 """The largest share of resamples that may be undefined where an interval is still given."""
 _CELLS = 4_000_000
-"""How many picks of clusters are in memory at a time."""
+"""Maximum picks of clusters in memory at a time."""
 MANY_CLUSTERS = 1000
-"""Clusters from which on those that are alike are drawn together."""
+"""With more clusters than this, equal clusters are drawn together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Estimate:
     """A number with its interval, and what it rests on.
 
     `n` counts the units of replication and `unit` names them ("scenes", "blocks", "items").
-    `value`, `low` and `high` are NaN where they cannot be had; `why` then says the reason.
+    `value`, `low` and `high` are NaN if they cannot be computed; `why` then has the reason.
     """
 
     value: float
@@ -46,7 +46,7 @@ class Estimate:
 
     @classmethod
     def unknown(cls, why: str, *, n: int = 0, unit: str, level: float = LEVEL) -> Estimate:
-        """Return an estimate of which nothing is known but the reason."""
+        """Return an estimate without a number, with the reason."""
         return cls(math.nan, math.nan, math.nan, level, n, unit, why)
 
 

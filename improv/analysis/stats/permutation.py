@@ -1,7 +1,7 @@
 """Permutation tests, for one table of differences or for many at once.
 
-Contrasts and their power run the same function, so that a power is the power of the very test
-that will be made. What is tested (which difference, of whom) is the callers' affair.
+Contrasts and their power call the same function, so that the power is that of the test itself.
+The callers choose the differences that are tested.
 """
 
 from __future__ import annotations

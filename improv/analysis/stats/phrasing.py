@@ -22,7 +22,7 @@ PhrasedValues = Mapping[str, Mapping[str, Mapping[int, float | None]]]
 
 _DRAWS = 1000
 _FEWEST = 3
-"""Phrasings without which nothing is said of how they vary."""
+"""Minimum phrasings for an intraclass correlation."""
 _CELLS = 2_000_000
 
 

@@ -1,7 +1,7 @@
 """Power by resampling: how often the planned test would find what a pool of blocks holds.
 
 The pool comes from puppets with a declared truth, or from a pilot; its blocks are drawn again
-and again into studies of the sizes asked for. The test is that of `contrast`, by the same code.
+and again into studies of each size. The test is that of `contrast`, by the same code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PowerAtSize:
     """The share of simulated studies of `n` blocks that reject, with its Monte-Carlo interval.
 
     The interval (Wilson's) says how well the share is known from so many repetitions. That the
-    pool is itself a sample it does not say.
+    pool is itself a sample is not in it.
     """
 
     n: int

@@ -1,8 +1,7 @@
 """Time to the first break: how long scenes last unbroken, and what shortens that.
 
 Time is counted in turns, so that ties are normal and hazards discrete. A scene that never broke
-is censored at its end: it is known to have lasted so long, and no more. What counts as a break is
-the caller's affair.
+is censored at its end: it lasted at least so long. The caller decides what counts as a break.
 """
 
 from __future__ import annotations

@@ -35,15 +35,15 @@ def corrected(rate: float, n: int, judge: Confusion, *, seed: int) -> Estimate:
 
 
 def test_verdicts_are_counted_by_truth_and_unreadable_ones_apart() -> None:
-    found = Confusion.of(
+    confusion = Confusion.of(
         [(0, 0), (0, 0), (0, 1), (0, 0.5), (0, None), (1, 1), (1, 0.5), (1, 0), (1, math.nan)]
     )
-    assert found == Confusion(
+    assert confusion == Confusion(
         hits=2, misses=2, clears=2, alarms=1, unread_opposite=1, unread_pole=1
     )
-    assert found.unread == pytest.approx(2 / 9)
-    assert found.sensitivity().value == 0.5
-    assert found.specificity().value == pytest.approx(2 / 3)
+    assert confusion.unread == pytest.approx(2 / 9)
+    assert confusion.sensitivity().value == 0.5
+    assert confusion.specificity().value == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match=r"truth 0\.5"):
         Confusion.of([(0.5, 1)])
 
@@ -57,16 +57,16 @@ def test_sensitivity_and_specificity_have_intervals() -> None:
 
 def test_rogan_gladen_recovers_the_truth_from_what_was_observed() -> None:
     """Check 8 of SCIENCE: .200 from .220."""
-    found = corrected(0.22, 1000, GOOD, seed=1)
-    assert found.value == pytest.approx(0.2)
+    rate = corrected(0.22, 1000, GOOD, seed=1)
+    assert rate.value == pytest.approx(0.2)
     # By the delta method: the variance of p, plus (1−p)² and p² times those of Sp and Se, over J².
     se = math.sqrt(
         (0.22 * 0.78 / 1000 + 0.8**2 * 0.95 * 0.05 / 100 + 0.2**2 * 0.9 * 0.1 / 100) / 0.85**2
     )
-    assert found.low == pytest.approx(0.2 - 1.96 * se, abs=0.012)
-    assert found.high == pytest.approx(0.2 + 1.96 * se, abs=0.012)
+    assert rate.low == pytest.approx(0.2 - 1.96 * se, abs=0.012)
+    assert rate.high == pytest.approx(0.2 + 1.96 * se, abs=0.012)
     sure = corrected(0.22, 1000, Confusion(90_000, 10_000, 95_000, 5_000), seed=1)
-    assert sure.high - sure.low < 0.7 * (found.high - found.low), "the judge's errors count too"
+    assert sure.high - sure.low < 0.7 * (rate.high - rate.low), "the judge's errors count too"
 
 
 def test_the_corrected_interval_covers_the_truth_and_the_observed_one_does_not() -> None:
@@ -74,8 +74,8 @@ def test_the_corrected_interval_covers_the_truth_and_the_observed_one_does_not()
     covered = raw = 0
     for study in range(400):
         called = rng.binomial(400, 0.2 * 0.9 + 0.8 * 0.1)
-        found = corrected(called / 400, 400, planted(rng, 80, 0.9, 0.9), seed=study)
-        covered += found.low <= 0.2 <= found.high
+        rate = corrected(called / 400, 400, planted(rng, 80, 0.9, 0.9), seed=study)
+        covered += rate.low <= 0.2 <= rate.high
         low, high = stats.binomtest(called, 400).proportion_ci(method="wilson")
         raw += low <= 0.2 <= high
     assert 0.917 < covered / 400 < 0.983  # three Monte-Carlo errors of .95
@@ -89,14 +89,14 @@ def test_scenes_are_the_units_of_a_corrected_rate() -> None:
         rates = rng.beta(0.6, 2.4, size=40)
         called = rng.binomial(20, rates * 0.9 + (1 - rates) * 0.05)
         judge = planted(rng, 200, 0.9, 0.95)
-        found = rogan_gladen(called.tolist(), [20] * 40, judge, seed=study)
-        covered += found.low <= 0.2 <= found.high
+        rate = rogan_gladen(called.tolist(), [20] * 40, judge, seed=study)
+        covered += rate.low <= 0.2 <= rate.high
         lines = corrected(called.sum() / 800, 800, judge, seed=study)
         by_lines += lines.low <= 0.2 <= lines.high
-        assert found.value == pytest.approx(lines.value)
+        assert rate.value == pytest.approx(lines.value)
     assert covered / 200 > 0.9
     assert by_lines / 200 < 0.88
-    assert (found.n, found.unit) == (40, "scenes")
+    assert (rate.n, rate.unit) == (40, "scenes")
 
 
 def test_a_corrected_rate_stays_a_rate() -> None:
@@ -158,8 +158,8 @@ def test_a_judge_that_errs_more_in_one_condition_is_caught() -> None:
         for study in range(30)
     ]
     # About .94 of studies; three Monte-Carlo errors are 4 of 30.
-    assert sum("specificity" in found for found in caught) >= 24
-    assert sum("sensitivity" in found for found in caught) <= 5
+    assert sum("specificity" in unequal for unequal in caught) >= 24
+    assert sum("sensitivity" in unequal for unequal in caught) <= 5
 
 
 @pytest.mark.parametrize("arms", ["ab", "abcd"])
@@ -174,18 +174,18 @@ def test_judges_that_err_alike_are_rarely_accused(arms: str) -> None:
 
 def test_two_conditions_are_fishers_test_and_holms_adjustment() -> None:
     each = {"a": Confusion(90, 10, 95, 5), "b": Confusion(70, 30, 93, 7)}
-    found = compare_errors(each, seed=1)
+    difference = compare_errors(each, seed=1)
     raw = [stats.fisher_exact(table).pvalue for table in ([[90, 10], [70, 30]], [[95, 5], [93, 7]])]
     _, adjusted, *_ = multipletests(raw, method="holm")
-    assert (found.p_sensitivity, found.p_specificity) == pytest.approx(tuple(adjusted))
-    assert adjusted[0] == pytest.approx(2 * raw[0]) and found.differs == ("sensitivity",)
+    assert (difference.p_sensitivity, difference.p_specificity) == pytest.approx(tuple(adjusted))
+    assert adjusted[0] == pytest.approx(2 * raw[0]) and difference.differs == ("sensitivity",)
     alike = compare_errors({"a": GOOD, "b": GOOD}, seed=1)
     assert (alike.p_sensitivity, alike.p_specificity, alike.differs) == (1, 1, ())
 
 
 def test_many_conditions_have_an_exact_p() -> None:
     table = [[30, 0], [28, 2], [22, 8]]
-    found = compare_errors(
+    difference = compare_errors(
         {str(i): Confusion(r, w, 10, 0) for i, (r, w) in enumerate(table)}, seed=1
     )
     # Every table of these margins, by hand: x errors of 10 in the first arm, y in the second.
@@ -197,8 +197,8 @@ def test_many_conditions_have_an_exact_p() -> None:
             ways += here
             apart = sum((e - 10 / 3) ** 2 for e in (x, y, z))
             far += here * (apart >= sum((w - 10 / 3) ** 2 for _, w in table) - 1e-9)
-    assert found.p_sensitivity == pytest.approx(2 * far / ways, abs=0.003)
-    assert found.p_specificity == 1
+    assert difference.p_sensitivity == pytest.approx(2 * far / ways, abs=0.003)
+    assert difference.p_specificity == 1
 
 
 def test_one_condition_differs_from_nothing() -> None:
@@ -215,11 +215,11 @@ def test_agreement_is_krippendorffs_own_example() -> None:
         [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
     ]
-    found = agreement(ratings, seed=1)
-    assert found.value == pytest.approx(0.743, abs=5e-4)
-    assert found.low < 0.743 < found.high and found.n == 11
+    alpha = agreement(ratings, seed=1)
+    assert alpha.value == pytest.approx(0.743, abs=5e-4)
+    assert alpha.low < 0.743 < alpha.high and alpha.n == 11
     named = [[v and f"v{v}" for v in rater] for rater in ratings]
-    assert agreement(named, seed=1) == found
+    assert agreement(named, seed=1) == alpha
 
 
 def test_agreement_covers_the_truth_and_scenes_widen_it() -> None:

@@ -78,14 +78,14 @@ def test_a_line_without_evidence_is_never_bridged(gap: float | None) -> None:
 
 def test_scenes_are_pooled_and_spells_follow() -> None:
     scenes = [[[1, 1, 0, 0, 1], [1, 1]], [[0, 0, 0, 1, 1]], [[1, None, 1]]] * 20
-    found = fit_chain(scenes, seed=1)
-    assert found.counts == Counts(n00=60, n01=20, n10=40, n11=60)
-    assert (found.alpha.value, found.beta.value) == (0.25, 0.4)
-    assert found.opposite_share.value == pytest.approx(0.25 / 0.65)
-    assert found.spell.value == 2.5
-    assert found.spell.low == 1 / found.beta.high and found.spell.high == 1 / found.beta.low
+    chain = fit_chain(scenes, seed=1)
+    assert chain.counts == Counts(n00=60, n01=20, n10=40, n11=60)
+    assert (chain.alpha.value, chain.beta.value) == (0.25, 0.4)
+    assert chain.opposite_share.value == pytest.approx(0.25 / 0.65)
+    assert chain.spell.value == 2.5
+    assert chain.spell.low == 1 / chain.beta.high and chain.spell.high == 1 / chain.beta.low
     # The third of each three scenes has no transition at all.
-    assert (found.alpha.n, found.beta.n, found.scenes) == (40, 40, 60)
+    assert (chain.alpha.n, chain.beta.n, chain.scenes) == (40, 40, 60)
 
 
 def test_planted_rates_are_covered_where_scenes_differ() -> None:
@@ -97,43 +97,43 @@ def test_planted_rates_are_covered_where_scenes_differ() -> None:
     centre = []
     for study in range(150):
         scenes = one_each(play(rng, 100, 0.1, 0.3, spread=1.0))
-        found = fit_chain(scenes, seed=study, draws=1000)
-        pairs = (found.alpha, alpha), (found.beta, beta), (found.spell, 1 / beta)
+        chain = fit_chain(scenes, seed=study, draws=1000)
+        pairs = (chain.alpha, alpha), (chain.beta, beta), (chain.spell, 1 / beta)
         covered += [e.low <= truth <= e.high for e, truth in pairs]
-        centre.append((found.alpha.value, found.beta.value))
+        centre.append((chain.alpha.value, chain.beta.value))
     assert (covered / 150 > 0.897).all() and (covered / 150 < 1).all()
     assert np.mean(centre, axis=0) == pytest.approx((alpha, beta), abs=0.006)
 
 
 def test_no_opposite_leaves_recovery_unknown_and_bounds_the_break() -> None:
-    found = fit_chain([[[1, 1, 1]]] * 20, seed=1)
-    assert found.alpha.value == 0 and found.alpha.high == pytest.approx(0.1684, abs=1e-4)
-    for unknown in (found.beta, found.spell, found.opposite_share):
+    chain = fit_chain([[[1, 1, 1]]] * 20, seed=1)
+    assert chain.alpha.value == 0 and chain.alpha.high == pytest.approx(0.1684, abs=1e-4)
+    for unknown in (chain.beta, chain.spell, chain.opposite_share):
         assert math.isnan(unknown.value) and math.isnan(unknown.low)
         assert unknown.why == "no transition from the opposite was seen" and unknown.n == 0
 
 
 def test_nobody_who_returns_has_an_endless_spell() -> None:
-    found = fit_chain([[[1, 0, 0, 0]]] * 20, seed=1)
-    assert found.beta.value == 0 and found.spell.value == math.inf
-    assert found.spell.low == pytest.approx(1 / 0.1684, rel=1e-3)
-    assert found.spell.high == math.inf
+    chain = fit_chain([[[1, 0, 0, 0]]] * 20, seed=1)
+    assert chain.beta.value == 0 and chain.spell.value == math.inf
+    assert chain.spell.low == pytest.approx(1 / 0.1684, rel=1e-3)
+    assert chain.spell.high == math.inf
 
 
 @pytest.mark.parametrize("scenes", [[], [[]], [[[]]], [[[None, None]]]])
 def test_nothing_is_known_of_nothing(scenes: list[list[list[float | None]]]) -> None:
-    found = fit_chain(scenes, seed=1)
-    assert found.counts == Counts()
-    assert math.isnan(found.alpha.value) and math.isnan(found.spell.high)
+    chain = fit_chain(scenes, seed=1)
+    assert chain.counts == Counts()
+    assert math.isnan(chain.alpha.value) and math.isnan(chain.spell.high)
     [tested] = absorption(scenes, sensitivity=[0.9], specificity=[0.95])
     assert math.isnan(tested.p) and tested.beta.why == "no line with evidence"
     assert least_certain([tested]) is None
 
 
 def test_one_scene_has_rates_without_intervals() -> None:
-    found = fit_chain([[[1, 1, 0, 1]]], seed=1)
-    assert found.alpha.value == 0.5 and math.isnan(found.alpha.low)
-    assert found.alpha.why == "no interval from so few scenes"
+    chain = fit_chain([[[1, 1, 0, 1]]], seed=1)
+    assert chain.alpha.value == 0.5 and math.isnan(chain.alpha.low)
+    assert chain.alpha.why == "no interval from so few scenes"
 
 
 def by_all_paths(sequence: list[float | None], a: Absorption, beta: float) -> float:
@@ -159,14 +159,14 @@ def test_the_likelihood_is_that_of_all_hidden_paths_and_at_its_top() -> None:
     for i, row in enumerate(rows):
         row[i % 7] = [None, 0.5, math.nan][i % 3]  # lines that show nothing
         rows[i] = row[: 3 + i % 5]  # and scenes of unequal length
-    [found] = absorption([[r] for r in rows], sensitivity=[0.85], specificity=[0.9])
-    beta = found.beta.value
-    top = sum(by_all_paths(r, found, beta) for r in rows)
-    assert found.loglik == pytest.approx(top, abs=1e-6)
+    [tested] = absorption([[r] for r in rows], sensitivity=[0.85], specificity=[0.9])
+    beta = tested.beta.value
+    top = sum(by_all_paths(r, tested, beta) for r in rows)
+    assert tested.loglik == pytest.approx(top, abs=1e-6)
     for step in (-0.02, 0.02):
-        assert sum(by_all_paths(r, found, beta + step) for r in rows) < top
-    assert found.statistic == pytest.approx(2 * (found.loglik - found.loglik_absorbing))
-    assert found.beta.low < beta < found.beta.high and 0 < found.p < 0.5
+        assert sum(by_all_paths(r, tested, beta + step) for r in rows) < top
+    assert tested.statistic == pytest.approx(2 * (tested.loglik - tested.loglik_absorbing))
+    assert tested.beta.low < beta < tested.beta.high and 0 < tested.p < 0.5
 
 
 def test_a_noisy_judge_makes_returns_that_the_hidden_chain_sees_through() -> None:
@@ -197,8 +197,8 @@ def test_a_small_true_return_is_found() -> None:
 def test_the_grid_shows_what_hangs_on_the_sensitivity() -> None:
     rng = np.random.default_rng(8)
     seen = one_each(judged(rng, play(rng, 150, 0.1, 0.0), 0.85, 0.95))
-    found = absorption(seen, sensitivity=[0.8, 0.85, 0.97], specificity=[0.95, 0.9])
-    assert [(a.sensitivity, a.specificity) for a in found] == [
+    results = absorption(seen, sensitivity=[0.8, 0.85, 0.97], specificity=[0.95, 0.9])
+    assert [(a.sensitivity, a.specificity) for a in results] == [
         (0.8, 0.95),
         (0.8, 0.9),
         (0.85, 0.95),
@@ -206,32 +206,32 @@ def test_the_grid_shows_what_hangs_on_the_sensitivity() -> None:
         (0.97, 0.95),
         (0.97, 0.9),
     ]
-    at = {(a.sensitivity, a.specificity): a for a in found}
+    at = {(a.sensitivity, a.specificity): a for a in results}
     assert at[0.85, 0.95].p > 0.05
     assert at[0.97, 0.95].p < 0.01, "a judge taken for better than it is finds returns"
-    assert least_certain(found) == max(found, key=lambda a: a.p)
+    assert least_certain(results) == max(results, key=lambda a: a.p)
 
 
 def test_a_sure_judge_leaves_the_naive_rates() -> None:
     # A marker is such a judge: of 40 lines at the opposite that others follow, 4 were left.
     scenes = [[[1, 1, 1, 0, 0, 0, 0, 0]]] * 6 + [[[1, 1, 1, 1, 0, 0, 0, 0, 1, 1]]] * 4
-    [found] = absorption(scenes, sensitivity=[1.0], specificity=[1.0])
-    assert found.naive == pytest.approx(4 / (24 + 16)) == fit_chain(scenes, seed=1).beta.value
-    assert found.beta.value == pytest.approx(0.1, abs=1e-4)
-    assert found.at_risk == pytest.approx(40, abs=0.01)
-    assert found.p < 1e-6
+    [tested] = absorption(scenes, sensitivity=[1.0], specificity=[1.0])
+    assert tested.naive == pytest.approx(4 / (24 + 16)) == fit_chain(scenes, seed=1).beta.value
+    assert tested.beta.value == pytest.approx(0.1, abs=1e-4)
+    assert tested.at_risk == pytest.approx(40, abs=0.01)
+    assert tested.p < 1e-6
     # -2 log (L(β)/L(.1)) of 4 in 40 is 3.84 at these.
-    for end in (found.beta.low, found.beta.high):
+    for end in (tested.beta.low, tested.beta.high):
         gap = 4 * math.log(0.1 / end) + 36 * math.log(0.9 / (1 - end))
         assert 2 * gap == pytest.approx(3.84, abs=0.1)
 
 
 def test_where_nobody_fell_there_is_nothing_to_leave() -> None:
-    [found] = absorption([[[1.0] * 10]] * 30, sensitivity=[0.9], specificity=[0.99])
-    assert math.isnan(found.p) and math.isnan(found.beta.value) and found.at_risk < 1
-    assert found.beta.why == "no line at the opposite that another line follows"
+    [tested] = absorption([[[1.0] * 10]] * 30, sensitivity=[0.9], specificity=[0.99])
+    assert math.isnan(tested.p) and math.isnan(tested.beta.value) and tested.at_risk < 1
+    assert tested.beta.why == "no line at the opposite that another line follows"
 
 
 def test_a_judge_that_guesses_tests_nothing() -> None:
-    [found] = absorption([[[1, 0, 1]]], sensitivity=[0.4], specificity=[0.6])
-    assert math.isnan(found.p) and "tells nothing" in found.beta.why
+    [tested] = absorption([[[1, 0, 1]]], sensitivity=[0.4], specificity=[0.6])
+    assert math.isnan(tested.p) and "tells nothing" in tested.beta.why
