@@ -27,7 +27,7 @@ from pathlib import Path
 import yaml
 
 from improv.report.material import appraise
-from improv.report.numbers import shown
+from improv.report.numbers import estimate_text
 from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.scoring.scorer import Judges, score
@@ -112,11 +112,11 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     if not found.planned:
         faults.append("the plan is not the one that the run was begun with")
     rows = [
-        _contrast(name, planted, c.name, shown(c.estimate), c.adjusted, c.rejected)
+        _contrast(name, planted, c.name, estimate_text(c.estimate), c.adjusted, c.rejected)
         for c in found.findings
     ]
     rows += [
-        Row("control", f"{c.name}: {c.what}", shown(c.estimate), math.nan, c.held, True)
+        Row("control", f"{c.name}: {c.what}", estimate_text(c.estimate), math.nan, c.held, True)
         for c in found.checks
     ]
     return Played(

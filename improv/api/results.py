@@ -21,11 +21,11 @@ from improv.graph.graph import Graph
 from improv.graph.null_model import NullComparison
 from improv.records import Json
 from improv.report import sections
-from improv.report.comparison import compared
+from improv.report.comparison import comparison_page
 from improv.report.material import Material, appraise
-from improv.report.numbers import shown
+from improv.report.numbers import estimate_text
 from improv.report.page import Page
-from improv.report.run_report import decides, report, sentences
+from improv.report.run_report import is_decisive, report, sentences
 from improv.runner.estimate import Estimate, table
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
@@ -81,11 +81,11 @@ class Report:
 
     def survival(self) -> Picture:
         """Return how long scenes stay without a break, by condition. Raises RunError."""
-        return _picture(sections.survival(self.analysis), "no curve of survival")
+        return _picture(sections.survival_chart(self.analysis), "no curve of survival")
 
     def drift(self) -> Picture:
         """Return how scores go turn by turn, by condition. Raises RunError."""
-        return _picture(sections.drift(self.analysis), "no curve of drift")
+        return _picture(sections.drift_chart(self.analysis), "no curve of drift")
 
     def html(self) -> str:
         return self.page.as_html()
@@ -193,11 +193,11 @@ def reported(folder: RunFolder, by: Plan | None = None) -> Report:
 def beside(folders: Sequence[RunFolder]) -> Report:
     """Return runs side by side. Raises RunError."""
     materials = tuple(appraise(folder) for folder in folders)
-    return Report(compared(materials), materials)
+    return Report(comparison_page(materials), materials)
 
 
 def _contrasts(of: Material) -> Iterator[Json]:
-    certain = decides(of)
+    certain = is_decisive(of)
     for c in () if of.analysis.mute else of.analysis.findings:
         yield {
             "run": of.run,
@@ -210,7 +210,7 @@ def _contrasts(of: Material) -> Iterator[Json]:
             "n": c.estimate.n,
             "unit": c.estimate.unit,
             "decided": c.rejected if certain else None,
-            "shown": shown(c.estimate),
+            "shown": estimate_text(c.estimate),
         }
 
 

@@ -127,13 +127,13 @@ def compare_command(
 ) -> None:
     """Compare runs of the same plan, for example of several models, side by side on one page."""
     with reported_errors():
-        from improv.report.comparison import compared
+        from improv.report.comparison import comparison_page
         from improv.report.material import appraise
         from improv.storage.runs import open_run
 
         folders = [open_run(runs, run) for run in runs_of]
         files.check_writable(output)
-        page = compared([appraise(folder) for folder in folders])
+        page = comparison_page([appraise(folder) for folder in folders])
         text = page.as_markdown() if output.endswith(".md") else page.as_html()
         terminal.write(output, text)
 

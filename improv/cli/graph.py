@@ -148,10 +148,10 @@ def _print_graph(title: str, made: MeasuredGraph) -> None:
 
 
 def _row(name: str, measured: NullComparison) -> tuple[str, ...]:
-    from improv.report.numbers import number, shown
+    from improv.report.numbers import estimate_text, number
 
     estimate = measured.value
-    mean = number(estimate.value) if math.isnan(estimate.low) else shown(estimate)
+    mean = number(estimate.value) if math.isnan(estimate.low) else estimate_text(estimate)
     if measured.fixed:
         return name, mean, "the same", ""
     null = f"{number(measured.null)} [{number(measured.low)}, {number(measured.high)}]"
@@ -163,7 +163,7 @@ def _unknown(measured: NullComparison) -> bool:
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    from improv.report.numbers import number, p_said, shown
+    from improv.report.numbers import estimate_text, number, p_text
 
     terminal.say(f"\n{comparison.a} less {comparison.b}, {comparison.units} {comparison.unit}")
     if comparison.dropped:
@@ -174,9 +174,15 @@ def _print_comparison(comparison: Comparison) -> None:
     if math.isnan(comparison.p):
         terminal.say(f"The networks: not tested, {comparison.why or 'there is nothing to test'}.")
     else:
-        terminal.say(f"The networks as wholes: {p_said(comparison.p)} (permutation).")
+        terminal.say(f"The networks as wholes: {p_text(comparison.p)} (permutation).")
     rows = [
-        (f"{d.source} > {d.target}", number(d.a), number(d.b), shown(d.estimate), number(d.p))
+        (
+            f"{d.source} > {d.target}",
+            number(d.a),
+            number(d.b),
+            estimate_text(d.estimate),
+            number(d.p),
+        )
         for d in sorted(
             comparison.pairs, key=lambda d: (math.isnan(d.p), d.p, -abs(d.estimate.value))
         )
@@ -187,7 +193,7 @@ def _print_comparison(comparison: Comparison) -> None:
         terminal.table(
             ("figure", "a less b [interval]", "p", "p (Benjamini–Hochberg)"),
             [
-                (c.name, shown(c.estimate), number(c.p), number(c.adjusted))
+                (c.name, estimate_text(c.estimate), number(c.p), number(c.adjusted))
                 for c in comparison.figures
             ],
         )

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from improv.analysis.exposure import Exposure, shown_kinds
 from improv.records import Json
 from improv.report import charts
-from improv.report.charts import Line, thinned
+from improv.report.charts import ChartLine, thin_points
 from improv.report.material import Material
 from improv.report.page import Page
 
 
-def missing(page: Page, trials: Sequence[Json]) -> None:
+def add_missing(page: Page, trials: Sequence[Json]) -> None:
     failed = [t for t in trials if t["status"] == "failed"]
     page.head("What is missing")
     if not failed:
@@ -28,48 +28,49 @@ def missing(page: Page, trials: Sequence[Json]) -> None:
     )
 
 
-def exposure(page: Page, found: Exposure) -> None:
+def add_exposure(page: Page, exposure: Exposure) -> None:
     page.head("Who saw what")
-    there = shown_kinds(found)
-    conditions = list(dict.fromkeys(condition for condition, _ in found.seen))
+    there = shown_kinds(exposure)
+    conditions = list(dict.fromkeys(condition for condition, _ in exposure.seen))
     page.say(
-        f"The exposure ledger: {found.blocks:,} blocks in the prompts of {found.prompts:,} roles "
-        "of scenes and branches were checked. Distinct blocks of each kind, by condition:"
+        f"The exposure ledger: {exposure.blocks:,} blocks in the prompts of "
+        f"{exposure.prompts:,} roles of scenes and branches were checked. "
+        "Distinct blocks of each kind, by condition:"
     )
     page.table(
         ["condition", *there],
-        [(c, *(found.seen.get((c, kind), 0) for kind in there)) for c in conditions],
+        [(c, *(exposure.seen.get((c, kind), 0) for kind in there)) for c in conditions],
     )
-    if found.clean:
+    if exposure.clean:
         page.say("No arm was shown a text that only another arm may see.")
         return
-    if found.unknown:
-        page.note(f"{found.unknown} blocks are listed by calls and stand in no table.")
-    if found.leaked:
-        page.note(f"{found.leaked} blocks belong to another arm or another role:")
+    if exposure.unknown:
+        page.note(f"{exposure.unknown} blocks are listed by calls and stand in no table.")
+    if exposure.leaked:
+        page.note(f"{exposure.leaked} blocks belong to another arm or another role:")
         page.table(
             ["condition", "trial", "who saw it", "kind", "whose it is", "text"],
-            [(k.condition, k.trial, k.role, k.kind, k.owner, k.text) for k in found.leaks],
+            [(k.condition, k.trial, k.role, k.kind, k.owner, k.text) for k in exposure.leaks],
         )
 
 
-def cost(page: Page, of: Material) -> None:
+def add_cost(page: Page, material: Material) -> None:
     page.head("What it took")
     rows = []
-    for model in sorted({c["model"] for c in of.calls}):
-        own = [c for c in of.calls if c["model"] == model]
+    for model in sorted({c["model"] for c in material.calls}):
+        own = [c for c in material.calls if c["model"] == model]
         asked, answered, cached = (
             sum(c[name] or 0 for c in own)
             for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
         )
-        cost = of.costs.get(model)
+        cost = material.costs.get(model)
         dollars = "unknown" if cost is None else f"${cost:.2f}"
         rows.append((model, len(own), asked, cached, answered, dollars))
     names = ["model", "calls", "prompt tokens", "of them cached", "completion tokens", "cost"]
     page.table(names, rows)
 
 
-def weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
+def add_endpoints(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
     page.head("Endpoints and their weather")
     rows = []
     for endpoint in sorted({c["endpoint"] for c in calls}):
@@ -87,8 +88,8 @@ def weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
     for endpoint in sorted({m["endpoint"] for m in limits}):
         moments = [m for m in limits if m["endpoint"] == endpoint]
         began = min(m["at"] for m in moments)
-        limit = thinned([(m["at"] - began, float(m["limit"])) for m in moments])
-        flying = thinned([(m["at"] - began, float(m["in_flight"])) for m in moments])
+        limit = thin_points([(m["at"] - began, float(m["limit"])) for m in moments])
+        flying = thin_points([(m["at"] - began, float(m["in_flight"])) for m in moments])
         cuts = sum(m["event"] == "cut" for m in moments)
         refused = sum(m["limited"] for m in moments)
         ended = refused + sum(m["ok"] + m["errors"] for m in moments)
@@ -97,14 +98,14 @@ def weather(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
             f"at {moments[-1]['limit']}; it was cut {cuts} times. {refused} of {ended} requests "
             "were refused with 429."
         )
-        drawn = [Line("limit", limit, steps=True), Line("in flight", flying)]
-        svg = charts.lines(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
+        drawn = [ChartLine("limit", limit, steps=True), ChartLine("in flight", flying)]
+        svg = charts.line_chart(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
         page.chart(svg, what)
 
 
-def reproduce(page: Page, of: Material) -> None:
+def add_reproduction(page: Page, material: Material) -> None:
     page.head("How to reproduce")
-    meta = of.meta
+    meta = material.meta
     versions = meta.get("versions", {})
     page.table(
         ["what", "which"],
@@ -123,7 +124,7 @@ def reproduce(page: Page, of: Material) -> None:
         "The run folder holds the study as it was resolved (study.yaml), every call with what it "
         "was shown, and every reply. With the same improv:"
     )
-    name = of.run
+    name = material.run
     file = shlex.quote(" ".join(str(file or f"{name}/study.yaml").split()))
     page.code(
         f"improv run {file}   # plays it anew, under another run id\n"
@@ -133,8 +134,8 @@ def reproduce(page: Page, of: Material) -> None:
     )
 
 
-def exposed(found: Exposure) -> str:
-    if found.clean:
+def exposure_summary(exposure: Exposure) -> str:
+    if exposure.clean:
         return "clean"
-    counted = ((found.leaked, "leak"), (found.unknown, "unknown block"))
+    counted = ((exposure.leaked, "leak"), (exposure.unknown, "unknown block"))
     return ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counted if n)

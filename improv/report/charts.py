@@ -25,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """One line of a chart: its name, its points in order of x, and whether it moves in steps."""
 
     name: str
@@ -36,7 +36,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ForestRow:
     """One row of a forest: a name, an estimate with its interval, and what is said beside it."""
 
     name: str
@@ -46,7 +46,7 @@ class Mark:
     said: str = ""
 
 
-def lines(title: str, what: str, x: str, y: str, drawn: Sequence[Line]) -> str:
+def line_chart(title: str, what: str, x: str, y: str, drawn: Sequence[ChartLine]) -> str:
     """Return a chart of lines over a common x as an SVG element; y begins at 0."""
     points = [p for line in drawn for p in line.points]
     points += [(x, high) for line in drawn for x, _, high in line.band]
@@ -135,7 +135,7 @@ def _short(name: str, most: int) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def forest(title: str, what: str, x: str, marks: Sequence[Mark]) -> str:
+def forest_chart(title: str, what: str, x: str, marks: Sequence[ForestRow]) -> str:
     """Return estimates with their intervals, one below the other, around a line at 0, as SVG."""
     known = [m for m in marks if not math.isnan(m.value)]
     if not known:
@@ -191,7 +191,7 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return [round(step * k, 10) for k in range(first, math.floor(high / step) + 1)]
 
 
-def chain(
+def chain_figure(
     title: str, pole: str, opposite: str, alpha: str, beta: str, rates: tuple[float, float] = (0, 0)
 ) -> str:
     """Return a two-state chain as SVG: two circles and the two arrows between them, as wide as
@@ -220,7 +220,9 @@ def chain(
     )
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int = 600) -> list[tuple[float, float]]:
+def thin_points(
+    points: Sequence[tuple[float, float]], most: int = 600
+) -> list[tuple[float, float]]:
     """Return at most about `most` points that keep each stretch's lowest and highest."""
     if len(points) <= most:
         return list(points)

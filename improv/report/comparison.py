@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from improv.report import charts
-from improv.report.appendix import exposed
-from improv.report.charts import Mark
+from improv.report.appendix import exposure_summary
+from improv.report.charts import ForestRow
 from improv.report.material import Material
-from improv.report.numbers import number, shown, units
+from improv.report.numbers import contrast_units, estimate_text, number
 from improv.report.page import Page
 
 
-def compared(several: Sequence[Material]) -> Page:
+def comparison_page(several: Sequence[Material]) -> Page:
     """Return one page on several runs: what each found of the same contrasts."""
     page = Page("Runs side by side")
     hashes = {m.analysis.plan.hash if m.analysis.plan else "" for m in several}
@@ -33,7 +33,7 @@ def compared(several: Sequence[Material]) -> Page:
         if not m.exposure.clean:
             undecided.append("A leak decides nothing.")
         state = " ".join(undecided) or ("planned" if m.analysis.planned else "exploratory")
-        seen = exposed(m.exposure)
+        seen = exposure_summary(m.exposure)
         models = ", ".join(m.meta.get("models", []))
         rows.append((m.run, m.meta.get("study", ""), models, done, state, seen))
     page.table(["run", "study", "models", "done", "analysis", "exposure"], rows)
@@ -43,7 +43,7 @@ def compared(several: Sequence[Material]) -> Page:
     names = dict.fromkeys(c.name for m in several for c in m.analysis.findings)
     for name in names:
         page.head(name)
-        told = [
+        findings = [
             (m.run, c)
             for m in several
             if not m.analysis.mute
@@ -53,15 +53,17 @@ def compared(several: Sequence[Material]) -> Page:
         page.table(
             ["run", "estimate [interval]", "p", "p (Holm)", "units"],
             [
-                (run, shown(c.estimate), number(c.p), number(c.adjusted), units(c))
-                for run, c in told
+                (run, estimate_text(c.estimate), number(c.p), number(c.adjusted), contrast_units(c))
+                for run, c in findings
             ],
         )
         marks = [
-            Mark(run, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
-            for run, c in told
+            ForestRow(
+                run, c.estimate.value, c.estimate.low, c.estimate.high, estimate_text(c.estimate)
+            )
+            for run, c in findings
         ]
-        page.chart(charts.forest(name, name, "difference, with its interval", marks), name)
+        page.chart(charts.forest_chart(name, name, "difference, with its interval", marks), name)
     page.head("Means by condition")
     page.table(
         ["run", "condition", "mean [interval]", "units", "missing"],
@@ -69,7 +71,7 @@ def compared(several: Sequence[Material]) -> Page:
             (
                 m.run,
                 arm.cell,
-                "not shown: no judge could tell" if m.analysis.mute else shown(arm.value),
+                "not shown: no judge could tell" if m.analysis.mute else estimate_text(arm.value),
                 arm.units,
                 f"{arm.missing_share:.1%}",
             )

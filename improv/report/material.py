@@ -86,9 +86,9 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
     )
 
 
-def _rows(found: object) -> list[Json]:
+def _rows(value: object) -> list[Json]:
     keys = {"scene", "context", "tokens", "matches", "of", "apart", "by"}
-    rows = found if isinstance(found, list) else []
+    rows = value if isinstance(value, list) else []
     return [row for row in rows if isinstance(row, dict) and keys <= set(row)]
 
 

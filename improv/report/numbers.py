@@ -8,7 +8,7 @@ from improv.analysis.stats.contrast import Contrast
 from improv.analysis.stats.interval import Estimate
 
 
-def shown(e: Estimate) -> str:
+def estimate_text(e: Estimate) -> str:
     """Return an estimate with its interval as text, and the reason where there is none."""
     if math.isnan(e.value):
         return f"— ({e.why})" if e.why else "—"
@@ -27,15 +27,15 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}"
 
 
-def p_said(p: float, what: str = "") -> str:
+def p_text(p: float, what: str = "") -> str:
     name = f"p ({what})" if what else "p"
     return f"{name} < .001" if p < 0.001 else f"{name} = {number(p)}"
 
 
-def counted(e: Estimate) -> str:
+def unit_count(e: Estimate) -> str:
     """Return how many units of replication an estimate is made of."""
     return f"{e.n} {e.unit.removesuffix('s') if e.n == 1 else e.unit}"
 
 
-def units(c: Contrast) -> str:
-    return counted(c.estimate)
+def contrast_units(c: Contrast) -> str:
+    return unit_count(c.estimate)

@@ -12,72 +12,85 @@ from collections.abc import Sequence
 
 from improv.analysis.inference import Analysis, Arm
 from improv.analysis.stats.contrast import Contrast
-from improv.report.appendix import cost, exposed, exposure, missing, reproduce, weather
+from improv.report.appendix import (
+    add_cost,
+    add_endpoints,
+    add_exposure,
+    add_missing,
+    add_reproduction,
+    exposure_summary,
+)
 from improv.report.material import Material
-from improv.report.numbers import counted, p_said, shown, units
+from improv.report.numbers import contrast_units, estimate_text, p_text, unit_count
 from improv.report.page import Page
-from improv.report.sections import contrasts, explored, judging, networks, pictures
+from improv.report.sections import (
+    add_contrasts,
+    add_exploratory_contrasts,
+    add_judges,
+    add_networks,
+    add_trajectories,
+)
 from improv.study.plan import Plan
 
 PUPPET = "puppet"
 
 
-def report(of: Material) -> Page:
+def report(material: Material) -> Page:
     """Return the page of a run."""
-    page = Page(f"{of.meta.get('study', 'A run')} · {of.run}")
-    if of.question:
-        page.say(of.question)
-    if told := played_by(of):
-        page.note(told)
-    _result(page, of)
-    _plan(page, of)
-    _design(page, of)
-    controls(page, of.analysis)
-    judging(page, of)
-    pictures(page, of.analysis, hidden=of.analysis.mute)
-    explored(page, of.analysis, hidden=of.analysis.mute)
-    networks(page, of)
-    missing(page, of.trials)
-    exposure(page, of.exposure)
-    cost(page, of)
-    weather(page, of.calls, of.limits)
-    reproduce(page, of)
+    page = Page(f"{material.meta.get('study', 'A run')} · {material.run}")
+    if material.question:
+        page.say(material.question)
+    if notice := played_by(material):
+        page.note(notice)
+    _result(page, material)
+    _plan(page, material)
+    _design(page, material)
+    add_controls(page, material.analysis)
+    add_judges(page, material)
+    add_trajectories(page, material.analysis, hidden=material.analysis.mute)
+    add_exploratory_contrasts(page, material.analysis, hidden=material.analysis.mute)
+    add_networks(page, material)
+    add_missing(page, material.trials)
+    add_exposure(page, material.exposure)
+    add_cost(page, material)
+    add_endpoints(page, material.calls, material.limits)
+    add_reproduction(page, material)
     return page
 
 
 # -- the planned result -------------------------------------------------------------------------
 
 
-def played_by(of: Material) -> str:
+def played_by(material: Material) -> str:
     """Say what it means that these models played, "" where it means nothing by itself."""
-    if of.embedded:
+    if material.embedded:
         return (
             "Played by an embedded model of 135M parameters: a demonstration that all this works, "
             "and evidence of nothing else. Whatever follows decides nothing."
         )
-    if of.meta.get("models") == [PUPPET]:
+    if material.meta.get("models") == [PUPPET]:
         return (
             "Played by puppets, fake models of a declared process: what is found here was planted."
         )
     return ""
 
 
-def head(of: Analysis) -> str:
+def result_heading(analysis: Analysis) -> str:
     """Return what stands over the result."""
-    if of.plan is None:
+    if analysis.plan is None:
         return "Result"
-    return "Planned result" if of.planned else "Result (exploratory)"
+    return "Planned result" if analysis.planned else "Result (exploratory)"
 
 
-def late(of: Analysis) -> str:
+def plan_notice(analysis: Analysis) -> str:
     """Say that the plan came late, or that there is none; "" where it stood before the first
     call."""
-    if of.plan is None:
+    if analysis.plan is None:
         return (
             "This study has no plan: nothing was settled beforehand, so nothing is decided. What "
             "follows is exploratory."
         )
-    if not of.planned:
+    if not analysis.planned:
         return (
             "The plan that made this page is not the one whose hash was stored with the run before "
             "its first call. What it finds is exploratory."
@@ -85,53 +98,53 @@ def late(of: Analysis) -> str:
     return ""
 
 
-def stops(of: Material) -> list[str]:
+def undecided_reasons(material: Material) -> list[str]:
     """Return every reason why nothing is decided, but who played and a plan that came late."""
-    if of.analysis.plan is None:
-        return [reason.sentence for reason in of.analysis.stopped]
-    told = [f"Nothing is decided. {reason.sentence}" for reason in of.analysis.stopped]
-    if not of.exposure.clean:
-        found = exposed(of.exposure)
-        told.insert(
+    if material.analysis.plan is None:
+        return [reason.sentence for reason in material.analysis.stopped]
+    reasons = [f"Nothing is decided. {reason.sentence}" for reason in material.analysis.stopped]
+    if not material.exposure.clean:
+        summary = exposure_summary(material.exposure)
+        reasons.insert(
             0,
-            f"Nothing is decided: the exposure check found {found}; no arm may see another's "
+            f"Nothing is decided: the exposure check found {summary}; no arm may see another's "
             "text, and all that was shown must be known (see below).",
         )
-    return told
+    return reasons
 
 
-def decides(of: Material) -> bool:
+def is_decisive(material: Material) -> bool:
     """Whether what is found decides what was planned."""
-    return of.analysis.planned and not of.embedded and not stops(of)
+    return material.analysis.planned and not material.embedded and not undecided_reasons(material)
 
 
-def sentences(of: Material, *, undecided: bool = False) -> list[str]:
+def sentences(material: Material, *, undecided: bool = False) -> list[str]:
     """Return what was found of each planned contrast, and whether that decides it; nothing where
-    no judge could tell. With `undecided` there is a reason that `of` does not know."""
-    found = of.analysis
-    if found.plan is None or found.mute:
+    no judge could tell. With `undecided` there is a reason that `material` does not know."""
+    analysis = material.analysis
+    if analysis.plan is None or analysis.mute:
         return []
-    still = undecided or not decides(of)
-    return [_sentence(c, found.plan, undecided=still) for c in found.findings]
+    still = undecided or not is_decisive(material)
+    return [_sentence(c, analysis.plan, undecided=still) for c in analysis.findings]
 
 
-def _result(page: Page, of: Material) -> None:
-    found = of.analysis
-    page.head(head(found))
-    if found.plan is None:
-        page.say(late(found))
-        for why in stops(of):
+def _result(page: Page, material: Material) -> None:
+    analysis = material.analysis
+    page.head(result_heading(analysis))
+    if analysis.plan is None:
+        page.say(plan_notice(analysis))
+        for why in undecided_reasons(material):
             page.note(why)
         return
-    if told := late(found):
-        page.note(told)
-    page.say(f"Hypothesis: {found.plan.hypothesis}")
-    for why in stops(of):
+    if notice := plan_notice(analysis):
+        page.note(notice)
+    page.say(f"Hypothesis: {analysis.plan.hypothesis}")
+    for why in undecided_reasons(material):
         page.note(why)
-    if not found.mute:
-        page.listed(sentences(of))
-        contrasts(page, found.findings, "difference, with its interval", "Holm")
-        short = shortfall(found.plan, found.arms)
+    if not analysis.mute:
+        page.listed(sentences(material))
+        add_contrasts(page, analysis.findings, "difference, with its interval", "Holm")
+        short = shortfall(analysis.plan, analysis.arms)
         if short:
             page.say(short)
 
@@ -139,13 +152,14 @@ def _result(page: Page, of: Material) -> None:
 def _sentence(c: Contrast, plan: Plan, *, undecided: bool) -> str:
     if math.isnan(c.estimate.value):
         return f"{c.name}: cannot be told ({c.estimate.why or 'no data'})."
-    told = f"{c.name}: {shown(c.estimate)}, {p_said(c.p)}, {p_said(c.adjusted, 'Holm')}, {units(c)}"
+    p_values = f"{p_text(c.p)}, {p_text(c.adjusted, 'Holm')}"
+    sentence = f"{c.name}: {estimate_text(c.estimate)}, {p_values}, {contrast_units(c)}"
     if undecided:
-        return f"{told}. Not decided."
+        return f"{sentence}. Not decided."
     if c.rejected:
         way = "more" if c.estimate.value > 0 else "less"
-        return f"{told}. Shown at α = {plan.alpha:g}: {way} on the first side."
-    return f"{told}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
+        return f"{sentence}. Shown at α = {plan.alpha:g}: {way} on the first side."
+    return f"{sentence}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
 
 
 def shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
@@ -159,20 +173,20 @@ def shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
     )
 
 
-def _plan(page: Page, of: Material) -> None:
-    plan = of.analysis.plan
-    if of.about:
+def _plan(page: Page, material: Material) -> None:
+    plan = material.analysis.plan
+    if material.about:
         page.head("What it tests")
-        page.say(of.about)
+        page.say(material.about)
     if plan is None:
         return
     page.head("The plan")
     outcome = plan.outcome
-    what = f"{OUTCOMES[outcome.of]} of {outcome.measure}"
+    what = f"{OUTCOME_NAMES[outcome.of]} of {outcome.measure}"
     if outcome.less:
         what += f" less that of {outcome.less}"
     hashes = [("hash of this plan", plan.hash)]
-    stored = of.meta.get("plan_hash")
+    stored = material.meta.get("plan_hash")
     hashes.append(("hash stored before the first call", stored or "none"))
     page.table(
         ["what", "which"],
@@ -189,7 +203,7 @@ def _plan(page: Page, of: Material) -> None:
     )
 
 
-OUTCOMES = {
+OUTCOME_NAMES = {
     "broken": "share of readable lines at the opposite",
     "broke": "whether a line is at the opposite",
     "mean": "mean score",
@@ -203,12 +217,14 @@ OUTCOMES = {
 # -- the design, and what controls it -----------------------------------------------------------
 
 
-def _design(page: Page, of: Material) -> None:
+def _design(page: Page, material: Material) -> None:
     page.head("What was played")
     rows = []
-    for condition in of.meta.get("conditions", []):
-        mains = [t for t in of.trials if t["condition"] == condition and t["origin"] == "main"]
-        grown = sum(t["condition"] == condition and t["origin"] != "main" for t in of.trials)
+    for condition in material.meta.get("conditions", []):
+        mains = [
+            t for t in material.trials if t["condition"] == condition and t["origin"] == "main"
+        ]
+        grown = sum(t["condition"] == condition and t["origin"] != "main" for t in material.trials)
         done = [t for t in mains if t["status"] == "done"]
         tokens = sum(t["prompt_tokens"] + t["completion_tokens"] for t in mains)
         turns, calls = (sum(t[name] for t in mains) for name in ("turns", "calls"))
@@ -218,13 +234,13 @@ def _design(page: Page, of: Material) -> None:
         )
     names = ["condition", "blocks", "done", "failed", "turns", "calls", "tokens", "branches"]
     page.table(names, rows)
-    planned = int(of.meta.get("trials", 0))
-    there = sum(t["origin"] == "main" for t in of.trials)
+    planned = int(material.meta.get("trials", 0))
+    there = sum(t["origin"] == "main" for t in material.trials)
     if there < planned:
         page.say(f"{planned - there} of {planned} planned trials have not been played yet.")
-    if of.analysis.outcome is not None and of.analysis.arms:
-        outcome = of.analysis.outcome
-        page.say(f"The outcome, {OUTCOMES[outcome.of]} of {outcome.measure}, by condition:")
+    if material.analysis.outcome is not None and material.analysis.arms:
+        outcome = material.analysis.outcome
+        page.say(f"The outcome, {OUTCOME_NAMES[outcome.of]} of {outcome.measure}, by condition:")
         page.table(
             [
                 "condition",
@@ -235,9 +251,9 @@ def _design(page: Page, of: Material) -> None:
                 "scores",
                 "missing",
             ],
-            [_arm_row(arm, of) for arm in of.analysis.arms],
+            [_arm_row(arm, material) for arm in material.analysis.arms],
         )
-    if of.lengths:
+    if material.lengths:
         page.say("Lengths of the texts that arms are told apart by, as the playing model counts:")
         page.table(
             ["scene", "text", "tokens", "matches", "tokens", "apart", "counted by"],
@@ -251,31 +267,34 @@ def _design(page: Page, of: Material) -> None:
                     f"{r['apart']:+.1%}",
                     r["by"],
                 )
-                for r in of.lengths
+                for r in material.lengths
             ],
         )
 
 
-def _arm_row(arm: Arm, of: Material) -> tuple[object, ...]:
-    value = "not shown: no judge could tell" if of.analysis.mute else shown(arm.value)
-    right = of.analysis.corrected.get(arm.cell)
-    known = "" if right is None or of.analysis.mute else shown(right)
+def _arm_row(arm: Arm, material: Material) -> tuple[object, ...]:
+    value = "not shown: no judge could tell" if material.analysis.mute else estimate_text(arm.value)
+    right = material.analysis.corrected.get(arm.cell)
+    known = "" if right is None or material.analysis.mute else estimate_text(right)
     share = f"{arm.missing} ({arm.missing_share:.1%})"
     return (arm.cell, value, known, arm.units, arm.without, arm.lines, share)
 
 
-def controls(page: Page, found: Analysis) -> None:
-    checks = found.checks
+def add_controls(page: Page, analysis: Analysis) -> None:
+    checks = analysis.checks
     if not checks:
         return
     page.head("Controls")
-    if found.mute:
+    if analysis.mute:
         page.note("Not shown: no judge could tell.")
         return
     said = {True: "held", False: "not shown to hold", None: "cannot be told"}
     page.table(
         ["control", "what must hold", "found", "units", "verdict"],
-        [(c.name, c.what, shown(c.estimate), counted(c.estimate), said[c.held]) for c in checks],
+        [
+            (c.name, c.what, estimate_text(c.estimate), unit_count(c.estimate), said[c.held])
+            for c in checks
+        ],
     )
     if any(c.held is not True for c in checks):
         page.note(

@@ -13,9 +13,9 @@ from improv.graph import figure as graph
 from improv.graph.drawing import ON_PAGE
 from improv.graph.null_model import NullComparison
 from improv.report import charts
-from improv.report.charts import Line, Mark
+from improv.report.charts import ChartLine, ForestRow
 from improv.report.material import Material
-from improv.report.numbers import counted, number, shown, units
+from improv.report.numbers import contrast_units, estimate_text, number, unit_count
 from improv.report.page import Page
 
 NETWORKS = 9
@@ -24,28 +24,37 @@ FIGURED = ("balance", "reciprocity", "answered", "latency", "usurped", "author")
 """The figures of a network that a report shows; `improv graph` has all."""
 
 
-def contrasts(page: Page, found: Sequence[Contrast], x: str, correction: str) -> None:
-    if not found:
+def add_contrasts(page: Page, contrasts: Sequence[Contrast], x: str, correction: str) -> None:
+    if not contrasts:
         return
     page.table(
         ["contrast", "estimate [interval]", "p", f"p ({correction})", "units", "left out"],
         [
-            (c.name, shown(c.estimate), number(c.p), number(c.adjusted), units(c), len(c.dropped))
-            for c in found
+            (
+                c.name,
+                estimate_text(c.estimate),
+                number(c.p),
+                number(c.adjusted),
+                contrast_units(c),
+                len(c.dropped),
+            )
+            for c in contrasts
         ],
     )
     marks = [
-        Mark(c.name, c.estimate.value, c.estimate.low, c.estimate.high, shown(c.estimate))
-        for c in found
+        ForestRow(
+            c.name, c.estimate.value, c.estimate.low, c.estimate.high, estimate_text(c.estimate)
+        )
+        for c in contrasts
     ]
     page.chart(
-        charts.forest("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
-        f"Estimates with their {found[0].estimate.level:.0%} intervals.",
+        charts.forest_chart("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
+        f"Estimates with their {contrasts[0].estimate.level:.0%} intervals.",
     )
 
 
-def judging(page: Page, of: Material) -> None:
-    if not of.judges:
+def add_judges(page: Page, material: Material) -> None:
+    if not material.judges:
         return
     page.head("Judges")
     page.say(
@@ -54,7 +63,7 @@ def judging(page: Page, of: Material) -> None:
         "share of the others that it did not."
     )
     rows = []
-    for j in of.judges:
+    for j in material.judges:
         for condition, (confusion, verdict) in j.arms.items():
             se, sp = confusion.sensitivity(), confusion.specificity()
             able = "can judge" if verdict.able else "cannot judge"
@@ -63,8 +72,8 @@ def judging(page: Page, of: Material) -> None:
                     j.measure,
                     j.judge,
                     condition,
-                    shown(se),
-                    shown(sp),
+                    estimate_text(se),
+                    estimate_text(sp),
                     confusion.opposite + confusion.pole,
                     f"{confusion.unread:.1%}",
                     able,
@@ -83,7 +92,7 @@ def judging(page: Page, of: Material) -> None:
         ],
         rows,
     )
-    for j in of.judges:
+    for j in material.judges:
         if not j.able:
             reason = next(v.reason for _, v in j.arms.values() if not v.able)
             page.note(f"{j.judge} cannot judge {j.measure}: {reason}. Its rates are not shown.")
@@ -95,14 +104,15 @@ def judging(page: Page, of: Material) -> None:
             )
         if not math.isnan(j.agreement.value):
             page.say(
-                f"Agreement of judges on {j.measure} (Krippendorff's α): {shown(j.agreement)}."
+                f"Agreement of judges on {j.measure} (Krippendorff's α): "
+                f"{estimate_text(j.agreement)}."
             )
 
 
-def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
+def add_trajectories(page: Page, analysis: Analysis, *, hidden: bool) -> None:
     if hidden:
         return
-    if found.chains:
+    if analysis.chains:
         page.head("Flips, and the way back")
         page.table(
             [
@@ -118,43 +128,46 @@ def pictures(page: Page, found: Analysis, *, hidden: bool) -> None:
                 (
                     c.cell,
                     c.measure,
-                    shown(c.chain.alpha),
-                    shown(c.chain.beta),
-                    shown(c.chain.opposite_share),
-                    shown(c.chain.spell),
+                    estimate_text(c.chain.alpha),
+                    estimate_text(c.chain.beta),
+                    estimate_text(c.chain.opposite_share),
+                    estimate_text(c.chain.spell),
                     c.chain.scenes,
                 )
-                for c in found.chains
+                for c in analysis.chains
             ],
         )
-        for c in found.chains[:8]:
-            page.chart(chain_of(c), f"{c.cell}: {c.measure}.")
-        absorbing(page, found)
-    if found.survival:
-        _pictured(page, found.survival, *SURVIVAL, survival(found))
-        hazards(page, found)
-    if found.drift:
-        _pictured(page, found.drift, *DRIFT, drift(found))
-    if found.slopes:
+        for c in analysis.chains[:8]:
+            page.chart(chain_chart(c), f"{c.cell}: {c.measure}.")
+        add_absorption(page, analysis)
+    if analysis.survival:
+        _pictured(page, analysis.survival, *SURVIVAL, survival_chart(analysis))
+        add_hazards(page, analysis)
+    if analysis.drift:
+        _pictured(page, analysis.drift, *DRIFT, drift_chart(analysis))
+    if analysis.slopes:
         page.table(
             ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
-            [(name, shown(e), counted(e)) for name, e in found.slopes],
+            [(name, estimate_text(e), unit_count(e)) for name, e in analysis.slopes],
         )
 
 
-def hazards(page: Page, found: Analysis) -> None:
+def add_hazards(page: Page, analysis: Analysis) -> None:
     """Show how each condition changes the risk of breaking at a turn, against the first one."""
-    if not found.hazards:
+    if not analysis.hazards:
         return
     page.say(
-        f"Log hazard ratios of the first break against {found.reference}: below 0, scenes break "
+        f"Log hazard ratios of the first break against {analysis.reference}: below 0, scenes break "
         "later than there. Time is counted in turns, by a complementary log-log model with a term "
         "for each turn, its errors clustered by block; it takes hazards for proportional. Nobody "
         "planned this: it is exploratory, and no p is corrected."
     )
     page.table(
         ["condition", "log hazard ratio [interval]", "p", "units"],
-        [(h.condition, shown(h.ratio), number(h.p), counted(h.ratio)) for h in found.hazards],
+        [
+            (h.condition, estimate_text(h.ratio), number(h.p), unit_count(h.ratio))
+            for h in analysis.hazards
+        ],
     )
 
 
@@ -167,37 +180,37 @@ SURVIVAL = ("Time to the first break", "share of scenes without a break")
 DRIFT = ("Drift over turns", "mean score")
 
 
-def survival(found: Analysis) -> str:
+def survival_chart(analysis: Analysis) -> str:
     """Return how long scenes stay without a break, condition by condition, as a picture."""
-    return _curves(found.survival, *SURVIVAL, stepped=True)
+    return _curves(analysis.survival, *SURVIVAL, stepped=True)
 
 
-def drift(found: Analysis) -> str:
+def drift_chart(analysis: Analysis) -> str:
     """Return how scores go turn by turn, condition by condition, as a picture."""
-    return _curves(found.drift, *DRIFT, stepped=False)
+    return _curves(analysis.drift, *DRIFT, stepped=False)
 
 
 def _curves(curves: Sequence[Curve], title: str, y: str, *, stepped: bool) -> str:
-    return charts.lines(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped)))
+    return charts.line_chart(title, f"{y}, by turn", "turn", y, list(_lines(curves, stepped)))
 
 
-def chain_of(c: CellChain) -> str:
+def chain_chart(c: CellChain) -> str:
     """Return a condition's chain as a picture."""
     pole, _, opposite = c.measure.partition(":")[2].partition("/")
-    found = c.chain
-    return charts.chain(
+    chain = c.chain
+    return charts.chain_figure(
         c.cell,
         pole or "kept",
         opposite or "broken",
-        f"α {shown(found.alpha)}",
-        f"β {shown(found.beta)}",
-        (found.alpha.value, found.beta.value),
+        f"α {estimate_text(chain.alpha)}",
+        f"β {estimate_text(chain.beta)}",
+        (chain.alpha.value, chain.beta.value),
     )
 
 
-def absorbing(page: Page, found: Analysis) -> None:
+def add_absorption(page: Page, analysis: Analysis) -> None:
     """Tell whether the way back is closed, over the errors that planted lines allow a judge."""
-    grids = [(cell, grid) for cell, grid in found.absorptions if grid]
+    grids = [(cell, grid) for cell, grid in analysis.absorptions if grid]
     if not grids:
         return
     page.say(
@@ -214,7 +227,7 @@ def absorbing(page: Page, found: Analysis) -> None:
             (
                 cell,
                 number(grid[0].naive),
-                shown(grid[0].beta),
+                estimate_text(grid[0].beta),
                 *(number(a.p) for a in grid),
                 number(least.p) if (least := least_certain(grid)) is not None else "—",
             )
@@ -223,7 +236,7 @@ def absorbing(page: Page, found: Analysis) -> None:
     )
 
 
-def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
+def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[ChartLine]:
     drawn = curves[: len(charts.COLOURS)]
     for name, curve in zip(graph.distinguishing_names([c.name for c in drawn]), drawn, strict=True):
         points = [(x, y) for x, y, _, _ in curve.points if not math.isnan(y)]
@@ -232,7 +245,7 @@ def _lines(curves: Sequence[Curve], stepped: bool) -> Iterator[Line]:
             for x, _, low, high in curve.points
             if not (math.isnan(low) or math.isnan(high))
         ]
-        yield Line(name, points, stepped, band)
+        yield ChartLine(name, points, stepped, band)
 
 
 def _only(curves: Sequence[Curve]) -> str:
@@ -240,9 +253,9 @@ def _only(curves: Sequence[Curve]) -> str:
     return f"; the first {most} of {len(curves)} conditions" if len(curves) > most else ""
 
 
-def networks(page: Page, of: Material) -> None:
+def add_networks(page: Page, material: Material) -> None:
     """Show who speaks to whom, by condition: no outcome, and the frame that others stand in."""
-    talk = [made for made in of.talk if made.graph.number_of_edges()]
+    talk = [made for made in material.talk if made.graph.number_of_edges()]
     if not talk:
         return
     page.head("Who speaks to whom")
@@ -261,7 +274,10 @@ def networks(page: Page, of: Material) -> None:
     )
     page.table(
         ["condition", *FIGURED],
-        [(made.name or of.run, *(_beside(made.figures.get(f)) for f in FIGURED)) for made in talk],
+        [
+            (made.name or material.run, *(_beside(made.figures.get(f)) for f in FIGURED))
+            for made in talk
+        ],
     )
 
 
@@ -273,15 +289,15 @@ def _beside(one: NullComparison | None) -> str:
     return f"{number(one.value.value)} [{number(one.low)}, {number(one.high)}]"
 
 
-NOBODY = (
+EXPLORATORY_NOTE = (
     "Nobody planned these comparisons. Their p are corrected by Benjamini and Hochberg over "
     "all of them; they suggest what to plan next, and decide nothing."
 )
 
 
-def explored(page: Page, found: Analysis, *, hidden: bool) -> None:
-    if not found.exploratory or hidden:
+def add_exploratory_contrasts(page: Page, analysis: Analysis, *, hidden: bool) -> None:
+    if not analysis.exploratory or hidden:
         return
     page.head("Exploratory")
-    page.say(NOBODY)
-    contrasts(page, found.exploratory, "difference", "Benjamini–Hochberg")
+    page.say(EXPLORATORY_NOTE)
+    add_contrasts(page, analysis.exploratory, "difference", "Benjamini–Hochberg")

@@ -16,7 +16,7 @@ from improv.analysis.units import Tables, outcome_units
 from improv.records import MAIN
 from improv.report.numbers import number
 from improv.report.page import Page
-from improv.report.sections import absorbing
+from improv.report.sections import add_absorption
 from improv.study.plan import ARM, Outcome
 from tests.support.table import (
     COLUMNS,
@@ -199,7 +199,7 @@ def test_corrected_shares_are_the_true_ones() -> None:
     assert errors[0] == pytest.approx((0.9, 0.85)), "as calibrated, all conditions together"
     assert min(errors) < (0.9,) and min(sp for _, sp in errors) < 0.85, "and at its worst"
     page = Page("")
-    absorbing(page, found)
+    add_absorption(page, found)
     told = page.as_markdown()
     largest = max(a.p for a in grid)
     assert "largest p" in told and f"| {number(largest)} |" in told

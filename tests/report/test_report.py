@@ -15,10 +15,10 @@ from improv.analysis.exposure import Leak
 from improv.analysis.inference import Reason, ReasonKind
 from improv.analysis.stats.interval import Estimate
 from improv.models.puppet.server import PuppetServer
-from improv.report.charts import Line, lines, thinned
-from improv.report.comparison import compared
+from improv.report.charts import ChartLine, line_chart, thin_points
+from improv.report.comparison import comparison_page
 from improv.report.material import Material, appraise
-from improv.report.numbers import shown
+from improv.report.numbers import estimate_text
 from improv.report.page import Page
 from improv.report.run_report import report
 from improv.runner.launch import run
@@ -131,32 +131,34 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
 def test_runs_of_one_plan_stand_side_by_side_and_others_are_exploratory(
     sloppy: Material, played: RunFolder
 ) -> None:
-    twice = compared([sloppy, replace(sloppy, run="again")]).as_markdown()
+    twice = comparison_page([sloppy, replace(sloppy, run="again")]).as_markdown()
     assert "One plan, several runs" in twice
     rows = re.findall(r"^\| (\S+) \| \S+ \\\[", twice.split("## sloppy against none")[1], re.M)
     assert rows[1:3] == [sloppy.run, "again"]
     leaky = replace(sloppy, exposure=replace(sloppy.exposure, leaked=1))
-    assert "A leak decides nothing" in compared([sloppy, leaky]).as_markdown()
-    assert "no plan in common" in compared([sloppy, appraise(played)]).as_markdown()
+    assert "A leak decides nothing" in comparison_page([sloppy, leaky]).as_markdown()
+    assert "no plan in common" in comparison_page([sloppy, appraise(played)]).as_markdown()
 
 
 def test_a_chart_draws_every_point_within_its_frame() -> None:
     points = [(float(i), float(i % 7)) for i in range(50)]
-    svg = lines("T", "what", "seconds", "n", [Line("a & b", points, steps=True), Line("c", [])])
+    svg = line_chart(
+        "T", "what", "seconds", "n", [ChartLine("a & b", points, steps=True), ChartLine("c", [])]
+    )
     root = ET.fromstring(svg)
     (path,) = root.iter("path")
     places = [tuple(map(float, p.split())) for p in re.split("[ML]", path.attrib["d"]) if p]
     assert len(places) == 2 * len(points) - 1  # each step has a corner
     assert all(0 <= x <= 720 and 0 <= y <= 240 for x, y in places)
     assert root.find("title") is not None and "a & b" in "".join(root.itertext())
-    assert lines("T", "w", "x", "y", []) == ""
+    assert line_chart("T", "w", "x", "y", []) == ""
 
 
 def test_thinning_keeps_the_highest_and_the_lowest() -> None:
     points = [(float(i), 5.0) for i in range(10_000)]
     points[4321] = (4321.0, 99.0)
     points[1234] = (1234.0, 0.0)
-    kept = thinned(points)
+    kept = thin_points(points)
     assert len(kept) <= 610 and {points[4321], points[1234]} <= set(kept)
     assert kept == sorted(kept)
 
@@ -197,4 +199,4 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
     ],
 )
 def test_a_number_without_an_interval_says_why(why: str, told: str) -> None:
-    assert shown(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == told
+    assert estimate_text(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == told

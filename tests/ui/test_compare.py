@@ -20,7 +20,7 @@ from improv.analysis import cache
 from improv.analysis.cache import cache_findings
 from improv.analysis.inference import Findings
 from improv.analysis.loader import RunAnalysis, analyse_run
-from improv.report.numbers import shown as said
+from improv.report.numbers import estimate_text as said
 from improv.scoring import human_ratings
 from improv.scoring.scorer import Judges, score
 from improv.storage.run_folder import RunFolder

@@ -14,7 +14,7 @@ from improv.analysis.trajectories import CellChain, Curve
 from improv.graph.figure import distinguishing_names
 from improv.records import digest
 from improv.report import sections
-from improv.report.numbers import counted, shown
+from improv.report.numbers import estimate_text, unit_count
 from improv.report.page import Page
 from ui.compare import chart
 from ui.compare.view import FEW, picked_point
@@ -114,9 +114,9 @@ def _curves(
                     {
                         "condition": [name for name, _ in of.slopes],
                         "slope a turn (log odds of the pole) [interval]": [
-                            shown(e) for _, e in of.slopes
+                            estimate_text(e) for _, e in of.slopes
                         ],
-                        "units": [counted(e) for _, e in of.slopes],
+                        "units": [unit_count(e) for _, e in of.slopes],
                     }
                 ),
                 hide_index=True,
@@ -143,7 +143,7 @@ def _chains(run: run_data.Run, of: Analysis) -> None:
     figures = "".join(_chain(run, c, name) for c, name in zip(of.chains, names, strict=True))
     st.html(f'<div class="chains">{figures}</div>')
     page = Page("")
-    sections.absorbing(page, of)
+    sections.add_absorption(page, of)
     if page.html:
         with st.expander("Is the way back closed?"):
             st.html(
@@ -156,10 +156,10 @@ def _chains(run: run_data.Run, of: Analysis) -> None:
                 {
                     "condition": [c.cell for c in of.chains],
                     "measure": [c.measure for c in of.chains],
-                    "α: pole to opposite": [shown(c.chain.alpha) for c in of.chains],
-                    "β: back": [shown(c.chain.beta) for c in of.chains],
-                    "share of opposite": [shown(c.chain.opposite_share) for c in of.chains],
-                    "mean spell (lines)": [shown(c.chain.spell) for c in of.chains],
+                    "α: pole to opposite": [estimate_text(c.chain.alpha) for c in of.chains],
+                    "β: back": [estimate_text(c.chain.beta) for c in of.chains],
+                    "share of opposite": [estimate_text(c.chain.opposite_share) for c in of.chains],
+                    "mean spell (lines)": [estimate_text(c.chain.spell) for c in of.chains],
                     "scenes": [c.chain.scenes for c in of.chains],
                 }
             ),
@@ -197,10 +197,11 @@ def _picture(c: CellChain) -> str:
         f"text{{font:12px 'Source Sans','DejaVu Sans',sans-serif;fill:{ink.faint}}}"
         f"text.name{{font:600 15px {ink.serif.replace(chr(34), chr(39))};fill:{ink.ink}}}"
     )
-    svg = inert(sections.chain_of(c)).replace(
+    svg = inert(sections.chain_chart(c)).replace(
         "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
     )
     svg = svg.replace("<title>", f"<style>{style}</style><title>", 1)
     coded = base64.b64encode(svg.encode()).decode()
-    told = f"From the pole to the opposite {shown(c.chain.alpha)}; back {shown(c.chain.beta)}."
-    return f'<img alt="{safe(told)}" src="data:image/svg+xml;base64,{coded}">'
+    alpha, beta = estimate_text(c.chain.alpha), estimate_text(c.chain.beta)
+    alternative = f"From the pole to the opposite {alpha}; back {beta}."
+    return f'<img alt="{safe(alternative)}" src="data:image/svg+xml;base64,{coded}">'

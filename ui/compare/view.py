@@ -25,7 +25,7 @@ from improv.graph.figure import distinguishing_names
 from improv.records import digest
 from improv.report import appendix, run_report, sections
 from improv.report.material import Material
-from improv.report.numbers import counted, number, p_said, shown
+from improv.report.numbers import estimate_text, number, p_text, unit_count
 from improv.report.page import Page
 from improv.study.plan import Outcome
 from ui.compare import chart
@@ -77,13 +77,13 @@ def head(run: run_data.Run, found: Material, exposed: Exposure | None) -> None:
 def outcome_said(outcome: Outcome) -> str:
     """Return what an outcome is in the report's words."""
     less = f" less that of {outcome.less}" if outcome.less else ""
-    return f"{run_report.OUTCOMES[outcome.of]} of {outcome.measure}{less}"
+    return f"{run_report.OUTCOME_NAMES[outcome.of]} of {outcome.measure}{less}"
 
 
 def _exposed(run: run_data.Run, exposed: Exposure | None) -> str:
     if run.playing:
         return "checked when all is played"
-    return "being checked" if exposed is None else appendix.exposed(exposed)
+    return "being checked" if exposed is None else appendix.exposure_summary(exposed)
 
 
 def written(root: str, run: str) -> bytes:
@@ -123,12 +123,12 @@ def note(text: str) -> None:
 def result(run: run_data.Run, found: Material, *, checked: bool) -> None:
     """Draw what was planned: the hypothesis, what is found and whether it is decided."""
     of = found.analysis
-    st.html(f'<h2 class="side-title">{safe(run_report.head(of))}</h2>')
-    if told := run_report.late(of):
+    st.html(f'<h2 class="side-title">{safe(run_report.result_heading(of))}</h2>')
+    if told := run_report.plan_notice(of):
         note(told)
     if of.plan is not None:
         st.html(f'<p class="hypothesis">{safe(of.plan.hypothesis)}</p>')
-    for why in run_report.stops(found):
+    for why in run_report.undecided_reasons(found):
         note(why)
     if not checked and of.plan is not None:
         note(_unchecked(run))
@@ -170,16 +170,17 @@ def _said(c: Contrast, sentence: str) -> str:
         return sentence
     verdict = sentence.rpartition(". ")[2] if ". Shown" not in sentence else "Shown"
     verdict = "Not shown" if ". Not shown" in sentence else verdict.rstrip(".")
-    return f"{verdict}: {shown(c.estimate)}, {p_said(c.adjusted, 'Holm')}, {counted(c.estimate)}"
+    estimate = f"{estimate_text(c.estimate)}, {p_text(c.adjusted, 'Holm')}"
+    return f"{verdict}: {estimate}, {unit_count(c.estimate)}"
 
 
 def _contrasts(found: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFrame:
     rows = {
         "contrast": [c.name for c in found],
-        "estimate [interval]": [shown(c.estimate) for c in found],
+        "estimate [interval]": [estimate_text(c.estimate) for c in found],
         "p": [number(c.p) for c in found],
         "p (corrected)": [number(c.adjusted) for c in found],
-        "units": [counted(c.estimate) for c in found],
+        "units": [unit_count(c.estimate) for c in found],
         "left out": [len(c.dropped) for c in found],
     }
     if said:
@@ -199,8 +200,8 @@ def conditions(run: run_data.Run, of: Analysis) -> None:
     rows = []
     for arm, name in zip(of.arms, names, strict=True):
         right = of.corrected.get(arm.cell)
-        known = f"; corrected for the judge {shown(right)}" if right is not None else ""
-        told = f"{shown(arm.value)}{known}, {counted_units(arm.units)}"
+        known = f"; corrected for the judge {estimate_text(right)}" if right is not None else ""
+        told = f"{estimate_text(arm.value)}{known}, {counted_units(arm.units)}"
         gone = f", {arm.missing_share:.1%} of scores missing" if arm.missing else ""
         rows.append(Row(name, arm.value, told + gone))
     cells = [arm.cell for arm in of.arms]
@@ -220,8 +221,10 @@ def conditions(run: run_data.Run, of: Analysis) -> None:
             pd.DataFrame(
                 {
                     "condition": cells,
-                    "mean [interval]": [shown(a.value) for a in of.arms],
-                    "corrected for the judge": ["" if c is None else shown(c) for c in corrected],
+                    "mean [interval]": [estimate_text(a.value) for a in of.arms],
+                    "corrected for the judge": [
+                        "" if c is None else estimate_text(c) for c in corrected
+                    ],
                     "units": [a.units for a in of.arms],
                     "failed": [a.failed for a in of.arms],
                     "without": [a.without for a in of.arms],
@@ -245,13 +248,13 @@ def unplanned(run: run_data.Run, of: Analysis) -> None:
     if of.mute or not of.exploratory:
         return
     st.html('<h2 class="side-title">Exploratory</h2>')
-    st.html(f'<p class="together">{safe(sections.NOBODY)}</p>')
+    st.html(f'<p class="together">{safe(sections.EXPLORATORY_NOTE)}</p>')
     order = sorted(of.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
     rows = [
         Row(
             c.name,
             c.estimate,
-            f"{shown(c.estimate)}, {p_said(c.adjusted, 'Benjamini–Hochberg')}",
+            f"{estimate_text(c.estimate)}, {p_text(c.adjusted, 'Benjamini–Hochberg')}",
             full=False,
         )
         for c in order[:EXPLORED]
@@ -271,16 +274,16 @@ def unplanned(run: run_data.Run, of: Analysis) -> None:
 
 def fine_print(found: Material) -> None:
     """Draw the controls and the judges as the report has them."""
-    for title, write in (("Controls", run_report.controls), ("Judges", None)):
+    for title, write in (("Controls", run_report.add_controls), ("Judges", None)):
         page = Page("")
         if write is not None:
             write(page, found.analysis)
         else:
-            sections.judging(page, found)
+            sections.add_judges(page, found)
         _from_report(title, page)
     if found.exposure.leaked or found.exposure.unknown:
         page = Page("")
-        appendix.exposure(page, found.exposure)
+        appendix.add_exposure(page, found.exposure)
         _from_report("Who saw what", page)
 
 
