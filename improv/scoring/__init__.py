@@ -1,7 +1,7 @@
-"""A played run is put to measures, judges and people, and their scores are added to it.
+"""Scores a played run: measures, judges and people rate its lines, and the run keeps the scores.
 
-What a measure is (its name, needs, unit, range) is in study.measure_spec; what scores mean for a
-plan is found in analysis.
+study.measure_spec describes each measure (name, needs, unit, range); analysis says what the scores
+mean for a plan.
 """
 
 __all__ = [

@@ -1,10 +1,10 @@
-"""People as judges: what a rater is asked, and the ratings that they give, line by line.
+"""People as judges: the questions that a rater gets, and the ratings that they give.
 
-A rater is a judge by the name "human:NAME": asked what a model is asked, in its words, with planted
-lines among those that were played, blind to all conditions. Each has a file of their own in the
-run's folder, to which only lines are added, each on the disk before the next question: two raters
-never write to one file, and none to what models have said. Whoever reads the table of verdicts
-reads the ratings with it.
+A rater is a judge with the name "human:NAME". Raters get the same questions as a model, in the same
+words, with planted lines among the played ones, and they do not see the conditions. Each rater has
+a file of their own in the run's folder. Lines are only appended to it, and each is on the disk
+before the next question: two raters never write to one file, and none to the verdicts of models. A
+reader of the table of verdicts gets the ratings with it.
 """
 
 from __future__ import annotations
@@ -34,54 +34,54 @@ _TRIALS = 12
 RATED_LINES = 12
 """Lines of each condition that a rater is asked about."""
 RATED_PLANTS = 10
-"""Planted lines of each truth in each condition: fewer could not show that anybody can judge."""
+"""Planted lines of each truth in each condition. Fewer could not show whether a rater can judge."""
 MAX_NAME = 40
 CANNOT_TELL = "unreadable"
-"""The option of a judge that a person means who cannot tell."""
+"""The option that is recorded for a rater who cannot tell."""
 
 _PlayedScene = tuple[Transcript, Scene, str, str]
-"""A scene that was played: its turns, what it was, its file's name, its condition."""
+"""A played scene: its transcript, the scene, the name of its file, its condition."""
 
 
 def judge_name(name: str) -> str:
-    """Return the judge that a person is. Raises RunError for what is no name."""
-    told = " ".join(visible(name).split())
-    if not told or len(told) > MAX_NAME or not re.fullmatch(r"[\w .'’-]+", told):
+    """Return the name of a person as a judge. Raises RunError if `name` is not a valid name."""
+    name = " ".join(visible(name).split())
+    if not name or len(name) > MAX_NAME or not re.fullmatch(r"[\w .'’-]+", name):
         raise RunError(f"a name has 1 to {MAX_NAME} letters, digits, spaces, dots or dashes")
-    return HUMAN + told
+    return HUMAN + name
 
 
 def rated_measures(study: Study) -> list[str]:
-    """Return what a person can be asked about a study's scenes."""
+    """Return the measures that a person can rate on a study's scenes."""
     scenes = [scene for _, _, scene in study.cells]
-    there = {
+    applies = {
         "state": any(c.traits for s in scenes for c in s.cast),
         "p2l": bool(scenes),
         "l2l": bool(scenes),
         "attribution": any(len(s.cast) > 1 for s in scenes),
         "secret": any(c.secret for s in scenes for c in s.cast),
     }
-    return [m for m in JUDGED_SCORERS if there[m]]
+    return [m for m in JUDGED_SCORERS if applies[m]]
 
 
 def rating_items(folder: RunFolder, study: Study, measure: str) -> list[Item]:
-    """Return what every rater of a run is asked on a measure: the same lines of each condition,
-    drawn by hash, and plants. Raises RunError."""
+    """Return the items that every rater of a run gets for a measure: the same lines of each
+    condition, drawn by hash, and plants. Raises RunError."""
     lines = planted_lines()
-    found: list[Item] = []
+    items: list[Item] = []
     for places in _places(folder, study).values():
-        asked = [i for t, scene, _, _ in places for i in QUESTIONS[measure](t, scene)]
-        asked.sort(key=lambda i: seed_of("rated", i.id))
-        found += asked[:RATED_LINES]
+        played = [i for t, scene, _, _ in places for i in QUESTIONS[measure](t, scene)]
+        played.sort(key=lambda i: seed_of("rated", i.id))
+        items += played[:RATED_LINES]
         if measure in CALIBRATED:
             grounds = [(t, scene, lines(slug, scene)) for t, scene, slug, _ in places]
-            found += calibration_items(grounds, [measure], RATED_PLANTS)
-    return found
+            items += calibration_items(grounds, [measure], RATED_PLANTS)
+    return items
 
 
 def rater_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -> list[Item]:
-    """Return the items in a rater's own order: whoever stops early has rated as much of each
-    condition (`conditions` has each trial's), and as many plants among as many lines."""
+    """Return the items in a rater's own order, in which each condition and the plants are spread
+    evenly, so that a rater who stops early has rated equal shares. `conditions` is by trial."""
     groups: dict[tuple[str, float | None], list[Item]] = {}
     for item in sorted(items, key=lambda i: seed_of("order", judge, i.id)):
         groups.setdefault((conditions.get(item.trial, ""), item.truth), []).append(item)
@@ -94,18 +94,18 @@ def rater_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -
 
 
 def question_parts(item: Item) -> tuple[str, list[tuple[str, str]]]:
-    """Return an item's question without its options, and these in their order, each with what it
-    means; not the one that says that nothing can be told."""
-    told = [f"- {o}" + (f": {GLOSSES[o]}" if o in GLOSSES else "") for o in item.options]
+    """Return an item's question without its options, and the options in order, each with its
+    meaning. The option CANNOT_TELL is left out."""
+    listed = [f"- {o}" + (f": {GLOSSES[o]}" if o in GLOSSES else "") for o in item.options]
     text = item.text.removesuffix(ANSWER).rstrip()
-    text = text.removesuffix("\n".join(told)).rstrip()
+    text = text.removesuffix("\n".join(listed)).rstrip()
     options = [(o, GLOSSES.get(o, "")) for o in item.options if o != CANNOT_TELL]
     return text, options
 
 
 def add_rating(folder: RunFolder, item: Item, judge: str, answer: str, seconds: float) -> None:
-    """Keep what a rater said of an item, "" for what cannot be told, in place of what they may
-    have said before. Raises OSError, and RunError where the folder is not on this machine."""
+    """Record a rater's answer to an item, "" for "cannot tell". It replaces the rater's earlier
+    answer. Raises OSError, and RunError if the folder is not on this machine."""
     answer = answer or (CANNOT_TELL if CANNOT_TELL in item.options else "")
     verdict = read_answer(item, orjson.dumps({"answer": answer}).decode())
     now = time.time()
@@ -137,19 +137,19 @@ def add_rating(folder: RunFolder, item: Item, judge: str, answer: str, seconds: 
 
 
 def retract_rating(folder: RunFolder, item: str, judge: str) -> None:
-    """Take back what a rater said of an item. Raises as `add_rating`."""
+    """Withdraw a rater's answer to an item. Raises the errors of `add_rating`."""
     folder.ratings.add(judge, {"item": item, "judge": judge, "retracted": True})
 
 
 def ratings_of(folder: RunFolder, judge: str) -> dict[str, Json]:
-    """Return item → what a rater said of it, the last rating last."""
-    found: dict[str, Json] = {}
+    """Return item → the rater's answer, in the order of the ratings."""
+    ratings: dict[str, Json] = {}
     for row in folder.ratings.read():
         if row["judge"] == judge:
-            found.pop(row["item"], None)
+            ratings.pop(row["item"], None)
             if not row.get("retracted"):
-                found[row["item"]] = row
-    return found
+                ratings[row["item"]] = row
+    return ratings
 
 
 def _places(folder: RunFolder, study: Study) -> dict[str, list[_PlayedScene]]:
@@ -166,7 +166,7 @@ def _places(folder: RunFolder, study: Study) -> dict[str, list[_PlayedScene]]:
     return {
         condition: [
             (folder.transcripts.read(trial), scenes[slug, condition], slug, condition)
-            for _, trial, slug in sorted(found)[:_TRIALS]
+            for _, trial, slug in sorted(trials)[:_TRIALS]
         ]
-        for condition, found in sorted(rows.items())
+        for condition, trials in sorted(rows.items())
     }

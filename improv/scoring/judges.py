@@ -1,7 +1,7 @@
-"""Asks judges: items go out through the same client, gates and retries as a scene's calls.
+"""Asks judges, through the same client, gates and retries as the calls of a scene.
 
-Every verdict is written into a journal of its own before anything is made of it, so that a crash
-or Ctrl-C loses nothing that was paid for. What becomes of verdicts is score's business.
+Every verdict is journaled at once, so that a crash or Ctrl-C loses nothing that was paid for.
+improv.scoring.scorer turns verdicts into scores.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from improv.study.model_spec import Model
 STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}
 """Failures that end a scoring."""
 HOPELESS = 20
-"""So many failures one after the other, and nothing else, end a scoring."""
+"""A scoring ends after this many failures in a row."""
 EMBEDDED_AT_ONCE = 4
 SYNC_EVERY = 64
 
 TellProgress = Callable[[int, int], None]
-"""Is told how many verdicts there are, of how many that are to come."""
+"""A function that gets the number of verdicts so far, and the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An item and who judges it. `judge` is the name that the verdict is kept under."""
+    """An item and the model that judges it. `judge` is the judge's name in the verdict."""
 
     item: Item
     model: Model
@@ -61,16 +61,16 @@ class JudgeTerms:
 
 
 def ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
-    """Ask every question and journal what comes of it; return what stopped it, if anything did.
+    """Ask every question and journal each verdict. Return the reason if the asking was stopped.
 
-    Ctrl-C once: ask nothing more, and let what is in flight come. Raises OSError where the
+    After Ctrl-C nothing more is asked, and the calls in flight are completed. Raises OSError if the
     journal cannot be written.
     """
     return event_loop.run(_ask_judges(folder, questions, terms))
 
 
 def journaled_verdicts(folder: RunFolder) -> list[Json]:
-    """Return the verdicts that no table holds yet. A torn line is none, and asked again."""
+    """Return the verdicts that are not in the table yet. A torn line is skipped and asked again."""
     try:
         data = _file(folder).read_bytes()
     except FileNotFoundError:
@@ -142,7 +142,7 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
 
 
 def judge_call(question: Question) -> Ask:
-    """Return the call. Its identity is the item's, which tells nobody whose line it is."""
+    """Return the call of a question. Its identity is the item's, which names no condition."""
     item, model = question.item, question.model
     draw = Draw(item.id, "judge", 0, "judge", "judge")
     if item.given is not None:
@@ -158,12 +158,12 @@ def judge_call(question: Question) -> Ask:
 
 
 def _reader(item: Item) -> Callable[[Json], tuple[str, str]] | None:
-    given = item.given
-    return None if given is None else lambda found: likelihood.logprob_of(found, given)
+    line = item.given
+    return None if line is None else lambda response: likelihood.logprob_of(response, line)
 
 
 def _row(question: Question, call: Call) -> Json:
-    """Return a verdict as its table has it."""
+    """Return the row of a verdict in its table."""
     item = question.item
     if call.error:
         verdict = Verdict("", "", None, call.error_line)
@@ -206,7 +206,7 @@ async def _served(model: str) -> str:
 
 
 def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> Gate:
-    """Return the gate of an endpoint, kept as wide as its own limiter allows."""
+    """Return the gate of an endpoint, as wide as the endpoint's limiter allows."""
     gate, live = Gate(), LiveLimiter(most)
     tasks.append(asyncio.create_task(keep_reporting(gate, live.report, "judges")))
     return gate

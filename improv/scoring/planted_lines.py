@@ -1,7 +1,8 @@
-"""Planted lines: for every trait, lines known to be at its pole, and at its opposite.
+"""Planted lines: for every trait, lines that are known to be at its pole or at its opposite.
 
-They are written by hand for each shipped scene, in scenes/calibration/<scene>.yaml, or given for
-one's own; a puppet's are its own sentences. How they are put to a judge is in measure/planted.
+They are written by hand: for a shipped scene in scenes/calibration/<scene>.yaml, for another scene
+in a file that the user names. A puppet's planted lines are its own sentences. measures.calibration
+makes the questions about them.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ _Written = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
 
 
 def planted_lines(file: str | None = None) -> Callable[[str, Scene], PlantedLines]:
-    """Return where the planted lines of a scene are found, by its name and the scene itself.
+    """Return a function from a scene's name and the scene to its planted lines.
 
-    `file` holds those of scenes that ship none, by scene. Raises RunError where it cannot be read,
-    and StudyError where it holds something else.
+    `file` has the lines of scenes that ship none, by scene. Raises RunError if it cannot be read,
+    and StudyError if its content is wrong.
     """
-    given: dict[str, _Written] = _read(Path(file), by_scene=True) if file else {}
+    from_file: dict[str, _Written] = _read(Path(file), by_scene=True) if file else {}
     kept: dict[str, _Written] = {}
 
     def written(slug: str) -> _Written:
         if slug not in kept:
             own = shipped("scenes") / "calibration" / f"{slug}.yaml"
-            kept[slug] = given.get(slug) or (_read(own)[""] if own.is_file() else {})
+            kept[slug] = from_file.get(slug) or (_read(own)[""] if own.is_file() else {})
         return kept[slug]
 
     def of_scene(slug: str, scene: Scene) -> PlantedLines:
@@ -42,8 +43,8 @@ def planted_lines(file: str | None = None) -> Callable[[str, Scene], PlantedLine
             model = scene.model_of(c.name)
             if model.puppet is not None or model.model == "puppet":
                 return puppet_sentences(model.puppet or Puppet())
-            found = written(slug).get(c.name, {}).get(f"{trait.pole}/{trait.opposite}", {})
-            return found.get("pole", ()), found.get("opposite", ())
+            sides = written(slug).get(c.name, {}).get(f"{trait.pole}/{trait.opposite}", {})
+            return sides.get("pole", ()), sides.get("opposite", ())
 
         return lines
 
@@ -56,8 +57,8 @@ def _read(file: Path, *, by_scene: bool = False) -> dict[str, _Written]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise RunError(f"{file}: cannot be read: {e}") from None
-    found = yaml_source.read_yaml(text, str(file))
-    scenes = found.data if by_scene else {"": found.data}
+    source = yaml_source.read_yaml(text, str(file))
+    scenes = source.data if by_scene else {"": source.data}
     problems: list[Problem] = []
     for slug, cast in _mapping(scenes).items():
         for who, traits in _mapping(cast).items():
@@ -69,9 +70,9 @@ def _read(file: Path, *, by_scene: bool = False) -> dict[str, _Written]:
                 )
                 if not sound or "/" not in trait:
                     what = "needs a trait 'pole/opposite' with the lists 'pole' and 'opposite'"
-                    problems.append(found.problem(path, what))
+                    problems.append(source.problem(path, what))
     if problems or not isinstance(scenes, dict) or not all(map(_mapping, scenes.values())):
-        raise StudyError(problems or [found.problem((), "needs characters, and their traits")])
+        raise StudyError(problems or [source.problem((), "needs characters, and their traits")])
     return dict(scenes)
 
 

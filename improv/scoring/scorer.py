@@ -1,7 +1,8 @@
-"""Scores a played run: reads its transcripts, asks judges where there are any, plays nothing.
+"""Scores a played run: reads its transcripts and asks judges, if any are named. It plays nothing.
 
-Measures that need no model are cheap and made anew each time. Verdicts cost money: one that the
-run holds, of the same version and the same words, is not asked for again unless told.
+Measures that need no model are cheap and are computed anew each time. Verdicts cost money: a
+verdict that the run holds, of the same version and the same prompt, is asked for again only on
+request (`redo`).
 """
 
 from __future__ import annotations
@@ -57,16 +58,16 @@ from improv.study.model_spec import Model
 from improv.study.trial import Trial, models_of, plan, remote
 
 MAX_TOKENS = 60
-"""What a verdict may take: a word in JSON."""
+"""Maximum tokens of a verdict: one word in JSON."""
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Who judges: the first, whose verdicts become scores, and a second, for their agreement.
+    """The judges: the first one's verdicts become scores; a second one measures their agreement.
 
-    Each is "embedded", "puppet", a GGUF, or a name that its address knows. `plants` lines of each
-    truth are planted in each condition; `lines` is a file of planted lines for scenes that ship
-    none. `trusted` are addresses that a run's study may name.
+    Each is "embedded", "puppet", a GGUF file, or a model name at its address. `plants` lines of
+    each truth are planted in each condition; `lines` is a file of planted lines for scenes that
+    ship none. `trusted` are addresses that a run's study may name.
     """
 
     first: str = ""
@@ -78,10 +79,10 @@ class Judges:
     trusted: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ScoringResult:
-    """What came of a scoring: measure → (scores, missing, version), verdicts asked for and still
-    owed, and what stopped it."""
+    """The outcome of a scoring: measure → (number of scores, number missing, version), the numbers
+    of verdicts asked for, still owed and failed, and the reason if the scoring was stopped."""
 
     folder: RunFolder
     measures: dict[str, tuple[int, int, str]] = field(default_factory=dict)
@@ -109,11 +110,11 @@ def score(
     budget: Budget | None = None,
     tell: TellProgress | None = None,
 ) -> ScoringResult:
-    """Make the scores of a run, of `measures` or of all that can be made, and write them.
+    """Compute the scores of a run and write them: `measures`, or all that can be computed.
 
-    With judges, what they have said already is not asked again unless `redo`. A call that was
-    stopped goes on where it stopped. `budget` is for this call. Raises RunError where the run is
-    being played, a measure is unknown or needs a judge, or an address is trusted by nobody.
+    Verdicts that the judges have given already are asked for again only with `redo`. A scoring that
+    was stopped continues where it stopped. `budget` limits this call alone. Raises RunError if the
+    run is being played, a measure is unknown or needs a judge, or an address is not trusted.
     """
     judges, budget = judges or Judges(), budget or Budget()
     folder.refuse_links()
@@ -151,30 +152,30 @@ def score(
             )
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
-            # A redoing that was stopped stays in the journal, for the next call to go on with.
+            # Verdicts of a `redo` that was stopped stay in the journal, for the next call.
             rows = _merged(table, fresh, mine, models, chosen)
             old = [_score_of(r) for r in folder.tables.read("scores").to_pylist()]
             kept = [s for s in old if _scorer(s.measure) not in chosen]
             folder.tables.write_verdicts([*kept, *scores], rows)
-            folder.update({"scored": _told(meta, chosen, models, scores)})
+            folder.update({"scored": _scored_facts(meta, chosen, models, scores)})
             cache_if_large(folder)
     wanted = {q.key for q in owed}
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
     failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())
     return ScoringResult(
-        folder,
-        _counts(scores),
-        len(asked),
-        left - failed,
-        failed,
-        stop.reason,
-        stop.kind,
-        tuple(notices),
+        folder=folder,
+        measures=_counts(scores),
+        asked=len(asked),
+        owed=left - failed,
+        failed=failed,
+        stopped=stop.reason,
+        kind=stop.kind,
+        notices=tuple(notices),
     )
 
 
 def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
-    """Return which measures are to be made. Raises RunError."""
+    """Return the measures to compute. Raises RunError."""
     for m in measures:
         if m not in SCORERS:
             raise RunError(f"{m}: not a measure; there are {', '.join(SCORERS)}")
@@ -182,9 +183,9 @@ def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
             raise RunError(f"{m}: needs a judge; name one with --judge")
     if measures:
         return list(dict.fromkeys(measures))
-    # What a judge has made of secrets is not lost to a count of words.
-    told = meta.get("scored")
-    by_judge = {m for m, facts in told.items() if facts.get("judge")} if told else set()
+    # A judge's scores of secrets are not replaced by a count of words.
+    scored = meta.get("scored")
+    by_judge = {m for m, facts in scored.items() if facts.get("judge")} if scored else set()
     free = [m for m in FREE_SCORERS if judges.first or m not in by_judge]
     return list(dict.fromkeys([*free, *(JUDGED_SCORERS if judges.first else ())]))
 
@@ -207,7 +208,7 @@ def _judge_models(judges: Judges, folder: RunFolder, budget: Budget) -> dict[str
         if base_url or judges.base_url:
             change["base_url"] = base_url or judges.base_url
         models[name] = Model.model_validate(base.model_dump(exclude_unset=True) | change)
-    # Whoever types an address vouches for it.
+    # An address that the user types is trusted.
     typed = [u for u in (judges.base_url, judges.second_base_url) if u]
     unpriced = [name for name, m in models.items() if m.price is None]
     if budget.cost is not None and unpriced:
@@ -219,8 +220,8 @@ def _judge_models(judges: Judges, folder: RunFolder, budget: Budget) -> dict[str
 def _questions(
     runs: Sequence[Played], chosen: Sequence[str], models: Mapping[str, Model], judges: Judges
 ) -> list[Question]:
-    """Return what the judges are to be asked, trial by trial in the order of the plan: stopped
-    early, it is still balanced over conditions."""
+    """Return the questions for the judges, trial by trial in the order of the plan, so that a
+    scoring that is stopped early is still balanced over conditions."""
     if not models:
         return []
     by_trial: dict[str, list[Item]] = {p.trial.id: [] for p in runs}
@@ -238,21 +239,21 @@ def _questions(
         for item in calibration_items(places, calibrated, judges.plants):
             by_trial[item.trial].append(item)
     trials = {p.trial.id: p.trial for p in runs}
-    found = []
+    questions = []
     for trial, items in by_trial.items():
         for name, model in models.items():
-            asks = _planted_judge(model, trials[trial])
-            found += [Question(item, asks, name) for item in items]
-    return found
+            judge = _judge_for(model, trials[trial])
+            questions += [Question(item, judge, name) for item in items]
+    return questions
 
 
 def _items(p: Played, chosen: Sequence[str]) -> list[Item]:
     return [item for m in QUESTIONS if m in chosen for item in QUESTIONS[m](p.transcript, p.scene)]
 
 
-def _planted_judge(model: Model, trial: Trial) -> Model:
-    """A puppet in process judges as the trial's own puppet declares, which may differ by arm: the
-    planted truth of a judge that errs more in one of them."""
+def _judge_for(model: Model, trial: Trial) -> Model:
+    """Return the judge of a trial. A puppet in process judges as the trial's own puppet declares;
+    that may differ by arm, to simulate a judge that errs more in one arm."""
     if model.in_process and trial.scene.model.in_process:
         return model.model_copy(update={"puppet": trial.scene.model.puppet})
     return model
@@ -261,7 +262,7 @@ def _planted_judge(model: Model, trial: Trial) -> Model:
 def _free_scores(
     runs: Sequence[Played], chosen: Sequence[str], probes: Sequence[Probe]
 ) -> list[Score]:
-    """Make the scores that need no model."""
+    """Compute the scores that need no model."""
     scores: list[Score] = []
     for p in runs:
         own = Transcript(
@@ -290,7 +291,7 @@ def _probed(p: Played, probes: Sequence[Probe]) -> list[Score]:
 
 
 def _dispersed(runs: Sequence[Played]) -> list[Score]:
-    """Score the turns that were drawn several times, and how far arms lie apart at their fork."""
+    """Score the turns that were drawn several times, and the distance of arms at their fork."""
     draws: dict[tuple[str, str, int], list[Turn]] = {}
     arms: dict[tuple[str, str, int, str], dict[str, list[Turn]]] = {}
     changed: set[str] = set()
@@ -305,21 +306,21 @@ def _dispersed(runs: Sequence[Played]) -> list[Score]:
             arms.setdefault((*place, wish), {}).setdefault(arm, []).append(own[0])
             changed |= {arm} if p.row["edit"] else set()
     scores = []
-    for (trial, parent, fork), found in draws.items():
+    for (trial, parent, fork), turns in draws.items():
         origin = by_key[trial, parent]
         first = [t for t in origin.transcript.lines() if t.turn == fork + 1]
         envelope = origin.scene.envelope
         options = envelope.options if envelope else ()
-        speaker = found[0].speaker
+        speaker = turns[0].speaker
         certain = origin.scene.model_of(speaker).temperature == 0
         scores.append(
-            dispersion.turn_dispersion([*first, *found], parent, options, certain=certain)
+            dispersion.turn_dispersion([*first, *turns], parent, options, certain=certain)
         )
     for (trial, parent, fork, _), groups in arms.items():
         origin = by_key[trial, parent]
         speaker = next(iter(groups.values()))[0].speaker
         certain = origin.scene.model_of(speaker).temperature == 0
-        # Against the arm that changes nothing, where there is one.
+        # The arm that changes nothing, if there is one, comes first: others are compared with it.
         ordered = {a: groups[a] for a in sorted(groups, key=lambda a: (a in changed, a))}
         scores += dispersion.arm_distances(trial, parent, fork, ordered, certain=certain)
     return scores
@@ -332,7 +333,8 @@ def _judged_scores(
     known: Mapping[tuple[str, str], Json],
     first: str,
 ) -> list[Score]:
-    """Make scores of what the first judge said. Plants make none, nor does what is still owed."""
+    """Return the scores of the first judge's verdicts. Plants get no score, nor do items whose
+    verdict is still owed."""
     verdicts = {item: verdict_of(row) for (item, who), row in known.items() if who == first}
     asked: dict[str, list[Item]] = {}
     for q in questions:
@@ -355,7 +357,7 @@ def _judged_scores(
 
 
 def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
-    """Score as missing the turns in which somebody said nothing whose line would be judged."""
+    """Return a missing score for each silence of a character whose lines are judged."""
     scores: list[Score] = []
     for p in runs:
         if p.origin not in ("main", "branch"):
@@ -374,18 +376,18 @@ def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
 
 
 def _known(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
-    """Return the verdicts that need not be asked for again: the last of each that did not fail."""
+    """Return the verdicts that need not be asked for again: the last one of each that succeeded."""
     return {(r["item"], r["judge"]): r for r in rows if not r["error"]}
 
 
 def _last(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
-    """Return the last verdict on each item, a sound one before one that failed."""
-    found: dict[tuple[str, str], Json] = {}
+    """Return the last verdict of each judge on each item. A failed one never replaces a success."""
+    last: dict[tuple[str, str], Json] = {}
     for row in rows:
         key = (row["item"], row["judge"])
-        if key not in found or not row["error"] or found[key]["error"]:
-            found[key] = row
-    return found
+        if key not in last or not row["error"] or last[key]["error"]:
+            last[key] = row
+    return last
 
 
 def _merged(
@@ -395,44 +397,44 @@ def _merged(
     models: Mapping[str, Model],
     chosen: Sequence[str],
 ) -> list[Json]:
-    """Return the verdicts that are to be kept. Of the measures and judges asked now, those on
-    items that are asked no more go: they are of an earlier version, or plants of a smaller run."""
-    found = _last([*table, *fresh])
+    """Return the verdicts to keep. For the measures and judges of this scoring, verdicts on items
+    that are no longer asked are dropped: they are of an earlier version or of other plants."""
+    last = _last([*table, *fresh])
     return [
         row
-        for key, row in found.items()
+        for key, row in last.items()
         if key in asked or row["judge"] not in models or _scorer(row["measure"]) not in chosen
     ]
 
 
-def _told(
+def _scored_facts(
     meta: Json, chosen: Sequence[str], models: Mapping[str, Model], scores: Sequence[Score]
 ) -> Json:
-    """Return what run.json says of each measure: its version, its judges, and when it was made."""
+    """Return what run.json says about each measure: its version, its judges, and the time."""
     names = [*models, "", ""]
     versions = {_scorer(s.measure): s.version for s in scores}
-    told = dict(meta.get("scored") or {})
+    facts = dict(meta.get("scored") or {})
     for m in chosen:
         judged = bool(models) and (m in JUDGED_SCORERS or m in PROBABILITY_SCORERS)
-        told[m] = {
+        facts[m] = {
             "version": versions.get(m) or version_of(m, judged=judged),
             "judge": names[0] if judged else "",
             "second_judge": names[1] if judged else "",
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-    return told
+    return facts
 
 
 def _counts(scores: Sequence[Score]) -> dict[str, tuple[int, int, str]]:
-    found: dict[str, tuple[int, int, str]] = {}
+    counts: dict[str, tuple[int, int, str]] = {}
     for s in scores:
-        n, missing, _ = found.get(s.measure, (0, 0, ""))
-        found[s.measure] = (n + 1, missing + (s.value is None), s.version)
-    return dict(sorted(found.items()))
+        n, missing, _ = counts.get(s.measure, (0, 0, ""))
+        counts[s.measure] = (n + 1, missing + (s.value is None), s.version)
+    return dict(sorted(counts.items()))
 
 
 def _scorer(measure: str) -> str:
-    """Return what makes scores, or plants, of this name."""
+    """Return the scorer whose scores, or plants, have this name."""
     return made_by(measure.removeprefix("calibration:"))
 
 

@@ -1,7 +1,7 @@
 """The measures: each module turns a transcript, or a judge's replies, into scores.
 
-A measure sees lines, never a prompt or a condition. A reply that cannot be read is missing, never
-consistent.
+A measure reads lines, never a prompt or a condition. The score of an unreadable reply is missing;
+it does not count as consistent.
 """
 
 __all__ = [

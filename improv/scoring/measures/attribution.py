@@ -1,4 +1,4 @@
-"""Blind attribution: who said this? Characters that blur into one cannot be told apart."""
+"""Blind attribution: who said this line? Characters that speak alike cannot be told apart."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MASK = "[name]"
 
 
 def attribution_items(transcript: Transcript, scene: Scene) -> list[Item]:
-    """Return a question for each own line, its options the cast: 1 where its speaker is named."""
+    """Return a question for each own line. The options are the cast; the speaker scores 1."""
     if len(scene.cast) < 2:
         return []
     described = "\n\n".join(_described(c) for c in scene.cast)
-    found = []
+    questions = []
     for c in scene.cast:
         options: dict[str, float | None] = {
-            # As a prompt shows them, so that an answer is one of the options.
+            # Names as the prompt shows them, so that an answer equals one of the options.
             harmless(each.name): float(each.name == c.name)
             for each in scene.cast
         }
         for turn in own_lines(transcript, c.name)[0]:
             line = masked(shown_line(turn.text), scene)
-            found.append(
+            questions.append(
                 item(
                     turn,
                     "attribution",
@@ -43,7 +43,7 @@ def attribution_items(transcript: Transcript, scene: Scene) -> list[Item]:
                     line=line,
                 )
             )
-    return found
+    return questions
 
 
 def masked(line: str, scene: Scene) -> str:
@@ -55,7 +55,7 @@ def masked(line: str, scene: Scene) -> str:
 
 
 def confusion(scores: Iterable[Score]) -> dict[str, dict[str, int]]:
-    """Return speaker → who was named → how often. What could not be read is under ""."""
+    """Return speaker → named character → count. Unreadable answers are counted under ""."""
     table: dict[str, dict[str, int]] = {}
     for s in scores:
         if s.measure == "attribution":

@@ -1,8 +1,8 @@
-"""Calibration: lines whose truth is known, put to a judge in the place of lines that were played.
+"""Calibration: a judge is shown lines whose truth is known in place of lines that were played.
 
-Each arm has plants among its own transcripts, with the same number of its own lines before them,
-so that sensitivity and specificity are that arm's: a judge that errs more in one of them would
-otherwise make a difference where there is none.
+Each arm has plants in its own transcripts, with as many of its own lines before them as a played
+line has, so that sensitivity and specificity are those of the arm. Otherwise a judge that errs more
+in one arm would produce a difference where there is none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from improv.scoring.measures.judge_item import Item, own_lines
 from improv.study.scene import CharacterSpec, Scene, Trait
 
 PLANTS = 60
-"""How many lines of each truth are planted in a condition, where it has places for so many."""
+"""Maximum planted lines of each truth in a condition. A condition with fewer places has fewer."""
 
 PlantedLines = Callable[[CharacterSpec, Trait], tuple[Sequence[str], Sequence[str]]]
 """Character and trait → lines at the pole, lines at the opposite."""
@@ -26,18 +26,18 @@ def calibration_items(
     places: Iterable[_Place], measures: Iterable[str], most: int = PLANTS
 ) -> list[Item]:
     """Return the plants of one condition: `most` at the pole and `most` at the opposite for each
-    of the `measures` ("state", "p2l"), drawn by hash from all lines at all turns that there are.
+    of the `measures` ("state", "p2l"), drawn by hash from all pairs of a line and a turn.
 
-    A line is planted where its character speaks, in place of what it said.
+    A line is planted at a turn of its own character, in place of the line that was played.
     """
-    found: list[Item] = []
+    plants: list[Item] = []
     candidates = list(_candidates(places))
     for measure in measures:
         for truth in (1.0, 0.0):
             fitting = [c for c in candidates if c[-1] == truth]
             fitting.sort(key=lambda c: seed_of("plant", measure, *_identity(c)))
-            found += [PLANT_QUESTIONS[measure](*c) for c in fitting[:most]]
-    return found
+            plants += [PLANT_QUESTIONS[measure](*c) for c in fitting[:most]]
+    return plants
 
 
 _Candidate = tuple[Transcript, int, CharacterSpec, Trait, str, float]
@@ -68,14 +68,15 @@ def _p2l(t: Transcript, at: int, c: CharacterSpec, trait: Trait, line: str, trut
 
 
 PLANT_QUESTIONS: Mapping[str, Callable[..., Item]] = {"state": _state, "p2l": _p2l}
-"""Measure → what is asked about a planted line."""
+"""Measure → the function that makes the question about a planted line."""
 
 
 def plant_rates(rows: Iterable[Mapping[str, float | None]]) -> tuple[int, int, int, int]:
-    """Return (breaks found, breaks read, keeps cleared, keeps read) over verdicts on plants.
+    """Return the counts (true positives, breaks read, true negatives, keeps read) of verdicts on
+    plants, where a positive is a break.
 
-    Sensitivity is the first over the second, specificity the third over the fourth. "Neither" is
-    no break; what could not be read is left out.
+    Sensitivity is the first over the second, specificity the third over the fourth. "Neither" does
+    not count as a break; unreadable verdicts are left out.
     """
     read = [(r["truth"], r["value"]) for r in rows if r["value"] is not None]
     broken = [v for truth, v in read if truth == 0]

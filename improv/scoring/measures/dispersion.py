@@ -1,7 +1,7 @@
-"""Dispersion: how far apart the draws of one turn lie, as discrete acts and as vectors.
+"""Dispersion: how much the draws of one turn differ, as discrete acts and as vectors.
 
-The collision probability ĉ = Σ n(n−1) / (R(R−1)) is unbiased for the chance that two draws are the
-same act, where plug-in entropy is not. The energy distance (Székely and Rizzo 2013,
+The collision probability ĉ = Σ n(n−1) / (R(R−1)) is an unbiased estimate of the chance that two
+draws are the same act; plug-in entropy is biased. The energy distance (Székely and Rizzo 2013,
 doi:10.1016/j.jspi.2013.03.018) compares two groups of draws over any vectors.
 """
 
@@ -27,13 +27,13 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 def act(text: str, options: Sequence[str] = ()) -> str:
-    """Return the discrete act of a line: the option that it mentions first, or else its first
-    clause, folded. "" for a line of no words, and for one that mentions no option."""
+    """Return the discrete act of a line: the option that it mentions first, or, without options,
+    its first clause in lower case. "" if it has no words or mentions no option."""
     spoken = " ".join(_WORD.findall(_STAGED.sub(" ", text).casefold()))
     if options:
         places = {o: _place(o, spoken) for o in options}
-        found = [o for o in options if places[o] >= 0]
-        return min(found, key=lambda o: (places[o], -len(o))) if found else ""
+        mentioned = [o for o in options if places[o] >= 0]
+        return min(mentioned, key=lambda o: (places[o], -len(o))) if mentioned else ""
     for clause in _CLAUSE.split(_STAGED.sub(" ", text)):
         words = _WORD.findall(clause.casefold())
         if words:
@@ -42,27 +42,30 @@ def act(text: str, options: Sequence[str] = ()) -> str:
 
 
 def collision(acts: Sequence[str]) -> float | None:
-    """Return ĉ over the acts that could be read, None with fewer than two."""
+    """Return ĉ over the readable acts, None if there are fewer than two."""
     counts = Counter(a for a in acts if a)
     n = sum(counts.values())
     return sum(k * (k - 1) for k in counts.values()) / (n * (n - 1)) if n > 1 else None
 
 
 def distance(one: _Vector, other: _Vector) -> float:
-    """Return the Euclidean distance of two vectors, each brought to length 1."""
+    """Return the Euclidean distance of two vectors after each is scaled to length 1."""
     a, b = _unit(one), _unit(other)
     return math.sqrt(sum((a.get(k, 0.0) - b.get(k, 0.0)) ** 2 for k in sorted({*a, *b})))
 
 
 def spread(vectors: Sequence[_Vector]) -> float | None:
-    """Return the mean distance of two different draws, None with fewer than two."""
+    """Return the mean distance of two different draws, None if there are fewer than two."""
     pairs = [distance(a, b) for a, b in combinations(vectors, 2)]
     return sum(pairs) / len(pairs) if pairs else None
 
 
 def energy(one: Sequence[_Vector], other: Sequence[_Vector]) -> float | None:
-    """Return the squared energy distance 2E|X−Y| − E|X−X'| − E|Y−Y'| of two groups of draws, its
-    means over different draws and so unbiased; None where a group has fewer than two."""
+    """Return the squared energy distance 2E|X−Y| − E|X−X'| − E|Y−Y'| of two groups of draws.
+
+    The means are over different draws, so the estimate is unbiased. None if a group has fewer than
+    two draws.
+    """
     within, without = spread(one), spread(other)
     if within is None or without is None:
         return None
@@ -73,10 +76,10 @@ def energy(one: Sequence[_Vector], other: Sequence[_Vector]) -> float | None:
 def turn_dispersion(
     draws: Sequence[Turn], parent: str, options: Sequence[str] = (), *, certain: bool = False
 ) -> Score:
-    """Score one turn from all draws of it: ĉ, with the acts counted and the spread beside it.
+    """Score one turn from all its draws: ĉ, with the counts of the acts and the spread as evidence.
 
-    Where the model cannot but repeat itself (`certain`: temperature 0), ĉ would be 1 for nothing,
-    and is missing.
+    If the model always repeats itself (`certain`: temperature 0), ĉ would be 1 without meaning, and
+    the score is missing.
     """
     turn = draws[0]
     acts = [act(d.text, options) if d.kind == "line" else "" for d in draws]
@@ -89,45 +92,45 @@ def turn_dispersion(
         "why": "at temperature 0 all draws are one" if certain else "",
     }
     return Score(
-        turn.trial,
-        parent,
-        turn.turn,
-        turn.speaker,
-        "dispersion",
-        _VERSION,
-        None if certain else collision(acts),
-        orjson.dumps(evidence).decode(),
+        trial=turn.trial,
+        branch=parent,
+        turn=turn.turn,
+        character=turn.speaker,
+        measure="dispersion",
+        version=_VERSION,
+        value=None if certain else collision(acts),
+        evidence=orjson.dumps(evidence).decode(),
     )
 
 
 def arm_distances(
     trial: str, parent: str, turn: int, arms: Mapping[str, Sequence[Turn]], *, certain: bool = False
 ) -> list[Score]:
-    """Score each arm of a branching: how far its next lines lie from the first arm's."""
+    """Score each arm of a branching: the energy distance of its next lines from the first arm's."""
     vectors = {
         arm: [trigrams(t.text) for t in turns if t.kind == "line"] for arm, turns in arms.items()
     }
     first = next(iter(arms))
     return [
         Score(
-            trial,
-            parent,
-            turn,
-            arm,
-            "dispersion:energy",
-            _VERSION,
-            None if certain else energy(found, vectors[first]),
-            orjson.dumps({"arm": arm, "against": first, "draws": len(found)}).decode(),
+            trial=trial,
+            branch=parent,
+            turn=turn,
+            character=arm,
+            measure="dispersion:energy",
+            version=_VERSION,
+            value=None if certain else energy(draws, vectors[first]),
+            evidence=orjson.dumps({"arm": arm, "against": first, "draws": len(draws)}).decode(),
         )
-        for arm, found in vectors.items()
+        for arm, draws in vectors.items()
         if arm != first
     ]
 
 
 def _place(option: str, spoken: str) -> int:
     words = " ".join(_WORD.findall(option.casefold()))
-    found = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", spoken) if words else None
-    return found.start() if found else -1
+    match = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", spoken) if words else None
+    return match.start() if match else -1
 
 
 def _unit(vector: _Vector) -> dict[str, float]:

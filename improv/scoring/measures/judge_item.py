@@ -1,8 +1,9 @@
-"""What a judge is asked, and how its reply is read. Pure: who asks is score.
+"""The items that a judge is asked, and how its reply is read. There is no I/O here.
 
-An item is one question about one or two lines. The order of its options is drawn from its own
-content, so that no position is any condition's, and a reply that is not exactly one of them is
-missing: never consistent. Versions end in the judge's name, for another judge is another measure.
+An item is one question about one or two lines. The order of its options is a hash of its content,
+so that no condition has an option in a fixed position. A reply that is not exactly one of the
+options is missing; it does not count as consistent. The version of a score ends in the judge's
+name, because another judge is another measure.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from improv.scoring.measures.judge_prompts import ANSWER, FIRST, GLOSSES, SCRIPT
 from improv.study.scene import CharacterSpec
 
 CONTEXT_LINES = 4
-"""How many spoken lines before the judged one a judge is shown."""
+"""Number of spoken lines before the judged one that a judge is shown."""
 _MAX_LINE = 2000
-"""Characters of a line that a judge is shown."""
+"""Maximum characters of a line that a judge is shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One question to a judge: where it belongs, its text, its options as they are shown.
 
-    `values` are what the options count, in their order. `place` tells items of one turn and
-    measure apart, such as pairs. `truth` is only known of planted lines. Where `given` is a text
-    the judge is no judge: it is to say how likely that text is after `text`.
+    `values` are the scores of the options, in their order. `place` distinguishes items of one turn
+    and measure, such as pairs. `truth` is known for planted lines only. If `given` is a text, the
+    item asks for no judgement but for the probability of that text after `text`.
     """
 
     trial: str
@@ -49,7 +50,7 @@ class Item:
 
     @property
     def id(self) -> str:
-        """The identity of a verdict but for its judge: place, measure and all that is shown."""
+        """The identity of a verdict without its judge: place, measure and all that is shown."""
         parts = (
             self.trial,
             self.branch,
@@ -66,8 +67,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge said of an item: its raw reply, the option read in it ("" for none), what
-    that counts (None: missing), and why there is no reply where there is none."""
+    """A judge's verdict on an item: the raw reply, the option that it names ("" for none), the
+    score of that option (None: missing), and the error if there is no reply."""
 
     reply: str
     answer: str
@@ -89,30 +90,30 @@ def item(
 ) -> Item:
     """Return the item that asks `wording`, filled with `parts`, about a turn.
 
-    Every part is made harmless: no model's line can close the brackets that it stands in.
+    Every part is made harmless: a model's line cannot close the brackets around it.
     """
     filled = {name: harmless(part) for name, part in parts.items()}
     content = wording.format(**filled, options="")
     order = sorted(options, key=lambda o: seed_of("options", content, o))
     listed = "\n".join(f"- {o}" + (f": {GLOSSES[o]}" if o in GLOSSES else "") for o in order)
     return Item(
-        turn.trial,
-        turn.branch,
-        turn.turn,
-        turn.speaker,
-        measure,
-        version,
-        wording.format(**filled, options=listed) + ANSWER,
-        tuple(order),
-        tuple(options[o] for o in order),
-        place,
-        truth,
-        orjson.dumps(evidence or {}).decode(),
+        trial=turn.trial,
+        branch=turn.branch,
+        turn=turn.turn,
+        character=turn.speaker,
+        measure=measure,
+        version=version,
+        text=wording.format(**filled, options=listed) + ANSWER,
+        options=tuple(order),
+        values=tuple(options[o] for o in order),
+        place=place,
+        truth=truth,
+        evidence=orjson.dumps(evidence or {}).decode(),
     )
 
 
 def harmless(text: str) -> str:
-    """Return `text` as it may stand in a judge's prompt."""
+    """Return `text` with its angle brackets replaced, so that a judge's prompt may contain it."""
     return text.replace("<", "‹").replace(">", "›")
 
 
@@ -132,41 +133,48 @@ def script_text(text: str) -> str:
     return text + SCRIPT
 
 
-def read_answer(asked: Item, reply: str) -> Verdict:
-    """Read a judge's reply, strictly: one JSON object with one answer that was an option."""
+def read_answer(item: Item, reply: str) -> Verdict:
+    """Read a judge's reply strictly: it must be one JSON object whose one answer is an option."""
     try:
-        found = orjson.loads(reply)
+        data = orjson.loads(reply)
     except orjson.JSONDecodeError:
         return Verdict(reply, "", None)
-    answer = found.get("answer") if isinstance(found, dict) and len(found) == 1 else None
-    if answer not in asked.options:
+    answer = data.get("answer") if isinstance(data, dict) and len(data) == 1 else None
+    if answer not in item.options:
         return Verdict(reply, "", None)
-    return Verdict(reply, answer, asked.values[asked.options.index(answer)])
+    return Verdict(reply, answer, item.values[item.options.index(answer)])
 
 
-def judged_score(asked: Item, verdict: Verdict, judge: str) -> Score:
-    """Return the score of a line from what was said of it."""
+def judged_score(item: Item, verdict: Verdict, judge: str) -> Score:
+    """Return the score of a line from the verdict on its item."""
     evidence: Json = {"answer": verdict.answer, "reply": verdict.reply}
-    evidence |= orjson.loads(asked.evidence or "{}")
+    evidence |= orjson.loads(item.evidence or "{}")
     if verdict.error:
         evidence["error"] = verdict.error
     return Score(
-        asked.trial,
-        asked.branch,
-        asked.turn,
-        asked.character,
-        asked.measure,
-        judged_version(asked.version, judge),
-        verdict.value,
-        orjson.dumps(evidence).decode(),
+        trial=item.trial,
+        branch=item.branch,
+        turn=item.turn,
+        character=item.character,
+        measure=item.measure,
+        version=judged_version(item.version, judge),
+        value=verdict.value,
+        evidence=orjson.dumps(evidence).decode(),
     )
 
 
 def silence_scores(turns: Iterable[Turn], measure: str, version: str, judge: str) -> list[Score]:
-    """Return the scores of turns in which nothing was said: missing."""
+    """Return a missing score for each of the silent `turns`."""
     return [
         Score(
-            t.trial, t.branch, t.turn, t.speaker, measure, judged_version(version, judge), None, ""
+            trial=t.trial,
+            branch=t.branch,
+            turn=t.turn,
+            character=t.speaker,
+            measure=measure,
+            version=judged_version(version, judge),
+            value=None,
+            evidence="",
         )
         for t in turns
     ]
@@ -178,7 +186,7 @@ def judged_version(version: str, judge: str) -> str:
 
 
 def own_lines(transcript: Transcript, speaker: str) -> tuple[list[Turn], list[Turn]]:
-    """Return a speaker's lines that are the branch's own, and the silences."""
+    """Return a speaker's lines and silences that the branch does not share with its parent."""
     mine = [t for t in transcript.lines(speaker) if t.branch == transcript.branch]
     return [t for t in mine if t.kind == "line"], [t for t in mine if t.kind == "silence"]
 
@@ -186,7 +194,7 @@ def own_lines(transcript: Transcript, speaker: str) -> tuple[list[Turn], list[Tu
 def lines_before(transcript: Transcript, turn: Turn, count: int = CONTEXT_LINES) -> str:
     """Return the spoken lines before a turn, each as NAME: line.
 
-    Directions are left out: one that an author's move brought would tell the condition.
+    Directions are left out, because the direction of an author's move would reveal the condition.
     """
     earlier = [
         t
@@ -202,8 +210,8 @@ def shown_line(text: str) -> str:
 
 
 def persona(c: CharacterSpec) -> str:
-    """Return what is known of a character. Its secret is no part of what a line could contradict
-    in public, and is left out."""
+    """Return what is known about a character. The secret is left out, because a line cannot
+    contradict it in public."""
     parts = [f"{c.name}, {c.role}.", shown_line(c.card)]
     if c.traits:
         parts.append("Always " + ", ".join(f"{t.pole}, never {t.opposite}" for t in c.traits) + ".")
@@ -214,9 +222,9 @@ def persona(c: CharacterSpec) -> str:
 def paired(
     verdicts: Iterable[Mapping[str, Any]], one: str, other: str
 ) -> list[tuple[float | None, float | None]]:
-    """Return what two judges made of each thing that both were asked, for their agreement."""
-    found: dict[str, dict[str, float | None]] = {}
+    """Return the two judges' values of each item that both have judged, for their agreement."""
+    values: dict[str, dict[str, float | None]] = {}
     for row in verdicts:
         if not row["error"]:
-            found.setdefault(row["item"], {})[row["judge"]] = row["value"]
-    return [(v[one], v[other]) for v in found.values() if one in v and other in v]
+            values.setdefault(row["item"], {})[row["judge"]] = row["value"]
+    return [(v[one], v[other]) for v in values.values() if one in v and other in v]

@@ -1,7 +1,7 @@
-"""Every question that a judge is asked, word for word. Nothing else reaches it.
+"""Every question that a judge is asked, word for word. A judge gets no other text.
 
-A judge is shown what a trait, a persona or a secret is, and the lines: never the author's text,
-the condition, a seed or a trial. Whoever changes a text raises the version of its measure.
+A judge is shown a trait, a persona or a secret, and the lines: never the author's text, the
+condition, a seed or a trial. A change of a text needs a new version of its measure.
 
 STATE was tried with the embedded model (135M parameters) on the sample run and on planted lines:
 it answers by the words of the options, "unreadable" in half of the script's cases and most of the
@@ -123,12 +123,12 @@ GLOSSES = {
     "given away": "a stranger who hears it now knows",
     "kept": "a stranger who hears it does not know",
 }
-"""What an option means, where its word alone does not say it."""
+"""The meaning of each option whose word alone does not explain it."""
 
 ANSWER = """
 Answer in JSON, with one of these words and nothing else: {"answer": "..."}"""
 
 SCRIPT = "\n\nANSWER: "
-"""What a base model's document ends with, so that the answer comes next."""
+"""The end of a base model's document, after which the answer comes."""
 
 FIRST = "(Nothing: it is the first line.)"

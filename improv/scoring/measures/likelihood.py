@@ -1,8 +1,8 @@
-"""Likelihood: how much likelier a line is from its speaker than from its opposite, in nats.
+"""Likelihood: how much more probable a line is under its speaker's persona than another, in nats.
 
 log P(line | own persona) − log P(line | opposite persona), and against the rest of the cast. The
-personas are of one form, and all that differs is who they say the speaker is. It needs an endpoint
-that scores a given text (vLLM: completions with echo and logprobs); llama.cpp cannot.
+personas have one form and differ only in the speaker that they describe. The measure needs an
+endpoint that scores a given text (vLLM: completions with echo and logprobs); llama.cpp cannot.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from improv.study.scene import CharacterSpec, Scene
 _VERSION = version_of("likelihood")
 _OWN, _OPPOSITE = "own", "opposite"
 ECHO: Json = {"echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 1.0}
-"""What a completions request says to have its own prompt scored."""
+"""The fields of a completions request that has its own prompt scored."""
 
 
 def likelihood_items(transcript: Transcript, scene: Scene) -> list[Item]:
-    """Return each own line with each persona it is to be scored under, one line's together."""
-    found = []
+    """Return an item for each own line under each persona; the items of a line are adjacent."""
+    questions = []
     for c in scene.cast:
         personas = {_OWN: _nature(c)}
         if c.traits:
@@ -43,33 +43,33 @@ def likelihood_items(transcript: Transcript, scene: Scene) -> list[Item]:
             continue
         for turn in own_lines(transcript, c.name)[0]:
             for who, nature in personas.items():
-                found.append(
+                questions.append(
                     Item(
-                        turn.trial,
-                        turn.branch,
-                        turn.turn,
-                        c.name,
-                        "likelihood",
-                        _VERSION,
-                        _document(scene, c, nature, lines_before(transcript, turn)),
+                        trial=turn.trial,
+                        branch=turn.branch,
+                        turn=turn.turn,
+                        character=c.name,
+                        measure="likelihood",
+                        version=_VERSION,
+                        text=_document(scene, c, nature, lines_before(transcript, turn)),
                         place=who,
                         given=f" {shown_line(turn.text)}",
                         evidence=orjson.dumps({"persona": who}).decode(),
                     )
                 )
-    return found
+    return questions
 
 
 def logprob_of(response: Json, given: str) -> tuple[str, str]:
     """Read the log-probability of `given`, with which the prompt of a completions response ends.
 
-    Returns it as JSON {"logprob", "tokens"}, and how the reply ended. A token that stands across
-    the border counts as the line's. Raises ModelError where the endpoint scores no given text.
+    Returns it as JSON {"logprob", "tokens"}, with the finish reason. A token that crosses the
+    border of the line counts as the line's. Raises ModelError if the endpoint scores no given text.
     """
     try:
         choice = response["choices"][0]
-        found = choice["logprobs"]
-        text, offsets, values = choice["text"], found["text_offset"], found["token_logprobs"]
+        scored = choice["logprobs"]
+        text, offsets, values = choice["text"], scored["text_offset"], scored["token_logprobs"]
         ends = [*offsets[1:], len(text)]
         start = text.rindex(given)
         mine = [v for v, end in zip(values, ends, strict=True) if end > start]
@@ -81,8 +81,8 @@ def logprob_of(response: Json, given: str) -> tuple[str, str]:
             "embedded model, has not",
             kind=ErrorKind.UNSCORED,
         ) from None
-    told = orjson.dumps({"logprob": total, "tokens": len(mine)}).decode()
-    return told, str(choice.get("finish_reason") or "")
+    reply = orjson.dumps({"logprob": total, "tokens": len(mine)}).decode()
+    return reply, str(choice.get("finish_reason") or "")
 
 
 def read_logprob(reply: str) -> Verdict:
@@ -96,42 +96,45 @@ def read_logprob(reply: str) -> Verdict:
 def likelihood_scores(
     asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str
 ) -> list[Score]:
-    """Score each line all of whose personas were scored: `likelihood` against the opposite and
+    """Score each line that was scored under all its personas: `likelihood` against the opposite,
     `likelihood:others` against the mean of the other members of the cast."""
     scores = []
     for _, group in groupby(asked, key=lambda a: (a.trial, a.branch, a.turn, a.character)):
         mine = list(group)
         if any(a.id not in verdicts for a in mine):
             continue
-        found = {a.place: verdicts[a.id].value for a in mine}
-        one, rest = mine[0], {k: v for k, v in found.items() if k not in (_OWN, _OPPOSITE)}
+        values = {a.place: verdicts[a.id].value for a in mine}
+        one, rest = mine[0], {k: v for k, v in values.items() if k not in (_OWN, _OPPOSITE)}
         known = [v for v in rest.values() if v is not None]
         mean = sum(known) / len(known) if known and len(known) == len(rest) else None
-        evidence = {_OWN: found[_OWN], _OPPOSITE: found.get(_OPPOSITE), "others": rest}
-        for measure, against in (("likelihood", found.get(_OPPOSITE)), ("likelihood:others", mean)):
-            if measure == "likelihood" and _OPPOSITE not in found:
+        evidence = {_OWN: values[_OWN], _OPPOSITE: values.get(_OPPOSITE), "others": rest}
+        for measure, against in (
+            ("likelihood", values.get(_OPPOSITE)),
+            ("likelihood:others", mean),
+        ):
+            if measure == "likelihood" and _OPPOSITE not in values:
                 continue
             if measure == "likelihood:others" and not rest:
                 continue
-            own_value = found[_OWN]
+            own_value = values[_OWN]
             value = None if own_value is None or against is None else own_value - against
             scores.append(
                 Score(
-                    one.trial,
-                    one.branch,
-                    one.turn,
-                    one.character,
-                    measure,
-                    judged_version(_VERSION, judge),
-                    value,
-                    orjson.dumps(evidence).decode(),
+                    trial=one.trial,
+                    branch=one.branch,
+                    turn=one.turn,
+                    character=one.character,
+                    measure=measure,
+                    version=judged_version(_VERSION, judge),
+                    value=value,
+                    evidence=orjson.dumps(evidence).decode(),
                 )
             )
     return scores
 
 
 def _nature(c: CharacterSpec, *, flipped: bool = False) -> str:
-    """Return a persona in one form for all: its traits, or all of them turned round."""
+    """Return a persona in the common form: the traits of a character, or all of them reversed."""
     pairs = [(t.opposite, t.pole) if flipped else (t.pole, t.opposite) for t in c.traits]
     return "Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "." if pairs else ""
 

@@ -1,8 +1,8 @@
-"""Consistency by a judge: each line against the persona, and a character's lines with each other.
+"""Consistency by a judge: each line with the persona, and a character's lines with each other.
 
 P2L is the mean of the lines' scores, 1 − (1/T) Σ J(persona, line); L2L is 1 − conflicting pairs
-over pairs read (Abdulhai et al. 2025, arXiv 2511.00222). The pairs grow as T², so their count is
-kept beside the number, and above a cap they are sampled by hash.
+over pairs read (Abdulhai et al. 2025, arXiv 2511.00222). The number of pairs grows as T², so it is
+kept as evidence, and above a cap the pairs are sampled by hash.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from improv.study.scene import CharacterSpec, Scene
 _VERSION = version_of("p2l")
 _L2L_VERSION = version_of("l2l")
 MAX_PAIRS = 60
-"""At most so many pairs of one character's lines are compared."""
+"""Maximum pairs of one character's lines that are compared."""
 _OPTIONS: dict[str, float | None] = {
     "no contradiction": 1.0,
     "contradiction": 0.0,
@@ -77,13 +77,13 @@ def p2l_item(
 
 def l2l_items(transcript: Transcript, scene: Scene, cap: int = MAX_PAIRS) -> list[Item]:
     """Return a question for each pair of a character's lines, a sample of them above `cap`."""
-    found = []
+    questions = []
     for c in scene.cast:
         lines = [t for t in transcript.lines(c.name) if t.kind == "line"]
         all_pairs = list(combinations(lines, 2))
         kept = sorted(all_pairs, key=lambda p: seed_of("pair", p[0].text, p[1].text, p[1].turn))
         for one, other in sorted(kept[:cap], key=lambda p: (p[0].turn, p[1].turn)):
-            found.append(
+            questions.append(
                 item(
                     _of_scene(transcript, other),
                     "l2l",
@@ -97,13 +97,13 @@ def l2l_items(transcript: Transcript, scene: Scene, cap: int = MAX_PAIRS) -> lis
                     other=shown_line(other.text),
                 )
             )
-    return found
+    return questions
 
 
 def l2l_scores(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str) -> list[Score]:
-    """Return 1 − conflicts / pairs read for each character all of whose pairs were judged.
+    """Return 1 − conflicts / pairs read for each character whose pairs were all judged.
 
-    `verdicts` are by item. The evidence counts all pairs, those compared, and those read.
+    `verdicts` are by the item's id. The evidence counts all pairs, those compared, and those read.
     """
     scores = []
     for who in dict.fromkeys((a.trial, a.branch, a.character) for a in asked):
@@ -125,14 +125,27 @@ def l2l_scores(asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: st
         version = judged_version(_L2L_VERSION, judge)
         scores.append(
             Score(
-                who[0], who[1], None, who[2], "l2l", version, value, orjson.dumps(evidence).decode()
+                trial=who[0],
+                branch=who[1],
+                turn=None,
+                character=who[2],
+                measure="l2l",
+                version=version,
+                value=value,
+                evidence=orjson.dumps(evidence).decode(),
             )
         )
     return scores
 
 
 def _of_scene(transcript: Transcript, turn: Turn) -> Turn:
-    """A pair belongs to the branch that is compared, though its lines may be the parent's."""
+    """Return `turn` as one of the branch that is scored, though the line may be its parent's."""
     return Turn(
-        transcript.trial, transcript.branch, turn.turn, turn.seq, turn.kind, turn.speaker, turn.text
+        trial=transcript.trial,
+        branch=transcript.branch,
+        turn=turn.turn,
+        seq=turn.seq,
+        kind=turn.kind,
+        speaker=turn.speaker,
+        text=turn.text,
     )

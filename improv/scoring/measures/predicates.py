@@ -1,7 +1,7 @@
-"""The marker measure: what a program can verify on a line, with no model.
+"""The marker measure: properties of a line that a program can check without a model.
 
-Habits, the signs of traits, and rules. A silent turn has no line to read, and some lines are none
-(placeholders, loops, cut JSON); they score missing, never kept.
+They are habits, the signs of traits, and rules. Silences, and replies that are no speech
+(placeholders, loops, cut JSON), are scored as missing; they do not count as kept.
 """
 
 from __future__ import annotations
@@ -54,14 +54,21 @@ def rule_scores(transcript: Transcript, scene: Scene) -> list[Score]:
 
 
 def marker_scores(transcript: Transcript, scene: Scene) -> list[Score]:
-    """Return all that markers say of a transcript: what is kept with it as soon as it is played."""
-    found = (habit_scores, sign_scores, rule_scores)
-    return [score for measure in found for score in measure(transcript, scene)]
+    """Return all marker scores of a transcript. They are stored as soon as it is played."""
+    measures = (habit_scores, sign_scores, rule_scores)
+    return [score for measure in measures for score in measure(transcript, scene)]
 
 
 def _score(turn: Turn, measure: str, predicate: Predicate) -> Score:
     read = turn.kind == "line" and not is_unreadable(turn.text)
     value = float(satisfies(predicate, turn.text)) if read else None
     return Score(
-        turn.trial, turn.branch, turn.turn, turn.speaker, measure, _VERSION, value, turn.text
+        trial=turn.trial,
+        branch=turn.branch,
+        turn=turn.turn,
+        character=turn.speaker,
+        measure=measure,
+        version=_VERSION,
+        value=value,
+        evidence=turn.text,
     )

@@ -1,4 +1,4 @@
-"""Probes: a fixed question off the record, whose answer is right if it holds an expected word."""
+"""Probes: a fixed question off the record. An answer is right if it has an expected word."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 def probe_scores(
     transcript: Transcript, name: str, ask: str, expect: Iterable[str], fork: int
 ) -> list[Score]:
-    """Score what a probe branch answered: 1 where it holds an expected word or phrase, whole and in
-    any case, 0 where it holds none, None where nothing readable was answered.
+    """Score the answer of a probe branch: 1 if it has an expected word or phrase (whole words, in
+    any case), 0 if it has none, None if there is no readable answer.
 
-    `name` is the probe's, `fork` the turn after which it was put, and so the score's. A probe
-    without an expected answer has none that is right, and no score.
+    `name` is the probe's name. `fork` is the turn after which it was asked, which is the turn of
+    the score. A probe without expected answers has no score.
     """
     wanted = [words for e in expect if (words := _words(e))]
     if not wanted:
@@ -31,19 +31,19 @@ def probe_scores(
         if turn.kind != "probe" or turn.branch != transcript.branch:
             continue
         said = _words(turn.text)
-        found = [" ".join(w) for w in wanted if _within(w, said)]
-        value = float(bool(found)) if said else None
-        evidence = {"ask": ask, "reply": turn.text, "found": found, "expect": [*expect]}
+        matches = [" ".join(w) for w in wanted if _within(w, said)]
+        value = float(bool(matches)) if said else None
+        evidence = {"ask": ask, "reply": turn.text, "found": matches, "expect": [*expect]}
         scores.append(
             Score(
-                turn.trial,
-                turn.branch,
-                fork,
-                turn.speaker,
-                f"probe:{name}",
-                _VERSION,
-                value,
-                orjson.dumps(evidence).decode(),
+                trial=turn.trial,
+                branch=turn.branch,
+                turn=fork,
+                character=turn.speaker,
+                measure=f"probe:{name}",
+                version=_VERSION,
+                value=value,
+                evidence=orjson.dumps(evidence).decode(),
             )
         )
     return scores

@@ -1,6 +1,6 @@
-"""Which measure asks what: the questions to a judge, or to whoever else can answer them.
+"""The questions of each measure.
 
-A model, a person, and an endpoint that scores a given text are all asked by these.
+A model, a person, and an endpoint that scores a given text all get their questions from here.
 """
 
 from __future__ import annotations
@@ -20,4 +20,4 @@ QUESTIONS: Mapping[str, Callable[[Transcript, Scene], Sequence[Item]]] = {
     "secret": secret.secret_items,
     "likelihood": likelihood.likelihood_items,
 }
-"""Measure → what it asks about a played scene."""
+"""Measure → the function that makes its questions about a played scene."""

@@ -1,7 +1,7 @@
-"""Whether a stated secret is kept: line by line, and the turn at which it is given away.
+"""Secrets: whether each line keeps its speaker's secret, and the turn that gives it away.
 
-With a judge, or without: then a line gives it away that holds enough of the words which only the
-secret has. That is crude. It misses paraphrases, and is deaf to irony.
+A judge decides, or a count of words: a line gives the secret away if it has enough of the words
+that occur in the secret alone. The count is crude: it misses paraphrases and irony.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from improv.study.scene import CharacterSpec, Scene
 _VERSION = version_of("secret")
 _JUDGED_VERSION = version_of("secret", judged=True)
 _SHARE = 0.5
-"""A line gives a secret away if it holds this share of its own words, and two at least."""
+"""A line gives a secret away if it has this share of the secret's own words, and at least two."""
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _PLAIN = """
 about after again been before being both could does down each even every from have having
@@ -34,7 +34,7 @@ _COMMON = frozenset(_PLAIN.split())
 
 
 def secret_items(transcript: Transcript, scene: Scene) -> list[Item]:
-    """Return a question for each own line of those who have a secret: 1 kept, 0 given away."""
+    """Return a question for each own line of a character with a secret: 1 kept, 0 given away."""
     return [
         item(
             turn,
@@ -55,9 +55,9 @@ def secret_items(transcript: Transcript, scene: Scene) -> list[Item]:
 
 
 def secret_scores(transcript: Transcript, scene: Scene) -> list[Score]:
-    """Score each own line of those who have a secret by the words that only the secret has.
+    """Score each own line of a character with a secret by the words that only the secret has.
 
-    A secret of fewer than two such words cannot be found this way: its lines are missing.
+    If a secret has fewer than two such words, the scores of its holder's lines are missing.
     """
     scores = []
     for c in scene.cast:
@@ -67,21 +67,30 @@ def secret_scores(transcript: Transcript, scene: Scene) -> list[Score]:
         needed = max(2, math.ceil(_SHARE * len(words)))
         lines, silences = own_lines(transcript, c.name)
         for turn in sorted([*lines, *silences], key=lambda t: t.turn):
-            found = sorted(words & set(_stems(turn.text)))
+            matches = sorted(words & set(_stems(turn.text)))
             readable = turn.kind == "line" and len(words) >= 2
-            value = float(len(found) < needed) if readable else None
-            evidence = orjson.dumps({"words": found, "of": len(words), "line": turn.text}).decode()
+            value = float(len(matches) < needed) if readable else None
+            evidence = orjson.dumps(
+                {"words": matches, "of": len(words), "line": turn.text}
+            ).decode()
             scores.append(
                 Score(
-                    turn.trial, turn.branch, turn.turn, c.name, "secret", _VERSION, value, evidence
+                    trial=turn.trial,
+                    branch=turn.branch,
+                    turn=turn.turn,
+                    character=c.name,
+                    measure="secret",
+                    version=_VERSION,
+                    value=value,
+                    evidence=evidence,
                 )
             )
     return scores + disclosure_scores(scores)
 
 
 def telltale_stems(c: CharacterSpec, scene: Scene) -> set[str]:
-    """Return the stems of a secret that nothing public holds: premise, world, roles, opening, and
-    the holder's own card, from which it may speak freely."""
+    """Return the stems of a secret that occur neither in public text (premise, world, roles,
+    opening) nor in the holder's own card, which it may quote freely."""
     public = [scene.premise, scene.place, *scene.world, c.card, c.goal, *c.samples]
     public += [f"{each.name} {each.role}" for each in scene.cast]
     public += [o.line or o.direction or "" for o in scene.opening]
@@ -92,35 +101,35 @@ def telltale_stems(c: CharacterSpec, scene: Scene) -> set[str]:
 def disclosure_scores(scores: Iterable[Score]) -> list[Score]:
     """Return, from the scores of lines, the turn at which each secret was first given away.
 
-    One that never was is censored at its holder's last line: `given_away` in the evidence says
-    which. Where no line could be read the turn is missing.
+    A secret that was kept is censored at its holder's last line; `given_away` in the evidence tells
+    the two apart. If no line was readable, the score is missing.
     """
     by_holder: dict[tuple[str, str, str], list[Score]] = {}
     for s in scores:
         if s.measure == "secret" and s.turn is not None:
             by_holder.setdefault((s.trial, s.branch, s.character), []).append(s)
-    found = []
+    disclosures = []
     for (trial, branch, who), mine in by_holder.items():
         turns = sorted(s.turn for s in mine if s.value == 0 and s.turn is not None)
         last = max(s.turn or 0 for s in mine)
         missing = sum(s.value is None for s in mine)
         value = float(turns[0] if turns else last) if missing < len(mine) else None
         evidence = {"given_away": bool(turns), "last": last, "missing": missing}
-        found.append(
+        disclosures.append(
             Score(
-                trial,
-                branch,
-                None,
-                who,
-                "secret:turn",
-                mine[0].version,
-                value,
-                orjson.dumps(evidence).decode(),
+                trial=trial,
+                branch=branch,
+                turn=None,
+                character=who,
+                measure="secret:turn",
+                version=mine[0].version,
+                value=value,
+                evidence=orjson.dumps(evidence).decode(),
             )
         )
-    return found
+    return disclosures
 
 
 def _stems(text: str) -> list[str]:
-    """Return a text's words of content, cut so that most of their forms are one."""
+    """Return the stems of a text's content words: their first six letters."""
     return [w[:6] for w in _WORD.findall(text.casefold()) if w not in _COMMON]

@@ -1,7 +1,8 @@
-"""Stylometry: how like its own early lines a character still sounds. Weak: never a primary outcome.
+"""Stylometry: how similar a character's later lines are to its early ones. A weak measure.
 
-Two measures without a model: the cosine of character 3-grams, line by line, and Burrows' Delta of
-the later lines against the early ones (Burrows 2002, doi:10.1093/llc/17.3.267), for each scene.
+It is never a primary outcome. Two measures need no model: the cosine of character 3-grams, for each
+line, and Burrows' Delta of the later lines against the early ones, for each scene (Burrows 2002,
+doi:10.1093/llc/17.3.267).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from improv.study.scene import Scene
 
 _VERSION = version_of("stylometry")
 _EARLY = 3
-"""How many of a character's first improvised lines, with its written ones, are its early lines."""
+"""Number of first improvised lines that, with the written ones, are a character's early lines."""
 _FREQUENT = 30
-"""How many of the scene's most frequent words Burrows' Delta compares."""
+"""Number of the scene's most frequent words that Burrows' Delta compares."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
 def stylometry_scores(transcript: Transcript, scene: Scene) -> list[Score]:
     """Score each own line after a character's early ones: cosine of 3-grams, 0 to 1.
 
-    And each character with at least two such lines: Delta, 0 for the same profile and growing.
-    Silent lines, and those of characters without early lines, are missing.
+    Each character with at least two such lines gets Delta too: 0 for the same profile, larger for
+    less similar ones. Silences, and lines of characters without early lines, are missing.
     """
     scores = []
     everything = [t.text for t in transcript.turns if t.kind in ("line", "written") and t.speaker]
@@ -53,13 +54,13 @@ def stylometry_scores(transcript: Transcript, scene: Scene) -> list[Score]:
 
 
 def trigrams(text: str) -> Counter[str]:
-    """Return the counts of a text's character 3-grams, case and runs of space apart."""
+    """Return the counts of a text's character 3-grams, without case and repeated spaces."""
     plain = f" {' '.join(text.casefold().split())} "
     return Counter(plain[i : i + 3] for i in range(len(plain) - 2))
 
 
 def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
-    """Return the cosine of two sparse vectors, None where one of them is empty."""
+    """Return the cosine of two sparse vectors, None if one of them is empty."""
     lengths = [math.sqrt(sum(v * v for v in vector.values())) for vector in (one, other)]
     if not all(lengths):
         return None
@@ -69,7 +70,7 @@ def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float | None
 def delta(late: Iterable[str], early: Iterable[str], everything: Sequence[str]) -> float | None:
     """Return Burrows' Delta: the mean difference of the z-scores of frequent words.
 
-    The mean and spread of each word are over `everything`, the scene's lines; None where no word
+    The mean and spread of each word are over `everything`, the scene's lines. None if no word
     varies.
     """
     texts = [_words(t) for t in everything]
@@ -101,4 +102,13 @@ def _score(
     t: Transcript, turn: Turn | None, who: str, measure: str, value: float | None, evidence: str
 ) -> Score:
     at = None if turn is None else turn.turn
-    return Score(t.trial, t.branch, at, who, measure, _VERSION, value, evidence)
+    return Score(
+        trial=t.trial,
+        branch=t.branch,
+        turn=at,
+        character=who,
+        measure=measure,
+        version=_VERSION,
+        value=value,
+        evidence=evidence,
+    )
