@@ -67,11 +67,11 @@ def export(
     name where it is "". With `force`, files of the same names are written over; nothing is ever
     removed. `tell` is told how many of how many are done. Raises RunError.
     """
-    if to not in FORMATS:
-        raise RunError(f"{to}: nothing is exported so; there are {', '.join(FORMATS)}")
+    if to not in EXPORT_FORMATS:
+        raise RunError(f"{to}: nothing is exported so; there are {', '.join(EXPORT_FORMATS)}")
     if to == "inspect":
         inspect_log.require_inspect()
-    form = FORMATS[to]
+    form = EXPORT_FORMATS[to]
     chosen = select_scenes(folder, wanted)
     meta = folder.meta()
     target = Path(path or _default_name(folder, wanted, form.ending))
@@ -205,7 +205,7 @@ class _Format:
     page: str = ""
 
 
-FORMATS = {
+EXPORT_FORMATS = {
     "jsonl": _Format(_jsonl, ".jsonl", False),
     "hf": _Format(_hf, "-hf", True),
     "inspect": _Format(_inspect, "-inspect", True),

@@ -67,7 +67,7 @@ def chat_messages(
     return found
 
 
-def script_text(call: Call, book: Mapping[str, Block]) -> str:
+def script_prompt(call: Call, book: Mapping[str, Block]) -> str:
     """Return a script call's prompt as the text that was sent."""
     head, rest = split_prompt(call, book)
     return "\n".join(("\n\n".join(b.text for b in head), "", *(b.text for b in rest)))

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from improv.export.block_store import BlockStore
-from improv.export.messages import agent_lines, chat_messages, script_text
+from improv.export.messages import agent_lines, chat_messages, script_prompt
 from improv.export.selection import PlayedScene
 from improv.records import MAIN, Block, Call, Json, digest
 
@@ -246,7 +246,7 @@ def _thread(call: Call) -> tuple[str, str]:
 
 def _prompt(call: Call, shown: Mapping[str, Block], said: Sequence[Any]) -> list[Json]:
     if call.mode == "script":
-        return [_message("user", script_text(call, shown))]
+        return [_message("user", script_prompt(call, shown))]
     return [_message(m["role"], m["content"]) for m in chat_messages(call, shown, said)]
 
 

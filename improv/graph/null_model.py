@@ -10,7 +10,7 @@ the stage when is not minded: a late entrance makes a scene look less random tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -194,8 +194,3 @@ def _pairs(rows: Wide, scene: Wide, random: Floats) -> tuple[Wide, Wide]:
     rank = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
     even = np.flatnonzero((rank[:-1] % 2 == 0) & (scene[1:] == scene[:-1]))
     return order[even], order[even + 1]
-
-
-def told(found: Mapping[str, NullComparison]) -> list[str]:
-    """Return the names of the figures that are known."""
-    return [name for name, one in found.items() if not math.isnan(one.value.value)]

@@ -13,7 +13,7 @@ import pytest
 from improv.errors import RunError
 from improv.export.block_store import BlockStore
 from improv.export.exporter import export
-from improv.export.messages import agent_lines, chat_messages, script_text
+from improv.export.messages import agent_lines, chat_messages, script_prompt
 from improv.export.selection import SceneFilter, played_scenes, select_scenes
 from improv.models.puppet.server import PuppetServer
 from improv.records import Json
@@ -53,7 +53,7 @@ def test_every_prompt_of_a_run_is_made_again_as_it_was_sent(busy: RunFolder) -> 
                     said = agent_lines(played, draw.role, draw.purpose)
                     assert chat_messages(call, shown, said) == list(found.messages), draw.key
                 else:
-                    assert script_text(call, shown) == found.text, draw.key
+                    assert script_prompt(call, shown) == found.text, draw.key
                 checked[f"{call.mode} {draw.purpose}"] += 1
                 checked[played.row["origin"]] += 1
                 checked["again"] += 0 < draw.attempt < 1000

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from improv.cli.options import app
 from improv.errors import RunError
-from improv.export.exporter import FORMATS, export
+from improv.export.exporter import EXPORT_FORMATS, export
 from improv.export.selection import SceneFilter, played_scenes, select_scenes
 from improv.storage.run_folder import RunFolder
 from tests.support.export import busy_run
@@ -44,7 +44,7 @@ def test_the_command_writes_beside_you_and_says_what(
 def test_every_form_can_be_written_again_only_if_that_is_said(
     busy: RunFolder, tmp_path: Path
 ) -> None:
-    for to in FORMATS.keys() - {"inspect"}:
+    for to in EXPORT_FORMATS.keys() - {"inspect"}:
         place = str(tmp_path / to)
         command(busy.id, "--to", to, "-o", place, "--runs", busy.root)
         _, wrong = command(busy.id, "--to", to, "-o", place, "--runs", busy.root, code=2)
