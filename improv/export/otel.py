@@ -110,14 +110,14 @@ class _Spans:
         begin, end = _span(calls)
         scene = [s for s in self._played.scores if s["turn"] is None]
         self._add(
-            f"invoke_workflow {row['scene']}",
-            _INTERNAL,
-            self._root,
-            "",
-            begin,
-            end,
-            self._common | told | levels,
-            _score_events(scene, end),
+            name=f"invoke_workflow {row['scene']}",
+            kind=_INTERNAL,
+            id=self._root,
+            parent="",
+            begin=begin,
+            end=end,
+            told=self._common | told | levels,
+            events=_score_events(scene, end),
         )
         self.made.insert(0, self.made.pop())
 
@@ -144,15 +144,15 @@ class _Spans:
                 if s["turn"] == draw.turn and s["character"] == draw.role
             ]
         self._add(
-            f"invoke_agent {draw.role}",
-            _INTERNAL,
-            id,
-            self._root,
-            begin,
-            end,
-            self._common | told,
-            _score_events(scores, end),
-            calls[-1].error_line,
+            name=f"invoke_agent {draw.role}",
+            kind=_INTERNAL,
+            id=id,
+            parent=self._root,
+            begin=begin,
+            end=end,
+            told=self._common | told,
+            events=_score_events(scores, end),
+            error=calls[-1].error_line,
         )
         return id
 
@@ -185,15 +185,15 @@ class _Spans:
         draw = call.draw
         id = self._id(draw.turn, draw.role, draw.purpose, draw.attempt)
         self._add(
-            f"{operation} {call.model}",
-            _CLIENT,
-            id,
-            parent,
-            call.started,
-            call.started + call.latency,
-            told,
-            (),
-            call.error_line,
+            name=f"{operation} {call.model}",
+            kind=_CLIENT,
+            id=id,
+            parent=parent,
+            begin=call.started,
+            end=call.started + call.latency,
+            told=told,
+            events=(),
+            error=call.error_line,
         )
 
     def _id(self, *parts: object) -> str:

@@ -99,7 +99,9 @@ def draw_tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str
     # Who left last is drawn first: an earlier fork passes over the beginnings of later ones.
     for line in reversed(drawn):
         hue = ink if line.above is None else hues[graph.nodes[line.node]["parted"]]
-        parts.append(_line(line, graph, x, y, pitch, hue, ink, several))
+        parts.append(
+            _line(line=line, graph=graph, x=x, y=y, pitch=pitch, hue=hue, ink=ink, several=several)
+        )
     return "".join(parts)
 
 

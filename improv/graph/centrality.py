@@ -105,20 +105,20 @@ def _cast(
     total = spoken.sum()
     return [
         Centrality(
-            names[code],
-            talk.slugs[slug],
-            float(spoken[i]),
-            _ratio(spoken[i], total),
-            float(words[i] / talk.scenes),
-            float(to[i].sum()),
-            float(to[:, i].sum()),
-            float(rank[i]),
-            _interval(ranks[:, i]),
-            float(between[i]),
-            _interval(betweens[:, i]),
-            _ratio(spoken[i] * talk.scenes, begins[i]),
-            _ratio(late[i], count[i]),
-            float(notes[i]),
+            name=names[code],
+            scene=talk.slugs[slug],
+            lines=float(spoken[i]),
+            share=_ratio(spoken[i], total),
+            words=float(words[i] / talk.scenes),
+            out=float(to[i].sum()),
+            into=float(to[:, i].sum()),
+            pagerank=float(rank[i]),
+            pagerank_null=_interval(ranks[:, i]),
+            betweenness=float(between[i]),
+            betweenness_null=_interval(betweens[:, i]),
+            floor=_ratio(spoken[i] * talk.scenes, begins[i]),
+            latency=_ratio(late[i], count[i]),
+            notes=float(notes[i]),
         )
         for i, code in enumerate(cast.tolist())
     ]

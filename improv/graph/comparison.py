@@ -124,7 +124,15 @@ def compare_conditions(
     known = [c for c in tests if not math.isnan(c.estimate.value)]
     corrected = tuple(benjamini_hochberg(known)) if known else ()
     return Comparison(
-        a, b, found.units, found.unit, found.dropped, found.p, found.pairs, corrected, found.why
+        a=a,
+        b=b,
+        units=found.units,
+        unit=found.unit,
+        dropped=found.dropped,
+        p=found.p,
+        pairs=found.pairs,
+        figures=corrected,
+        why=found.why,
     )
 
 
@@ -137,7 +145,17 @@ def compare_vectors(
     dropped = tuple(sorted(talk.blocks[i] for i in sides[0].keys() ^ sides[1].keys()))
     if not both or not len(given.pairs):
         why = "no block was played under both, or nobody spoke to anybody"
-        return Comparison(a, b, len(both), "blocks", dropped, math.nan, (), (), why)
+        return Comparison(
+            a=a,
+            b=b,
+            units=len(both),
+            unit="blocks",
+            dropped=dropped,
+            p=math.nan,
+            pairs=(),
+            figures=(),
+            why=why,
+        )
     first, second = (np.array([side[block] for block in both]) for side in sides)
     pairs, p = _test_edges(talk, given.pairs, first, second, seed_of("networks", seed, a, b), draws)
     return Comparison(a, b, len(both), "blocks", dropped, p, pairs)
@@ -205,7 +223,17 @@ def before_after(
     elif alike:
         why = "all marks stand at the same turn, so that time and mark cannot be told apart"
     if why:
-        return Comparison("after", "before", n, "scenes", (), math.nan, pairs, (), why)
+        return Comparison(
+            a="after",
+            b="before",
+            units=n,
+            unit="scenes",
+            dropped=(),
+            p=math.nan,
+            pairs=pairs,
+            figures=(),
+            why=why,
+        )
     seen = _strengths(true)
     chance = np.random.default_rng(seed_of("marks", seed))
     beyond_all, beyond = 0.0, np.zeros(len(pairs))

@@ -92,15 +92,15 @@ def find_edges(talk: Conversation) -> Edges:
     ]
     zeros = np.zeros(len(acts.scene), dtype=np.int32)
     author = Edges(
-        acts.scene,
-        acts.turn,
-        zeros + AUTHOR_CODE,
-        acts.to,
-        np.where(acts.kind == NOTE, NOTES, CUES).astype(np.int32),
-        zeros + SAID,
-        zeros,
-        zeros,
-        zeros - 1,
+        scene=acts.scene,
+        turn=acts.turn,
+        source=zeros + AUTHOR_CODE,
+        target=acts.to,
+        kind=np.where(acts.kind == NOTE, NOTES, CUES).astype(np.int32),
+        by=zeros + SAID,
+        words=zeros,
+        latency=zeros,
+        line=zeros - 1,
     )
     return _concatenated([*parts, author])
 
@@ -163,15 +163,15 @@ def _from_lines(
 ) -> Edges:
     zeros = np.zeros(len(rows), dtype=np.int32)
     return Edges(
-        lines.scene[rows],
-        lines.turn[rows],
-        lines.who[rows],
-        to,
-        zeros + np.int32(kind),
-        by,
-        lines.words[rows],
-        zeros if latency is None else latency,
-        rows.astype(np.int32),
+        scene=lines.scene[rows],
+        turn=lines.turn[rows],
+        source=lines.who[rows],
+        target=to,
+        kind=zeros + np.int32(kind),
+        by=by,
+        words=lines.words[rows],
+        latency=zeros if latency is None else latency,
+        line=rows.astype(np.int32),
     )
 
 

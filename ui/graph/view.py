@@ -79,7 +79,16 @@ def choose(run: run_data.Run, rows: Rows, row: Json) -> View:
             "the order of turns suggests somebody.",
         )
     first, last = _turns(run, row, condition)
-    return View(run, row, condition, against, first, last, not address.get("sure"), kind)
+    return View(
+        run=run,
+        row=row,
+        condition=condition,
+        against=against,
+        first=first,
+        last=last,
+        guesses=not address.get("sure"),
+        kind=kind,
+    )
 
 
 def page(view: View) -> None:

@@ -298,7 +298,16 @@ def _tree(trunk: _Twig, worlds: int) -> Tree:
         for at in course.course():
             ends = at.heir is None
             here = tuple(at.worlds)
-            point = Point(at.turn, at.row, here, before, at.folded, at.lines, at.first, ends)
+            point = Point(
+                turn=at.turn,
+                row=at.row,
+                worlds=here,
+                before=before,
+                folded=at.folded,
+                lines=at.lines,
+                first=at.first,
+                last=ends,
+            )
             points.append(point)
             before = len(points) - 1
             waiting += [(twig, before) for members in at.sides for twig in members]

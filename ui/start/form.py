@@ -117,7 +117,16 @@ def _bill(name: str, scene: Scene) -> Bill:
     trials = int(one.number_input("Scenes of each", 1, start_command.MOST, 1, key="door:trials"))
     turns = int(two.number_input("Turns", 1, 200, min(scene.turns, 200), key=f"door:turns:{name}"))
     seed = int(three.number_input("Seed", 0, 2**31 - 1, 0, key="door:seed"))
-    return Bill(name, tuple(picked), model, trials, turns, seed, called, url.strip())
+    return Bill(
+        scene=name,
+        arms=tuple(picked),
+        model=model,
+        trials=trials,
+        turns=turns,
+        seed=seed,
+        called=called,
+        base_url=url.strip(),
+    )
 
 
 def _begin(bill: Bill, scene: Scene) -> None:
