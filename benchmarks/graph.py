@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from improv.storage.run_folder import RunFolder
-from improv.storage.runs import place
+from improv.storage.runs import runs_filesystem
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene
@@ -48,7 +48,7 @@ def folder(root: str) -> RunFolder:
     )
     arms = tuple(Condition(f"arm {i}", (("arm", f"arm {i}"),)) for i in range(CONDITIONS))
     study = Study(name="ferry", conditions=arms, cells=tuple(("ferry", arm, scene) for arm in arms))
-    fs, base = place(root)
+    fs, base = runs_filesystem(root)
     made = RunFolder(fs, f"{base}/million", base)
     made.create(study, {"study": "ferry", "status": "done", "conditions": [a.name for a in arms]})
     chance = np.random.default_rng(1)

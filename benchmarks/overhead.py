@@ -29,7 +29,7 @@ from improv.runner.host import Host, HostTerms
 from improv.runner.session import Setup, Work
 from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
-from improv.storage.runs import place
+from improv.storage.runs import runs_filesystem
 from improv.study.design import Condition, Study, with_replicates
 from improv.study.scene import Scene
 from improv.study.trial import Trial, plan
@@ -157,7 +157,7 @@ def rates(played: RunFolder, warm: Trial, at_once: int) -> tuple[float, float, f
 
 
 def folder(whole: Study, root: str, name: str) -> RunFolder:
-    fs, base = place(root)
+    fs, base = runs_filesystem(root)
     made = RunFolder(fs, f"{base}/{name}", base)
     made.create(whole, {"study": whole.name, "setup": str(Setup())})
     return made

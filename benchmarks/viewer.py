@@ -43,8 +43,8 @@ from improv.analysis.cache import FINDINGS_FILE  # noqa: E402
 from improv.runner.launch import run  # noqa: E402
 from improv.runner.session import Setup  # noqa: E402
 from improv.storage.run_folder import RunFolder  # noqa: E402
-from improv.storage.run_tables import ROW_GROUP  # noqa: E402
-from improv.storage.runs import open_run, place  # noqa: E402
+from improv.storage.run_tables import ROWS_PER_GROUP  # noqa: E402
+from improv.storage.runs import open_run, runs_filesystem  # noqa: E402
 from improv.storage.schemas import SCHEMAS  # noqa: E402
 from improv.study.design import with_replicates  # noqa: E402
 from improv.study.loader import load  # noqa: E402
@@ -129,13 +129,13 @@ class Writer:
         table = pa.table([columns[n] for n in self._schema.names], schema=self._schema)
         self._held.append(table)
         whole = pa.concat_tables(self._held)
-        full = len(whole) // ROW_GROUP * ROW_GROUP
+        full = len(whole) // ROWS_PER_GROUP * ROWS_PER_GROUP
         if full:
-            self._sink.write_table(whole.slice(0, full), row_group_size=ROW_GROUP)
+            self._sink.write_table(whole.slice(0, full), row_group_size=ROWS_PER_GROUP)
         self._held = [whole.slice(full)]
 
     def close(self) -> None:
-        self._sink.write_table(pa.concat_tables(self._held), row_group_size=ROW_GROUP)
+        self._sink.write_table(pa.concat_tables(self._held), row_group_size=ROWS_PER_GROUP)
         self._sink.close()
 
 
@@ -151,7 +151,7 @@ def grow(runs: Path, name: str, turns: int) -> RunFolder:
         study = with_replicates(whole, replicates)
         trials = sorted(plan(study), key=lambda t: t.id)
         meta = played.meta() | {"trials": len(trials), "done": len(trials), "hosts": []}
-        fs, base = place(runs)
+        fs, base = runs_filesystem(runs)
         folder = RunFolder(fs, f"{base}/{name}", base)
         folder.create(study, meta)
         copy(played, folder, trials)

@@ -14,7 +14,7 @@ import pytest
 from improv.errors import ErrorKind, error_line, kind_of, read_error_line
 from improv.records import MAIN, Call, Draw
 from improv.storage.journal import Journal, Journaled
-from improv.storage.schemas import SCHEMAS, table_of
+from improv.storage.schemas import SCHEMAS, records_table
 from tests.support.call import made_call
 from tests.support.ui import bare_run, keep
 
@@ -92,4 +92,4 @@ def test_the_table_of_an_old_run_is_read(tmp_path: Path, columns: list[str] | No
 
 
 def test_a_call_in_a_table_has_its_kind() -> None:
-    assert table_of("calls", CALLS)["error_kind"].to_pylist() == ["", "timeout", "status 400"]
+    assert records_table("calls", CALLS)["error_kind"].to_pylist() == ["", "timeout", "status 400"]

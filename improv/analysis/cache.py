@@ -17,9 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from improv.errors import ImprovError, RunError
 from improv.records import digest
-from improv.storage.run_files import READING
+from improv.storage.run_files import READ_ERRORS
 from improv.storage.run_folder import RunFolder
-from improv.storage.run_tables import MANY_SCORES
 from improv.study.design import Study
 from improv.version import code_digest
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from improv.analysis.inference import Findings
 
 FINDINGS_FILE = "findings.json"
+MANY_SCORES = 100_000
+"""Minimum scores of a run whose findings are kept: fewer are read as fast as a page is drawn."""
 _LARGEST = 64 * 2**20
 """A larger file (in bytes) is not read: findings are never that large."""
 _CODE = ("improv.analysis", "improv.records", "improv.study", "improv.storage.schemas")
@@ -36,7 +37,7 @@ _TABLES = ("trials", "turns", "scores", "verdicts")
 
 def read_findings(folder: RunFolder, study: Study) -> Findings | None:
     """Return the findings of the run in its present state, None if the file has none."""
-    with contextlib.suppress(*READING, RunError, ValidationError, KeyError, TypeError):
+    with contextlib.suppress(*READ_ERRORS, RunError, ValidationError, KeyError, TypeError):
         file = f"{folder.path}/{FINDINGS_FILE}"
         if not 0 < (folder.fs.get_file_info(file).size or 0) <= _LARGEST:
             return None

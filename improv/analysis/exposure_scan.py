@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from improv.analysis.exposure import NAMED_LEAKS, TELLING, Exposure, ExposureRules, Leak
 from improv.errors import RunError
 from improv.records import Block, Json, digest
-from improv.storage.run_files import READING
+from improv.storage.run_files import READ_ERRORS
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 
@@ -105,7 +105,7 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
     """
     before = _state(folder)
     file = f"{folder.path}/{_FILE}"
-    with contextlib.suppress(*READING, TypeError):
+    with contextlib.suppress(*READ_ERRORS, TypeError):
         with folder.fs.open_input_stream(file) as source:
             kept = orjson.loads(source.read())
         if before and kept["of"] == before:

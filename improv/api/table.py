@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from improv.errors import RunError
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
-from improv.storage.schemas import PLAYED, SCHEMAS
+from improv.storage.schemas import SCHEMAS, TRIAL_TABLES
 from improv.text import one_line
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Table:
 
     def _first(self) -> pa.Table:
         """Return the first rows; of a large table, without reading the rest."""
-        if self._read is None and self._row is None and self.name in PLAYED:
+        if self._read is None and self._row is None and self.name in TRIAL_TABLES:
             for piece in self._folder.tables.read_batches(self.name, self.columns):
                 return piece.slice(0, SHOWN)
         return self.arrow().slice(0, SHOWN)

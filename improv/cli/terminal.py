@@ -346,9 +346,9 @@ def finding(check: Finding) -> None:
 
 def _at(folder: RunFolder) -> str:
     """Return the option that names the runs folder, or "" for the default folder."""
-    from improv.storage.runs import place
+    from improv.storage.runs import runs_filesystem
 
-    here = folder.root in ("runs", place("runs")[1])
+    here = folder.root in ("runs", runs_filesystem("runs")[1])
     return "" if here else f" --runs {shlex.quote(folder.root)}"
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from improv.errors import MachineError
 from improv.files import shipped
-from improv.storage.runs import open_run, place
+from improv.storage.runs import open_run, runs_filesystem
 
 _ADDRESS = "127.0.0.1"
 _START_LIMIT = 60.0
@@ -33,7 +33,7 @@ def view(runs: str, what: str, *, port: int, browser: bool) -> int:
     `what` is RUN, RUN/TRIAL, or "" for the list of runs. Raises RunError if there is no such run
     or trial, and MachineError if Streamlit does not start.
     """
-    root = runs if "://" in runs else place(runs)[1]
+    root = runs if "://" in runs else runs_filesystem(runs)[1]
     page = _page(root, what)
     at = _free(port)
     if port and at != port:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from improv.errors import ImprovError, RunError
 from improv.records import MAIN, Call, Json, Turn
 from improv.storage.run_folder import RunFolder
-from improv.storage.schemas import SCHEMAS, call_of, turn_of
+from improv.storage.schemas import SCHEMAS, call_from_row, turn_from_row
 from improv.study.branch import keeps_turn, shared
 from improv.study.scene import Scene
 
@@ -136,8 +136,8 @@ def played_scenes(selection: Selection) -> Iterator[PlayedScene]:
     for trial in sorted(selection.rows):
         at = _Trial(
             selection.known[trial],
-            _by_branch(turn_of(row) for row in turns.take(trial)),
-            _by_branch_of_calls(call_of(row) for row in calls.take(trial)),
+            _by_branch(turn_from_row(row) for row in turns.take(trial)),
+            _by_branch_of_calls(call_from_row(row) for row in calls.take(trial)),
         )
         scored: dict[str, list[Json]] = {}
         for row in scores.take(trial):

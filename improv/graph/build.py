@@ -41,7 +41,7 @@ from improv.graph.null_model import compare_with_null
 from improv.graph.persons import Cast
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
-from improv.storage.schemas import SCHEMAS, table_of
+from improv.storage.schemas import SCHEMAS, records_table
 
 SUBJECTS = ("talk", "branches", "exposure", "flips")
 """What there are graphs of."""
@@ -249,7 +249,9 @@ def load_conversation(folder: RunFolder, trial: str = "", branch: str = MAIN) ->
     if branch == MAIN:
         turns = folder.tables.read("turns", columns=TURN_COLUMNS, trial=trial or None)
     else:
-        table = table_of("turns", folder.transcripts.read(trial, branch).turns).select(TURN_COLUMNS)
+        table = records_table("turns", folder.transcripts.read(trial, branch).turns).select(
+            TURN_COLUMNS
+        )
         at = TURN_COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
     found = read_conversation(turns, trials, read_casts(folder))

@@ -83,10 +83,10 @@ def _embedded() -> Finding:
 
 
 def _writable(runs: str) -> Finding:
-    from improv.storage.runs import place
+    from improv.storage.runs import runs_filesystem
 
     try:
-        fs, path = place(runs)
+        fs, path = runs_filesystem(runs)
         probe = f"{path}/.doctor"
         fs.create_dir(path)
         with fs.open_output_stream(probe) as sink:

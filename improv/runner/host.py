@@ -39,7 +39,7 @@ from improv.runner.session import Work
 from improv.scoring.measures.predicates import marker_scores
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
-from improv.storage.journal import Journal, calls_of
+from improv.storage.journal import Journal, parse_calls
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.storage.schemas import trial_row
@@ -319,4 +319,4 @@ class _JournaledCalls:
 
     def read(self) -> None:
         lines, self._lines = self._lines, ()
-        self.calls |= {call.draw: call for call in calls_of(lines) if not call.error}
+        self.calls |= {call.draw: call for call in parse_calls(lines) if not call.error}

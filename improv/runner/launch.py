@@ -28,10 +28,10 @@ from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch, Work
 from improv.scoring.scorer import score
 from improv.storage.journal import Journaled
-from improv.storage.lock import RunLock, unwritable
-from improv.storage.repair import mend, mend_shards
+from improv.storage.lock import RunLock, unwritable_error
+from improv.storage.repair import repair, repair_shards
 from improv.storage.run_folder import RunFolder
-from improv.storage.runs import RUN_ID, new_run_id, place
+from improv.storage.runs import RUN_ID, new_run_id, runs_filesystem
 from improv.study.branch import Branch, from_json, planned_branches
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS
@@ -104,7 +104,7 @@ def run(
     look_ahead(study, trials, setup)
     if name is not None and not RUN_ID.fullmatch(name):
         raise RunError(f"{name!r}: not a name for a run; letters, digits, '.', '_' and '-' only")
-    fs, base = place(runs)
+    fs, base = runs_filesystem(runs)
     root = os.fspath(runs) if "://" in os.fspath(runs) else base
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
     meta = _meta(study, trials, setup, source) | {"lengths": lengths(study)}
@@ -158,7 +158,7 @@ def entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
         journal = folder.journaled()
-        notices += mend(folder, journal)
+        notices += repair(folder, journal)
         yield lock, journal, notices
 
 
@@ -187,7 +187,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         folder.update({"status": "playing", "session": number})
     except OSError as e:
         what = f"{folder.path}: cannot be written: {e.strerror or e}"
-        raise unwritable(what, e) from None
+        raise unwritable_error(what, e) from None
     stop, futile, notices = Stop(), 0, list(session.notices)
     work = _owed(folder, study, trials, meta, only)
     progress = Progress(_count_planned(work))
@@ -210,7 +210,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         event_loop.run(scheduler.run())
         # A host may have died after it reported a trial and before it wrote it: the folder counts.
         with contextlib.suppress(OSError):
-            notices += mend_shards(folder)
+            notices += repair_shards(folder)
         before, work = work, _owed(folder, study, trials, meta, only)
         futile += sum(w.size for w in work) >= sum(w.size for w in before)
         if work and futile >= LIVES:

@@ -23,7 +23,7 @@ from improv.scoring.measures.judge_prompts import ANSWER, GLOSSES
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
 from improv.storage.run_folder import RunFolder
-from improv.storage.run_ratings import HUMAN
+from improv.storage.run_ratings import HUMAN_PREFIX
 from improv.study.design import Study
 from improv.study.measure_spec import CALIBRATED, JUDGED_SCORERS
 from improv.study.scene import Scene
@@ -48,7 +48,7 @@ def judge_name(name: str) -> str:
     name = " ".join(visible(name).split())
     if not name or len(name) > MAX_NAME or not re.fullmatch(r"[\w .'’-]+", name):
         raise RunError(f"a name has 1 to {MAX_NAME} letters, digits, spaces, dots or dashes")
-    return HUMAN + name
+    return HUMAN_PREFIX + name
 
 
 def rated_measures(study: Study) -> list[str]:

@@ -22,7 +22,7 @@ from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw, Json, Stop
 from improv.scoring.measures import judge_item, likelihood
 from improv.scoring.measures.judge_item import Item, Verdict
-from improv.storage.journal import VERDICTS
+from improv.storage.journal import VERDICTS_FILE
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_folder import RunFolder
 from improv.study.model_spec import Model
@@ -198,7 +198,7 @@ def _row(question: Question, call: Call) -> Json:
 
 
 def _file(folder: RunFolder) -> Path:
-    return folder.local / "journal" / VERDICTS
+    return folder.local / "journal" / VERDICTS_FILE
 
 
 async def _served(model: str) -> str:

@@ -40,7 +40,7 @@ from improv.scoring.measures.judge_item import Item
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
 from improv.storage.lock import RunLock
-from improv.storage.repair import mend
+from improv.storage.repair import repair
 from improv.storage.run_folder import RunFolder
 from improv.storage.transcripts import Played
 from improv.study.branch import from_json
@@ -120,7 +120,7 @@ def score(
     folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
-        notices += mend(folder, folder.journaled())
+        notices += repair(folder, folder.journaled())
         if folder.tables.stems():
             folder.tables.compact(finished=False)
         meta = folder.meta()

@@ -1,7 +1,7 @@
-"""A run's folder: its journal, lock, shards, Parquet tables, ratings, and how they are read.
+"""The folder of a run on disk: journal, lock, shards, Parquet tables and ratings.
 
-Only this package knows how a run lies on disk. What is played into the folder comes from runner;
-what its numbers mean is found in analysis.
+Only this package knows the layout of the folder. The runner writes into it while it plays, and
+analysis interprets the numbers in it.
 """
 
 __all__ = [

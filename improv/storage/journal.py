@@ -22,12 +22,12 @@ from improv.errors import kind_of, read_error_line
 from improv.records import Block, Call, Draw
 from improv.storage.jsonl import JsonLines, read_whole_lines
 
-FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
-FIELDS += ["error_kind"]
+_CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
+_CALL_FIELDS += ["error_kind"]
 """What stands in the rest of a call's line; the last of them stands in no journal of an old run."""
-LIMITS = "limits.jsonl"
+LIMITS_FILE = "limits.jsonl"
 """What lies beside the journals and is none: the history of the limits of endpoints."""
-VERDICTS = "verdicts.jsonl"
+VERDICTS_FILE = "verdicts.jsonl"
 """What judges have said and no table holds yet; it is no host's journal either."""
 _CALL = b'[["'
 
@@ -52,7 +52,7 @@ class Journal:
         """Write a call, and the blocks it was the first to show, in one piece."""
         draw = call.draw
         identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
-        rest = [getattr(call, name) for name in FIELDS]
+        rest = [getattr(call, name) for name in _CALL_FIELDS]
         # A call whose line is torn is not built upon: its role stays out until a line is whole.
         role, shown = (draw.branch, draw.role), self._shown.setdefault(draw.trial, {})
         shared = _shared(shown.pop(role, ()), call.blocks)
@@ -88,7 +88,7 @@ class Journaled:
     def refresh(self) -> Journaled:
         """Read what was written since, up to the last whole line of each file."""
         for file in sorted(self._folder.glob("*.jsonl")):
-            if file.name in (LIMITS, VERDICTS) or not file.is_file():
+            if file.name in (LIMITS_FILE, VERDICTS_FILE) or not file.is_file():
                 continue
             start = self._read.get(file.name, 0)
             lines, self._read[file.name], torn = read_whole_lines(file, start)
@@ -114,10 +114,10 @@ class Journaled:
     def calls(self) -> Iterator[Call]:
         """Yield every call."""
         for trial in self._lines:
-            yield from calls_of(self.of(trial))
+            yield from parse_calls(self.of(trial))
 
 
-def calls_of(files: Iterable[Iterable[bytes]]) -> list[Call]:
+def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:
     """Read the calls of some lines; one that cannot be read is left out, and so owed again."""
     found = []
     for lines in files:
@@ -138,8 +138,8 @@ def calls_of(files: Iterable[Iterable[bytes]]) -> list[Call]:
 
 def _fields(rest: list[Any]) -> dict[str, Any]:
     """Return the fields of a call's rest. Raises ValueError where they are not the right number."""
-    old = len(rest) == len(FIELDS) - 1
-    known = dict(zip(FIELDS[:-1] if old else FIELDS, rest, strict=True))
+    old = len(rest) == len(_CALL_FIELDS) - 1
+    known = dict(zip(_CALL_FIELDS[:-1] if old else _CALL_FIELDS, rest, strict=True))
     if old:
         known["error_kind"], known["error"] = read_error_line(known["error"])
     else:

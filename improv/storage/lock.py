@@ -1,13 +1,14 @@
-"""One process plays a run at a time: the lock of a run folder.
+"""The lock of a run folder: only one process plays a run at a time.
 
-Two files, because each is sound where the other is not. `lock` is empty, is never replaced nor
-removed, and carries an flock: the system frees it the moment its holder dies. But an flock may be
-unknown to the filesystem, or end at this machine. So `holder.json` says who holds the run and
-holds a number that grows; whoever sees it grow knows, without comparing clocks, that the holder
-lives. A claim enters by link or rename, whole; a beat overwrites the number in place, which needs
-no room on a full disk, and in a file that was replaced meanwhile harms nobody.
+The lock consists of two files, because each works where the other fails. `lock` is an empty file
+that is never replaced or removed. The process that plays the run holds an flock on it, which the
+system frees when the process dies. But some filesystems have no flock, and others do not share it
+between machines. So `holder.json` names the holder, and contains a number (the beat) that grows
+while the holder lives. Another process sees the number grow without comparing clocks.
 
-Not here: what a run does when it is refused, or finds that it lost its lock.
+A claim writes holder.json by link or rename, so the file is always whole. A beat overwrites the
+number in place: this needs no space on a full disk, and does no harm if the file was replaced.
+What a run does if the lock is refused or lost is decided in `runner`.
 """
 
 from __future__ import annotations
@@ -26,41 +27,42 @@ from typing import Literal, Self
 from improv.errors import ImprovError, MachineError, RunError
 from improv.storage.lock_holder import (
     BEAT_HEAD,
-    HOLDER,
-    LONGEST,
-    NAMELESS,
+    HOLDER_FILE,
+    MAX_HOLDER_BYTES,
+    NAMELESS_HOSTS,
     Holder,
     beat_bytes,
-    content,
+    holder_bytes,
     parse_holder,
+    process_start,
     read_holder,
-    started_at,
     this_process,
 )
 
 if sys.platform != "win32":
     import fcntl
 
-LOCK = "lock"
+_LOCK_FILE = "lock"
 
 _MARGIN = 2.0
 """Seconds beyond three beats before a silent holder on another machine counts as dead."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-_TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}  # the last is how SMB says it
-Fate = Literal["alive", "gone", "rebooted", "unknown"]
+_TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}  # SMB reports EACCES
+_HolderState = Literal["alive", "gone", "rebooted", "unknown"]
 
 
 class RunLock:
-    """Hold a run folder, as a context manager; RunError if another process holds it.
+    """Context manager that holds the lock of a run folder.
 
-    The folder is on a local or a mounted filesystem, which other machines may mount too. A lock
-    that a dead process left is taken over, and `took_over` says from whom ("" if from nobody).
-    While it is held, a thread writes a beat every `beat` seconds. If that finds the run in other
-    hands (this machine slept, say, and was given up), it sets `lost`: then stop playing.
+    Entering raises RunError if another process holds the run. The folder may be on a filesystem
+    that other machines mount too. The lock of a dead process is taken over, and `took_over` then
+    names that process ("" otherwise). While the lock is held, a thread writes a beat every `beat`
+    seconds. If another process has taken the run over (because this machine slept, for example),
+    the thread sets `lost`, and the caller must stop playing.
 
-    A holder on another machine is given `patience` seconds to show a beat: unless told, three of
-    its beats and a margin.
+    A holder on another machine counts as dead if it shows no beat for `patience` seconds. The
+    default is three of its beats and a margin.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class RunLock:
         self.took_over = ""
         self._me = this_process(self._beat)
         try:
-            self._file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            self._file = os.open(self.folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
             _OPEN.add(self)
             self._flocked = self._flock()
             self._claim()
@@ -92,7 +94,7 @@ class RunLock:
             self._thread.start()
         except OSError as e:
             self._leave()
-            raise unwritable(f"{self.folder}: {_why(e)}", e) from None
+            raise unwritable_error(f"{self.folder}: {_why(e)}", e) from None
         except BaseException:
             self._leave()
             raise
@@ -109,15 +111,18 @@ class RunLock:
             self._thread.join()
         self._leave()
 
-    # -- taking it --------------------------------------------------------------------------
+    # -- taking the lock --------------------------------------------------------------------
 
     def _flock(self) -> bool:
-        """Take the flock. False if there are none here; RunError if another process has it."""
+        """Take the flock; return False if the filesystem has none.
+
+        Raises RunError if another process has it.
+        """
         if sys.platform == "win32":
             return False
         assert self._file is not None
-        # Who has the flock may not have written its name yet, or have just removed it: a refusal
-        # without a name waits a beat for one.
+        # The process with the flock may not have written holder.json yet, or may have just removed
+        # it. So a refusal waits up to one beat for the holder's name.
         end = time.monotonic() + self._beat
         while True:
             try:
@@ -128,24 +133,24 @@ class RunLock:
                     return False
                 if e.errno not in _TAKEN:
                     raise
-            found = parse_holder(read_holder(self.folder))
-            fate = _fate(found) if found else "gone"
-            if fate == "alive":
-                raise self._refusal(found)
-            if fate == "unknown":
-                # Its machine may have crashed, and a file server can remember that for long.
-                file = self.folder / LOCK
-                raise self._refusal(found, f"; if that machine is gone for good, remove {file}")
+            holder = parse_holder(read_holder(self.folder))
+            state = _state_of(holder) if holder else "gone"
+            if state == "alive":
+                raise self._refusal(holder)
+            if state == "unknown":
+                # That machine may have crashed, and a file server can keep its flock for long.
+                file = self.folder / _LOCK_FILE
+                raise self._refusal(holder, f"; if that machine is gone for good, remove {file}")
             if time.monotonic() > end:
                 raise self._refusal(None)
             time.sleep(self._poll)
 
     def _claim(self) -> None:
-        """Put our name into holder.json, once whoever stands there is known to be dead."""
+        """Write this process into holder.json, after the holder there is known to be dead."""
         while True:
             raw = read_holder(self.folder)
             if self._is_mine(raw):
-                return  # a link that a file server made, though its first answer was lost
+                return  # the file server made the link, but its first answer was lost
             if raw is None:
                 sure = self._write_first()
                 if sure is None:
@@ -161,40 +166,41 @@ class RunLock:
                 return
 
     def _outlive(self, raw: bytes) -> tuple[str, bool]:
-        """Return which dead holder this is, and whether nobody else can be taking over from it.
+        """Describe a dead holder, and say whether no other process can take over from it now.
 
-        RunError if it lives; an empty sentence if it left while we looked.
+        Returns an empty description if the holder left meanwhile. Raises RunError if it is alive.
         """
-        found = parse_holder(raw)
-        if found is None and self._flocked:
-            return f"nobody known: {HOLDER} was torn", True
-        fate = _fate(found) if found else "unknown"
-        if fate == "gone":
-            return f"{found}, which is gone", self._flocked
-        if fate == "rebooted":
-            return f"{found}, which ended before that machine's last start", self._flocked
-        if fate == "alive":
-            raise self._refusal(found)
+        holder = parse_holder(raw)
+        if holder is None and self._flocked:
+            return f"nobody known: {HOLDER_FILE} was torn", True
+        state = _state_of(holder) if holder else "unknown"
+        if state == "gone":
+            return f"{holder}, which is gone", self._flocked
+        if state == "rebooted":
+            return f"{holder}, which ended before that machine's last start", self._flocked
+        if state == "alive":
+            raise self._refusal(holder)
         patience = self._patience
         if patience is None:
-            patience = 3 * max(self._beat, found.every if found else 0) + _MARGIN
+            patience = 3 * max(self._beat, holder.every if holder else 0) + _MARGIN
         now = _watch(self.folder, raw, patience, self._poll)
         if now is None:
             return "", False
         if now != raw:
-            raise self._refusal(parse_holder(now) or found)
-        return f"{found or 'nobody known'}, which gave no sign of life for {patience:g} s", False
+            raise self._refusal(parse_holder(now) or holder)
+        return f"{holder or 'nobody known'}, which gave no sign of life for {patience:g} s", False
 
     def _write_first(self) -> bool | None:
-        """Claim a run that nobody holds. None if another was first, False if that is not sure."""
+        """Claim a run that has no holder. Return None if another process was first, and False if
+        that is uncertain."""
         mine = self._draft()
         try:
-            os.link(mine, self.folder / HOLDER)  # fails if it exists, on file servers too
+            os.link(mine, self.folder / HOLDER_FILE)  # fails if it exists, on file servers too
             return True
         except FileExistsError:
             return None
         except OSError:  # a filesystem without links
-            mine.replace(self.folder / HOLDER)
+            mine.replace(self.folder / HOLDER_FILE)
             return False
         finally:
             mine.unlink(missing_ok=True)
@@ -202,15 +208,15 @@ class RunLock:
     def _write_over(self) -> None:
         mine = self._draft()
         try:
-            mine.replace(self.folder / HOLDER)
+            mine.replace(self.folder / HOLDER_FILE)
         finally:
             mine.unlink(missing_ok=True)
 
     def _draft(self) -> Path:
-        path = self.folder / f"{HOLDER}.{self._me.token}"
+        path = self.folder / f"{HOLDER_FILE}.{self._me.token}"
         try:
             path.touch(0o600)
-            path.write_bytes(content(self._me))
+            path.write_bytes(holder_bytes(self._me))
         except OSError:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -218,7 +224,8 @@ class RunLock:
         return path
 
     def _is_still_mine(self) -> bool:
-        """Look again after a beat: of two who took over at once, the last to write has it."""
+        """Read holder.json again after one beat. If two processes take the lock over at once, the
+        last writer owns it."""
         time.sleep(self._beat)
         raw = read_holder(self.folder)
         if raw is None or self._is_mine(raw):
@@ -226,57 +233,60 @@ class RunLock:
         raise self._refusal(parse_holder(raw))
 
     def _is_mine(self, raw: bytes | None) -> bool:
-        found = parse_holder(raw)
-        return found is not None and found.token == self._me.token
+        holder = parse_holder(raw)
+        return holder is not None and holder.token == self._me.token
 
-    def _refusal(self, found: Holder | None, more: str = "") -> RunError:
-        if found is None:
+    def _refusal(self, holder: Holder | None, more: str = "") -> RunError:
+        if holder is None:
             return RunError(
                 f"{self.folder}: another process is taking this run just now; try again"
             )
-        return RunError(f"{self.folder}: {_plays(found)}; wait for it, or stop {found}{more}")
+        return RunError(f"{self.folder}: {_plays(holder)}; wait for it, or stop {holder}{more}")
 
-    # -- holding it -------------------------------------------------------------------------
+    # -- holding the lock -------------------------------------------------------------------
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(self._beat):
-            # A full disk or a file server that is away: others may give us up, and the next beat
-            # that succeeds finds out.
+            # The disk may be full, or the file server away. Another process may then take over;
+            # the next beat that succeeds finds this out.
             with contextlib.suppress(OSError):
                 if not self._beat_once():
                     self.lost.set()
                     return
 
     def _beat_once(self) -> bool:
-        """Write the next number. False if the run is in other hands."""
+        """Write the next beat. Return False if another process holds the run."""
         me = replace(self._me, beat=self._me.beat + 1)
         try:
-            # Read and written through one open file: if another claim replaces it in between,
-            # the number goes into the file that was ours and is no longer seen.
-            with (self.folder / HOLDER).open("r+b", buffering=0) as file:
-                found = parse_holder(file.read(LONGEST))
-                if found is None:
-                    return True  # torn: who takes over will be found the next time
-                if found.token != me.token:
+            # Reading and writing use one open file. If another claim replaces the file in between,
+            # the number goes into our old file, which nobody reads.
+            with (self.folder / HOLDER_FILE).open("r+b", buffering=0) as file:
+                holder = parse_holder(file.read(MAX_HOLDER_BYTES))
+                if holder is None:
+                    return True  # torn: the next beat finds a new holder
+                if holder.token != me.token:
                     return False
                 file.seek(len(BEAT_HEAD))
                 file.write(beat_bytes(me.beat))
             self._me = me
         except FileNotFoundError:
-            # A holder that was given up woke and removed our claim for its own: claim again. If
-            # another is quicker, the next beat finds it.
+            # An earlier holder, which counted as dead, woke and removed our claim. Claim again; if
+            # another process is quicker, the next beat finds it.
             self._write_first()
         return True
 
     def _leave(self) -> None:
-        """Remove our name, if it is ours, and free the flock. Nothing in a fork of the holder."""
+        """Remove holder.json if it names this process, and free the flock.
+
+        Does nothing in a fork of the holder.
+        """
         _OPEN.discard(self)
         file, self._file = self._file, None
         if file is None:
             return
         with contextlib.suppress(OSError):
             if self._is_mine(read_holder(self.folder)):
-                (self.folder / HOLDER).unlink()
+                (self.folder / HOLDER_FILE).unlink()
         with contextlib.suppress(OSError):
             if sys.platform != "win32" and self._flocked:
                 fcntl.flock(file, fcntl.LOCK_UN)
@@ -285,37 +295,38 @@ class RunLock:
             os.close(file)
 
     def _forget(self) -> None:
-        """In a fork: close our copy of the flock, which would outlive its holder, and no more."""
+        """In a fork: close only the copy of the flock, which would outlive its holder."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
 
 
-def held(folder: str | Path, *, patience: float = 0.0) -> str | None:
-    """Say who plays a run now, or None. Writes nothing and takes no lock, not for an instant.
+def current_holder(folder: str | Path, *, patience: float = 0.0) -> str | None:
+    """Return a sentence about the process that plays a run now, or None. Writes and locks nothing.
 
-    Of a holder on another machine only its beat tells. Without `patience` it is believed, and the
-    sentence says so; with, it must beat within so many seconds.
+    Only a beat shows that a holder on another machine is alive. With `patience`, it must beat
+    within that many seconds. Without, it counts as alive, and the sentence says that this is not
+    certain.
     """
     folder = Path(folder)
     try:
         raw = read_holder(folder)
-        found = parse_holder(raw)
-        if raw is None or found is None:
+        holder = parse_holder(raw)
+        if raw is None or holder is None:
             return None
-        fate = _fate(found)
-        if fate == "unknown" and not patience:
-            return f"{_plays(found)}, as far as can be told from here"
-        if fate == "unknown":
+        state = _state_of(holder)
+        if state == "unknown" and not patience:
+            return f"{_plays(holder)}, as far as can be told from here"
+        if state == "unknown":
             now = _watch(folder, raw, patience, min(patience / 4, 0.25))
-            fate, found = ("gone" if now == raw else "alive"), parse_holder(now)
+            state, holder = ("gone" if now == raw else "alive"), parse_holder(now)
     except OSError:
         return None
-    return _plays(found) if found and fate == "alive" else None
+    return _plays(holder) if holder and state == "alive" else None
 
 
 _OPEN: set[RunLock] = set()
-"""The locks that this process has or is taking."""
+"""The locks that this process holds or is taking."""
 
 
 def _leave_to_parent() -> None:
@@ -328,12 +339,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _plays(found: Holder) -> str:
-    return f"{found} plays this run since {found.created}"
+def _plays(holder: Holder) -> str:
+    return f"{holder} plays this run since {holder.created}"
 
 
 def _watch(folder: Path, raw: bytes, patience: float, poll: float) -> bytes | None:
-    """Return what holder.json becomes, as soon as it changes, or `raw` if it does not."""
+    """Wait up to `patience` seconds for holder.json to change; return its content."""
     end = time.monotonic() + patience
     while True:
         now = read_holder(folder)
@@ -343,32 +354,33 @@ def _watch(folder: Path, raw: bytes, patience: float, poll: float) -> bytes | No
         time.sleep(min(poll, left))
 
 
-def _fate(found: Holder) -> Fate:
-    """Tell from here what became of a holder; of another machine's processes it is unknown."""
+def _state_of(holder: Holder) -> _HolderState:
+    """Return the state of a holder as this process sees it; "unknown" on another machine."""
     me = this_process(0)
-    if found.host != me.host:
+    if holder.host != me.host:
         return "unknown"
-    if found.boot != me.boot:
-        known = found.boot and me.boot and me.host not in NAMELESS
+    if holder.boot != me.boot:
+        known = holder.boot and me.boot and me.host not in NAMELESS_HOSTS
         return "rebooted" if known else "unknown"
-    if found.pids != me.pids or os.name != "posix":
+    if holder.pids != me.pids or os.name != "posix":
         return "unknown"  # a container's: its pids are not ours
-    if found.pid == me.pid and found.started == me.started:
-        return "alive" if any(lock._me.token == found.token for lock in _OPEN) else "gone"
+    if holder.pid == me.pid and holder.started == me.started:
+        return "alive" if any(lock._me.token == holder.token for lock in _OPEN) else "gone"
     try:
-        os.kill(found.pid, 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return "gone"
     except PermissionError:
-        pass  # somebody else's, and there
-    started = started_at(found.pid)
-    if started is None or not found.started:
+        pass  # the process exists and belongs to another user
+    started = process_start(holder.pid)
+    if started is None or not holder.started:
         return "unknown"
-    return "alive" if started == found.started else "gone"
+    return "alive" if started == holder.started else "gone"
 
 
-def unwritable(what: str, e: OSError) -> ImprovError:
-    """Return what to raise where a run folder cannot be written: a full disk is the machine's."""
+def unwritable_error(what: str, e: OSError) -> ImprovError:
+    """Return the error for a run folder that cannot be written: MachineError for a full disk,
+    RunError otherwise."""
     full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return MachineError(f"{what}; make room, and go on") if full else RunError(what)
 

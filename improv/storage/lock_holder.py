@@ -1,4 +1,4 @@
-"""Who holds a run: the record in holder.json, how it is written, read and made of this process."""
+"""The holder of a run: the record in holder.json, and how it is made, written and read."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HOLDER = "holder.json"
+HOLDER_FILE = "holder.json"
 
 _SLOWEST = 60.0
-"""The longest beat that is believed, so that garbage cannot make us wait for ever."""
+"""Maximum seconds between beats that is accepted, so that a corrupt file causes no endless wait."""
 
-LONGEST = 4096
+MAX_HOLDER_BYTES = 4096
 BEAT_HEAD = '{"beat": '
 _WIDTH = 12
-NAMELESS = {"", "localhost", "localhost.localdomain"}
+NAMELESS_HOSTS = {"", "localhost", "localhost.localdomain"}
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a run: the content of holder.json.
+    """The process that holds a run: the content of holder.json.
 
-    `boot` is the machine's boot id, `pids` the namespace that `pid` counts in, `started` when the
-    process began in ticks since the boot (so that a reused pid is told apart); each is "" where
-    the system does not say. `created` is for people: it is the holder's clock, compared with none.
-    `every` is the seconds between two beats, `beat` how many there were.
+    `boot` is the machine's boot id, `pids` the pid namespace, and `started` the start of the
+    process in ticks since the boot, which tells a reused pid apart. Each is "" if the system does
+    not give it. `created` is the holder's clock, for people to read; no code compares it. `every`
+    is the seconds between two beats, `beat` the number of beats so far.
     """
 
     token: str
@@ -48,6 +48,7 @@ class Holder:
 
 
 def this_process(every: float) -> Holder:
+    """Return the record of this process, which beats every `every` seconds."""
     pid = os.getpid()
     try:
         pids = str(Path("/proc/self/ns/pid").readlink())
@@ -63,27 +64,27 @@ def this_process(every: float) -> Holder:
         boot=boot,
         pids=pids,
         pid=pid,
-        started=started_at(pid) or "",
+        started=process_start(pid) or "",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         every=every,
         beat=0,
     )
 
 
-def started_at(pid: int) -> str | None:
-    """Return when a process began, "" if it has ended and was not reaped, None if unknown."""
+def process_start(pid: int) -> str | None:
+    """Return the start of a process in ticks, "" if it is a zombie, None if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
-    # The name in parentheses may hold anything; then come the state and, 19 on, the start.
+    # The name in parentheses may hold anything. Then come the state and, 19 later, the start.
     rest = stat.rpartition(")")[2].split()
     if len(rest) < 20:
         return None
     return "" if rest[0] in "ZX" else rest[19]
 
 
-def content(me: Holder) -> bytes:
+def holder_bytes(me: Holder) -> bytes:
     rest = asdict(me)
     del rest["beat"]
     return f"{BEAT_HEAD}{beat_bytes(me.beat).decode()}, {json.dumps(rest)[1:]}\n".encode()
@@ -94,34 +95,34 @@ def beat_bytes(beat: int) -> bytes:
 
 
 def read_holder(folder: Path) -> bytes | None:
-    """Return what holder.json holds, None if there is none."""
+    """Return the content of holder.json, None if there is no such file. Raises OSError."""
     for tries in range(3):
         try:
-            with (folder / HOLDER).open("rb") as source:
-                return source.read(LONGEST)
+            with (folder / HOLDER_FILE).open("rb") as source:
+                return source.read(MAX_HOLDER_BYTES)
         except FileNotFoundError:
             return None
         except OSError as e:
-            # On a file server the file was replaced between open and read.
+            # On a file server: the file was replaced between open and read.
             if e.errno != errno.ESTALE or tries == 2:
                 raise
     return None
 
 
 def parse_holder(raw: bytes | None) -> Holder | None:
-    """Return the holder, None if there is none or what stands there is not whole."""
+    """Return the holder from the content of holder.json, None if that is missing or torn."""
     try:
-        found = json.loads(raw or b"")
+        record = json.loads(raw or b"")
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         return None
     known: dict[str, Any] = {"pids": "", "every": 0.0}
-    known |= {name: found[name] for name in Holder.__slots__ if name in found}
-    words = ("token", "host", "boot", "pids", "started", "created")
+    known |= {name: record[name] for name in Holder.__slots__ if name in record}
+    texts = ("token", "host", "boot", "pids", "started", "created")
     whole = (
         known.keys() == set(Holder.__slots__)
-        and all(isinstance(known[name], str) for name in words)
+        and all(isinstance(known[name], str) for name in texts)
         and isinstance(known["every"], int | float)
         and isinstance(known["beat"], int)
         and isinstance(known["pid"], int)

@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 
 from improv.errors import RunError
 
-READING = (OSError, pa.ArrowException, KeyError, ValueError)
+READ_ERRORS = (OSError, pa.ArrowException, KeyError, ValueError)
 """What reading a file that is torn or foreign may raise."""
 
 

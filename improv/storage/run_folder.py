@@ -32,9 +32,9 @@ import pyarrow.fs as pafs
 
 from improv.errors import RunError
 from improv.records import Json
-from improv.storage.journal import LIMITS, Journaled
+from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
-from improv.storage.lock import unwritable
+from improv.storage.lock import unwritable_error
 from improv.storage.run_files import RunFiles
 from improv.storage.run_ratings import Ratings
 from improv.storage.run_tables import RunTables
@@ -92,7 +92,9 @@ class RunFolder:
             # Transcripts may be anybody's; only their owner reads them.
             folder.mkdir(mode=0o700, parents=True)
         except OSError as e:
-            raise unwritable(f"{self.path}: cannot be written: {e.strerror or e}", e) from None
+            raise unwritable_error(
+                f"{self.path}: cannot be written: {e.strerror or e}", e
+            ) from None
         try:
             self.make_parts()
             self.files.write("study.yaml", text)
@@ -100,7 +102,9 @@ class RunFolder:
             self.update(meta)
         except OSError as e:
             shutil.rmtree(folder, ignore_errors=True)  # it would be no run, and have its name
-            raise unwritable(f"{self.path}: cannot be written: {e.strerror or e}", e) from None
+            raise unwritable_error(
+                f"{self.path}: cannot be written: {e.strerror or e}", e
+            ) from None
 
     def make_parts(self) -> None:
         """Make the folders that a run is played into: whoever copies a finished run, as git does,
@@ -115,7 +119,7 @@ class RunFolder:
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
         """Append to the history of the limits that endpoints were given. Raises OSError."""
-        history = JsonLines(self.local / "journal" / LIMITS)
+        history = JsonLines(self.local / "journal" / LIMITS_FILE)
         try:
             history.append(*rows)
         finally:

@@ -18,10 +18,10 @@ import pyarrow.fs as pafs
 from improv.errors import RunError, first_line
 from improv.records import Json, seed_of
 from improv.storage.jsonl import JsonLines, read_rows
-from improv.storage.run_files import READING, RunFiles
+from improv.storage.run_files import READ_ERRORS, RunFiles
 from improv.storage.schemas import SCHEMAS
 
-RATINGS, HUMAN = "ratings", "human:"
+RATINGS_FOLDER, HUMAN_PREFIX = "ratings", "human:"
 """The folder of the ratings in a run's, and how the name of a judge begins who is a person."""
 _log = logging.getLogger("improv")
 
@@ -37,8 +37,8 @@ class Ratings:
         found = []
         for info in self._files():
             try:
-                data = self.files.read(f"{RATINGS}/{info.base_name}")
-            except READING as e:
+                data = self.files.read(f"{RATINGS_FOLDER}/{info.base_name}")
+            except READ_ERRORS as e:
                 _log.warning("%s: passed over, it cannot be read: %s", info.path, first_line(e))
                 continue
             found += [row for row in read_rows(data) if _is_rating(row)]
@@ -53,11 +53,11 @@ class Ratings:
 
         Raises OSError, and RunError where the folder is not on this machine.
         """
-        home = self.files.local / RATINGS
+        home = self.files.local / RATINGS_FOLDER
         home.mkdir(mode=0o700, exist_ok=True)
         if home.is_symlink():
             raise RunError(f"{home}: a link; a run has none")
-        with JsonLines(home / file_name(judge)) as ratings:
+        with JsonLines(home / rating_file_name(judge)) as ratings:
             ratings.append(row)
 
     def merge_into(self, verdicts: pa.Table, trial: str | None) -> pa.Table:
@@ -65,7 +65,7 @@ class Ratings:
         last = {(row["item"], row["judge"]): row for row in self.read()}
         if not last:
             return verdicts
-        judges = pc.starts_with(verdicts["judge"], HUMAN).to_pylist()
+        judges = pc.starts_with(verdicts["judge"], HUMAN_PREFIX).to_pylist()
         if any(judges):
             items, names = verdicts["item"].to_pylist(), verdicts["judge"].to_pylist()
             old = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
@@ -81,28 +81,28 @@ class Ratings:
     def _files(self) -> list[pafs.FileInfo]:
         """Return the raters' files, in the order of their names."""
         try:
-            files = self.files.list(RATINGS)
-        except READING as e:
-            _log.warning("%s/%s: passed over: %s", self.files.path, RATINGS, first_line(e))
+            files = self.files.list(RATINGS_FOLDER)
+        except READ_ERRORS as e:
+            _log.warning("%s/%s: passed over: %s", self.files.path, RATINGS_FOLDER, first_line(e))
             return []
         return [info for info in files if info.base_name.endswith(".jsonl")]
 
 
-def file_name(judge: str) -> str:
+def rating_file_name(judge: str) -> str:
     """Return the name of a rater's file: told apart whatever a file system makes of letters."""
-    plain = re.sub(r"[^a-z0-9]+", "-", judge.removeprefix(HUMAN).lower()).strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", judge.removeprefix(HUMAN_PREFIX).lower()).strip("-")
     return f"{plain[:24]}-{seed_of('rater', judge):08x}.jsonl"
 
 
 def _is_rating(row: Json) -> bool:
     """Whether a line is a rater's: a verdict with all its columns, or one taken back."""
     named = isinstance(row.get("item"), str) and isinstance(row.get("judge"), str)
-    if not named or not row["judge"].startswith(HUMAN):
+    if not named or not row["judge"].startswith(HUMAN_PREFIX):
         return False
     if row.get("retracted"):
         return True
     try:
         pa.Table.from_pylist([row], schema=SCHEMAS["verdicts"])
-    except READING:
+    except READ_ERRORS:
         return False
     return set(row) == set(SCHEMAS["verdicts"].names)

@@ -19,24 +19,22 @@ import pyarrow.parquet as pq
 
 from improv.errors import RunError, first_line
 from improv.records import Block, Json, Score
-from improv.storage.journal import LIMITS, VERDICTS
+from improv.storage.journal import LIMITS_FILE, VERDICTS_FILE
 from improv.storage.jsonl import read_rows
-from improv.storage.run_files import READING, RunFiles
+from improv.storage.run_files import READ_ERRORS, RunFiles
 from improv.storage.run_ratings import Ratings
 from improv.storage.schemas import (
-    PLAYED,
     SCHEMAS,
-    SORT,
+    SORT_COLUMNS,
+    TRIAL_TABLES,
+    columns_to_read,
     conform,
     first_of_each,
-    read_with,
-    table_of,
+    records_table,
     with_error_kind,
 )
 
-ROW_GROUP = 10_000
-MANY_SCORES = 100_000
-"""Scores from which on findings are kept: fewer are weighed as quickly as a page is drawn."""
+ROWS_PER_GROUP = 10_000
 _log = logging.getLogger("improv")
 _BETWEEN = "\x1f"
 
@@ -88,12 +86,12 @@ class RunTables:
                 table = pq.ParquetFile(source, read_dictionary=list(texts))
                 old = name == "calls" and "error_kind" not in table.schema_arrow.names
                 if not stems and set(columns) <= set(table.schema_arrow.names):
-                    for batch in table.iter_batches(ROW_GROUP, columns=list(columns)):
+                    for batch in table.iter_batches(ROWS_PER_GROUP, columns=list(columns)):
                         begun = True
                         piece = pa.Table.from_batches([batch])
                         yield (with_error_kind(piece) if old else piece).select(columns)
                     return
-        except READING as e:
+        except READ_ERRORS as e:
             if begun:
                 raise RunError(f"{file}: cannot be read: {first_line(e)}") from None
             _log.debug("%s: read whole, for %s", file, first_line(e))
@@ -117,21 +115,25 @@ class RunTables:
         A host that was thought dead may still be writing what others clear away.
         """
         names = {info.base_name for info in self.files.list("shards")}
-        ends = [f".{name}.parquet" for name in PLAYED]
+        ends = [f".{name}.parquet" for name in TRIAL_TABLES]
         stems = {n.removesuffix(ends[0]) for n in names if n.endswith(ends[0])}
         return sorted(stem for stem in stems if all(stem + end in names for end in ends))
 
     def write(self, name: str, table: pa.Table) -> None:
         """Write one whole table, sorted and compressed, under a temporary name first."""
-        table = table.sort_by([(c, "ascending") for c in SORT[name]])
+        table = table.sort_by([(c, "ascending") for c in SORT_COLUMNS[name]])
         with self.files.open_for_writing(f"{name}.parquet") as sink:
             pq.write_table(
-                table, sink, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True
+                table,
+                sink,
+                compression="zstd",
+                row_group_size=ROWS_PER_GROUP,
+                write_page_checksum=True,
             )
 
     def write_shard(self, stem: str, tables: Mapping[str, pa.Table]) -> None:
         """Write finished trials, an empty table too: only a shard that is whole counts."""
-        for name in PLAYED:
+        for name in TRIAL_TABLES:
             table = tables[name]
             # Into memory first: each of its many writes to a file of Python's would take the
             # interpreter from the scenes.
@@ -148,19 +150,19 @@ class RunTables:
         folder = self.files.local
         stems = self.stems()
         if stems:
-            for name in PLAYED:
+            for name in TRIAL_TABLES:
                 # The same shards for each table: one that a late host adds meanwhile would stand
                 # in some tables and not in others.
                 self.write(name, self._read_parts(name, stems))
-            for shard in [f"{stem}.{name}.parquet" for stem in stems for name in PLAYED]:
+            for shard in [f"{stem}.{name}.parquet" for stem in stems for name in TRIAL_TABLES]:
                 (folder / "shards" / shard).unlink(missing_ok=True)
-        if (folder / f"journal/{LIMITS}").exists():
+        if (folder / f"journal/{LIMITS_FILE}").exists():
             self.write("limits", self.read("limits"))
-            (folder / f"journal/{LIMITS}").unlink(missing_ok=True)
+            (folder / f"journal/{LIMITS_FILE}").unlink(missing_ok=True)
         if finished:
             for file in folder.glob("journal/*"):
                 # What judges said stands in no table until their scores do.
-                if file.is_file() and file.name != VERDICTS:
+                if file.is_file() and file.name != VERDICTS_FILE:
                     file.unlink(missing_ok=True)
 
     def write_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
@@ -171,8 +173,8 @@ class RunTables:
         """
         found = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
         self.write("verdicts", found)
-        self.write("scores", table_of("scores", list(scores)))
-        (self.files.local / "journal" / VERDICTS).unlink(missing_ok=True)
+        self.write("scores", records_table("scores", list(scores)))
+        (self.files.local / "journal" / VERDICTS_FILE).unlink(missing_ok=True)
 
     def _read_parts(
         self,
@@ -182,7 +184,7 @@ class RunTables:
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
         wanted = list(columns) if columns is not None else None
-        by = ["trial", "branch"] if name in PLAYED and name != "blocks" and stems else []
+        by = ["trial", "branch"] if name in TRIAL_TABLES and name != "blocks" and stems else []
         rated = ["judge", "item"] if name == "verdicts" else []
         needed = None if wanted is None else list(dict.fromkeys([*wanted, *by, *rated]))
         of_trials = trial is not None and "trial" in SCHEMAS[name].names
@@ -217,7 +219,7 @@ class RunTables:
             return whole  # sorted when it was written
         if name == "blocks":
             whole = first_of_each(whole, "id") if "id" in whole.schema.names else whole
-        order = [(c, "ascending") for c in SORT[name] if c in whole.schema.names]
+        order = [(c, "ascending") for c in SORT_COLUMNS[name] if c in whole.schema.names]
         whole = whole.sort_by(order) if order else whole
         return whole if wanted is None else whole.select(wanted)
 
@@ -244,7 +246,7 @@ class RunTables:
             with self.files.fs.open_input_file(path) as source:
                 there = pq.read_schema(source).names
             with self.files.fs.open_input_file(path) as source:
-                known = None if columns is None else read_with(name, columns)
+                known = None if columns is None else columns_to_read(name, columns)
                 known = None if known is None else [c for c in known if c in there]
                 part = pq.read_table(
                     source, columns=known, filters=keep, read_dictionary=list(coded) or None
@@ -254,14 +256,14 @@ class RunTables:
             return conform(part, name, columns)
         except FileNotFoundError:
             return None  # compacted between our look at the folder and now
-        except READING as e:
+        except READ_ERRORS as e:
             _log.warning("%s: passed over, it cannot be read: %s", path, first_line(e))
             return None
 
     def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
         """Return the history that is not in the table yet."""
         try:
-            data = self.files.read(f"journal/{LIMITS}")
+            data = self.files.read(f"journal/{LIMITS_FILE}")
         except OSError:
             return []
         newest = max((pc.max(p["at"]).as_py() or 0.0 for p in parts), default=0.0)
@@ -272,7 +274,7 @@ class RunTables:
 def _is_limit(row: Json) -> bool:
     try:
         pa.Table.from_pylist([row], schema=SCHEMAS["limits"])
-    except READING:
+    except READ_ERRORS:
         return False
     return isinstance(row.get("at"), int | float)
 

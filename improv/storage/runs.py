@@ -18,7 +18,7 @@ from improv.storage.run_folder import RunFolder
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def place(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
+def runs_filesystem(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
     """Return the filesystem and path of a runs folder: a local path or any pyarrow.fs address."""
     text = os.fspath(root)
     try:
@@ -37,7 +37,7 @@ def new_run_id(name: str) -> str:
 
 def list_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
     """Return the runs in a folder, newest first. What is no run, or a torn one, is passed over."""
-    fs, base = place(root)
+    fs, base = runs_filesystem(root)
     found = []
     for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
         if info.type == pafs.FileType.Directory and RUN_ID.fullmatch(info.base_name):
@@ -51,7 +51,7 @@ def open_run(root: str | os.PathLike[str], run: str) -> RunFolder:
     """Open a run by its id, a unique beginning or ending of it, or "last". Raises RunError."""
     if run != "last" and not RUN_ID.fullmatch(run):
         raise RunError(f"{run!r} is not the name of a run")
-    fs, base = place(root)
+    fs, base = runs_filesystem(root)
     folder = RunFolder(fs, f"{base}/{run}", os.fspath(root))
     if run != "last" and folder.exists():
         return folder

@@ -155,10 +155,10 @@ A verdict is what one judge said of one `item`: what it read (`prompt`, with the
 order shown), its raw `reply`, the option that was read in it, and what that counts. `truth` is
 null but for planted lines, whose measure begins with "calibration:"."""
 
-PLAYED = ("turns", "calls", "blocks", "scores", "trials")
+TRIAL_TABLES = ("turns", "calls", "blocks", "scores", "trials")
 """The tables that a host writes, the one last whose rows make the others count."""
 
-CLOCKED = {
+CLOCK_COLUMNS = {
     "trials": ("seconds", "retries", "cached_tokens"),
     "calls": ("started", "latency", "waited", "retries", "retried", "endpoint", "cached_tokens"),
     "verdicts": ("started", "latency", "endpoint"),
@@ -166,7 +166,7 @@ CLOCKED = {
 }
 """Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
 
-SORT = {
+SORT_COLUMNS = {
     "trials": ["index", "branch"],
     "turns": ["trial", "branch", "turn", "seq"],
     "calls": ["trial", "branch", "turn", "purpose", "role", "attempt"],
@@ -204,7 +204,7 @@ def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> 
     return part.select(schema.names).cast(schema)
 
 
-def read_with(name: str, columns: Sequence[str]) -> list[str]:
+def columns_to_read(name: str, columns: Sequence[str]) -> list[str]:
     """Return the columns to read for these ones: kind and text of an error are one column in an
     old run, so neither is read without the other."""
     error = ("error_kind", "error")
@@ -262,7 +262,7 @@ def trial_row(
     }
 
 
-def table_of(name: str, records: Sequence[Turn | Call | Block | Score]) -> pa.Table:
+def records_table(name: str, records: Sequence[Turn | Call | Block | Score]) -> pa.Table:
     """Return the table of records of one kind.
 
     Column by column, for hosts make it beside a thousand scenes that want the same interpreter.
@@ -279,14 +279,14 @@ def table_of(name: str, records: Sequence[Turn | Call | Block | Score]) -> pa.Ta
     return pa.Table.from_arrays(arrays, schema=SCHEMAS[name])
 
 
-def turn_of(row: Json) -> Turn:
+def turn_from_row(row: Json) -> Turn:
     row["acts"] = tuple(Act(**a) for a in row["acts"] or ())
     row["cuts"] = tuple(row["cuts"] or ())
     row["heard_by"] = tuple(row["heard_by"] or ())
     return Turn(**row)
 
 
-def call_of(row: Json) -> Call:
+def call_from_row(row: Json) -> Call:
     draw = Draw(*map(row.pop, _DRAW_FIELDS))
     row["blocks"] = tuple(row["blocks"] or ())
     row["retried"] = tuple(row["retried"] or ())

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from improv.records import Block, Call, Json, Score, Turn
 from improv.storage.run_folder import RunFolder
-from improv.storage.schemas import SCHEMAS, table_of
+from improv.storage.schemas import SCHEMAS, records_table
 
-AT_ONCE = 100
+CALLS_PER_PART = 100
 """Calls of finished trials that are made into tables at once: a few milliseconds' work."""
 
 
@@ -29,10 +29,10 @@ class _Gathered:
     def tables(self) -> dict[str, pa.Table]:
         return {
             "trials": pa.Table.from_pylist(self.trials, schema=SCHEMAS["trials"]),
-            "turns": table_of("turns", self.turns),
-            "calls": table_of("calls", self.calls),
-            "blocks": table_of("blocks", self.blocks),
-            "scores": table_of("scores", self.scores),
+            "turns": records_table("turns", self.turns),
+            "calls": records_table("calls", self.calls),
+            "blocks": records_table("blocks", self.blocks),
+            "scores": records_table("scores", self.scores),
         }
 
 
@@ -81,7 +81,7 @@ class Shards:
                 if block.id not in self._shown:
                     self._shown.add(block.id)
                     own.blocks.append(block)
-            if len(own.calls) >= AT_ONCE:
+            if len(own.calls) >= CALLS_PER_PART:
                 self._make()
 
     def flush(self) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from improv.errors import RunError
 from improv.records import MAIN, Call, Json, Transcript, Turn
 from improv.storage.run_tables import RunTables
-from improv.storage.schemas import call_of, turn_of
+from improv.storage.schemas import call_from_row, turn_from_row
 from improv.study.branch import Branch, edited, keeps_turn, planned_branches, shared
 from improv.study.design import Study
 from improv.study.scene import Scene
@@ -77,7 +77,7 @@ class Transcripts:
         for owner, first, last in self._owned(trial, branch):
             own = pc.field("branch") == owner
             found = rows.filter(own & (pc.field("turn") >= first) & (pc.field("turn") <= last))
-            whole += map(turn_of, found.to_pylist())
+            whole += map(turn_from_row, found.to_pylist())
         return Transcript(trial, branch, tuple(whole))
 
     def calls(self, trial: str, branch: str = MAIN) -> list[Call]:
@@ -85,7 +85,7 @@ class Transcripts:
         rows = self._line(trial, branch)
         by: dict[str, list[Call]] = {}
         for row in self.tables.read("calls", trial=trial).to_pylist():
-            call = call_of(row)
+            call = call_from_row(row)
             by.setdefault(call.draw.branch, []).append(call)
         found = by.get(MAIN, [])
         for row in rows:
@@ -104,7 +104,7 @@ class Transcripts:
     def all_calls(self) -> Iterator[Call]:
         """Yield every call of the run that is in its tables."""
         for batch in self.tables.read("calls").to_batches():
-            yield from map(call_of, batch.to_pylist())
+            yield from map(call_from_row, batch.to_pylist())
 
     def played(self, study: Study, asked: Sequence[Branch]) -> list[Played]:
         """Return all that a run has played, trials and branches, in the order of the plan.
@@ -114,7 +114,7 @@ class Transcripts:
         trials = {t.id: t for t in plan(study)}
         turns: dict[tuple[str, str], list[Turn]] = {}
         for row in self.tables.read("turns").to_pylist():
-            turns.setdefault((row["trial"], row["branch"]), []).append(turn_of(row))
+            turns.setdefault((row["trial"], row["branch"]), []).append(turn_from_row(row))
         rows = {(r["trial"], r["branch"]): r for r in self.tables.read("trials").to_pylist()}
         wishes: dict[str, dict[str, Branch]] = {}
         found = []

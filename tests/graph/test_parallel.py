@@ -15,7 +15,7 @@ from improv.errors import RunError
 from improv.graph import build, parallel
 from improv.graph.build import GraphRequest, GraphResult, graph_files
 from improv.storage.run_folder import RunFolder
-from improv.storage.runs import place
+from improv.storage.runs import runs_filesystem
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene
@@ -41,7 +41,7 @@ def ferries(tmp_path: Path) -> RunFolder:
     }
     arms = [Condition(name, (("arm", name),)) for name in ("live", "none", "told")]
     cells = tuple((slug, arm, scene) for slug, scene in scenes.items() for arm in arms)
-    fs, base = place(tmp_path)
+    fs, base = runs_filesystem(tmp_path)
     folder = RunFolder(fs, f"{base}/ferries", base)
     folder.create(Study(name="ferries", conditions=tuple(arms), cells=cells), {"study": "ferries"})
     folder.update({"conditions": [arm.name for arm in arms], "status": "done"})

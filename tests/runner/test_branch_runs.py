@@ -18,7 +18,7 @@ from improv.runner.launch import resume, run
 from improv.runner.replay import replay
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
-from improv.storage.schemas import CLOCKED, SCHEMAS
+from improv.storage.schemas import CLOCK_COLUMNS, SCHEMAS
 from improv.study.edit import Edit
 from improv.study.loader import load
 from improv.study.overrides import read_edit
@@ -166,7 +166,7 @@ def test_branches_and_their_branches_that_were_lost_are_played_in_their_order(
     assert resume(folder, setup=OFF).exit_code == 0
     for name in ("trials", "turns", "calls", "scores"):
         for was, now in zip(whole[name], rows(folder, name), strict=True):
-            same = {k: v for k, v in was.items() if k not in CLOCKED.get(name, ())}
+            same = {k: v for k, v in was.items() if k not in CLOCK_COLUMNS.get(name, ())}
             assert now | same == now, name
     assert differences(folder) == []
 

@@ -17,8 +17,8 @@ import pytest
 
 from improv.runner.launch import resume
 from improv.runner.session import Setup
-from improv.storage.repair import mend
-from improv.storage.schemas import PLAYED
+from improv.storage.repair import repair
+from improv.storage.schemas import TRIAL_TABLES
 from improv.storage.shards import Shards
 from tests.support.crash import (
     Siege,
@@ -96,7 +96,7 @@ def test_a_torn_shard_and_foreign_files_are_set_aside(shards: Siege) -> None:
     shards.end()
     for what in ("notes.txt: is no shard", "holiday.parquet: is no table", "torn or foreign lines"):
         assert what in shards.said.replace("\n", " ")
-    assert len(list((shards.path / "aside").iterdir())) == 2 + len(PLAYED)
+    assert len(list((shards.path / "aside").iterdir())) == 2 + len(TRIAL_TABLES)
 
 
 @pytest.mark.parametrize("name", ["turns", "trials", "blocks", "scores"])
@@ -115,11 +115,11 @@ def test_a_torn_table_is_made_again_of_its_calls(theatre: Theatre, name: str) ->
 
 def test_a_host_thought_dead_goes_on_writing_what_was_cleared_away(shards: Siege) -> None:
     folder = shards.path / "shards"
-    written = {name: next(folder.glob(f"*.{name}.parquet")) for name in PLAYED}
-    late = {written[name]: written[name].read_bytes() for name in PLAYED[1:]}
+    written = {name: next(folder.glob(f"*.{name}.parquet")) for name in TRIAL_TABLES}
+    late = {written[name]: written[name].read_bytes() for name in TRIAL_TABLES[1:]}
     for file in late:
         file.unlink()
-    mend(shards.folder, shards.folder.journaled())
+    repair(shards.folder, shards.folder.journaled())
     for file, data in late.items():
         file.write_bytes(data)
     shards.end()
@@ -142,7 +142,7 @@ def test_shards_of_two_flushes_at_once_are_both_whole(theatre: Theatre) -> None:
     siege = theatre.siege(1)
     siege.end(*ON_STAGE)
     folder = siege.folder
-    rows = {name: folder.tables.read(name).to_pylist() for name in PLAYED}
+    rows = {name: folder.tables.read(name).to_pylist() for name in TRIAL_TABLES}
     other = Shards(folder, "other")
     for branch in ("a", "b"):
         trial = rows["trials"][0] | {"trial": branch}

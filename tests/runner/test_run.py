@@ -27,8 +27,8 @@ from improv.stage.stage import Stage
 from improv.storage.journal import Journal
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import list_runs, open_run
-from improv.storage.schemas import CLOCKED, SCHEMAS
-from improv.storage.shards import AT_ONCE, Shards
+from improv.storage.schemas import CLOCK_COLUMNS, SCHEMAS
+from improv.storage.shards import CALLS_PER_PART, Shards
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.trial import plan
@@ -37,7 +37,7 @@ from improv.study.trial import plan
 def tables(folder: RunFolder) -> dict[str, pa.Table]:
     """Every table but for what tells of the machine and the moment."""
     names = [n for n in SCHEMAS if n != "limits"]
-    return {n: folder.tables.read(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
+    return {n: folder.tables.read(n).drop_columns(list(CLOCK_COLUMNS.get(n, ()))) for n in names}
 
 
 @pytest.mark.ray
@@ -81,7 +81,7 @@ def test_a_shard_holds_what_was_added_whole_and_in_order(study_file: Path, tmp_p
         trial = row["trial"]
         turns = played.transcripts.read(trial).turns
         shards.add(row, turns, played.transcripts.calls(trial), blocks.values())
-    assert len(whole["calls"]) > 2 * AT_ONCE and len(shards) == 32
+    assert len(whole["calls"]) > 2 * CALLS_PER_PART and len(shards) == 32
     shutil.rmtree(played.local / "shards", ignore_errors=True)
     with pytest.raises(FileNotFoundError):
         shards.flush()

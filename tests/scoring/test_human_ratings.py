@@ -22,7 +22,7 @@ from improv.scoring import human_ratings
 from improv.scoring.measures.judge_item import Item
 from improv.scoring.scorer import Judges, score
 from improv.storage.run_folder import RunFolder
-from improv.storage.run_ratings import RATINGS, file_name
+from improv.storage.run_ratings import RATINGS_FOLDER, rating_file_name
 from improv.study.loader import load
 
 OFF = Setup(ray="off")
@@ -83,7 +83,7 @@ def test_what_is_no_name_is_refused(typed: str) -> None:
 
 def test_no_name_leads_out_of_the_folder_and_no_two_share_a_file() -> None:
     names = ["..", ".", "...", "Ann", "ann", "ANN", "Änn", "A nn", "A.nn", "con", "x" * 40, "山田"]
-    files = [file_name(human_ratings.judge_name(n)) for n in names]
+    files = [rating_file_name(human_ratings.judge_name(n)) for n in names]
     assert len({f.lower() for f in files}) == len(names)
     for file in files:
         assert Path(file).name == file
@@ -163,8 +163,8 @@ def test_torn_and_foreign_lines_are_passed_over(
 ) -> None:
     first, second, *_ = asked_of(folder)
     human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
-    home = folder.local / RATINGS
-    file = home / file_name(ANN)
+    home = folder.local / RATINGS_FOLDER
+    file = home / rating_file_name(ANN)
     whole = file.read_bytes()
     assert file.stat().st_mode & 0o077 == 0 and whole.endswith(b"\n")
     row = orjson.loads(whole)
@@ -198,7 +198,7 @@ def test_two_raters_and_two_windows_write_at_once(folder: RunFolder) -> None:
         )
     found = Counter(r["judge"] for r in folder.tables.read("verdicts").to_pylist())
     assert found == {ANN: len(items), BEN: len(items)}
-    lines = b"".join(f.read_bytes() for f in (folder.local / RATINGS).iterdir()).splitlines()
+    lines = b"".join(f.read_bytes() for f in (folder.local / RATINGS_FOLDER).iterdir()).splitlines()
     assert len([orjson.loads(line) for line in lines if line]) == len(jobs)
 
 
@@ -206,17 +206,17 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
     first = asked_of(folder)[0]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    home = folder.local / RATINGS
+    home = folder.local / RATINGS_FOLDER
     home.symlink_to(elsewhere)
     with pytest.raises(RunError, match="a link"):
         human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
     assert not list(elsewhere.iterdir())
     home.unlink()
     home.mkdir()
-    (home / file_name(ANN)).symlink_to(elsewhere / "file")
+    (home / rating_file_name(ANN)).symlink_to(elsewhere / "file")
     with pytest.raises(OSError, match="link"):
         human_ratings.add_rating(folder, first, ANN, truly(first), 1.0)
-    (home / file_name(ANN)).unlink()
+    (home / rating_file_name(ANN)).unlink()
     home.rmdir()
     home.write_text("no folder")
     with pytest.raises(OSError, match="exists"):
@@ -262,7 +262,7 @@ def test_a_rated_run_is_scored_and_resumed_as_before(folder: RunFolder) -> None:
     for item in items:
         human_ratings.add_rating(folder, item, ANN, truly(item), 1.0)
     scores = folder.tables.read("scores")
-    files = {f.name: f.read_bytes() for f in (folder.local / RATINGS).iterdir()}
+    files = {f.name: f.read_bytes() for f in (folder.local / RATINGS_FOLDER).iterdir()}
     assert resume(folder, setup=OFF).idle
     assert folder.tables.read("scores").equals(scores)
     for judges in (Judges(), Judges("puppet")):
@@ -270,7 +270,7 @@ def test_a_rated_run_is_scored_and_resumed_as_before(folder: RunFolder) -> None:
         rows = folder.tables.read("verdicts").to_pylist()
         assert sum(r["judge"] == ANN for r in rows) == len(items)
     assert all("human" not in s["version"] for s in folder.tables.read("scores").to_pylist())
-    assert {f.name: f.read_bytes() for f in (folder.local / RATINGS).iterdir()} == files
+    assert {f.name: f.read_bytes() for f in (folder.local / RATINGS_FOLDER).iterdir()} == files
     # What a scoring has put into the table can still be taken back.
     human_ratings.retract_rating(folder, items[0].id, ANN)
     rows = folder.tables.read("verdicts").to_pylist()

@@ -27,7 +27,7 @@ from improv.runner.launch import resume, run
 from improv.runner.session import Setup
 from improv.scoring.measures.calibration import plant_rates
 from improv.scoring.scorer import Judges, score
-from improv.storage.journal import VERDICTS
+from improv.storage.journal import VERDICTS_FILE
 from improv.storage.lock import RunLock
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
@@ -256,7 +256,7 @@ def test_whoever_is_killed_in_the_middle_pays_nothing_twice(
         time.sleep(0.02)
     child.send_signal(number)
     child.wait(120)
-    left = folder.local / "journal" / VERDICTS
+    left = folder.local / "journal" / VERDICTS_FILE
     if number == signal.SIGINT:
         assert child.returncode == 0  # it stopped in order
     else:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from improv.records import Block, Call, Draw
-from improv.storage.journal import Journal, Journaled, calls_of
+from improv.storage.journal import Journal, Journaled, parse_calls
 from tests.support.call import made_call
 from tests.support.disk import largest_file
 
@@ -123,7 +123,7 @@ def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for call in calls[1:]:
         journal.append(call, [])
     assert list(known.refresh().calls()) == calls
-    assert known.of("t2") == [] and calls_of(known.of("t1")) == calls
+    assert known.of("t2") == [] and parse_calls(known.of("t1")) == calls
     journal.close()
 
 

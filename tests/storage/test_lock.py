@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from improv.errors import RunError
-from improv.storage.lock import RunLock, held
+from improv.storage.lock import RunLock, current_holder
 from tests.support.lock import (
     BEATS,
     ELSEWHERE,
@@ -83,7 +83,7 @@ def test_what_a_killed_process_left_is_taken_over_at_once(folder: Path, start: S
     first, second = start(2, beat=30)  # a wait of a single beat would fail the test
     first.ask("take")
     first.kill()
-    assert held(folder) is None
+    assert current_holder(folder) is None
     assert second.ask("take") == {
         "took_over": f"took over from process {first.pid} on {platform.node()}, which is gone"
     }
@@ -152,7 +152,7 @@ def test_a_block_that_ends_in_an_error_leaves_the_run_free(folder: Path) -> None
     lock = RunLock(folder)
     with pytest.raises(KeyError), lock:
         raise KeyError
-    assert held(folder) is None
+    assert current_holder(folder) is None
     with lock:
         assert lock.took_over == ""
 
@@ -166,7 +166,7 @@ def test_a_living_process_is_heeded_where_its_flock_is_not_seen(folder: Path, st
 
 def test_a_pid_that_another_program_has_now_holds_nothing(folder: Path, start: Start) -> None:
     leave(folder, pid=start().pid, started="1")
-    assert held(folder) is None
+    assert current_holder(folder) is None
     with RunLock(folder) as lock:
         assert "is gone" in lock.took_over
 
@@ -175,7 +175,7 @@ def test_what_was_held_before_the_machine_started_anew_is_taken_over(folder: Pat
     if not Path("/proc/sys/kernel/random/boot_id").exists():
         pytest.skip("this system has no boot id")
     leave(folder, boot="the one before")
-    assert held(folder) is None
+    assert current_holder(folder) is None
     with RunLock(folder) as lock:
         assert "before that machine's last start" in lock.took_over
 
@@ -193,7 +193,7 @@ def test_what_was_held_before_the_machine_started_anew_is_taken_over(folder: Pat
 )
 def test_a_torn_holder_is_taken_over(folder: Path, garbage: bytes) -> None:
     (folder / "holder.json").write_bytes(garbage)
-    assert held(folder) is None
+    assert current_holder(folder) is None
     with RunLock(folder) as lock:
         assert lock.took_over == "took over from nobody known: holder.json was torn"
         assert holder(folder)["pid"] == os.getpid()
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_hold_a_lock_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file: is not a run folder, but a file"):
         RunLock(tmp_path / "file").__enter__()
-    assert held(tmp_path / "nowhere") is held(tmp_path / "file") is None
+    assert current_holder(tmp_path / "nowhere") is current_holder(tmp_path / "file") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/sys is where root cannot write either")
@@ -317,24 +317,24 @@ def test_a_claim_that_a_waking_holder_removed_is_made_again(folder: Path, start:
 
 
 def test_held_tells_who_plays_and_touches_nothing(folder: Path, start: Start) -> None:
-    assert held(folder) is None
+    assert current_holder(folder) is None
     assert not list(folder.iterdir())
     player = start(beat=30)
     player.ask("take")
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
-    said = held(folder)
+    said = current_holder(folder)
     assert said and said.startswith(f"process {player.pid} on {platform.node()} plays this run")
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
     player.ask("drop")
-    assert held(folder) is None
+    assert current_holder(folder) is None
 
 
 def test_held_believes_another_machine_or_waits_for_its_beat(
     folder: Path, elsewhere: subprocess.Popen[str]
 ) -> None:
     sure = "process 4321 on elsewhere plays this run since 2026-01-02T03:04:05+00:00"
-    assert held(folder) == f"{sure}, as far as can be told from here"
-    assert held(folder, patience=30) == sure
+    assert current_holder(folder) == f"{sure}, as far as can be told from here"
+    assert current_holder(folder, patience=30) == sure
     elsewhere.kill()
     elsewhere.wait()
-    assert held(folder, patience=0.3) is None
+    assert current_holder(folder, patience=0.3) is None

@@ -32,7 +32,7 @@ from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
-from improv.storage.schemas import CLOCKED, SCHEMAS
+from improv.storage.schemas import CLOCK_COLUMNS, SCHEMAS
 from improv.study.loader import load
 from improv.study.puppet_spec import Puppet
 from tests.conftest import KETTLE
@@ -68,7 +68,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 def tables(folder: RunFolder) -> dict[str, pa.Table]:
     """Every table but for what tells of the machine and the moment."""
     names = [n for n in SCHEMAS if n != "limits"]
-    return {n: folder.tables.read(n).drop_columns(list(CLOCKED.get(n, ()))) for n in names}
+    return {n: folder.tables.read(n).drop_columns(list(CLOCK_COLUMNS.get(n, ()))) for n in names}
 
 
 # -- drivers ---------------------------------------------------------------------------------

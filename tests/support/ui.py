@@ -19,7 +19,7 @@ from improv.records import MAIN, Act, Block, Call, Draw, Failure, Score, Turn
 from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
-from improv.storage.runs import place
+from improv.storage.runs import runs_filesystem
 from improv.storage.schemas import trial_row
 from improv.storage.shards import Shards
 from improv.study.design import Study
@@ -49,7 +49,7 @@ def puppet_run(runs: Path, name: str = "puppet") -> RunFolder:
 
 def bare_run(runs: Path, name: str, *, status: str = "done", trials: int = 1) -> RunFolder:
     """Make a run's folder with nothing played in it yet."""
-    fs, base = place(runs)
+    fs, base = runs_filesystem(runs)
     folder = RunFolder(fs, f"{base}/{name}", base)
     study = the_study()
     meta = {"study": study.name, "models": ["puppet"], "trials": trials, "status": status}

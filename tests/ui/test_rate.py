@@ -12,7 +12,7 @@ from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.scoring import human_ratings
 from improv.storage.run_folder import RunFolder
-from improv.storage.run_ratings import RATINGS
+from improv.storage.run_ratings import RATINGS_FOLDER
 from improv.study.loader import load
 from improv.study.measure_spec import measure as spec
 from tests.support.ui import HOSTILE, address, bare_run, page, read, shown, well
@@ -98,7 +98,7 @@ def test_whoever_comes_back_goes_on_and_whoever_else_begins(
     assert counted(other).startswith("0 of ")
     press(other, "answer-1")
     assert {r["judge"] for r in folder.tables.read("verdicts").to_pylist()} == {ANN, "human:Ben"}
-    assert len(list((folder.local / RATINGS).iterdir())) == 2
+    assert len(list((folder.local / RATINGS_FOLDER).iterdir())) == 2
 
 
 def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
@@ -144,12 +144,12 @@ def test_the_last_line_ends_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_be_kept_is_told_and_asked_again(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder.local / RATINGS).write_text("in the way")
+    (folder.local / RATINGS_FOLDER).write_text("in the way")
     app = rate(folder, monkeypatch)
     first = question(app)
     press(app, "answer-1")
     assert "This was not kept" in read(app) and question(app) == first
-    (folder.local / RATINGS).unlink()
+    (folder.local / RATINGS_FOLDER).unlink()
     press(app, "answer-1")
     assert "This was not kept" not in read(app) and question(app) != first
 
@@ -161,7 +161,7 @@ def test_odd_names_and_runs(
     for name in ("", "../../x", "<script>"):
         named(app, name)
         assert "a name has" in read(app) and "<script>" not in shown(app)
-    assert not (folder.local / RATINGS).exists()
+    assert not (folder.local / RATINGS_FOLDER).exists()
     bare_run(tmp_path / "runs", "bare")
     assert "Nothing was played" in read(
         page(tmp_path / "runs", monkeypatch, room="rate", run="bare")

@@ -18,6 +18,7 @@ import orjson
 import streamlit as st
 
 from improv.analysis import cache
+from improv.analysis.cache import MANY_SCORES
 from improv.analysis.exposure import Exposure
 from improv.analysis.exposure_scan import cached_exposure
 from improv.analysis.inference import Analysis, Findings, explored_means
@@ -34,7 +35,6 @@ from improv.analysis.units import (
 from improv.errors import ImprovError
 from improv.records import MAIN, Json
 from improv.report.material import Material
-from improv.storage.run_tables import MANY_SCORES
 from improv.storage.runs import open_run
 from improv.study.design import Study
 from improv.study.plan import ContrastSpec as Planned

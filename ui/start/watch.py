@@ -11,7 +11,7 @@ import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.records import Json
-from improv.storage.lock import held
+from improv.storage.lock import current_holder
 from improv.storage.runs import open_run
 from improv.study.trial import Trial
 from ui.shared import address, branch_lines, notices, processes, run_data, transcript
@@ -227,5 +227,5 @@ def _playing(run: str) -> bool:
     return (
         folder.id == run
         and folder.meta().get("status") == "playing"
-        and (held(folder.local) is not None)
+        and (current_holder(folder.local) is not None)
     )
