@@ -119,4 +119,4 @@ def test_ctrl_c_before_anything_is_played(begun: RunFolder) -> None:
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=240)
     assert child.returncode == 130, (out, err)
-    assert "interrupted; what was played is kept" in err and "Traceback" not in err
+    assert "interrupted; played scenes are kept" in err and "Traceback" not in err
