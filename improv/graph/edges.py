@@ -1,7 +1,7 @@
-"""Who had to do with whom, and when: the edges of a talk, still as columns.
+"""The edges of a conversation, as columns: who speaks to whom, and when.
 
-Each contact says how it is known, so that guesses can be left out. What a scene's edges add up to
-is the business of network.
+Each edge says how it is known, so that guesses can be left out. The module graph adds up the
+edges of scenes.
 """
 
 from __future__ import annotations

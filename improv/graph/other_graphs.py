@@ -1,6 +1,7 @@
 """Other things that are graphs: branches, who was shown what, and flips between states.
 
-They are Graphs like those of talk, with weights and times, and are written and drawn the same way.
+They are Graphs like those of conversations, with weights and times, and are written and drawn the
+same way.
 """
 
 from __future__ import annotations

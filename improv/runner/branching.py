@@ -1,6 +1,6 @@
 """Grows branches and regenerations from a played run, and plays them into the same folder.
 
-What a branch is, and how a scene is entered again, stands in branch and relive.
+study.branch defines a branch; stage.branch_stage plays a scene again up to its turn.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A study as data: its file as people write it, and its design once every scene is resolved.
 
-Plain frozen data, and the schema that editors read. How a file becomes a study stands in
-study_loader, what of a study can be played in trial.
+Plain frozen data, and the schema that editors read. loader makes a study of a file;
+trial unfolds it into trials.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finds the file of a scene or study, by its path or its shipped name, and reads its YAML.
 
-Nothing here knows what a scene or a study is made of; that is checked in study_loader.
+Nothing here knows what a scene or a study is made of; loader checks that.
 """
 
 from __future__ import annotations

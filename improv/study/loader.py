@@ -1,7 +1,7 @@
 """Reads scene and study files into frozen data, or says everything that is wrong with them.
 
-An error names file, line, column and path, and all errors of a file come at once. What a scene
-is made of stands in scene; how YAML is read, in source; what a study unfolds into, in trial.
+An error names file, line, column and path, and all errors of a file come at once. scene defines
+what a scene is made of, yaml_source reads YAML, and trial unfolds a study into trials.
 """
 
 from __future__ import annotations

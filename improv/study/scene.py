@@ -1,8 +1,8 @@
 """What a scene is: its world, its cast, its author, the model that plays it. Plain frozen data.
 
 Every class here forbids unknown fields, and every field has the sentence that `improv schema`
-shows in an editor. How files are read stands in study_loader, who plays in model_spec, and what an
-author is in authoring.
+shows in an editor. loader reads the files; model_spec defines who plays, and author_spec what an
+author is.
 """
 
 from __future__ import annotations

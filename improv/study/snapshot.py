@@ -1,7 +1,7 @@
 """Writes a study with every scene as it is played, which a run folder keeps, and reads it back.
 
 The question, and single scenes, can be read alone, because a study of fifty cells takes a third of
-a second. The files that people write are read in study_loader.
+a second. loader reads the files that people write.
 """
 
 from __future__ import annotations

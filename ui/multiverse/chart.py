@@ -1,4 +1,4 @@
-"""The tree of branches as a chart: the points of `tree`, with colours, shapes and words.
+"""The tree of branches as a chart: the points of `layout`, with colours, shapes and words.
 
 Colour never stands alone: what parted a branch is a shape and a label too, and so is a score.
 Pure: data in, an ECharts option out. Chart text is drawn, never read as markup.

@@ -1,6 +1,6 @@
 """What is to be played, chosen at the stage door: scene, authors, model, how much; and the start.
 
-What is chosen becomes a study file and a command in `callboard`, which `started` starts.
+`command` makes a study file and a command of the choices, and `shared.processes` starts it.
 """
 
 from __future__ import annotations

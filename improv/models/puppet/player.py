@@ -3,7 +3,7 @@
 `answer` turns the body of an OpenAI chat-completions or completions request into the body of its
 response, from the request and the declared process alone: no clock, no memory, no global
 randomness. What a character is lives in the transcript it is shown, so a puppet behaves the same
-in process and over HTTP, and responds to what it really reads. The server is in puppet_server.
+in process and over HTTP, and responds to what it really reads. The server is in server.
 
 A character is in the *opposite* state if its last own line contains a sentence of
 `spec.opposite`, and at its *pole* otherwise; a silence is no line and leaves the state alone.

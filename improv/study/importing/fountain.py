@@ -1,8 +1,8 @@
 """Reads a screenplay in Fountain (https://fountain.io/syntax) as a list of its elements. Pure.
 
 The reader is one pass over lines and every pattern is bounded, since screenplays come from
-strangers too: parsers that others keep take minutes for some texts of 100 kB. What the elements
-mean to a scene stands in adaptation; how a scene is written as Fountain, in folio.
+strangers too: parsers that others keep take minutes for some texts of 100 kB. screenplay
+makes a scene of the elements; export.document writes a scene as Fountain.
 """
 
 from __future__ import annotations
