@@ -19,13 +19,13 @@ import pytest
 from scipy.stats import binom
 from typer.testing import CliRunner
 
+from improv.analysis.stats.calibration import Confusion
 from improv.cli import app
 from improv.errors import RunError
 from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
-from improv.scoring.measures.calibration import plant_rates
 from improv.scoring.scorer import Judges, score
 from improv.storage.journal import VERDICTS_FILE
 from improv.storage.lock import RunLock
@@ -182,11 +182,13 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
             ]
             assert Counter(r["truth"] for r in rows) == {1.0: 90, 0.0: 90}
             assert {orjson.loads(r["evidence"])["truth"] == r["truth"] for r in rows} == {True}
-            caught, broken, cleared, kept = plant_rates(rows)
-            assert 150 < broken + kept < 180  # the unreadable ones are in neither
-            for hits, of, p in ((caught, broken, se), (cleared, kept, sp)):
-                low, high = binom.interval(0.999, of, p)
-                assert low <= hits <= high, (arm, measure, hits, of, p)
+            judged_plants = Confusion.of((r["truth"], r["value"]) for r in rows)
+            caught, missed = judged_plants.hits, judged_plants.misses
+            cleared, alarms = judged_plants.clears, judged_plants.alarms
+            assert 150 < caught + missed + cleared + alarms < 180  # without the unreadable ones
+            for right, wrong, p in ((caught, missed, se), (cleared, alarms, sp)):
+                low, high = binom.interval(0.999, right + wrong, p)
+                assert low <= right <= high, (arm, measure, right, wrong, p)
     assert not any("calibration" in m for m in folder.tables.read("scores")["measure"].to_pylist())
 
 
@@ -202,7 +204,8 @@ def test_unreadable_verdicts_and_silences_are_missing(judged: Path) -> None:
     assert {s["value"] for s in scores(folder, "secret:turn")} == {None}
     lines = [t for t in folder.tables.read("turns").to_pylist() if t["kind"] in ("line", "silence")]
     assert found.measures["p2l"][0] == len(lines)  # the silent turns too
-    assert plant_rates(r for r in verdicts(folder) if r["truth"] is not None) == (0, 0, 0, 0)
+    plants = [r for r in verdicts(folder) if r["truth"] is not None]
+    assert plants and all(r["value"] is None for r in plants)
 
 
 def test_a_judge_that_cannot_be_reached_for_a_while_is_asked_again(

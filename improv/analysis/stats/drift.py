@@ -105,11 +105,6 @@ def slope(scenes: ConsistencyByTurn | Grid, *, level: float = LEVEL) -> Estimate
     return Estimate(fit.slope, fit.slope - half, fit.slope + half, level, n, "scenes")
 
 
-def slopes(values: Mapping[str, ConsistencyByTurn], *, level: float = LEVEL) -> dict[str, Estimate]:
-    """Return `slope` for every condition of `values`."""
-    return {condition: slope(scenes, level=level) for condition, scenes in values.items()}
-
-
 def mean_curve(
     scenes: ConsistencyByTurn | Grid, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL
 ) -> list[CurvePoint]:

@@ -69,16 +69,3 @@ def _p2l(t: Transcript, at: int, c: CharacterSpec, trait: Trait, line: str, trut
 
 PLANT_QUESTIONS: Mapping[str, Callable[..., Item]] = {"state": _state, "p2l": _p2l}
 """Measure → the function that makes the question about a planted line."""
-
-
-def plant_rates(rows: Iterable[Mapping[str, float | None]]) -> tuple[int, int, int, int]:
-    """Return the counts (true positives, breaks read, true negatives, keeps read) of verdicts on
-    plants, where a positive is a break.
-
-    Sensitivity is the first over the second, specificity the third over the fourth. "Neither" does
-    not count as a break; unreadable verdicts are left out.
-    """
-    read = [(r["truth"], r["value"]) for r in rows if r["value"] is not None]
-    broken = [v for truth, v in read if truth == 0]
-    kept = [v for truth, v in read if truth == 1]
-    return sum(v == 0 for v in broken), len(broken), sum(v != 0 for v in kept), len(kept)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -217,14 +216,3 @@ def persona(c: CharacterSpec) -> str:
         parts.append("Always " + ", ".join(f"{t.pole}, never {t.opposite}" for t in c.traits) + ".")
     parts.append(f"Manner of speaking: {c.habit.says}" if c.habit else "")
     return "\n".join(p for p in parts if p)
-
-
-def paired(
-    verdicts: Iterable[Mapping[str, Any]], one: str, other: str
-) -> list[tuple[float | None, float | None]]:
-    """Return the two judges' values of each item that both have judged, for their agreement."""
-    values: dict[str, dict[str, float | None]] = {}
-    for row in verdicts:
-        if not row["error"]:
-            values.setdefault(row["item"], {})[row["judge"]] = row["value"]
-    return [(v[one], v[other]) for v in values.values() if one in v and other in v]
