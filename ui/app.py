@@ -1,7 +1,7 @@
-"""The viewer's front door: the page's frame, its look, and which rooms there are.
+"""The viewer's entry: sets up the page, loads its style and registers the rooms.
 
-`improv view` runs it and passes the runs folder as IMPROV_RUNS. Each room has a folder, whose
-`page.py` draws it; what rooms share is in `shared/`.
+`improv view` runs this file and passes the runs folder as IMPROV_RUNS. Each room has a folder whose
+`page.py` draws it; code that several rooms use is in `shared/`.
 """
 
 from __future__ import annotations

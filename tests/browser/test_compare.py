@@ -13,7 +13,7 @@ from improv.analysis.loader import analyse_run
 from improv.storage.runs import open_run
 from tests.support.browser import Reader
 from tests.support.ui_runs import STAGE_RUN, stage_run
-from ui.compare.view import FEW
+from ui.compare.view import LINES_AT_FIRST
 
 pytestmark = pytest.mark.browser
 
@@ -35,16 +35,16 @@ def opened(reader: Reader, query: str = "") -> Page:
 def chart(page: Page, name: str) -> Locator:
     """The chart that comes after a heading."""
     own = page.locator('[data-testid="stVegaLiteChart"] svg.marks')
-    found = own.nth(["contrasts", "conditions", "survival", "drift"].index(name))
-    found.scroll_into_view_if_needed()
-    expect(found).to_be_visible()
-    return found
+    chart_of_name = own.nth(["contrasts", "conditions", "survival", "drift"].index(name))
+    chart_of_name.scroll_into_view_if_needed()
+    expect(chart_of_name).to_be_visible()
+    return chart_of_name
 
 
-def click_a_break(reader: Reader, of: Analysis) -> tuple[str, int]:
+def click_a_break(reader: Reader, analysis: Analysis) -> tuple[str, int]:
     """Click a point of the drift of a condition that is drawn, at which somebody broke; return
     the condition and the turn."""
-    drawn = [c for c in of.drift if c.name in of.compared[:FEW]]
+    drawn = [c for c in analysis.drift if c.name in analysis.compared[:LINES_AT_FIRST]]
     places = [(c.name, p[0], p[1]) for c in drawn for p in c.points]
     # One that no other lies upon.
     at, (name, turn, _) = next(
@@ -97,20 +97,20 @@ def test_from_a_contrast_to_its_blocks_and_their_scenes(reader: Reader, runs: Pa
 
 def test_from_a_point_of_a_curve_to_the_line_that_broke(reader: Reader, runs: Path) -> None:
     page = opened(reader)
-    for title in ("Time to the first break", "Drift over turns", "Flips, and the way back"):
+    for title in ("Time to the first break", "Drift over turns", "Flips and returns"):
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     expect(page.locator(".chains img")).to_have_count(8)
     for image in page.locator(".chains img").all():
         assert image.evaluate("i => i.complete && i.naturalWidth > 0")
-    of = analyse_run(open_run(runs, STAGE_RUN)).whole()
-    name, turn = click_a_break(reader, of)
+    analysis = analyse_run(open_run(runs, STAGE_RUN)).whole()
+    name, turn = click_a_break(reader, analysis)
     expect(page).to_have_url(re.compile("[?&]of=line"))
     assert (reader.address()["condition"], reader.address()["turn"]) == (name, str(turn))
     behind = page.locator(".st-key-behind")
     expect(behind).to_contain_text(re.compile("broken lines? at turn"))
     reader.check()
 
-    fallen = next(c for c in of.chains if c.chain.counts.n01)
+    fallen = next(c for c in analysis.chains if c.chain.counts.n01)
     reader.click(
         page.get_by_role("link", name=re.compile(f"falls? under {re.escape(fallen.cell)}"))
     )
@@ -140,10 +140,10 @@ def test_keys_lead_everywhere(reader: Reader) -> None:
     reader.press("Enter")
     expect(page).to_have_url(re.compile("[?&]condition=none"))
     expect(page.locator(".st-key-behind .found li").first).to_be_visible()
-    way = page.locator(".st-key-behind .found a").first
+    link = page.locator(".st-key-behind .found a").first
     reader.still()
-    way.focus()
-    expect(way).to_be_focused()
+    link.focus()
+    expect(link).to_be_focused()
     reader.press("Escape")
     expect(page.locator(".st-key-behind")).to_be_hidden()
     reader.still()

@@ -48,7 +48,7 @@ def test_a_reader_clicks_an_arrow_and_reads_its_lines(reader: Reader, runs: Path
     assert clicked, "no arrow could be clicked"
     reader.still()
     source, _, target = reader.address()["edge"].partition(">")
-    chosen = page.get_by_role("combobox", name="Lines from whom to whom")
+    chosen = page.get_by_role("combobox", name="Lines from one to another")
     expect(chosen).to_have_value(
         re.compile(f"^{source.replace('author', '(the )?author')} to {target}$")
     )
@@ -78,7 +78,7 @@ def test_keys_lead_everywhere(reader: Reader) -> None:
 def test_two_conditions_are_set_apart_and_taken_along(reader: Reader, runs: Path) -> None:
     page = reader.open("?run=company&trial=0&condition=live&against=none", room="graph")
     expect(page.get_by_text("live less none").first).to_be_visible()
-    expect(page.get_by_role("heading", name="The figures of both")).to_be_visible()
+    expect(page.get_by_role("heading", name="Differences of the network measures")).to_be_visible()
     reader.check()
     reader.click(page.get_by_role("button", name="Download", exact=True))
     with page.expect_download() as waiting:

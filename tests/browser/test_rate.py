@@ -33,9 +33,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def begin(reader: Reader, name: str = "Ann Lee") -> Locator:
     reader.fill(reader.page.get_by_role("textbox", name="Your name"), name)
-    asked = reader.page.locator(".ask")
-    expect(asked).to_be_visible()
-    return asked
+    question = reader.page.locator(".ask")
+    expect(question).to_be_visible()
+    return question
 
 
 def rated(reader: Reader, many: int) -> None:
@@ -49,20 +49,20 @@ def test_a_person_rates_with_keys_alone(reader: Reader, runs: Path) -> None:
     page = reader.open("?run=blind", room="rate")
     expect(page.get_by_role("heading", level=1)).to_have_text("Would you judge?")
     reader.check()
-    asked = begin(reader)
+    question = begin(reader)
     rated(reader, 0)
     assert reader.address() == {"run": "blind", "measure": "state"}
-    first = asked.inner_text()
+    first = question.inner_text()
     wanted = page.locator(".st-key-answer-2 button").inner_text().split("\n")[0]
     reader.check()
 
     reader.press("2")
     rated(reader, 1)
-    expect(asked).not_to_have_text(first)
+    expect(question).not_to_have_text(first)
     expect(page.get_by_role("button", name="Undo the last")).to_be_visible()
     reader.press("u")
     rated(reader, 0)
-    expect(asked).to_have_text(first, use_inner_text=True)
+    expect(question).to_have_text(first, use_inner_text=True)
     reader.press("0")
     rated(reader, 1)
     reader.press("1")
@@ -88,7 +88,7 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
     for many in range(1, 4):
         expect(page.locator(".st-key-answer-0 button")).to_be_visible()
         html = page.content()
-        assert "Somebody else" in html
+        assert "Another person" in html
         assert not [h for h in hidden if h in html]
         reader.press("3")
         rated(reader, many)
@@ -100,7 +100,7 @@ def test_the_page_knows_no_condition(reader: Reader, runs: Path) -> None:
     expect(page).to_have_url(re.compile("[?&]measure=state"))
     expect(page.locator(".rate-title")).to_have_text("Traits")
     reader.still()
-    reader.click(page.get_by_role("button", name="Somebody else"))
+    reader.click(page.get_by_role("button", name="Another person"))
     expect(page.get_by_role("textbox", name="Your name")).to_be_visible()
     reader.check()
 

@@ -40,7 +40,7 @@ def test_a_run_is_started_once_watched_and_stopped(reader: Reader, runs: Path) -
     had = lines.count()
     expect(lines.nth(had + 1)).to_be_visible()  # they go on arriving
     page.get_by_role("button", name="Stop").click()  # the page is never still while lines come
-    expect(page.get_by_role("button", name="Go on with it")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.get_by_text("Stopped: interrupted")).to_be_visible()
     reader.check()
 

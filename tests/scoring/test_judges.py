@@ -24,7 +24,6 @@ from improv.scoring.measures.judge_item import (
     Item,
     Verdict,
     answer_schema,
-    paired,
     read_answer,
 )
 from improv.scoring.planted_lines import planted_lines
@@ -187,15 +186,6 @@ def test_a_schema_allows_the_options_alone() -> None:
     found: Any = answer_schema(("a", "b"))
     assert found["properties"]["answer"]["enum"] == ["a", "b"]
     assert found["additionalProperties"] is False
-
-
-def test_two_judges_are_paired_by_what_both_were_asked() -> None:
-    def row(item: str, judge: str, value: float | None, error: str = "") -> dict[str, Any]:
-        return {"item": item, "judge": judge, "value": value, "error": error}
-
-    rows = [row("1", "a", 1.0), row("1", "b", 0.0), row("2", "a", None), row("2", "b", 1.0)]
-    rows += [row("3", "a", 1.0), row("4", "b", 1.0), row("4", "a", None, "timeout: late")]
-    assert paired(rows, "a", "b") == [(1.0, 0.0), (None, 1.0)]
 
 
 # -- calibration -------------------------------------------------------------------------------

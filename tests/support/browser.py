@@ -1,4 +1,4 @@
-"""A reader in a real browser: `improv view`, Chromium, and a note of everything that goes wrong."""
+"""A reader in a real browser: `improv view`, Chromium, and a list of every error on the page."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ FLAGS = [
     "--process-per-site",
 ]
 START = 120
-"""Seconds that a page, a server or a process may take: more than the busiest machine needs."""
+"""Most seconds that a page, a server or a process may take on a busy machine."""
 
 
 def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str], str, str]:
-    """Start `improv view` and return it, its URL, and what it said until then."""
+    """Start `improv view`; return the process, its URL, and its output so far."""
     command = [sys.executable, "-m", "improv.cli", "view", *what, "--no-browser"]
     server = subprocess.Popen(
         [*command, "--runs", str(runs), "--port", str(port)],
@@ -46,16 +46,16 @@ def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str],
     assert server.stdout is not None
     for line in server.stdout:
         said += line
-        if found := re.search(r"The viewer is at (\S+)", line):
-            return server, found[1], said
+        if match := re.search(r"The viewer is at (\S+)", line):
+            return server, match[1], said
     raise AssertionError(said)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start a Chromium of this machine, else playwright's own."""
+    """Start the Chromium of this machine, else that of playwright."""
     names = [os.environ.get("IMPROV_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    path = next((executable for name in names if name and (executable := shutil.which(name))), None)
     with sync_playwright() as playwright:
         if path is None and not Path(playwright.chromium.executable_path).is_file():
             if os.environ.get("CI"):
@@ -68,7 +68,7 @@ def chromium() -> Iterator[Browser]:
 
 expect.set_options(timeout=START * 1000)
 SHOWN = {"scene": "html[data-prompter] .stMain:has(.play):has(.st-key-shown)"}
-"""What is on the page of a room once it is whole; a key for each room that has one of its own."""
+"""Room → a selector that matches once its page is complete; other rooms have a heading only."""
 
 QUIET = """([question, long]) => {
     const state = document.querySelector('.stApp')?.dataset.testScriptState
@@ -79,21 +79,21 @@ QUIET = """([question, long]) => {
     window.__seen = seen
     return now - window.__since > long
 }"""
-"""Whether, since this question was first asked, a page's script has not run and the page has kept
-its address and its height for so many milliseconds."""
+"""Whether the page's script has not run, and its address and height have not changed, for `long`
+milliseconds since the first call with this `question`."""
 STILL = 400
-"""Milliseconds: Streamlit pauses between two runs of a script for a few."""
+"""Milliseconds, longer than Streamlit's pause between two runs of a script."""
 
 
 @dataclass
 class Reader:
-    """A page, and everything that went wrong on it."""
+    """A page, and the list of its errors: console, exceptions, requests to other machines."""
 
     page: Page
     url: str
     wrong: list[str] = field(default_factory=list)
     questions: int = 0
-    """How often it was asked whether the page is still."""
+    """Number of calls of `still`."""
 
     def open(self, query: str = "", room: str = "scene") -> Page:
         page = self.page
@@ -107,8 +107,8 @@ class Reader:
         return page
 
     def still(self) -> None:
-        """Wait until the page is put together: a click or a key may be lost where its target is
-        replaced, or moves, in that moment."""
+        """Wait until the page is complete: a click or a key can be lost while its target is
+        replaced or moves."""
         self.questions += 1
         question = [self.questions, STILL]
         self.page.wait_for_function(QUIET, arg=question, polling=50, timeout=START * 1000)
@@ -126,13 +126,13 @@ class Reader:
         target.dblclick()
 
     def fill(self, field: Locator, text: str) -> None:
-        """Write into a field, and leave it with Enter."""
+        """Write into a field and press Enter."""
         self.still()
         field.fill(text)
         field.press("Enter")
 
     def box(self, target: Locator) -> FloatRect:
-        """Where something lies once the page is still."""
+        """Return the bounding box of `target` once the page is still."""
         expect(target).to_be_visible()
         self.still()
         box = target.bounding_box()
@@ -143,14 +143,15 @@ class Reader:
         return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
 
     def check(self) -> None:
-        """Fail on what was noted so far, and on what axe finds now."""
+        """Fail on an error noted so far, and on a serious or critical violation that axe
+        reports."""
         assert not self.wrong
-        # Only what is wrong: to describe what is right takes axe two thirds of its time.
+        # Violations only: without the passed rules axe takes a third of the time.
         options = {"resultTypes": ["violations"]}
-        found = Axe().run(self.page, options=options).response["violations"]
+        violations = Axe().run(self.page, options=options).response["violations"]
         grave = [
             f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
-            for v in found
+            for v in violations
             if v["impact"] in ("serious", "critical")
         ]
         assert not grave, "\n".join(grave)

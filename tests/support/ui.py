@@ -1,4 +1,5 @@
-"""What the viewer's tests look at: runs written by hand, by a real puppet, and by a vandal."""
+"""Runs for the viewer's tests, written by hand or played by a puppet, and helpers that read a
+page."""
 
 from __future__ import annotations
 
@@ -34,21 +35,21 @@ HOSTILE = (
     "# not a heading ![p](http://198.51.100.7/p.png) :material/home: $x^2$ "
     "</p></li></ol></div><style>*{display:none}</style>\u202egnirts\u2066 \x1b[31mred\x07"
 )
-"""A line that tries everything that a page could fall for."""
+"""A line with markup, Markdown, control characters and links that a page must show as text."""
 
 LONG = "word " * 220_000
 """A line of more than a megabyte."""
 
 
 def puppet_run(runs: Path, name: str = "puppet") -> RunFolder:
-    """Play two conditions of one scene with the puppet, by the path that every run takes."""
+    """Play two conditions of one scene with the puppet, through the ordinary launch of a run."""
     patch = {"model": {"model": "puppet", "puppet": {"alpha": 0.4, "mute": 0.15}}, "turns": 10}
     study = load(TOP / "scenes" / "studies" / "demo.yaml", patch)
     return run(study, runs=runs, name=name, setup=Setup(ray="off", limit=4)).folder
 
 
 def bare_run(runs: Path, name: str, *, status: str = "done", trials: int = 1) -> RunFolder:
-    """Make a run's folder with nothing played in it yet."""
+    """Make the folder of a run without trials."""
     fs, base = runs_filesystem(runs)
     folder = RunFolder(fs, f"{base}/{name}", base)
     study = the_study()
@@ -71,7 +72,7 @@ def keep(
     failure: Failure | None = None,
     host: str = "host",
 ) -> Trial:
-    """Write one finished trial of a bare run, as a host does."""
+    """Write one finished trial into the shards of a bare run."""
     trial = plan(the_study())[0]
     shards = Shards(folder, host)
     shards.add(trial_row(trial, MAIN, turns, calls, failure, 1.0), turns, calls, blocks, scores)
@@ -80,8 +81,8 @@ def keep(
 
 
 def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
-    """A trial in which everything that can be odd is: hostile and endless lines, asides, silences,
-    an unread author, a reply that was cut, a habit broken and one missing; then it fails."""
+    """Write a trial with every unusual record: hostile and very long lines, asides, silences, an
+    unreadable author's reply, cuts, a broken habit and a missing score; then the trial fails."""
     folder = bare_run(runs, name)
     trial = plan(the_study())[0].id
 
@@ -159,7 +160,7 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
 
 
 def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
-    """A scene of so many turns."""
+    """Write a run with one scene of `turns` turns."""
     folder = bare_run(runs, name)
     trial = plan(the_study())[0].id
     said = "I have buried two mules and a station master, and I talk to the lamp. Drink the soup."
@@ -203,11 +204,11 @@ def in_room(app: AppTest, room: str) -> AppTest:
 
 @cache
 def _components() -> BidiComponentManager:
-    """The components of installed packages, which Streamlit looks for in every one of them: once,
-    not for every page."""
-    found = BidiComponentManager()
-    found.discover_and_register_components(start_file_watching=False)
-    return found
+    """Return Streamlit's registry of components, made once, because it searches every installed
+    package."""
+    manager = BidiComponentManager()
+    manager.discover_and_register_components(start_file_watching=False)
+    return manager
 
 
 def well(app: AppTest) -> AppTest:
@@ -216,31 +217,31 @@ def well(app: AppTest) -> AppTest:
 
 
 def shown(app: AppTest) -> str:
-    """Everything that the page draws as HTML of its own."""
+    """Return the HTML that the page draws with st.html."""
     return "\n".join(str(element.proto.body) for element in app.html)
 
 
 def read(app: AppTest) -> str:
-    """The page's text as a person reads it."""
+    """Return the text of that HTML, without tags."""
     return html.unescape(re.sub(r"<[^>]+>", " ", shown(app)))
 
 
 def address(app: AppTest) -> dict[str, str]:
-    found = dict(app.query_params).items()
-    return {name: value if isinstance(value, str) else value[0] for name, value in found}
+    query = dict(app.query_params).items()
+    return {name: value if isinstance(value, str) else value[0] for name, value in query}
 
 
 def style(app: AppTest) -> str:
     return next(b for b in (str(e.proto.body) for e in app.html) if b.startswith("<style>.play"))
 
 
-def contrast(one: str, other: str) -> float:
-    """The contrast ratio of WCAG 2."""
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours by WCAG 2."""
 
     def luminance(colour: str) -> float:
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
         return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
-    low, high = sorted((luminance(one), luminance(other)))
+    low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)

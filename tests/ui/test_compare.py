@@ -29,7 +29,7 @@ from tests.support.ui import address, bare_run, page, puppet_run, read, shown, v
 from tests.support.ui_runs import STAGE_RUN, stage_run
 from ui.compare import chart
 from ui.compare import data as compare_data
-from ui.compare.data import KINDS
+from ui.compare.data import SCENE_KINDS
 from ui.shared import chart_colours, run_data
 
 
@@ -57,9 +57,9 @@ def room(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
 
 def charts(app: AppTest) -> list[list[dict[str, Any]]]:
     """The rows of each chart."""
-    found = app.get("vega_lite_chart")
-    assert all(c.proto.alt for c in found)
-    return [as_frame(c.proto.data.data).to_dict("records") for c in found]
+    elements = app.get("vega_lite_chart")
+    assert all(c.proto.alt for c in elements)
+    return [as_frame(c.proto.data.data).to_dict("records") for c in elements]
 
 
 def tables(app: AppTest) -> list[list[dict[str, Any]]]:
@@ -74,42 +74,42 @@ def test_the_planned_result_is_the_reports(
     runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
     app = room(runs, monkeypatch)
-    text, of = read(app), weighed.analysis
+    text, analysis = read(app), weighed.analysis
     assert "author-context" in text and weighed.study.question in text
-    assert of.plan is not None and of.plan.hypothesis in text
+    assert analysis.plan is not None and analysis.plan.hypothesis in text
     assert "Played by puppets" in text
-    for contrast, row in zip(of.findings, tables(app)[0], strict=True):
+    for contrast, row in zip(analysis.findings, tables(app)[0], strict=True):
         assert row["contrast"] == contrast.name
         assert row["estimate [interval]"] == said(contrast.estimate)
         assert contrast.name in row["in words"] and "shown" in row["in words"].lower()
     first, arms, *_ = charts(app)
-    assert [r["name"] for r in first] == [c.name for c in of.findings]
+    assert [r["name"] for r in first] == [c.name for c in analysis.findings]
     drawn = [(r["value"], r["low"], r["high"]) for r in arms]
-    assert drawn == [(a.value.value, a.value.low, a.value.high) for a in of.arms]
+    assert drawn == [(a.value.value, a.value.low, a.value.high) for a in analysis.arms]
     assert "48" in text and "clean" in text
 
 
 def test_curves_and_chains_are_drawn_with_tables(
     runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
-    app, of = room(runs, monkeypatch), weighed.whole()
-    for title in ("Time to the first break", "Drift over turns", "Flips, and the way back"):
+    app, analysis = room(runs, monkeypatch), weighed.whole()
+    for title in ("Time to the first break", "Drift over turns", "Flips and returns"):
         assert title in read(app)
     survival, drift = charts(app)[2:4]
-    for rows, curves in ((survival, of.survival), (drift, of.drift)):
+    for rows, curves in ((survival, analysis.survival), (drift, analysis.drift)):
         assert {r["i"] for r in rows} <= set(range(len(curves)))
         for r in rows[:20]:
             points = {int(p[0]): p for p in curves[r["i"]].points}
             assert r["value"] == points[int(r["turn"])][1]
     # Of eight conditions those of the plan are drawn first, and all stand in the tables.
     assert len({r["i"] for r in drift}) == 4
-    (picked,) = (m for m in app.multiselect if m.label == "Conditions that are drawn")
-    assert set(picked.value) <= set(of.compared)
+    (picked,) = (m for m in app.multiselect if m.label == "Conditions to draw")
+    assert set(picked.value) <= set(analysis.compared)
     whole = next(t for t in tables(app) if t and "mean score" in t[0])
-    assert {r["condition"] for r in whole} == {c.name for c in of.drift}
-    assert shown(app).count("data:image/svg+xml") == len(of.chains) == 8
+    assert {r["condition"] for r in whole} == {c.name for c in analysis.drift}
+    assert shown(app).count("data:image/svg+xml") == len(analysis.chains) == 8
     every = [t for t in tables(app) if t and "share of opposite" in t[0]]
-    assert [r["scenes"] for r in every[0]] == [c.chain.scenes for c in of.chains]
+    assert [r["scenes"] for r in every[0]] == [c.chain.scenes for c in analysis.chains]
 
 
 def test_behind_a_contrast_stand_its_blocks(
@@ -123,24 +123,24 @@ def test_behind_a_contrast_stand_its_blocks(
     apart = [float(re.findall(r"<td>([^<]*)</td>", r)[2].replace("−", "-")) for r in rows[:6]]
     assert sum(apart) / 6 == pytest.approx(contrast.estimate.value, abs=0.005)
     assert apart == sorted(apart, key=lambda a: -abs(a))
-    way = next(w for w in links(app, "compare") if "block=" in w)
-    assert "contrast=" in way
+    link = next(w for w in links(app, "compare") if "block=" in w)
+    assert "contrast=" in link
     well(app.button(key="close").click().run())
     assert "contrast" not in address(app)
 
 
-@pytest.mark.parametrize("kind", ["", *KINDS])
+@pytest.mark.parametrize("kind", ["", *SCENE_KINDS])
 def test_behind_a_condition_stand_its_very_scenes(
     runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis, kind: str
 ) -> None:
-    of = weighed.whole()
-    at = next(i for i, c in enumerate(of.chains) if c.chain.counts.n01 and c.chain.counts.n10)
-    cell, counts = of.chains[at].cell, of.chains[at].chain.counts
+    analysis = weighed.whole()
+    at = next(i for i, c in enumerate(analysis.chains) if c.chain.counts.n01 and c.chain.counts.n10)
+    cell, counts = analysis.chains[at].cell, analysis.chains[at].chain.counts
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    found = compare_data.scenes(run_data.run(STAGE_RUN), cell, kind)
+    scenes = compare_data.scenes(run_data.find_run(STAGE_RUN), cell, kind)
     trials = weighed.tables.trials
     known = trials[trials["condition"] == cell]["trial"].tolist()
-    assert {s.trial for s in found} <= set(known) and all(s.cell == cell for s in found)
+    assert {s.trial for s in scenes} <= set(known) and all(s.cell == cell for s in scenes)
     scores = weighed.tables.scored("sign")
     broken = scores[scores["trial"].isin(known) & (scores["value"] == 0)]
     first = broken.groupby("trial", observed=True)["turn"].min().to_dict()
@@ -152,16 +152,16 @@ def test_behind_a_condition_stand_its_very_scenes(
         "fall": counts.n01,
         "back": counts.n10,
     }
-    assert len(found) == expected[kind]
+    assert len(scenes) == expected[kind]
     if kind == "break":
-        assert {s.trial: s.turn for s in found} == first
+        assert {s.trial: s.turn for s in scenes} == first
     if kind == "line":
-        turn = found[0].turn
-        few = compare_data.scenes(run_data.run(STAGE_RUN), cell, kind, turn)
+        turn = scenes[0].turn
+        few = compare_data.scenes(run_data.find_run(STAGE_RUN), cell, kind, turn)
         assert few and len(few) == int((broken["turn"] == turn).sum())
     app = room(runs, monkeypatch, condition=cell, of=kind)
     ways = links(app, "scene")
-    assert all(f"trial={s.trial}" in "".join(ways) for s in found[:20])
+    assert all(f"trial={s.trial}" in "".join(ways) for s in scenes[:20])
     if kind in ("break", "line"):
         assert "behind=1" in "".join(ways) and '<li><p><span class="name">' in shown(app)
 
@@ -195,14 +195,14 @@ def test_nothing_there_is_nothing_opened(runs: Path, monkeypatch: pytest.MonkeyP
     for query in ({"condition": "nobody"}, {"condition": "x", "of": "zzz", "turn": "-1"}):
         assert "The scenes behind it" not in read(room(runs, monkeypatch, **query))
     app = room(runs, monkeypatch, contrast="<script>alert(1)</script>", sheet="9999999999")
-    assert "No blocks are behind this" in read(app) and "<script" not in shown(app)
+    assert "This number has no list of blocks" in read(app) and "<script" not in shown(app)
 
 
 def test_an_unplanned_number_has_scenes_too(
     runs: Path, monkeypatch: pytest.MonkeyPatch, weighed: RunAnalysis
 ) -> None:
-    of = weighed.whole()
-    name = next(c.name for c in of.exploratory if not math.isnan(c.estimate.value))
+    analysis = weighed.whole()
+    name = next(c.name for c in analysis.exploratory if not math.isnan(c.estimate.value))
     app = room(runs, monkeypatch, contrast=name)
     assert "6 blocks: the first side" in read(app)
 
@@ -212,24 +212,24 @@ def test_what_is_kept_is_what_was_found(
 ) -> None:
     folder = own
     study = folder.study()
-    found = Findings(analyse_run(folder).whole(), analyse_run(folder).judges)
+    findings = Findings(analyse_run(folder).whole(), analyse_run(folder).judges)
     before = cache.run_state(folder)
     assert cache.read_findings(folder, study) is None
-    cache.write_findings(folder, found, "another")
+    cache.write_findings(folder, findings, "another")
     assert cache.read_findings(folder, study) is None
-    cache.write_findings(folder, found, before)
+    cache.write_findings(folder, findings, before)
     file = folder.local / cache.FINDINGS_FILE
     file.unlink()
     cache_findings(folder)
     # NaN is not itself, so that the words are compared: every float is written whole.
-    assert repr(cache.read_findings(folder, study)) == repr(found)
-    told = orjson.loads(file.read_bytes().replace(b"NaN", b"null").replace(b"Infinity", b"9"))
-    assert file.stat().st_mode & 0o077 == 0 and told["found"]["analysis"]["plan"] is None
+    assert repr(cache.read_findings(folder, study)) == repr(findings)
+    fields = orjson.loads(file.read_bytes().replace(b"NaN", b"null").replace(b"Infinity", b"9"))
+    assert file.stat().st_mode & 0o077 == 0 and fields["found"]["analysis"]["plan"] is None
 
     for torn in (b"", b"{", b"[]", b'{"of": 1}', b'{"of": "%s", "found": {}}' % before.encode()):
         file.write_bytes(torn)
         assert cache.read_findings(folder, study) is None
-    cache.write_findings(folder, found, before)
+    cache.write_findings(folder, findings, before)
     (item, *_) = human_ratings.rating_items(folder, study, "state")
     human_ratings.add_rating(folder, item, human_ratings.judge_name("Ann"), "", 1.0)
     assert cache.read_findings(folder, study) is None and cache.run_state(folder) != before
@@ -239,7 +239,7 @@ def test_what_is_kept_is_what_was_found(
     # A folder that cannot be written is read all the same.
     file.unlink()
     file.with_name(f"{file.name}.tmp").mkdir()
-    cache.write_findings(folder, found, cache.run_state(folder))
+    cache.write_findings(folder, findings, cache.run_state(folder))
     assert not file.exists()
 
 
@@ -249,18 +249,18 @@ def test_what_is_kept_is_shown_without_the_tables(
     folder, home = own, Path(own.root)
     plain = read(room(home, monkeypatch))
     weighed = analyse_run(folder)
-    of = weighed.whole()
-    cache.write_findings(folder, Findings(of, weighed.judges), cache.run_state(folder))
+    analysis = weighed.whole()
+    cache.write_findings(folder, Findings(analysis, weighed.judges), cache.run_state(folder))
     st.cache_resource.clear()
     assert read(room(home, monkeypatch)) == plain
     # It is the kept that was read: what it says is shown, until the run is another.
-    first = replace(of.findings[0], name="what is kept")
-    changed = replace(of, findings=(first, *of.findings[1:]))
+    first = replace(analysis.findings[0], name="what is kept")
+    changed = replace(analysis, findings=(first, *analysis.findings[1:]))
     cache.write_findings(folder, Findings(changed, weighed.judges), cache.run_state(folder))
     st.cache_resource.clear()
     assert tables(room(home, monkeypatch))[0][0]["contrast"] == "what is kept"
     os.utime(folder.local / "scores.parquet")
-    assert tables(room(home, monkeypatch))[0][0]["contrast"] == of.findings[0].name
+    assert tables(room(home, monkeypatch))[0][0]["contrast"] == analysis.findings[0].name
 
 
 def test_a_rating_is_seen_at_once(own: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,14 +281,14 @@ def test_odd_runs_have_a_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     puppet_run(tmp_path)
     assert "One block, side by side" in read(room(tmp_path, monkeypatch, run="puppet"))
     bare_run(tmp_path, "bare")
-    assert "Nothing was played" in read(room(tmp_path, monkeypatch, run="bare"))
+    assert "No scene is finished" in read(room(tmp_path, monkeypatch, run="bare"))
     bare_run(tmp_path, "live", status="playing")
     well(room(tmp_path, monkeypatch, run="live"))
 
 
 def test_charts_can_be_read_without_their_colours(weighed: RunAnalysis) -> None:
-    of = weighed.whole()
-    drawn = [(i, c.name, c) for i, c in enumerate(of.survival)]
+    analysis = weighed.whole()
+    drawn = [(i, c.name, c) for i, c in enumerate(analysis.survival)]
     spec = chart.curves(drawn, None, chart_colours.LIGHT, y="share", steps=True)
     lines, points = spec["layer"][1], spec["layer"][2]
     assert len({tuple(d) for d in lines["encoding"]["strokeDash"]["scale"]["range"]}) == 8

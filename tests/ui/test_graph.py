@@ -35,8 +35,8 @@ def room(runs: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
 
 def chart(app: AppTest) -> dict[str, Any]:
     """The series of the chart that is drawn."""
-    (found,) = app.get("echarts_chart")
-    spec = orjson.loads(found.proto.spec)
+    (element,) = app.get("echarts_chart")
+    spec = orjson.loads(element.proto.spec)
     series: dict[str, Any] = spec["baseOption"]["series"][0]
     return series
 
@@ -56,8 +56,8 @@ def spoken(runs: Path, trial: str) -> list[tuple[int, str, str, str]]:
 
 def people(app: AppTest) -> list[dict[str, Any]]:
     frames = [d.value for d in app.dataframe]
-    found: list[dict[str, Any]] = next(f for f in frames if "PageRank" in f).to_dict("records")
-    return found
+    rows: list[dict[str, Any]] = next(f for f in frames if "PageRank" in f).to_dict("records")
+    return rows
 
 
 def test_a_scene_is_shown_with_its_arrows_lines_and_centralities(
@@ -72,7 +72,7 @@ def test_a_scene_is_shown_with_its_arrows_lines_and_centralities(
         pair: sum((a, b) == pair for _, a, b, _ in lines)
         for pair in {(a, b) for _, a, b, _ in lines}
     }
-    assert sum(one["speaks to (out)"] for one in people(app)) == len(lines)
+    assert sum(person["speaks to (out)"] for person in people(app)) == len(lines)
     widest = max(drawn, key=lambda pair: (drawn[pair], pair))
     first = chart(app)["edges"][0]
     assert drawn[widest] == drawn[first["source"], first["target"]], "it opens on the widest arrow"
@@ -82,10 +82,10 @@ def test_a_scene_is_shown_with_its_arrows_lines_and_centralities(
 def test_an_edge_of_the_address_lists_its_lines(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn, one, other, _ = spoken(runs, "0")[-1]
-    app = room(runs, monkeypatch, run="company", trial="0", edge=f"{one}>{other}")
-    assert address(app)["edge"] == f"{one}>{other}"
-    assert app.selectbox(key="net:edge").value == f"{one}>{other}"
+    turn, item, other, _ = spoken(runs, "0")[-1]
+    app = room(runs, monkeypatch, run="company", trial="0", edge=f"{item}>{other}")
+    assert address(app)["edge"] == f"{item}>{other}"
+    assert app.selectbox(key="net:edge").value == f"{item}>{other}"
     assert f"turn={turn}" in shown(app)
     folder = open_run(runs, "company")
     said = next(
@@ -167,8 +167,8 @@ def test_everything_can_be_taken_along(runs: Path) -> None:
     graph = build_network(ferry())
     made = MeasuredGraph("The Ferry", graph, {})
     for form in ("gexf", "graphml", "json"):
-        found = from_bytes(view._written(made, form, ("addresses",)), form)
-        assert set(found) == set(graph)
+        loaded = from_bytes(view._written(made, form, ("addresses",)), form)
+        assert set(loaded) == set(graph)
     assert view._written(made, "svg", ("addresses",)).startswith(b"<svg")
     assert view._written(made, "png", ("addresses",)).startswith(b"\x89PNG")
 
@@ -178,16 +178,16 @@ def test_a_chart_is_of_text_and_has_words_for_those_who_do_not_see_it() -> None:
     odd = HOSTILE[:60]
     graph.add_node(odd, role="character", lines=1)
     graph.add_node("Bo", role="character", lines=3)
-    one = [Arrow(odd, "Bo", 2.0, 0.0, 2)]
-    spec = graph_chart.spec(graph, one, "", chart_colours.LIGHT, apart=False)
+    arrows = [Arrow(odd, "Bo", 2.0, 0.0, 2)]
+    spec = graph_chart.arrows_spec(graph, arrows, "", chart_colours.LIGHT, apart=False)
     label = spec["baseOption"]["series"][0]["data"][0]["label"]["formatter"]
     assert "{" not in label and "\u202e" not in label and len(label) < 60
-    assert "to Bo 2" in graph_chart.alt("x", one)
-    assert "nobody speaks" in graph_chart.alt("x", [])
-    told = spec["baseOption"]["series"][0]["edges"][0]["tooltip"]["formatter"]
-    assert "<" not in told and told.endswith("to Bo: 2 a scene")
+    assert "to Bo 2" in graph_chart.arrows_alt("x", arrows)
+    assert "nobody speaks" in graph_chart.arrows_alt("x", [])
+    tooltip = spec["baseOption"]["series"][0]["edges"][0]["tooltip"]["formatter"]
+    assert "<" not in tooltip and tooltip.endswith("to Bo: 2 a scene")
     guessed = spec["baseOption"]["series"][0]["edges"][0]["lineStyle"]["opacity"]
-    sure = graph_chart.spec(
+    sure = graph_chart.arrows_spec(
         graph, [Arrow(odd, "Bo", 2.0, 2.0, 2)], "", chart_colours.LIGHT, apart=False
     )
     assert guessed < sure["baseOption"]["series"][0]["edges"][0]["lineStyle"]["opacity"]
@@ -199,7 +199,7 @@ def test_odd_runs_have_a_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "<script>" not in shown(app).replace("&lt;script&gt;", "")
     assert ("Rufina", "Eliseo") in arrows(app)
     bare_run(tmp_path, "bare")
-    assert "Nothing was played to the end" in read(room(tmp_path, monkeypatch, run="bare"))
+    assert "No scene is finished" in read(room(tmp_path, monkeypatch, run="bare"))
 
 
 def test_a_scene_is_drawn_at_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from tests.support.ui import HOSTILE, address, bare_run, page, read, shown, vand
 from ui.multiverse import chart, side_by_side
 from ui.multiverse import data as worlds
 from ui.multiverse.data import Change
-from ui.multiverse.layout import FEW, MOST, REST, Tree, World, drawn, family
+from ui.multiverse.layout import FEW_MEMBERS, MOST_COURSES, REST, Tree, World, drawn, family
 from ui.shared.spoken_line import SpokenLine
 
 OFF = Setup(ray="off")
@@ -46,14 +46,14 @@ def forest(seed: int) -> list[World]:
     """Branches of branches, at random."""
     source = random.Random(seed)
     last = source.randint(3, 12)
-    found = [World(MAIN, "", 0, "", tuple((t, str(t)) for t in range(last + 1)))]
+    worlds = [World(MAIN, "", 0, "", tuple((t, str(t)) for t in range(last + 1)))]
     for i in range(source.randint(0, 40)):
-        parent = source.choice(found)
+        parent = source.choice(worlds)
         fork = source.randint(max(0, parent.said[0][0] - 1), last - 1)
         length = source.choice([1, last - fork])
         said = tuple((fork + 1 + k, source.choice("abc")) for k in range(length))
-        found.append(World(f"b{i}", parent.id, fork, source.choice(["again", "edit"]), said))
-    return found
+        worlds.append(World(f"b{i}", parent.id, fork, source.choice(["again", "edit"]), said))
+    return worlds
 
 
 Spot = tuple[int, int]
@@ -61,19 +61,19 @@ Spot = tuple[int, int]
 
 def lines(tree: Tree) -> list[tuple[Spot, Spot]]:
     """The lines between points: to another row within the first turn, then level."""
-    found = []
+    segments = []
     for point in tree.points:
         if point.before >= 0:
             parent = tree.points[point.before]
             start, end = (parent.turn, parent.row), (point.turn, point.row)
             bend = (start[0] + 1, end[1])
             if start[1] == end[1]:
-                found.append((start, end))
+                segments.append((start, end))
             else:
-                found.append((start, bend))
+                segments.append((start, bend))
                 if bend != end:
-                    found.append((bend, end))
-    return found
+                    segments.append((bend, end))
+    return segments
 
 
 def side(a: Spot, b: Spot, c: Spot) -> int:
@@ -81,8 +81,8 @@ def side(a: Spot, b: Spot, c: Spot) -> int:
     return (turn > 0) - (turn < 0)
 
 
-def cross(one: tuple[Spot, Spot], other: tuple[Spot, Spot]) -> bool:
-    (a, b), (c, d) = one, other
+def cross(first: tuple[Spot, Spot], second: tuple[Spot, Spot]) -> bool:
+    (a, b), (c, d) = first, second
     if {a, b} & {c, d}:
         return False
     if side(a, b, c) == side(a, b, d) == 0:
@@ -93,8 +93,8 @@ def cross(one: tuple[Spot, Spot], other: tuple[Spot, Spot]) -> bool:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_two_lines_of_the_tree_cross_and_no_two_points_meet(seed: int) -> None:
-    found = forest(seed)
-    tree = drawn(found, opened=family(found[-1]), shown=[found[-1].id])
+    worlds = forest(seed)
+    tree = drawn(worlds, opened=family(worlds[-1]), shown=[worlds[-1].id])
     spots = [(p.turn, p.row) for p in tree.points]
     assert len(set(spots)) == len(spots)
     assert {p.row for p in tree.points} == set(range(tree.rows))
@@ -106,19 +106,19 @@ def test_no_two_lines_of_the_tree_cross_and_no_two_points_meet(seed: int) -> Non
 def test_many_draws_are_a_bundle_until_it_is_opened() -> None:
     trunk = World(MAIN, "", 0, "", tuple((t, str(t)) for t in range(15)))
     draws = [World(f"d{i}", MAIN, 9, "again", ((10, "abcde"[i % 5]),)) for i in range(20)]
-    few = [World(f"f{i}", MAIN, 5, "again", ((6, str(i)),)) for i in range(FEW)]
-    found = [trunk, *draws, *few]
+    few = [World(f"f{i}", MAIN, 5, "again", ((6, str(i)),)) for i in range(FEW_MEMBERS)]
+    worlds = [trunk, *draws, *few]
 
-    folded = drawn(found)
+    folded = drawn(worlds)
     [bundle] = [p for p in folded.points if p.folded]
     assert (len(bundle.worlds), bundle.lines, bundle.turn) == (20, 5, 10)
     assert chart.bundle(bundle) == "20 draws, 5 different lines"
-    assert sum(p.turn == 6 and MAIN not in p.worlds for p in folded.points) == FEW
+    assert sum(p.turn == 6 and MAIN not in p.worlds for p in folded.points) == FEW_MEMBERS
 
-    one = drawn(found, shown=["d3"])
-    assert sorted(len(p.worlds) for p in one.points if p.turn == 10) == [1, 1, 19]
+    with_one_shown = drawn(worlds, shown=["d3"])
+    assert sorted(len(p.worlds) for p in with_one_shown.points if p.turn == 10) == [1, 1, 19]
 
-    opened = drawn(found, opened=bundle.folded)
+    opened = drawn(worlds, opened=bundle.folded)
     own = [p for p in opened.points if p.turn == 10 and MAIN not in p.worlds]
     assert [len(p.worlds) for p in own] == [4] * 5
     assert not any(p.folded for p in opened.points)
@@ -132,7 +132,7 @@ def test_a_tree_of_ten_thousand_branches_stays_small() -> None:
     assert len(tree.points) < 3000
     assert tree.rows < 200
     [rest] = [p for p in tree.points if p.folded == REST]
-    assert len(rest.worlds) == 1000 - MOST
+    assert len(rest.worlds) == 1000 - MOST_COURSES
     assert tree.left > 8000
     near = [p.turn for p in tree.points if p.folded not in ("", REST)]
     assert near
@@ -140,36 +140,38 @@ def test_a_tree_of_ten_thousand_branches_stays_small() -> None:
 
 
 def test_what_parted_a_branch_is_told_with_what_was_before(grown: Path) -> None:
-    found, folder = reading(grown)
-    edited = [name for name, row in found.rows.items() if "Nobody sold" in row["edit"]]
+    multiverse, folder = reading(grown)
+    edited = [name for name, row in multiverse.rows.items() if "Nobody sold" in row["edit"]]
     assert len(edited) == 2
     scene = folder.study().cells[0][2]
-    [change] = worlds.changes(found, edited[0], scene)
+    [change] = worlds.changes(multiverse, edited[0], scene)
     was = next(
-        t.text for t in folder.transcripts.read(found.rows[MAIN]["trial"]).lines() if t.turn == 3
+        t.text
+        for t in folder.transcripts.read(multiverse.rows[MAIN]["trial"]).lines()
+        if t.turn == 3
     )
     assert change == Change("The line of turn 3", was, "Nobody sold me anything.")
 
-    [framed] = [name for name, row in found.rows.items() if "frame" in row["edit"]]
-    [change] = worlds.changes(found, framed, scene)
+    [framed] = [name for name, row in multiverse.rows.items() if "frame" in row["edit"]]
+    [change] = worlds.changes(multiverse, framed, scene)
     assert change.what == "The author’s frame"
     assert change.before == scene.author.frame
-    told = side_by_side.parted([change], "")
-    assert "&lt;b&gt;She lost the end" in told
-    assert 'aria-label="put in"' in told
+    html = side_by_side.parted([change], "")
+    assert "&lt;b&gt;She lost the end" in html
+    assert 'aria-label="added"' in html
 
 
 def test_two_branches_part_where_they_part(grown: Path) -> None:
-    found, folder = reading(grown)
-    trial = found.rows[MAIN]["trial"]
-    whole = {name: folder.transcripts.read(trial, name).turns for name in found.rows}
-    for left in found.rows:
-        for right in found.rows:
+    multiverse, folder = reading(grown)
+    trial = multiverse.rows[MAIN]["trial"]
+    whole = {name: folder.transcripts.read(trial, name).turns for name in multiverse.rows}
+    for left in multiverse.rows:
+        for right in multiverse.rows:
             sides = [whole[left], whole[right]]
-            common = found.parted(left, right)
+            common = multiverse.parted(left, right)
             shared = [[t for t in turns if t.turn <= common] for turns in sides]
             assert shared[0] == shared[1]
-            assert [s.text for s in found.line(left)] == [t.text for t in sides[0]]
+            assert [s.text for s in multiverse.line(left)] == [t.text for t in sides[0]]
             owners = [
                 {t.branch for t in turns if t.turn == common + 1 and t.speaker} for turns in sides
             ]
@@ -177,13 +179,13 @@ def test_two_branches_part_where_they_part(grown: Path) -> None:
 
 
 def test_words_that_one_side_alone_has_are_marked() -> None:
-    one = [SpokenLine(4, "line", "Ana", "I never sold <b>anything</b> here.", False, False)]
-    other = [SpokenLine(4, "line", "Ana", "I never sold <b>bread</b> here.", False, False)]
-    told = side_by_side.both(one, other, {"Ana": 0}, ("left", "right"), 4)
-    assert "<u>anything</u>" in told
-    assert "<u>bread</u>" in told
-    assert "<b>" not in told
-    same = side_by_side.both(one, one, {"Ana": 0}, ("left", "right"), 0)
+    left = [SpokenLine(4, "line", "Ana", "I never sold <b>anything</b> here.", False, False)]
+    right = [SpokenLine(4, "line", "Ana", "I never sold <b>bread</b> here.", False, False)]
+    html = side_by_side.pair_table(left, right, {"Ana": 0}, ("left", "right"), 4)
+    assert "<u>anything</u>" in html
+    assert "<u>bread</u>" in html
+    assert "<b>" not in html
+    same = side_by_side.pair_table(left, left, {"Ana": 0}, ("left", "right"), 0)
     assert 'colspan="2"' in same
     assert same.count("anything") == 1
 
@@ -191,8 +193,8 @@ def test_words_that_one_side_alone_has_are_marked() -> None:
 def test_the_page_opens_on_a_branch_and_on_a_pair(
     grown: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, _ = reading(grown)
-    edited = next(name for name, row in found.rows.items() if "Nobody sold" in row["edit"])
+    multiverse, _ = reading(grown)
+    edited = next(name for name, row in multiverse.rows.items() if "Nobody sold" in row["edit"])
     app = page(grown, monkeypatch, room="multiverse", run="grown", branch=edited, turn="5")
     assert "12 branches, parted in 4 ways" in read(app)
     assert "Changed, and played on, after turn 2" in read(app)
@@ -201,7 +203,7 @@ def test_the_page_opens_on_a_branch_and_on_a_pair(
     app.button(key="beside").click()
     well(app.run())
     assert (address(app)["left"], address(app)["right"]) == (MAIN, edited)
-    assert "Together up to and with turn 2" in read(app)
+    assert "Shared up to and including turn 2" in read(app)
     app.button(key="swap").click()
     well(app.run())
     assert (address(app)["left"], address(app)["right"]) == (edited, MAIN)
@@ -222,7 +224,7 @@ def test_the_table_has_every_branch_and_its_score(
     app = page(grown, monkeypatch, room="multiverse", run="grown", colour=measure)
     table = app.dataframe[0].value
     assert len(table) == 13
-    assert set(table["parted by"]) >= {"as it was played", "drawn again", "played on anew"}
+    assert set(table["change"]) >= {"as it was played", "drawn again", "played on anew"}
     assert table[measure].notna().any()
     assert "near 1" in read(app)
 
@@ -244,7 +246,7 @@ def test_an_empty_house_and_a_run_without_scenes(
 ) -> None:
     assert "The house is dark" in read(page(tmp_path, monkeypatch, room="multiverse"))
     bare_run(tmp_path, "bare")
-    assert "Nothing was played to the end" in read(page(tmp_path, monkeypatch, room="multiverse"))
+    assert "No scene is finished" in read(page(tmp_path, monkeypatch, room="multiverse"))
 
 
 def test_only_models_of_this_machine_are_offered(

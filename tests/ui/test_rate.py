@@ -110,9 +110,9 @@ def test_nothing_on_the_page_tells_a_condition_a_trial_or_a_plant(
     hidden += [r["trial"] for r in rows] + [r["block"] for r in rows]
     hidden += [i.id for i in human_ratings.rating_items(folder, folder.study(), "state")]
     for _ in range(6):
-        told = "".join(str(e.proto) for e in app.main if hasattr(e, "proto")) + shown(app)
-        told += str(address(app)) + str(app.main)
-        assert "Somebody else" in told and not [h for h in hidden if h in told]
+        text = "".join(str(e.proto) for e in app.main if hasattr(e, "proto")) + shown(app)
+        text += str(address(app)) + str(app.main)
+        assert "Another person" in text and not [h for h in hidden if h in text]
         press(app, "answer-1")
 
 
@@ -148,10 +148,10 @@ def test_what_cannot_be_kept_is_told_and_asked_again(
     app = rate(folder, monkeypatch)
     first = question(app)
     press(app, "answer-1")
-    assert "This was not kept" in read(app) and question(app) == first
+    assert "Your answer was not saved" in read(app) and question(app) == first
     (folder.local / RATINGS_FOLDER).unlink()
     press(app, "answer-1")
-    assert "This was not kept" not in read(app) and question(app) != first
+    assert "Your answer was not saved" not in read(app) and question(app) != first
 
 
 def test_odd_names_and_runs(
@@ -163,7 +163,7 @@ def test_odd_names_and_runs(
         assert "a name has" in read(app) and "<script>" not in shown(app)
     assert not (folder.local / RATINGS_FOLDER).exists()
     bare_run(tmp_path / "runs", "bare")
-    assert "Nothing was played" in read(
+    assert "No scene is finished" in read(
         page(tmp_path / "runs", monkeypatch, room="rate", run="bare")
     )
     bare_run(tmp_path / "runs", "live", status="playing")
@@ -171,7 +171,7 @@ def test_odd_names_and_runs(
     assert "The actors are on" in text
     folder.update({"status": "playing"})
     text = read(page(Path(folder.root), monkeypatch, room="rate", run="blind"))
-    assert "Lines can be rated when" in text
+    assert "Lines can be rated after" in text
     assert "no run" in read(page(tmp_path / "none", monkeypatch, room="rate")).lower()
 
 
@@ -180,7 +180,7 @@ def test_a_question_is_drawn_whole_and_inert() -> None:
         "Ana waits.\n\nWhat was said before:\nBO: Hello.\nANA: Hm.\n\nThe line to judge:\n<line>\n"
         f"ANA: {HOSTILE}\n</line>\n\nWhat does the line show?"
     )
-    html = questions.question(text)
+    html = questions.question_html(text)
     assert "<script" not in html and "<img" not in html and "\u202e" not in html
     assert html.count("<blockquote>") == 1 and html.count("<li>") == 2
     assert '<span class="name">Ana</span>' in html and "<h2>What does the line show?</h2>" in html

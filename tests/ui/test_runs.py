@@ -52,40 +52,40 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(app: AppTest) -> dict[str, str]:
     """Return run → what its row says, as a person reads it."""
-    found = {}
+    cells_by_run = {}
     for row in re.findall(r"<tr class=.*?</tr>", shown(app), re.DOTALL):
         name = re.search(r'class="id">([^<]*)<', row)
         assert name
-        found[name[1]] = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", row)).split())
-    return found
+        cells_by_run[name[1]] = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", row)).split())
+    return cells_by_run
 
 
 def test_each_run_has_a_row_that_says_how_it_stands(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = rows(page(runs, monkeypatch, room="runs"))
-    assert set(found) == {"puppet", "vandal", "priced"}
-    assert "demo 2 scenes, 2 conditions" in found["puppet"]
-    assert "✓ done puppet 4" in found["puppet"]
-    assert "1 failed" in found["vandal"]
-    assert all("Graph Multiverse Compare" in row for row in found.values())
+    table = rows(page(runs, monkeypatch, room="runs"))
+    assert set(table) == {"puppet", "vandal", "priced"}
+    assert "demo 2 scenes, 2 conditions" in table["puppet"]
+    assert "✓ done puppet 4" in table["puppet"]
+    assert "1 failed" in table["vandal"]
+    assert all("Graph Multiverse Compare" in row for row in table.values())
 
 
 def test_mean_scores_are_those_of_the_lines(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = rows(page(runs, monkeypatch, room="runs"))
+    table = rows(page(runs, monkeypatch, room="runs"))
     scores = open_run(runs, "puppet").tables.read("scores").to_pylist()
     for family in ("habit", "rule"):
         values = [
             s["value"] for s in scores if s["measure"].startswith(family) and s["value"] is not None
         ]
-        assert f"{family} {sum(values) / len(values):.2f}" in found["puppet"]
-    assert "habit 0.00" in found["vandal"], "what is missing counts as nothing"
+        assert f"{family} {sum(values) / len(values):.2f}" in table["puppet"]
+    assert "habit 0.00" in table["vandal"], "what is missing counts as nothing"
 
 
 def test_cost_is_what_the_calls_cost_and_unknown_without_a_price(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = rows(page(runs, monkeypatch, room="runs"))
+    table = rows(page(runs, monkeypatch, room="runs"))
     folder = open_run(runs, "priced")
     price = folder.study().cells[0][2].model.price
     assert price is not None
@@ -94,9 +94,9 @@ def test_cost_is_what_the_calls_cost_and_unknown_without_a_price(
         for c in folder.transcripts.all_calls()
     )
     assert paid > 0
-    assert f"${paid:,.4f}" in found["priced"]
-    assert "unknown" in found["puppet"]
-    assert "$" not in found["puppet"]
+    assert f"${paid:,.4f}" in table["priced"]
+    assert "unknown" in table["puppet"]
+    assert "$" not in table["puppet"]
 
 
 def test_a_row_leads_to_the_rooms_of_its_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_many_runs_are_found_by_words_and_turned_by_pages(
     assert list(rows(app)) == ["run-03"]
     assert address(app) == {"seek": "STOPPED run"}
     app = page(tmp_path, monkeypatch, room="runs", seek="nowhere")
-    assert "No run is like that." in shown(app)
+    assert "No run matches." in shown(app)
     app = page(tmp_path, monkeypatch, room="runs", page="99")
     assert len(rows(app)) == 5, "the last page"
 
@@ -197,8 +197,8 @@ def test_a_mean_leaves_out_branches_but_not_probes(tmp_path: Path) -> None:
         Score(t, "p", 1, "Rufina", "probe:name", "v", 0.0, ""),
     ]
     folder.tables.write_verdicts(scores, [])
-    found = {m.family: m.value for m in data._means(folder, grown=True)}
-    assert found == {"sign": 1.0, "probe": 0.0}
+    means = {m.family: m.value for m in data._means(folder, grown=True)}
+    assert means == {"sign": 1.0, "probe": 0.0}
 
 
 def test_back_from_a_link_that_says_little_leads_back(

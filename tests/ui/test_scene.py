@@ -137,8 +137,8 @@ def test_stops() -> None:
     )
     assert (stops.after([3, 7], 3), stops.after([3, 7], 7), stops.after([], 1)) == (7, 3, None)
     assert (stops.before([3, 7], 7), stops.before([3, 7], 3)) == (3, 7)
-    assert stops.marks("3.x.99.7.3.-1.²", 12) == [3, 7]
-    assert stops.written({7, 3}) == "3.7"
+    assert stops.bookmarks("3.x.99.7.3.-1.²", 12) == [3, 7]
+    assert stops.bookmarks_text({7, 3}) == "3.7"
 
 
 # --- bookmarks and search
@@ -188,9 +188,9 @@ def test_search_leads_from_hit_to_hit(runs: Path, monkeypatch: pytest.MonkeyPatc
     app = page(runs, monkeypatch, run="broken", find="<b>")
     assert "12 turns" in read(app)
     app = page(runs, monkeypatch, run="broken", find="nothing like it")
-    assert "found nowhere" in read(app)
+    assert "no match" in read(app)
     app = page(runs, monkeypatch, run="broken", find="a lamp", audience="1")
-    assert "found nowhere" in read(app), "the margin is closed"
+    assert "no match" in read(app), "the margin is closed"
 
 
 # --- scores
@@ -260,7 +260,7 @@ def test_what_a_judge_was_asked_and_said_stands_behind_the_line(
     )
     app = page(runs, monkeypatch, run="tree", turn="4", behind="1")
     text = " ".join(read(app).split())
-    assert f"puppet on {score_words.name(verdict['measure'])}: {verdict['answer']}" in text
+    assert f"puppet on {score_words.measure_name(verdict['measure'])}: {verdict['answer']}" in text
     assert " ".join(verdict["prompt"].split())[:400] in text
     assert "calibration" not in text
 
@@ -354,15 +354,15 @@ def test_a_branch_that_is_not_there_is_told(runs: Path, monkeypatch: pytest.Monk
 
 def test_a_scene_can_be_taken_home(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
-    made = run_data.run("broken")
-    play = run_data.play(made, run_data.trials(made)[0])
+    made = run_data.find_run("broken")
+    play = run_data.play(made, run_data.trial_rows(made)[0])
     whole, bare = (toolbar._folio(made, play, margin=m) for m in (True, False))
     forms = {name: make for name, (_, _, make) in toolbar._FORMS.items()}
     assert "[[Note to Rufina: A lamp.]]" in str(forms["Fountain"](whole))
     assert "A lamp." not in str(forms["Fountain"](bare))
     assert "**Eliseo**: Line 1, straße \\<b\\>." in str(forms["Markdown"](whole))
-    found = orjson.loads(forms["JSON"](whole))
-    assert found["facts"]["Run"] == "broken"
-    assert len(found["scores"]) == 12
+    document = orjson.loads(forms["JSON"](whole))
+    assert document["facts"]["Run"] == "broken"
+    assert len(document["scores"]) == 12
     app = page(runs, monkeypatch, run="broken")
     assert {b.label for b in app.get("download_button")} >= {"Fountain", "Markdown", "JSON"}

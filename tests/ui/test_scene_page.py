@@ -29,7 +29,7 @@ from tests.support.ui import (
     well,
 )
 from ui.shared import transcript
-from ui.shared.html import clipped, inert, label, one_line, pieces, safe
+from ui.shared.html import clipped, inert, label, pieces, safe, short_line
 
 CSS = (shipped("ui") / "theme.css").read_text()
 
@@ -241,7 +241,7 @@ def test_a_trial_can_be_linked_by_its_number(runs: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ({"run": "nowhere"}, "There is no run “nowhere”"),
         ({"run": "../../etc"}, "There is no run “../../etc”"),
@@ -254,10 +254,10 @@ def test_a_trial_can_be_linked_by_its_number(runs: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_wrong_link_is_told_and_leads_somewhere(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], told: str
+    runs: Path, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], message: str
 ) -> None:
     app = page(runs, monkeypatch, **query)
-    assert told in read(app)
+    assert message in read(app)
     assert address(app)["run"] in ("puppet", "vandal")
     assert "<b>" not in shown(app).replace("<b>system", "")
 
@@ -274,7 +274,7 @@ def test_an_empty_house_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_empty_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare_run(tmp_path, "empty")
     app = page(tmp_path, monkeypatch)
-    assert "Nothing was played to the end" in read(app)
+    assert "No scene is finished" in read(app)
     assert address(app) == {"run": "empty"}
 
 
@@ -355,7 +355,7 @@ def test_inert_text_has_nothing_that_acts_unseen(text: str, seen: str) -> None:
 def test_text_helpers() -> None:
     assert safe("""<a b="c" d='e'>&""") == "&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;&amp;"
     assert clipped("abcdef", 4) == 'abcd <span class="more">… 2 more characters</span>'
-    assert one_line("a\n b\t" + "c" * 100, 10) == "a b ccccc…"
+    assert short_line("a\n b\t" + "c" * 100, 10) == "a b ccccc…"
     assert label("![x](http://y) :material/home: **b**").count("\\") >= 10
     assert "".join(pieces("x" * 45_001)) == "x" * 45_001
     assert pieces("") == [""]
@@ -370,7 +370,7 @@ def test_every_colour_can_be_read_on_every_ground() -> None:
     paper = ("#fbf8f1", "#16140f")
     for theme in (0, 1):
         grounds = [paper[theme], colour["leaf"][theme], colour["glow"][theme]]
-        for name in ["ink", "faint", "accent", *(f"v{i}" for i in range(transcript.VOICES))]:
+        for name in ["ink", "faint", "accent", *(f"v{i}" for i in range(transcript.VOICE_COLOURS))]:
             for ground in grounds:
                 assert contrast(colour[name][theme], ground) >= 4.5, (name, theme, ground)
 
@@ -382,7 +382,7 @@ def test_the_look_is_never_taken_for_markup() -> None:
 def test_a_name_says_who_speaks_whatever_the_colour() -> None:
     turns = [Turn("t", MAIN, n, 0, "line", f"Voice {n}", "Hm.") for n in range(1, 13)]
     colours = transcript.voices(turns, None)
-    assert set(colours.values()) == set(range(transcript.VOICES))
+    assert set(colours.values()) == set(range(transcript.VOICE_COLOURS))
     row = {"status": "done", "failure_turn": None}
     drawn = transcript.transcript(turns, row, colours, [], "?run=x&trial=t", {})
     assert all(f">Voice {n}</span>" in drawn for n in range(1, 13))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ from ui.start import progress
 from ui.start.command import EMBEDDED, ENDPOINT, PUPPET, Bill
 
 SCENES = sorted(file.stem for file in shipped("scenes").glob("*.yaml"))
+_ENDPOINT_BILL = Bill(
+    scene="cold-pass",
+    arms=("none",),
+    model=ENDPOINT,
+    trials=1,
+    turns=3,
+    seed=0,
+    called="m",
+    base_url="http://127.0.0.1:1/v1",
+)
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -36,9 +47,9 @@ def test_what_is_chosen_is_a_study(name: str, tmp_path: Path) -> None:
     scene = load_scene(name)
     arms = start_command.arms(scene)
     assert {"as written", "none", "brief", "placebo", "live author"} <= set(arms)
-    bill = Bill(name, tuple(arms), PUPPET, 2, 5, 7)
+    bill = Bill(scene=name, arms=tuple(arms), model=PUPPET, trials=2, turns=5, seed=7)
     file = tmp_path / "study.yaml"
-    file.write_text(start_command.study(bill, scene))
+    file.write_text(start_command.study_file(bill, scene))
     study = load(file)
     trials = plan(study)
     assert len(trials) == bill.planned == 2 * len(arms)
@@ -64,25 +75,27 @@ def test_a_model_is_everybodys_and_its_address_is_the_commands_alone(
     file = tmp_path / "study.yaml"
 
     def played(bill: Bill) -> list[Model]:
-        file.write_text(start_command.study(bill, scene))
+        file.write_text(start_command.study_file(bill, scene))
         made = load(file).cells[0][2]
         return [made.model_of(role) for role in ("author", "Ana", "Bo")]
 
     for model in (EMBEDDED, PUPPET):
-        local = played(Bill(str(kettle), ("none",), model, 1, 3, 0))
+        local = played(
+            replace(_ENDPOINT_BILL, scene=str(kettle), model=model, called="", base_url="")
+        )
         assert all(m.embedded or m.in_process for m in local)
-    there = Bill(str(kettle), ("none",), ENDPOINT, 1, 3, 0, "m", "http://127.0.0.1:1/v1")
-    assert "127.0.0.1" not in start_command.study(there, scene)
+    there = replace(_ENDPOINT_BILL, scene=str(kettle))
+    assert "127.0.0.1" not in start_command.study_file(there, scene)
     words = start_command.command(there, str(file), "r", "/runs")
     assert words[-2:] == ["--model=m", "--base-url=http://127.0.0.1:1/v1"]
-    assert "'" not in start_command.shown(words[:3])
+    assert "'" not in start_command.shell_line(words[:3])
 
 
 def test_what_is_missing_is_said() -> None:
-    whole = Bill("cold-pass", ("none",), ENDPOINT, 1, 3, 0, "m", "http://127.0.0.1:1/v1")
-    assert not start_command.missing(whole)
+    whole = _ENDPOINT_BILL
+    assert not start_command.still_missing(whole)
     for field, value in {"arms": (), "called": " ", "base_url": "file:///etc/passwd"}.items():
-        assert start_command.missing(Bill(**{**vars_of(whole), field: value})), field
+        assert start_command.still_missing(Bill(**{**vars_of(whole), field: value})), field
 
 
 def vars_of(bill: Bill) -> dict[str, object]:
@@ -115,14 +128,14 @@ def until(wanted: bool, look: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def known(root: str, name: str) -> processes.Started:
-    found = processes.look(root, name)
-    assert found is not None
-    return found
+    state = processes.process_state(root, name)
+    assert state is not None
+    return state
 
 
 def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> None:
     root, command = str(tmp_path), [sys.executable, "-c", LIVES]
-    assert processes.look(root, "r") is None
+    assert processes.process_state(root, "r") is None
     assert not processes.interrupt(root, "r")
     assert processes.start(root, "r", command, {"host": "h"})
     assert not processes.start(root, "r", command, {})
@@ -132,8 +145,8 @@ def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> No
 
     assert alive()
     until(True, lambda: "here" in known(root, "r").said)
-    found = known(root, "r")
-    assert (found.more, found.command) == ({"host": "h"}, tuple(command))
+    state = known(root, "r")
+    assert (state.more, state.command) == ({"host": "h"}, tuple(command))
     assert processes.interrupt(root, "r")
     until(False, alive)
     ended = known(root, "r")
@@ -148,11 +161,11 @@ def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> No
 def test_nothing_is_written_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".viewer").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ImprovError, match="is a link"):
+    with pytest.raises(ImprovError, match="is a symbolic link"):
         processes.start(str(tmp_path), "r", [sys.executable, "-c", ""], {})
-    with pytest.raises(ImprovError, match="mounts"):
+    with pytest.raises(ImprovError, match="a folder of this machine"):
         processes.start("s3://bucket/runs", "r", [sys.executable, "-c", ""], {})
-    with pytest.raises(ImprovError, match="no name"):
+    with pytest.raises(ImprovError, match="cannot have this name"):
         processes.start(str(tmp_path / "elsewhere"), "../r", [sys.executable, "-c", ""], {})
     assert not [f for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()]
 
@@ -171,7 +184,7 @@ def test_the_choices_are_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.iterdir())  # to look is not to write
 
     app.radio(key="door:model").set_value(ENDPOINT)
-    assert "needs the name" in read(well(app.run()))
+    assert "Write the name of the model" in read(well(app.run()))
     assert app.button(key="door:start").disabled
     app.selectbox(key="door:scene").select("weighing")
     assert address(well(app.run()))["scene"] == "weighing"
@@ -219,7 +232,7 @@ def test_a_run_that_somebody_plays_is_watched_line_by_line(
         assert "document.title='owned'" in read(app)
         assert "<script" not in shown(app)
     # Nobody plays it any more, and it was not started here: there is nothing to watch.
-    assert "A scene, its author" in read(well(app.run()))
+    assert "Choose a scene" in read(well(app.run()))
 
 
 def test_why_the_curtain_did_not_rise_is_told(

@@ -1,4 +1,4 @@
-// Brings the scenes that stand abreast into view when a block was chosen, here or by a link.
+// Scrolls to the scenes side by side when a block was chosen, here or by a link.
 export default function ({ data, parentElement }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const memory = parentElement;
@@ -10,7 +10,7 @@ export default function ({ data, parentElement }) {
   const reach = () => {
     const there = document.getElementById("abreast");
     if (!there || (first && tries < 3)) {
-      // The charts above it may still be on their way.
+      // The charts above may not be on the page yet.
       if (tries++ < 40) waiting = setTimeout(reach, 150);
       return;
     }

@@ -1,4 +1,4 @@
-"""One block abreast: its scenes next to each other, a condition a column, a turn a row."""
+"""The scenes of one block side by side: a column for each condition, a row for each turn."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from improv.records import MAIN, Json, Turn
 from improv.report.material import Material
 from ui.compare import data as compare_data
 from ui.shared import address, navigation, run_data, transcript
-from ui.shared.html import clipped, label, one_line, safe
+from ui.shared.html import clipped, label, safe, short_line
 
 _SCRIPT = (Path(__file__).parent / "block.js").read_text(encoding="utf-8")
 
-WINDOW = 100
-"""Blocks on either side of the one that is looked at which the list offers."""
-COLUMNS = 4
-"""Conditions that stand abreast unless others are chosen."""
-SAID = 700
+_WINDOW = 100
+"""Blocks that the list offers before and after the chosen one."""
+_COLUMNS = 4
+"""Conditions that are shown unless the reader chooses others."""
+_SAID = 700
 """Characters of a line that a column shows."""
 
 
-def block(run: run_data.Run, of: Material) -> None:
-    """Draw a block: choose it, choose its columns, and read it turn by turn."""
-    names = compare_data.blocks(run)
+def block(run: run_data.ViewedRun, material: Material) -> None:
+    """Draw a block: the choice of the block and of its columns, and the table of turns."""
+    names = compare_data.block_names(run)
     if not names:
         return
     wanted = address.get("block")
@@ -35,25 +35,26 @@ def block(run: run_data.Run, of: Material) -> None:
     st.html('<h2 class="side-title" id="abreast">One block, side by side</h2>')
     if wanted and wanted != now:
         st.html(
-            f'<p class="quiet" role="status">There is no block “{safe(one_line(wanted, 60))}”.</p>'
+            '<p class="quiet" role="status">'
+            f"There is no block “{safe(short_line(wanted, 60))}”.</p>"
         )
         address.put(block="")
-    rows = compare_data.of_block(run, now)
+    rows = compare_data.block_rows(run, now)
     picked = _choose(names, now, rows)
-    shown = [r for r in rows if r["condition"] in picked] or rows[:COLUMNS]
+    shown = [r for r in rows if r["condition"] in picked] or rows[:_COLUMNS]
     plays = [run_data.play(run, row) for row in shown]
-    hidden = of.analysis.mute
-    marks = [{} if hidden else compare_data.broken(run, play) for play in plays]
+    hidden = material.analysis.mute
+    marks = [{} if hidden else compare_data.broken_lines(run, play) for play in plays]
     titles = distinguishing_names([row["condition"] for row in shown])
     scene = next((p.scene for p in plays if p.scene is not None), None)
     turns = [t for p in plays for t in p.transcript.turns]
     st.html(_table(run, plays, marks, titles, transcript.voices(turns, scene)))
-    told = (
+    note = (
         "No break is marked: no judge could tell."
         if hidden
-        else "A line that breaks is marked; its turn leads to the scene."
+        else "A line with a break is marked; its link opens the turn in the scene."
     )
-    st.html(f'<p class="quiet">{told}</p>')
+    st.html(f'<p class="quiet">{note}</p>')
     # Registered at each mount: a second server in one process (a test's) has a registry of its own.
     st.components.v2.component("improv_abreast", js=_SCRIPT, isolate_styles=False)(
         key="abreast-scroll", data={"block": address.get("block")}
@@ -62,12 +63,12 @@ def block(run: run_data.Run, of: Material) -> None:
 
 def _choose(names: Sequence[str], now: str, rows: Sequence[Json]) -> list[str]:
     at = names.index(now)
-    window = list(names[max(0, at - WINDOW) : at + WINDOW + 1])
+    window = list(names[max(0, at - _WINDOW) : at + _WINDOW + 1])
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     short = dict(zip(conditions, distinguishing_names(conditions), strict=True))
     with st.container(horizontal=True, vertical_alignment="bottom", key="abreast-bar"):
         st.button(
-            "Block before",
+            "Previous block",
             key="block-before",
             type="tertiary",
             disabled=at == 0,
@@ -82,7 +83,7 @@ def _choose(names: Sequence[str], now: str, rows: Sequence[Json]) -> list[str]:
             on_change=_chosen,
             width=300,
             accept_new_options=len(names) > len(window),
-            format_func=lambda b: one_line(b, 60),
+            format_func=lambda b: short_line(b, 60),
         )
         st.button(
             "Next block",
@@ -92,10 +93,10 @@ def _choose(names: Sequence[str], now: str, rows: Sequence[Json]) -> list[str]:
             on_click=_go,
             args=(names[min(len(names) - 1, at + 1)],),
         )
-    if len(conditions) <= COLUMNS:
+    if len(conditions) <= _COLUMNS:
         return conditions
     known = [c for c in st.session_state.get("abreast", []) if c in conditions]
-    st.session_state["abreast"] = known or conditions[:COLUMNS]
+    st.session_state["abreast"] = known or conditions[:_COLUMNS]
     with st.container(key="abreast-lines"):
         return list(
             st.multiselect(
@@ -108,7 +109,7 @@ def _choose(names: Sequence[str], now: str, rows: Sequence[Json]) -> list[str]:
 
 
 def _table(
-    run: run_data.Run,
+    run: run_data.ViewedRun,
     plays: Sequence[run_data.Play],
     marks: Sequence[Mapping[int, list[Json]]],
     titles: Sequence[str],
@@ -119,7 +120,7 @@ def _table(
         for p in plays
     ]
     heads = "".join(
-        f'<th scope="col">{navigation.way("scene", title, run=run.id, trial=p.row["trial"])}'
+        f'<th scope="col">{navigation.link("scene", title, run=run.id, trial=p.row["trial"])}'
         f"{_state(p)}</th>"
         for p, title in zip(plays, titles, strict=True)
     )
@@ -145,7 +146,7 @@ def _state(play: run_data.Play) -> str:
 
 
 def _cell(
-    run: run_data.Run,
+    run: run_data.ViewedRun,
     play: run_data.Play,
     number: int,
     rows: Sequence[Turn],
@@ -161,26 +162,26 @@ def _cell(
     where = {"run": run.id, "trial": row["trial"], "branch": branch, "turn": str(number)}
     if broken:
         kind = ' class="broke"'
-        who = ", ".join(dict.fromkeys(one_line(s["character"], 40) for s in broken))
-        way = navigation.way(
+        who = ", ".join(dict.fromkeys(short_line(s["character"], 40) for s in broken))
+        link = navigation.link(
             "scene",
             "breaks",
             name=f"{who} breaks in turn {number} under {row['condition']}: read",
             **where,
             behind="1",
         )
-        mark = f'<p class="mark">✕ {way}</p>'
+        mark = f'<p class="mark">✕ {link}</p>'
     return f"<td{kind}>{lines}{mark}</td>"
 
 
 def _line(turn: Turn, colours: Mapping[str, int]) -> str:
     if turn.kind == "direction":
-        return f'<p class="direction">{clipped(turn.text, SAID)}</p>'
+        return f'<p class="direction">{clipped(turn.text, _SAID)}</p>'
     who = f'<span class="name v{colours.get(turn.speaker, 0)}">{safe(turn.speaker)}</span> '
     if turn.kind == "silence":
         return f'<p>{who}<i class="quiet">says nothing</i></p>'
     aside = '<i class="quiet">(aside)</i> ' if turn.aside else ""
-    return f"<p>{who}{aside}{clipped(turn.text, SAID)}</p>"
+    return f"<p>{who}{aside}{clipped(turn.text, _SAID)}</p>"
 
 
 def _go(name: str) -> None:

@@ -1,7 +1,8 @@
-"""The Compare room's charts: intervals in rows, curves with bands. Pure: findings to Vega-Lite.
+"""The Compare room's charts: intervals in rows, curves with bands. Pure: findings in, Vega-Lite
+out.
 
-A row or a point that is clicked says which it is by its number, so that no name of a study comes
-back from the browser. Colour never tells lines apart alone: each has a dash and a shape too.
+A click returns the index of a row or a curve, so that no name of a study comes back from the
+browser. Curves differ in dash and shape as well as in colour.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ from dataclasses import dataclass
 from improv.analysis.stats.interval import Estimate
 from improv.analysis.trajectories import Curve
 from improv.records import Json
-from ui.shared.chart_colours import DARK, LIGHT, Palette
-from ui.shared.html import one_line
+from ui.shared.chart_colours import DARK, Palette
+from ui.shared.html import short_line
 
-__all__ = ["DARK", "LIGHT", "Palette", "Row", "curves", "intervals"]
-
-ROW = 66
-"""Pixels of a row: a name, what is said, and the interval below them."""
+_ROW = 66
+"""Height of a row in pixels: its name, its text, and the interval below them."""
 AXIS = 44
-"""Pixels of the axis below them."""
-HEIGHT = 360
+"""Height of the axis in pixels."""
+_HEIGHT = 360
 SHAPES = (
     "circle",
     "square",
@@ -43,18 +42,18 @@ DASHES: tuple[tuple[int, ...], ...] = (
     (4, 2, 1, 2),
     (8, 2, 2, 2, 2, 2),
 )
-MOST = len(SHAPES)
-"""Lines of one chart that can be told apart."""
+MOST_LINES = len(SHAPES)
+"""Most curves of one chart that have shapes of their own."""
 PICK = "pick"
-"""What a chart calls the choice of a row or a point."""
+"""The name of the selection parameter in a chart."""
 PICKED = "picked"
-"""What it calls the layer that takes the click."""
+"""The name of the layer that takes the click."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of intervals: its name, its estimate, what is said of it, and whether it is shown
-    (a full mark) or not decided (a hollow one)."""
+class IntervalRow:
+    """One row of the interval chart. `said` is the text below its name; `full` draws a filled mark,
+    which means decided, else a hollow one."""
 
     name: str
     estimate: Estimate
@@ -62,13 +61,15 @@ class Row:
     full: bool = True
 
 
-def intervals(rows: Sequence[Row], chosen: str, ink: Palette, *, axis: str, zero: bool) -> Json:
-    """Return estimates with their intervals, one below the other; `zero` draws a line there."""
+def intervals(
+    rows: Sequence[IntervalRow], chosen: str, ink: Palette, *, axis: str, zero: bool
+) -> Json:
+    """Return the chart of estimates with their intervals; `zero` draws a line at 0."""
     drawn = [
         {
             "i": i,
-            "name": one_line(row.name, 90),
-            "said": one_line(row.said, 110),
+            "name": short_line(row.name, 90),
+            "said": short_line(row.said, 110),
             "value": row.estimate.value,
             "low": _or(row.estimate.low, row.estimate.value),
             "high": _or(row.estimate.high, row.estimate.value),
@@ -97,7 +98,7 @@ def intervals(rows: Sequence[Row], chosen: str, ink: Palette, *, axis: str, zero
     )
     tip = [{"field": "name", "title": "what"}, {"field": "said", "title": "found"}]
     layers: list[Json] = [
-        {  # The whole row takes a click.
+        {  # The whole row can be clicked.
             "name": PICKED,
             "mark": {"type": "rect", "cursor": "pointer", "cornerRadius": 4},
             "encoding": {
@@ -151,15 +152,16 @@ def intervals(rows: Sequence[Row], chosen: str, ink: Palette, *, axis: str, zero
                 "encoding": {"x": {**x, "field": "value"}},
             },
         )
-    return _framed(drawn, layers, ("i",), ink, ROW * max(1, len(drawn)) + AXIS)
+    return _framed(drawn, layers, ("i",), ink, _ROW * max(1, len(drawn)) + AXIS)
 
 
 def _told(mark: Json, encoding: Json, colour: str, ink: Palette) -> list[Json]:
-    """Return a text, with paper round its letters where a line would cross them."""
+    """Return the layers of a text with an outline in the colour of the page, so that a line behind
+    it does not cross the letters."""
     paper = {"stroke": ink.paper, "strokeWidth": 5, "strokeJoin": "round"}
     return [
-        {"mark": {**mark, **more}, "encoding": encoding | {"color": {"value": found}}}
-        for more, found in ((paper, ink.paper), ({}, colour))
+        {"mark": {**mark, **more}, "encoding": encoding | {"color": {"value": value}}}
+        for more, value in ((paper, ink.paper), ({}, colour))
     ]
 
 
@@ -171,12 +173,12 @@ def curves(
     y: str,
     steps: bool,
 ) -> Json:
-    """Return lines over turns with their bands: each its number among all of them, its name and
-    its points. `chosen` is the number and turn of the point that is looked at."""
+    """Return the chart of curves over turns with their bands. `drawn` has for each curve its index
+    among all curves, its name and the curve; `chosen` is the index and turn of the open point."""
     points: list[Json] = [
         {
             "i": i,
-            "name": one_line(name, 70),
+            "name": short_line(name, 70),
             "turn": turn,
             "value": value,
             "low": _or(low, value),
@@ -188,7 +190,7 @@ def curves(
         for turn, value, low, high in curve.points
         if value == value
     ]
-    names = [one_line(name, 70) for _, name, _ in drawn]
+    names = [short_line(name, 70) for _, name, _ in drawn]
     legend = {
         "title": None,
         "orient": "bottom",
@@ -258,7 +260,7 @@ def curves(
                 "opacity": {"condition": {"test": "datum.chosen", "value": 1}, "value": 0},
             },
         },
-        {  # What takes a click is larger than what is seen.
+        {  # The area that can be clicked is larger than the point.
             "name": PICKED,
             "mark": {
                 "type": "point",
@@ -270,16 +272,16 @@ def curves(
             "encoding": {**place, "detail": {"field": "name"}, "tooltip": tip},
         },
     ]
-    return _framed(points, layers, ("i", "turn"), ink, HEIGHT)
+    return _framed(points, layers, ("i", "turn"), ink, _HEIGHT)
 
 
 def glow(ink: Palette) -> str:
-    """Return the ground of what is chosen."""
+    """Return the background colour of a chosen row."""
     return "#2e2718" if ink is DARK else "#f6e9d2"
 
 
 def _axis(ink: Palette, title: str, *, whole: bool = False) -> Json:
-    found: Json = {
+    axis: Json = {
         "title": title,
         "labelColor": ink.faint,
         "titleColor": ink.faint,
@@ -293,7 +295,7 @@ def _axis(ink: Palette, title: str, *, whole: bool = False) -> Json:
         "tickCount": 6,
         "grid": not whole,
     }
-    return found | ({"format": "d", "tickMinStep": 1} if whole else {})
+    return axis | ({"format": "d", "tickMinStep": 1} if whole else {})
 
 
 def _framed(

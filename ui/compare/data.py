@@ -1,8 +1,8 @@
 """What the Compare room reads: a run's analysis, and the scenes behind each of its numbers.
 
-The result comes first and the pictures after, so that a page can show the one while the other is
-made; the ledger of a large run is read on a thread of its own. Whatever is looked at, its scenes
-are found from the same units that its number was made of.
+The planned result is computed before the curves, so that the page shows it first. The exposure
+ledger of a large run is read on a thread of its own. The scenes behind a number come from the same
+units as the number.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ from ui.shared import run_data
 Places = npt.NDArray[np.int64]
 
 BROKEN = ("broken", "broke", "time", "recovered")
-"""Outcomes that are made of breaks, so that a scene has a first one."""
+"""Outcomes that are computed from breaks, so that a scene can have a first break."""
 UNCHECKED = Exposure(0, 0, {}, (), 0, 0)
-"""What stands for the ledger while it is read."""
+"""Stands in for the exposure ledger until it has been read."""
 LARGE = 3000
-"""Trials from which on the ledger takes seconds."""
-PATIENCE = 0.4
-"""Seconds that a page waits for the ledger before it shows all the rest."""
+"""Number of trials from which on reading the ledger takes seconds."""
+_PATIENCE = 0.4
+"""Seconds that a page waits for the ledger before it is drawn without it."""
 
-KINDS = {
+SCENE_KINDS = {
     "break": "first break",
     "never": "never broke",
     "line": "broke",
     "fall": "fell",
     "back": "came back",
 }
-"""Which scenes of a condition: those whose first break was at a turn, those that never broke, those
-with a broken line at a turn, and those in which somebody fell to the opposite or came back."""
+"""Kinds of scenes behind a point: with the first break at a turn, without a break, with a broken
+line at a turn, with a change to the opposite pole, and with a change back."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A scene behind a number: where it is, and the turn that matters."""
+class SceneBehind:
+    """A scene behind a number, and the turn that the number is about (None for the whole scene)."""
 
     trial: str
     branch: str
@@ -78,7 +78,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Pair:
-    """A block behind a contrast: the value of each side, and the scenes that it is made of."""
+    """A block behind a contrast, with the value of each side."""
 
     block: str
     plus: float
@@ -92,39 +92,40 @@ class Pair:
 # --- the analysis
 
 
-def with_ratings(run: run_data.Run) -> run_data.Run:
-    """Return the run as this room knows it: a rating changes what judges are worth, if no scene."""
+def with_ratings(run: run_data.ViewedRun) -> run_data.ViewedRun:
+    """Return the run with a stamp that changes with its ratings too: they change the judges'
+    measured accuracy, though no scene."""
     said = open_run(run_data.root(), run.id).ratings.state()
     return run if said == "[]" else replace(run, stamp=f"{run.stamp} {said}")
 
 
-def decided(run: run_data.Run) -> Findings:
-    """Return what the run's plan decides, and its judges; the pictures only where they are kept.
-    Raises ImprovError."""
+def decided(run: run_data.ViewedRun) -> Findings:
+    """Return the planned result and the judges of a run; curves and exploratory comparisons only
+    where findings are cached. Raises ImprovError."""
     study = run_data.study(run)
     return run_data.patiently(lambda: _decided(run_data.root(), run.id, run.stamp, study))
 
 
-def whole(run: run_data.Run) -> Analysis:
-    """Return the analysis with its pictures, and what nobody planned. Raises ImprovError."""
+def whole(run: run_data.ViewedRun) -> Analysis:
+    """Return the analysis with its curves and exploratory comparisons. Raises ImprovError."""
     study = run_data.study(run)
     return run_data.patiently(lambda: _whole(run_data.root(), run.id, run.stamp, study))
 
 
-def exposure(run: run_data.Run, *, begin: bool) -> Exposure | None:
-    """Return what the ledger found, None while it is read, and before that is begun: of a large
-    run it is only begun when all else is on the page. Raises ImprovError."""
+def run_exposure(run: run_data.ViewedRun, *, begin: bool) -> Exposure | None:
+    """Return the exposure ledger's result, None until it has been read. `begin` starts the reading:
+    for a large run the page does so after everything else is drawn. Raises ImprovError."""
     known = _begun(run_data.root(), run.id, run.stamp)
     if begin and not known:
         known.append(_ledger(run_data.root(), run.id, run_data.study(run)))
     try:
-        return known[0].result(PATIENCE) if known else None
+        return known[0].result(_PATIENCE) if known else None
     except TimeoutError:
         return None
 
 
-def material(run: run_data.Run, of: Findings, exposed: Exposure | None) -> Material:
-    """Return as much of a report's material as its decisions and warnings need."""
+def material(run: run_data.ViewedRun, findings: Findings, exposed: Exposure | None) -> Material:
+    """Return the part of a report's material that its decisions and warnings need."""
     study = run_data.study(run)
     return Material(
         run=run.id,
@@ -134,9 +135,9 @@ def material(run: run_data.Run, of: Findings, exposed: Exposure | None) -> Mater
         trials=(),
         calls=(),
         limits=(),
-        analysis=of.analysis,
+        analysis=findings.analysis,
         exposure=exposed or UNCHECKED,
-        judges=of.judges,
+        judges=findings.judges,
     )
 
 
@@ -148,13 +149,14 @@ def _kept(root: str, run: str, stamp: str, _study: Study) -> Findings | None:
 def _decided(root: str, run: str, stamp: str, study: Study) -> Findings:
     if (known := _kept(root, run, stamp, study)) is not None:
         return known
-    of, _ = _weighed(root, run, stamp, study)
-    return Findings(of.analysis, of.judges)
+    analysed, _ = _weighed(root, run, stamp, study)
+    return Findings(analysed.analysis, analysed.judges)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[RunAnalysis, str]:
-    """Return a run's tables and what is decided, and what that hangs on."""
+    """Return a run's analysis with its tables, and the state of the run that it was computed
+    from."""
     folder = open_run(root, run)
     before = cache.run_state(folder)
     try:
@@ -167,21 +169,21 @@ def _weighed(root: str, run: str, stamp: str, _study: Study) -> tuple[RunAnalysi
 def _whole(root: str, run: str, stamp: str, _study: Study) -> Analysis:
     if (known := _kept(root, run, stamp, _study)) is not None:
         return known.analysis
-    of, before = _weighed(root, run, stamp, _study)
-    found = Findings(of.whole(), of.judges)
-    if len(of.tables.scores) >= MANY_SCORES:
-        cache.write_findings(open_run(root, run), found, before)
-    return found.analysis
+    analysed, before = _weighed(root, run, stamp, _study)
+    findings = Findings(analysed.whole(), analysed.judges)
+    if len(analysed.tables.scores) >= MANY_SCORES:
+        cache.write_findings(open_run(root, run), findings, before)
+    return findings.analysis
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _begun(root: str, run: str, stamp: str) -> list[Future[Exposure]]:
-    """Return where the reading of a run's ledger is kept, once it is begun."""
+    """Return the list that holds the future of a run's ledger, once its reading has begun."""
     return []
 
 
 def _ledger(root: str, run: str, study: Study) -> Future[Exposure]:
-    """Begin to read the ledger of a run."""
+    """Start a thread that reads the ledger of a run; return its future."""
     future: Future[Exposure] = Future()
 
     def read() -> None:
@@ -197,45 +199,48 @@ def _ledger(root: str, run: str, study: Study) -> Future[Exposure]:
 # --- units
 
 
-def found(run: run_data.Run) -> Frame:
-    """Return the units that the outcome is made of."""
+def units(run: run_data.ViewedRun) -> Frame:
+    """Return the units of the outcome."""
     return _both(run)[0]
 
 
-def _of(run: run_data.Run) -> RunAnalysis:
-    """Return the tables too: for who looks behind a number, which what is kept cannot show."""
+def _of(run: run_data.ViewedRun) -> RunAnalysis:
+    """Return the analysis with its tables, which cached findings do not have."""
     study = run_data.study(run)
     return run_data.patiently(lambda: _weighed(run_data.root(), run.id, run.stamp, study)[0])
 
 
-def _outcome(run: run_data.Run) -> Outcome | None:
+def _outcome(run: run_data.ViewedRun) -> Outcome | None:
     return decided(run).analysis.outcome
 
 
-def _both(run: run_data.Run) -> tuple[Frame, Frame | None]:
+def _both(run: run_data.ViewedRun) -> tuple[Frame, Frame | None]:
     study = run_data.study(run)
     return run_data.patiently(lambda: _units(run_data.root(), run.id, run.stamp, study))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _units(root: str, run: str, stamp: str, _study: Study) -> tuple[Frame, Frame | None]:
-    """Return the units of the outcome, and those of the first break where there is such a thing."""
-    of, _ = _weighed(root, run, stamp, _study)
-    outcome, plan = of.analysis.outcome, of.analysis.plan
+    """Return the units of the outcome, and those of the first break where the outcome has one."""
+    analysed, _ = _weighed(root, run, stamp, _study)
+    outcome, plan = analysed.analysis.outcome, analysed.analysis.plan
     assert outcome is not None
     arms = plan is not None and plan.of_arms
     times = None
     if outcome.of in BROKEN:
-        asked = outcome.model_copy(update={"of": "time", "less": ""})
-        times = outcome_units(asked, of.tables, arms=arms)
-    return outcome_units(outcome, of.tables, arms=arms), times
+        first_break = outcome.model_copy(update={"of": "time", "less": ""})
+        times = outcome_units(first_break, analysed.tables, arms=arms)
+    return outcome_units(outcome, analysed.tables, arms=arms), times
 
 
 # --- the scenes behind a condition
 
 
-def scenes(run: run_data.Run, cell: str, kind: str = "", turn: int | None = None) -> list[Found]:
-    """Return the scenes of a condition, or those of a `kind`, those that matter most first."""
+def scenes(
+    run: run_data.ViewedRun, cell: str, kind: str = "", turn: int | None = None
+) -> list[SceneBehind]:
+    """Return the scenes of a condition, or those of a `kind` at a `turn`, the largest value
+    first."""
     own, times = _both(run)
     mine = own[own["cell"] == cell]
     if kind in ("line", "fall", "back"):
@@ -254,18 +259,20 @@ def scenes(run: run_data.Run, cell: str, kind: str = "", turn: int | None = None
     return [_scene(own, i, int(first[i]) if first[i] >= 0 else None) for i in at[order].tolist()]
 
 
-def _lines(run: run_data.Run, own: Frame, cell: str, kind: str, turn: int | None) -> list[Found]:
-    of = _of(run)
-    outcome = of.analysis.outcome
+def _lines(
+    run: run_data.ViewedRun, own: Frame, cell: str, kind: str, turn: int | None
+) -> list[SceneBehind]:
+    analysed = _of(run)
+    outcome = analysed.analysis.outcome
     assert outcome is not None
-    place = np.full(len(of.tables.trials), -1, dtype=np.int64)
+    place = np.full(len(analysed.tables.trials), -1, dtype=np.int64)
     mine = own[own["cell"] == cell]
     place[mine["at"].to_numpy()] = mine.index.to_numpy()
     if kind == "line":
-        rows = outcome_scores(outcome, of.tables)
+        rows = outcome_scores(outcome, analysed.tables)
         hit = (rows["value"] == 0).to_numpy()
     else:
-        rows = ordered_scores(of.tables, outcome.measure)
+        rows = ordered_scores(analysed.tables, outcome.measure)
         values = rows["value"].to_numpy(dtype=float)
         same = np.diff(rows["sequence"].to_numpy(), prepend=-1) == 0
         before, now = (1.0, 0.0) if kind == "fall" else (0.0, 1.0)
@@ -279,16 +286,16 @@ def _lines(run: run_data.Run, own: Frame, cell: str, kind: str, turn: int | None
     return sorted(listed, key=lambda s: (s.turn or 0, s.block))
 
 
-def _scene(own: Frame, i: int, turn: int | None, character: str = "") -> Found:
+def _scene(own: Frame, i: int, turn: int | None, character: str = "") -> SceneBehind:
     names = ("trial", "branch", "block", "cell")
     trial, branch, block, cell = (str(own[name].iloc[i]) for name in names)
-    return Found(trial, branch, block, cell, turn, character, float(own["value"].iloc[i]))
+    return SceneBehind(trial, branch, block, cell, turn, character, float(own["value"].iloc[i]))
 
 
 def quotes(
-    run: run_data.Run, listed: Sequence[Found]
+    run: run_data.ViewedRun, listed: Sequence[SceneBehind]
 ) -> dict[tuple[str, str, int], tuple[str, str]]:
-    """Return who says what in the lines that matter: (trial, branch, turn) → (character, line)."""
+    """Return the lines at the turns of these scenes: (trial, branch, turn) → (character, line)."""
     outcome = _outcome(run)
     if outcome is None:
         return {}
@@ -311,51 +318,55 @@ def _scores(root: str, run: str, stamp: str, trial: str) -> list[Json]:
 
 
 def line_of(evidence: str) -> str:
-    """Return the line in a score's evidence: a judge's has it in JSON, a marker's is the line."""
+    """Return the line in a score's evidence: JSON for a judge, the line itself for a marker."""
     try:
-        told = orjson.loads(evidence) if evidence.startswith("{") else None
+        fields = orjson.loads(evidence) if evidence.startswith("{") else None
     except orjson.JSONDecodeError:
         return evidence
-    return str(told.get("line", "")) if isinstance(told, dict) else evidence
+    return str(fields.get("line", "")) if isinstance(fields, dict) else evidence
 
 
 # --- what is behind a contrast
 
 
-def sides(run: run_data.Run, name: str) -> tuple[list[Pair], list[tuple[list[Found], list[Found]]]]:
+def sides(
+    run: run_data.ViewedRun, name: str
+) -> tuple[list[Pair], list[tuple[list[SceneBehind], list[SceneBehind]]]]:
     """Return the blocks behind a contrast, or the scenes of its two sides where they are not
-    compared within blocks; both empty for a name that is none of theirs."""
-    of = _of(run)
-    plan, outcome = of.analysis.plan, of.analysis.outcome
+    compared within blocks. Both lists are empty where no contrast has that name."""
+    analysed = _of(run)
+    plan, outcome = analysed.analysis.plan, analysed.analysis.outcome
     if outcome is None:
         return [], []
-    asked = planned(of, name)
-    if asked is None:
-        return _unplanned(of, outcome, name), []
-    own = found(run)
+    contrast = planned_contrast(analysed, name)
+    if contrast is None:
+        return _unplanned(analysed, outcome, name), []
+    own = units(run)
     if outcome.of == "time" or outcome.unit == "scene":
-        both = [matching_units(own, side[0]) for side in (asked.plus, asked.minus)]
+        both = [matching_units(own, side[0]) for side in (contrast.plus, contrast.minus)]
         listed = [
             [s for cell in dict.fromkeys(part["cell"]) for s in scenes(run, str(cell))]
             for part in both
         ]
         return [], [(listed[0], listed[1])]
     try:
-        weighing = cell_weights(own, asked.plus, asked.minus)
+        weighing = cell_weights(own, contrast.plus, contrast.minus)
     except ValueError:
         return [], []
     assert plan is not None
     return pairs(by_cell(own), weighing), []
 
 
-def planned(of: RunAnalysis, name: str) -> Planned | None:
-    """Return the planned contrast that is called so."""
-    plan = of.analysis.plan
+def planned_contrast(analysed: RunAnalysis, name: str) -> Planned | None:
+    """Return the planned contrast of that name, None for none."""
+    plan = analysed.analysis.plan
     return next((c for c in plan.contrasts if c.name == name), None) if plan is not None else None
 
 
-def _unplanned(of: RunAnalysis, outcome: Outcome, name: str) -> list[Pair]:
-    for measure, means in explored_means(of.analysis.plan, outcome, of.tables, of.judges):
+def _unplanned(analysed: RunAnalysis, outcome: Outcome, name: str) -> list[Pair]:
+    for measure, means in explored_means(
+        analysed.analysis.plan, outcome, analysed.tables, analysed.judges
+    ):
         first, *others = means
         for other in others:
             if name == f"{measure}: {other} against {first}":
@@ -364,7 +375,7 @@ def _unplanned(of: RunAnalysis, outcome: Outcome, name: str) -> list[Pair]:
 
 
 def pairs(values: Mapping[str, Mapping[str, float]], weighing: Mapping[str, float]) -> list[Pair]:
-    """Return each complete block's two sides, those that are furthest apart first."""
+    """Return the two sides of each complete block, the largest difference first."""
     rows = []
     blocks = set.intersection(*(set(values[cell]) for cell in weighing)) if weighing else set()
     for block in sorted(blocks):
@@ -377,21 +388,21 @@ def pairs(values: Mapping[str, Mapping[str, float]], weighing: Mapping[str, floa
 # --- a block
 
 
-def blocks(run: run_data.Run) -> list[str]:
+def block_names(run: run_data.ViewedRun) -> list[str]:
     """Return the names of a run's blocks, in the order of the plan."""
-    return [str(b) for b in run_data.trials(run).distinct("block")]
+    return [str(b) for b in run_data.trial_rows(run).distinct("block")]
 
 
-def of_block(run: run_data.Run, block: str) -> list[Json]:
+def block_rows(run: run_data.ViewedRun, block: str) -> list[Json]:
     """Return the rows of the trials of a block, in the order of the study's conditions."""
-    rows = run_data.trials(run)
+    rows = run_data.trial_rows(run)
     order = {name: i for i, name in enumerate(run.meta.get("conditions") or [])}
     here = [rows[i] for i in rows.places(block=block).tolist()]
     return sorted(here, key=lambda r: (order.get(r["condition"], len(order)), r["index"]))
 
 
-def broken(run: run_data.Run, play: run_data.Play) -> dict[int, list[Json]]:
-    """Return the scores of a scene's broken lines by turn, of what the outcome is made of."""
+def broken_lines(run: run_data.ViewedRun, play: run_data.Play) -> dict[int, list[Json]]:
+    """Return turn → scores of the scene's broken lines, for the measure of the outcome."""
     outcome = _outcome(run)
     marks: dict[int, list[Json]] = {}
     for score in play.scores:

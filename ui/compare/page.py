@@ -1,7 +1,7 @@
-"""The Compare room: conditions side by side, and from any number to the scenes behind it.
+"""The Compare room: conditions side by side, and the scenes behind each number.
 
-Thin: what is read stands in `compare.data`, the page in `compare.view`, the scenes
-behind a number in `compare.scene_panel`, and one block's scenes in `compare.block`.
+`compare.data` reads, `compare.view` and `compare.turns` draw the results, `compare.scene_panel`
+lists the scenes behind a number, and `compare.block` shows the scenes of one block.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ from ui.shared.lazy_rows import Rows
 
 def room() -> None:
     """Draw the room."""
-    found = page.chosen("contrast", "condition", "block")
-    if found is not None:
-        _run(*found)
+    chosen = page.chosen("contrast", "condition", "block")
+    if chosen is not None:
+        _run(*chosen)
 
 
-def _run(run: run_data.Run, rows: Rows) -> None:
+def _run(run: run_data.ViewedRun, rows: Rows) -> None:
     run_picker.about(run, rows)
     run = compare_data.with_ratings(run)
-    with st.spinner(f"Weighing {len(rows):,} scenes"):
-        of = compare_data.decided(run)
+    with st.spinner(f"Analysing {len(rows):,} scenes"):
+        findings = compare_data.decided(run)
     soon = len(rows) < compare_data.LARGE
-    exposed = None if run.playing else compare_data.exposure(run, begin=soon)
-    found = compare_data.material(run, of, exposed)
+    exposed = None if run.playing else compare_data.run_exposure(run, begin=soon)
+    material = compare_data.material(run, findings, exposed)
     checked = exposed is not None
-    view.head(run, found, exposed)
-    opened = bool(scene_panel.asked(found))
+    view.compare_heading(run, material, exposed)
+    opened = bool(scene_panel.chosen_name(material))
     stage, wing = st.columns([11, 7], gap="large") if opened else (st.container(), None)
     if wing is not None:
         with wing, st.container(key="behind"):
-            scene_panel.panel(run, found, checked=checked)
+            scene_panel.scenes_panel(run, material, checked=checked)
     with stage, st.container(key="compare"):
-        view.result(run, found, checked=checked)
-        view.conditions(run, of.analysis)
-        with st.spinner("Turn by turn"):
+        view.planned_result(run, material, checked=checked)
+        view.conditions(run, findings.analysis)
+        with st.spinner("Analysing turn by turn"):
             whole = compare_data.whole(run)
         turns.turns(run, whole)
         view.unplanned(run, whole)
-        view.fine_print(found)
-    block.block(run, found)
+        view.fine_print(material)
+    block.block(run, material)
     if not checked and not run.playing:
         _wait(run)
 
 
-def _wait(run: run_data.Run) -> None:
-    """Draw the page anew when the ledger has been read."""
+def _wait(run: run_data.ViewedRun) -> None:
+    """Draw the page again when the exposure ledger has been read."""
 
     def look() -> None:
-        if compare_data.exposure(run, begin=True) is not None:
+        if compare_data.run_exposure(run, begin=True) is not None:
             st.rerun()
 
     st.fragment(look, run_every=run_data.REFRESH)()
 
 
-page.enter("compare", room)
+page.open_room("compare", room)

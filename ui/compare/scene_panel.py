@@ -1,4 +1,4 @@
-"""Behind a number: the scenes and blocks that it is made of, each with the way to its turn."""
+"""Behind a number: the scenes or blocks that it is computed from, each with a link to its turn."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from improv.report import run_report
 from improv.report.material import Material
 from improv.report.numbers import number
 from ui.compare import data as compare_data
-from ui.compare.data import Found, Pair
+from ui.compare.data import Pair, SceneBehind
 from ui.shared import address, navigation, run_data
-from ui.shared.html import clipped, one_line, safe
+from ui.shared.html import clipped, safe, short_line
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 SHEET = 20
-"""Scenes or blocks that are listed at once."""
-SAID = 220
+"""Scenes or blocks on a page of the list."""
+_SAID = 220
 """Characters of a line in the list."""
 
 
-def asked(of: Material) -> str:
-    """Return the name of what the reader looks behind, "" for nothing that there is."""
-    if of.analysis.mute or of.analysis.outcome is None:
+def chosen_name(material: Material) -> str:
+    """Return the contrast or the condition whose scenes are open, "" for none."""
+    if material.analysis.mute or material.analysis.outcome is None:
         return ""
     if name := address.get("contrast"):
         return name
-    cells = [arm.cell for arm in of.analysis.arms]
+    cells = [arm.cell for arm in material.analysis.arms]
     return address.get("condition") if address.get("condition") in cells else ""
 
 
-def panel(run: run_data.Run, of: Material, *, checked: bool) -> None:
+def scenes_panel(run: run_data.ViewedRun, material: Material, *, checked: bool) -> None:
     """Draw the scenes behind the contrast or the condition that the address names."""
-    name = asked(of)
+    name = chosen_name(material)
     with st.container(horizontal=True, vertical_alignment="center", key="behind-head"):
         st.html('<h2 class="behind-title">The scenes behind it</h2>')
         st.button("Close", key="close", shortcut="Esc", type="tertiary", on_click=_close)
-    st.html(f'<p class="cap">{safe(one_line(name, 160))}</p>')
+    st.html(f'<p class="cap">{safe(short_line(name, 160))}</p>')
     if address.get("contrast"):
-        _contrast(run, of, name, checked=checked)
+        _contrast(run, material, name, checked=checked)
     else:
-        _condition(run, of, name)
+        _condition(run, material, name)
 
 
-def _contrast(run: run_data.Run, of: Material, name: str, *, checked: bool) -> None:
+def _contrast(run: run_data.ViewedRun, material: Material, name: str, *, checked: bool) -> None:
     said = dict(
         zip(
-            (c.name for c in of.analysis.findings),
-            run_report.sentences(of, undecided=not checked),
+            (c.name for c in material.analysis.findings),
+            run_report.sentences(material, undecided=not checked),
             strict=False,
         )
     )
@@ -60,27 +60,27 @@ def _contrast(run: run_data.Run, of: Material, name: str, *, checked: bool) -> N
     pairs, apart = compare_data.sides(run, name)
     if pairs:
         _pairs(run, pairs)
-    for found in apart:
-        for title, listed in zip(("The first side", "The second side"), found, strict=True):
+    for two_sides in apart:
+        for title, listed in zip(("The first side", "The second side"), two_sides, strict=True):
             st.html(f"<h3>{title}</h3>")
-            _list(run, of, listed[:SHEET], len(listed))
+            _list(run, material, listed[:SHEET], len(listed))
     if not pairs and not apart:
         st.html(
-            '<p class="quiet">No blocks are behind this by name: it is of all conditions at once, '
-            "or of some that were not played.</p>"
+            '<p class="quiet">This number has no list of blocks: it covers all conditions at once, '
+            "or conditions that were not played.</p>"
         )
 
 
-def _pairs(run: run_data.Run, pairs: Sequence[Pair]) -> None:
-    more, less = (sum(p.apart * way > 1e-12 for p in pairs) for way in (1, -1))
+def _pairs(run: run_data.ViewedRun, pairs: Sequence[Pair]) -> None:
+    more, less = (sum(p.apart * link > 1e-12 for p in pairs) for link in (1, -1))
     alike = len(pairs) - more - less
     st.html(
-        f'<p class="quiet">{len(pairs):,} blocks: the first side has more in {more:,}, less in '
-        f"{less:,}, as much in {alike:,}. Those furthest apart stand first.</p>"
+        f'<p class="quiet">{len(pairs):,} blocks: the first side is higher in {more:,}, lower in '
+        f"{less:,}, equal in {alike:,}. The largest differences come first.</p>"
     )
     rows = []
     for p in _sheet(pairs):
-        way = navigation.way(
+        link = navigation.link(
             "compare",
             p.block,
             name=f"Block {p.block}, side by side",
@@ -89,64 +89,66 @@ def _pairs(run: run_data.Run, pairs: Sequence[Pair]) -> None:
             **{n: address.get(n) for n in ("contrast", "condition", "of", "sheet")},
         )
         cells = "".join(f"<td>{number(v)}</td>" for v in (p.plus, p.minus, p.apart))
-        rows.append(f'<tr><th scope="row">{way}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{link}</th>{cells}</tr>')
     st.html(
         '<table class="pairs"><thead><tr><th scope="col">block, side by side</th>'
-        '<th scope="col">first side</th><th scope="col">second</th><th scope="col">apart</th>'
+        '<th scope="col">first side</th><th scope="col">second</th><th scope="col">difference</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
-def _condition(run: run_data.Run, of: Material, cell: str) -> None:
-    kind = address.get("of") if address.get("of") in compare_data.KINDS else ""
+def _condition(run: run_data.ViewedRun, material: Material, cell: str) -> None:
+    kind = address.get("of") if address.get("of") in compare_data.SCENE_KINDS else ""
     turn = int(address.get("turn")[:9]) if address.get("turn").isdecimal() else None
     listed = compare_data.scenes(run, cell, kind, turn)
     if kind == "break" and turn is not None and not listed:
         kind, turn = "never", None
         listed = compare_data.scenes(run, cell, kind)
     at = f" at turn {turn}" if turn is not None else ""
-    told = {
-        "": f"{len(listed):,} scenes, those that break most first.",
+    summary = {
+        "": f"{len(listed):,} scenes, the largest value first.",
         "break": f"{len(listed):,} scenes have their first break{at}.",
-        "never": f"Nothing first broke there. {len(listed):,} scenes never break.",
+        "never": f"No scene has its first break there. {len(listed):,} scenes never break.",
         "line": f"{len(listed):,} broken lines{at}.",
         "fall": f"{len(listed):,} falls: a line at the opposite after one at the pole{at}.",
-        "back": f"{len(listed):,} ways back: a line at the pole after one at the opposite{at}.",
+        "back": f"{len(listed):,} returns: a line at the pole after one at the opposite{at}.",
     }[kind]
-    st.html(f'<p class="quiet">{told}</p>')
-    _list(run, of, _sheet(listed), len(listed))
+    st.html(f'<p class="quiet">{summary}</p>')
+    _list(run, material, _sheet(listed), len(listed))
 
 
-def _sheet(listed: Sequence[T]) -> Sequence[T]:
-    """Let the reader turn the pages of a long list, and return the page."""
+def _sheet(listed: Sequence[_T]) -> Sequence[_T]:
+    """Draw the page numbers of a long list; return the items of the chosen page."""
     sheets = -(-len(listed) // SHEET)
     if sheets < 2:
         return listed
-    asked = address.get("sheet")
-    now = min(max(int(asked[:6]), 1), sheets) if asked.isdecimal() else 1
+    wanted = address.get("sheet")
+    now = min(max(int(wanted[:6]), 1), sheets) if wanted.isdecimal() else 1
     st.session_state["sheet"] = now
     st.pagination(sheets, key="sheet", on_change=_turned, max_visible_pages=5)
     return listed[(now - 1) * SHEET : now * SHEET]
 
 
-def _value(of: Material, value: float) -> str:
-    """Return a scene's number in words."""
-    kind = of.analysis.outcome.of if of.analysis.outcome is not None else ""
-    told = {"broken": "broken", "collision": "alike", "mean": "on the mean"}.get(kind, "")
+def _value(material: Material, value: float) -> str:
+    """Return the value of a scene with its unit."""
+    kind = material.analysis.outcome.of if material.analysis.outcome is not None else ""
+    unit = {"broken": "broken", "collision": "alike", "mean": "on average"}.get(kind, "")
     if kind in ("broke", "recovered"):
         said = {"broke": ("broke", "never broke"), "recovered": ("came back", "did not come back")}
         return said[kind][0 if value else 1]
     if kind == "time":
         return f"turn {value:g}"
-    return f"{number(value)} {told}".strip()
+    return f"{number(value)} {unit}".strip()
 
 
-def _list(run: run_data.Run, of: Material, listed: Sequence[Found], many: int) -> None:
+def _list(
+    run: run_data.ViewedRun, material: Material, listed: Sequence[SceneBehind], many: int
+) -> None:
     said = compare_data.quotes(run, listed)
     rows = []
     for s in listed:
         place = f"{s.block}, turn {s.turn}" if s.turn is not None else s.block
-        way = navigation.way(
+        link = navigation.link(
             "scene",
             place,
             name=f"Read {place}",
@@ -157,12 +159,12 @@ def _list(run: run_data.Run, of: Material, listed: Sequence[Found], many: int) -
             behind="1" if s.turn else "",
         )
         who, line = said.get((s.trial, s.branch, s.turn), ("", "")) if s.turn else ("", "")
-        value = "" if s.value != s.value else f" · {_value(of, s.value)}"
+        value = "" if s.value != s.value else f" · {_value(material, s.value)}"
         quoted = ""
         if line:
-            name = f'<span class="name">{safe(one_line(who, 40))}</span> '
-            quoted = f"<p>{name}{clipped(one_line(line, SAID), SAID)}</p>"
-        rows.append(f"<li>{quoted}<p class='cap'>{way}{value}</p></li>")
+            name = f'<span class="name">{safe(short_line(who, 40))}</span> '
+            quoted = f"<p>{name}{clipped(short_line(line, _SAID), _SAID)}</p>"
+        rows.append(f"<li>{quoted}<p class='cap'>{link}{value}</p></li>")
     left = many - len(listed)
     more = f'<p class="quiet">{left:,} more.</p>' if left > 0 and many <= SHEET else ""
     st.html(f'<ol class="found">{"".join(rows)}</ol>{more}')

@@ -17,58 +17,58 @@ from improv.report import sections
 from improv.report.numbers import estimate_text, unit_count
 from improv.report.page import Page
 from ui.compare import chart
-from ui.compare.view import FEW, picked_point
+from ui.compare.view import LINES_AT_FIRST, picked_point
 from ui.shared import address, chart_colours, navigation, run_data
-from ui.shared.html import inert, label, one_line, safe
+from ui.shared.html import inert, label, safe, short_line
 
 
-def turns(run: run_data.Run, of: Analysis) -> None:
-    """Draw how scenes went: survival, drift, chains."""
-    if of.mute:
+def turns(run: run_data.ViewedRun, analysis: Analysis) -> None:
+    """Draw the scenes over turns: survival, drift, chains."""
+    if analysis.mute:
         return
-    if of.survival or of.drift:
-        picked = _picked_lines(run, of, [c.name for c in of.survival or of.drift])
+    if analysis.survival or analysis.drift:
+        picked = _picked_lines(run, analysis, [c.name for c in analysis.survival or analysis.drift])
         for curves, kind, title, y, steps in (
             (
-                of.survival,
+                analysis.survival,
                 "break",
                 "Time to the first break",
                 "share of scenes without a break",
                 True,
             ),
-            (of.drift, "line", "Drift over turns", "mean score", False),
+            (analysis.drift, "line", "Drift over turns", "mean score", False),
         ):
             if curves:
-                _curves(run, of, curves, kind, title, y, picked, steps=steps)
-    if of.chains:
-        _chains(run, of)
+                _curves(run, analysis, curves, kind, title, y, picked, steps=steps)
+    if analysis.chains:
+        _chains(run, analysis)
 
 
-def _picked_lines(run: run_data.Run, of: Analysis, names: Sequence[str]) -> list[str]:
-    """Let the reader choose which conditions' lines are drawn, where there are too many: to begin
-    with, those of the planned contrasts."""
-    if len(names) <= FEW:
+def _picked_lines(run: run_data.ViewedRun, analysis: Analysis, names: Sequence[str]) -> list[str]:
+    """Offer the conditions whose curves are drawn, where there are many; return the choice. The
+    first choice is the conditions of the planned contrasts."""
+    if len(names) <= LINES_AT_FIRST:
         return list(names)
     short = dict(zip(names, distinguishing_names(names), strict=True))
     key = f"lines-{digest(repr((run.id, names)))}"
     if key not in st.session_state:
-        known = of.compared
+        known = analysis.compared
         order = [*(n for n in known if n in names), *(n for n in names if n not in known)]
-        st.session_state[key] = [n for n in names if n in order[:FEW]]
+        st.session_state[key] = [n for n in names if n in order[:LINES_AT_FIRST]]
     with st.container(key="compare-lines"):
         picked = st.multiselect(
-            "Conditions that are drawn",
+            "Conditions to draw",
             list(names),
             key=key,
             format_func=lambda n: label(short[n]),
-            max_selections=chart.MOST,
+            max_selections=chart.MOST_LINES,
         )
     return [n for n in names if n in picked]
 
 
 def _curves(
-    run: run_data.Run,
-    of: Analysis,
+    run: run_data.ViewedRun,
+    analysis: Analysis,
     curves: Sequence[Curve],
     kind: str,
     title: str,
@@ -108,15 +108,15 @@ def _curves(
     )
     with st.expander(f"{title}, as a table"):
         st.dataframe(_table(curves, y), hide_index=True)
-        if kind == "line" and of.slopes:
+        if kind == "line" and analysis.slopes:
             st.dataframe(
                 pd.DataFrame(
                     {
-                        "condition": [name for name, _ in of.slopes],
+                        "condition": [name for name, _ in analysis.slopes],
                         "slope a turn (log odds of the pole) [interval]": [
-                            estimate_text(e) for _, e in of.slopes
+                            estimate_text(e) for _, e in analysis.slopes
                         ],
-                        "units": [unit_count(e) for _, e in of.slopes],
+                        "units": [unit_count(e) for _, e in analysis.slopes],
                     }
                 ),
                 hide_index=True,
@@ -128,7 +128,7 @@ def _ends(name: str, curve: Curve) -> str:
     if not known:
         return ""
     (first, a), (last, b) = known[0], known[-1]
-    return f"{one_line(name, 60)}: {a:.2f} at turn {first:g}, {b:.2f} at turn {last:g}."
+    return f"{short_line(name, 60)}: {a:.2f} at turn {first:g}, {b:.2f} at turn {last:g}."
 
 
 def _table(curves: Sequence[Curve], y: str) -> pd.DataFrame:
@@ -137,61 +137,62 @@ def _table(curves: Sequence[Curve], y: str) -> pd.DataFrame:
     return frame.astype({"turn": "int64"}).round(4)
 
 
-def _chains(run: run_data.Run, of: Analysis) -> None:
-    st.html('<h2 class="side-title">Flips, and the way back</h2>')
-    names = distinguishing_names([c.cell for c in of.chains])
-    figures = "".join(_chain(run, c, name) for c, name in zip(of.chains, names, strict=True))
+def _chains(run: run_data.ViewedRun, analysis: Analysis) -> None:
+    st.html('<h2 class="side-title">Flips and returns</h2>')
+    names = distinguishing_names([c.cell for c in analysis.chains])
+    figures = "".join(_chain(run, c, name) for c, name in zip(analysis.chains, names, strict=True))
     st.html(f'<div class="chains">{figures}</div>')
     page = Page("")
-    sections.add_absorption(page, of)
+    sections.add_absorption(page, analysis)
     if page.html:
-        with st.expander("Is the way back closed?"):
+        with st.expander("Is the opposite absorbing?"):
             st.html(
-                '<div class="from-report" tabindex="0" role="region" aria-label="Is the way back '
-                f'closed?">{inert("".join(page.html))}</div>'
+                '<div class="from-report" tabindex="0" role="region" aria-label="Is the '
+                f'opposite absorbing?">{inert("".join(page.html))}</div>'
             )
     with st.expander("The chains as a table"):
         st.dataframe(
             pd.DataFrame(
                 {
-                    "condition": [c.cell for c in of.chains],
-                    "measure": [c.measure for c in of.chains],
-                    "α: pole to opposite": [estimate_text(c.chain.alpha) for c in of.chains],
-                    "β: back": [estimate_text(c.chain.beta) for c in of.chains],
-                    "share of opposite": [estimate_text(c.chain.opposite_share) for c in of.chains],
-                    "mean spell (lines)": [estimate_text(c.chain.spell) for c in of.chains],
-                    "scenes": [c.chain.scenes for c in of.chains],
+                    "condition": [c.cell for c in analysis.chains],
+                    "measure": [c.measure for c in analysis.chains],
+                    "α: pole to opposite": [estimate_text(c.chain.alpha) for c in analysis.chains],
+                    "β: back": [estimate_text(c.chain.beta) for c in analysis.chains],
+                    "share of opposite": [
+                        estimate_text(c.chain.opposite_share) for c in analysis.chains
+                    ],
+                    "mean spell (lines)": [estimate_text(c.chain.spell) for c in analysis.chains],
+                    "scenes": [c.chain.scenes for c in analysis.chains],
                 }
             ),
             hide_index=True,
         )
 
 
-def _chain(run: run_data.Run, c: CellChain, name: str) -> str:
+def _chain(run: run_data.ViewedRun, c: CellChain, name: str) -> str:
     counts = c.chain.counts
-    ways = []
-    for kind, many, said in (("fall", counts.n01, "fall"), ("back", counts.n10, "way back")):
-        told = f"{many:,} {said}{'s' if many != 1 and said == 'fall' else ''}"
-        told = told if said == "fall" else f"{many:,} {'way' if many == 1 else 'ways'} back"
+    links = []
+    for kind, many, noun in (("fall", counts.n01, "fall"), ("back", counts.n10, "return")):
+        label = f"{many:,} {noun}{'' if many == 1 else 's'}"
         if many:
-            told = navigation.way(
+            label = navigation.link(
                 "compare",
-                told,
-                name=f"{told} under {name}: the scenes",
+                label,
+                name=f"{label} under {name}: the scenes",
                 run=run.id,
                 condition=c.cell,
                 of=kind,
             )
-        ways.append(told)
+        links.append(label)
     return (
-        f"<figure>{_picture(c)}<figcaption><span>{safe(one_line(name, 90))}</span> "
-        f'<span class="quiet">{" · ".join(ways)} · {c.chain.scenes:,} scenes</span>'
+        f"<figure>{_picture(c)}<figcaption><span>{safe(short_line(name, 90))}</span> "
+        f'<span class="quiet">{" · ".join(links)} · {c.chain.scenes:,} scenes</span>'
         "</figcaption></figure>"
     )
 
 
 def _picture(c: CellChain) -> str:
-    """Return a chain as an image, which is what a page may show of SVG."""
+    """Return a chain as an image, because Streamlit removes inline SVG."""
     ink = chart_colours.current()
     style = (
         f"text{{font:12px 'Source Sans','DejaVu Sans',sans-serif;fill:{ink.faint}}}"
@@ -203,5 +204,5 @@ def _picture(c: CellChain) -> str:
     svg = svg.replace("<title>", f"<style>{style}</style><title>", 1)
     coded = base64.b64encode(svg.encode()).decode()
     alpha, beta = estimate_text(c.chain.alpha), estimate_text(c.chain.beta)
-    alternative = f"From the pole to the opposite {alpha}; back {beta}."
-    return f'<img alt="{safe(alternative)}" src="data:image/svg+xml;base64,{coded}">'
+    alt = f"From the pole to the opposite {alpha}; back {beta}."
+    return f'<img alt="{safe(alt)}" src="data:image/svg+xml;base64,{coded}">'

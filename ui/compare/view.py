@@ -1,7 +1,7 @@
-"""The Compare room's page: the planned result, how scenes went turn by turn, what nobody planned.
+"""The Compare room's page: the planned result, the conditions, exploratory comparisons, controls.
 
-Every warning and every decision is the report's, word for word. A chart's rows and points lead to
-the scenes behind them (`compare.scene_panel`), and have a table beside them.
+Every warning and every decision has the words of the report. The rows and points of a chart lead to
+the scenes behind them (`compare.scene_panel`), and each chart has a table with the same values.
 """
 
 from __future__ import annotations
@@ -29,65 +29,69 @@ from improv.report.numbers import estimate_text, number, p_text, unit_count
 from improv.report.page import Page
 from improv.study.plan import Outcome
 from ui.compare import chart
-from ui.compare.chart import Row
+from ui.compare.chart import IntervalRow
 from ui.shared import address, chart_colours, run_data
-from ui.shared.html import inert, one_line, safe
+from ui.shared.html import inert, safe, short_line
 
 REPORTING = 600.0
-"""Seconds that the writing of a report may take."""
-FEW = 4
-"""Conditions whose lines are drawn unless others are chosen."""
+"""Most seconds that `improv report` may take."""
+LINES_AT_FIRST = 4
+"""Conditions whose curves are drawn unless the reader chooses others."""
 EXPLORED = 12
-"""Comparisons that nobody planned which are drawn; the table has all."""
+"""Exploratory comparisons that are drawn; the table has all."""
 
 Ways = Callable[[int], None]
 
 
-def head(run: run_data.Run, found: Material, exposed: Exposure | None) -> None:
-    """Draw the room's heading: the study, its question, what is compared, the report to keep."""
-    rows = run_data.trials(run)
+def compare_heading(run: run_data.ViewedRun, material: Material, exposed: Exposure | None) -> None:
+    """Draw the room's heading: the study, its question, its facts, and the download of the
+    report."""
+    rows = run_data.trial_rows(run)
     done = len(rows.places(status="done"))
     facts = [
         ("Conditions", f"{len(rows.distinct('condition')):,}"),
         ("Blocks", f"{len(rows.distinct('block')):,}"),
         ("Scenes", f"{done:,}" + (f", {len(rows) - done:,} failed" if done < len(rows) else "")),
     ]
-    if found.analysis.outcome is not None:
-        facts.append(("Outcome", outcome_said(found.analysis.outcome)))
+    if material.analysis.outcome is not None:
+        facts.append(("Outcome", outcome_said(material.analysis.outcome)))
     facts.append(("Exposure", _exposed(run, exposed)))
-    told = "".join(f"<div><dt>{k}</dt><dd>{safe(one_line(v, 140))}</dd></div>" for k, v in facts)
-    name = one_line(str(run.meta.get("study", "")) or run.id, 120)
-    asks = f'<p class="form">{safe(found.question)}</p>' if found.question else ""
+    facts_html = "".join(
+        f"<div><dt>{k}</dt><dd>{safe(short_line(v, 140))}</dd></div>" for k, v in facts
+    )
+    name = short_line(str(run.meta.get("study", "")) or run.id, 120)
+    asks = f'<p class="form">{safe(material.question)}</p>' if material.question else ""
     st.html(f'<header class="room-head"><h1>{safe(name)}</h1>{asks}</header>')
     with st.container(horizontal=True, vertical_alignment="center", key="compare-strip"):
-        st.html(f'<dl class="strip">{told}</dl>')
+        st.html(f'<dl class="strip">{facts_html}</dl>')
         st.download_button(
             "The report",
-            partial(written, run_data.root(), run.id),
+            partial(report_html, run_data.root(), run.id),
             f"{run.id}.html",
             "text/html",
             key="report",
             on_click="ignore",
             help="The whole report as one page, to keep or send",
         )
-    if said := run_report.played_by(found):
+    if said := run_report.played_by(material):
         note(said)
 
 
 def outcome_said(outcome: Outcome) -> str:
-    """Return what an outcome is in the report's words."""
+    """Return the name of an outcome in the report's words."""
     less = f" less that of {outcome.less}" if outcome.less else ""
     return f"{run_report.OUTCOME_NAMES[outcome.of]} of {outcome.measure}{less}"
 
 
-def _exposed(run: run_data.Run, exposed: Exposure | None) -> str:
+def _exposed(run: run_data.ViewedRun, exposed: Exposure | None) -> str:
     if run.playing:
-        return "checked when all is played"
+        return "checked when the run has ended"
     return "being checked" if exposed is None else appendix.exposure_summary(exposed)
 
 
-def written(root: str, run: str) -> bytes:
-    """Return the report of a run as a page, made by a process of its own."""
+def report_html(root: str, run: str) -> bytes:
+    """Return the report of a run as HTML, made by a process of its own. If that fails, the page has
+    its output."""
     with tempfile.TemporaryDirectory(prefix="improv-") as home:
         file = Path(home) / "report.html"
         command = [sys.executable, "-m", "improv.cli", "report", run, "--runs", root]
@@ -107,37 +111,37 @@ def written(root: str, run: str) -> bytes:
         except (OSError, subprocess.TimeoutExpired) as e:
             why = str(e)
         page = Page(f"No report of {run}")
-        page.say("It could not be written.")
+        page.say("The report could not be written.")
         page.code(inert(why)[-4000:])
         return page.as_html().encode()
 
 
 def note(text: str) -> None:
-    """Say something that must not be read over."""
+    """Draw a warning in a box."""
     st.html(f'<div class="notice" role="note"><p>{safe(text)}</p></div>')
 
 
 # --- the planned result
 
 
-def result(run: run_data.Run, found: Material, *, checked: bool) -> None:
-    """Draw what was planned: the hypothesis, what is found and whether it is decided."""
-    of = found.analysis
-    st.html(f'<h2 class="side-title">{safe(run_report.result_heading(of))}</h2>')
-    if told := run_report.plan_notice(of):
-        note(told)
-    if of.plan is not None:
-        st.html(f'<p class="hypothesis">{safe(of.plan.hypothesis)}</p>')
-    for why in run_report.undecided_reasons(found):
+def planned_result(run: run_data.ViewedRun, material: Material, *, checked: bool) -> None:
+    """Draw the planned result: the hypothesis, each contrast, and whether it is decided."""
+    analysis = material.analysis
+    st.html(f'<h2 class="side-title">{safe(run_report.result_heading(analysis))}</h2>')
+    if warning := run_report.plan_notice(analysis):
+        note(warning)
+    if analysis.plan is not None:
+        st.html(f'<p class="hypothesis">{safe(analysis.plan.hypothesis)}</p>')
+    for why in run_report.undecided_reasons(material):
         note(why)
-    if not checked and of.plan is not None:
+    if not checked and analysis.plan is not None:
         note(_unchecked(run))
-    said = run_report.sentences(found, undecided=not checked)
+    said = run_report.sentences(material, undecided=not checked)
     if said:
         full = [_decided(s) for s in said]
         rows = [
-            Row(c.name, c.estimate, _said(c, sentence), done)
-            for c, sentence, done in zip(of.findings, said, full, strict=True)
+            IntervalRow(c.name, c.estimate, _said(c, sentence), done)
+            for c, sentence, done in zip(analysis.findings, said, full, strict=True)
         ]
         _intervals(
             run,
@@ -147,13 +151,17 @@ def result(run: run_data.Run, found: Material, *, checked: bool) -> None:
             zero=True,
             alt="Planned contrasts with their intervals. " + " ".join(said),
         )
-        if short := run_report.shortfall(of.plan, of.arms) if of.plan is not None else "":
+        if (
+            short := run_report.shortfall(analysis.plan, analysis.arms)
+            if analysis.plan is not None
+            else ""
+        ):
             st.html(f'<p class="quiet">{safe(short)}</p>')
         with st.expander("The contrasts as a table"):
-            st.dataframe(_contrasts(of.findings, said), hide_index=True)
+            st.dataframe(_contrasts(analysis.findings, said), hide_index=True)
 
 
-def _unchecked(run: run_data.Run) -> str:
+def _unchecked(run: run_data.ViewedRun) -> str:
     if run.playing:
         return "Nothing is decided: the run is still being played."
     return (
@@ -174,14 +182,14 @@ def _said(c: Contrast, sentence: str) -> str:
     return f"{verdict}: {estimate}, {unit_count(c.estimate)}"
 
 
-def _contrasts(found: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFrame:
+def _contrasts(contrasts: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFrame:
     rows = {
-        "contrast": [c.name for c in found],
-        "estimate [interval]": [estimate_text(c.estimate) for c in found],
-        "p": [number(c.p) for c in found],
-        "p (corrected)": [number(c.adjusted) for c in found],
-        "units": [unit_count(c.estimate) for c in found],
-        "left out": [len(c.dropped) for c in found],
+        "contrast": [c.name for c in contrasts],
+        "estimate [interval]": [estimate_text(c.estimate) for c in contrasts],
+        "p": [number(c.p) for c in contrasts],
+        "p (corrected)": [number(c.adjusted) for c in contrasts],
+        "units": [unit_count(c.estimate) for c in contrasts],
+        "left out": [len(c.dropped) for c in contrasts],
     }
     if said:
         rows["in words"] = list(said)
@@ -191,45 +199,45 @@ def _contrasts(found: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFr
 # --- the conditions
 
 
-def conditions(run: run_data.Run, of: Analysis) -> None:
-    """Draw each condition's mean outcome, and what is missing of it."""
-    if of.mute or not of.arms or of.outcome is None:
+def conditions(run: run_data.ViewedRun, analysis: Analysis) -> None:
+    """Draw the mean outcome of each condition, with its share of missing scores."""
+    if analysis.mute or not analysis.arms or analysis.outcome is None:
         return
     st.html('<h2 class="side-title">Condition by condition</h2>')
-    names = distinguishing_names([arm.cell for arm in of.arms])
+    names = distinguishing_names([arm.cell for arm in analysis.arms])
     rows = []
-    for arm, name in zip(of.arms, names, strict=True):
-        right = of.corrected.get(arm.cell)
+    for arm, name in zip(analysis.arms, names, strict=True):
+        right = analysis.corrected.get(arm.cell)
         known = f"; corrected for the judge {estimate_text(right)}" if right is not None else ""
-        told = f"{estimate_text(arm.value)}{known}, {counted_units(arm.units)}"
+        estimate = f"{estimate_text(arm.value)}{known}, {counted_units(arm.units)}"
         gone = f", {arm.missing_share:.1%} of scores missing" if arm.missing else ""
-        rows.append(Row(name, arm.value, told + gone))
-    cells = [arm.cell for arm in of.arms]
+        rows.append(IntervalRow(name, arm.value, estimate + gone))
+    cells = [arm.cell for arm in analysis.arms]
     _intervals(
         run,
         "condition",
         rows,
-        axis=outcome_said(of.outcome),
+        axis=outcome_said(analysis.outcome),
         zero=False,
         values=cells,
         alt="Conditions with their means and intervals. "
         + " ".join(f"{r.name}: {r.said}." for r in rows),
     )
     with st.expander("The conditions as a table"):
-        corrected = [of.corrected.get(arm.cell) for arm in of.arms]
+        corrected = [analysis.corrected.get(arm.cell) for arm in analysis.arms]
         st.dataframe(
             pd.DataFrame(
                 {
                     "condition": cells,
-                    "mean [interval]": [estimate_text(a.value) for a in of.arms],
+                    "mean [interval]": [estimate_text(a.value) for a in analysis.arms],
                     "corrected for the judge": [
                         "" if c is None else estimate_text(c) for c in corrected
                     ],
-                    "units": [a.units for a in of.arms],
-                    "failed": [a.failed for a in of.arms],
-                    "without": [a.without for a in of.arms],
-                    "scores": [a.lines for a in of.arms],
-                    "missing": [f"{a.missing} ({a.missing_share:.1%})" for a in of.arms],
+                    "units": [a.units for a in analysis.arms],
+                    "failed": [a.failed for a in analysis.arms],
+                    "without": [a.without for a in analysis.arms],
+                    "scores": [a.lines for a in analysis.arms],
+                    "missing": [f"{a.missing} ({a.missing_share:.1%})" for a in analysis.arms],
                 }
             ),
             hide_index=True,
@@ -240,18 +248,18 @@ def counted_units(n: int) -> str:
     return f"{n:,} {'unit' if n == 1 else 'units'}"
 
 
-# --- what else there is
+# --- exploratory comparisons, controls, judges
 
 
-def unplanned(run: run_data.Run, of: Analysis) -> None:
-    """Draw what nobody planned to compare."""
-    if of.mute or not of.exploratory:
+def unplanned(run: run_data.ViewedRun, analysis: Analysis) -> None:
+    """Draw the exploratory comparisons."""
+    if analysis.mute or not analysis.exploratory:
         return
     st.html('<h2 class="side-title">Exploratory</h2>')
     st.html(f'<p class="together">{safe(sections.EXPLORATORY_NOTE)}</p>')
-    order = sorted(of.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
+    order = sorted(analysis.exploratory, key=lambda c: (math.isnan(c.adjusted), c.adjusted, c.p))
     rows = [
-        Row(
+        IntervalRow(
             c.name,
             c.estimate,
             f"{estimate_text(c.estimate)}, {p_text(c.adjusted, 'Benjamini–Hochberg')}",
@@ -272,23 +280,23 @@ def unplanned(run: run_data.Run, of: Analysis) -> None:
         st.dataframe(_contrasts(order), hide_index=True)
 
 
-def fine_print(found: Material) -> None:
-    """Draw the controls and the judges as the report has them."""
+def fine_print(material: Material) -> None:
+    """Draw the controls, the judges and the exposure in the words of the report."""
     for title, write in (("Controls", run_report.add_controls), ("Judges", None)):
         page = Page("")
         if write is not None:
-            write(page, found.analysis)
+            write(page, material.analysis)
         else:
-            sections.add_judges(page, found)
+            sections.add_judges(page, material)
         _from_report(title, page)
-    if found.exposure.leaked or found.exposure.unknown:
+    if material.exposure.leaked or material.exposure.unknown:
         page = Page("")
-        appendix.add_exposure(page, found.exposure)
+        appendix.add_exposure(page, material.exposure)
         _from_report("Who saw what", page)
 
 
 def _from_report(title: str, page: Page) -> None:
-    """Draw a part of the report under a heading; a wide table scrolls, by keys too."""
+    """Draw a section of the report under a heading. A wide table scrolls, with keys too."""
     if page.html:
         st.html(f'<h2 class="side-title">{title}</h2>')
         st.html(
@@ -301,9 +309,9 @@ def _from_report(title: str, page: Page) -> None:
 
 
 def _intervals(
-    run: run_data.Run,
+    run: run_data.ViewedRun,
     what: str,
-    rows: Sequence[Row],
+    rows: Sequence[IntervalRow],
     *,
     axis: str,
     zero: bool,
@@ -313,30 +321,30 @@ def _intervals(
 ) -> None:
     """Draw rows of intervals; a click on one puts its value into the address as `what`."""
     known = [i for i, row in enumerate(rows) if not math.isnan(row.estimate.value)]
-    told = list(values) or [row.name for row in rows]
+    options = list(values) or [row.name for row in rows]
     wanted = address.get(what) if not (what == "condition" and address.get("of")) else ""
-    chosen = rows[told.index(wanted)].name if wanted in told else ""
+    chosen = rows[options.index(wanted)].name if wanted in options else ""
     if not known:
         return
-    key = f"{name or what}-{digest(repr((run.id, run.stamp, told)))}"
+    key = f"{name or what}-{digest(repr((run.id, run.stamp, options)))}"
     st.vega_lite_chart(
         spec=chart.intervals(rows, chosen, chart_colours.current(), axis=axis, zero=zero),
         key=key,
-        on_select=partial(_row, key, what, told),
+        on_select=partial(_row, key, what, options),
         selection_mode=chart.PICK,
         theme=None,
         alt=alt[:2000],
     )
     with st.container(horizontal=True, key=f"{name or what}-rows"):
-        st.session_state[f"{key}-chosen"] = wanted if wanted in told else None
-        short = {t: rows[i].name for i, t in enumerate(told)}
+        st.session_state[f"{key}-chosen"] = wanted if wanted in options else None
+        short = {t: rows[i].name for i, t in enumerate(options)}
         st.selectbox(
             "The scenes behind",
-            [told[i] for i in known],
+            [options[i] for i in known],
             key=f"{key}-chosen",
             index=None,
             placeholder="Choose here, or click a row",
-            format_func=lambda t: one_line(short[t], 80),
+            format_func=lambda t: short_line(short[t], 80),
             on_change=_listed,
             args=(f"{key}-chosen", what),
             width=420,
@@ -368,8 +376,8 @@ def open_behind(what: str, value: str, **more: str) -> None:
 
 
 def _clicked(key: str) -> dict[str, int] | None:
-    """Return what was clicked, None where a click took a mark away."""
+    """Return the fields of the clicked mark, None where a click cleared the selection."""
     picked = st.session_state[key]["selection"].get(chart.PICK) or []
-    found = picked[0] if picked else {}
-    whole = {name: int(value) for name, value in found.items() if isinstance(value, int | float)}
+    point = picked[0] if picked else {}
+    whole = {name: int(value) for name, value in point.items() if isinstance(value, int | float)}
     return whole if "i" in whole else None

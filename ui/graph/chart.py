@@ -1,7 +1,8 @@
 """The graph of who speaks to whom as a chart: people in a circle, an arrow from each to each.
 
-Pure: graphs in, an ECharts option out. Places come from improv.graph.layout, so that the page, the
-report and the files show everybody at the same place. Chart text is drawn, never read as markup.
+Pure: graphs in, an ECharts option out. Positions come from improv.graph.layout, so that the page,
+the report and the files show each character at the same position. ECharts draws the text of the
+chart and never reads it as markup.
 """
 
 from __future__ import annotations
@@ -14,26 +15,24 @@ from improv.graph.comparison import Comparison
 from improv.graph.graph import Graph
 from improv.graph.layout import AUTHOR_POSITION, circle_positions
 from improv.records import Json
-from ui.shared.chart_colours import DARK, LIGHT, Palette
-from ui.shared.html import one_line, safe
-
-__all__ = ["DARK", "LIGHT", "Arrow", "Palette", "alt", "differences", "edges", "spec", "table"]
+from ui.shared.chart_colours import Palette
+from ui.shared.html import safe, short_line
 
 HEIGHT = 460
-NARROW = 440
-"""Pixels below which there is room for names alone."""
+_NARROW = 440
+"""Width in pixels below which only names are drawn."""
 THICKEST, THINNEST = 11.0, 0.9
 AUTHORS_THICKEST = 2.5
-AUTHORS = ("note", "cue")
+_AUTHORS = ("note", "cue")
 MORE, LESS = 0, 1
-"""The voices that tell more under the one condition from more under the other."""
+"""Indices of the colours for a positive and for a negative difference."""
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """What is drawn between two people: contacts a scene, of which `sure` were no guesses.
+    """An arrow between two people. `weight` is contacts per scene, of which `sure` are not guessed.
 
-    Of a difference `weight` may be negative, and `said` has its interval and p.
+    For a difference of conditions `weight` may be negative, and `said` has its interval and p.
     """
 
     source: str
@@ -49,22 +48,22 @@ class Arrow:
 
 
 def edges(graph: Graph, kind: str) -> list[Arrow]:
-    """Return the arrows of a kind, and those of the author, the widest first."""
+    """Return the arrows of a kind, and those of the author, the largest weight first."""
     sums: dict[tuple[str, str], list[float]] = {}
     for source, target, data in graph.edges(data=True):
-        if data["kind"] == kind or data["kind"] in AUTHORS:
-            one = sums.setdefault((source, target), [0.0, 0.0, 0.0])
-            one[0] += data["weight"]
-            one[1] += 0.0 if data["guess"] else data["weight"]
-            one[2] += data["lines"]
-    found = [Arrow(*pair, one[0], one[1], int(one[2])) for pair, one in sums.items()]
-    return sorted(found, key=lambda a: (_authors(graph, a), -a.weight, a.name))
+        if data["kind"] == kind or data["kind"] in _AUTHORS:
+            total = sums.setdefault((source, target), [0.0, 0.0, 0.0])
+            total[0] += data["weight"]
+            total[1] += 0.0 if data["guess"] else data["weight"]
+            total[2] += data["lines"]
+    arrows = [Arrow(*pair, total[0], total[1], int(total[2])) for pair, total in sums.items()]
+    return sorted(arrows, key=lambda a: (_authors(graph, a), -a.weight, a.name))
 
 
-def differences(found: Comparison) -> list[Arrow]:
-    """Return an arrow for each edge that differs, the largest difference first."""
+def differences(comparison: Comparison) -> list[Arrow]:
+    """Return an arrow for each edge with a difference, the largest difference first."""
     arrows = []
-    for d in found.pairs:
+    for d in comparison.pairs:
         e = d.estimate
         if math.isnan(e.value) or not e.value:
             continue
@@ -75,13 +74,15 @@ def differences(found: Comparison) -> list[Arrow]:
     return sorted(arrows, key=lambda a: (-abs(a.weight), a.name))
 
 
-def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, apart: bool) -> Json:
-    """Return the chart of a graph's people with these arrows; the `chosen` one stands out.
+def arrows_spec(
+    graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, apart: bool
+) -> Json:
+    """Return the chart of a graph's people with these arrows; the `chosen` arrow is highlighted.
 
-    `apart` says that arrows are differences: solid for more, dashed for less.
+    `apart` says that arrows are differences: solid for positive, dashed for negative.
     """
     cast = [n for n, d in graph.nodes(data=True) if d["role"] != "author"]
-    # Under the other condition somebody else may speak.
+    # Other characters may speak under the other condition.
     ends = [end for a in arrows for end in (a.source, a.target) if end != "author"]
     cast += [name for name in dict.fromkeys(ends) if name not in cast]
     places = circle_positions(cast)
@@ -92,7 +93,7 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, ap
     nodes: list[Json] = []
     for name in cast:
         x, y = places[name]
-        said = f"{one_line(name, 18)}\n{lines[name] / total:.0%} of lines"
+        said = f"{short_line(name, 18)}\n{lines[name] / total:.0%} of lines"
         nodes.append(
             {
                 "name": name,
@@ -117,7 +118,7 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, ap
             }
         )
     top = 100 * AUTHOR_POSITION[1] - 20 if len(nodes) > len(cast) else -130
-    # Corners that nobody sees keep the picture as large as it is, whoever is in it.
+    # Two invisible corners keep the scale of the picture the same for every cast.
     nodes += [
         {
             "name": f" corner {i}",
@@ -163,36 +164,36 @@ def spec(graph: Graph, arrows: Sequence[Arrow], chosen: str, ink: Palette, *, ap
             }
         ],
     }
-    # Where there is little room, names alone.
+    # On a narrow page, only names.
     few = [
         n | {"label": n["label"] | {"formatter": n["label"].get("formatter", "").split("\n")[0]}}
         for n in nodes
     ]
     media = [
-        {"query": {"maxWidth": NARROW}, "option": {"series": [{"data": few}]}},
+        {"query": {"maxWidth": _NARROW}, "option": {"series": [{"data": few}]}},
         {"option": {"series": [{"data": nodes}]}},
     ]
     return {"baseOption": option, "media": media}
 
 
-def alt(title: str, arrows: Sequence[Arrow]) -> str:
-    """Describe the graph to somebody who does not see it."""
+def arrows_alt(title: str, arrows: Sequence[Arrow]) -> str:
+    """Return a description of the graph for screen readers."""
     said = [f"{a.source} to {a.target} {a.weight:+.2g}" for a in arrows[:6]]
-    most = ", ".join(one.replace("+", "") if "-" not in one else one for one in said)
+    most = ", ".join(text.replace("+", "") if "-" not in text else text for text in said)
     more = f" and {len(arrows) - 6} more" if len(arrows) > 6 else ""
-    told = f"{most or 'nobody speaks to anybody'}{more}"
-    return f"{one_line(title, 120)}: {told}. The table below has the same."
+    summary = f"{most or 'nobody speaks to anybody'}{more}"
+    return f"{short_line(title, 120)}: {summary}. The table below has the same."
 
 
-def table(arrows: Sequence[Arrow], *, apart: bool) -> dict[str, list[object]]:
+def arrow_columns(arrows: Sequence[Arrow], *, apart: bool) -> dict[str, list[object]]:
     """Return the arrows as columns."""
-    found: dict[str, list[object]] = {
-        "from": [one_line(a.source) for a in arrows],
-        "to": [one_line(a.target) for a in arrows],
+    columns: dict[str, list[object]] = {
+        "from": [short_line(a.source) for a in arrows],
+        "to": [short_line(a.target) for a in arrows],
     }
     if apart:
-        return found | {"difference": [a.said for a in arrows]}
-    return found | {
+        return columns | {"difference": [a.said for a in arrows]}
+    return columns | {
         "a scene": [round(a.weight, 3) for a in arrows],
         "not guessed": [round(a.sure / a.weight, 3) if a.weight else 0.0 for a in arrows],
         "in all": [a.lines for a in arrows],
@@ -215,16 +216,16 @@ def _edge(
     if apart:
         colour = ink.voices[LESS if arrow.weight < 0 else MORE]
     elif not author and arrow.weight:
-        # Pale, as far as it is guessed.
+        # The larger the guessed share, the paler the arrow.
         opacity = 0.3 + 0.6 * arrow.sure / arrow.weight
     here = arrow.name == chosen
-    ends = f"{one_line(arrow.source, 30)} to {one_line(arrow.target, 30)}"
+    ends = f"{short_line(arrow.source, 30)} to {short_line(arrow.target, 30)}"
     number = f"{arrow.weight:+.2g}" if apart else f"{arrow.weight:.2g}"
     return {
         "source": arrow.source,
         "target": arrow.target,
         "value": arrow.weight,
-        # A template of a tooltip is HTML, and what stands in braces is filled in.
+        # The formatter of a tooltip is HTML, in which ECharts fills in {…}.
         "tooltip": {"formatter": _braceless(safe(f"{ends}: {arrow.said or f'{number} a scene'}"))},
         "symbolSize": [0, 7 + width],
         "lineStyle": {

@@ -1,6 +1,7 @@
 """What the Graph room reads: who spoke to whom in a scene or under a condition, as columns.
 
-A scene is read by itself; only an average or a difference of conditions reads the whole run, once.
+A single scene is read alone. An average or a difference of conditions needs the whole run, which is
+then read once and cached.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ from improv.storage.runs import open_run
 from ui.shared import run_data
 
 DRAWS = 60
-"""Null models beside a figure of the page: enough for the eye; `improv graph` draws more."""
+"""Null models drawn for a figure on the page. `improv graph` draws more for a report."""
 LINES = 40
 """Lines of an edge that are listed."""
 SCENES = 12
-"""Scenes of a condition that lines are fetched from."""
-AUTHORS = ("note", "cue")
+"""Scenes of a condition whose lines can be listed."""
+_AUTHORS = ("note", "cue")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
-    """What is looked at: a scene, or a condition in the scenes of one slug, between two turns.
+    """The graph's selection: one scene, or one condition over the trials of a scene file, and a
+    range of turns.
 
-    `condition` is "" for a single scene; `against` the condition that is taken away from it.
+    `condition` is "" for a single scene. `against` is the condition that is subtracted, "" for
+    none.
     """
 
-    run: run_data.Run
+    run: run_data.ViewedRun
     row: Json
     condition: str
     against: str
@@ -49,11 +52,11 @@ class View:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return (self.kind, *AUTHORS)
+        return (self.kind, *_AUTHORS)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What the talk hangs on, for caches."""
+        """The values that decide which conversation is read, as a cache key."""
         trial = "" if self.condition else self.row["trial"]
         branch = "" if self.condition else self.row["branch"]
         slug = self.row["scene"] if self.condition else ""
@@ -62,7 +65,8 @@ class View:
 
 @dataclass(frozen=True)
 class Heard:
-    """One line, note or cue of an edge: where it stands and what it says."""
+    """One line, note or cue of an edge: its trial, its turn and its text. `by` says how late an
+    answer is."""
 
     trial: str
     turn: int
@@ -76,7 +80,7 @@ def talk(view: View) -> Conversation:
     return run_data.patiently(lambda: _talk(*view.key))
 
 
-def last_turn(run: run_data.Run, row: Json) -> int:
+def last_turn(run: run_data.ViewedRun, row: Json) -> int:
     """Return the last turn of a scene."""
     return run_data.patiently(
         lambda: _talk(run_data.root(), run.id, run.stamp, row["trial"], row["branch"], "", "").last
@@ -112,27 +116,27 @@ def difference(view: View) -> Comparison:
 
 def heard(view: View, source: str, target: str) -> tuple[list[Heard], int]:
     """Return the first lines of an edge (or the author's notes and cues), and how many it has."""
-    spoken = talk(view)
-    of = spoken if view.guesses else spoken.without_guesses()
-    names = node_names(of)
+    every = talk(view)
+    spoken = every if view.guesses else every.without_guesses()
+    names = node_names(spoken)
     if source not in names or target not in names:
         return [], 0
-    kinds = AUTHORS if names.index(source) == AUTHOR_CODE else (view.kind,)
-    found = find_edges(of).select(
+    kinds = _AUTHORS if names.index(source) == AUTHOR_CODE else (view.kind,)
+    candidates = find_edges(spoken).select(
         kinds=kinds, first=view.first, last=view.last, guesses=view.guesses
     )
-    one = (found.source == names.index(source)) & (found.target == names.index(target))
-    rows = found.take(one)
+    mask = (candidates.source == names.index(source)) & (candidates.target == names.index(target))
+    rows = candidates.take(mask)
     order = np.lexsort((rows.line, rows.turn, rows.scene))
     rows = rows.take(order)
-    return _fetched(view, of, rows, target), len(rows)
+    return _fetched(view, spoken, rows, target), len(rows)
 
 
 def _fetched(view: View, spoken: Conversation, rows: Edges, target: str) -> list[Heard]:
     """Fetch the words of the first contacts, from a few scenes at most."""
     scenes = list(dict.fromkeys(rows.scene.tolist()))[:SCENES]
     few = rows.take(np.isin(rows.scene, scenes))
-    found: list[Heard] = []
+    lines: list[Heard] = []
     texts: dict[int, dict[tuple[int, int], str]] = {}
     for i in range(min(len(few), LINES)):
         scene, line, turn = int(few.scene[i]), int(few.line[i]), int(few.turn[i])
@@ -145,10 +149,10 @@ def _fetched(view: View, spoken: Conversation, rows: Edges, target: str) -> list
             text = _act(view, spoken.trials[scene], turn, kind, target)
         latency = int(few.latency[i])
         by = f"after {latency} lines" if int(few.kind[i]) == ANSWERS and latency > 1 else ""
-        found.append(
+        lines.append(
             Heard(spoken.trials[scene], turn, spoken.blocks[spoken.block[scene]], text, by)
         )
-    return found
+    return lines
 
 
 def _words(view: View, trial: str) -> dict[tuple[int, int], str]:
@@ -203,16 +207,16 @@ def _all(root: str, run: str, stamp: str) -> Conversation:
 def _standings(
     key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Conversation
 ) -> list[Centrality]:
-    of = _talk if guesses else _talk.without_guesses()
-    return measure_centrality(of, seed=0, first=first, last=last, draws=DRAWS)
+    talk = _talk if guesses else _talk.without_guesses()
+    return measure_centrality(talk, seed=0, first=first, last=last, draws=DRAWS)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Measuring, beside a shuffled order…")
 def _figures(
     key: tuple[str, ...], first: int, last: int, guesses: bool, _talk: Conversation
 ) -> dict[str, NullComparison]:
-    of = _talk if guesses else _talk.without_guesses()
-    return compare_with_null(of, seed=0, first=first, last=last, draws=DRAWS)
+    talk = _talk if guesses else _talk.without_guesses()
+    return compare_with_null(talk, seed=0, first=first, last=last, draws=DRAWS)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Comparing, block by block…")
@@ -221,5 +225,5 @@ def _compared(
 ) -> Comparison:
     slug, a, b, kind = key[3:]
     at = _talk.slugs.index(slug) if slug in _talk.slugs else -1
-    of = _talk.subset(_talk.slug == at)
-    return compare_conditions(of, a, b, kinds=(kind,), first=first, last=last, guesses=guesses)
+    talk = _talk.subset(_talk.slug == at)
+    return compare_conditions(talk, a, b, kinds=(kind,), first=first, last=last, guesses=guesses)

@@ -21,25 +21,25 @@ from ui.graph import data as graph_data
 from ui.graph.chart import Arrow
 from ui.graph.data import View
 from ui.shared import address, chart_colours, navigation, run_data
-from ui.shared.html import clipped, one_line, safe
+from ui.shared.html import clipped, safe, short_line
 from ui.shared.lazy_rows import Rows
 
-KINDS = {"addresses": "speaks to", "answers": "answers", "mentions": "speaks of"}
-"""The kinds of arrows that can be shown, in words."""
+ARROW_KINDS = {"addresses": "speaks to", "answers": "answers", "mentions": "speaks of"}
+"""Kind of arrows → its name on the page."""
 SCENE = ""
-SHOWN = 500
+_SHOWN = 500
 """Characters of a line in the list."""
 _CALLED = {"gexf": "GEXF, for Gephi", "graphml": "GraphML", "csv": "CSV, an edge a row"}
 _MIMES = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "application/json"}
 
 
-def choose(run: run_data.Run, rows: Rows, row: Json) -> View:
-    """Let the reader choose what the graph is of; the address has it."""
+def choose(run: run_data.ViewedRun, rows: Rows, row: Json) -> View:
+    """Offer what the graph shows; return the choice, which the address keeps."""
     conditions = rows.distinct("condition")
     condition = address.get("condition") if address.get("condition") in conditions else SCENE
     others = [c for c in conditions if c != condition]
     against = address.get("against") if condition and address.get("against") in others else ""
-    kind = address.get("kind") if address.get("kind") in KINDS else "addresses"
+    kind = address.get("kind") if address.get("kind") in ARROW_KINDS else "addresses"
     address.put(condition=condition, against=against, kind="" if kind == "addresses" else kind)
     with st.container(horizontal=True, vertical_alignment="bottom", key="net-bar"):
         st.session_state["net:condition"] = condition
@@ -49,34 +49,34 @@ def choose(run: run_data.Run, rows: Rows, row: Json) -> View:
             key="net:condition",
             on_change=_condition,
             width=300,
-            format_func=lambda c: f"Average of {one_line(c, 60)}" if c else "This scene",
+            format_func=lambda c: f"Average of {short_line(c, 60)}" if c else "This scene",
         )
         if condition and others:
             st.session_state["net:against"] = against
             st.selectbox(
-                "Less",
+                "Minus",
                 ["", *others],
                 key="net:against",
                 on_change=_against,
                 width=300,
-                format_func=lambda c: one_line(c, 60) if c else "Nothing",
+                format_func=lambda c: short_line(c, 60) if c else "Nothing",
             )
         st.session_state["net:kind"] = kind
         st.segmented_control(
-            "An arrow for who",
-            list(KINDS),
+            "Arrows show who",
+            list(ARROW_KINDS),
             key="net:kind",
             required=True,
             on_change=_kind,
-            format_func=KINDS.__getitem__,
+            format_func=ARROW_KINDS.__getitem__,
         )
         st.session_state["net:guesses"] = not address.get("sure")
         st.toggle(
             "With guesses",
             key="net:guesses",
             on_change=_guesses,
-            help="A line may say outright or by name to whom it is spoken. Where it does neither, "
-            "the order of turns suggests somebody.",
+            help="A line may be an aside to one character, or name its addressee. For any other "
+            "line the addressee is guessed from the order of turns.",
         )
     first, last = _turns(run, row, condition)
     return View(
@@ -91,15 +91,15 @@ def choose(run: run_data.Run, rows: Rows, row: Json) -> View:
     )
 
 
-def page(view: View) -> None:
-    """Draw the graph with all that belongs to it."""
+def draw_graph(view: View) -> None:
+    """Draw the graph, its lines, its downloads and its tables."""
     graph = graph_data.graph(view)
-    found = graph_data.difference(view) if view.against else None
-    arrows = chart.differences(found) if found else chart.edges(graph, view.kind)
+    comparison = graph_data.difference(view) if view.against else None
+    arrows = chart.differences(comparison) if comparison else chart.edges(graph, view.kind)
     names = [a.name for a in arrows]
-    asked = address.get("edge") if address.get("edge") in names else ""
-    address.put(edge=asked)
-    chosen = asked or next(iter(names), "")
+    wanted = address.get("edge") if address.get("edge") in names else ""
+    address.put(edge=wanted)
+    chosen = wanted or next(iter(names), "")
     ink = chart_colours.current()
     left, right = st.columns([11, 8], gap="large")
     with left, st.container(key="net"):
@@ -107,25 +107,25 @@ def page(view: View) -> None:
         st.session_state["net:chart-key"] = key = f"net-{digest(repr((view.key, view.against)))}"
         if arrows:
             st.echarts_chart(
-                chart.spec(graph, arrows, chosen, ink, apart=found is not None),
+                chart.arrows_spec(graph, arrows, chosen, ink, apart=comparison is not None),
                 height=chart.HEIGHT,
                 key=key,
                 renderer="svg",
                 on_select=_clicked,
-                alt=chart.alt(_title(view), arrows),
+                alt=chart.arrows_alt(_title(view), arrows),
             )
         else:
             st.html('<p class="together">Nobody speaks to anybody here.</p>')
-        st.html(f'<p class="quiet">{_legend(view, found)}</p>')
+        st.html(f'<p class="quiet">{_legend(view, comparison)}</p>')
         with st.container(horizontal=True, vertical_alignment="center", key="net-foot"):
             with st.popover("Download", key="net-downloads"):
                 _downloads(view, graph)
     with right, st.container(key="net-lines"):
         _lines(view, arrows, chosen)
     with st.expander("As a table"):
-        st.dataframe(chart.table(arrows, apart=found is not None), hide_index=True)
-    if found is not None:
-        _compared(found)
+        st.dataframe(chart.arrow_columns(arrows, apart=comparison is not None), hide_index=True)
+    if comparison is not None:
+        _compared(comparison)
     else:
         _people(view)
         _figures(view)
@@ -134,8 +134,8 @@ def page(view: View) -> None:
 # --- what is chosen
 
 
-def _turns(run: run_data.Run, row: Json, condition: str) -> tuple[int, int]:
-    """Let the reader choose a range of turns, 0 being what was written; return it."""
+def _turns(run: run_data.ViewedRun, row: Json, condition: str) -> tuple[int, int]:
+    """Offer a range of turns, in which 0 is the written opening; return it."""
     end = graph_data.last_turn(run, row)
     first, last = (_number(address.get(n), d, end) for n, d in (("from", 1), ("to", end)))
     if first > last:
@@ -153,7 +153,7 @@ def _turns(run: run_data.Run, row: Json, condition: str) -> tuple[int, int]:
             on_change=_slid,
             args=(end,),
             format="turn %d",
-            help="Turn 0 is what was written with the scene.",
+            help="Turn 0 is the opening that was written with the scene.",
         )
     return first, last
 
@@ -190,8 +190,8 @@ def _slid(end: int) -> None:
 
 
 def _clicked() -> None:
-    """Choose the arrow that was clicked; a second click on it takes its mark away, and chooses it
-    all the same."""
+    """Choose the arrow that was clicked. A second click clears ECharts' selection, and the arrow
+    stays chosen."""
     state = st.session_state[st.session_state["net:chart-key"]]
     places = [
         i
@@ -218,48 +218,48 @@ def _title(view: View) -> str:
     return f"{scene}: {view.condition}" if view.condition else f"{scene} · {view.row['condition']}"
 
 
-def head(view: View) -> None:
+def graph_heading(view: View) -> None:
     """Draw the room's heading."""
     row = view.row
-    title = safe(one_line(row["title"] or row["scene"], 120))
+    title = safe(short_line(row["title"] or row["scene"], 120))
     if view.against:
-        told = f"{one_line(view.condition, 80)} less {one_line(view.against, 80)}"
+        subtitle = f"{short_line(view.condition, 80)} less {short_line(view.against, 80)}"
     elif view.condition:
-        told = f"the average of {one_line(view.condition, 80)}"
+        subtitle = f"the average of {short_line(view.condition, 80)}"
     else:
-        told = one_line(row["condition"], 80)
-        told += f" · branch {row['branch'][:6]}" if row["branch"] != MAIN else ""
+        subtitle = short_line(row["condition"], 80)
+        subtitle += f" · branch {row['branch'][:6]}" if row["branch"] != MAIN else ""
     st.html(
         f'<header class="room-head"><h1>{title}</h1>'
-        f'<p class="quiet">Who speaks to whom · {safe(told)}</p></header>'
+        f'<p class="quiet">Who speaks to whom · {safe(subtitle)}</p></header>'
     )
 
 
-def _legend(view: View, found: Comparison | None) -> str:
-    if found is not None:
+def _legend(view: View, comparison: Comparison | None) -> str:
+    if comparison is not None:
         sides = f"solid for more under {view.condition}, dashed for more under {view.against}"
-        test = "not tested" if math.isnan(found.p) else f"p = {found.p:.3f}"
-        why = f" ({found.why})" if found.why else ""
+        test = "not tested" if math.isnan(comparison.p) else f"p = {comparison.p:.3f}"
+        why = f" ({comparison.why})" if comparison.why else ""
         return safe(
-            f"Contacts a scene, {one_line(sides, 240)}. The networks as wholes, in "
-            f"{found.units} {found.unit}: {test}{why}, by exchanging conditions within blocks."
+            f"Contacts per scene: {short_line(sides, 240)}. Permutation test of the whole networks "
+            f"within blocks, over {comparison.units} {comparison.unit}: {test}{why}."
         )
     scenes = graph_data.talk(view).scenes
-    over = f"of {scenes:,} scenes, per scene" if view.condition else "of this scene"
+    over = f"lines per scene, over {scenes:,} scenes" if view.condition else "lines in this scene"
     return safe(
-        f"Lines {over}: an arrow is as wide as they are many, and pale as far as the order of "
-        "turns alone says to whom. Dashed, the author’s notes and cues."
+        f"The width of an arrow is its number of {over}. The paler it is, the more of its "
+        "addressees are guessed. Dashed arrows are the author’s notes and cues."
     )
 
 
 def _lines(view: View, arrows: list[Arrow], chosen: str) -> None:
-    """Draw the choice of an edge, and what was said along the one that is chosen."""
+    """Draw the list of edges, and the lines of the chosen edge."""
     if not arrows:
         return
-    words = {a.name: f"{one_line(a.source, 40)} to {one_line(a.target, 40)}" for a in arrows}
+    words = {a.name: f"{short_line(a.source, 40)} to {short_line(a.target, 40)}" for a in arrows}
     st.session_state["net:edge"] = chosen
     st.selectbox(
-        "Lines from whom to whom",
+        "Lines from one to another",
         list(words),
         key="net:edge",
         on_change=_picked,
@@ -267,29 +267,29 @@ def _lines(view: View, arrows: list[Arrow], chosen: str) -> None:
         help="Choose here, or click an arrow.",
     )
     source, _, target = chosen.partition(">")
-    found, many = graph_data.heard(view, source, target)
+    lines, many = graph_data.heard(view, source, target)
     said = next((a.said for a in arrows if a.name == chosen), "")
     if said:
         st.html(
-            f'<p class="quiet">{safe(said)}; the lines are those of {safe(view.condition)}.</p>'
+            f'<p class="quiet">{safe(said)}; the lines below are from {safe(view.condition)}.</p>'
         )
     rows = []
-    for one in found:
-        place = f"{one.block}, turn {one.turn}" if view.condition else f"turn {one.turn}"
+    for line in lines:
+        place = f"{line.block}, turn {line.turn}" if view.condition else f"turn {line.turn}"
         branch = "" if view.row["branch"] == MAIN or view.condition else view.row["branch"]
-        way = navigation.way(
+        link = navigation.link(
             "scene",
             place,
             name=f"Read {place}",
             run=view.run.id,
-            trial=one.trial,
-            turn=str(one.turn or ""),
+            trial=line.trial,
+            turn=str(line.turn or ""),
             branch=branch,
         )
-        text = clipped(one.text, SHOWN) or "<em>nothing</em>"
-        by = f' <span class="cap">{safe(one.by)}</span>' if one.by else ""
-        rows.append(f"<li><p>{text}{by}</p><p class='cap'>{way}</p></li>")
-    more = f'<p class="quiet">{many - len(found):,} more.</p>' if many > len(found) else ""
+        text = clipped(line.text, _SHOWN) or "<em>nothing</em>"
+        by = f' <span class="cap">{safe(line.by)}</span>' if line.by else ""
+        rows.append(f"<li><p>{text}{by}</p><p class='cap'>{link}</p></li>")
+    more = f'<p class="quiet">{many - len(lines):,} more.</p>' if many > len(lines) else ""
     st.html(f'<ol class="net-said" tabindex="0" aria-label="Lines">{"".join(rows)}</ol>{more}')
 
 
@@ -327,35 +327,35 @@ def _written(made: MeasuredGraph, form: str, kinds: tuple[str, ...]) -> bytes:
 
 
 def _people(view: View) -> None:
-    """Draw where everybody stands."""
-    found = graph_data.people(view)
-    if not found:
+    """Draw the table of centralities."""
+    standings = graph_data.people(view)
+    if not standings:
         return
-    st.html("<h2 class='side-title'>Where everybody stands</h2>")
+    st.html("<h2 class='side-title'>Centrality of each character</h2>")
     st.dataframe(
         {
-            "who": [one_line(s.name) for s in found],
-            "lines": [_round(s.lines) for s in found],
-            "share of lines": [_round(s.share) for s in found],
-            "words": [_round(s.words) for s in found],
-            "speaks to (out)": [_round(s.out) for s in found],
-            "is spoken to (in)": [_round(s.into) for s in found],
-            "PageRank": [_round(s.pagerank) for s in found],
-            "PageRank if shuffled": [_null(s.pagerank_null) for s in found],
-            "betweenness": [_round(s.betweenness) for s in found],
-            "betweenness if shuffled": [_null(s.betweenness_null) for s in found],
-            "lines in a row": [_round(s.floor) for s in found],
-            "answers after": [_round(s.latency) for s in found],
-            "notes from the author": [_round(s.notes) for s in found],
+            "who": [short_line(s.name) for s in standings],
+            "lines": [_round(s.lines) for s in standings],
+            "share of lines": [_round(s.share) for s in standings],
+            "words": [_round(s.words) for s in standings],
+            "speaks to (out)": [_round(s.out) for s in standings],
+            "is spoken to (in)": [_round(s.into) for s in standings],
+            "PageRank": [_round(s.pagerank) for s in standings],
+            "PageRank if shuffled": [_null(s.pagerank_null) for s in standings],
+            "betweenness": [_round(s.betweenness) for s in standings],
+            "betweenness if shuffled": [_null(s.betweenness_null) for s in standings],
+            "lines in a row": [_round(s.floor) for s in standings],
+            "answers after": [_round(s.latency) for s in standings],
+            "notes from the author": [_round(s.notes) for s in standings],
         },
         hide_index=True,
     )
 
 
 def _figures(view: View) -> None:
-    with st.expander("The network in figures, beside a shuffled order"):
-        found = graph_data.figured(view)
-        known = {n: b for n, b in found.items() if not math.isnan(b.value.value)}
+    with st.expander("Network measures, beside a null model with shuffled lines"):
+        figures = graph_data.figured(view)
+        known = {n: b for n, b in figures.items() if not math.isnan(b.value.value)}
         st.dataframe(
             {
                 "figure": list(known),
@@ -369,16 +369,16 @@ def _figures(view: View) -> None:
             hide_index=True,
         )
         st.html(
-            '<p class="quiet">The null model has everybody say as much, to as many, in an order '
-            "that means nothing; in brackets where 95% of it lie. Nobody planned these figures: "
-            "they decide nothing.</p>"
+            '<p class="quiet">In the null model each character speaks, and is spoken to, as often '
+            "as here, in a random order; brackets hold 95% of its draws. These measures are "
+            "exploratory and decide nothing.</p>"
         )
 
 
-def _compared(found: Comparison) -> None:
-    """Draw the contrasts of the figures."""
-    st.html("<h2 class='side-title'>The figures of both</h2>")
-    rows = [c for c in found.figures if not math.isnan(c.estimate.value)]
+def _compared(comparison: Comparison) -> None:
+    """Draw the table of differences of the network measures."""
+    st.html("<h2 class='side-title'>Differences of the network measures</h2>")
+    rows = [c for c in comparison.figures if not math.isnan(c.estimate.value)]
     st.dataframe(
         {
             "figure": [c.name for c in rows],
@@ -392,7 +392,7 @@ def _compared(found: Comparison) -> None:
         },
         hide_index=True,
     )
-    st.html('<p class="quiet">Nobody planned these comparisons: they are exploratory.</p>')
+    st.html('<p class="quiet">These comparisons were not planned: they are exploratory.</p>')
 
 
 def _round(value: float) -> float | None:
@@ -404,13 +404,17 @@ def _null(ends: tuple[float, float, float]) -> str:
     return "" if math.isnan(middle) else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _interval(one: NullComparison) -> str:
-    e = one.value
+def _interval(figure: NullComparison) -> str:
+    e = figure.value
     ends = "" if math.isnan(e.low) else f" [{e.low:.2f}, {e.high:.2f}]"
     return f"{e.value:.2f}{ends}"
 
 
-def _beside(one: NullComparison) -> str:
-    if one.fixed:
+def _beside(figure: NullComparison) -> str:
+    if figure.fixed:
         return "the same"
-    return "" if math.isnan(one.null) else f"{one.null:.2f} [{one.low:.2f}, {one.high:.2f}]"
+    return (
+        ""
+        if math.isnan(figure.null)
+        else f"{figure.null:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
+    )

@@ -1,7 +1,8 @@
-"""The tree of branches as a chart: the points of `layout`, with colours, shapes and words.
+"""The tree of branches as a chart: the points of `layout`, with colours, shapes and labels.
 
-Colour never stands alone: what parted a branch is a shape and a label too, and so is a score.
-Pure: data in, an ECharts option out. Chart text is drawn, never read as markup.
+The change of a branch, or a score, has a colour, a shape and a label, so that it can be read
+without colours. Pure: data in, an ECharts option out. ECharts draws the text and never reads it as
+markup.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from improv.study.edit_summary import describe_branch
 from ui.multiverse.data import Multiverse
 from ui.multiverse.layout import REST, Point, Tree
 from ui.shared.chart_colours import Palette
-from ui.shared.html import one_line
+from ui.shared.html import short_line
 from ui.shared.spoken_line import SpokenLine
 
-ROW = 30
-"""Pixels from one row to the next."""
+_ROW = 30
+"""Height of a row in pixels."""
 RIGHT = 290
-"""Pixels for the words beside the last point of a row."""
-NARROW = 640
-"""Pixels below which labels are short."""
+"""Width in pixels for the label beside the last point of a row."""
+_NARROW = 640
+"""Width of the chart in pixels below which labels are short."""
 
 HERE = "here"
-"""The mark of the point that is read, which needs no words."""
+"""The name of the mark on the current point, which is drawn without a label."""
 
 HOLLOW = "hollow"
 """The shape of a point that has no score."""
@@ -34,12 +35,12 @@ _SHAPES = ("circle", "diamond", "rect", "triangle", "roundRect", "arrow")
 _GLYPHS = ("●", "◆", "■", "▲", "▢", "➤")
 _CROSS = "path://M2 0L8 6L14 0L16 2L10 8L16 14L14 16L8 10L2 16L0 14L6 8L0 2Z"
 _SPREAD = 8
-"""Points of which a bent line is made."""
+"""Segments of a curved line."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A line of the chart's legend: a shape's glyph, its colour, what it stands for."""
+    """An entry of the legend: a glyph, its colour, and its meaning."""
 
     glyph: str
     colour: str
@@ -48,7 +49,8 @@ class Key:
 
 @dataclass(frozen=True)
 class Look:
-    """How points are coloured: by how they parted (`measure` ""), or by a measure's mean."""
+    """How points are coloured: by the change of their branch (`measure` ""), or by a measure's
+    mean, on a scale from `low` to `high`."""
 
     measure: str
     ways: tuple[str, ...]
@@ -75,7 +77,7 @@ class Look:
         ]
 
     def scored(self, value: float | None) -> tuple[str, str]:
-        """Return the shape and the colour of a score: high a disc, low a cross."""
+        """Return the shape and the colour of a score: a disc for high, a cross for low."""
         if value is None:
             return HOLLOW, self.ink.faint
         width = self.high - self.low
@@ -85,21 +87,25 @@ class Look:
         return ("diamond", self.ink.voices[4]) if share > 1 / 3 else (_CROSS, self.ink.voices[1])
 
 
-def look(found: Multiverse, measure: str, ink: Palette) -> Look:
-    """Return how a multiverse is coloured. A measure from 0 to 1 has just that scale."""
-    ways = list(dict.fromkeys(describe_branch(r) for name, r in found.rows.items() if name != MAIN))
-    values = list(found.scores.get(measure, {}).values())
+def colouring(multiverse: Multiverse, measure: str, ink: Palette) -> Look:
+    """Return the colours of a multiverse. A measure with values between 0 and 1 has that scale."""
+    ways = list(
+        dict.fromkeys(describe_branch(r) for name, r in multiverse.rows.items() if name != MAIN)
+    )
+    values = list(multiverse.scores.get(measure, {}).values())
     low, high = min(values, default=0.0), max(values, default=1.0)
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     return Look(measure if values else "", tuple(ways), low, high, ink)
 
 
-def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, str, int]]) -> Json:
-    """Return the chart. `marks` names points that stand out: (name, branch, turn)."""
+def tree_spec(
+    tree: Tree, multiverse: Multiverse, seen: Look, marks: Sequence[tuple[str, str, int]]
+) -> Json:
+    """Return the chart. `marks` are highlighted points: (name, branch, turn)."""
     ink = seen.ink
     last = max((p.turn for p in tree.points), default=0)
-    points = [_point(p, found, seen) for p in tree.points]
+    points = [_point(p, multiverse, seen) for p in tree.points]
     small = [p | {"label": p["label"] | {"width": 90}} for p in points]
     axis = {
         "type": "value",
@@ -144,7 +150,7 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
                 "polyline": True,
                 "silent": True,
                 "z": 1,
-                "data": _edges(tree, found, seen),
+                "data": _edges(tree, multiverse, seen),
             },
             {
                 "type": "scatter",
@@ -171,35 +177,35 @@ def spec(tree: Tree, found: Multiverse, seen: Look, marks: Sequence[tuple[str, s
         "series": [{}, {"data": small}, {}],
     }
     wide = {"grid": option["grid"], "series": [{}, {"data": points}, {}]}
-    media = [{"query": {"maxWidth": NARROW}, "option": narrow}, {"option": wide}]
+    media = [{"query": {"maxWidth": _NARROW}, "option": narrow}, {"option": wide}]
     return {"baseOption": option, "media": media}
 
 
 def height(tree: Tree) -> int:
-    return max(150, tree.rows * ROW + 70)
+    return max(150, tree.rows * _ROW + 70)
 
 
-def alt(tree: Tree, found: Multiverse, title: str) -> str:
-    """Describe the tree to somebody who does not see it."""
-    count = len(found.rows) - 1
-    forks = sorted({r["fork"] for name, r in found.rows.items() if name != MAIN})
+def tree_alt(tree: Tree, multiverse: Multiverse, title: str) -> str:
+    """Return a description of the tree for screen readers."""
+    count = len(multiverse.rows) - 1
+    forks = sorted({r["fork"] for name, r in multiverse.rows.items() if name != MAIN})
     where = ", ".join(map(str, forks[:12])) + (" and later" if len(forks) > 12 else "")
     return (
-        f"The tree of {one_line(title)}: {count} {'branch' if count == 1 else 'branches'} of a "
+        f"The tree of {short_line(title)}: {count} {'branch' if count == 1 else 'branches'} of a "
         f"scene of {max((p.turn for p in tree.points), default=0)} turns, parting after turn "
         f"{where or 'none'}. The table below has the same."
     )
 
 
-def said_at(found: Multiverse, branch: str, turn: int) -> SpokenLine | None:
-    """Return what is said in a branch's own turn."""
-    rows = [s for s in found.own.get(branch, ()) if s.turn == turn]
+def said_at(multiverse: Multiverse, branch: str, turn: int) -> SpokenLine | None:
+    """Return the spoken row of a branch's own turn, else its last row."""
+    rows = [s for s in multiverse.own.get(branch, ()) if s.turn == turn]
     spoken = [s for s in rows if s.kind in ("line", "silence", "probe")]
     return spoken[0] if spoken else rows[-1] if rows else None
 
 
 def bundle(point: Point) -> str:
-    """Return what a bundle holds, in words."""
+    """Return the content of a bundle in words."""
     count = len(point.worlds)
     if not point.lines:
         return f"{count} never begun"
@@ -207,14 +213,14 @@ def bundle(point: Point) -> str:
     return f"{count} more, {kinds}" if point.folded == REST else f"{count} draws, {kinds}"
 
 
-def _point(point: Point, found: Multiverse, seen: Look) -> Json:
+def _point(point: Point, multiverse: Multiverse, seen: Look) -> Json:
     ink = seen.ink
-    here = said_at(found, point.worlds[0], point.turn)
-    row = found.rows[point.worlds[0]]
+    here = said_at(multiverse, point.worlds[0], point.turn)
+    row = multiverse.rows[point.worlds[0]]
     trunk = MAIN in point.worlds
     words = "" if here is None else _sentence(here)
     if seen.measure:
-        value = seen_value(found, seen, point)
+        value = seen_value(multiverse, seen, point)
         shape, colour = seen.scored(value)
         words += "" if value is None else f"\n{seen.measure}: {value:.2f}"
     elif trunk:
@@ -236,12 +242,12 @@ def _point(point: Point, found: Multiverse, seen: Look) -> Json:
         size = 22
     return {
         "value": [point.turn, point.row],
-        "name": f"Turn {point.turn}. {times}{one_line(words, 300)}"
+        "name": f"Turn {point.turn}. {times}{short_line(words, 300)}"
         + (" The scene breaks off here." if failed else ""),
         "symbol": "circle" if point.turn == 0 or shape == HOLLOW else shape,
         "symbolSize": 7 if point.turn == 0 else size,
         "itemStyle": _filled(colour, ink, hollow=shape == HOLLOW),
-        "label": _label(point, found, here, ink, failed=failed),
+        "label": _label(point, multiverse, here, ink, failed=failed),
     }
 
 
@@ -250,8 +256,8 @@ def _filled(colour: str, ink: Palette, *, hollow: bool) -> Json:
     return {"color": inner, "borderColor": rim, "borderWidth": 2 if hollow else 1.5, "opacity": 1}
 
 
-def seen_value(found: Multiverse, seen: Look, point: Point) -> float | None:
-    return found.value(seen.measure, point.worlds, point.turn)
+def seen_value(multiverse: Multiverse, seen: Look, point: Point) -> float | None:
+    return multiverse.value(seen.measure, point.worlds, point.turn)
 
 
 def _sentence(said: SpokenLine) -> str:
@@ -261,17 +267,17 @@ def _sentence(said: SpokenLine) -> str:
 
 
 def _label(
-    point: Point, found: Multiverse, here: SpokenLine | None, ink: Palette, *, failed: bool
+    point: Point, multiverse: Multiverse, here: SpokenLine | None, ink: Palette, *, failed: bool
 ) -> Json:
-    """Return what stands beside a point: a bundle's count, and where a branch ends, how it began
-    or what parted it."""
+    """Return the label of a point: the size of a bundle, and at the end of a branch its change or
+    its first line."""
     many = len(point.worlds) > 1 and MAIN not in point.worlds
     text = ""
     if point.folded:
         text = bundle(point)
     elif point.last:
-        row = found.rows[point.worlds[0]]
-        text = _ending(row, found, point)
+        row = multiverse.rows[point.worlds[0]]
+        text = _ending(row, multiverse, point)
         text += " ✕" if failed else ""
     if many and not point.folded:
         text = f"×{len(point.worlds)} {text}" if point.last else f"×{len(point.worlds)}"
@@ -291,25 +297,25 @@ def _label(
     }
 
 
-def _ending(row: Json, found: Multiverse, point: Point) -> str:
+def _ending(row: Json, multiverse: Multiverse, point: Point) -> str:
     if row["branch"] == MAIN:
         return "as it was played"
     if row["edit"] or row["arm"]:
-        return one_line(describe_branch(row), 60)
-    first = said_at(found, row["branch"], found.begins(row["branch"]))
+        return short_line(describe_branch(row), 60)
+    first = said_at(multiverse, row["branch"], multiverse.begins(row["branch"]))
     if first is None:
-        return one_line(describe_branch(row), 60)
-    return "says nothing" if first.kind == "silence" else one_line(first.text, 60)
+        return short_line(describe_branch(row), 60)
+    return "says nothing" if first.kind == "silence" else short_line(first.text, 60)
 
 
-def _edges(tree: Tree, found: Multiverse, seen: Look) -> list[Json]:
+def _edges(tree: Tree, multiverse: Multiverse, seen: Look) -> list[Json]:
     edges = []
     for point in tree.points:
         if point.before < 0:
             continue
         parent = tree.points[point.before]
         trunk = MAIN in point.worlds
-        row = found.rows[point.worlds[0]]
+        row = multiverse.rows[point.worlds[0]]
         colour = seen.ink.ink if trunk else seen.ink.faint
         if not trunk and not seen.measure:
             colour = seen.colour_of(describe_branch(row))
@@ -330,8 +336,8 @@ def _edges(tree: Tree, found: Multiverse, seen: Look) -> list[Json]:
 
 
 def _bent(parent: Point, point: Point) -> list[list[float]]:
-    """Return the line from a point to one after it: where the row changes, it does so within the
-    first turn, in a curve that is level at both ends."""
+    """Return the line from a point to the next one. A change of the row happens within the first
+    turn, in a curve that is level at both ends."""
     start, end = (parent.turn, parent.row), (point.turn, point.row)
     if start[1] == end[1]:
         return [[*start], [*end]]
@@ -363,23 +369,23 @@ def _ring(tree: Tree, name: str, branch: str, turn: int, ink: Palette) -> Json:
     }
 
 
-def columns(found: Multiverse, measure: str, names: Sequence[str]) -> list[Json]:
-    """Return the rows of the table that has what the chart shows."""
+def columns(multiverse: Multiverse, measure: str, names: Sequence[str]) -> list[Json]:
+    """Return the rows of the table with the values of the chart."""
     scored: dict[str, list[float]] = {}
-    for (branch, _), value in found.scores.get(measure, {}).items():
+    for (branch, _), value in multiverse.scores.get(measure, {}).items():
         scored.setdefault(branch, []).append(value)
     rows = []
     for name in names:
-        row, mean = found.rows[name], scored.get(name, [])
-        first = said_at(found, name, found.begins(name))
+        row, mean = multiverse.rows[name], scored.get(name, [])
+        first = said_at(multiverse, name, multiverse.begins(name))
         rows.append(
             {
                 "branch": name,
-                "of": row["parent"],
-                "shares turns to": row["fork"] if name != MAIN else None,
-                "parted by": one_line(describe_branch(row), 200),
-                "first line of its own": one_line(_sentence(first), 300) if first else "",
-                "own turns": len({s.turn for s in found.own.get(name, ()) if s.turn}),
+                "parent": row["parent"],
+                "last shared turn": row["fork"] if name != MAIN else None,
+                "change": short_line(describe_branch(row), 200),
+                "first own line": short_line(_sentence(first), 300) if first else "",
+                "own turns": len({s.turn for s in multiverse.own.get(name, ()) if s.turn}),
                 "status": row["status"],
                 **({measure: sum(mean) / len(mean) if mean else None} if measure else {}),
             }

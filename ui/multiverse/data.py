@@ -1,7 +1,7 @@
-"""What the Multiverse room reads: a trial's branches, their turns and scores, and in words what
-parted each from its parent.
+"""What the Multiverse room reads: a trial's branches, their turns and scores, and the changes of
+each branch against its parent, in words.
 
-A trial's rows are read at once and kept for as long as its run does not change.
+All rows of a trial are read together and cached until the run changes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SPOKEN = ("line", "silence", "probe")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that a branch has otherwise than its parent: what, and the texts of it."""
+    """A difference of a branch from its parent: its name, and the text before and after."""
 
     what: str
     before: str
@@ -60,24 +60,24 @@ class Multiverse:
         return next((name for name in self.rows if name != MAIN), None)
 
     def worlds(self) -> list[World]:
-        """Return the branches as a tree is drawn of them; the written opening is turn 0."""
+        """Return the branches for the layout of the tree; turn 0 is the written opening."""
         return [
             World(name, row["parent"], row["fork"], describe_branch(row), self._course(name))
             for name, row in self.rows.items()
         ]
 
     def owned(self, branch: str) -> list[tuple[str, int, int]]:
-        """Return who owns which turns of a branch: (branch, first turn, last turn) in order."""
-        found, last = [], EVER
+        """Return the owners of a branch's turns: (branch, first turn, last turn), in order."""
+        spans, last = [], EVER
         for name in ancestors(self._bare(), branch):
             fork = self.rows[name]["fork"] if name != MAIN else -1
             if fork < last:
-                found.append((name, fork + 1, last))
+                spans.append((name, fork + 1, last))
                 last = fork
-        return found[::-1]
+        return spans[::-1]
 
     def line(self, branch: str, *, first: int = 0, last: int = EVER) -> list[SpokenLine]:
-        """Return the turns of a branch from `first` to `last`, shared ones included."""
+        """Return the turns of a branch from `first` to `last`, shared turns included."""
         return [
             said
             for name, begins, ends in self.owned(branch)
@@ -87,13 +87,13 @@ class Multiverse:
 
     def parted(self, left: str, right: str) -> int:
         """Return the last turn that two branches share."""
-        for (one, first, ends), (other, _, too) in zip(
+        for (left_branch, first, left_end), (right_branch, _, right_end) in zip(
             self.owned(left), self.owned(right), strict=False
         ):
-            if one != other:
+            if left_branch != right_branch:
                 return first - 1
-            if ends != too:
-                return min(ends, too)
+            if left_end != right_end:
+                return min(left_end, right_end)
         return EVER
 
     def lineage(self, branch: str, after: int) -> list[str]:
@@ -110,15 +110,15 @@ class Multiverse:
         return own[0].turn if own else int(self.rows[branch]["fork"]) + 1
 
     def value(self, measure: str, branches: Sequence[str], turn: int) -> float | None:
-        """Return the mean score of a turn over some branches, None where none has any."""
+        """Return the mean score of a turn over branches, None where no branch has a score."""
         scored = self.scores.get(measure, {})
-        found = [
+        values = [
             scored[key]
             for branch in branches
             for key in ((branch, turn), (branch, None))
             if key in scored
         ]
-        return sum(found) / len(found) if found else None
+        return sum(values) / len(values) if values else None
 
     def _bare(self) -> list[World]:
         return [World(name, row["parent"], row["fork"], "", ()) for name, row in self.rows.items()]
@@ -131,18 +131,18 @@ class Multiverse:
         return tuple((turn, "\n".join(words)) for turn, words in sorted(turns.items()))
 
 
-def multiverse(run: run_data.Run, trial: str) -> Multiverse:
+def multiverse(run: run_data.ViewedRun, trial: str) -> Multiverse:
     """Return a trial with all its branches. Raises RunError where it cannot be read."""
     return run_data.patiently(lambda: _multiverse(run_data.root(), run.id, run.stamp, trial))
 
 
-def grown(run: run_data.Run) -> dict[str, int]:
-    """Return how many branches each trial of a run has, for those that have some."""
+def grown(run: run_data.ViewedRun) -> dict[str, int]:
+    """Return trial → number of its branches, for the trials with branches."""
     return run_data.patiently(lambda: _grown(run_data.root(), run.id, run.stamp))
 
 
-def title(row: Json) -> str:
-    """Return what a branch is, in a sentence without a full stop."""
+def branch_title(row: Json) -> str:
+    """Return the kind of a branch and its fork in words."""
     fork = row["fork"]
     if row["branch"] == MAIN:
         return "The scene as it was played"
@@ -156,41 +156,43 @@ def title(row: Json) -> str:
     return f"Changed, and played on, {after}"
 
 
-def name(row: Json) -> str:
-    """Return a name by which a branch can be told from its siblings."""
+def branch_name(row: Json) -> str:
+    """Return a name that distinguishes a branch from its siblings."""
     if row["branch"] == MAIN:
         return "As it was played"
     how = "" if row["origin"] in ("regeneration", "probe") else f" · {describe_branch(row)}"
-    return f"{title(row)} · {row['branch'][:6]}{how}"
+    return f"{branch_title(row)} · {row['branch'][:6]}{how}"
 
 
-def changes(found: Multiverse, branch: str, scene: Scene | None) -> list[Change]:
-    """Return what a branch has otherwise than its parent, with what its parent had."""
-    row = found.rows[branch]
+def changes(multiverse: Multiverse, branch: str, scene: Scene | None) -> list[Change]:
+    """Return the differences of a branch from its parent."""
+    row = multiverse.rows[branch]
     if row["origin"] == "probe":
-        asked = edit_of(row)
-        return [Change(f"Asked of {asked.get('of', '')}", "", str(asked.get("ask", "")))]
+        probe = edit_of(row)
+        return [Change(f"Asked of {probe.get('of', '')}", "", str(probe.get("ask", "")))]
     past = scene.model_dump(mode="json") if scene is not None else {}
-    for older in reversed(ancestors(found._bare(), branch)[1:]):
-        past = merge(past, patch_of(found.rows[older]))
-    edit, told = edit_of(row), []
+    for older in reversed(ancestors(multiverse._bare(), branch)[1:]):
+        past = merge(past, patch_of(multiverse.rows[older]))
+    edit, changed = edit_of(row), []
     if isinstance(edit.get("line"), str):
         at = row["fork"] + 1
-        was = [s.text for s in found.line(row["parent"], first=at, last=at) if s.kind == "line"]
-        told.append(Change(f"The line of turn {at}", " ".join(was), edit["line"]))
+        was = [
+            s.text for s in multiverse.line(row["parent"], first=at, last=at) if s.kind == "line"
+        ]
+        changed.append(Change(f"The line of turn {at}", " ".join(was), edit["line"]))
     if isinstance(edit.get("move"), str):
         moves = (past.get("author") or {}).get("moves") or {}
         text = str(moves.get(edit["move"], edit["move"]))
-        told.append(Change(f"What happens before turn {row['fork'] + 1}", "", text))
+        changed.append(Change(f"What happens before turn {row['fork'] + 1}", "", text))
     for who, text in mapping(edit.get("memory")).items():
-        told.append(Change(f"What {who} remembers", "the scene so far", str(text) or "nothing"))
+        changed.append(Change(f"What {who} remembers", "the scene so far", str(text) or "nothing"))
     for path, value in leaves(patch_of(row)):
-        told.append(Change(describe_path(path), text_of(_at(past, path)), text_of(value)))
-    return told
+        changed.append(Change(describe_path(path), text_of(_at(past, path)), text_of(value)))
+    return changed
 
 
 def _at(scene: Any, path: tuple[str, ...]) -> Any:
-    """Return what stands at a path of a scene; a cast is entered by a name."""
+    """Return the value at a path of a scene; a step into the cast is a character's name."""
     for step in path:
         if isinstance(scene, list):
             scene = next((c for c in scene if isinstance(c, dict) and c.get("name") == step), None)
@@ -207,7 +209,7 @@ def _multiverse(root: str, run: str, stamp: str, trial: str) -> Multiverse:
 def read(root: str, run: str, trial: str) -> Multiverse:
     """Read a trial with all its branches, uncached. Raises RunError, OSError, ValueError."""
     folder = open_run(root, run)
-    # While a run is compacted its rows are for a moment both in the shards and in the table.
+    # While a run is compacted, a row can be both in the shards and in the table.
     rows = {row["branch"]: row for row in folder.transcripts.branches(trial)}
     columns = ["branch", "turn", "seq", "kind", "speaker", "text", "aside", "cuts"]
     own: dict[str, dict[tuple[int, int], SpokenLine]] = {}
@@ -235,5 +237,5 @@ def read(root: str, run: str, trial: str) -> Multiverse:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _grown(root: str, run: str, stamp: str) -> dict[str, int]:
     table = open_run(root, run).tables.read("trials", columns=["trial", "branch"]).to_pandas()
-    found = table[table["branch"] != MAIN].groupby("trial")["branch"].nunique()
-    return {str(trial): int(count) for trial, count in found.items()}
+    counts = table[table["branch"] != MAIN].groupby("trial")["branch"].nunique()
+    return {str(trial): int(count) for trial, count in counts.items()}

@@ -1,7 +1,7 @@
-"""Grows branches from a turn of a trial: what to change, the command that it stands for, and a bar
-while `improv branch` works as a process of its own.
+"""The panel that plays new branches: the choices, the command that they make, and a progress bar.
 
-Only models of this machine are offered here: a click on a page spends nobody's money.
+`improv branch` runs as a process of its own. Only models of this machine are offered, so that a
+click on the page costs no money.
 """
 
 from __future__ import annotations
@@ -18,56 +18,62 @@ from improv.records import Json
 from improv.storage.runs import open_run
 from improv.study.branch import from_json
 from improv.study.scene import Scene
-from ui.multiverse.data import Multiverse, title
+from ui.multiverse.data import Multiverse, branch_title
 from ui.shared import notices, processes, run_data
-from ui.shared.html import clipped, one_line, safe
+from ui.shared.html import clipped, safe, short_line
 
-MOST = 50
-"""Branches that one click grows."""
-TICK = 1.0
-WATCHED = 500
-"""Trials of a run up to which its journals are read while branches grow."""
+_MOST = 50
+"""Most branches that one click starts."""
+_TICK = 1.0
+_WATCHED = 500
+"""Most trials of a run whose journals are read for the progress of branches."""
 RECENT = 900.0
-"""Seconds for which it is told how a process ended."""
+"""Seconds for which the end of a process is news."""
 
 ANEW, AGAIN = "Play on from here", "Draw this line again"
-NOTHING, LINE, MOVE = "Nothing, only draw anew", "The line said here", "What happens next"
-FRAME, MEMORY = "What everybody is told of the author", "What everybody remembers"
+NOTHING, LINE, MOVE = "Nothing: only draw again", "The line said here", "What happens next"
+FRAME, MEMORY = "The author’s frame", "What everybody remembers"
 AS_PLAYED, EMBEDDED, PUPPET = "As it was played", "SmolLM2 135M (embedded)", "A puppet"
 _MODELS = {EMBEDDED: "embedded", PUPPET: "puppet"}
 
 
-def name(run: str) -> str:
-    """Return under which name branches of a run are grown: one process at a time."""
+def process_name(run: str) -> str:
+    """Return the name of the process that plays branches of a run: one at a time."""
     return f"branch-{run}"
 
 
 def growing(run: str) -> bool:
-    """Whether branches of a run are being grown from this room."""
-    now = processes.look(run_data.root(), name(run))
+    """Whether this room's process is playing branches of a run."""
+    now = processes.process_state(run_data.root(), process_name(run))
     return now is not None and now.alive
 
 
-def panel(
-    run: run_data.Run, row: Json, found: Multiverse, branch: str, turn: int, scene: Scene | None
+def grow_panel(
+    run: run_data.ViewedRun,
+    row: Json,
+    multiverse: Multiverse,
+    branch: str,
+    turn: int,
+    scene: Scene | None,
 ) -> None:
-    """Draw the panel that grows branches from a turn of a branch, or what is growing."""
-    now = processes.look(run_data.root(), name(run.id))
+    """Draw the choices for branches from a turn of a branch, or the progress of those being
+    played."""
+    now = processes.process_state(run_data.root(), process_name(run.id))
     st.html('<h2 class="side-title">Grow from here</h2>')
     if now is not None and now.alive:
         _bar(run, str(now.more.get("trial", "")), now)
         return
     if now is not None and now.more.get("trial") == row["trial"]:
-        _told(run, found, now)
+        _told(run, multiverse, now)
     if run.playing:
-        st.html('<p class="quiet">While the run is being played, no branch can be grown.</p>')
+        st.html('<p class="quiet">A branch can be played after the run has ended.</p>')
         return
     place = f"{run.id}/{row['trial']}" + ("" if branch == "main" else f"~{branch}") + f"@{turn}"
     st.html(
-        f'<p class="quiet">{safe(title(found.rows[branch]))}, at '
-        f"{f'turn {turn}' if turn else 'the opening'}. All up to it is shared.</p>"
+        f'<p class="quiet">{safe(branch_title(multiverse.rows[branch]))}, at '
+        f"{f'turn {turn}' if turn else 'the opening'}. Every turn up to it is shared.</p>"
     )
-    words = _choices(found, branch, turn, scene)
+    words = _choices(multiverse, branch, turn, scene)
     if words is None:
         return
     command = ["branch", place, *words, "--runs", run_data.root()]
@@ -80,34 +86,38 @@ def panel(
         st.html(f'<p class="wrong" role="alert">{safe(st.session_state["grow:refused"])}</p>')
 
 
-def fresh(run: run_data.Run, trial: str) -> list[str]:
-    """Return the branches that were grown here last, as long as that is news."""
-    now = processes.look(run_data.root(), name(run.id))
+def fresh(run: run_data.ViewedRun, trial: str) -> list[str]:
+    """Return the branches that this room's last process played, as long as that is news."""
+    now = processes.process_state(run_data.root(), process_name(run.id))
     if now is None or now.alive or now.more.get("trial") != trial:
         return []
     return _grown(run, now) if time.time() - (now.ended or 0) < RECENT else []
 
 
-def _choices(found: Multiverse, branch: str, turn: int, scene: Scene | None) -> list[str] | None:
-    """Draw the choices; return the words of the command that they make, None where one is
+def _choices(
+    multiverse: Multiverse, branch: str, turn: int, scene: Scene | None
+) -> list[str] | None:
+    """Draw the choices; return the arguments of the command that they make, None where a text is
     missing."""
-    said = next((s for s in found.line(branch, first=turn, last=turn) if s.kind == "line"), None)
+    said = next(
+        (s for s in multiverse.line(branch, first=turn, last=turn) if s.kind == "line"), None
+    )
     kinds = [ANEW, AGAIN] if turn and said is not None else [ANEW]
-    kind = st.radio("What is grown", kinds, key="grow:kind", horizontal=True)
-    count = int(st.number_input("How many", 1, MOST, 3, key="grow:count"))
+    kind = st.radio("What to play", kinds, key="grow:kind", horizontal=True)
+    count = int(st.number_input("How many", 1, _MOST, 3, key="grow:count"))
     words = ["-n", str(count)]
     if kind == AGAIN:
         return [*words, "--regenerate"]
     what = [NOTHING, *([LINE] if said is not None and turn else []), MOVE, FRAME, MEMORY]
-    changed = st.selectbox("What is changed", what, key="grow:what")
+    changed = st.selectbox("What to change", what, key="grow:what")
     if changed != NOTHING:
         before = {
             LINE: said.text if said is not None else "",
             FRAME: scene.author.frame if scene is not None else "",
         }.get(changed, "")
         text = st.text_area(
-            "To what",
-            one_line(before, 2000),
+            "Change it to",
+            short_line(before, 2000),
             key=f"grow:text:{changed}:{branch}:{turn}",
             max_chars=2000,
             help="A stage direction, or the name of one of the author’s moves."
@@ -115,7 +125,7 @@ def _choices(found: Multiverse, branch: str, turn: int, scene: Scene | None) -> 
             else None,
         )
         if changed in (LINE, MOVE) and not text.strip():
-            st.html('<p class="quiet">It needs words.</p>')
+            st.html('<p class="quiet">Write a text first.</p>')
             return None
         words.append(_edit(changed, text))
     own = scene is not None and all(m.embedded or m.in_process for m in _players(scene))
@@ -135,7 +145,7 @@ def _edit(changed: str, text: str) -> str:
             return f"--edit=move={text}"
         case "What everybody remembers":
             return f"--edit=memory.everybody={text}"
-    # In quotation marks it is text, whatever it looks like.
+    # In quotation marks the value is a string in every case.
     return f"--edit=author.frame={json.dumps(text, ensure_ascii=False)}"
 
 
@@ -144,7 +154,8 @@ def _players(scene: Scene) -> list[Any]:
 
 
 def _replaced(scene: Scene | None, model: str) -> list[str]:
-    """Return the edits that give a scene one model, whoever had one of their own."""
+    """Return the edits under which one model plays every role, also roles with a model of their
+    own."""
     words = [f"model={model}"]
     if scene is not None:
         words += ["author.model=null"] if scene.author.model is not None else []
@@ -152,47 +163,47 @@ def _replaced(scene: Scene | None, model: str) -> list[str]:
     return words
 
 
-def _start(run: run_data.Run, trial: str, command: list[str]) -> None:
+def _start(run: run_data.ViewedRun, trial: str, command: list[str]) -> None:
     more = {"trial": trial, "asked": len(run.meta.get("branches") or [])}
     st.session_state["grow:refused"] = ""
     st.session_state["grow:seen"] = 0.0
     try:
-        processes.start(run_data.root(), name(run.id), processes.improv(*command), more)
+        processes.start(run_data.root(), process_name(run.id), processes.improv(*command), more)
     except ImprovError as e:
         st.session_state["grow:refused"] = str(e)
 
 
 def _stop(run: str) -> None:
-    processes.interrupt(run_data.root(), name(run))
+    processes.interrupt(run_data.root(), process_name(run))
 
 
-def _bar(run: run_data.Run, trial: str, begun: processes.Started) -> None:
-    """Draw the bar, and look again every second until the process is over."""
+def _bar(run: run_data.ViewedRun, trial: str, begun: processes.Started) -> None:
+    """Draw the progress bar, again every second until the process ends."""
 
     def tick() -> None:
-        now = processes.look(run_data.root(), name(run.id))
+        now = processes.process_state(run_data.root(), process_name(run.id))
         if now is None or not now.alive:
             st.rerun()
         share, words = _progress(run.id, trial, begun)
         st.progress(share, text=words)
         st.button("Stop", key="grow:stop", on_click=_stop, args=(run.id,))
 
-    st.fragment(tick, run_every=TICK)()
+    st.fragment(tick, run_every=_TICK)()
 
 
 def _progress(run: str, trial: str, begun: processes.Started) -> tuple[float, str]:
-    """Return which share of the lines of the new branches is drawn, and say so."""
-    known = run_data.run(run)
-    asked = from_json((known.meta.get("branches") or [])[_number(begun.more, "asked") :])
-    if not asked or not known.playing:
-        return 0.0, "The actors are on their way"
-    row = run_data.find(known, trial)
+    """Return the share of the new branches' lines that is drawn, and a text for the bar."""
+    known = run_data.find_run(run)
+    branches = from_json((known.meta.get("branches") or [])[_number(begun.more, "asked") :])
+    if not branches or not known.playing:
+        return 0.0, "The actors are on their way: the branches are starting"
+    row = run_data.find_trial(known, trial)
     scene = run_data.play(known, row).scene
     end = scene.turns if scene is not None else int(row["turns"])
-    owed = sum(1 if b.origin == "regeneration" else max(1, end - b.fork) for b in asked)
-    many = f"{len(asked)} branches" if len(asked) > 1 else "A branch"
-    words = f"{many} {'are' if len(asked) > 1 else 'is'} being played"
-    if known.planned > WATCHED:
+    owed = sum(1 if b.origin == "regeneration" else max(1, end - b.fork) for b in branches)
+    many = f"{len(branches)} branches" if len(branches) > 1 else "A branch"
+    words = f"{many} {'are' if len(branches) > 1 else 'is'} being played"
+    if known.planned > _WATCHED:
         return 0.0, words
     drawn = {
         (call.draw.branch, call.draw.turn, call.draw.attempt)
@@ -202,32 +213,33 @@ def _progress(run: str, trial: str, begun: processes.Started) -> tuple[float, st
     return min(len(drawn) / owed, 1.0), f"{words}: {min(len(drawn), owed)} of {owed} lines"
 
 
-def _grown(run: run_data.Run, now: processes.Started) -> list[str]:
+def _grown(run: run_data.ViewedRun, now: processes.Started) -> list[str]:
     return [b.id for b in from_json((run.meta.get("branches") or [])[_number(now.more, "asked") :])]
 
 
-def _told(run: run_data.Run, found: Multiverse, now: processes.Started) -> None:
-    """Say how the last growing ended, as long as that is news."""
+def _told(run: run_data.ViewedRun, multiverse: Multiverse, now: processes.Started) -> None:
+    """Draw how the last process ended, as long as that is news."""
     if time.time() - (now.ended or 0) > RECENT:
         return
-    new = [b for b in _grown(run, now) if b in found.rows]
+    new = [b for b in _grown(run, now) if b in multiverse.rows]
     if new:
         many = f"{len(new)} branches have" if len(new) > 1 else "A branch has"
         st.html(
-            f'<div class="notice" role="status"><p>{many} grown. What is new is marked in the tree.'
-            "</p></div>"
+            f'<div class="notice" role="status"><p>{many} grown. New branches are marked in the '
+            "tree.</p></div>"
         )
-        broken = [b for b in new if found.rows[b]["status"] == "failed"]
+        broken = [b for b in new if multiverse.rows[b]["status"] == "failed"]
         for b in broken[:1]:
-            notices.failed(found.rows[b])
+            notices.failed(multiverse.rows[b])
         return
+    output = now.said.strip() or "The process ended without a message."
     st.html(
-        '<div class="notice wrong" role="alert"><p><strong>Nothing has grown.</strong></p>'
-        f"<pre>{clipped(now.said.strip() or 'The process ended without a word.', 2400)}</pre></div>"
+        '<div class="notice wrong" role="alert"><p><strong>No branch has grown.</strong></p>'
+        f"<pre>{clipped(output, 2400)}</pre></div>"
     )
     if "--anyway" in now.said and "--anyway" not in now.command:
         st.button(
-            "Grow them all the same",
+            "Grow them anyway",
             key="grow:anyway",
             on_click=_start,
             args=(run, str(now.more.get("trial", "")), [*now.command[3:], "--anyway"]),
@@ -235,5 +247,5 @@ def _told(run: run_data.Run, found: Multiverse, now: processes.Started) -> None:
 
 
 def _number(more: Json, name: str) -> int:
-    found = more.get(name)
-    return found if isinstance(found, int) and found >= 0 else 0
+    value = more.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0

@@ -1,8 +1,8 @@
-"""Where a tree of branches stands on the page: turns to the right, what parted on rows of its own.
+"""The layout of a tree of branches: turns from left to right, each branch on a row of its own.
 
-Branches that parted at one turn in one way are a family. A large one is a single bundle until it
-is opened; an open one is the tree of what was said, in which draws that begin alike share their
-beginning. Whatever parts earlier lies further out, so that no two lines cross. Pure.
+Branches with the same parent, fork and change are a family. A large family is drawn as one bundle
+until it is opened. An open family is a prefix tree of its lines: draws with the same first lines
+share their points. Branches that part earlier lie further out, so that no two lines cross. Pure.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from itertools import islice
 
 from improv.records import MAIN, digest
 
-FEW = 4
-"""Members of a family that are drawn one by one without being asked for."""
-MOST = 24
-"""Different courses of an open family that are drawn; what more there is stays a bundle."""
+FEW_MEMBERS = 4
+"""Most members of a family that are drawn one by one without opening it."""
+MOST_COURSES = 24
+"""Most different courses of an open family that are drawn; the others stay a bundle."""
 FAMILIES = 60
-"""Families that are drawn at once."""
+"""Most families that are drawn together."""
 REST = "rest"
-"""The name of a bundle that does not open: what an open family has no room for, and what was
-never begun."""
+"""The name of a bundle that does not open: members of an open family beyond the most that are
+drawn, and branches without a turn."""
 POINTS = 1500
-"""Points that a browser draws without a pause; in larger trees only every so many turns has one."""
+"""Most points that a browser draws without a pause; a larger tree has points for every n-th
+turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A branch as the tree sees it: `said` are its own turns, number and words, and `way` is how
-    it parted from its parent after the turn `fork`, in words that are the same for a family."""
+    """A branch for the layout. `said` are its own turns, (number, text); `way` describes the change
+    at the fork, which comes after the turn `fork`. Members of a family have the same `way`."""
 
     id: str
     parent: str
@@ -38,11 +39,11 @@ class World:
     said: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A turn of one or more branches. `before` is the place of the point it follows, -1 for the
-    first; `folded` names the family whose bundle it is, and `lines` how many first lines are in
-    it. `first` says whether its branches are on their own from here on."""
+    """A turn of one or more branches. `before` is the index of the previous point, -1 for the first
+    point. For a bundle `folded` names its family and `lines` counts its different first lines.
+    `first` marks the first own turn of its branches, `last` the end of a row."""
 
     turn: int
     row: int
@@ -56,48 +57,48 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The points, how many rows they take, and how many branches there was no room for."""
+    """The points, the number of their rows, and the number of branches that are not drawn."""
 
     points: tuple[Point, ...]
     rows: int
     left: int
 
     def of(self, world: str, turn: int) -> Point | None:
-        """Return the point that shows a branch's own turn, or the nearest before it there is."""
+        """Return the point of a branch's own turn, or else the nearest point before it."""
         own = [p for p in self.points if world in p.worlds]
         before = [p for p in own if p.turn <= turn or p.folded]
         return max(before or own, key=lambda p: p.turn, default=None)
 
 
 def ancestors(worlds: Sequence[World], world: str) -> list[str]:
-    """Return a branch and those it came of, itself first. A circle ends where it closes."""
+    """Return a branch and its ancestors, itself first. A cycle of parents ends where it closes."""
     parents = {w.id: w.parent for w in worlds}
-    found: list[str] = []
-    while world in parents and world not in found:
-        found.append(world)
+    line: list[str] = []
+    while world in parents and world not in line:
+        line.append(world)
         world = parents[world]
-    return found
+    return line
 
 
 def family(world: World) -> str:
-    """Return the name of a branch's family, as an address holds it."""
+    """Return the name of a branch's family, for the address."""
     return digest(f"{world.parent}\x1f{world.fork}\x1f{world.way}", size=4)
 
 
 def alone(worlds: Sequence[World], world: str) -> bool:
-    """Whether a branch has points of its own as long as nothing is unfolded."""
+    """Whether a branch has points of its own while no family is open."""
     names = {w.id: family(w) for w in worlds}
-    return sum(name == names[world] for name in names.values()) <= FEW
+    return sum(name == names[world] for name in names.values()) <= FEW_MEMBERS
 
 
 def drawn(
     worlds: Sequence[World], *, shown: Collection[str] = (), opened: str = "", near: int = 0
 ) -> Tree:
-    """Return the tree of a trial's branches, its own course among them.
+    """Return the tree of a trial and its branches.
 
-    The branches in `shown` have points of their own whatever is folded; `opened` is the family
-    that is not. Where there are too many families, those that part nearest to the turn `near`
-    are drawn.
+    The branches in `shown` have points of their own even in a folded family; `opened` is the family
+    that is open. Where there are more than FAMILIES, those with the forks nearest to the turn
+    `near` are drawn.
     """
     by_id = {w.id: w for w in worlds}
     if MAIN not in by_id:
@@ -112,7 +113,7 @@ def drawn(
 
 @dataclass(slots=True)
 class _Twig:
-    """A point that is being placed: what goes on from it in its own row, and what parts here."""
+    """A point that is being placed: the next point in its row, and the branches that part here."""
 
     turn: int
     worlds: list[str]
@@ -131,7 +132,7 @@ class _Twig:
 
 
 _Families = dict[tuple[str, int], list[list[World]]]
-"""By whom they part from and after which turn."""
+"""(Parent, fork) → the families that part there."""
 
 
 def _families(
@@ -151,22 +152,22 @@ def _families(
     room: set[str] = set()
     for name in sorted(named, key=distance)[:FAMILIES]:
         room |= {w.id for w in named[name]}
-    # A family hangs in the air whose parent is not drawn; and so do its own.
+    # A family cannot be drawn without its parent, nor can the families that part from it.
     there = {MAIN}
     fresh = there
     while fresh:
         fresh = {w.id for w in worlds if w.parent in fresh and w.id in room} - there
         there |= fresh
-    found: _Families = {}
+    drawn_families: _Families = {}
     for members in named.values():
         if members[0].id in there:
-            found.setdefault(_anchor(members[0], by_id), []).append(members)
-    return found
+            drawn_families.setdefault(_anchor(members[0], by_id), []).append(members)
+    return drawn_families
 
 
 def _anchor(world: World, by_id: dict[str, World]) -> tuple[str, int]:
-    """Return the branch and the turn of it that a branch goes on from: its parent's own turn, or
-    where its first turn is another of its parent's first, its grandparent's."""
+    """Return the branch and its own turn that `world` continues: a turn of the parent, or, where
+    the fork lies before the parent's first own turn, a turn of an older ancestor."""
     parent, met = by_id[world.parent], {world.id}
     while parent.parent in by_id and parent.id not in met:
         if parent.said and parent.said[0][0] <= world.fork:
@@ -178,23 +179,24 @@ def _anchor(world: World, by_id: dict[str, World]) -> tuple[str, int]:
 
 
 def _step(families: _Families, trunk: World, lit: set[str], opened: str) -> int:
-    """Return of how many turns one has a point."""
+    """Return n, where every n-th turn has a point."""
     total = len(trunk.said)
     for groups in families.values():
         for members in groups:
-            few = len(members) <= FEW or family(members[0]) == opened
+            few = len(members) <= FEW_MEMBERS or family(members[0]) == opened
             total += sum(len(w.said) for w in members if few or w.id in lit)
     return -(-total // POINTS)
 
 
 class _Grower:
-    """Makes twigs of branches: what is drawn one by one, what shares its words, what is folded."""
+    """Builds the twigs of branches: separate ones, ones with shared lines, and bundles."""
 
     def __init__(self, families: _Families, lit: set[str], opened: str, step: int) -> None:
         self._families, self._lit, self._opened, self._step = families, lit, opened, step
 
     def twigs(self, members: Sequence[World], place: int) -> list[_Twig]:
-        """Return the tree of what `members` say from their own turn number `place` on."""
+        """Return the prefix tree of the lines of `members`, from the index `place` of their own
+        turns."""
         return [self._course(group, place) for group in _alike(members, place)]
 
     def _course(self, group: list[World], place: int) -> _Twig:
@@ -226,21 +228,21 @@ class _Grower:
     def _family(self, members: list[World], fork: int) -> list[_Twig]:
         name = family(members[0])
         seen = self._lit
-        if len(members) <= FEW:
+        if len(members) <= FEW_MEMBERS:
             seen = {w.id for w in members}
         elif name == self._opened:
             seen = _widest(members) | self._lit
-        found = self.twigs([w for w in members if w.said and w.id in seen], 0)
+        twigs = self.twigs([w for w in members if w.said and w.id in seen], 0)
         bundled = [w for w in members if not w.said or w.id not in seen]
         if bundled:
-            folded = REST if name == self._opened or len(members) <= FEW else name
+            folded = REST if name == self._opened or len(members) <= FEW_MEMBERS else name
             ids, lines = [w.id for w in bundled], len(_alike(bundled, 0))
-            found.append(_Twig(fork + 1, ids, folded=folded, lines=lines, first=True))
-        return found
+            twigs.append(_Twig(fork + 1, ids, folded=folded, lines=lines, first=True))
+        return twigs
 
 
 def _alike(members: Sequence[World], place: int) -> list[list[World]]:
-    """Group those that have a turn there by what they say in it, the largest group first."""
+    """Group the members that have a turn at index `place` by its text, the largest group first."""
     groups: dict[tuple[int, str], list[World]] = {}
     for world in members:
         if place < len(world.said):
@@ -250,16 +252,16 @@ def _alike(members: Sequence[World], place: int) -> list[list[World]]:
 
 
 def _widest(members: Sequence[World]) -> set[str]:
-    """Return the members of the courses that are drawn: those of the commonest first lines."""
+    """Return the members whose courses are drawn: those with the most frequent first lines."""
     courses: dict[tuple[tuple[int, str], ...], list[str]] = {}
     for group in _alike(members, 0):
         for world in group:
             courses.setdefault(world.said, []).append(world.id)
-    return {name for names in islice(courses.values(), MOST) for name in names}
+    return {name for names in islice(courses.values(), MOST_COURSES) for name in names}
 
 
 def _lay_trunk(trunk: _Twig) -> None:
-    """Give the trunk row 0 and what parts from it rows on both sides, as evenly as they go."""
+    """Place the trunk on row 0 and its branches on both sides, as evenly as possible."""
     down, up = 0, 0
     for twig in [*trunk.course()][::-1]:
         for members in twig.sides:
@@ -269,24 +271,24 @@ def _lay_trunk(trunk: _Twig) -> None:
                 up = -_lay_all(members, -up, -1)
 
 
-def _lay(twig: _Twig, row: int, way: int) -> int:
-    """Place a course on `row`, and what parts from it further out; return the last row taken.
+def _lay(twig: _Twig, row: int, step: int) -> int:
+    """Place a course on `row` and its branches further out; return the last row used.
 
-    The later it parts the nearer it lies: a line to one that parts earlier then passes on the
-    left of all that lie between.
+    A branch that parts later lies nearer. The line to a branch that parts earlier then passes to
+    the left of those between.
     """
     course = [*twig.course()]
     for at in course:
         at.row = row
     for at in reversed(course):
         for members in at.sides:
-            row = _lay_all(members, row, way)
+            row = _lay_all(members, row, step)
     return row
 
 
-def _lay_all(members: list[_Twig], row: int, way: int) -> int:
+def _lay_all(members: list[_Twig], row: int, step: int) -> int:
     for twig in members:
-        row = _lay(twig, row + way, way)
+        row = _lay(twig, row + step, step)
     return row
 
 
@@ -314,5 +316,5 @@ def _tree(trunk: _Twig, worlds: int) -> Tree:
     top = min(p.row for p in points)
     rows = max(p.row for p in points) - top + 1
     there = {world for p in points for world in p.worlds}
-    placed = tuple(replace(p, row=p.row - top) for p in points)  # the first row is the topmost
+    placed = tuple(replace(p, row=p.row - top) for p in points)  # row 0 is the top row
     return Tree(placed, rows, worlds - len(there))

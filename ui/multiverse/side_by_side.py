@@ -1,7 +1,7 @@
-"""Two branches side by side from where they parted, and what parted them, as HTML. Pure.
+"""Two branches side by side after their fork, and the changes between them, as HTML. Pure.
 
-Words that only one side has are underlined there; an edit is shown as what was taken out and what
-was put in, with a minus and a plus, so that nothing hangs on colour.
+Words that only one side has are underlined. An edit is shown as removed and added text with a minus
+and a plus sign, so that it can be read without colours.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from itertools import groupby
 
 from ui.multiverse.data import Change
 from ui.shared.branch_lines import line
-from ui.shared.html import SHOWN, clipped, safe
+from ui.shared.html import LINE_SHOWN, clipped, safe
 from ui.shared.spoken_line import SpokenLine
 
 COMPARED = 2_000
-"""Characters of two lines that are compared word by word; longer ones are only shown."""
+"""Most characters of two lines together that are compared word by word."""
 ALIKE = 0.5
-"""Lines less alike than this are two lines, and not one that was changed."""
+"""Similarity (0 to 1) below which no words are marked: the lines are two different lines."""
 
 
 def parted(changes: Sequence[Change], otherwise: str) -> str:
-    """Return what parted a branch from its parent: each change, or `otherwise` for none."""
+    """Return the changes of a branch against its parent as HTML, or `otherwise` where it has
+    none."""
     if not changes:
         return f'<p class="parted quiet">{safe(otherwise)}</p>'
     return "".join(
@@ -32,7 +33,7 @@ def parted(changes: Sequence[Change], otherwise: str) -> str:
     )
 
 
-def both(
+def pair_table(
     left: Sequence[SpokenLine],
     right: Sequence[SpokenLine],
     colours: Mapping[str, int],
@@ -45,11 +46,12 @@ def both(
     ]
     rows = []
     for number in sorted({*by[0], *by[1]}):
-        one, other = by[0].get(number, []), by[1].get(number, [])
-        same = [(s.speaker, s.text) for s in one] == [(s.speaker, s.text) for s in other]
-        marked = _marked(one, other)
+        left_rows, right_rows = by[0].get(number, []), by[1].get(number, [])
+        same = [(s.speaker, s.text) for s in left_rows] == [(s.speaker, s.text) for s in right_rows]
+        marked = _marked(left_rows, right_rows)
         cells = [
-            _cell(found, words, colours) for found, words in zip((one, other), marked, strict=True)
+            _cell(side_rows, words, colours)
+            for side_rows, words in zip((left_rows, right_rows), marked, strict=True)
         ]
         if same:
             cells = [cells[0].replace("<td>", '<td colspan="2">', 1)]
@@ -70,14 +72,14 @@ def _cell(rows: Sequence[SpokenLine], words: Sequence[str], colours: Mapping[str
     return f"<td>{''.join(lines)}</td>"
 
 
-def _marked(one: Sequence[SpokenLine], other: Sequence[SpokenLine]) -> tuple[list[str], list[str]]:
-    """Return the texts of two sides of a turn as HTML, in which what differs is marked where both
-    say a line."""
-    texts = [clipped(s.text) for s in one], [clipped(s.text) for s in other]
-    spoken = [[i for i, s in enumerate(side) if s.kind == "line"] for side in (one, other)]
+def _marked(left: Sequence[SpokenLine], right: Sequence[SpokenLine]) -> tuple[list[str], list[str]]:
+    """Return the texts of both sides of a turn as HTML. Where each side has one line, words that
+    only one has are underlined."""
+    texts = [clipped(s.text) for s in left], [clipped(s.text) for s in right]
+    spoken = [[i for i, s in enumerate(side) if s.kind == "line"] for side in (left, right)]
     if len(spoken[0]) == len(spoken[1]) == 1:
         (i,), (k,) = spoken
-        a, b = one[i].text, other[k].text
+        a, b = left[i].text, right[k].text
         if a != b and len(a) + len(b) <= COMPARED:
             texts[0][i], texts[1][k] = _words(a, b)
     return texts
@@ -107,8 +109,8 @@ def _diff(change: Change) -> str:
         if kind == "equal":
             parts += [f"<p>{clipped(text, 400)}</p>" for text in before[a0:a1]]
         else:
-            parts += [_changed("−", "taken out", text) for text in before[a0:a1]]
-            parts += [_changed("+", "put in", text) for text in after[b0:b1]]
+            parts += [_changed("−", "removed", text) for text in before[a0:a1]]
+            parts += [_changed("+", "added", text) for text in after[b0:b1]]
     return f'<div class="diff">{"".join(parts)}</div>'
 
 
@@ -122,6 +124,6 @@ def _changed(sign: str, how: str, text: str) -> str:
 
 def _sentences(text: str) -> list[str]:
     """Cut a text into sentences; a very long one stays whole."""
-    if len(text) > 10 * SHOWN:
+    if len(text) > 10 * LINE_SHOWN:
         return [text]
     return [part for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]

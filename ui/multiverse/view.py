@@ -1,5 +1,4 @@
-"""The tree of branches on the page: the chart with its legend and its clicks, and the table that
-says the same."""
+"""The tree of branches on the page: the chart with its legend and its clicks, and its table."""
 
 from __future__ import annotations
 
@@ -9,26 +8,31 @@ from improv.records import Json
 from ui.multiverse import chart, layout
 from ui.multiverse.data import Multiverse
 from ui.shared import address, chart_colours
-from ui.shared.html import one_line, safe
+from ui.shared.html import safe, short_line
 
 SIDES = ("left", "right")
 NEW = 12
-"""Fresh branches up to which each is marked."""
+"""Most new branches that are marked one by one."""
 BY_WAY = "How they parted"
 
 
 def draw(
-    row: Json, found: Multiverse, branch: str, turn: int, pair: tuple[str, ...], fresh: list[str]
+    row: Json,
+    multiverse: Multiverse,
+    branch: str,
+    turn: int,
+    pair: tuple[str, ...],
+    fresh: list[str],
 ) -> None:
-    """Draw the tree. The reader is at `turn` of `branch`, or has a `pair` side by side; `fresh`
-    branches are marked as new."""
-    measures = list(found.scores)
+    """Draw the tree. The reader is at `turn` of `branch`, or reads a `pair` side by side; the
+    `fresh` branches are marked as new."""
+    measures = list(multiverse.scores)
     measure = address.get("colour") if address.get("colour") in measures else ""
     opened = address.get("open")
     shown = {branch, *pair, *(fresh if len(fresh) <= NEW else ())}
-    drawn = layout.drawn(found.worlds(), shown=shown, opened=opened, near=turn)
+    drawn = layout.drawn(multiverse.worlds(), shown=shown, opened=opened, near=turn)
     ink = chart_colours.current()
-    seen = chart.look(found, measure, ink)
+    seen = chart.colouring(multiverse, measure, ink)
     with st.container(horizontal=True, vertical_alignment="bottom", key="tree-bar"):
         if measures:
             st.session_state["tree:colour"] = measure
@@ -38,40 +42,40 @@ def draw(
                 key="tree:colour",
                 on_change=_coloured,
                 width=260,
-                format_func=lambda m: one_line(m) if m else BY_WAY,
+                format_func=lambda m: short_line(m) if m else BY_WAY,
             )
         keys = "".join(
             f'<li><span style="color:{key.colour}" aria-hidden="true">{key.glyph}</span> '
-            f"{safe(one_line(key.words, 48))}</li>"
+            f"{safe(short_line(key.words, 48))}</li>"
             for key in seen.legend()
         )
         st.html(f'<ul class="legend" aria-label="Legend">{keys}</ul>')
         if opened:
             st.button("Fold again", key="tree:fold", on_click=_folded)
-    marks = [("new", b, found.begins(b)) for b in fresh if len(fresh) <= NEW]
+    marks = [("new", b, multiverse.begins(b)) for b in fresh if len(fresh) <= NEW]
     if pair:
-        after = found.parted(*pair) + 1
+        after = multiverse.parted(*pair) + 1
         marks += [(s, b, after) for s, b in zip(SIDES, pair, strict=True)]
     else:
         marks.append((chart.HERE, branch, turn))
     st.session_state["tree:points"] = [(p.worlds[0], p.turn, p.folded) for p in drawn.points]
     st.echarts_chart(
-        chart.spec(drawn, found, seen, marks),
+        chart.tree_spec(drawn, multiverse, seen, marks),
         height=chart.height(drawn),
         key=f"tree-{row['trial']}",
         renderer="svg",
         on_select=_clicked,
-        alt=chart.alt(drawn, found, row["title"] or row["scene"]),
+        alt=chart.tree_alt(drawn, multiverse, row["title"] or row["scene"]),
     )
     st.session_state["tree:key"] = f"tree-{row['trial']}"
     if drawn.left:
         st.html(
-            f'<p class="quiet">{drawn.left:,} more branches part elsewhere, or from those that are '
-            "folded. The table has them all.</p>"
+            f'<p class="quiet">{drawn.left:,} more branches are not drawn: they part at other '
+            "turns, or from folded branches. The table lists all.</p>"
         )
     with st.expander("As a table"):
-        table = chart.columns(found, measure, list(found.rows))
-        st.session_state["tree:table-rows"] = list(found.rows)
+        table = chart.columns(multiverse, measure, list(multiverse.rows))
+        st.session_state["tree:table-rows"] = list(multiverse.rows)
         st.dataframe(
             table,
             key="tree:table",
@@ -82,8 +86,8 @@ def draw(
 
 
 def _clicked() -> None:
-    """Go to the point that was clicked. A second click on a point takes its mark away: that is a
-    click on it all the same."""
+    """Go to the clicked point. A second click on a point clears ECharts' selection; the last point
+    is meant then."""
     state = st.session_state[st.session_state["tree:key"]]
     places = [i for group in state["selection"]["selected"] for i in group["data_indices"]]
     points = st.session_state["tree:points"]

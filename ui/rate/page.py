@@ -1,6 +1,6 @@
-"""The Rate room: a person judges lines as a model would be asked to, blind to every condition.
+"""The Rate room: a person answers the questions of a model judge, blind to every condition.
 
-Thin: who is asked what stands in improv.scoring.human_ratings, the page in `rate.questions`.
+improv.scoring.human_ratings chooses the items, and `rate.questions` draws the page.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from ui.shared import page
 
 def room() -> None:
     """Draw the room."""
-    found = page.chosen()
-    if found is None:
+    chosen = page.chosen()
+    if chosen is None:
         return
-    run, _ = found
+    run, _ = chosen
     if run.playing:
-        st.html('<p class="together">Lines can be rated when the last scene is finished.</p>')
+        st.html('<p class="together">Lines can be rated after the last scene is finished.</p>')
     else:
         with st.container(key="rate"):
-            questions.page(run)
+            questions.draw_questions(run)
 
 
-page.enter("rate", room)
+page.open_room("rate", room)

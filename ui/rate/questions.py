@@ -1,7 +1,7 @@
 """The Rate room's page: one question at a time, in a judge's words, blind to every condition.
 
-Nothing here tells which condition, block or trial a line is from, nor which lines were planted;
-the address does not either.
+Neither the page nor its address shows the condition, block or trial of a line, or which lines were
+planted.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.measure_spec import measure as spec
 from ui.shared import address, navigation, notices, run_data
-from ui.shared.html import clipped, label, one_line, safe
+from ui.shared.html import clipped, label, safe, short_line
 
-LONGEST = 2_400
+_LONGEST = 2_400
 READ = 0.3
-"""Seconds in which nobody has read a line: a key that is held answers no more than one."""
+"""Seconds before an answer counts. Nobody reads a line faster, so a held key answers one only."""
 
 Kept = Callable[[RunFolder], None]
 
 
-def page(run: run_data.Run) -> None:
-    """Draw the room for a run that is over. Raises ImprovError."""
+def draw_questions(run: run_data.ViewedRun) -> None:
+    """Draw the room for a run that has ended. Raises ImprovError."""
     study = run_data.study(run)
     there = human_ratings.rated_measures(study)
     if not there:
-        notices.unreadable(RunError("this run has no scene that a person could be asked about"))
+        notices.unreadable(RunError("this run has no scene that a person can rate"))
         return
     measure = address.get("measure") if address.get("measure") in there else there[0]
     address.put(measure=measure)
@@ -49,7 +49,7 @@ def page(run: run_data.Run) -> None:
         st.html(f'<div class="notice wrong" role="alert"><p>{safe(wrong)}</p></div>')
     left = [i for i in items if i.id not in known]
     if not items:
-        st.html('<p class="together">Nothing of this run can be asked about that.</p>')
+        st.html('<p class="together">This run has no line for this question.</p>')
     elif not left:
         _over(run, len(items))
     else:
@@ -69,16 +69,16 @@ def page(run: run_data.Run) -> None:
 # --- who rates
 
 
-def _judge(run: run_data.Run, measure: str) -> str:
-    """Return the judge that the reader is, and ask for their name once."""
+def _judge(run: run_data.ViewedRun, measure: str) -> str:
+    """Return the reader's name as a judge, "" while the form asks for it."""
     if name := st.session_state.get("rate:name"):
         return human_ratings.judge_name(str(name))
     st.html(
         '<header class="room-head"><h1>Would you judge?</h1></header>'
-        '<p class="asked-of">You are shown lines of this run one at a time, and asked what a model '
-        "that judges is asked, in the same words. Nothing tells you under which condition a line "
-        "was said. Some lines were planted, with a known answer: by them it is seen how well "
-        "anybody judges. Take what the words say; where you cannot tell, say so.</p>"
+        '<p class="asked-of">You see lines of this run one at a time, and answer the question that '
+        "a model judge answers, in the same words. The page does not show the condition of a line. "
+        "Some lines were planted with a known answer; they measure how accurate each judge is. "
+        "Judge by the words alone, and choose “Cannot tell” where you cannot.</p>"
     )
     with st.form("who", border=False, width=420):
         name = st.text_input(
@@ -86,8 +86,8 @@ def _judge(run: run_data.Run, measure: str) -> str:
             max_chars=human_ratings.MAX_NAME,
             key="rate:typed",
             autocomplete="name",
-            help="It stands in the report, as human:NAME. Under the same name you go on where "
-            "you stopped.",
+            help="The report shows it as human:NAME. Enter the same name again to go on where you "
+            "stopped.",
         )
         if st.form_submit_button("Begin", type="primary", key="begin"):
             try:
@@ -101,7 +101,7 @@ def _judge(run: run_data.Run, measure: str) -> str:
 
 
 def _head(
-    run: run_data.Run, there: Sequence[str], measure: str, judge: str, done: int, many: int
+    run: run_data.ViewedRun, there: Sequence[str], measure: str, judge: str, done: int, many: int
 ) -> None:
     name = judge.removeprefix("human:")
     with st.container(horizontal=True, vertical_alignment="center", key="rate-bar"):
@@ -118,7 +118,7 @@ def _head(
                 label_visibility="collapsed",
             )
         st.html(f'<p class="quiet">{safe(name)}</p>')
-        st.button("Somebody else", key="leave", type="tertiary", on_click=_leave)
+        st.button("Another person", key="leave", type="tertiary", on_click=_leave)
     st.html(f'<p class="cap">{spec(measure).words.question}</p>')
     st.progress(done / many if many else 1.0, text=f"{done:,} of {many:,} rated")
 
@@ -126,13 +126,13 @@ def _head(
 # --- one question
 
 
-def _ask(run: run_data.Run, item: Item, judge: str) -> None:
+def _ask(run: run_data.ViewedRun, item: Item, judge: str) -> None:
     if st.session_state.get("rate:item") != item.id:
         st.session_state["rate:item"] = item.id
         st.session_state["rate:since"] = time.monotonic()
     text, options = human_ratings.question_parts(item)
     with st.container(key="ask"):
-        st.html(question(text))
+        st.html(question_html(text))
         with st.container(key="answers", horizontal=True):
             for k, (option, gloss) in enumerate(options, start=1):
                 with st.container(key=f"option-{k}"):
@@ -157,8 +157,8 @@ def _ask(run: run_data.Run, item: Item, judge: str) -> None:
         )
 
 
-def question(text: str) -> str:
-    """Return a judge's question as HTML: its words in their order, the lines to judge set large."""
+def question_html(text: str) -> str:
+    """Return a judge's question as HTML, with the lines to judge as quotations."""
     parts = re.split(r"<line>\n(.*?)\n</line>", text, flags=re.S)
     drawn = []
     for i, part in enumerate(parts):
@@ -167,7 +167,7 @@ def question(text: str) -> str:
             continue
         drawn += [_paragraph(p) for p in re.split(r"\n\s*\n", part.strip()) if p.strip()]
     if drawn and drawn[-1].startswith("<p"):
-        drawn[-1] = f"<h2>{safe(one_line(parts[-1].strip().rpartition(chr(10))[2], 400))}</h2>"
+        drawn[-1] = f"<h2>{safe(short_line(parts[-1].strip().rpartition(chr(10))[2], 400))}</h2>"
     return f'<div class="ask" aria-live="polite">{"".join(drawn)}</div>'
 
 
@@ -178,34 +178,34 @@ def _paragraph(text: str) -> str:
         return f'<p class="cap">{safe(lines[0])}</p><ul>{rows}</ul>'
     if len(lines) == 1 and text.strip().endswith(":"):
         return f'<p class="cap">{safe(text.strip())}</p>'
-    return "".join(f"<p>{clipped(line, LONGEST)}</p>" for line in lines)
+    return "".join(f"<p>{clipped(line, _LONGEST)}</p>" for line in lines)
 
 
 _NAMED = re.compile(r"([^\W\d_a-z][^\n:a-z]{0,40}): (.*)", re.S)
 
 
 def _said(line: str) -> str:
-    """Return a line with the name of who speaks set apart, where it begins with one."""
-    found = _NAMED.fullmatch(line)
-    if found is None:
-        return clipped(line, LONGEST)
-    who = f'<span class="name">{safe(found[1].capitalize())}</span>'
-    return f"{who} {clipped(found[2], LONGEST)}"
+    """Return a line as HTML, with the speaker's name marked up where the line begins with one."""
+    match = _NAMED.fullmatch(line)
+    if match is None:
+        return clipped(line, _LONGEST)
+    who = f'<span class="name">{safe(match[1].capitalize())}</span>'
+    return f"{who} {clipped(match[2], _LONGEST)}"
 
 
-def _over(run: run_data.Run, many: int) -> None:
-    way = navigation.way("compare", "the Compare room", run=run.id)
+def _over(run: run_data.ViewedRun, many: int) -> None:
+    link = navigation.link("compare", "The Compare room", run=run.id)
     st.html(
         f'<div class="empty"><h1>That was all</h1><p>You have rated {many:,} lines. Thank you. '
-        f"What came of them, beside what models say, stands among the judges in {way} and in the "
-        "report.</p></div>"
+        f"{link} and the report show your ratings beside those of the model judges, under "
+        "“Judges”.</p></div>"
     )
 
 
 # --- what is kept
 
 
-@st.cache_resource(max_entries=8, show_spinner="Drawing the lines that are asked about")
+@st.cache_resource(max_entries=8, show_spinner="Choosing the lines to rate")
 def _sheet(root: str, run: str, stamp: str, measure: str, judge: str) -> list[Item]:
     folder = open_run(root, run)
     study = folder.study()
@@ -218,7 +218,7 @@ def _sheet(root: str, run: str, stamp: str, measure: str, judge: str) -> list[It
 
 def _answered(run: str, item: Item, judge: str, answer: str) -> None:
     if st.session_state.get("rate:item") != item.id:
-        return  # a second press of a key, for a question that is answered already
+        return  # a second press of a key, after the question was answered
     seconds = time.monotonic() - float(st.session_state.get("rate:since", 0.0))
     if seconds < READ:
         return
@@ -235,7 +235,7 @@ def _write(run: str, keep: Kept) -> None:
         st.session_state.pop("rate:item", None)
     except (OSError, ImprovError) as e:
         why = e.strerror or str(e) if isinstance(e, OSError) else str(e)
-        st.session_state["rate:wrong"] = f"This was not kept: {why}"
+        st.session_state["rate:wrong"] = f"Your answer was not saved: {why}"
 
 
 def _measured() -> None:

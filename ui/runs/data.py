@@ -1,6 +1,6 @@
-"""What the lobby says of each run: how it stands, what it cost, what its scenes scored on average.
+"""The figures of each run in the lobby: its trials, its cost, and its mean scores.
 
-Columns are summed where they lie; of a million turns nothing becomes a row of Python's.
+Sums are taken over Arrow columns: the rows of a million turns are never converted to Python.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SHARES = (
     *PREFERRED,
     *(m.name for m in MEASURES if m.unit in (Unit.VERDICT, Unit.SHARE) and m.name not in PREFERRED),
 )
-"""Families of measures whose scores are between 0 and 1, and of which a mean says something."""
+"""Families of measures whose scores lie between 0 and 1, so that their mean is a share."""
 _PRICED = re.compile(r"^\s*-?\s*price:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of one family's scores, how many could be read, and how many could not."""
+    """The mean score of a family, and its numbers of readable and of missing scores."""
 
     family: str
     value: float
@@ -40,8 +40,9 @@ class Mean:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands: its first trial, trials over and failed, branches, dollars (None where no
-    model has a price), the models whose share of them is unknown, and mean scores."""
+    """The figures of a run: `first` is the id of its first trial ("" for none), `over` and `failed`
+    count trials, `grown` counts branches, `cost` is in dollars (None where no model has a price),
+    `unpriced` are the models without a price, `means` are the mean scores."""
 
     first: str
     over: int
@@ -52,8 +53,8 @@ class Standing:
     means: tuple[Mean, ...]
 
 
-def standing(run: run_data.Run) -> Standing:
-    """Return how a run stands. Raises RunError where its tables cannot be read."""
+def standing(run: run_data.ViewedRun) -> Standing:
+    """Return the figures of a run. Raises RunError where its tables cannot be read."""
     return run_data.patiently(lambda: _standing(run_data.root(), run.id, run.stamp))
 
 
@@ -74,19 +75,19 @@ def _standing(root: str, run: str, stamp: str) -> Standing:
 
 
 def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
-    """Return the mean score of each family. Branches share lines with their trials, so only what
-    probes answered is taken from them."""
+    """Return the mean score of each family. Branches repeat lines of their trials, so of branches
+    only the answers to probes count."""
     by = ["measure", "branch"] if grown else ["measure"]
     table = folder.tables.read("scores", columns=[*by, "value"]).group_by(by)
     sums = table.aggregate([("value", "sum"), ("value", "count"), ("measure", "count")])
-    found: dict[str, tuple[float, int, int]] = {}
+    totals: dict[str, tuple[float, int, int]] = {}
     for row in sums.to_pylist():
         measure = find_measure(row["measure"])
         family = measure.name if measure is not None else ""
         own = not grown or row["branch"] == MAIN or family == "probe"
         if own and family in SHARES:
-            total, known, every = found.get(family, (0.0, 0, 0))
-            found[family] = (
+            total, known, every = totals.get(family, (0.0, 0, 0))
+            totals[family] = (
                 total + (row["value_sum"] or 0.0),
                 known + row["value_count"],
                 every + row["measure_count"],
@@ -94,17 +95,17 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
     return tuple(
         Mean(
             family,
-            found[family][0] / found[family][1],
-            found[family][1],
-            found[family][2] - found[family][1],
+            totals[family][0] / totals[family][1],
+            totals[family][1],
+            totals[family][2] - totals[family][1],
         )
         for family in SHARES
-        if family in found and found[family][1]
+        if family in totals and totals[family][1]
     )
 
 
 def _cost(folder: RunFolder) -> tuple[float | None, tuple[str, ...]]:
-    """Return the dollars that models and judges cost, and the models that have no price."""
+    """Return the cost of models and judges in dollars, and the models without a price."""
     judged = sum(folder.tables.read("verdicts", columns=["cost"])["cost"].to_pylist())
     prices = _prices(folder)
     if not any(prices.values()):
@@ -123,7 +124,7 @@ def _cost(folder: RunFolder) -> tuple[float | None, tuple[str, ...]]:
 
 
 def _prices(folder: RunFolder) -> dict[str, Price | None]:
-    """Return the price of each model of a run; a study without any is not read for it."""
+    """Return the price of each model of a run. A study without the word `price` is not parsed."""
     try:
         if not _PRICED.search(folder.study_text()):
             return dict.fromkeys(map(str, folder.meta().get("models") or []))
@@ -138,13 +139,13 @@ def _prices(folder: RunFolder) -> dict[str, Price | None]:
     return {model.model: model.price for model in models}
 
 
-def named(runs: Sequence[run_data.Run], wanted: str) -> list[run_data.Run]:
-    """Return the runs whose id, study, scenes, models or status hold each of some words."""
+def named(runs: Sequence[run_data.ViewedRun], wanted: str) -> list[run_data.ViewedRun]:
+    """Return the runs whose id, study, scenes, models and status contain every word of `wanted`."""
     words = wanted.casefold().split()
 
-    def holds(run: run_data.Run) -> bool:
-        told = [run.id, run.meta.get("study"), run.meta.get("status"), *run.models]
-        whole = " ".join(map(str, [*told, *(run.meta.get("scenes") or [])])).casefold()
+    def holds(run: run_data.ViewedRun) -> bool:
+        texts = [run.id, run.meta.get("study"), run.meta.get("status"), *run.models]
+        whole = " ".join(map(str, [*texts, *(run.meta.get("scenes") or [])])).casefold()
         return all(word in whole for word in words)
 
     return [run for run in runs if holds(run)] if words else list(runs)

@@ -1,6 +1,6 @@
-"""The Runs room, the lobby: every run of the folder, how it stands, and the way into it.
+"""The Runs room, the lobby: a table of the folder's runs, with links to their rooms.
 
-Thin: what is read comes from `runs.data`, the table from `runs.table`.
+`runs.data` reads the figures of a run, and `runs.table` makes the table.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from ui.shared import notices
 from ui.shared import navigation
 from ui.shared.html import safe
 
-PAGE = 20
+_PAGE = 20
 """Runs on a page of the table."""
-FEW = 6
-"""Runs up to which nobody needs to search."""
+_FEW = 6
+"""Most runs for which no search field is drawn."""
 IDLE = 15.0
-"""Seconds after which the lobby looks for new runs while nothing is being played."""
+"""Seconds between two reads of the runs folder while no run is being played."""
 
 
 def room() -> None:
-    """Draw the room, or say why there is nothing to draw."""
-    runs = run_data.runs()
+    """Draw the room, or a notice where there is no run."""
+    runs = run_data.all_runs()
     if runs:
         _lobby(runs)
     else:
         notices.no_runs()
 
 
-def _lobby(runs: list[run_data.Run]) -> None:
+def _lobby(runs: list[run_data.ViewedRun]) -> None:
     playing = sum(run.playing for run in runs)
-    told = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in <code>{safe(run_data.root())}</code>"
-    told += f", {playing} being played" if playing else ""
-    door = navigation.way("stagedoor", "play another at the Stage door")
+    summary = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in <code>{safe(run_data.root())}</code>"
+    summary += f", {playing} being played" if playing else ""
+    door = navigation.link("stagedoor", "play another at the Stage door")
     with st.container(horizontal=True, vertical_alignment="bottom", key="lobby"):
         st.html(
             '<header class="room-head"><p class="wordmark">improv</p><h1>Runs</h1>'
-            f'<p class="quiet">{told}; {door}.</p></header>'
+            f'<p class="quiet">{summary}; {door}.</p></header>'
         )
-        if len(runs) > FEW:
+        if len(runs) > _FEW:
             st.session_state["seek"] = address.get("seek")
             st.text_input(
                 "Find a run",
@@ -55,11 +55,11 @@ def _lobby(runs: list[run_data.Run]) -> None:
                 width=320,
                 max_chars=200,
             )
-    found = runs_data.named(runs, address.get("seek"))
-    if not found:
-        st.html('<p class="quiet" role="status">No run is like that.</p>')
+    matching = runs_data.named(runs, address.get("seek"))
+    if not matching:
+        st.html('<p class="quiet" role="status">No run matches.</p>')
         return
-    pages = -(-len(found) // PAGE)
+    pages = -(-len(matching) // _PAGE)
     page = _page(pages)
     st.fragment(_table, run_every=run_data.REFRESH if playing else IDLE)(page)
     if pages > 1:
@@ -68,16 +68,16 @@ def _lobby(runs: list[run_data.Run]) -> None:
 
 
 def _table(page: int) -> None:
-    """Draw a page of the table; the runs are read anew, for some of them may be going on."""
+    """Draw a page of the table. The runs are read again, because some may be in progress."""
     try:
-        runs = runs_data.named(run_data.runs(), address.get("seek"))[(page - 1) * PAGE : page * PAGE]
+        runs = runs_data.named(run_data.all_runs(), address.get("seek"))[(page - 1) * _PAGE : page * _PAGE]
     except ImprovError as e:
         notices.unreadable(e)
         return
-    st.html(table.table([(run, _standing(run)) for run in runs]))
+    st.html(table.runs_table([(run, _standing(run)) for run in runs]))
 
 
-def _standing(run: run_data.Run) -> runs_data.Standing | None:
+def _standing(run: run_data.ViewedRun) -> runs_data.Standing | None:
     try:
         return runs_data.standing(run)
     except ImprovError:
@@ -100,4 +100,4 @@ def _turned() -> None:
     address.go(page=st.session_state["page"] if st.session_state["page"] > 1 else 0)
 
 
-shared_page.enter("runs", room)
+shared_page.open_room("runs", room)

@@ -1,6 +1,6 @@
-// Follows the transcript: a click on a turn chooses it, a click on a mark or a bookmark jumps to its
-// turn, the chosen turn is scrolled to, and what is searched for is lit. It reads a scene's text
-// only to find that, and writes none; without it the turn numbers are ordinary links.
+// The script of the transcript: a click on a turn chooses it, a click on a mark or a bookmark jumps to
+// its turn; the chosen turn is scrolled into view, and search hits are highlighted. The script never
+// changes the text of a scene. Without it the turn numbers are ordinary links.
 export default function ({ data, setTriggerValue, parentElement }) {
   const memory = parentElement;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -19,7 +19,7 @@ export default function ({ data, setTriggerValue, parentElement }) {
     const turn = event.target.closest?.(".play li.turn");
     const number = turn?.querySelector("a.no")?.dataset.turn;
     if (!number) return;
-    if (!event.target.closest("a") && String(getSelection())) return; // somebody selects text
+    if (!event.target.closest("a") && String(getSelection())) return; // the reader is selecting text
     event.preventDefault();
     setTriggerValue("chosen", Number(number));
   };
@@ -34,7 +34,7 @@ export default function ({ data, setTriggerValue, parentElement }) {
     }
   };
   document.addEventListener("keydown", onKey);
-  document.documentElement.dataset.prompter = data.trial; // from here on a click is heard
+  document.documentElement.dataset.prompter = data.trial; // from here on clicks are handled
 
   const seen = `${data.trial}/${data.turn}/${data.heard}/${data.behind}`;
   let waiting = 0;
@@ -45,7 +45,7 @@ export default function ({ data, setTriggerValue, parentElement }) {
   const reach = () => {
     const now = document.getElementById(`turn-${data.turn}`);
     if (!document.querySelector(".play") || (data.turn && !now)) {
-      // The transcript may still be on its way.
+      // The transcript may not be on the page yet.
       if (tries++ < 20) waiting = setTimeout(reach, 50);
       return;
     }
@@ -65,7 +65,7 @@ export default function ({ data, setTriggerValue, parentElement }) {
   };
 }
 
-// The turn with a mark that is nearest to where a strip was clicked.
+// Returns the turn with a mark that is nearest to the click on a strip.
 function nearest(strip, x) {
   const box = strip.getBoundingClientRect();
   const at = ((x - box.left) / box.width) * Number(strip.dataset.last) + 0.5;
@@ -73,7 +73,7 @@ function nearest(strip, x) {
   return turns.reduce((best, t) => (Math.abs(t - at) < Math.abs(best - at) ? t : best));
 }
 
-// Lights what is searched for, as the browser lights what it finds itself: the page is not changed.
+// Highlights the search hits with CSS highlights, which do not change the page.
 function light(find) {
   if (!globalThis.CSS?.highlights) return;
   CSS.highlights.delete("improv-found");
@@ -84,8 +84,8 @@ function light(find) {
   const walker = document.createTreeWalker(stage, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node && ranges.length < 2000; node = walker.nextNode()) {
     const text = node.data.toLowerCase();
-    if (text.length !== node.data.length) continue; // some letters grow when they are made small
-    if (node.parentElement.closest(".break, .no, .who")) continue; // ours, or a name
+    if (text.length !== node.data.length) continue; // lower case has another length for some letters
+    if (node.parentElement.closest(".break, .no, .who")) continue; // not part of a line
     for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
       const range = new Range();
       range.setStart(node, at);

@@ -1,7 +1,7 @@
-"""Moves through a scene: the bar at the foot of the page, its keys, jumps, and Play.
+"""The player: the bar at the foot of the page with its keys, jumps, and Play.
 
-Play gives each line the time it takes to read aloud in one's head, and shows the scene as the
-audience has heard it so far.
+Play shows the scene up to the current turn, and stays on each line for the time that it takes to
+read the line.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ui.shared import address, run_data
 from ui.shared.lazy_rows import Rows
 
 PAUSE = 1.0
-"""Seconds that Play gives any turn."""
+"""Seconds that Play stays on a turn without text."""
 PER_CHARACTER = 0.045
-"""Seconds more for each character of the line: about 250 words a minute."""
-LONGEST = 8.0
+"""Additional seconds for each character of the line: about 250 words a minute."""
+_LONGEST = 8.0
 SO_FAR, ALL = "So far", "All"
 
 _PROMPTER = (Path(__file__).parent / "player.js").read_text(encoding="utf-8")
 
 
 def bar(rows: Rows, play: run_data.Play, last: int, *, margin: bool) -> None:
-    """Draw the bar: previous, play, next, jumps to what there is to jump to, the slider, and how
-    much of the scene is shown. `rows` are the run's trials."""
-    now = turn_of(last)
+    """Draw the bar: previous, play, next, jumps, the slider, and the switch between the scene so
+    far and the whole scene. `rows` are the run's trials."""
+    now = current_turn(last)
     playing = bool(st.session_state.get("playing")) and now < last
     heard = bool(address.get("heard"))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="player"):
@@ -85,11 +85,12 @@ def bar(rows: Rows, play: run_data.Play, last: int, *, margin: bool) -> None:
 
 
 def _jumps(rows: Rows, play: run_data.Play, last: int, *, margin: bool) -> None:
-    """Offer to go to the next of each kind of place that there is, round and round."""
+    """Draw a button for each kind of jump that has a target. After the last target it starts
+    over."""
     row, turns = play.row, play.transcript.turns
     if margin:
         kinds = {
-            "Break": ("B", stops.breaks(play.scores), "the next line that breaks something"),
+            "Break": ("B", stops.break_turns(play.scores), "the next line with a break"),
             "Move": ("M", stops.moves(turns), "the author’s next note, cue or move"),
         }
         for name, (key, places, what) in kinds.items():
@@ -106,13 +107,13 @@ def _jumps(rows: Rows, play: run_data.Play, last: int, *, margin: bool) -> None:
     places, others = stops.failures(turns, row), rows.places(status="failed")
     elsewhere = others[others != rows.where(row["trial"])]
     if places or len(elsewhere):
-        told = f"{_count(places)} in this scene, {len(others):,} scenes of this run failed"
+        counts = f"{_count(places)} in this scene, {len(others):,} scenes of this run failed"
         st.button(
             "Failure",
             key="jump-failure",
             shortcut="F",
             type="tertiary",
-            help=f"To the next failure, here or in a later scene; {told}",
+            help=f"To the next failure, here or in a later scene; {counts}",
             on_click=_fail,
             args=(places, last, rows, row["trial"]),
         )
@@ -124,15 +125,16 @@ def _count(places: Sequence[int]) -> str:
 
 def _jump(places: Sequence[int], last: int) -> None:
     st.session_state["playing"] = False
-    at = stops.after(places, turn_of(last))
+    at = stops.after(places, current_turn(last))
     if at is not None:
         address.go(turn=at)
 
 
 def _fail(places: Sequence[int], last: int, rows: Rows, trial: str) -> None:
-    """Go to the next failure of this scene, else to the next scene that failed, else round."""
+    """Go to the next failure of this scene, else to the next failed scene, else to the first
+    one."""
     st.session_state["playing"] = False
-    now = turn_of(last)
+    now = current_turn(last)
     here = rows.where(trial)
     failed = [at for at in rows.places(status="failed").tolist() if at != here]
     later = [at for at in failed if here is None or at > here]
@@ -146,20 +148,20 @@ def _fail(places: Sequence[int], last: int, rows: Rows, trial: str) -> None:
         )
 
 
-def follow(name: str, turn: int, *, found: str) -> None:
-    """Mount the script that makes turns and marks clickable, scrolls to the turn that is looked at
-    and shows where a text was `found`. `name` is the transcript's own."""
+def follow(name: str, turn: int, *, find: str) -> None:
+    """Mount the script that makes turns and marks clickable, scrolls to the turn that is read and
+    lights the text `find`. `name` identifies the transcript."""
     held = {n: address.get(n) for n in ("heard", "behind")}
     _prompter()(
         key="prompter",
-        data={"trial": name, "turn": turn, "find": found} | held,
+        data={"trial": name, "turn": turn, "find": find} | held,
         on_chosen_change=_chosen,
         on_jumped_change=_jumped,
     )
 
 
-def turn_of(last: int) -> int:
-    """Return the turn that is looked at, within what the scene has; 0 is its opening."""
+def current_turn(last: int) -> int:
+    """Return the current turn of the address, at most `last`; 0 is the opening."""
     wanted = address.get("turn")
     return min(int(wanted[:9]), last) if wanted.isascii() and wanted.isdecimal() else 0
 
@@ -167,7 +169,7 @@ def turn_of(last: int) -> int:
 def reading_time(turns: tuple[Turn, ...], number: int) -> float:
     """Return the seconds that Play stays on a turn."""
     said = sum(len(t.text) for t in turns if t.turn == number) if number else 0
-    return min(PAUSE + PER_CHARACTER * said, LONGEST)
+    return min(PAUSE + PER_CHARACTER * said, _LONGEST)
 
 
 def _prompter() -> Any:
@@ -177,7 +179,7 @@ def _prompter() -> Any:
 
 def _step(by: int, last: int) -> None:
     st.session_state["playing"] = False
-    address.go(turn=max(0, min(turn_of(last) + by, last)))
+    address.go(turn=max(0, min(current_turn(last) + by, last)))
 
 
 def _slid() -> None:
@@ -204,7 +206,7 @@ def _jumped() -> None:
 
 
 def _play(last: int) -> None:
-    now = turn_of(last)
+    now = current_turn(last)
     st.session_state["playing"] = True
     st.session_state["due"] = 0.0
     address.go(heard=True, turn=0 if now >= last else now)
@@ -215,7 +217,7 @@ def _pause() -> None:
 
 
 def _run_on(turns: tuple[Turn, ...], now: int, last: int) -> None:
-    """Turn the page when the line has been read."""
+    """Go to the next turn when the reading time of this one is over."""
     seconds = reading_time(turns, now)
     if st.session_state.get("due:turn") != now or not st.session_state["due"]:
         st.session_state["due:turn"] = now

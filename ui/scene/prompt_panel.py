@@ -1,7 +1,7 @@
-"""Behind a line: the exact prompt by blocks, the raw reply, the sampling, the cost, the scores.
+"""Behind a line: the exact prompt in blocks, the raw reply, the sampling, the tokens, the scores.
 
-This is the exposure ledger made visible: what a role could see when it was asked, and what of it
-was new since it was asked last.
+The panel shows the exposure ledger for one call: what the role could see, and which blocks are new
+since its previous call.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from improv.records import Block, Draw, Json, Turn
 from ui.shared import address, run_data, score_words, transcript
 from ui.shared.html import PIECE, clipped, cut, inert, pieces, safe
 
-LONG = 4_000
-"""Characters of a reply or a block that the panel shows; all of it is below, in pieces."""
+_LONG = 4_000
+"""Characters of a reply or a block that the panel shows; the whole text is below, in pages."""
 
 _KINDS = {
     "frame": "author’s frame",
@@ -35,27 +35,27 @@ _MODES = {"script": "script: one document", "chat": "chat: messages"}
 _HEARD = ("transcript", "note", "cue")
 
 
-def panel(run: run_data.Run, play: run_data.Play, turn: int, *, margin: bool) -> None:
-    """Draw the panel for a turn: its line's call, and the author's if the margin shows."""
+def turn_panel(run: run_data.ViewedRun, play: run_data.Play, turn: int, *, margin: bool) -> None:
+    """Draw the panel for a turn: the line's call, and the author's call if `margin`."""
     lines = (t for t in play.transcript.turns if t.kind not in transcript.MARGINAL)
     spoken = next((t for t in lines if t.turn == turn and t.speaker), None)
-    found = run_data.calls(run, play.row, turn)
+    calls = run_data.calls(run, play.row, turn)
     if not margin:
-        found = [pair for pair in found if pair[0]["purpose"] != "author"]
+        calls = [pair for pair in calls if pair[0]["purpose"] != "author"]
     with st.container(horizontal=True, vertical_alignment="center", key="behind-head"):
         st.html(f'<h2 class="behind-title">Behind turn {turn}</h2>' if turn else _nothing_head())
         st.button("Close", key="close", shortcut="Esc", type="tertiary", on_click=_close)
     scores = [s for s in play.scores if (s["turn"] or 0) == turn]
     judged = run_data.verdicts(run, play, turn or None)
-    if not turn or not found:
+    if not turn or not calls:
         st.html(
             f'<div class="behind"><p class="quiet">{_why_nothing(turn, spoken)}</p>'
             + _scores(scores, judged, play, whole=not turn)
             + "</div>"
         )
         return
-    call, before = found[_chosen(found)]
-    blocks = run_data.blocks(run, call)
+    call, before = calls[_chosen(calls)]
+    blocks = run_data.call_blocks(run, call)
     seen = _common(call["blocks"], before["blocks"]) if before is not None else 0
     is_line = call["purpose"] == "line"
     st.html(
@@ -67,7 +67,7 @@ def panel(run: run_data.Run, play: run_data.Play, turn: int, *, margin: bool) ->
         + "</div>"
     )
     _whole("The whole prompt as text", "\n\n".join(b.text for b in blocks), "prompt")
-    if cut(call["reply"], LONG)[1]:
+    if cut(call["reply"], _LONG)[1]:
         _whole("The whole reply", call["reply"], "reply")
 
 
@@ -83,26 +83,26 @@ def _why_nothing(turn: int, spoken: Turn | None) -> str:
     if not turn:
         return (
             "The opening lines were written with the scene; no model was asked for them. "
-            "Choose an improvised line, and what its character could see stands here."
+            "Choose an improvised line to see here what its character could see."
         )
     if spoken is None:
         return "Nobody spoke in this turn, so no model was asked."
     return "No call is recorded for this turn."
 
 
-def _chosen(found: Sequence[tuple[Json, Json | None]]) -> int:
-    """Let the reader choose among a turn's calls, the line's first; return which."""
-    line = next((i for i, (c, _) in enumerate(found) if c["purpose"] == "line"), 0)
-    if len(found) == 1:
+def _chosen(calls: Sequence[tuple[Json, Json | None]]) -> int:
+    """Offer the calls of a turn, the line's first; return the index of the chosen one."""
+    line = next((i for i, (c, _) in enumerate(calls) if c["purpose"] == "line"), 0)
+    if len(calls) == 1:
         return line
-    order = [line, *(i for i in range(len(found)) if i != line)]
-    names = {i: _call_name(found[i][0]) for i in order}
+    order = [line, *(i for i in range(len(calls)) if i != line)]
+    names = {i: _call_name(calls[i][0]) for i in order}
     picked = st.segmented_control(
         "Which call",
         order,
         default=line,
         format_func=names.__getitem__,
-        key=f"call-{found[0][0]['trial']}-{found[0][0]['turn']}",
+        key=f"call-{calls[0][0]['trial']}-{calls[0][0]['turn']}",
         label_visibility="collapsed",
         required=True,
     )
@@ -115,7 +115,7 @@ def _call_name(call: Json) -> str:
 
 
 def _common(these: Sequence[str], those: Sequence[str]) -> int:
-    """Return how many blocks two prompts begin with in common."""
+    """Return the number of blocks in the common prefix of two prompts."""
     pairs = zip(these, those, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(these), len(those)))
 
@@ -127,17 +127,18 @@ def _reply(call: Json, spoken: Turn | None) -> str:
         why = error_line(call["error_kind"], call["error"])
         parts.append(f'<p class="wrong">The call failed. {clipped(why, 1000)}</p>')
     elif spoken is None:
-        parts.append(f'<pre class="raw">{clipped(raw, LONG) or "(empty)"}</pre>')
+        parts.append(f'<pre class="raw">{clipped(raw, _LONG) or "(empty)"}</pre>')
     elif inert(raw).strip() == spoken.text:
         parts.append(
-            f'<p class="cap">spoken as it came</p><p class="as-said">{clipped(raw, LONG)}</p>'
+            '<p class="cap">spoken as the model wrote it</p>'
+            f'<p class="as-said">{clipped(raw, _LONG)}</p>'
         )
     else:
-        said = clipped(spoken.text, LONG) or "<em>says nothing</em>"
+        said = clipped(spoken.text, _LONG) or "<em>says nothing</em>"
         cuts = "".join(f'<span class="chip">{safe(c)}</span> ' for c in spoken.cuts)
         parts.append(
             f'<p class="cap">as the model wrote it</p>'
-            f'<pre class="raw">{clipped(raw, LONG) or "(empty)"}</pre>'
+            f'<pre class="raw">{clipped(raw, _LONG) or "(empty)"}</pre>'
             f'<p class="cap">as it was spoken</p><p class="as-said">{said}</p>'
         )
         if cuts:
@@ -156,7 +157,7 @@ def _reply(call: Json, spoken: Turn | None) -> str:
 def _scores(
     scores: Sequence[Json], judged: Sequence[Json], play: run_data.Play, *, whole: bool = False
 ) -> str:
-    """Return every score of a turn with what it rests on, and what judges said."""
+    """Return the scores of a turn with their evidence, and the judges' verdicts."""
     if not scores and not judged:
         return ""
     habits = transcript.habits(play.scene)
@@ -164,10 +165,10 @@ def _scores(
     rows = []
     for s in sorted(scores, key=lambda s: (order.index(s["measure"]), s["character"])):
         mark, value = score_words.verdict(s)
-        told = score_words.told(s, play.scene, habits)
-        who = ", ".join(safe(w) for w in (s["character"], told) if w)
+        definition = score_words.definition(s, play.scene, habits)
+        who = ", ".join(safe(w) for w in (s["character"], definition) if w)
         rows.append(
-            f'<div class="score"><p><strong>{mark} {safe(score_words.name(s["measure"]))}: '
+            f'<div class="score"><p><strong>{mark} {safe(score_words.measure_name(s["measure"]))}: '
             f"{safe(value)}</strong></p>"
             f'<p class="cap">{who} ({safe(s["version"])})</p>{_evidence(s)}</div>'
         )
@@ -190,17 +191,17 @@ def _evidence(score: Json) -> str:
 
 
 def _judged(verdict: Json) -> str:
-    """Return what a judge was asked and replied, folded."""
+    """Return a judge's verdict, with its reply and its prompt folded."""
     said = verdict["answer"] or ("no answer" if verdict["error"] else "unreadable")
     options = ", ".join(verdict["options"] or ())
     wrong = f'<p class="wrong">{clipped(verdict["error"], 600)}</p>' if verdict["error"] else ""
     return (
         f'<details class="old"><summary>{safe(verdict["judge"])} on '
-        f"{safe(score_words.name(verdict['measure']))}: {safe(said)}</summary>{wrong}"
-        '<p class="cap">what it replied</p>'
-        f'<pre class="raw">{clipped(verdict["reply"], LONG)}</pre>'
+        f"{safe(score_words.measure_name(verdict['measure']))}: {safe(said)}</summary>{wrong}"
+        '<p class="cap">its reply</p>'
+        f'<pre class="raw">{clipped(verdict["reply"], _LONG)}</pre>'
         f'<p class="cap">the options, in the order shown: {safe(options) or "none"}</p>'
-        f'<p class="cap">what it was asked</p><pre>{clipped(verdict["prompt"], LONG)}</pre>'
+        f'<p class="cap">its prompt</p><pre>{clipped(verdict["prompt"], _LONG)}</pre>'
         "</details>"
     )
 
@@ -214,8 +215,8 @@ def _draw(call: Json) -> str:
         ("Model", call["model"]),
         ("Mode", _MODES.get(str(call["mode"]), str(call["mode"]))),
         ("Tokens", _tokens(call)),
-        ("Took", f"{call['latency']:.2f} s" + _retries(call["retries"])),
-        ("Ended by", call["finish_reason"] or "unknown"),
+        ("Latency", f"{call['latency']:.2f} s" + _retries(call["retries"])),
+        ("Finish reason", call["finish_reason"] or "unknown"),
         ("Seed", str(seed) if seed is not None else f"{draw.seed} (not sent)"),
         ("Endpoint", call["endpoint"]),
     ]
@@ -225,17 +226,17 @@ def _draw(call: Json) -> str:
         for k, v in params.items()
     )
     return (
-        f'<section><h3>The draw</h3><dl class="facts">{shown}</dl>'
+        f'<section><h3>The call</h3><dl class="facts">{shown}</dl>'
         f'<p class="cuts">{chips}</p></section>'
     )
 
 
 def _params(text: str) -> Json:
     try:
-        found = orjson.loads(text)
+        params = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {"unreadable": text}
-    return found if isinstance(found, dict) else {"unreadable": text}
+    return params if isinstance(params, dict) else {"unreadable": text}
 
 
 def _value(value: Any) -> str:
@@ -247,7 +248,7 @@ def _tokens(call: Json) -> str:
         call[n] for n in ("prompt_tokens", "cached_tokens", "completion_tokens")
     )
     if prompt is None and reply is None:
-        return "not told by the endpoint"
+        return "not reported by the endpoint"
     read = f"{prompt:,} read" if prompt is not None else "unknown number read"
     if cached is not None:
         read += f" ({cached:,} of them cached)"
@@ -262,7 +263,7 @@ def _prompt(call: Json, before: Json | None, blocks: Sequence[Block], seen: int)
     who = "the author" if call["role"] == "author" else call["role"]
     fresh = len(blocks) - seen
     if before is None:
-        since = f"{len(blocks)} blocks, all new: {who} had not been asked before"
+        since = f"{len(blocks)} blocks, all new: this is the first call of {who}"
     else:
         since = f"{len(blocks)} blocks, {fresh} of them new since turn {before['turn']}"
     head = next((i for i, b in enumerate(blocks) if b.kind in _HEARD), len(blocks))
@@ -297,12 +298,12 @@ def _block(call: Json, block: Block, in_head: bool, new: bool) -> str:
     mark = '<span class="new">new</span>' if new else ""
     return (
         f'<div class="block"><p class="kind"><b>{safe(kind)}</b>{role}{mark}</p>'
-        f"<pre>{clipped(block.text, LONG)}</pre></div>"
+        f"<pre>{clipped(block.text, _LONG)}</pre></div>"
     )
 
 
 def _whole(title: str, text: str, key: str) -> None:
-    """Offer a text whole, in pieces that a page can carry, to read or to copy."""
+    """Draw a whole text, in pages, to read or to copy."""
     with st.expander(title):
         parts = pieces(text)
         at = 1

@@ -1,8 +1,8 @@
 """A strip of scores over the turns of a scene: a row of small marks for each measure. Pure.
 
-Heights tell what colours would: a break stands tall, what is kept lies low, what could not be read
-is a line on the floor. A row is three drawings however long the scene, so that a thousand turns
-cost what ten do; the script of the page finds the turn that was clicked.
+Heights carry the meaning, not colours alone: a break is a tall mark, a kept character a low one, a
+missing score a thin line. A row has at most three drawings for a scene of any length, so a thousand
+turns cost as much as ten. The page's script finds the turn that was clicked.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from improv.records import Json, Turn
 from improv.study.measure_spec import NEITHER
 from ui.scene import stops
 from ui.shared import score_words
-from ui.shared.html import one_line, safe
+from ui.shared.html import safe, short_line
 
 HIGH, WIDE = 20, 10
-"""A row's height and a turn's width, in units of the drawing."""
+"""The height of a row and the width of a turn, in units of the SVG."""
 ROWS = 12
 
 
 def tally(turns: Sequence[Turn], scores: Sequence[Json], last: int, *, margin: bool) -> str:
-    """Return the strip, or nothing where there is nothing to show. `last` is the last turn."""
+    """Return the strip, "" where there is no score and no act. `last` is the last turn."""
     by = sorted(
         (s for s in scores if s["turn"]), key=lambda s: (s["measure"], s["character"], s["turn"])
     )
     rows = {
-        key: list(found) for key, found in groupby(by, lambda s: (s["measure"], s["character"]))
+        key: list(group) for key, group in groupby(by, lambda s: (s["measure"], s["character"]))
     }
     order = score_words.ordered(measure for measure, _ in rows)
     keys = sorted(rows, key=lambda key: (order.index(key[0]), key[1]))
-    drawn = [_row(key[1], score_words.name(key[0]), rows[key], last) for key in keys[:ROWS]]
+    drawn = [_row(key[1], score_words.measure_name(key[0]), rows[key], last) for key in keys[:ROWS]]
     if margin and (acting := stops.moves(turns)):
         drawn.append(_acts(acting, last))
     if not drawn or not last:
         return ""
     left = len(keys) - ROWS
-    more = f'<p class="quiet">{left} more stand in the table below.</p>' if left > 0 else ""
+    more = f'<p class="quiet">The table of scores has {left} more.</p>' if left > 0 else ""
     return (
         '<details class="tally" open><summary>Scores over the turns</summary>'
         f'<div class="rows" tabindex="0" role="group" aria-label="Scores over the turns">'
@@ -72,29 +72,30 @@ def _acts(turns: Sequence[int], last: int) -> str:
 
 
 def _bar(turn: int, high: float, last: int) -> str:
-    """Return a mark in the middle of its turn: slim where there are few, close where there are
-    many."""
+    """Return the path of a mark in the middle of its turn: narrow in a short scene, wide in a long
+    one."""
     wide = WIDE * min(0.8, 0.12 + last / 150)
     left = (turn - 0.5) * WIDE - wide / 2
     return f"M{left:.1f} {HIGH}v{-high:g}h{wide:.1f}v{high:g}z"
 
 
 def _strip(
-    who: str, what: str, told: str, turns: Sequence[int], paths: Mapping[str, str], last: int
+    who: str, what: str, summary: str, turns: Sequence[int], paths: Mapping[str, str], last: int
 ) -> str:
     drawn = "".join(_drawing(name, d, last) for name, d in paths.items())
     where = " ".join(map(str, sorted(set(turns))))
-    name = safe(f"{one_line(who, 40)}, {one_line(what, 80)}: {told}")
+    name = safe(f"{short_line(who, 40)}, {short_line(what, 80)}: {summary}")
     return (
-        f'<div class="row"><p class="what"><strong>{safe(one_line(who, 24))}</strong> '
-        f'{safe(one_line(what, 60))}</p><div class="marks" data-last="{last}" data-turns="{where}" '
-        f'role="img" aria-label="{name}" title="{name}">{drawn}</div></div>'
+        f'<div class="row"><p class="what"><strong>{safe(short_line(who, 24))}</strong> '
+        f"{safe(short_line(what, 60))}</p>"
+        f'<div class="marks" data-last="{last}" data-turns="{where}" role="img" '
+        f'aria-label="{name}" title="{name}">{drawn}</div></div>'
     )
 
 
 def _drawing(name: str, path: str, last: int) -> str:
-    """Return marks as a mask, through which the page's own colour shows: a page of Streamlit has no
-    SVG of its own, and a drawing as a picture has no colour of the theme's."""
+    """Return marks as a CSS mask over the theme's colour. Streamlit removes inline SVG, and an SVG
+    in an image cannot use the colours of the theme."""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {last * WIDE} {HIGH}" '
         f'preserveAspectRatio="none"><path d="{path}"/></svg>'

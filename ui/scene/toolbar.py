@@ -1,4 +1,4 @@
-"""What stands over a transcript: search, bookmarks, what the scene is a branch of, downloads."""
+"""The tools over a transcript: search, bookmarks, downloads, and the line about branches."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from improv.export.document import SceneDocument
 from improv.records import MAIN, Json
 from ui.scene import player, stops
 from ui.shared import address, navigation, run_data, score_words
-from ui.shared.html import one_line, safe
+from ui.shared.html import safe, short_line
 
 _FORMS: dict[str, tuple[str, str, Callable[[SceneDocument], str | bytes]]] = {
     "Fountain": ("fountain", "text/plain", document.to_fountain),
     "Markdown": ("md", "text/markdown", document.to_markdown),
     "JSON": ("json", "application/json", document.to_json),
 }
-"""What a scene is kept as: its ending, its type, and how it is made."""
+"""Download formats: file extension, MIME type, and the function that makes the file."""
 
 
-def row(run: run_data.Run, play: run_data.Play, last: int, *, margin: bool) -> list[int]:
+def tools(run: run_data.ViewedRun, play: run_data.Play, last: int, *, margin: bool) -> list[int]:
     """Draw the tools and return the bookmarks."""
-    found = stops.hits(play.transcript.turns, address.get("find"), margin=margin)
-    marks = stops.marks(address.get("marks"), last)
-    now = player.turn_of(last)
+    hits = stops.hits(play.transcript.turns, address.get("find"), margin=margin)
+    marks = stops.bookmarks(address.get("marks"), last)
+    now = player.current_turn(last)
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
-        _search(play, found, now, last, margin=margin)
+        _search(play, hits, now, last, margin=margin)
         label = "Remove bookmark" if now in marks else "Bookmark"
         st.button(
             label,
@@ -40,7 +40,7 @@ def row(run: run_data.Run, play: run_data.Play, last: int, *, margin: bool) -> l
             disabled=not now,
             on_click=_bookmark,
             args=(now, marks),
-            help="Marks this turn, in the address too",
+            help="Mark this turn; the address keeps the mark",
         )
         if marks:
             st.html(_listed(run, play, marks, now))
@@ -49,9 +49,7 @@ def row(run: run_data.Run, play: run_data.Play, last: int, *, margin: bool) -> l
     return marks
 
 
-def _search(
-    play: run_data.Play, found: Sequence[int], now: int, last: int, *, margin: bool
-) -> None:
+def _search(play: run_data.Play, hits: Sequence[int], now: int, last: int, *, margin: bool) -> None:
     st.session_state["find"] = address.get("find")
     st.text_input(
         "Find in this scene",
@@ -65,74 +63,74 @@ def _search(
     )
     if not address.get("find"):
         return
-    if not found:
-        st.html('<p class="quiet hits" role="status">found nowhere</p>')
+    if not hits:
+        st.html('<p class="quiet hits" role="status">no match</p>')
         return
-    at = f"{found.index(now) + 1} of " if now in found else ""
-    turns = "turn" if len(found) == 1 else "turns"
-    st.html(f'<p class="quiet hits" role="status">{at}{len(found)} {turns}</p>')
+    at = f"{hits.index(now) + 1} of " if now in hits else ""
+    turns = "turn" if len(hits) == 1 else "turns"
+    st.html(f'<p class="quiet hits" role="status">{at}{len(hits)} {turns}</p>')
     for name, key, to in (("Back", None, stops.before), ("On", "N", stops.after)):
         st.button(
             name,
             key=f"hit-{name.lower()}",
             shortcut=key,
             type="tertiary",
-            help="To the next turn that has it" if key else "To the turn before that has it",
+            help="To the next match" if key else "To the previous match",
             on_click=_hit,
-            args=(to(found, now),),
+            args=(to(hits, now),),
         )
 
 
-def branch_line(run: run_data.Run, play: run_data.Play) -> None:
-    """Say what a branch is a branch of, or what grows from the trial, with the way to each."""
+def branch_line(run: run_data.ViewedRun, play: run_data.Play) -> None:
+    """Draw links to the parent of a branch, or to the branches of a trial."""
     row, turn = play.row, address.get("turn")
     trial = row["trial"]
-    grown = run_data.branches(run, trial)
+    grown = run_data.branch_rows(run, trial)
     if not grown:
         return
     count = f"{len(grown)} {'branch' if len(grown) == 1 else 'branches'}"
     here = {"run": run.id, "trial": trial, "branch": "" if row["branch"] == MAIN else row["branch"]}
-    tree = navigation.way("multiverse", "the Multiverse", **here)
+    tree = navigation.link("multiverse", "the Multiverse", **here)
     if row["branch"] == MAIN:
-        told = f"{count} grow{'s' if len(grown) == 1 else ''} from this scene: see {tree}."
+        sentence = f"{count} grow{'s' if len(grown) == 1 else ''} from this scene: see {tree}."
     else:
         parent = "" if row["parent"] == MAIN else row["parent"]
         whose = f"branch {parent[:6]}" if parent else "the scene as it was first played"
-        way = navigation.way("scene", whose, run=run.id, trial=trial, branch=parent, turn=turn)
+        link = navigation.link("scene", whose, run=run.id, trial=trial, branch=parent, turn=turn)
         kind = _KINDS.get(row["origin"], "A branch")
-        told = f"<strong>{kind}</strong> of {way}, {_parting(row)}. "
-        told += f"It is one of {count}: see {tree}."
-    st.html(f'<p class="branch-line">{told}</p>')
+        sentence = f"<strong>{kind}</strong> of {link}, {_parting(row)}. "
+        sentence += f"It is one of {count}: see {tree}."
+    st.html(f'<p class="branch-line">{sentence}</p>')
 
 
 _KINDS = {"regeneration": "Another draw", "probe": "A question off the record"}
 
 
 def _parting(row: Json) -> str:
-    """Say where a branch parts from its parent, and by what."""
+    """Return in words where a branch parts from its parent, and its edit."""
     at = f"which it shares up to turn {row['fork']}" if row["fork"] else "from its first turn on"
-    by = f" ({safe(one_line(row['arm'], 120))})" if row["arm"] else ""
+    by = f" ({safe(short_line(row['arm'], 120))})" if row["arm"] else ""
     return at + by + _edited(row["edit"])
 
 
 def _edited(text: str) -> str:
-    """Say what was changed where it parted, from the edit as JSON."""
+    """Return in words the edit of a branch, which is JSON; "" for none."""
     try:
         edit = orjson.loads(text) if text else {}
     except orjson.JSONDecodeError:
         edit = {}
     if not isinstance(edit, dict) or not edit:
         return ""
-    told = "; ".join(
+    changes = "; ".join(
         f"{name}: {value if isinstance(value, str) else orjson.dumps(value).decode()}"
         for name, value in edit.items()
         if value
     )
-    return f", with <q>{safe(one_line(told, 200))}</q>" if told else ""
+    return f", with <q>{safe(short_line(changes, 200))}</q>" if changes else ""
 
 
-def table(play: run_data.Play) -> None:
-    """Offer the scores as a table: what the strip draws, and those of the scene as a whole."""
+def scores_table(play: run_data.Play) -> None:
+    """Draw the scores as a table: those of the strip, and those of the whole scene."""
     if not play.scores:
         return
     with st.expander("The scores as a table", key="scores-table"):
@@ -140,7 +138,7 @@ def table(play: run_data.Play) -> None:
             {
                 "turn": s["turn"],
                 "character": s["character"],
-                "measure": score_words.name(s["measure"]),
+                "measure": score_words.measure_name(s["measure"]),
                 "score": s["value"],
                 "in words": score_words.verdict(s)[1],
                 "evidence": "; ".join(
@@ -154,7 +152,7 @@ def table(play: run_data.Play) -> None:
         st.dataframe(frame, hide_index=True, height="content" if len(rows) < 12 else 420)
 
 
-def _listed(run: run_data.Run, play: run_data.Play, marks: Sequence[int], now: int) -> str:
+def _listed(run: run_data.ViewedRun, play: run_data.Play, marks: Sequence[int], now: int) -> str:
     links = []
     for n in marks:
         where = address.address("scene", run=run.id, trial=play.row["trial"], turn=str(n))
@@ -166,7 +164,7 @@ def _listed(run: run_data.Run, play: run_data.Play, marks: Sequence[int], now: i
     return f'<nav class="bookmarks" aria-label="Bookmarks">{"".join(links)}</nav>'
 
 
-def _downloads(run: run_data.Run, play: run_data.Play, *, margin: bool) -> None:
+def _downloads(run: run_data.ViewedRun, play: run_data.Play, *, margin: bool) -> None:
     row = play.row
     kept = "with" if margin else "without"
     st.caption(f"As it is shown: {kept} the author’s margin and scores.")
@@ -184,7 +182,7 @@ def _downloads(run: run_data.Run, play: run_data.Play, *, margin: bool) -> None:
         )
 
 
-def _folio(run: run_data.Run, play: run_data.Play, *, margin: bool) -> SceneDocument:
+def _folio(run: run_data.ViewedRun, play: run_data.Play, *, margin: bool) -> SceneDocument:
     row = play.row
     facts = {
         "Run": run.id,
@@ -201,17 +199,17 @@ def _folio(run: run_data.Run, play: run_data.Play, *, margin: bool) -> SceneDocu
 
 
 def _found(play: run_data.Play, last: int, margin: bool) -> None:
-    """Take what was typed, and go to the first turn from here on that has it."""
+    """Store the search text, and go to the next turn that contains it."""
     wanted = str(st.session_state["find"]).strip()
     address.go(find=wanted)
     hits = stops.hits(play.transcript.turns, wanted, margin=margin)
-    now = player.turn_of(last)
+    now = player.current_turn(last)
     if hits and now not in hits:
         _hit(stops.after(hits, now))
 
 
 def _bookmark(now: int, marks: Sequence[int]) -> None:
-    address.go(marks=stops.written(set(marks) ^ {now}))
+    address.go(marks=stops.bookmarks_text(set(marks) ^ {now}))
 
 
 def _hit(turn: int | None) -> None:

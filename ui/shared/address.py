@@ -1,8 +1,9 @@
-"""Where the reader stands, kept in the address: any room, run, trial and turn is a link.
+"""The reader's position, kept in the page's address, so that every room, run, trial and turn has a
+link.
 
-The address and the session are one thing seen twice. After a click the session is right and the
-address follows; after Back, or a link, the address is right and the session follows. What one room
-holds is kept when the reader goes to another, so that it is there when they come back; a run and a
+The session and the address hold the same values. After a click the session is newer, and the
+address is written from it. After Back, or a link, the address is newer, and the session is read
+from it. The session keeps the values of a room when the reader goes to another room; a run and a
 trial are the same in all rooms.
 """
 
@@ -22,36 +23,36 @@ ROOMS = {
     "rate": "Rate",
     "stagedoor": "Stage door",
 }
-"""The rooms: the name that the address has for each, and its title."""
+"""Name of each room in the address → its title."""
 LOBBY = "runs"
 FOLDERS = {"stagedoor": "start"}
-"""Folders of rooms whose address has another name."""
+"""Name of a room in the address → its folder, where the two differ."""
 
-SHARED = ("run", "trial", "branch")
-NAMES = {
+_SHARED = ("run", "trial", "branch")
+PARTS = {
     "runs": ("seek", "page"),
-    "scene": (*SHARED, "turn", "heard", "audience", "behind", "find", "marks"),
-    "multiverse": (*SHARED, "turn", "left", "right", "open", "colour"),
-    "graph": (*SHARED, "condition", "against", "kind", "sure", "from", "to", "edge"),
+    "scene": (*_SHARED, "turn", "heard", "audience", "behind", "find", "marks"),
+    "multiverse": (*_SHARED, "turn", "left", "right", "open", "colour"),
+    "graph": (*_SHARED, "condition", "against", "kind", "sure", "from", "to", "edge"),
     "compare": ("run", "contrast", "condition", "of", "turn", "sheet", "block"),
     "rate": ("run", "measure"),
     "stagedoor": ("run", "scene"),
 }
-"""What the address of each room holds; a name that is not there is empty."""
+"""The names that the address of each room can hold; a missing name means the empty string."""
 
 
 def page_file(room: str) -> str:
-    """Return the file of a room's page, relative to the viewer's own."""
+    """Return the file of a room's page, relative to `app.py`."""
     return f"{FOLDERS.get(room, room)}/page.py"
 
 
 def get(name: str) -> str:
-    """Return what the session holds under a name of the address."""
+    """Return the value that the session holds for a name of the address, "" for none."""
     return str(_held().get(name, ""))
 
 
 def go(**changes: str | int | bool) -> None:
-    """Change where the reader stands, for a callback: the address follows at the end of the run."""
+    """Change the reader's position, in a callback. `settle` writes the address afterwards."""
     held = _held()
     for name, value in changes.items():
         held[name] = "" if value is False or value == 0 else "1" if value is True else str(value)
@@ -59,22 +60,22 @@ def go(**changes: str | int | bool) -> None:
 
 
 def put(**values: str) -> None:
-    """Put down what was found to be so while drawing, such as the run where none was named."""
+    """Set values while the page is drawn, such as the run where the address names none."""
     _held().update(values)
 
 
 def arrive(room: str) -> None:
-    """Take over the address where it is newer than the session; call before anything is read.
+    """Read the address into the session where it is newer; call before the room reads the session.
 
-    While a callback has moved the reader, the browser's address may be a step behind: it was sent
-    before the last answer reached it. An empty address is what the bar of rooms leads to, and says
-    nothing: the reader stands in the new room where they stood in the old.
+    After a callback has changed the position, the address from the browser may be one step old,
+    because the browser sent it before it received the last answer. The bar of rooms leads to an
+    address without values: then the position of the previous room holds in the new room.
     """
     moved = st.session_state.pop("link:moved", False)
     st.session_state["link:asked"] = ""
     entered = st.session_state.get("link:room") != room
     st.session_state["link:room"] = room
-    now = {name: st.query_params.get(name, "") for name in NAMES[room]}
+    now = {name: st.query_params.get(name, "") for name in PARTS[room]}
     if entered and not any(now.values()):
         return
     if entered or (not moved and now != st.session_state.get("link:written")):
@@ -83,34 +84,35 @@ def arrive(room: str) -> None:
 
 
 def settle() -> None:
-    """Write the address anew where it differs; call when what is shown is known.
+    """Write the address from the session where they differ; call when the room is drawn.
 
-    A link that says too little is completed once. Whoever comes back to it is on the way back:
-    to complete it again would be a step forward, from which there is no way back at all.
+    An incomplete link is completed once only. A reader who comes to the incomplete address again
+    has pressed Back. If it were completed again, the browser would go one step forward each time,
+    and Back could never pass this address.
     """
-    names = NAMES[st.session_state["link:room"]]
+    names = PARTS[st.session_state["link:room"]]
     held = {name: get(name) for name in names}
     now = {name: st.query_params.get(name, "") for name in names}
-    asked = st.session_state.get("link:asked", "")
+    incoming = st.session_state.get("link:asked", "")
     completed: dict[str, dict[str, str]] = st.session_state.setdefault("link:completed", {})
-    if asked and now != held and completed.get(asked) == held:
+    if incoming and now != held and completed.get(incoming) == held:
         st.session_state["link:written"] = now
         return
     if now != held:
         st.query_params.from_dict({name: value for name, value in held.items() if value})
-        if asked:
-            completed[asked] = held
+        if incoming:
+            completed[incoming] = held
     st.session_state["link:written"] = held
 
 
-def enter(room: str, **parts: str) -> NoReturn:
-    """Take the reader to another room, and to what `parts` say in it. Not from a callback."""
+def go_to_room(room: str, **parts: str) -> NoReturn:
+    """Open another room at the position `parts`. Must not be called in a callback."""
     st.switch_page(page_file(room), query_params={k: v for k, v in parts.items() if v})
 
 
 def address(room: str = "", **parts: str) -> str:
-    """Return the address of a room, of the one we are in if none is named: for a link in HTML,
-    which is opened as a new page."""
+    """Return the address of a room, for a link in HTML that the browser opens as a new page.
+    Without `room` it is the address of the current room."""
     query = urlencode({name: value for name, value in parts.items() if value})
     path = "" if not room else "./" if room == LOBBY else room
     return f"{path}?{query}" if query else path

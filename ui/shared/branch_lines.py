@@ -1,4 +1,4 @@
-"""The lines of one branch as HTML: what it shares folded away, what is its own in full. Pure."""
+"""The lines of one branch as HTML: shared turns are folded, its own turns are open. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ui.shared.html import clipped, safe
 from ui.shared.spoken_line import SpokenLine
 
 
-def leaf(
+def branch_html(
     said: Sequence[SpokenLine], colours: Mapping[str, int], *, fork: int, turn: int, named: str
 ) -> str:
-    """Return a branch to read: what it shares folded away, what is its own in full."""
+    """Return the transcript of a branch, in which the turns up to `fork` are folded. `turn` is
+    marked as the current one, and `named` labels the section of the branch's own turns."""
     shared = [s for s in said if s.turn <= fork]
     own = [s for s in said if s.turn > fork]
     parts = ['<div class="leaf">']
@@ -26,12 +27,12 @@ def leaf(
     if own:
         parts.append(f'<section aria-label="{safe(named)}">{_rows(own, colours, turn)}</section>')
     elif fork:
-        parts.append('<p class="quiet">Nothing was played after that.</p>')
+        parts.append('<p class="quiet">No turn was played after the fork.</p>')
     return "".join([*parts, "</div>"])
 
 
 def line(said: SpokenLine, words: str, colours: Mapping[str, int]) -> str:
-    """Return one row as HTML; `words` is its text as HTML."""
+    """Return one row as HTML; `words` is its text, which is HTML already."""
     if said.kind == "direction":
         return f'<p class="direction">{words}</p>'
     if said.kind == "note":

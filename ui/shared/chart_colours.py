@@ -1,4 +1,7 @@
-"""The colours of charts, light and dark: those of theme.css, which a chart cannot read."""
+"""The colours of charts in the light and the dark theme.
+
+They repeat those of theme.css, because a chart cannot read the style of the page.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import streamlit as st
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one theme: those of theme.css, which a chart cannot read."""
+    """The colours of one theme. `voices` are for characters and for categories."""
 
     ink: str
     faint: str

@@ -1,6 +1,6 @@
-"""Many rows of a table, of which few are looked at: columns stay columns until a row is asked for.
+"""The rows of a large table as dicts, each made when it is read.
 
-A run of fifty thousand trials is a million values; unpacked as dicts they would take seconds.
+A run of fifty thousand trials has a million values; to make all dicts at once would take seconds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy.typing as npt
 from improv.records import Json
 
 Places = npt.NDArray[np.int64]
-PIECE = 1_000
-"""Rows that are unpacked at once where all are wanted."""
+_PIECE = 1_000
+"""Rows that are converted together when all rows are iterated."""
 
 
 class Rows(Sequence[Json]):
-    """The rows of an Arrow table as a sequence of dicts, each made when it is looked at."""
+    """The rows of an Arrow table as a sequence of dicts, each made when it is read."""
 
     def __init__(self, table: Any) -> None:
         self.table = table
@@ -43,15 +43,15 @@ class Rows(Sequence[Json]):
         return row
 
     def __iter__(self) -> Iterator[Json]:
-        for at in range(0, len(self), PIECE):
-            yield from self.table.slice(at, PIECE).to_pylist()
+        for at in range(0, len(self), _PIECE):
+            yield from self.table.slice(at, _PIECE).to_pylist()
 
     def take(self, places: Places) -> Rows:
-        """Return the rows that stand at these places, in this order."""
+        """Return the rows at these indices, in this order."""
         return Rows(self.table.take(places))
 
     def column(self, name: str) -> list[Any]:
-        """Return a column's values, which are kept."""
+        """Return a column's values, which are cached."""
         if name not in self._columns:
             self._columns[name] = self.table[name].to_pylist()
         return self._columns[name]
@@ -61,7 +61,7 @@ class Rows(Sequence[Json]):
         return list(dict.fromkeys(self.column(name)))
 
     def places(self, **wanted: object) -> Places:
-        """Return where the rows stand whose columns have these values, in order."""
+        """Return the indices of the rows whose columns equal the `wanted` values, in order."""
         fits = np.ones(len(self), bool)
         for name, value in wanted.items():
             if name not in self._values:
@@ -70,7 +70,7 @@ class Rows(Sequence[Json]):
         return np.flatnonzero(fits)
 
     def where(self, trial: str) -> int | None:
-        """Return where the (last) row of a trial stands."""
+        """Return the index of a trial's last row, None where the trial has no row."""
         if self._where is None:
             self._where = {t: i for i, t in enumerate(self.column("trial"))}
         return self._where.get(trial)

@@ -1,5 +1,5 @@
-// Leads from a link to another room without loading the page anew: a plain click on a link that has
-// data-room is told to the server, which goes there. Without it the links are ordinary ones.
+// Opens another room without loading the page again: a plain click on a link with data-room is sent to
+// the server, which draws that room. Without this script they are ordinary links.
 export default function ({ setTriggerValue }) {
   const onClick = (event) => {
     const link = event.target.closest?.("a[data-room]");
@@ -10,6 +10,6 @@ export default function ({ setTriggerValue }) {
     setTriggerValue("entered", { room: link.dataset.room, parts });
   };
   document.addEventListener("click", onClick);
-  document.documentElement.dataset.usher = "1"; // from here on a click is heard
+  document.documentElement.dataset.usher = "1"; // from here on clicks are handled
   return () => document.removeEventListener("click", onClick);
 }

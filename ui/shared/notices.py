@@ -1,4 +1,4 @@
-"""What the rooms say when there is nothing to show, or not yet, or not what was asked for."""
+"""Notices of the rooms: nothing to show, not finished yet, not found, failed, not readable."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ import streamlit as st
 
 from improv.records import Json
 from ui.shared import run_data
-from ui.shared.html import clipped, one_line, safe
+from ui.shared.html import clipped, safe, short_line
 
 
 def no_runs() -> None:
-    """The runs folder is empty, or is not there."""
+    """Say that the runs folder is empty or missing."""
     _card(
         "The house is dark",
-        f"There are no runs in <code>{safe(run_data.root())}</code> yet. Play something, then "
-        "reload this page.",
+        f"There are no runs in <code>{safe(run_data.root())}</code> yet. Play one of these, "
+        "then reload this page.",
         ["improv demo", "improv run cold-pass"],
     )
 
 
-def no_trials(run: run_data.Run) -> None:
-    """A run has no finished trial."""
+def no_trials(run: run_data.ViewedRun) -> None:
+    """Say that a run has no finished trial."""
     if run.playing:
-        _card("The actors are on", "No scene is finished yet. The first appears here by itself.")
+        _card(
+            "The actors are on",
+            "No scene is finished yet. The first one appears here without a reload.",
+        )
     else:
         _card(
-            "Nothing was played to the end",
-            "This run holds no finished scene. It can be taken up where it stopped.",
+            "No scene is finished",
+            "This run stopped before its first scene was finished. This command continues it:",
             [f"improv resume {run.id}"],
         )
 
 
-def being_played(run: run_data.Run, finished: int) -> None:
-    """A run is still going: say how far it is, and look again every two seconds."""
+def being_played(run: run_data.ViewedRun, finished: int) -> None:
+    """Show how many scenes of a run are finished, and read the run again every two seconds."""
 
     def look() -> None:
-        now = run_data.run(run.id)
-        count = len(run_data.trials(now))
+        now = run_data.find_run(run.id)
+        count = len(run_data.trial_rows(now))
         share = min(count / run.planned, 1.0) if run.planned else 0.0
         with st.container(key="playing", horizontal=True, vertical_alignment="center"):
             st.progress(share, text=f"Being played: {count} of {run.planned} scenes are finished")
@@ -50,37 +53,37 @@ def being_played(run: run_data.Run, finished: int) -> None:
 
 
 def unreadable(error: Exception) -> None:
-    """The runs folder, or something in it, cannot be read."""
+    """Say that the runs folder, or a file in it, cannot be read."""
     _card("This cannot be read", clipped(str(error) or type(error).__name__, 1000))
 
 
 def problem(text: str) -> None:
-    """Something that was asked for cannot be done, in the words of whoever refused it."""
+    """Show the message of an error that stops what the reader asked for."""
     st.html(f'<div class="notice wrong" role="alert"><pre>{clipped(text, 3000)}</pre></div>')
 
 
 def no_such_run(wanted: str) -> None:
-    _note(f"There is no run “{one_line(wanted, 60)}” here. This is the newest one.")
+    _note(f"There is no run “{short_line(wanted, 60)}” here. The newest run is shown.")
 
 
-def no_such_trial(run: run_data.Run, wanted: str) -> None:
-    _note(f"This run has no finished trial “{one_line(wanted, 60)}”. This is its first.")
+def no_such_trial(run: run_data.ViewedRun, wanted: str) -> None:
+    _note(f"This run has no finished trial “{short_line(wanted, 60)}”. Its first is shown.")
 
 
 def no_such_branch(wanted: str) -> None:
-    _note(f"This trial has no branch “{one_line(wanted, 40)}”. This is its first.")
+    _note(f"This trial has no branch “{short_line(wanted, 40)}”. Its first is shown.")
 
 
 def no_branch(wanted: str) -> None:
-    _note(f"This trial has no branch “{one_line(wanted, 40)}”. This is how it was first played.")
+    _note(f"This trial has no branch “{short_line(wanted, 40)}”. The trial itself is shown.")
 
 
 def no_such_turn(wanted: str, last: int) -> None:
-    _note(f"There is no turn “{one_line(wanted, 20)}”: the scene has turns 1 to {last}.")
+    _note(f"There is no turn “{short_line(wanted, 20)}”: the scene has turns 1 to {last}.")
 
 
 def failed(row: Json) -> None:
-    """A trial that could not be played to its end, with its reason."""
+    """Say that a trial failed, at which turn and why."""
     at = f" at turn {row['failure_turn']}" if row["failure_turn"] else ""
     kind = f" ({safe(row['failure_kind'])})" if row["failure_kind"] else ""
     st.html(

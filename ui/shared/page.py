@@ -1,6 +1,4 @@
-"""What happens at the door of every room: where the reader stands, which run is read, and what is
-said where there is nothing to show.
-"""
+"""The steps that every room shares: read the address, choose the run, draw, report an error."""
 
 from __future__ import annotations
 
@@ -11,10 +9,11 @@ from ui.shared import address, navigation, notices, run_data, run_picker
 from ui.shared.lazy_rows import Rows
 
 
-def enter(room: str, draw: Callable[[], None]) -> None:
-    """Bring the reader to where the address says, draw the room, or say what cannot be read."""
+def open_room(room: str, draw: Callable[[], None]) -> None:
+    """Read the address, draw a room with `draw`, and write the address. An ImprovError of `draw` is
+    shown on the page."""
     address.arrive(room)
-    navigation.lead()
+    navigation.follow_links()
     try:
         draw()
     except ImprovError as e:
@@ -24,18 +23,19 @@ def enter(room: str, draw: Callable[[], None]) -> None:
 
 def chosen(
     *parts: str, unwatched: Callable[[str], bool] = lambda run: False
-) -> tuple[run_data.Run, Rows] | None:
-    """Return the run that is read and its finished trials, or None when it was said that there
-    are none; the `parts` of the address then say nothing any more.
+) -> tuple[run_data.ViewedRun, Rows] | None:
+    """Return the chosen run and its finished trials. Return None, after a notice, where there is no
+    run or no finished trial; the `parts` of the address are emptied then.
 
-    A run that is being played is watched, but where the room does so itself: `unwatched`.
+    While a run is being played, a notice shows how far it is, unless `unwatched` is true for the
+    run's id: the room then shows that itself.
     """
-    runs = run_data.runs()
+    runs = run_data.all_runs()
     if not runs:
         notices.no_runs()
         return None
     run = run_picker.choose_run(runs)
-    rows = run_data.trials(run)
+    rows = run_data.trial_rows(run)
     if run.playing and not unwatched(run.id):
         notices.being_played(run, len(rows))
     if rows:

@@ -1,8 +1,9 @@
-"""Processes that the viewer starts: `improv run`, `resume` and `branch`, each a process of its own.
+"""Processes that the viewer starts: `improv run`, `resume` and `branch`.
 
-A process outlives the page and the viewer. What it says goes to a file under `.viewer` in the runs
-folder, and it holds a lock on that file for as long as it lives: so it is known after a reload
-whether it still runs, whose number may be interrupted, and that nothing is started twice.
+A process goes on when the page is closed or the viewer ends. Its output goes to a file under
+`.viewer` in the runs folder, and the process holds a lock on that file until it ends. So a page
+that is loaded later knows whether the process still runs and whether its pid may be interrupted,
+and the viewer never starts the same process twice.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ if sys.platform != "win32":
     import fcntl
 
 FOLDER = ".viewer"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
-SAID = 20_000
-"""Characters at the end of what a process said that are kept to show."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
+_SAID = 20_000
+"""Characters at the end of a process's output that are shown."""
 _TRIES = 5
 
 _ours: dict[str, subprocess.Popen[bytes]] = {}
-"""Those that this viewer started, which it has to bury."""
+"""Processes of this viewer, which must collect their exit codes."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process as its file tells of it. `code` is its exit code, None while it runs, and where
-    another viewer started it; `more` is what whoever started it wanted to remember."""
+    """A process, as its file describes it. `at` and `ended` are seconds since 1970, `said` is the
+    end of its output, and `more` are the caller's own values. `code` is the exit code, None while
+    the process runs and where another viewer started it."""
 
     name: str
     command: tuple[str, ...]
@@ -55,18 +57,19 @@ class Started:
 
 
 def improv(*words: str) -> list[str]:
-    """Return the command line of `improv` with these words, by this Python."""
+    """Return the command line that runs `improv` with these words under this Python."""
     return [sys.executable, "-m", "improv.cli", *words]
 
 
 def start(root: str, name: str, command: Sequence[str], more: Mapping[str, object]) -> bool:
-    """Start a process under a name; False if one of that name runs already.
+    """Start a process under a name. Return False if a process of that name runs already.
 
-    Raises RunError where the runs folder cannot be written.
+    Raises RunError where the name is not allowed, the runs folder cannot be written, or the command
+    cannot be started.
     """
-    folder = place(root)
-    if not NAME.fullmatch(name):
-        raise RunError(f"{name!r}: no name for what the viewer starts")
+    folder = process_folder(root)
+    if not _NAME.fullmatch(name):
+        raise RunError(f"{name!r}: a process of the viewer cannot have this name")
     try:
         file = os.open(folder / f"{name}.log", _OPEN, 0o600)
     except OSError as e:
@@ -89,22 +92,22 @@ def start(root: str, name: str, command: Sequence[str], more: Mapping[str, objec
     except OSError as e:
         raise RunError(f"{command[0]}: cannot be started: {e.strerror or e}") from None
     finally:
-        os.close(file)  # the process has it too, and with it the lock
+        os.close(file)  # the process has inherited it, and keeps the lock
     return True
 
 
-def look(root: str, name: str) -> Started | None:
-    """Return what is known of a process, None if none of that name was started here."""
-    if not NAME.fullmatch(name):
+def process_state(root: str, name: str) -> Started | None:
+    """Return the state of a process, None if no process of that name was started in this folder."""
+    if not _NAME.fullmatch(name):
         return None
     try:
-        folder = place(root, make=False)
+        folder = process_folder(root, make=False)
         known = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         command = tuple(map(str, known.pop("command")))
         at, _ = float(known.pop("at")), int(known.pop("pid"))
         log = folder / f"{name}.log"
         ended = None if _alive(log) else log.stat().st_mtime
-        said = log.read_bytes()[-4 * SAID :].decode("utf-8", "replace")[-SAID:]
+        said = log.read_bytes()[-4 * _SAID :].decode("utf-8", "replace")[-_SAID:]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError):
         return None
     ours = _ours.get(str(folder / name))
@@ -113,13 +116,13 @@ def look(root: str, name: str) -> Started | None:
 
 
 def interrupt(root: str, name: str) -> bool:
-    """Send a process what Ctrl-C would; False if it is over."""
-    if not NAME.fullmatch(name):
+    """Send a process the signal of Ctrl-C. Return False if it has ended."""
+    if not _NAME.fullmatch(name):
         return False
     try:
-        folder = place(root, make=False)
+        folder = process_folder(root, make=False)
         known = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        # As long as the lock is held the number cannot be anybody else's.
+        # While the lock is held the pid cannot belong to another process.
         if not _alive(folder / f"{name}.log"):
             return False
         os.kill(int(known["pid"]), signal.SIGINT)
@@ -128,13 +131,13 @@ def interrupt(root: str, name: str) -> bool:
     return True
 
 
-def place(root: str, *, make: bool = True) -> Path:
-    """Return the folder that holds what is known of processes. Raises RunError."""
+def process_folder(root: str, *, make: bool = True) -> Path:
+    """Return the folder of the processes' files. Raises RunError where it cannot be written."""
     if "://" in root:
-        raise RunError(f"{root}: runs are played in a folder that this machine mounts")
+        raise RunError(f"{root}: the viewer starts runs in a folder of this machine only")
     folder = Path(root).resolve() / FOLDER
     if folder.is_symlink():
-        raise RunError(f"{folder}: is a link; the viewer writes to none")
+        raise RunError(f"{folder}: is a symbolic link, which the viewer does not follow")
     if make:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,7 +150,7 @@ _OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
 def _taken(file: int) -> bool:
-    """Take the lock of a file; somebody who only looks has it for an instant."""
+    """Take the lock of a file. A reader holds it for an instant, so it is tried several times."""
     if sys.platform == "win32":
         return True
     for _ in range(_TRIES):
@@ -159,7 +162,7 @@ def _taken(file: int) -> bool:
 
 
 def _alive(log: Path) -> bool:
-    """Whether a process that holds the file's lock is there."""
+    """Whether a process holds the lock of the file."""
     if sys.platform == "win32":
         ours = _ours.get(str(log.with_suffix("")))
         return ours is not None and ours.poll() is None
@@ -174,7 +177,7 @@ def _alive(log: Path) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment, in which this very improv is found."""
+    """Return this environment with a PYTHONPATH that finds this installation of improv."""
     home = str(Path(files.__file__).resolve().parent.parent)
     path = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     return os.environ | {"PYTHONPATH": os.pathsep.join([*path, home])}

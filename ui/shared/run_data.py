@@ -1,7 +1,7 @@
-"""What the rooms read: a run's tables, kept in memory for as long as they cannot change.
+"""What the rooms read of a run: its tables, cached until they change.
 
-A run that is over never changes, so what was read of it is kept; one that is still being played
-is read again at most every two seconds.
+The tables of a run that has ended are cached until it is scored or a branch is played. The tables
+of a run that is being played are read again, at most every two seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFRESH = 2.0
 """Seconds after which a run that is being played is read again."""
 TRIES = 3
 
-Found = TypeVar("Found")
+_Read = TypeVar("_Read")
 
 
 def root() -> str:
@@ -36,8 +36,8 @@ def root() -> str:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run as the rooms know it. `stamp` changes whenever its tables may have."""
+class ViewedRun:
+    """A run as the rooms show it. `stamp` changes whenever its tables may have changed."""
 
     id: str
     meta: Json
@@ -58,8 +58,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Play:
-    """One trial or branch as it can be read: its row, its turns, the shared ones included, and the
-    scene where its study has it. `scores` are of these turns, and of the scene whole."""
+    """One trial or branch to read: its row, its turns with those that it shares, and its scene
+    (None where the study cannot be read). `scores` are those of the turns and of the whole
+    scene."""
 
     row: Json
     transcript: Transcript
@@ -68,38 +69,38 @@ class Play:
 
     @property
     def last(self) -> int:
-        """The number of the last turn that was improvised, or begun."""
+        """The number of the last turn that was improvised or begun."""
         return max((t.turn for t in self.transcript.turns), default=0)
 
 
-def runs() -> list[Run]:
+def all_runs() -> list[ViewedRun]:
     """Return every run that can be read, newest first. Raises RunError."""
     return [_known(folder) for folder in list_runs(root())]
 
 
-def run(name: str) -> Run:
+def find_run(name: str) -> ViewedRun:
     """Return a run by its id, a unique part of it, or "last". Raises RunError."""
     return _known(open_run(root(), name))
 
 
-def trials(run: Run) -> Rows:
-    """Return the rows of the trials that are finished, in the order of the plan."""
+def trial_rows(run: ViewedRun) -> Rows:
+    """Return the rows of the finished trials, in the order of the plan."""
     return patiently(lambda: _trials(root(), run.id, run.stamp))[0]
 
 
-def branches(run: Run, trial: str) -> list[Json]:
-    """Return the rows of what was grown from a trial, by where it parts from its parent."""
+def branch_rows(run: ViewedRun, trial: str) -> list[Json]:
+    """Return the rows of a trial's branches, sorted by the turn of their fork."""
     grown = patiently(lambda: _trials(root(), run.id, run.stamp))[1]
-    found = [grown[i] for i in grown.places(trial=trial).tolist()]
-    return sorted(found, key=lambda r: (r["fork"], r["branch"]))
+    rows = [grown[i] for i in grown.places(trial=trial).tolist()]
+    return sorted(rows, key=lambda r: (r["fork"], r["branch"]))
 
 
-def find(run: Run, name: str) -> Json:
-    """Return a trial's row by its number, its id, or a unique beginning of that. Raises RunError.
+def find_trial(run: ViewedRun, name: str) -> Json:
+    """Return a trial's row by its number, its id, or a unique beginning of its id.
 
-    A number comes first: "2" is the beginning of some id as often as not.
+    A number is tried first, because "2" is also the beginning of many ids. Raises RunError.
     """
-    rows = trials(run)
+    rows = trial_rows(run)
     if name.isascii() and name.isdecimal():
         at = rows.places(index=int(name[:9]))
         if len(at):
@@ -113,47 +114,47 @@ def find(run: Run, name: str) -> Json:
     return rows[near[0]]
 
 
-def play(run: Run, row: Json) -> Play:
-    """Return a finished trial or branch to read. Raises RunError where its tables cannot be
-    read."""
+def play(run: ViewedRun, row: Json) -> Play:
+    """Return a finished trial or branch to read. Raises RunError if a table is not readable."""
     return patiently(lambda: _play(root(), run.id, run.stamp, row["trial"], row["branch"]))
 
 
-def study(run: Run) -> Study:
+def study(run: ViewedRun) -> Study:
     """Return a run's study. Raises ImprovError where this version cannot read it."""
     return patiently(lambda: _whole_study(root(), run.id))
 
 
-def question(run: Run) -> str:
-    """Return what the run's study asks, or says about itself."""
+def question(run: ViewedRun) -> str:
+    """Return the question of the run's study, or else its description."""
     return _question(root(), run.id)
 
 
-def verdicts(run: Run, play: Play, turn: int | None) -> list[Json]:
-    """Return what judges said of a turn, or of the whole scene, without the lines planted there."""
+def verdicts(run: ViewedRun, play: Play, turn: int | None) -> list[Json]:
+    """Return the judges' verdicts on a turn, or on the whole scene, without those on planted
+    lines."""
     trial, branch = play.row["trial"], play.row["branch"]
     whose = _owners(play.transcript).get(turn, branch) if turn is not None else branch
     stamp = f"{run.stamp} {open_run(root(), run.id).ratings.state()}"
-    found = patiently(lambda: _verdicts(root(), run.id, stamp, trial))
-    return [v for v in found if v["turn"] == turn and v["branch"] == whose]
+    rows = patiently(lambda: _verdicts(root(), run.id, stamp, trial))
+    return [v for v in rows if v["turn"] == turn and v["branch"] == whose]
 
 
-def calls(run: Run, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
-    """Return the calls made for a turn, the author's first, each with the one before it by the
-    same role (None for a role's first)."""
+def calls(run: ViewedRun, row: Json, turn: int) -> list[tuple[Json, Json | None]]:
+    """Return the calls of a turn, the author's first, each with the previous call of the same role
+    (None for the first call of a role)."""
     table, places = patiently(
         lambda: _calls(root(), run.id, run.stamp, row["trial"], row["branch"])
     )
-    found = []
+    pairs = []
     for place, (at, role) in enumerate(places):
         if at == turn:
             before = [i for i in range(place) if places[i][1] == role and 0 < places[i][0] < turn]
-            found.append((_at(table, place), _at(table, before[-1]) if before else None))
-    return found
+            pairs.append((_at(table, place), _at(table, before[-1]) if before else None))
+    return pairs
 
 
-def blocks(run: Run, call: Json) -> list[Block]:
-    """Return the blocks that a call showed, in order."""
+def call_blocks(run: ViewedRun, call: Json) -> list[Block]:
+    """Return the blocks of a call's prompt, in order."""
     ids = tuple(call["blocks"] or ())
     known = patiently(lambda: _blocks(root(), run.id, run.stamp, ids))
     lost = Block("", "task", "(this block is not in the run's tables)")
@@ -163,21 +164,21 @@ def blocks(run: Run, call: Json) -> list[Block]:
 _CHANGING = ("trials", "scores", "verdicts")
 
 
-def _known(folder: RunFolder) -> Run:
+def _known(folder: RunFolder) -> ViewedRun:
     meta = folder.meta()
     stamp = f"{meta.get('status')} {meta.get('ended')} {meta.get('created')}"
-    # A scoring, or a branch that grows, changes a run that is over.
+    # Scoring, or a new branch, changes a run that has ended.
     for info in folder.fs.get_file_info([f"{folder.path}/{name}.parquet" for name in _CHANGING]):
         stamp += f" {info.mtime_ns}"
     if meta.get("status") == "playing":
         stamp += f" {int(time.time() / REFRESH)}"
-    return Run(folder.id, meta, stamp)
+    return ViewedRun(folder.id, meta, stamp)
 
 
-def patiently(read: Callable[[], Found]) -> Found:
-    """Read, and read again: a run that is being compacted moves its files under one's feet.
+def patiently(read: Callable[[], _Read]) -> _Read:
+    """Return `read()`, tried several times, because compaction moves the files of a run meanwhile.
 
-    Raises RunError where it stays unreadable. A broken Parquet file is a ValueError to pyarrow.
+    Raises RunError if every attempt fails. For a broken Parquet file pyarrow raises ValueError.
     """
     for _ in range(TRIES):
         try:
@@ -195,13 +196,13 @@ def _at(table: Any, place: int) -> Json:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _trials(root: str, run: str, stamp: str) -> tuple[Rows, Rows]:
-    """Return the trials of a run, and what was grown from them."""
+    """Return the rows of a run's trials, and the rows of their branches."""
     rows = Rows(open_run(root, run).tables.read("trials"))
     trials, branches = rows.column("trial"), rows.column("branch")
     if branches.count(MAIN) == len(set(trials)) == len(rows):
         return rows, rows.take(np.empty(0, np.int64))
     keys = list(zip(trials, branches, strict=True))
-    # While a run is compacted its rows are for a moment both in the shards and in the table.
+    # While a run is compacted, a row can be both in the shards and in the table.
     last = {key: i for i, key in enumerate(keys)}
     main = np.array([i for (_, branch), i in last.items() if branch == MAIN], np.int64)
     grown = np.array([i for (_, branch), i in last.items() if branch != MAIN], np.int64)
@@ -226,35 +227,35 @@ def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
     row = _row(root, run, stamp, trial, branch)
     transcript = folder.transcripts.read(trial, branch)
     if row["turns"] and not transcript.turns:
-        # `tables.read` passes over what is torn; a page must not show it as a silent scene.
+        # `tables.read` skips a torn file; a page must not show that as a scene without lines.
         raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
     scene = _scene(root, run, row["scene"], row["condition"])
-    found = folder.tables.read("scores", trial=trial).to_pylist()
-    return Play(row, transcript, scene, _own(found, transcript, _probes(root, run, stamp, trial)))
+    scores = folder.tables.read("scores", trial=trial).to_pylist()
+    return Play(row, transcript, scene, _own(scores, transcript, _probes(root, run, stamp, trial)))
 
 
 def _owners(transcript: Transcript) -> dict[int, str]:
-    """Return whose own each turn of a branch is: its own, or that of one that it grew from."""
+    """Return turn → the branch that owns it: this branch, or an ancestor."""
     return {t.turn: t.branch for t in transcript.turns}
 
 
 def _probes(root: str, run: str, stamp: str, trial: str) -> dict[str, str]:
-    """Return each probe of a trial with the branch that it was put to."""
+    """Return probe → the branch that it was put to, of a trial."""
     grown = _trials(root, run, stamp)[1]
-    found = (grown[i] for i in grown.places(trial=trial, origin="probe").tolist())
-    return {row["branch"]: row["parent"] for row in found}
+    rows = (grown[i] for i in grown.places(trial=trial, origin="probe").tolist())
+    return {row["branch"]: row["parent"] for row in rows}
 
 
 def _own(scores: list[Json], transcript: Transcript, probes: Mapping[str, str]) -> list[Json]:
-    """Return the scores of a branch's turns, the shared ones included. What a probe answered is a
-    score of the branch, and the turn, that it was put to."""
+    """Return the scores of a branch's turns, those of shared turns included. A probe's score
+    belongs to the branch and the turn that the probe was put to."""
     owners, branch = _owners(transcript), transcript.branch
-    found = []
+    own = []
     for score in scores:
         whose = branch if score["turn"] is None else owners.get(score["turn"], branch)
         if score["branch"] == branch or probes.get(score["branch"], score["branch"]) == whose:
-            found.append(score)
-    return found
+            own.append(score)
+    return own
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -270,7 +271,7 @@ def _whole_study(root: str, run: str) -> Study:
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _question(root: str, run: str) -> str:
-    """Return the question of a run's study; one that this version cannot read asks nothing."""
+    """Return the question of a run's study, "" where this version cannot read the study."""
     try:
         return open_run(root, run).question()
     except (ImprovError, OSError, UnicodeDecodeError):
@@ -279,9 +280,9 @@ def _question(root: str, run: str) -> str:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _scene(root: str, run: str, slug: str, condition: str) -> Scene | None:
-    """Return the scene as a condition plays it.
+    """Return the scene as a condition plays it, None where this version cannot read the study.
 
-    A study that this version cannot read leaves its transcripts readable all the same.
+    The transcripts can be read without it.
     """
     try:
         return open_run(root, run).scene(slug, condition)
@@ -295,12 +296,12 @@ def _calls(
 ) -> tuple[Any, list[tuple[int, str]]]:
     """Return the calls of a trial as a table, and the turn and role of each of its rows.
 
-    Only the rows that are looked at are unpacked: each lists every block of its prompt.
+    Only the rows that are shown are converted, because each lists every block of its prompt.
     """
     table = open_run(root, run).tables.read("calls", trial=trial)
     turns, roles, branches = (table[c].to_pylist() for c in ("turn", "role", "branch"))
     owners = _owners(_play(root, run, stamp, trial, branch).transcript)
-    # Rows of other branches keep their place and match no turn.
+    # A row of another branch keeps its index, with a turn that matches nothing.
     rows = zip(turns, roles, branches, strict=True)
     return table, [
         (turn if at == owners.get(turn, branch) else -1, role) for turn, role, at in rows

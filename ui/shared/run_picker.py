@@ -1,7 +1,7 @@
-"""Choosing what to read: the run, the trial in it, and the scene's siblings under other conditions.
+"""The choice of a run, of a trial, and of the trials of the same block under other conditions.
 
-What is chosen is kept in the address. A thousand trials are too many for one list, so the list
-is a window around the one that is open, and the filters and a number lead anywhere else.
+The address keeps the choice. A thousand trials are too many for one list, so the list is a window
+around the open trial; filters and a trial's number lead to the others.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import streamlit as st
 from improv.errors import RunError
 from improv.records import Json
 from ui.shared import address, notices, run_data, score_words
-from ui.shared.html import label, one_line, safe
+from ui.shared.html import label, safe, short_line
 from ui.shared.lazy_rows import Rows
 
-WINDOW = 200
-"""Trials that the list offers on either side of the one that is open."""
+_WINDOW = 200
+"""Trials that the list offers before and after the open one."""
 SIDE_BY_SIDE = 4
-"""Conditions of a block that are offered as buttons; more become a list."""
+"""Most conditions of a block that are offered as buttons; more are offered as a list."""
 
 _ALL = "all"
 _OTHER = {"branch": "", "marks": ""}
-"""What another trial does not share: its branches, and what was marked in it."""
+"""Values of the address that belong to one trial only."""
 
 
-def choose_run(runs: Sequence[run_data.Run]) -> run_data.Run:
-    """Let the reader choose a run; the address names it, or the newest is taken."""
+def choose_run(runs: Sequence[run_data.ViewedRun]) -> run_data.ViewedRun:
+    """Offer the runs; return the run of the address, else the newest."""
     by_id = {run.id: run for run in runs}
     wanted = address.get("run")
     if wanted and wanted not in by_id:
         try:
-            wanted = run_data.run(wanted).id
+            wanted = run_data.find_run(wanted).id
         except RunError:
             notices.no_such_run(wanted)
             address.put(trial="", turn="", behind="")
@@ -53,21 +53,22 @@ def choose_run(runs: Sequence[run_data.Run]) -> run_data.Run:
     return chosen
 
 
-def choose_trial(run: run_data.Run, rows: Rows) -> Json:
-    """Let the reader choose a trial, filtered by scene and condition if there are several."""
+def choose_trial(run: run_data.ViewedRun, rows: Rows) -> Json:
+    """Offer the trials, filtered by scene and condition where there are several; return the chosen
+    trial's row."""
     wanted = address.get("trial")
     place = rows.where(wanted) if wanted else None
     chosen = rows[place] if place is not None else None
     if wanted and chosen is None:
         try:
-            chosen = run_data.find(run, wanted)
+            chosen = run_data.find_trial(run, wanted)
         except RunError:
             notices.no_such_trial(run, wanted)
             address.put(turn="", behind="", branch="")
     scene = _filter("Scene", "scene", rows.distinct("scene"), _titles(rows))
     condition = _filter("Condition", "condition", rows.distinct("condition"), {})
-    asked = {"scene": scene, "condition": condition}
-    fitting = rows.places(**{name: value for name, value in asked.items() if value != _ALL})
+    filters = {"scene": scene, "condition": condition}
+    fitting = rows.places(**{name: value for name, value in filters.items() if value != _ALL})
     if chosen is None:
         chosen = rows[int(fitting[0]) if len(fitting) else 0]
     address.put(trial=chosen["trial"])
@@ -75,8 +76,8 @@ def choose_trial(run: run_data.Run, rows: Rows) -> Json:
     return chosen
 
 
-def about(run: run_data.Run, rows: Rows) -> None:
-    """Draw what there is to know of the run, at the foot of the sidebar."""
+def about(run: run_data.ViewedRun, rows: Rows) -> None:
+    """Draw the facts of a run at the foot of the sidebar."""
     asks = run_data.question(run)
     failed = rows.column("status").count("failed")
     facts = [
@@ -89,22 +90,23 @@ def about(run: run_data.Run, rows: Rows) -> None:
         ("Begun", str(run.meta.get("created", "")).replace("T", " ").removesuffix("Z")),
     ]
     shown = "".join(
-        f"<div><dt>{k}</dt><dd>{safe(one_line(v, 120))}</dd></div>"
+        f"<div><dt>{k}</dt><dd>{safe(short_line(v, 120))}</dd></div>"
         for k, v in facts
         if v and v != "0"
     )
     small = ""
     if "embedded" in run.models:
         small = (
-            '<p class="quiet">The embedded model has 135 million parameters. It shows that '
-            "everything works; what it does is no evidence.</p>"
+            '<p class="quiet">The embedded model has 135 million parameters. Its runs show how '
+            "the program works; their results are no evidence.</p>"
         )
     with st.sidebar.container(key="about"):
         st.html(f'<p class="asks">{safe(asks)}</p><dl class="facts">{shown}</dl>{small}')
 
 
-def strip(run: run_data.Run, rows: Rows, play: run_data.Play) -> None:
-    """Draw the strip over a scene: what it is in its study, the way to its siblings, the margin."""
+def strip(run: run_data.ViewedRun, rows: Rows, play: run_data.Play) -> None:
+    """Draw the strip over a scene: its facts, the other conditions of its block, the margin's
+    switch."""
     row = play.row
     siblings = list(rows.take(rows.places(block=row["block"])))
     status = "failed" if row["status"] == "failed" else row["status"]
@@ -116,7 +118,7 @@ def strip(run: run_data.Run, rows: Rows, play: run_data.Play) -> None:
     ]
     if len(siblings) > 1:
         facts = facts[1:]
-    shown = "".join(f"<div><dt>{k}</dt><dd>{safe(one_line(v))}</dd></div>" for k, v in facts)
+    shown = "".join(f"<div><dt>{k}</dt><dd>{safe(short_line(v))}</dd></div>" for k, v in facts)
     with st.container(horizontal=True, vertical_alignment="center", key="strip"):
         if len(siblings) > 1:
             names = {r["trial"]: r["condition"] for r in siblings}
@@ -136,7 +138,7 @@ def strip(run: run_data.Run, rows: Rows, play: run_data.Play) -> None:
                     list(names),
                     key="sibling",
                     on_change=_sibling_chosen,
-                    format_func=lambda t: one_line(names[t]),
+                    format_func=lambda t: short_line(names[t]),
                 )
         st.html(f'<dl class="strip">{shown}</dl>')
         if _has_margin(play):
@@ -145,20 +147,20 @@ def strip(run: run_data.Run, rows: Rows, play: run_data.Play) -> None:
 
 
 def _has_margin(play: run_data.Play) -> bool:
-    """Whether there is anything that an audience would not see."""
+    """Whether the scene has anything that the audience does not see."""
     author = play.scene.author if play.scene is not None else None
     acted = any(t.acts for t in play.transcript.turns)
     broken = any(map(score_words.broken, play.scores))
     return acted or broken or (author is not None and bool(author.live or author.frame))
 
 
-def _run_name(run: run_data.Run) -> str:
-    study = one_line(str(run.meta.get("study", "")), 40)
+def _run_name(run: run_data.ViewedRun) -> str:
+    study = short_line(str(run.meta.get("study", "")), 40)
     playing = " (playing)" if run.playing else ""
-    return f"{study} · {one_line(run.id, 60)}{playing}" if study else run.id
+    return f"{study} · {short_line(run.id, 60)}{playing}" if study else run.id
 
 
-def _players(run: run_data.Run) -> str:
+def _players(run: run_data.ViewedRun) -> str:
     names = ["SmolLM2 135M (embedded)" if m == "embedded" else m for m in run.models]
     return ", ".join(names) or "unknown"
 
@@ -168,7 +170,7 @@ def _titles(rows: Rows) -> dict[str, str]:
 
 
 def _filter(name: str, key: str, distinct: list[str], titles: dict[str, str]) -> str:
-    """Offer a filter where there is something to filter, and return what it lets through."""
+    """Offer a filter where there are two values or more; return the chosen value, or _ALL."""
     if len(distinct) < 2:
         return _ALL
     picked = st.sidebar.selectbox(
@@ -176,14 +178,14 @@ def _filter(name: str, key: str, distinct: list[str], titles: dict[str, str]) ->
         [_ALL, *distinct],
         key=f"filter-{key}",
         on_change=_filtered,
-        format_func=lambda v: f"Every {key}" if v == _ALL else one_line(titles.get(v) or v),
+        format_func=lambda v: f"Every {key}" if v == _ALL else short_line(titles.get(v) or v),
     )
     return str(picked)
 
 
 def _trial_list(chosen: Json, rows: Rows, fitting: npt.NDArray[np.int64]) -> None:
     at = int(np.searchsorted(fitting, rows.where(chosen["trial"]) or 0))
-    shown = list(rows.take(fitting[max(0, at - WINDOW) : at + WINDOW + 1]))
+    shown = list(rows.take(fitting[max(0, at - _WINDOW) : at + _WINDOW + 1]))
     if all(r["trial"] != chosen["trial"] for r in shown):
         shown.insert(0, chosen)
     by_id = {r["trial"]: r for r in shown}
@@ -197,7 +199,7 @@ def _trial_list(chosen: Json, rows: Rows, fitting: npt.NDArray[np.int64]) -> Non
     )
     if len(fitting) > len(shown):
         st.sidebar.number_input(
-            "Trial by its number",
+            "Trial number",
             0,
             value=int(chosen["index"]),
             key=f"number-{chosen['trial']}",
@@ -209,8 +211,8 @@ def _trial_list(chosen: Json, rows: Rows, fitting: npt.NDArray[np.int64]) -> Non
 def _trial_name(row: Json) -> str:
     again = f" · {row['replicate'] + 1}" if row["replicate"] else ""
     failed = " · failed" if row["status"] == "failed" else ""
-    title = one_line(row["title"] or row["scene"], 40)
-    return f"{row['index']}  {title} · {one_line(row['condition'], 40)}{again}{failed}"
+    title = short_line(row["title"] or row["scene"], 40)
+    return f"{row['index']}  {title} · {short_line(row['condition'], 40)}{again}{failed}"
 
 
 def _run_chosen() -> None:
@@ -234,7 +236,7 @@ def _number_typed(key: str) -> None:
 
 
 def _sibling_chosen() -> None:
-    """Go to the same turn of the sibling: that is what one wants to compare."""
+    """Open the other trial of the block at the same turn, so that the two can be compared."""
     if st.session_state["sibling"]:
         st.session_state["playing"] = False
         address.go(trial=st.session_state["sibling"], **_OTHER)

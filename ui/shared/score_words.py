@@ -1,7 +1,7 @@
-"""What a score says in words: which are breaks, what was read, and the evidence. Pure.
+"""Scores in words: which scores are breaks, a score's value, and its evidence. Pure.
 
-A score of a line is 1 where its character holds, 0 where it breaks, and in between no evidence
-either way; measures in numbers of their own (a likelihood, a likeness) break nothing.
+A score of a line is 1 where the character is kept, 0 where it breaks, and 0.5 where the line is no
+evidence for either. Measures on scales of their own (a likelihood, a similarity) have no breaks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from improv.study.scene import Scene
 
 
 def broken(score: Json) -> bool:
-    """Whether a score of a line says that its character breaks."""
+    """Whether a score says that the character of the line breaks."""
     known = score["value"] is not None and score["turn"] is not None
     return known and score["value"] < NEITHER and can_break(score["measure"])
 
@@ -27,14 +27,14 @@ def can_break(measure: str) -> bool:
     return words is not None and bool(words.breaks)
 
 
-def breaks(score: Json) -> str:
-    """Say what a broken score's character does."""
+def break_words(score: Json) -> str:
+    """Return the break of a score as a sentence: the character, and what it does."""
     words = _words(score["measure"])
     return f"{score['character']} {words.breaks if words is not None else 'breaks'}"
 
 
 def poles(measure: str) -> tuple[str, str] | None:
-    """Return the pole and the opposite that a measure is of, where it is of any."""
+    """Return the pole and the opposite of a measure, None for a measure without poles."""
     known = find_measure(measure)
     if known is None or not known.poles:
         return None
@@ -42,7 +42,7 @@ def poles(measure: str) -> tuple[str, str] | None:
     return (pole, opposite) if slash else None
 
 
-def name(measure: str) -> str:
+def measure_name(measure: str) -> str:
     """Return a measure's name in words: "habit: never asks", "sign: kind or mean"."""
     known = find_measure(measure)
     title = known.words.title if known is not None else measure_family(measure).replace("_", " ")
@@ -66,8 +66,8 @@ def verdict(score: Json) -> tuple[str, str]:
     return ("✓", words[0]) if value else ("✗", words[1])
 
 
-def told(score: Json, scene: Scene | None, habits: Mapping[str, str]) -> str:
-    """Return in the scene's own words what was looked for, or nothing."""
+def definition(score: Json, scene: Scene | None, habits: Mapping[str, str]) -> str:
+    """Return the habit or the rule that was scored in the scene's words, "" for other measures."""
     kind, _, rest = score["measure"].partition(":")
     if kind == "habit":
         return habits.get(score["character"], "")
@@ -77,14 +77,14 @@ def told(score: Json, scene: Scene | None, habits: Mapping[str, str]) -> str:
 
 
 def evidence(score: Json) -> list[tuple[str, str]]:
-    """Return what a score rests on: ("", the line) or (what, its value) for each thing it names."""
+    """Return the evidence of a score: ("", the line), or (name, value) for each field."""
     text = score["evidence"] or ""
     if text.startswith("{"):
         try:
-            found = orjson.loads(text)
+            fields = orjson.loads(text)
         except orjson.JSONDecodeError:
             return [("", text)]
-        return [(key.replace("_", " "), _said(value)) for key, value in found.items()]
+        return [(key.replace("_", " "), _said(value)) for key, value in fields.items()]
     return [("", text)]
 
 
@@ -103,7 +103,7 @@ def _said(value: object) -> str:
 
 
 def ordered(measures: Iterable[str]) -> list[str]:
-    """Return measures with those that break first, in the order of the list of measures."""
+    """Return the measures, those with breaks first, in the order of MEASURES."""
     rank = {m.name: i for i, m in enumerate(m for m in MEASURES if m.words.breaks)}
     return sorted(set(measures), key=lambda m: (rank.get(measure_family(m), len(rank)), m))
 
@@ -114,6 +114,6 @@ def _words(measure: str) -> Words | None:
 
 
 def _meanings(measure: str) -> tuple[str, str] | None:
-    """Return what 1 and 0 mean."""
+    """Return the words for 1 and for 0."""
     words = _words(measure)
     return (words.holds, words.fails) if words is not None and words.holds else None

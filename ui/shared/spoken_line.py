@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SpokenLine:
-    """A row of a transcript, as far as a branch or a scene that is being played shows it."""
+    """The fields of a transcript's row that a branch, or a scene being played, shows."""
 
     turn: int
     kind: str

@@ -1,8 +1,8 @@
-"""Sets a trial as a play: title page, transcript, the author's margin. Pure: records in, HTML out.
+"""A trial as the text of a play: title page, transcript, the author's margin. Pure: HTML out.
 
-The whole transcript is one piece of HTML that never changes while it is read; which turn is
-looked at, what the audience has heard so far and whether the margin shows are a few lines of
-style over it. So a step in a scene of a thousand turns sends a hundred bytes.
+The whole transcript is one piece of HTML that does not change while it is read. A few lines of
+style mark the current turn, hide later turns and hide the margin. So a step in a scene of a
+thousand turns sends a hundred bytes.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ from improv.records import Act, Json, Turn
 from improv.study.measure_spec import measure_family
 from improv.study.scene import Scene
 from ui.shared import score_words
-from ui.shared.html import clipped, one_line, safe
+from ui.shared.html import clipped, safe, short_line
 
-VOICES = 6
-"""How many colours theme.css has for voices; a larger cast shares them, and each has its name."""
+VOICE_COLOURS = 6
+"""Number of colours for voices in theme.css. Characters of a larger cast share them."""
 
 MARGINAL = ("memory", "envelope")
-"""Kinds of turns that are nothing said on the stage, and stand in the margin."""
+"""Kinds of turns that are not spoken on stage; the margin shows them."""
 
 
 def voices(turns: Sequence[Turn], scene: Scene | None) -> dict[str, int]:
-    """Return each character's number among the colours: by the cast list, else by entrance."""
+    """Return character → number of its colour, in the order of the cast list, then of first
+    lines."""
     cast = [c.name for c in scene.cast] if scene is not None else []
     names = dict.fromkeys(
         [*cast, *(t.speaker for t in turns if t.speaker and t.kind not in MARGINAL)]
     )
-    return {name: i % VOICES for i, name in enumerate(names)}
+    return {name: i % VOICE_COLOURS for i, name in enumerate(names)}
 
 
 def habits(scene: Scene | None) -> dict[str, str]:
-    """Return each character's habit in the words that it is told in."""
+    """Return character → its habit, as its card states it."""
     cast = scene.cast if scene is not None else []
     return {c.name: c.habit.says for c in cast if c.habit is not None}
 
 
 def rules(scene: Scene | None) -> dict[str, str]:
-    """Return the rules of a scene that can be verified, by their measure."""
+    """Return measure → rule, for the rules of a scene that a marker checks."""
     known = scene.rules.items() if scene is not None else ()
     return {f"rule:{name}": rule.says for name, rule in known}
 
 
 def title_page(row: Json, scene: Scene | None, colours: Mapping[str, int]) -> str:
-    """Return the title page: title, form, place and time, and a programme that folds.
+    """Return the title page: title, form, place and time, and a foldable programme.
 
-    What the author has of the scene is folded in at its foot, and belongs to the margin.
+    The author's papers are folded at its foot; they belong to the margin.
     """
     title = scene.title if scene is not None else row["title"] or row["scene"]
     parts = [f'<header class="title-page"><h1>{safe(title)}</h1>']
@@ -84,15 +85,17 @@ def transcript(
     colours: Mapping[str, int],
     scores: Sequence[Json],
     link: str,
-    told: Mapping[str, str],
+    definitions: Mapping[str, str],
 ) -> str:
-    """Return the whole transcript. `link` is the address of the trial, to which a turn is added;
-    `told` has each character's habit, and each rule by its measure, in words."""
+    """Return the whole transcript. `link` is the address of the trial, to which a turn is added.
+    `definitions` has the habit of each character and the rule of each measure, in words."""
     marks: dict[int, list[Json]] = {}
     for score in scores:
         if score["turn"] is not None:
             marks.setdefault(score["turn"], []).append(score)
-    noted = any(t.acts or t.kind in MARGINAL for t in turns) or any(_mark(s, told) for s in scores)
+    noted = any(t.acts or t.kind in MARGINAL for t in turns) or any(
+        _mark(s, definitions) for s in scores
+    )
     parts = [f'<div class="play{" noted" if noted else ""}"><ol class="turns">']
     improvised = False
     for number, rows in groupby(turns, key=lambda t: t.turn):
@@ -102,8 +105,8 @@ def transcript(
                 parts.append(
                     '<li class="seam" id="seam"><span>from here on, improvised</span></li>'
                 )
-        # A sign and a judge may find the same break; the margin has it once.
-        drawn = "".join(dict.fromkeys(_mark(s, told) for s in marks.get(number, [])))
+        # A marker and a judge may report the same break; the margin shows it once.
+        drawn = "".join(dict.fromkeys(_mark(s, definitions) for s in marks.get(number, [])))
         parts.append(_turn(number, list(rows), colours, drawn, link))
     parts.append(_ending(row, turns, link))
     parts.append("</ol></div>")
@@ -113,8 +116,8 @@ def transcript(
 def view_style(
     turn: int, *, heard: bool, margin: bool, last: int = 0, marks: Sequence[int] = ()
 ) -> str:
-    """Return the style that marks `turn` (of `last`) and the bookmarks, and hides what is not to
-    be seen yet or not at all."""
+    """Return the style that marks `turn` (of `last`) and the bookmarks, hides later turns if
+    `heard`, and hides the margin unless `margin`."""
     rules = []
     if turn:
         rules.append(
@@ -206,14 +209,14 @@ def _act(act: Act) -> str:
         case "end":
             return _scribble("end", "Ends the scene", "")
         case "unread":
-            text = clipped(one_line(act.text, 160))
+            text = clipped(short_line(act.text, 160))
             return _scribble("unread", "Reply could not be read, and did nothing", text)
         case "nothing":
             return _scribble("nothing", "Lets it run", "")
 
 
 def _written_down(turn: Turn) -> str:
-    """Return what somebody wrote down off the record: a diary's entry, or what was sealed."""
+    """Return a diary entry, or the author's sealed envelope, for the margin."""
     who = "The author" if turn.speaker == "author" else turn.speaker
     does = "seals" if turn.kind == "envelope" else "writes down"
     return _scribble(turn.kind, f"{who} {does}", clipped(turn.text, 600))
@@ -224,18 +227,18 @@ def _scribble(kind: str, head: str, text: str) -> str:
     return f'<div class="act {kind}"><p class="act-head">{safe(head)}</p>{body}</div>'
 
 
-def _mark(score: Json, told: Mapping[str, str]) -> str:
-    """Return the margin's mark for a break; what is kept is for the panel."""
+def _mark(score: Json, definitions: Mapping[str, str]) -> str:
+    """Return the margin's mark for a break, "" for any other score: the panel has those."""
     if not score_words.broken(score):
         return ""
     kind = measure_family(score["measure"])
-    words = told.get(score["character"] if kind == "habit" else score["measure"])
+    words = definitions.get(score["character"] if kind == "habit" else score["measure"])
     pair = score_words.poles(score["measure"])
     if pair:
         words = f"{pair[1]}, not {pair[0]}"
     elif kind in ("habit", "rule"):
-        words = words or score_words.name(score["measure"])
-    return _scribble("break", score_words.breaks(score), safe(words or ""))
+        words = words or score_words.measure_name(score["measure"])
+    return _scribble("break", score_words.break_words(score), safe(words or ""))
 
 
 def _ending(row: Json, turns: Sequence[Turn], link: str) -> str:

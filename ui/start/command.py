@@ -1,7 +1,7 @@
-"""What is chosen at the stage door, as a study file and as the command that plays it. Pure.
+"""The choices of the stage door as a study file and as the command that plays it. Pure.
 
-A small run is a study like any other: a scene, an arm of its author for each condition, and how
-often. Its file can be kept, changed and played again without the viewer.
+A small run is an ordinary study: a scene, a condition for each arm of its author, and replicates.
+Its file can be kept, edited and played again without the viewer.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from improv.study.scene import Scene
 
 EMBEDDED, PUPPET, ENDPOINT = "embedded", "puppet", "endpoint"
 MODELS = {
-    EMBEDDED: "SmolLM2 135M, in this machine",
-    PUPPET: "A puppet, which only shows how it goes",
+    EMBEDDED: "SmolLM2 135M, on this machine",
+    PUPPET: "A puppet, which only demonstrates a run",
     ENDPOINT: "A model at an address",
 }
 PACE = 0.4
-"""Seconds that the stage door's puppet takes for a line: at once would be nothing to watch."""
-MOST = 20
-"""Scenes under each author that may be asked for: more is a study's business."""
+"""Seconds that the stage door's puppet takes for a line, so that there is something to watch."""
+MOST_TRIALS = 20
+"""Most scenes for each author; a larger run is written as a study."""
 WATCHED = 200
-"""Trials of a run that can be watched here."""
+"""Most trials of a run whose lines are shown as they arrive."""
 
 AS_WRITTEN, NONE, LIVE = "as written", "none", "live author"
 _WORDS = {
@@ -34,16 +34,17 @@ _WORDS = {
     NONE: "no author at all",
     LIVE: "its author as an agent who whispers notes",
     "brief": "the author's text in front of everybody's prompt",
-    "placebo": "as long a text, about the theatre",
+    "placebo": "a text of the same length about the theatre",
     "director": "a director's notes, without authorship",
     "sloppy": "an author whose characters wander",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bill:
-    """What is to be played. `scene` is a shipped name or a file's absolute path, and `model` one
-    of MODELS; for an endpoint `called` and `base_url` are what the user typed."""
+    """The choices for a run. `scene` is a shipped name or the absolute path of a file, `model` is a
+    key of MODELS, `trials` are scenes for each arm. For an endpoint the user types `called`, the
+    model's name there, and `base_url`."""
 
     scene: str
     arms: tuple[str, ...]
@@ -60,30 +61,30 @@ class Bill:
 
 
 def arms(scene: Scene) -> list[str]:
-    """Return the authors that a scene can be played under."""
+    """Return the arms of the author that a scene can be played under."""
     own = scene.author
     live = [LIVE] if own.frame or own.brief else []
     return [AS_WRITTEN, NONE, *(c for c in own.contexts if c not in (NONE, LIVE)), *live]
 
 
 def words(arm: str) -> str:
-    """Say what an arm is."""
+    """Return the description of an arm."""
     return _WORDS.get(arm, "one of the scene's own contexts")
 
 
-def missing(bill: Bill) -> str:
-    """Return what has still to be chosen, "" for nothing."""
+def still_missing(bill: Bill) -> str:
+    """Return which choice is missing or wrong, "" for none."""
     if not bill.arms:
-        return "Choose an author, or none."
+        return "Choose at least one author; “none” is a choice too."
     if bill.model == ENDPOINT and not bill.called.strip():
-        return "A model at an address needs the name that it goes by there."
+        return "Write the name of the model at that address."
     if bill.model == ENDPOINT and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", bill.base_url):
         return "Write the address like http://127.0.0.1:8000/v1"
     return ""
 
 
-def study(bill: Bill, scene: Scene) -> str:
-    """Return the study file: YAML whose values are JSON, so that no text can be read as more."""
+def study_file(bill: Bill, scene: Scene) -> str:
+    """Return the study file: YAML whose values are JSON, so that no text is read as YAML syntax."""
     laid: Json = {"turns": bill.turns} | _model(bill, scene)
     lines = [
         f"study: {_line('stage-door ' + slug(bill.scene))}",
@@ -100,37 +101,38 @@ def study(bill: Bill, scene: Scene) -> str:
 
 
 def command(bill: Bill, file: str, run: str, root: str) -> list[str]:
-    """Return the words after `improv` that play the study file into a run of that name."""
-    found = ["run", file, "--runs", root, "--name", run, "--ray", "off", "--stages", "1"]
+    """Return the arguments of `improv` that play the study file into a run of that name."""
+    words = ["run", file, "--runs", root, "--name", run, "--ray", "off", "--stages", "1"]
     if bill.model == ENDPOINT:
-        # On the command line, whose addresses are vouched for by whoever types them.
-        found += [f"--model={bill.called.strip()}", f"--base-url={bill.base_url}"]
-    return found
+        # An address on the command line is trusted, because the user typed it.
+        words += [f"--model={bill.called.strip()}", f"--base-url={bill.base_url}"]
+    return words
 
 
 def resumed(run: str, root: str, host: str) -> list[str]:
-    """Return the words that play what a run still owes; `host` is one that the user typed."""
-    found = ["resume", run, "--runs", root, "--ray", "off", "--stages", "1"]
-    return [*found, f"--trust={host}"] if host else found
+    """Return the arguments of `improv` that play the rest of a run; `host` is one that the user
+    typed, "" for none."""
+    words = ["resume", run, "--runs", root, "--ray", "off", "--stages", "1"]
+    return [*words, f"--trust={host}"] if host else words
 
 
-def shown(found: Sequence[str]) -> str:
-    """Return a command as it is typed into a shell."""
-    return shlex.join(["improv", *found])
+def shell_line(words: Sequence[str]) -> str:
+    """Return a command as a line for a shell."""
+    return shlex.join(["improv", *words])
 
 
 def slug(scene: str) -> str:
-    """Return a scene's name as a run's id can hold it."""
+    """Return a scene's name as part of a run's id."""
     stem = scene.rsplit("/", 1)[-1].removesuffix(".yaml")
     return re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-")[:40] or "scene"
 
 
 def _model(bill: Bill, scene: Scene) -> Json:
-    """Return the patch that has one model play everybody."""
+    """Return the patch under which one model plays every role."""
     if bill.model == ENDPOINT:
         laid: Json = {}
     elif bill.model == PUPPET:
-        # A scene that brings a puppet of its own knows best how it plays.
+        # A scene with a puppet of its own keeps the puppet's settings.
         own = scene.model.in_process
         laid = {} if own else {"model": {"model": PUPPET, "puppet": {"latency": PACE}}}
         if not own and scene.model.base_url is not None:

@@ -1,6 +1,6 @@
-"""What is to be played, chosen at the stage door: scene, authors, model, how much; and the start.
+"""The choices at the stage door: scene, authors, model, size; and the button that starts the run.
 
-`command` makes a study file and a command of the choices, and `shared.processes` starts it.
+`start.command` makes the study file and the command; `shared.processes` starts the command.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from improv.storage.runs import new_run_id
 from improv.study.loader import load, load_scene
 from improv.study.scene import Scene
 from ui.shared import address, notices, processes, run_data
-from ui.shared.html import label, one_line, safe
+from ui.shared.html import label, safe, short_line
 from ui.start import command as start_command
 from ui.start.command import Bill
 
@@ -25,28 +25,29 @@ FILE = "A file…"
 
 
 def choices() -> None:
-    """Draw the choices, and beside them the command that they stand for. Raises RunError."""
+    """Draw the choices, and beside them the command that they make. Raises RunError."""
     st.html(
-        '<header class="room-head"><h1>Stage door</h1><p class="quiet">A scene, its author, a '
-        "model: a small run to watch.</p></header>"
+        '<header class="room-head"><h1>Stage door</h1><p class="quiet">Choose a scene, its '
+        "author and a model, and watch a small run.</p></header>"
     )
-    chosen, told = st.columns([10, 9], gap="large")
+    chosen, summary = st.columns([10, 9], gap="large")
     with chosen:
         picked = _scene()
         if picked is None:
             return
         name, scene = picked
         bill = _bill(name, scene)
-    with told, st.container(key="growing"):
+    with summary, st.container(key="growing"):
         _begin(bill, scene)
 
 
 def _scene() -> tuple[str, Scene] | None:
-    """Let the reader choose a scene; return its name or file, and the scene."""
+    """Offer the scenes; return the chosen scene's name or file, and the scene. None: not yet
+    valid."""
     titles = _titles()
     wanted = address.get("scene")
     if wanted and wanted not in titles:
-        # An address names what ships with improv; a file of this machine is named by hand.
+        # The address can name a shipped scene only; the reader types the path of a file.
         address.put(scene="")
     if "door:scene" not in st.session_state or wanted in titles:
         st.session_state["door:scene"] = wanted if wanted in titles else next(iter(titles))
@@ -55,7 +56,7 @@ def _scene() -> tuple[str, Scene] | None:
         [*titles, FILE],
         key="door:scene",
         on_change=_scene_chosen,
-        format_func=lambda s: one_line(titles.get(str(s), str(s))),
+        format_func=lambda s: short_line(titles.get(str(s), str(s))),
     )
     if name == FILE:
         typed = st.text_input("The file’s name", key="door:file", placeholder="my-scene.yaml")
@@ -75,7 +76,7 @@ def _scene() -> tuple[str, Scene] | None:
         notices.problem(str(e))
         return None
     if scene.about:
-        st.html(f'<p class="about-scene">{safe(one_line(scene.about, 500))}</p>')
+        st.html(f'<p class="about-scene">{safe(short_line(scene.about, 500))}</p>')
     return name, scene
 
 
@@ -88,14 +89,14 @@ def _bill(name: str, scene: Scene) -> Bill:
         default=[arms[-1]],
         key=f"door:arms:{name}",
         format_func=label,
-        help="Each author that is chosen is a condition of its own.",
+        help="Each chosen author is a condition of the run.",
     )
-    told = "".join(
-        f"<li><b>{safe(one_line(arm, 40))}</b>: {safe(start_command.words(arm))}</li>"
+    arms_html = "".join(
+        f"<li><b>{safe(short_line(arm, 40))}</b>: {safe(start_command.words(arm))}</li>"
         for arm in picked
     )
-    if told:
-        st.html(f'<ul class="arms quiet">{told}</ul>')
+    if arms_html:
+        st.html(f'<ul class="arms quiet">{arms_html}</ul>')
     model = st.radio(
         "Played by",
         list(start_command.MODELS),
@@ -113,10 +114,16 @@ def _bill(name: str, scene: Scene) -> Bill:
             '<p class="quiet">The scene, and the key in OPENAI_API_KEY if there is one, are sent '
             "to that address, which may cost money.</p>"
         )
-    one, two, three = st.columns(3)
-    trials = int(one.number_input("Scenes of each", 1, start_command.MOST, 1, key="door:trials"))
-    turns = int(two.number_input("Turns", 1, 200, min(scene.turns, 200), key=f"door:turns:{name}"))
-    seed = int(three.number_input("Seed", 0, 2**31 - 1, 0, key="door:seed"))
+    left_column, middle_column, right_column = st.columns(3)
+    trials = int(
+        left_column.number_input(
+            "Scenes per author", 1, start_command.MOST_TRIALS, 1, key="door:trials"
+        )
+    )
+    turns = int(
+        middle_column.number_input("Turns", 1, 200, min(scene.turns, 200), key=f"door:turns:{name}")
+    )
+    seed = int(right_column.number_input("Seed", 0, 2**31 - 1, 0, key="door:seed"))
     return Bill(
         scene=name,
         arms=tuple(picked),
@@ -130,23 +137,23 @@ def _bill(name: str, scene: Scene) -> Bill:
 
 
 def _begin(bill: Bill, scene: Scene) -> None:
-    st.html('<h2 class="side-title">What it stands for</h2>')
+    st.html('<h2 class="side-title">The command</h2>')
     run = _fresh_id(bill)
-    file = processes.place(run_data.root(), make=False) / f"{run}.yaml"
+    file = processes.process_folder(run_data.root(), make=False) / f"{run}.yaml"
     command = start_command.command(bill, str(file), run, run_data.root())
-    missing = start_command.missing(bill)
+    missing = start_command.still_missing(bill)
     if missing:
         st.html(f'<p class="quiet">{safe(missing)}</p>')
     else:
         count, lines = bill.planned, bill.planned * bill.turns
         many = "One scene" if count == 1 else f"{count} scenes"
         st.html(
-            f'<p class="quiet">{many}, {lines} lines in all. The button writes a study file, and '
-            "has it played by:</p>"
+            f'<p class="quiet">{many}, {lines} lines in all. The button writes a study file and '
+            "plays it with:</p>"
         )
-        st.code(start_command.shown(command), language=None, wrap_lines=True)
-        with st.expander("The study file that it plays"):
-            st.code(start_command.study(bill, scene), language="yaml", wrap_lines=True)
+        st.code(start_command.shell_line(command), language=None, wrap_lines=True)
+        with st.expander("The study file"):
+            st.code(start_command.study_file(bill, scene), language="yaml", wrap_lines=True)
     st.button(
         "Raise the curtain",
         key="door:start",
@@ -160,11 +167,11 @@ def _begin(bill: Bill, scene: Scene) -> None:
 
 
 def _fresh_id(bill: Bill) -> str:
-    """Return the id of the run that the button would start: the same one for as long as it has not,
-    so that a second click starts nothing more."""
+    """Return the id of the run that the button starts. It stays the same until that run has
+    started, so that a second click does not start another run."""
     known = str(st.session_state.get("door:id", ""))
     slug = start_command.slug(bill.scene).lower()
-    taken = (processes.place(run_data.root(), make=False) / f"{known}.yaml").exists()
+    taken = (processes.process_folder(run_data.root(), make=False) / f"{known}.yaml").exists()
     if not known or taken or st.session_state.get("door:slug") != slug:
         known = new_run_id(slug)
         st.session_state["door:id"], st.session_state["door:slug"] = known, slug
@@ -173,10 +180,10 @@ def _fresh_id(bill: Bill) -> str:
 
 def _start(bill: Bill, scene: Scene, run: str) -> None:
     try:
-        file = processes.place(run_data.root()) / f"{run}.yaml"
-        if _written(file, start_command.study(bill, scene)):
+        file = processes.process_folder(run_data.root()) / f"{run}.yaml"
+        if _written(file, start_command.study_file(bill, scene)):
             try:
-                load(file)  # what is wrong with it is said here, not in a process
+                load(file)  # an error in the file is shown here, not in the process's output
                 more = {"host": urlsplit(bill.base_url).hostname or ""}
                 command = start_command.command(bill, str(file), run, run_data.root())
                 processes.start(run_data.root(), run, processes.improv(*command), more)
@@ -189,7 +196,7 @@ def _start(bill: Bill, scene: Scene, run: str) -> None:
 
 
 def _written(file: Path, text: str) -> bool:
-    """Write a file that is not there yet; False if it is. Raises RunError."""
+    """Write a new file. Return False if it exists already. Raises RunError."""
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
             sink.write(text)
@@ -207,11 +214,11 @@ def _scene_chosen() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _titles() -> dict[str, str]:
-    """Return the scenes that ship, name → title."""
-    found = {}
+    """Return the shipped scenes, name → title."""
+    titles = {}
     for file in sorted(shipped("scenes").glob("*.yaml")):
         try:
-            found[file.stem] = load_scene(file).title
+            titles[file.stem] = load_scene(file).title
         except ImprovError:
             continue
-    return dict(sorted(found.items(), key=lambda pair: pair[1]))
+    return dict(sorted(titles.items(), key=lambda pair: pair[1]))

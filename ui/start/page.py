@@ -1,6 +1,6 @@
-"""The Stage door: put a small run together, start it, watch its lines arrive, stop it, go on.
+"""The Stage door: compose a small run, start it, watch its lines arrive, stop it, resume it.
 
-Thin: what can be chosen stands in `start.form`, what is being played in `start.watch`.
+`start.form` draws the choices, and `start.watch` draws a run that is being played.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ui.start import form, watch
 
 
 def room() -> None:
-    """Draw the room: what is playing, or the choices for what might."""
+    """Draw the run that the address names, or the choices for a new run."""
     _aside()
     run = address.get("run")
     if run and watch.wanted(run):
@@ -23,9 +23,9 @@ def room() -> None:
 
 def _aside() -> None:
     st.sidebar.html(
-        '<p class="wordmark">improv</p><p class="asks">What is started here plays by itself, '
-        "whatever becomes of this page. Come back to it by its address.</p>"
+        '<p class="wordmark">improv</p><p class="asks">A run that you start here goes on when you '
+        "close this page. The address of the page leads back to it.</p>"
     )
 
 
-page.enter("stagedoor", room)
+page.open_room("stagedoor", room)

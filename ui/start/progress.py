@@ -1,8 +1,8 @@
-"""A run as it arrives: which of its trials are over, which are being played, and their lines.
+"""The progress of a run: its finished trials, those being played, and their lines so far.
 
-What is finished stands in the tables; what is not is read from the journals, where every reply is
-written down before it is used. A line is cleaned as the stage cleans it; who heard it, and which
-notes were read, is settled only when the trial is over, and is read then.
+Finished trials are read from the tables. Unfinished ones are read from the journals, where every
+reply is written before it is used. Lines are cleaned as the stage cleans them. Who heard a line,
+and whether a note was read, is known only when the trial is finished.
 """
 
 from __future__ import annotations
@@ -24,46 +24,48 @@ from ui.shared.spoken_line import SpokenLine
 
 @dataclass(frozen=True)
 class Arrived:
-    """How a run stands: the finished trials' rows by id, what has come of the others, and which
-    of those spoke last ("" for none)."""
+    """The state of a run: trial → row of the finished trials, trial → lines of the unfinished ones,
+    and the unfinished trial with the newest line ("" for none)."""
 
     rows: Mapping[str, Json]
     begun: Mapping[str, list[SpokenLine]]
     latest: str
 
     def lines(self, trial: str) -> int:
-        """Return how many lines of an unfinished trial have been improvised."""
+        """Return the number of improvised lines of an unfinished trial."""
         said = self.begun.get(trial, ())
         return sum(s.turn > 0 and s.kind in ("line", "silence") for s in said)
 
 
-def planned(run: run_data.Run) -> list[Trial]:
+def planned_trials(run: run_data.ViewedRun) -> list[Trial]:
     """Return the trials of a run, in the order of play. Raises StudyError, RunError."""
     return _planned(run_data.root(), run.id)[: run.planned]
 
 
-def arrived(run: run_data.Run, trials: list[Trial]) -> Arrived:
-    """Return how a run stands now. Raises RunError where it cannot be read."""
-    # Journals go away when a run ends, and may do so between two looks.
+def arrived(run: run_data.ViewedRun, trials: list[Trial]) -> Arrived:
+    """Return the state of a run now. Raises RunError where it cannot be read."""
+    # The journals are removed when a run ends, possibly while they are read.
     return run_data.patiently(lambda: _arrived(run, trials))
 
 
-def _arrived(run: run_data.Run, trials: list[Trial]) -> Arrived:
-    rows = {str(row["trial"]): row for row in run_data.trials(run)}
+def _arrived(run: run_data.ViewedRun, trials: list[Trial]) -> Arrived:
+    rows = {str(row["trial"]): row for row in run_data.trial_rows(run)}
     calls: dict[str, list[Call]] = {}
     if run.planned > len(rows):
         for call in open_run(run_data.root(), run.id).journaled().calls():
             if call.draw.branch == MAIN and call.draw.trial not in rows and not call.error:
                 calls.setdefault(call.draw.trial, []).append(call)
     scenes = {trial.id: trial.scene for trial in trials}
-    known = {trial: found for trial, found in calls.items() if trial in scenes}
+    known = {trial: calls_of_trial for trial, calls_of_trial in calls.items() if trial in scenes}
     latest = max(known, key=lambda trial: max(c.started for c in known[trial]), default="")
-    begun = {trial: so_far(scenes[trial], found) for trial, found in known.items()}
+    begun = {
+        trial: so_far(scenes[trial], calls_of_trial) for trial, calls_of_trial in known.items()
+    }
     return Arrived(rows, begun, latest)
 
 
-def finished(run: run_data.Run, row: Json) -> list[SpokenLine]:
-    """Return the transcript of a trial that is over."""
+def finished(run: run_data.ViewedRun, row: Json) -> list[SpokenLine]:
+    """Return the transcript of a finished trial."""
     turns = run_data.play(run, row).transcript.turns
     return [
         SpokenLine(t.turn, t.kind, t.speaker, t.text, t.aside, "edited" in t.cuts)
@@ -73,10 +75,10 @@ def finished(run: run_data.Run, row: Json) -> list[SpokenLine]:
 
 
 def so_far(scene: Scene, calls: list[Call]) -> list[SpokenLine]:
-    """Return what a scene's calls have come to: its opening, the directions of the turns that
-    have begun, what the author wrote, and every line as it was cleaned."""
+    """Return the transcript so far, from a scene's calls: its opening, the directions of the turns
+    that have begun, the author's notes, and every cleaned line."""
     names = [c.name for c in scene.cast]
-    found = [
+    lines = [
         SpokenLine(
             0,
             "line" if o.who else "direction",
@@ -89,29 +91,29 @@ def so_far(scene: Scene, calls: list[Call]) -> list[SpokenLine]:
     ]
     turns: dict[int, dict[str, Call]] = {}
     for call in sorted(calls, key=lambda c: (c.draw.turn, c.draw.attempt)):
-        # Of a line that was drawn again the last draw is the one that was said.
+        # Where a line was drawn several times, the last draw is the spoken one.
         turns.setdefault(call.draw.turn, {})[call.draw.purpose] = call
     for turn, known in sorted(turns.items()):
         happens = [e.direction for e in scene.events if e.turn == turn and e.direction]
-        found += [SpokenLine(turn, "direction", "", text, False, False) for text in happens]
+        lines += [SpokenLine(turn, "direction", "", text, False, False) for text in happens]
         if "author" in known:
-            found += _note(turn, known["author"].reply)
+            lines += _note(turn, known["author"].reply)
         if "line" in known:
             who = known["line"].draw.role
             line = clean(known["line"].reply, who, names)
             kind = "line" if line.text else "silence"
-            found.append(SpokenLine(turn, kind, who, line.text, line.aside, False))
-    return found
+            lines.append(SpokenLine(turn, kind, who, line.text, line.aside, False))
+    return lines
 
 
 def _note(turn: int, reply: str) -> list[SpokenLine]:
-    """Return what an author's reply whispers, where it can be read and says anything."""
+    """Return the note in an author's reply, none where the reply has no readable note."""
     try:
-        asked = json.loads(reply)
+        fields = json.loads(reply)
     except (ValueError, RecursionError):
         return []
-    note = asked.get("note") if isinstance(asked, dict) else None
-    to = asked.get("note_to") if isinstance(asked, dict) else None
+    note = fields.get("note") if isinstance(fields, dict) else None
+    to = fields.get("note_to") if isinstance(fields, dict) else None
     if not isinstance(note, str) or not note.strip() or not isinstance(to, str):
         return []
     return [SpokenLine(turn, "note", to, note, False, False)]
