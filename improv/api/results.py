@@ -1,7 +1,4 @@
-"""What a notebook shows of a run besides its tables: reports, pictures, graphs, what it would cost.
-
-Each is an object to look at and to go on with.
-"""
+"""What a notebook shows of a run besides its tables: reports, pictures, graphs, cost estimates."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from html import escape
 
 from improv import files
 from improv.analysis.inference import Analysis
-from improv.api.table import framed
+from improv.api.table import html_table
 from improv.errors import RunError
 from improv.graph import build
 from improv.graph.build import GraphResult
@@ -40,12 +37,12 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as SVG, which needs nothing from anywhere."""
+    """A picture as SVG that loads nothing from elsewhere."""
 
     svg: str
 
     def save(self, name: str) -> None:
-        """Write it to an .svg file. Raises RunError."""
+        """Write the picture to an .svg file. Raises RunError."""
         files.write(name, self.svg)
 
     def __repr__(self) -> str:
@@ -57,35 +54,35 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """A page that a referee could read, on a run or on several, and what it is made of."""
+    """The report on one run or on several, with the material that it is made from."""
 
     page: Page
     materials: tuple[Material, ...]
 
     @property
     def analysis(self) -> Analysis:
-        """All that was found of the run, of the first one where there are several."""
+        """The analysis of the run; of the first run if there are several."""
         return self.materials[0].analysis
 
     @property
     def contrasts(self) -> list[Json]:
-        """The planned contrasts, a row each, for `pandas.DataFrame`: the estimate with its
-        interval, p as it is and after Holm's correction, the unit of replication and how many,
-        and whether it is `decided` (None where nothing may be). None where no judge can tell."""
-        return [row for of in self.materials for row in _contrasts(of)]
+        """The planned contrasts, one row each, for `pandas.DataFrame`: the estimate with its
+        interval, p before and after Holm's correction, the number and unit of replication, and
+        `decided` (None if the run decides nothing). Empty if no judge can judge the outcome."""
+        return [row for material in self.materials for row in _contrasts(material)]
 
     @property
     def sentences(self) -> list[str]:
-        """What was found, in the report's own words."""
-        return [said for of in self.materials for said in sentences(of)]
+        """The result of each planned contrast, in the report's sentences."""
+        return [sentence for material in self.materials for sentence in sentences(material)]
 
     def survival(self) -> Picture:
-        """Return how long scenes stay without a break, by condition. Raises RunError."""
-        return _picture(sections.survival_chart(self.analysis), "no curve of survival")
+        """Return the chart of the time to the first break, by condition. Raises RunError."""
+        return _picture(sections.survival_chart(self.analysis), "no survival curve")
 
     def drift(self) -> Picture:
-        """Return how scores go turn by turn, by condition. Raises RunError."""
-        return _picture(sections.drift_chart(self.analysis), "no curve of drift")
+        """Return the chart of mean scores by turn and condition. Raises RunError."""
+        return _picture(sections.drift_chart(self.analysis), "no drift curve")
 
     def html(self) -> str:
         return self.page.as_html()
@@ -94,14 +91,14 @@ class Report:
         return self.page.as_markdown()
 
     def save(self, name: str) -> None:
-        """Write it to an .html or an .md file. Raises RunError."""
+        """Write the page to an .html or .md file. Raises RunError."""
         files.write(name, self.markdown() if name.endswith(".md") else self.html())
 
     def __repr__(self) -> str:
         return f"<{self.page.title}: {len(self.contrasts)} planned contrasts>"
 
     def _repr_html_(self) -> str:
-        # In a frame that may run nothing: its style is not the notebook's, nor the other way.
+        # The frame runs no scripts and keeps the styles of page and notebook apart.
         return (
             f'<iframe sandbox srcdoc="{escape(self.html())}" title="{escape(self.page.title)}" '
             'style="width:100%;height:42em;border:1px solid #8886"></iframe>'
@@ -109,11 +106,11 @@ class Report:
 
 
 class Graphs(Mapping[str, Graph]):
-    """The graphs that were asked for, each NetworkX's own, by the name of what it is of."""
+    """NetworkX graphs by name: of a condition, a scene or a window of turns."""
 
-    def __init__(self, found: GraphResult) -> None:
-        self._found = found
-        self._by_name = {made.name: made for made in found.graphs}
+    def __init__(self, result: GraphResult) -> None:
+        self._result = result
+        self._by_name = {measured.name: measured for measured in result.graphs}
 
     def __getitem__(self, name: str) -> Graph:
         return self._by_name[name].graph
@@ -126,29 +123,29 @@ class Graphs(Mapping[str, Graph]):
 
     @property
     def figures(self) -> dict[str, dict[str, NullComparison]]:
-        """Of each graph every figure with the null model's beside it."""
-        return {name: made.figures for name, made in self._by_name.items()}
+        """Graph name → figure → its value with that of the null model."""
+        return {name: measured.figures for name, measured in self._by_name.items()}
 
     @property
     def comparison(self) -> Comparison | None:
-        """The comparison that was asked for."""
-        return self._found.comparison
+        """The comparison, None if the request named none."""
+        return self._result.comparison
 
     def picture(self, kinds: Sequence[str] = ()) -> Picture:
-        """Return them side by side, with edges of `kinds`."""
-        return _picture(draw_graphs(self._found.graphs, title=self._found.title, kinds=kinds), "")
+        """Return the graphs side by side as one picture, with edges of `kinds`."""
+        return _picture(draw_graphs(self._result.graphs, title=self._result.title, kinds=kinds), "")
 
     def save(self, *names: str) -> list[str]:
-        """Write files; their endings say the formats. Return what was written. Raises RunError."""
+        """Write files whose suffixes name the formats; return their names. Raises RunError."""
         written = []
         for name in names:
-            for file, data in build.graph_files(self._found, name):
+            for file, data in build.graph_files(self._result, name):
                 files.write(file, data)
                 written.append(file)
         return written
 
     def __repr__(self) -> str:
-        return f"<graphs of {self._found.title}: {', '.join(self) or 'none'}>"
+        return f"<graphs of {self._result.title}: {', '.join(self) or 'none'}>"
 
     def _repr_svg_(self) -> str:
         return self.picture().svg
@@ -156,51 +153,53 @@ class Graphs(Mapping[str, Graph]):
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a study would ask of its models, and cost; nothing was asked and nothing written."""
+    """The estimated calls, tokens and cost of a study; no model was called, no file written."""
 
     estimate: Estimate
 
     @property
     def rows(self) -> list[Json]:
-        """Low, expected and high calls, tokens and dollars (None: unknown) of each model,
-        condition and role, and of all, a row each."""
-        of = self.estimate
-        rows = [*of.models, *of.conditions, *of.roles, of.total]
+        """Low, expected and high calls, tokens and dollars (None: unknown), one row for each
+        model, condition and role, and one for the total."""
+        estimate = self.estimate
+        rows = [*estimate.models, *estimate.conditions, *estimate.roles, estimate.total]
         return [asdict(row) for row in rows]
 
     def __repr__(self) -> str:
         head, *rows = table(self.estimate)
-        wide = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(r, wide, strict=True)) for r in (head, *rows))
-        return "\n".join([*(line.rstrip() for line in lines), self._said()])
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        lines = (
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in (head, *rows)
+        )
+        return "\n".join([*(line.rstrip() for line in lines), self._summary()])
 
     def _repr_html_(self) -> str:
         head, *rows = table(self.estimate)
-        return framed(head, rows, self._said())
+        return html_table(head, rows, self._summary())
 
-    def _said(self) -> str:
-        of = self.estimate
-        tried = "all" if of.played == of.trials else f"scaled up from {of.played}"
-        return f"{of.trials} trials, {tried} played on paper; low / expected / high; {of.counting}."
+    def _summary(self) -> str:
+        e = self.estimate
+        tried = "all" if e.played == e.trials else f"scaled up from {e.played}"
+        return f"{e.trials} trials, {tried} played on paper; low / expected / high; {e.counting}."
 
 
-def reported(folder: RunFolder, by: Plan | None = None) -> Report:
-    """Return what a referee would read of a run, by its own plan or another. Raises RunError."""
+def report_on_run(folder: RunFolder, by: Plan | None = None) -> Report:
+    """Return the report on a run, by its own plan or by `by`. Raises RunError."""
     material = appraise(folder, by)
     return Report(report(material), (material,))
 
 
-def beside(folders: Sequence[RunFolder]) -> Report:
-    """Return runs side by side. Raises RunError."""
+def report_on_runs(folders: Sequence[RunFolder]) -> Report:
+    """Return the report that compares several runs. Raises RunError."""
     materials = tuple(appraise(folder) for folder in folders)
     return Report(comparison_page(materials), materials)
 
 
-def _contrasts(of: Material) -> Iterator[Json]:
-    certain = is_decisive(of)
-    for c in () if of.analysis.mute else of.analysis.findings:
+def _contrasts(material: Material) -> Iterator[Json]:
+    certain = is_decisive(material)
+    for c in () if material.analysis.mute else material.analysis.findings:
         yield {
-            "run": of.run,
+            "run": material.run,
             "contrast": c.name,
             "estimate": c.estimate.value,
             "low": c.estimate.low,
@@ -215,7 +214,7 @@ def _contrasts(of: Material) -> Iterator[Json]:
 
 
 def _picture(svg: str, missing: str) -> Picture:
-    """Return an SVG element as a file of its own, with the style that a report's page gives it."""
+    """Return an SVG element as a stand-alone file with the style of the report's page."""
     if not svg:
         raise RunError(f"there is {missing} to draw")
     tag, end, rest = svg.partition(">")

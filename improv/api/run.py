@@ -1,12 +1,12 @@
-"""improv from Python: a study is loaded and played, and a run is an object to read and go on with.
+"""improv from Python: load a study, play it, and read the run as an object.
 
     run = improv.run("author-context", ray="off")
     run.turns.pandas()
     run.report()
     run.branch("0@6", edit={"line": "The lamp is out."})
 
-What the commands do and no more, in a script as in a notebook's cell. What takes seconds to import
-(Ray, statistics) waits until it is asked for.
+It does what the commands do, in a script or in a notebook's cell. Modules that take seconds to
+import (Ray, statistics) are imported when they are first needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improv.api.table import NAMES, Table, connect, framed
+from improv.api.table import NAMES, Table, connect, html_table
 from improv.api.transcript import Script, script
 from improv.errors import RunError
 from improv.models.budget import Budget
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
     from improv.runner.launch import Result
     from improv.scoring.scorer import ScoringResult
 
-# In a notebook Ray would say, in red and with a date, that it would rather have widgets.
+# In a notebook Ray would print a red, dated warning that widgets are missing.
 logging.getLogger("ray.widgets").setLevel(logging.WARNING)
 
 Where = str | os.PathLike[str]
-BUDGETS = {"max_calls": "calls", "max_tokens": "tokens", "max_cost": "cost"}
+_BUDGETS = {"max_calls": "calls", "max_tokens": "tokens", "max_cost": "cost"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its tables, its scenes, and what can be made of it.
+    """One run: its tables, its scenes, its report and its graphs.
 
-    `result` says what came of playing it, where that was done here: how many trials are done,
-    failed and owed, and what stopped it. A run that is still being played may be read.
+    `result` is there if this process played the run: how many trials are done, failed and owed,
+    and what stopped it. A run that is still being played may be read.
     """
 
     folder: RunFolder
@@ -64,12 +64,12 @@ class Run:
 
     @property
     def meta(self) -> Json:
-        """What run.json says: versions, models, conditions, how it stands."""
+        """The content of run.json: versions, models, conditions, status."""
         return self.folder.meta()
 
     @property
     def study(self) -> Study:
-        """The study as it was when the run was made. Raises StudyError."""
+        """The study as it was when the run was created. Raises StudyError."""
         return self.folder.study()
 
     @property
@@ -101,8 +101,8 @@ class Run:
         return Table(self.folder, "limits")
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Ask DuckDB, which knows the run's tables by their names; only those that the query
-        names are read. Raises RunError without DuckDB, and duckdb.Error."""
+        """Query the run's tables by their names with DuckDB. Only the tables that the query names
+        are read. Raises RunError if DuckDB is not installed, and duckdb.Error."""
         connection = connect()
         for name in NAMES:
             if re.search(rf"\b{name}\b", query):
@@ -110,41 +110,44 @@ class Run:
         return connection.sql(query)
 
     def transcript(self, trial: str | int = 0) -> Script:
-        """Return a scene to read, by its trial's id, number or beginning; TRIAL~BRANCH for a
-        branch. Raises RunError."""
+        """Return one scene. `trial` is the trial's id, its number, or the beginning of its id;
+        TRIAL~BRANCH names a branch. Raises RunError."""
         return script(self.folder, str(trial))
 
     def report(self, by: Study | Where | None = None) -> Report:
-        """Return what a referee would read, by the run's own plan or by another study's.
-        Raises RunError, and StudyError where that cannot be read."""
-        from improv.api.results import reported
+        """Return the report by the run's own plan, or by the plan of another study.
+        Raises RunError, and StudyError if the other study cannot be read."""
+        from improv.api.results import report_on_run
 
         other = by if isinstance(by, Study) or by is None else load(os.fspath(by))
-        return reported(self.folder, other.plan if other is not None else None)
+        return report_on_run(self.folder, other.plan if other is not None else None)
 
-    def graph(self, trial: str | int = "", **asked: Any) -> Graph:
-        """Return who spoke to whom as one NetworkX graph, of a trial or of all of them.
+    def graph(self, trial: str | int = "", **fields: Any) -> Graph:
+        """Return one NetworkX graph of who spoke to whom, in one trial or in all of them.
 
-        `asked` are the fields of graph.build.GraphRequest, as the options of `improv graph`: of,
+        `fields` are fields of graph.build.GraphRequest, like the options of `improv graph`: of,
         kinds, first, last, guesses, each, scene, condition. Raises RunError.
         """
         from improv.graph.build import GraphRequest, build_graphs
 
-        found = build_graphs(self.folder, GraphRequest(str(trial), **{"null": False, **asked}))
-        if len(found.graphs) != 1:
-            raise RunError(f"that is {len(found.graphs)} graphs; ask `graphs` for them")
-        return found.graphs[0].graph
+        request = GraphRequest(str(trial), **{"null": False, **fields})
+        graphs = build_graphs(self.folder, request).graphs
+        if len(graphs) != 1:
+            raise RunError(f"this request makes {len(graphs)} graphs; call `graphs` for them")
+        return graphs[0].graph
 
-    def graphs(self, trial: str | int = "", *, ray: str = "off", **asked: Any) -> Graphs:
-        """Return graphs by name, with their figures beside a null model and, where `condition`
-        and `against` or `around` are given, the comparison; by="condition" or window=4 make
-        several. Raises RunError."""
+    def graphs(self, trial: str | int = "", *, ray: str = "off", **fields: Any) -> Graphs:
+        """Return graphs by name, with their figures and those of a null model.
+
+        by="condition" or window=4 make several graphs; `condition` with `against` or `around`
+        adds a comparison. `fields` are those of `graph`, `ray` is "off", "local" or an address.
+        Raises RunError, and MachineError if Ray does not start."""
         from improv.api.results import Graphs
         from improv.graph import parallel
         from improv.graph.build import GraphRequest
 
         return Graphs(
-            parallel.build_graphs_with_ray(self.folder, GraphRequest(str(trial), **asked), ray)
+            parallel.build_graphs_with_ray(self.folder, GraphRequest(str(trial), **fields), ray)
         )
 
     def branch(
@@ -157,33 +160,34 @@ class Run:
         setup: Setup | None = None,
         **settings: Any,
     ) -> list[Script]:
-        """Enter a scene again at "TRIAL@TURN", play on from there, and return what came of it.
+        """Branch a scene at "TRIAL@TURN", play on from there, and return the new scenes.
 
         `edit` changes something first: {"author.frame": "She never lies."}, "line", "move",
-        "memory.NAME". With `again` that turn alone is drawn again. Raises RunError, StudyError.
+        "memory.NAME". `draws` is the number of branches. With `again`, only that turn is drawn
+        again. Raises RunError, StudyError.
         """
         from improv.runner.branching import branch
 
         trial, at, turn = place.rpartition("@")
         if not at or not turn.isascii() or not turn.isdecimal():
             raise RunError(f"{place!r}: not a place; write TRIAL@TURN, such as 0@4")
-        words = [f"{k}={v}" for k, v in edit.items()] if isinstance(edit, Mapping) else list(edit)
-        how = _setup(setup, {"ray": "off", **settings} if setup is None else settings)
-        found = branch(
+        edits = [f"{k}={v}" for k, v in edit.items()] if isinstance(edit, Mapping) else list(edit)
+        setup = _setup(setup, {"ray": "off", **settings} if setup is None else settings)
+        branches = branch(
             self.folder,
             trial,
             int(turn),
-            edit=read_edit(words),
+            edit=read_edit(edits),
             draws=draws,
             again=again,
-            setup=how,
+            setup=setup,
         )
         table = self.folder.tables.read("trials", columns=["trial", "branch"]).to_pylist()
-        there = {(row["trial"], row["branch"]) for row in table}
-        if found.stopped or any((b.trial, b.id) not in there for b in found.fresh):
-            why = found.stopped or "it was not played"
-            raise RunError(f"{place}: {why}; `resume` goes on with it")
-        return [script(self.folder, f"{b.trial}~{b.id}") for b in found.fresh]
+        played = {(row["trial"], row["branch"]) for row in table}
+        if branches.stopped or any((b.trial, b.id) not in played for b in branches.fresh):
+            why = branches.stopped or "it was not played"
+            raise RunError(f"{place}: {why}; `resume` continues it")
+        return [script(self.folder, f"{b.trial}~{b.id}") for b in branches.fresh]
 
     def score(
         self,
@@ -196,9 +200,9 @@ class Run:
         max_cost: float | None = None,
         **judges: Any,
     ) -> ScoringResult:
-        """Score the run by measures and, where one is named, by a judge; nothing is played.
+        """Score the run by measures and, if `judge` names one, by a judge; nothing is played.
 
-        `judges` are the fields of score.Judges: second, base_url, plants, trusted and such.
+        `judges` are fields of scoring.scorer.Judges: second, base_url, plants, trusted and others.
         Raises RunError.
         """
         from improv.scoring.scorer import Judges, score
@@ -208,29 +212,37 @@ class Run:
         return score(self.folder, measures, who, redo=redo, connections=connections, budget=budget)
 
     def export(
-        self, to: str, output: Where = "", trial: str | int = "", *, force: bool = False, **of: Any
+        self,
+        to: str,
+        output: Where = "",
+        trial: str | int = "",
+        *,
+        force: bool = False,
+        **selection: Any,
     ) -> ExportResult:
         """Write scenes in another program's format: to="jsonl", "hf", "inspect", "fountain",
-        "markdown" or "otel" (docs/export.md). `of` are condition, scene, branches. Raises RunError.
+        "markdown" or "otel" (docs/export.md). `selection` may hold condition, scene and branches.
+        Raises RunError.
         """
         from improv.export.exporter import export
         from improv.export.selection import SceneFilter
 
         return export(
-            self.folder, to, SceneFilter(str(trial), **of), os.fspath(output), force=force
+            self.folder, to, SceneFilter(str(trial), **selection), os.fspath(output), force=force
         )
 
     def resume(
         self, *, setup: Setup | None = None, watch: Watch | None = None, **settings: Any
     ) -> Run:
-        """Play what the run still owes, and return it. `settings` are as those of `run`."""
+        """Play the trials that the run still owes, and return the run. `settings` are those of
+        `run`. Raises RunError and MachineError."""
         from improv.runner import launch
 
         result = launch.resume(self.folder, setup=_setup(setup, settings), watch=watch)
         return Run(result.folder, result)
 
     def __repr__(self) -> str:
-        return f"<run {self.id}: {self._told()}>"
+        return f"<run {self.id}: {self._summary()}>"
 
     def _repr_html_(self) -> str:
         counts = {str(name): [0, 0, 0, 0, 0] for name in self.meta.get("conditions", [])}
@@ -245,9 +257,9 @@ class Run:
             count[4] += row["calls"] or 0
         head = ("condition", "done", "failed", "branches", "turns", "calls")
         rows = [(condition, *count) for condition, count in counts.items() if any(count)]
-        return framed(head, rows, f"{self.id}: {self._told()}")
+        return html_table(head, rows, f"{self.id}: {self._summary()}")
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         meta = self.meta
         models = ", ".join(map(str, meta.get("models", [])))
         return f"{meta.get('study', '')}, played by {models}, {meta.get('status', '')}"
@@ -258,30 +270,33 @@ def load_study(
 ) -> Study:
     """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
 
-    `planted` has puppets play one of the study's planted truths. All else is laid over every
-    scene, as a study's `set`: turns=8, model="gpt-4.1-mini", author={"live": False}. Raises
-    StudyError with every problem found.
+    `planted` names one of the study's planted truths, which puppets then play. `replicates`
+    replaces the study's number. All other keywords are set in every scene, like a study's `set`:
+    turns=8, model="gpt-4.1-mini", author={"live": False}. Raises StudyError, which lists every
+    problem.
     """
     if isinstance(scene.get("model"), str):
         scene["model"] = {"model": scene["model"]}
-    found = load(os.fspath(path), scene, planted)
-    return found if replicates is None else with_replicates(found, replicates)
+    study = load(os.fspath(path), scene, planted)
+    return study if replicates is None else with_replicates(study, replicates)
 
 
-def dry_run(given: Study | Where, *, limit: int | None = None) -> DryRun:
-    """Return what playing a study would ask of its models, and cost. Nothing is asked."""
+def dry_run(study: Study | Where, *, limit: int | None = None) -> DryRun:
+    """Estimate the calls, tokens and dollars that playing a study takes. No model is called.
+
+    Raises StudyError."""
     from improv.api.results import DryRun
     from improv.runner.estimate import estimate
     from improv.study.branch import planned_branches
     from improv.study.trial import plan
 
-    found = given if isinstance(given, Study) else load_study(given)
-    trials = plan(found)[:limit]
-    return DryRun(estimate(trials, branches=lambda trial: planned_branches(found, trial)))
+    loaded = study if isinstance(study, Study) else load_study(study)
+    trials = plan(loaded)[:limit]
+    return DryRun(estimate(trials, branches=lambda trial: planned_branches(loaded, trial)))
 
 
 def run(
-    given: Study | Where,
+    study: Study | Where,
     *,
     runs: Where | None = None,
     name: str | None = None,
@@ -293,18 +308,17 @@ def run(
 
     `settings` are the fields of Setup and the command's budgets: ray="off", hosts, stages,
     connections, limit, fail_on_error, trusted, max_calls, max_tokens, max_cost. Trials that fail
-    are rows of the run, not errors. Raises RunError where its folder cannot be made, MachineError
-    where Ray or a model cannot start.
+    are rows of the run, not errors. Raises StudyError, RunError if the run's folder cannot be
+    created, and MachineError if Ray or a model cannot start.
     """
     from improv.runner import launch
 
     source: Json | None = None
-    if not isinstance(given, Study):
-        # For `improv resume` to look at again.
-        source = {"file": os.fspath(given), "patch": {}, "replicates": None, "planted": ""}
-    found = given if isinstance(given, Study) else load_study(given)
+    if not isinstance(study, Study):
+        # `improv resume` reads the file again and compares.
+        source = {"file": os.fspath(study), "patch": {}, "replicates": None, "planted": ""}
     result = launch.run(
-        found,
+        study if isinstance(study, Study) else load_study(study),
         runs=_runs(runs),
         name=name,
         setup=_setup(setup, settings),
@@ -322,14 +336,14 @@ def resume(
     watch: Watch | None = None,
     **settings: Any,
 ) -> Run:
-    """Play what a run still owes, and return it. Calls that its journal holds are not made again.
-    Raises RunError where somebody else plays it, or where it has changed since."""
-    found = run if isinstance(run, Run) else open_run(run, runs=runs)
-    return found.resume(setup=setup, watch=watch, **settings)
+    """Play the trials that a run still owes, and return it. Calls in its journal are not repeated.
+    Raises RunError if another process plays the run, or if the run has changed since."""
+    opened = run if isinstance(run, Run) else open_run(run, runs=runs)
+    return opened.resume(setup=setup, watch=watch, **settings)
 
 
 def open_run(run: Where = "last", *, runs: Where | None = None) -> Run:
-    """Open a run by its id, a unique beginning or ending of it, "last", or its folder's path.
+    """Open a run by its id, a unique beginning or end of its id, "last", or its folder's path.
     Raises RunError."""
     text = os.fspath(run)
     if "/" in text or os.sep in text:
@@ -344,22 +358,23 @@ def list_runs(runs: Where | None = None) -> list[Run]:
 
 
 def compare(*runs: Run) -> Report:
-    """Set runs side by side: the same plan's findings, run by run. Raises RunError."""
+    """Return a report that compares runs: the findings of the same plan in each run. Raises
+    RunError."""
     if not runs:
         raise RunError("there are no runs to compare")
-    from improv.api.results import beside
+    from improv.api.results import report_on_runs
 
-    return beside([run.folder for run in runs])
+    return report_on_runs([run.folder for run in runs])
 
 
-def _runs(given: Where | None) -> str:
-    text = os.fspath(given) if given is not None else os.environ.get("IMPROV_RUNS", "runs")
+def _runs(folder: Where | None) -> str:
+    text = os.fspath(folder) if folder is not None else os.environ.get("IMPROV_RUNS", "runs")
     return text if "://" in text else str(Path(text))
 
 
-def _setup(given: Setup | None, settings: Mapping[str, Any]) -> Setup:
-    """Return how to play, some of it said by keyword. Raises TypeError for what is no setting."""
-    most = {BUDGETS[name]: value for name, value in settings.items() if name in BUDGETS}
-    rest = {name: value for name, value in settings.items() if name not in BUDGETS}
-    setup = replace(given or Setup(), **rest)
-    return replace(setup, budget=replace(setup.budget, **most)) if most else setup
+def _setup(base: Setup | None, settings: Mapping[str, Any]) -> Setup:
+    """Return `base` with the settings laid over it. Raises TypeError for an unknown setting."""
+    limits = {_BUDGETS[name]: value for name, value in settings.items() if name in _BUDGETS}
+    rest = {name: value for name, value in settings.items() if name not in _BUDGETS}
+    setup = replace(base or Setup(), **rest)
+    return replace(setup, budget=replace(setup.budget, **limits)) if limits else setup

@@ -1,7 +1,7 @@
-"""One table of a run in the hand of whoever works in Python: as Arrow, pandas or DuckDB.
+"""One table of a run, as Arrow, pandas or DuckDB.
 
-Nothing is read before it is wanted. What was read is kept, and all three see the same memory. How a
-table lies on disk is the business of run_tables.
+A table is read on first use and then kept; all three libraries share its memory. The module
+storage.run_tables knows the files.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("trials", "turns", "calls", "blocks", "scores", "verdicts", "limits")
-SHOWN = 5
-"""Rows that a notebook shows."""
+_SHOWN_ROWS = 5
+"""Number of rows that a notebook shows."""
 UNTYPESET = "tex2jax_ignore mathjax_ignore"
-"""What keeps a notebook from typesetting what stands between dollars."""
-LONGEST = 140
-"""Characters of a cell there."""
+"""Classes by which a notebook does not typeset text between dollar signs."""
+_CELL_LENGTH = 140
+"""Maximum characters of a cell that a notebook shows."""
 
 
 class Table:
     """A table of a run, or columns of it (`select`), or one trial's rows (`of`).
 
-    It is what stood on disk when it was first read; `run.turns` is a new one each time. Whatever
-    reads Arrow (polars, DuckDB, pandas) takes it as it is, by the Arrow PyCapsule interface.
+    Its content is that of the disk at the first read; `run.turns` is a new table each time.
+    Libraries that read Arrow (polars, DuckDB, pandas) take it directly, by the Arrow PyCapsule
+    interface.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Table:
         self._read: pa.Table | None = None
 
     def select(self, *columns: str) -> Table:
-        """Return the same table with only these columns, which alone are read. Raises RunError."""
+        """Return the table with these columns only; no others are read. Raises RunError."""
         for column in columns:
             if column not in SCHEMAS[self.name].names:
                 known = ", ".join(SCHEMAS[self.name].names)
@@ -57,21 +58,21 @@ class Table:
         return Table(self._folder, self.name, columns, self._row)
 
     def of(self, trial: str | int) -> Table:
-        """Return the rows of one trial (its id, its number or the beginning of its id), or with
-        ~BRANCH after it those that are the branch's own. Raises RunError."""
+        """Return the rows of one trial, named by its id, its number or the beginning of its id;
+        TRIAL~BRANCH returns the branch's own rows. Raises RunError."""
         if "trial" not in SCHEMAS[self.name].names:
-            raise RunError(f"{self.name}: has no rows of a trial's own")
+            raise RunError(f"{self.name}: its rows belong to no trial")
         row = self._folder.transcripts.trial(str(trial))
         return Table(self._folder, self.name, tuple(self.columns), row)
 
     def arrow(self) -> pa.Table:
-        """Return it as a pyarrow.Table."""
+        """Return the table as a pyarrow.Table."""
         if self._read is None:
             self._read = self._from_disk()
         return self._read
 
     def pandas(self) -> pd.DataFrame:
-        """Return it as a DataFrame whose columns are Arrow's own, not copied."""
+        """Return the table as a DataFrame with Arrow columns, without a copy."""
         import pandas as pd
 
         return self.arrow().to_pandas(types_mapper=pd.ArrowDtype)
@@ -79,7 +80,8 @@ class Table:
     def duckdb(
         self, connection: duckdb.DuckDBPyConnection | None = None
     ) -> duckdb.DuckDBPyRelation:
-        """Return it as a DuckDB relation over Arrow's memory. Raises RunError without DuckDB."""
+        """Return the table as a DuckDB relation, without a copy. Raises RunError if DuckDB is not
+        installed."""
         return (connection or connect()).from_arrow(self.arrow()).set_alias(self.name)
 
     def __arrow_c_schema__(self) -> object:
@@ -102,9 +104,9 @@ class Table:
         return f"<{self._title()}: {', '.join(self.columns)}>"
 
     def _repr_html_(self) -> str:
-        """Show the first rows. What stands in a table may be anybody's, so all of it is escaped."""
+        """Show the first rows. All text is escaped, since models wrote some of it."""
         rows = [[_cell(row[c]) for c in self.columns] for row in self._first().to_pylist()]
-        return framed(self.columns, rows, self._title())
+        return html_table(self.columns, rows, self._title())
 
     def _title(self) -> str:
         count, wide = len(self), len(self.columns)
@@ -115,20 +117,20 @@ class Table:
         if self._row is None:
             return self._folder.tables.read(self.name, columns=self.columns)
         columns = list(dict.fromkeys([*self.columns, "branch"]))
-        found = self._folder.tables.read(self.name, trial=self._row["trial"], columns=columns)
-        own = found.filter(pc.equal(found["branch"], self._row["branch"]))
+        rows = self._folder.tables.read(self.name, trial=self._row["trial"], columns=columns)
+        own = rows.filter(pc.equal(rows["branch"], self._row["branch"]))
         return own.select(self.columns)
 
     def _first(self) -> pa.Table:
-        """Return the first rows; of a large table, without reading the rest."""
+        """Return the first rows, without reading the rest of a large table."""
         if self._read is None and self._row is None and self.name in TRIAL_TABLES:
             for piece in self._folder.tables.read_batches(self.name, self.columns):
-                return piece.slice(0, SHOWN)
-        return self.arrow().slice(0, SHOWN)
+                return piece.slice(0, _SHOWN_ROWS)
+        return self.arrow().slice(0, _SHOWN_ROWS)
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """Return a connection of DuckDB in memory. Raises RunError where it is not installed."""
+    """Return a DuckDB connection in memory. Raises RunError if DuckDB is not installed."""
     try:
         import duckdb
     except ImportError:
@@ -136,14 +138,14 @@ def connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def framed(head: Sequence[str], rows: Sequence[Sequence[object]], *said: str) -> str:
-    """Return a table with words over it as HTML, all text escaped. Numbers have their thousands
-    parted."""
+def html_table(head: Sequence[str], rows: Sequence[Sequence[object]], *captions: str) -> str:
+    """Return a table as HTML with captions above it. All text is escaped, and integers have
+    thousands separators."""
 
     def row(cells: Sequence[object], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(_written(c))}</{tag}>" for c in cells) + "</tr>"
 
-    over = "".join(f"<p>{escape(text)}</p>" for text in said)
+    over = "".join(f"<p>{escape(text)}</p>" for text in captions)
     body = "".join(row(cells, "td") for cells in rows)
     return (
         f'<div class="{UNTYPESET}">{over}<table><thead>{row(head, "th")}</thead>'
@@ -157,4 +159,4 @@ def _written(value: object) -> str:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else one_line(str(value))
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= _CELL_LENGTH else text[: _CELL_LENGTH - 1] + "…"

@@ -1,6 +1,6 @@
-"""A scene of a run as a script to read, in a notebook or as text: who said what, and the notes.
+"""A scene of a run as a script, in a notebook or as text: the lines, and the author's notes.
 
-What a model wrote is text: nothing in it becomes markup.
+Text that a model wrote is escaped: no part of it becomes markup.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from improv.storage.run_folder import RunFolder
 from improv.study.scene import Scene
 from improv.text import visible
 
-# Okabe and Ito's colours; nobody is told by them alone.
-VOICES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#56B4E9")
+# Okabe and Ito's colours; each line has its speaker's name too.
+_SPEAKER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#56B4E9")
 
 
 @dataclass(frozen=True)
 class Script:
     """One trial of a run, or a branch of one, as it was played.
 
-    `name` is what to call it by ("0", or "0~3f2a90c1"), `row` its row in the table of trials, and
-    `scores` are the rows that measures made of it. `str()` is the scene as plain text.
+    `name` is its name in commands ("0", or "0~3f2a90c1"), `row` its row in the table of trials,
+    and `scores` its rows in the table of scores. `str()` is the scene as plain text.
     """
 
     run: str
@@ -42,16 +42,16 @@ class Script:
         return self.transcript.turns
 
     def lines(self, speaker: str | None = None) -> list[Turn]:
-        """Return the improvised lines, silences included; only `speaker`'s if one is named."""
+        """Return the improvised lines, silences included: all of them, or those of `speaker`."""
         return self.transcript.lines(speaker)
 
     def markdown(self, *, notes: bool = True) -> str:
-        """Return it as Markdown, with or without what an audience did not see."""
-        return document.to_markdown(self._folio(notes))
+        """Return the scene as Markdown, with or without what the audience does not see."""
+        return document.to_markdown(self._document(notes))
 
     def fountain(self, *, notes: bool = True) -> str:
-        """Return it as Fountain, which screenwriting programs read."""
-        return document.to_fountain(self._folio(notes))
+        """Return the scene as Fountain, the format of screenwriting programs."""
+        return document.to_fountain(self._document(notes))
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -65,11 +65,13 @@ class Script:
     def __str__(self) -> str:
         parts = [self._title(), ""]
         for turn in self.turns:
-            parts += [f"    [{head(act.kind, act.to)}] {visible(act.text)}" for act in turn.acts]
+            parts += [
+                f"    [{act_label(act.kind, act.to)}] {visible(act.text)}" for act in turn.acts
+            ]
             if turn.kind == "direction":
                 parts.append(f"({visible(turn.text)})")
             else:
-                parts.append(f"{visible(turn.speaker).upper()}{_how(turn)}: {_said(turn)}")
+                parts.append(f"{visible(turn.speaker).upper()}{_how(turn)}: {_line_text(turn)}")
         return "\n".join([*parts, *self._end()])
 
     def _repr_html_(self) -> str:
@@ -77,18 +79,18 @@ class Script:
         rows = [f"<p><b>{_safe(self._title())}</b></p>"]
         for turn in self.turns:
             rows += [
-                f'<p style="{_NOTE}">✎ {_safe(head(act.kind, act.to))}'
+                f'<p style="{_NOTE}">✎ {_safe(act_label(act.kind, act.to))}'
                 f"{': ' if act.text else ''}{_safe(act.text)}</p>"
                 for act in turn.acts
             ]
             if turn.kind == "direction":
                 rows.append(f'<p style="margin:.4em 2em"><i>({_safe(turn.text)})</i></p>')
                 continue
-            voice = VOICES[cast.index(turn.speaker) % len(VOICES)]
+            voice = _SPEAKER_COLOURS[cast.index(turn.speaker) % len(_SPEAKER_COLOURS)]
             style = _NOTE if turn.off_record else "margin:.2em 0"
             rows.append(
                 f'<p style="{style}"><b style="color:{voice}">{_safe(turn.speaker)}</b>'
-                f"<i>{_safe(_how(turn))}</i>&ensp;{_safe(_said(turn))}</p>"
+                f"<i>{_safe(_how(turn))}</i>&ensp;{_safe(_line_text(turn))}</p>"
             )
         rows += [f"<p><i>{_safe(text)}</i></p>" for text in self._end()]
         return f'<div class="{UNTYPESET}" style="max-width:46em">{"".join(rows)}</div>'
@@ -102,7 +104,7 @@ class Script:
             return []
         return [f"broke off at turn {self.row['failure_turn']}: {self.row['failure']}"]
 
-    def _folio(self, notes: bool) -> SceneDocument:
+    def _document(self, notes: bool) -> SceneDocument:
         facts = {"run": self.run, "trial": self.name, "condition": str(self.row["condition"])}
         broken = self.row["failure"] if self.row["status"] == "failed" else ""
         title = str(self.row["title"] or self.row["scene"])
@@ -111,13 +113,13 @@ class Script:
 
 def script(folder: RunFolder, trial: str) -> Script:
     """Read a trial (by id, number or the beginning of an id), or a branch (TRIAL~BRANCH) with
-    what it shares with its parents. Raises RunError."""
+    the turns that it shares with its parents. Raises RunError."""
     row = folder.transcripts.trial(trial)
     scores = folder.tables.read("scores", trial=row["trial"]).to_pylist()
     own = [score for score in scores if score["branch"] == row["branch"]]
     try:
         scene = folder.scene(row["scene"], row["condition"])
-    except ImprovError:  # of a run whose study cannot be read any more, the turns can
+    except ImprovError:  # the turns can be read even if the study no longer can
         scene = None
     branch = "" if row["branch"] == "main" else f"~{row['branch'][:8]}"
     name = f"{row['index']}{branch}"
@@ -126,9 +128,9 @@ def script(folder: RunFolder, trial: str) -> Script:
     )
 
 
-def head(kind: str, to: str) -> str:
-    """Say what the author did."""
-    did = {
+def act_label(kind: str, to: str) -> str:
+    """Return what the author did, as a phrase."""
+    phrases = {
         "note": f"to {to}",
         "cue": f"cues {to}",
         "move": f"makes a move: {to}" if to else "lets the moment of its move pass",
@@ -136,19 +138,19 @@ def head(kind: str, to: str) -> str:
         "unread": "wrote something that cannot be read",
         "nothing": "lets it run",
     }
-    return f"the author {did.get(kind, kind)}"
+    return f"the author {phrases.get(kind, kind)}"
 
 
 def _how(turn: Turn) -> str:
     if turn.off_record:
-        does = {"envelope": "seals", "probe": "answers, off the record"}
-        return f" ({does.get(turn.kind, 'writes down')})"
+        verbs = {"envelope": "seals", "probe": "answers, off the record"}
+        return f" ({verbs.get(turn.kind, 'writes down')})"
     if turn.aside:
         return f" (aside to {' and '.join(turn.heard_by) or 'the audience'})"
     return ""
 
 
-def _said(turn: Turn) -> str:
+def _line_text(turn: Turn) -> str:
     return "(says nothing)" if turn.kind == "silence" else visible(turn.text)
 
 

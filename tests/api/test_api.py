@@ -1,4 +1,4 @@
-"""improv from Python: tables without copies, scenes to read, reports, graphs and branches."""
+"""improv from Python: tables without copies, scenes, reports, graphs and branches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEXTS = ("trial", "text", "speaker")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> improv.Run:
-    """The demonstration, played by puppets in a running loop, as in a notebook's cell."""
+    """The demonstration, played by puppets in a running event loop, as in a notebook's cell."""
     runs = tmp_path_factory.mktemp("python") / "runs"
     study = improv.load_study("demo", model="puppet", replicates=3, turns=6)
 
@@ -51,12 +51,12 @@ def report(demo: improv.Run) -> Report:
 
 
 def addresses(column: Any) -> list[int]:
-    """Where the memory of an Arrow column lies, lists and structs and all."""
+    """Return the addresses of all buffers of an Arrow column, those of lists and structs too."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     return [b.address for chunk in chunks for b in chunk.buffers() if b is not None]
 
 
-def test_every_way_out_of_a_table_sees_the_same_memory(demo: improv.Run) -> None:
+def test_all_forms_of_a_table_share_its_memory(demo: improv.Run) -> None:
     turns = demo.turns
     table, frame = turns.arrow(), turns.pandas()
     assert turns.arrow() is table and len(frame) == len(turns) == table.num_rows > 50
@@ -77,7 +77,7 @@ def test_duckdb_reads_arrows_own_memory(demo: improv.Run) -> None:
     relation = turns.duckdb()
     total = relation.sum("turn").fetchall()[0][0]
     assert total == sum(turns.arrow()["turn"].to_pylist())
-    # What is written there behind Arrow's back, DuckDB sees: it has no copy.
+    # DuckDB has no copy: it sees a write to Arrow's memory.
     numbers = turns.arrow()["turn"].chunk(0)
     ctypes.c_int32.from_address(numbers.buffers()[1].address + 4 * numbers.offset).value += 1000
     assert relation.sum("turn").fetchall()[0][0] == total + 1000
@@ -124,11 +124,11 @@ def test_columns_and_rows_of_a_table(demo: improv.Run) -> None:
         demo.turns.select("txt")
     with pytest.raises(RunError, match="is not a finished trial"):
         demo.turns.of(99)
-    with pytest.raises(RunError, match="no rows of a trial"):
+    with pytest.raises(RunError, match="belong to no trial"):
         demo.blocks.of(0)
 
 
-def test_without_duckdb_it_is_said_what_to_install(
+def test_without_duckdb_the_error_names_the_package(
     demo: improv.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
@@ -137,10 +137,10 @@ def test_without_duckdb_it_is_said_what_to_install(
             ask()
 
 
-# --- a run, and what can be read of it
+# --- a run and its parts
 
 
-def test_a_run_is_found_again(demo: improv.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_can_be_opened_again(demo: improv.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = demo.folder.root
     assert demo.result is not None and (demo.result.done, demo.result.owed) == (12, 0)
     assert improv.open_run("dem", runs=runs).id == improv.open_run(f"{runs}/demo").id == "demo"
@@ -154,21 +154,21 @@ def test_a_run_is_found_again(demo: improv.Run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_dry_run_asks_nothing(demo: improv.Run) -> None:
-    found = improv.dry_run(demo.study)
-    total = found.rows[-1]
-    assert found.estimate.trials == 12 and total["name"] == "total"
+    estimated = improv.dry_run(demo.study)
+    total = estimated.rows[-1]
+    assert estimated.estimate.trials == 12 and total["name"] == "total"
     assert total["calls"]["low"] <= len(demo.calls) <= total["calls"]["high"]
-    assert "unknown" in repr(found) and "12 trials" in found._repr_html_()
+    assert "unknown" in repr(estimated) and "12 trials" in estimated._repr_html_()
 
 
 def test_settings_are_those_of_the_command(kettle: Path) -> None:
     runs = kettle.parent / "runs"
     study = improv.load_study(kettle, replicates=4)
-    found = improv.run(study, runs=runs, ray="off", stages=1, max_calls=12)
-    assert found.result is not None and found.result.kind == "budget"
+    stopped = improv.run(study, runs=runs, ray="off", stages=1, max_calls=12)
+    assert stopped.result is not None and stopped.result.kind == "budget"
     with pytest.raises(TypeError, match="rays"):
         improv.run(study, runs=runs, rays="off")
-    resumed = found.resume(setup=improv.Setup(ray="off"))
+    resumed = stopped.resume(setup=improv.Setup(ray="off"))
     assert resumed.result is not None and resumed.result.done == 4
     with pytest.raises(improv.StudyError, match="replicatez"):
         improv.load_study(kettle, replicatez=2)
@@ -193,13 +193,12 @@ def test_a_scene_is_read(demo: improv.Run) -> None:
 
 
 def test_a_report_has_its_numbers_as_rows(demo: improv.Run, report: Report) -> None:
-    found = report
-    rows = pd.DataFrame(found.contrasts)
-    assert found.analysis.plan is not None
-    assert list(rows["contrast"]) == [c.name for c in found.analysis.plan.contrasts]
-    assert set(rows["n"]) == {found.analysis.findings[0].estimate.n}
-    assert len(found.sentences) == len(rows) and rows["contrast"][0] in found.html()
-    assert rows["contrast"][0] in found.markdown()
+    rows = pd.DataFrame(report.contrasts)
+    assert report.analysis.plan is not None
+    assert list(rows["contrast"]) == [c.name for c in report.analysis.plan.contrasts]
+    assert set(rows["n"]) == {report.analysis.findings[0].estimate.n}
+    assert len(report.sentences) == len(rows) and rows["contrast"][0] in report.html()
+    assert rows["contrast"][0] in report.markdown()
     both = improv.compare(demo)
     assert both.contrasts == report.contrasts and "side by side" in both.html()
     with pytest.raises(RunError, match="no runs"):
@@ -215,9 +214,9 @@ def test_a_late_plan_decides_nothing(demo: improv.Run, report: Report, tmp_path:
         "plan:\n  hypothesis: It does.\n  outcome: {of: broken, measure: habit}\n  blocks: 6\n"
         "  contrasts: [{name: late, plus: {author: live author}, minus: {author: no author}}]\n"
     )
-    found = demo.report(by=late)
-    assert [row["contrast"] for row in found.contrasts] == ["late"]
-    assert found.contrasts[0]["decided"] is None and "Not decided" in found.sentences[0]
+    exploratory = demo.report(by=late)
+    assert [row["contrast"] for row in exploratory.contrasts] == ["late"]
+    assert exploratory.contrasts[0]["decided"] is None and "Not decided" in exploratory.sentences[0]
 
 
 def test_pictures_are_files_of_their_own(demo: improv.Run, report: Report, tmp_path: Path) -> None:
@@ -250,7 +249,7 @@ def test_graphs_are_networkxs_own(demo: improv.Run, tmp_path: Path) -> None:
         demo.graph(by="condition")
 
 
-def test_a_scene_is_entered_again(demo: improv.Run) -> None:
+def test_a_scene_is_branched(demo: improv.Run) -> None:
     parent = demo.transcript(2)
     edits: list[Any] = [{"line": "The lamp is out."}, ["author.frame=She never lies."]]
     for edit in edits:
@@ -268,14 +267,14 @@ def test_a_scene_is_entered_again(demo: improv.Run) -> None:
 
 
 def test_a_run_is_scored(demo: improv.Run) -> None:
-    found = demo.score("secret")
-    assert set(found.measures) == {"secret", "secret:turn"}
+    scored = demo.score("secret")
+    assert set(scored.measures) == {"secret", "secret:turn"}
     assert "secret" in demo.scores.select("measure").arrow()["measure"].to_pylist()
     with pytest.raises(RunError, match="needs a judge"):
         demo.score("state")
 
 
-def test_a_run_is_taken_elsewhere(demo: improv.Run, tmp_path: Path) -> None:
+def test_a_run_is_exported(demo: improv.Run, tmp_path: Path) -> None:
     demo.export("fountain", tmp_path / "scripts", scene="parlour")
     written = list((tmp_path / "scripts").rglob("*.fountain"))
     assert len(written) == 6 and all(file.read_text().startswith("Title:") for file in written)
@@ -283,7 +282,7 @@ def test_a_run_is_taken_elsewhere(demo: improv.Run, tmp_path: Path) -> None:
         demo.export("wav", tmp_path / "sound")
 
 
-# --- what others wrote
+# --- text that others wrote
 
 
 class Seen(HTMLParser):
@@ -310,7 +309,7 @@ HARMLESS = {"div", "p", "b", "i", "br", "table", "thead", "tbody", "tr", "th", "
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> improv.Run:
-    """A run whose lines, titles and conditions were written by somebody who means ill."""
+    """A run whose lines, titles and conditions hold hostile markup."""
     folder = tmp_path_factory.mktemp("hostile")
     line = f"{HOSTILE} $\\href{{javascript:alert(1)}}{{x}}$"
     scene = KETTLE.replace("The kettle hums.", '"</td><img src=x onerror=alert(1)>"')
@@ -326,7 +325,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> improv.Run:
 
 
 def repr_yaml(text: str) -> str:
-    """Write a text as YAML's double quotes have it."""
+    """Return a text as a YAML string in double quotes."""
     return '"' + "".join(f"\\U{ord(c):08x}" for c in text) + '"'
 
 
@@ -339,7 +338,7 @@ def shown(run: improv.Run) -> Iterator[str]:
     yield improv.dry_run(run.study)._repr_html_()
 
 
-def test_what_others_wrote_is_text_in_a_notebook(hostile: improv.Run) -> None:
+def test_text_of_others_is_escaped_in_a_notebook(hostile: improv.Run) -> None:
     for page in shown(hostile):
         seen = Seen(page)
         assert set(seen.tags) <= HARMLESS, seen.tags
@@ -350,7 +349,7 @@ def test_what_others_wrote_is_text_in_a_notebook(hostile: improv.Run) -> None:
     assert "\x1b" not in str(hostile.transcript(0))
 
 
-def test_a_report_stands_in_a_frame_that_runs_nothing(hostile: improv.Run) -> None:
+def test_a_report_is_shown_in_a_frame_that_runs_nothing(hostile: improv.Run) -> None:
     written = hostile.report()._repr_html_()
     frame = Seen(written)
     assert frame.tags == ["iframe"] and len(frame.inside) == 1
@@ -377,10 +376,10 @@ async def cell():
     study = improv.load_study(sys.argv[1], replicates=60)
     return improv.run(study, runs=sys.argv[2], name="one", ray="off", stages=2, watch=watch)
 
-# As a kernel has it: a loop that runs, and Ctrl-C raises where the cell stands.
+# As in a kernel: the loop runs, and Ctrl-C raises inside the cell.
 loop = asyncio.new_event_loop()
-found = loop.run_until_complete(cell())
-print(found.result.kind, found.result.done, found.result.owed)
+result = loop.run_until_complete(cell()).result
+print(result.kind, result.done, result.owed)
 """
 
 
@@ -397,5 +396,5 @@ def test_a_notebooks_stop_button_ends_a_run_in_order(kettle: Path) -> None:
     kind, played, owed = done.stdout.split()
     assert kind == "halted" and int(played) >= 1 and int(owed) >= 1
     assert int(played) + int(owed) == 60
-    found = improv.open_run(runs=runs).resume(ray="off").result
-    assert found is not None and found.done == 60
+    result = improv.open_run(runs=runs).resume(ray="off").result
+    assert result is not None and result.done == 60

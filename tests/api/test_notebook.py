@@ -11,7 +11,7 @@ import pytest
 
 from tools.notebook import NOTEBOOK, executed
 
-# What a reader would have in hand at its end.
+# The values that a reader has at the end of the notebook.
 KNOWN = """
 import orjson
 by_condition = broken.set_index("condition")["broken"].to_dict()
@@ -32,32 +32,32 @@ print(orjson.dumps({
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return executed(tmp_path_factory.mktemp("notebook"), KNOWN)
 
 
 def text_of(cell: Any) -> list[str]:
-    """What a cell says in words, without its pictures."""
+    """Return the text of a cell's outputs, without its pictures."""
     said = []
     for output in cell.outputs:
         if output.output_type == "stream":
             label = f"{output.name}: "
-            # What is printed at once may come in one piece or in two.
+            # A kernel may send one print in several pieces.
             if said and said[-1].startswith(label):
                 said[-1] += output.text
             else:
                 said.append(label + output.text)
         else:
-            # A picture's last digits may hang on the processor, and so its length.
+            # The last digits of a picture's numbers, and so its length, depend on the processor.
             kinds = sorted(kind for kind in output.data if kind != "image/svg+xml")
             said += [str(output.data[kind]) for kind in kinds]
     return [re.sub(r"<picture: [\d,]+", "<picture: some", text) for text in said]
 
 
 @pytest.mark.slow
-def test_the_notebook_finds_what_was_planted_and_nothing_else(found: Any) -> None:
-    # What is printed at once may come in several pieces.
-    known = orjson.loads("".join(output.text for output in found.cells[-1].outputs))
+def test_the_notebook_finds_what_was_planted_and_nothing_else(notebook: Any) -> None:
+    # A kernel may send one print in several pieces.
+    known = orjson.loads("".join(output.text for output in notebook.cells[-1].outputs))
     assert (known["trials"], known["done"], known["blocks"]) == (123, 120, 40)
     assert known["broken"]["brief"] < 0.15 < 0.2 < known["broken"]["placebo"]
     assert known["planned"] and known["decided"] == [True, True] and max(known["holm"]) < 0.01
@@ -69,22 +69,24 @@ def test_the_notebook_finds_what_was_planted_and_nothing_else(found: Any) -> Non
         assert branch[:3] == known["parent"][:3]
         assert branch[3] == "Then I put the bees in the bell." != known["parent"][3]
     assert len({tuple(branch) for branch in known["branches"]}) == 3
-    pictures = [c for c in found.cells for o in c.get("outputs", []) if "image/svg+xml" in str(o)]
+    pictures = [
+        c for c in notebook.cells for o in c.get("outputs", []) if "image/svg+xml" in str(o)
+    ]
     assert len(pictures) == 2
 
 
 @pytest.mark.slow
-def test_the_notebook_on_the_page_is_the_one_that_runs(found: Any) -> None:
+def test_the_notebook_on_the_page_is_the_one_that_runs(notebook: Any) -> None:
     page = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(page)
-    assert [c.source for c in page.cells] == [c.source for c in found.cells[:-1]]
-    for written, came in zip(page.cells, found.cells, strict=False):
+    assert [c.source for c in page.cells] == [c.source for c in notebook.cells[:-1]]
+    for written, came in zip(page.cells, notebook.cells, strict=False):
         if written.cell_type == "code":
             assert text_of(written) == text_of(came), "write it anew: python -m tools.notebook"
             assert not any(text.startswith("stderr") for text in text_of(written))
 
 
-def test_the_page_tells_nothing_of_a_machine_or_a_moment() -> None:
+def test_the_page_holds_no_path_and_no_date() -> None:
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert not re.search(
         r"/(?:home|root|tmp|Users|work|private)/|\d{4}-\d\d-\d\d|0x[0-9a-f]{6}", text
