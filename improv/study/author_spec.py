@@ -1,7 +1,7 @@
-"""The author of a scene as data: what it knows, what it may do, and as which author it is played.
+"""The author of a scene as data: what it knows, what it may do, and who it is in each arm.
 
-A study's arms are contexts: the whole of what an author is, under one name, laid over the author
-when the scene is read. A placebo or a director's notes are contexts like any other.
+The arms of a study about authors are contexts. A context has a name and says all that an author is;
+it is laid over the author when the scene is read. A placebo or a director's notes are contexts too.
 """
 
 from __future__ import annotations
@@ -17,40 +17,42 @@ Power = Literal["note", "cue", "move", "end"]
 Knowledge = Literal["transcript", "asides", "cards", "secrets"]
 
 NOT_LAID = frozenset({"matches"})
-"""Fields of a context that say something of it, and are nothing of an author's."""
+"""Fields that describe a context and are not laid over the author."""
 
 
 class Context(Strict):
-    """What an author is in one arm of a study: all of it, so that nothing of another arm's is
-    left. What a context does not say is as it is here, not as the author has it."""
+    """What an author is in one arm of a study. A context replaces all of these fields of the
+    author, so that no other arm's text is left: a field that it leaves out gets its default from
+    this list."""
 
     heading: str = Field(default="About the author", max_length=120)
-    """What stands above the frame; the name follows where there is one."""
+    """The heading of the frame; the author's name follows it, if there is one."""
     name: str = Field(default="", max_length=80)
-    """Who is writing, as the title page says it."""
+    """The author's name, as the title page shows it."""
     called: str = Field(default="the author", min_length=1, max_length=40)
-    """What it is to the cast: "the author", "the director". Its notes come from whoever this is."""
+    """What the cast calls the author: "the author", "the director". Notes come from
+    this name."""
     frame: Text = ""
-    """The text that every character's prompt begins with."""
+    """The text with which every character's prompt begins."""
     brief: Text = ""
-    """What the live author is told of its own intentions and manner."""
+    """The live author's instructions: its intentions and its manner."""
     matches: str = ""
-    """The context whose length in tokens this one has, where it is a placebo for that."""
+    """For a placebo: the name of the context that has the same length in tokens."""
 
 
 class Planned(Strict):
-    """A move that the study makes, whoever the author is: at a turn, or after a break."""
+    """A move that the study makes, with any author and with none: at a turn, or after a break."""
 
     move: str = Field(default="", max_length=80)
-    """The name of one of the author's moves. Nothing ("") only marks the moment, so that an arm
-    where nothing happens has the same time zero."""
+    """The name of one of the author's moves. "" marks the turn but plays nothing, so that an arm
+    without a move has the same time zero."""
     turn: int | None = Field(default=None, ge=1)
-    """The turn before which it is made."""
+    """The turn before which the move is played."""
     on_break_of: str = ""
-    """A character: the move is made at the turn after its first line that breaks its first trait
-    with a sign, or its habit where no trait of it has one."""
+    """The name of a character. The move is played after its first line that breaks its first
+    trait with a sign, or its habit if none of its traits has a sign."""
     within: int | None = Field(default=None, ge=1)
-    """The last turn before which it is still made, where it waits for a break."""
+    """With `on_break_of`: the last turn before which the move is still played."""
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -62,64 +64,66 @@ class Planned(Strict):
 
 
 class NoteSample(Strict):
-    """A note as the author would write it."""
+    """An example of a note by the author."""
 
     to: str
-    """The character that it is written to."""
+    """The character that gets the note."""
     note: str = Field(min_length=1, max_length=240)
-    """The note itself."""
+    """The text of the note."""
 
 
 class AuthorSpec(Strict):
-    """The agent that holds what an author knows: as text in the frame, as a live agent, or both."""
+    """The author of the characters: a text in their prompts (the frame), a live agent, or both."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"context", "heading", "shown", "planned"})
     MENUS: ClassVar[frozenset[str]] = frozenset({"contexts"})
 
     contexts: dict[str, Context] = {}
-    """Name → what the author is in an arm of a study that asks for it."""
+    """Name → what the author is in the arm of a study that chooses this context."""
     context: str = ""
-    """One of `contexts`, laid over the author when the scene is read: all of its fields go over
-    those that are given here. Afterwards this is "" again."""
+    """The name of one of `contexts`. Its fields replace those of the author when improv reads the
+    scene. improv then sets this field to ""."""
     heading: str = Field(default="About the author", max_length=120)
-    """What stands above the frame; the name follows where there is one."""
+    """The heading of the frame; the author's name follows it, if there is one."""
     name: str = Field(default="", max_length=80)
-    """Who is writing, as the title page says it."""
+    """The author's name, as the title page shows it."""
     called: str = Field(default="the author", min_length=1, max_length=40)
-    """What it is to the cast: "the author", "the director"."""
+    """What the cast calls the author: "the author", "the director"."""
     frame: Text = ""
-    """Author-level context that every character's prompt begins with."""
+    """Author-level context, with which every character's prompt begins."""
     shown: bool = True
-    """Whether the frame stands in every character's prompt. False: only a live author reads it."""
+    """Whether the frame is in every character's prompt. If false, only a live author reads it."""
     live: bool = False
     """Whether the author acts while the scene plays."""
     brief: Text = ""
-    """What the live author is told of its own intentions and manner."""
+    """The live author's instructions: its intentions and its manner."""
     bible: Text = ""
     """What the live author knows of the work: facts, arcs, what must not happen."""
     knows: list[Knowledge] = ["transcript", "cards"]
-    """What else the live author may see."""
+    """What the live author sees: the transcript, asides, the characters' cards, their secrets."""
     may: list[Power] = ["note"]
-    """What the live author may do."""
+    """What the live author may do: write notes, cue the next speaker, play a move, end the
+    scene."""
     moves: dict[str, str] = {}
-    """Name of a move → the stage direction that is played when the author makes it."""
+    """Name of a move → the stage direction that the move plays."""
     planned: Planned | None = None
-    """A move that is made in any case, whether or not there is a live author."""
+    """A move that is played in any case, with or without a live author."""
     samples: list[NoteSample] = []
-    """Notes in this author's manner; a small model imitates them where it obeys nothing."""
+    """Example notes in this author's manner. A small model that obeys no instruction still imitates
+    them."""
     every: int = Field(default=2, ge=1)
-    """The live author acts before every so many turns."""
+    """The number of turns from one action of the live author to the next."""
     when: Literal["before", "during"] = "before"
-    """"during" lets the author think while a line is spoken; what it does then reaches the turn
-    after, which saves its latency."""
+    """When the live author is asked. "before": before a turn, which waits for it. "during": while a
+    line is drawn, so that nobody waits; its action then reaches the next turn."""
     model: AnyModel | None = None
-    """A model of its own, where it should not be the scene's."""
+    """The model of the live author. By default the scene's."""
 
     @model_validator(mode="before")
     @classmethod
     def _lay_context(cls, data: Any) -> Any:
-        """Lay the context that is asked for over what is given. It is an instruction and no state,
-        so that a scene that is read again, or changed, is what it was."""
+        """Lay the chosen context over the author. `context` is an instruction, not a state: it is
+        "" afterwards, so a scene that is written and read again does not change."""
         if not isinstance(data, dict) or not data.get("context"):
             return data
         menu, name = data.get("contexts") or {}, data["context"]
@@ -134,22 +138,22 @@ class AuthorSpec(Strict):
         try:
             laid = Context.model_validate(menu[name])
         except ValidationError:
-            return data  # what is wrong with it is said where it stands
+            return data  # The validation of `contexts` reports what is wrong with it.
         return data | {"context": ""} | laid.model_dump(exclude=set(NOT_LAID))
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         if "move" in self.may and not self.moves:
             raise ValueError("may make a move, but 'moves' names none")
-        found: list[tuple[tuple[str | int, ...], str]] = []
+        problems: list[tuple[tuple[str | int, ...], str]] = []
         for name, context in self.contexts.items():
             if context.matches and context.matches not in self.contexts:
                 what = f"no context is called '{context.matches}'"
-                found.append((("author", "contexts", name, "matches"), what))
+                problems.append((("author", "contexts", name, "matches"), what))
         plan = self.planned
         if plan is not None and plan.move and plan.move not in self.moves:
             what = f"no move is called '{plan.move}'"
-            found.append((("author", "planned", "move"), what))
-        if found:
-            raise SceneProblems(found)
+            problems.append((("author", "planned", "move"), what))
+        if problems:
+            raise SceneProblems(problems)
         return self

@@ -1,7 +1,6 @@
-"""What all data that people write is made of: classes that are frozen, and closed to fields that
-they do not know.
+"""The base of all classes that read scene and study files: frozen, and closed to unknown fields.
 
-Every field has the sentence that `improv schema` shows in an editor.
+The docstring of every field is the sentence that `improv schema` shows in an editor.
 """
 
 from __future__ import annotations
@@ -13,15 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
-    """Frozen, and closed to fields it does not know."""
+    """Base of the classes of a file: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     LATER: ClassVar[frozenset[str]] = frozenset()
-    """Fields that came after the first runs were played: one that says what was so before it
-    came changes nothing, and so is no part of what a trial's id is made of."""
+    """Fields that were added after the first runs were played. A later field with its default
+    changes nothing, so it is no part of a trial's id, and older ids stay valid."""
     MENUS: ClassVar[frozenset[str]] = frozenset()
-    """Fields that only hold what may be chosen from, and never reach the stage themselves."""
+    """Fields that never reach the stage, such as lists of choices. They are no part of a trial's
+    id."""
 
 
 Text = Annotated[str, Field(max_length=20_000)]
@@ -30,32 +30,33 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class SceneProblems(ValueError):
-    """What in a scene does not agree, each with the path of the one at fault."""
+    """Fields of a scene that do not fit together: each problem with the path of its field."""
 
     def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
         self.problems = problems
-        super().__init__("; ".join(what for _, what in problems))
+        super().__init__("; ".join(message for _, message in problems))
 
 
 def essence(value: Any) -> Any:
-    """Return data as JSON holds it, without menus and without later fields left as they were."""
+    """Return data as JSON holds it, without `MENUS`, and without `LATER` fields at their
+    default."""
     if isinstance(value, Strict):
         fields = type(value).model_fields
         return {
-            name: essence(held)
-            for name, held in value
+            name: essence(content)
+            for name, content in value
             if name not in value.MENUS
-            and not (name in value.LATER and held == fields[name].get_default())
+            and not (name in value.LATER and content == fields[name].get_default())
         }
     if isinstance(value, dict):
-        return {key: essence(held) for key, held in value.items()}
+        return {key: essence(content) for key, content in value.items()}
     if isinstance(value, list | tuple):
-        return [essence(held) for held in value]
+        return [essence(content) for content in value]
     return value
 
 
 def closest(name: str, names: set[str]) -> str | None:
-    """Return which of `names` somebody who wrote `name` may have meant."""
+    """Return the one of `names` that is most like `name`, or None if none is like it."""
     folded = {n.casefold(): n for n in sorted(names)}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return folded[near[0]] if near else None

@@ -1,7 +1,7 @@
-"""A study as data: its file as people write it, and its design once every scene is resolved.
+"""A study as data: its file as people write it, and its design with every scene resolved.
 
-Plain frozen data, and the schema that editors read. loader makes a study of a file;
-trial unfolds it into trials.
+Plain frozen data, and the schema that editors read. loader makes a Study from a file; trial unfolds
+it into trials.
 """
 
 from __future__ import annotations
@@ -19,39 +19,41 @@ from improv.study.scene import Scene
 
 
 class StudyFile(Strict):
-    """A study as its file has it: scenes, factors whose levels patch them, and how often."""
+    """A study as its file has it: scenes, factors whose levels patch the scenes, and how often each
+    is played."""
 
     study: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
     """The study's name."""
     question: str = Field(default="", max_length=1000)
-    """What it asks, in a sentence."""
+    """What the study asks, in a sentence."""
     about: str = Field(default="", max_length=5000)
-    """Which idea it tests, and what would count against it."""
+    """Which idea the study tests, and which result would count against it."""
     scenes: list[str] = Field(min_length=1, max_length=200)
     """Scene files, relative to this one, or names of scenes that ship with improv."""
     set: Patch = {}
-    """A patch that every condition starts from, such as `turns: 8` or `model: gpt-4.1-mini`."""
+    """A patch that is laid over every scene first, such as `turns: 8` or `model: gpt-4.1-mini`."""
     factors: dict[str, dict[str, Patch]] = {}
-    """Factor → level → a patch of the scene; conditions are their product."""
+    """Factor → level → a patch of the scene. The conditions are the product of all factors."""
     cells: list[dict[str, str]] | None = None
-    """The conditions to play, a level for every factor each, where the product is not meant."""
+    """The conditions to play, each with a level for every factor. By default all that the product
+    of the factors gives."""
     blocks: dict[str, dict[str, Patch]] = {}
     """Blocking factor (a topic, a cast) → level → a patch of the scene. Each combination makes a
-    scene of its own, within which conditions are compared."""
+    scene of its own, and conditions are compared within that scene."""
     replicates: int = Field(default=1, ge=1, le=100_000)
     """How often each scene is played under each condition."""
     seed: int = 0
-    """Changes every draw of the study at once."""
+    """A number that all random draws of the study depend on. Another seed gives other draws."""
     branches: list[Branching] = Field(default=[], max_length=50)
-    """Branches grown from every trial: paired counterfactuals."""
+    """Branches of every trial: paired counterfactuals."""
     regenerations: list[Regeneration] = Field(default=[], max_length=50)
     """Turns of every trial that are drawn again."""
     probes: list[Probe] = Field(default=[], max_length=50)
-    """Questions put to characters off the record."""
+    """Questions that characters are asked off the record."""
     plan: Plan | None = None
-    """What will be looked at, settled beforehand."""
+    """The analysis, settled before the first call."""
     planted: dict[str, Patch] = {}
-    """Name → a patch that has puppets play a known truth, to see whether the plan would find it."""
+    """Name → a patch that has puppets play a known truth, to see whether the plan finds it."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study with its scenes resolved: one scene per (scene file, condition).
+    """A study with its scenes resolved: one scene per (scene file, blocking levels, condition).
 
-    `cells` maps the slug of a scene (its file's name, and the levels of blocking factors after a
-    slash each) and a condition to the scene as it is played there.
+    Each of `cells` is the slug of a scene, a condition, and the scene as it is played under that
+    condition. A slug is the name of the scene's file, with each blocking level after a slash.
     """
 
     name: str
@@ -84,11 +86,12 @@ class Study:
 
     @property
     def scenes(self) -> list[str]:
+        """The slugs of the study's scenes, each once."""
         return list(dict.fromkeys(slug for slug, _, _ in self.cells))
 
 
 def with_replicates(study: Study, replicates: int) -> Study:
-    """Return the study played so many times."""
+    """Return the study with that number of replicates."""
     return dataclasses.replace(study, replicates=replicates)
 
 

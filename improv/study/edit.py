@@ -1,6 +1,6 @@
-"""What a study or a person may ask of a scene that was played: to enter it again, and how changed.
+"""What a study or a person can do with a played scene: edits, branches, regenerations and probes.
 
-Plain frozen data. What becomes of it, branches of trials, is next door, in branch.
+Plain frozen data, as people write it. The module branch makes branches of trials from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from improv.study.scene import EVERYBODY as EVERYBODY
 
 Turns = list[int] | Literal["every"]
 Patch = dict[str, Any]
-"""Part of a scene's data, which is laid over all of it: mappings merge, the rest replaces."""
+"""A part of a scene's data that is laid over the scene: mappings merge, any other value
+replaces."""
 
 
 def _words(text: str) -> str:
@@ -27,21 +28,23 @@ _Words = Annotated[str, Field(max_length=2000), AfterValidator(_words)]
 
 
 class Edit(Strict):
-    """What is different from a turn on. An empty edit only draws anew."""
+    """What a branch changes. An empty edit changes nothing: the turns are only drawn again."""
 
     scene: Patch = {}
-    """A patch of the scene: the author, a card, the model, the world. The cast and the written
-    opening stay as they are."""
+    """A patch of the scene: the author, a card, the model, the world. It cannot change who is in
+    the cast, nor the written opening."""
     line: _Words | None = None
-    """What was said at the branching turn, instead of what was; its speaker stays."""
+    """The line that replaces the line of the branching turn. Its speaker stays the same."""
     move: _Words | None = None
-    """A move: the name of one of the author's, or a stage direction, played at the next turn."""
+    """The name of one of the author's moves, or a stage direction. It is played at the next
+    turn."""
     memory: dict[str, Text] = {}
-    """Character (or "everybody") → what it remembers instead of the scene so far; empty text
-    for nothing at all."""
+    """Character (or "everybody") → what it remembers instead of the scene so far. "" means
+    nothing."""
 
     @property
     def empty(self) -> bool:
+        """Whether the edit changes nothing."""
         return self == Edit()
 
 
@@ -52,15 +55,15 @@ class Branching(Strict):
     """
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$")
-    """What the branches are called."""
+    """The name of these branches in tables and reports."""
     at: Turns
-    """The last shared turns (0 is the written opening), or "every"."""
+    """The turns after which the branches part, or "every". 0 is the written opening."""
     arms: dict[str, Edit] = {"as it was": Edit()}
-    """Name → what is changed. Compare arms with one that changes nothing."""
+    """Name of an arm → its edit. Have one arm that changes nothing, to compare the others with."""
     draws: int = Field(default=1, ge=1, le=10_000)
-    """Continuations of each arm."""
+    """The number of continuations of each arm."""
     turns: int | None = Field(default=None, ge=1, le=2000)
-    """How many turns are drawn after it; to the scene's end where it is not given."""
+    """How many turns a branch draws. By default all up to the end of the scene."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -71,10 +74,10 @@ class Branching(Strict):
 
 
 class Regeneration(Strict):
-    """Single turns of each trial that are drawn again, to see what else they might have been."""
+    """Single turns of each trial that are drawn again, to see how else they could have gone."""
 
     at: Turns
-    """The turns drawn anew (from 1), or "every"."""
+    """The turns that are drawn again (from 1), or "every"."""
     draws: int = Field(default=1, ge=1, le=10_000)
     """How often each of the turns is drawn again."""
 
@@ -85,20 +88,22 @@ class Regeneration(Strict):
 
 
 class Probe(Strict):
-    """A fixed question put to a character off the record: a fork that no transcript shows."""
+    """A fixed question to a character, off the record: no transcript shows it, and no later turn
+    sees it."""
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$")
-    """What the probe is called."""
+    """The name of the probe in tables and reports."""
     of: str = EVERYBODY
-    """Whom it is put to."""
+    """The character that answers, or "everybody"."""
     ask: str = Field(min_length=1, max_length=2000)
     """The question."""
     expect: list[str] = []
-    """Words of which a right answer holds one, where there is a right answer."""
+    """Words or phrases: an answer is right if it contains one of them. Leave it out if no answer
+    is right or wrong."""
     at: Turns
-    """After which turns it is put, or "every"."""
+    """The turns after which the question is asked, or "every"."""
     draws: int = Field(default=1, ge=1, le=1000)
-    """How often the question is put, each time as if for the first time."""
+    """How often the question is asked. No answer knows of the others."""
 
     @model_validator(mode="after")
     def _turns(self) -> Self:

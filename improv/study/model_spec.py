@@ -1,7 +1,7 @@
-"""A model as people write it: which one, where it is reached, how it is sampled, what it costs.
+"""A model as people write it: its name, its address, how it is sampled, what it costs.
 
-Plain frozen data. A model may be a puppet, whose process stands in puppet_spec; how a model is
-asked stands in client.
+Plain frozen data. A model may be a puppet, whose process is in puppet_spec. improv.models calls
+models.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ class Price(Strict):
     completion: float = Field(ge=0)
     """For tokens of replies."""
     cached: float | None = Field(default=None, ge=0)
-    """For prompt tokens the endpoint had cached; the prompt price where it is not given."""
+    """For prompt tokens that the endpoint had cached. By default the price of prompts."""
 
 
 class Model(Strict):
-    """A language model, reached by URL: which one, where, and how it is sampled."""
+    """A language model: its name, the address of its endpoint, and how it is sampled."""
 
     model: str = Field(default="embedded", min_length=1, max_length=200)
-    """"embedded" (SmolLM2-135M, in this machine), "puppet", the path of a GGUF, or a name that
-    the endpoint knows."""
+    """"embedded" (SmolLM2-135M, on this machine), "puppet", the path of a GGUF file, or a name
+    that the endpoint knows."""
     base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")
-    """An OpenAI-compatible address; OPENAI_BASE_URL or OpenAI itself where it is not given."""
+    """The address of an OpenAI-compatible endpoint. By default the value of OPENAI_BASE_URL, or
+    else OpenAI itself."""
     api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The environment variable that holds the key. The key itself is never written anywhere."""
+    """The environment variable that holds the key. improv never writes the key itself."""
     mode: Literal["chat", "script"] | None = None
-    """"chat" for instructed models, "script" for base models and small ones, whose scene is then
-    a document. Embedded models and GGUF files play in script mode unless told otherwise."""
+    """"chat" for instructed models; "script" for base models and small ones, which continue the
+    scene as a document. By default "script" for embedded models and GGUF files, else "chat"."""
     temperature: float | None = Field(default=None, ge=0, le=5)
-    """How freely tokens are drawn; the endpoint's own where it is not given. 0 always takes the
-    likeliest."""
+    """How freely tokens are drawn; 0 always takes the likeliest token. By default the endpoint's
+    own value."""
     top_p: float | None = Field(default=None, gt=0, le=1)
-    """The share of probability that tokens are drawn from; the endpoint's own where it is not
-    given."""
+    """The share of probability that tokens are drawn from. By default the endpoint's own value."""
     max_tokens: int = Field(default=80, ge=1, le=4000)
     """At most this many tokens a line."""
     seeded: bool = True
-    """Send each draw's seed along; some endpoints refuse the field."""
+    """Whether each request has the draw's seed. Some endpoints refuse that field."""
     timeout: float = Field(default=120.0, gt=0, le=3600)
     """Seconds until an attempt counts as lost."""
     retries: int = Field(default=6, ge=0, le=100)
-    """How often a call is tried again that was refused, failed or lost."""
+    """How often a call is tried again after it was refused, failed or lost."""
     extra: dict[str, Any] = {}
     """Further fields of the request body, such as min_p or dry_multiplier."""
     price: Price | None = None
-    """What calls cost, where `improv` is to know it. A cost without a price is unknown, never 0."""
+    """What calls cost. Without a price the cost of calls is unknown, not 0."""
     puppet: Puppet | None = None
-    """The puppet's process, where `model` is "puppet" or a puppet's server."""
+    """The puppet's process, if `model` is "puppet" or the endpoint is a puppet's server."""
 
     @property
     def embedded(self) -> bool:
@@ -71,6 +71,7 @@ class Model(Strict):
 
     @property
     def plays_in(self) -> Literal["chat", "script"]:
+        """The mode that the model plays in: `mode`, or its default."""
         return self.mode or ("script" if self.embedded else "chat")
 
 

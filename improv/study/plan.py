@@ -1,7 +1,7 @@
-"""What a study says beforehand that it will look at, and how: its plan. Plain frozen data.
+"""The plan of a study: the analysis that is settled before the study is played. Plain frozen data.
 
-A plan is part of the study's file. Its hash stands in run.json before the first call, so that a
-report can tell what was planned from what was thought of later.
+A plan is part of the study's file. run.json has its hash before the first call, so that a report
+can separate planned analyses from those that somebody thought of later.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from improv.study.base import Strict
 from improv.study.measure_spec import MEASURE_NAMES, measure_family
 
 ARM = "arm"
-"""The word of a `where` that names an arm of the study's branches, beside its factors."""
+"""The key of a `where` that names an arm of the study's branches; the other keys are factors."""
 
 FactorLevels = dict[str, str]
 
 
 def _known(name: str) -> str:
     if name and measure_family(name) not in MEASURE_NAMES:
-        raise ValueError(f"no measure is called so; there are {', '.join(MEASURE_NAMES)}")
+        raise ValueError(f"no measure has this name; there are {', '.join(MEASURE_NAMES)}")
     return name
 
 
@@ -40,28 +40,30 @@ Side = Annotated[Sides, BeforeValidator(_several, json_schema_input_type=FactorL
 
 
 class Outcome(Strict):
-    """The number that a unit (a scene, or a block of scenes) is given."""
+    """The number that is computed for each unit: a scene, or a block of scenes."""
 
     of: Literal["broken", "broke", "mean", "recovered", "time", "collision", "phrasing"] = "broken"
-    """"broken" is the share of readable lines that score 0, "broke" whether there is one, "mean"
-    the mean score, "recovered" whether a line scores 1 within so many own lines of the mark that a
-    planned move sets, or of the first break, "time" the turn of the first break, "collision" the
-    collision probability of the acts that one turn was drawn as, "phrasing" the intraclass
-    correlation of a factor's levels, turn by turn."""
+    """"broken": the share of readable lines that score 0. "broke": whether any line scores 0.
+    "mean": the mean score. "recovered": whether a line scores 1 within `within` own lines after the
+    planned move, or after the first break if no move is planned. "time": the turn of the first
+    break. "collision": the probability that two draws of one turn are the same act. "phrasing": the
+    intraclass correlation of a factor's levels, turn by turn."""
     measure: MeasureName = Field(default="sign", min_length=1)
-    """A measure by its name, or by what stands before a colon or a dot of it."""
+    """The name of a measure, or of one of its scores, such as "rule:law"."""
     of_whom: str = "everybody"
-    """A character's name."""
+    """The character whose lines count, or "everybody"."""
     first: int = Field(default=1, ge=0)
     """The first turn that counts."""
     within: int = Field(default=3, ge=1)
-    """For "recovered": this many own lines."""
+    """For "recovered": the number of own lines in which a character can recover."""
     less: MeasureName = ""
-    """A measure whose like number is taken away: an unrelated trait's, say."""
+    """A measure whose number is subtracted, computed in the same way: for example that of an
+    unrelated trait."""
     factor: str = ""
-    """For "phrasing": the factor whose levels say one thing in several ways."""
+    """For "phrasing": the factor whose levels are wordings of the same text."""
     unit: Literal["block", "scene"] = "block"
-    """Conditions are compared within blocks, or scene against scene where few have an outcome."""
+    """"block": conditions are compared within blocks. "scene": conditions are compared scene
+    against scene, unpaired, for an outcome that few scenes have."""
 
     @model_validator(mode="after")
     def _factor_given(self) -> Self:
@@ -71,92 +73,95 @@ class Outcome(Strict):
 
 
 class ContrastSpec(Strict):
-    """A planned comparison: the sum over `plus` less the sum over `minus`.
+    """A planned comparison: the sum over `plus` minus the sum over `minus`.
 
-    Each mapping from factor to level stands for the mean of all conditions that it fits; several
-    on one side are added, so that an interaction is a contrast too.
+    A mapping from factor to level means the mean of all conditions with these levels. Several
+    mappings on one side are added, so an interaction is a contrast too.
     """
 
     name: str = Field(min_length=1, max_length=120)
-    """What the comparison is called."""
+    """The name of the comparison."""
     plus: Side
     """The first side: one mapping from factor to level, or several."""
     minus: Side
-    """The second side, with as many mappings."""
+    """The second side, with the same number of mappings."""
 
     @model_validator(mode="after")
     def _balanced(self) -> Self:
-        _as_many(self)
+        _check_sides(self)
         return self
 
 
 class EquivalenceSpec(Strict):
-    """Two sides that must not differ by more than `margin` (two one-sided tests)."""
+    """Two sides that may differ by at most `margin` (two one-sided tests)."""
 
     plus: Side
     """The first side, as in a contrast."""
     minus: Side
     """The second side."""
     margin: float = Field(gt=0)
-    """The largest difference that counts as none, in the outcome's own unit."""
+    """The largest difference that counts as no difference, in the unit of the outcome."""
 
     @model_validator(mode="after")
     def _balanced(self) -> Self:
-        _as_many(self)
+        _check_sides(self)
         return self
 
 
 class ChanceSpec(Strict):
-    """The mean of a measure must lie within `margin` of what guessing gives."""
+    """The mean of a measure must be within `margin` of what guessing gives."""
 
     measure: MeasureName = Field(min_length=1)
-    """The measure whose mean is looked at."""
+    """The measure whose mean is tested."""
     where: FactorLevels = {}
-    """The conditions that it holds for; all of them where none is given."""
+    """The conditions that are tested. By default all."""
     value: float = Field(alias="is", ge=0, le=1)
-    """What guessing gives."""
+    """The mean that guessing gives."""
     margin: float = Field(gt=0, le=1)
-    """How far from it the mean may lie."""
+    """The largest distance of the mean from that value."""
 
 
 class Bound(Strict):
-    """The rate of broken lines must be below `at_most`, by its exact upper bound."""
+    """The exact upper confidence bound of the rate of broken lines must be below `at_most`."""
 
     where: FactorLevels
-    """The conditions that it holds for."""
+    """The conditions that are tested."""
     at_most: float = Field(gt=0, lt=1)
-    """The rate that the upper bound must stay below."""
+    """The rate that the upper bound must be below."""
     measure: MeasureName = ""
-    """The outcome's own where it is not given."""
+    """The measure whose rate is tested. By default the outcome's."""
 
 
 class Unmoved(Strict):
-    """The intraclass correlation of phrasings must be within `within` of nothing."""
+    """The intraclass correlation of phrasings must be within `within` of 0."""
 
     where: FactorLevels
-    """The conditions that it holds for."""
+    """The conditions that are tested."""
     within: float = Field(gt=0, lt=1)
-    """How far from 0 the correlation may lie."""
+    """The largest distance of the correlation from 0."""
 
 
 class Flat(Strict):
-    """The outcome's slope over turns must not exceed `margin` a turn in either direction."""
+    """The outcome's slope over turns must be at most `margin` a turn, up or down."""
 
     where: FactorLevels = {}
-    """The conditions that it holds for; all of them where none is given."""
+    """The conditions that are tested. By default all."""
     margin: float = Field(gt=0)
-    """The steepest slope a turn that counts as flat."""
+    """The steepest slope that counts as flat, in the outcome's unit a turn."""
+
+
+_CHECKS = ("equivalence", "chance", "bound", "icc", "flat")
 
 
 class Control(Strict):
-    """What would catch a false positive: exactly one of the kinds of check."""
+    """A check that can catch a false positive. It has exactly one of the kinds of check."""
 
     name: str = Field(min_length=1, max_length=120)
-    """What the check is called."""
+    """The name of the check."""
     equivalence: EquivalenceSpec | None = None
-    """Two sides do not differ: a placebo and nothing, say."""
+    """Two sides do not differ: for example a placebo and no author."""
     chance: ChanceSpec | None = None
-    """A measure is where guessing would put it."""
+    """The mean of a measure is what guessing gives."""
     bound: Bound | None = None
     """Hardly any line is broken."""
     icc: Unmoved | None = None
@@ -166,42 +171,42 @@ class Control(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        given = [k for k in ("equivalence", "chance", "bound", "icc", "flat") if getattr(self, k)]
-        if len(given) != 1:
+        if sum(getattr(self, kind) is not None for kind in _CHECKS) != 1:
             raise ValueError("give one of equivalence, chance, bound, icc, flat")
         return self
 
     @property
     def check(self) -> EquivalenceSpec | ChanceSpec | Bound | Unmoved | Flat:
-        found = self.equivalence or self.chance or self.bound or self.icc or self.flat
-        assert found is not None
-        return found
+        """The one check that the control has."""
+        check = self.equivalence or self.chance or self.bound or self.icc or self.flat
+        assert check is not None
+        return check
 
 
 class Exclusions(Strict):
-    """What is left out, and when nothing is decided."""
+    """Which data are excluded, and when no decision is made."""
 
     missing_above: float = Field(default=0.05, ge=0, le=1)
-    """An arm with a larger share of unreadable lines is not decided upon."""
+    """No decision is made about an arm whose share of unreadable lines is larger than this."""
 
 
 class Plan(Strict):
-    """Everything about the analysis that is settled before the first call."""
+    """The analysis, settled before the first call."""
 
     hypothesis: str = Field(min_length=1, max_length=1000)
     """What the study expects to find, in a sentence."""
     outcome: Outcome
-    """The number that is compared."""
+    """The number that is compared between conditions."""
     contrasts: list[ContrastSpec] = Field(default=[], max_length=50)
-    """Holm's correction is over all of them."""
+    """The planned comparisons. Holm's correction is over all of them."""
     controls: list[Control] = Field(default=[], max_length=50)
-    """Checks that would catch a false positive; one that fails withdraws the result."""
+    """Checks that can catch a false positive. If one fails, the result is withdrawn."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    """The level of the planned tests, over all contrasts together."""
+    """The significance level of the planned tests, for all contrasts together."""
     blocks: int = Field(ge=1, le=100_000)
     """How many blocks are played."""
     exclude: Exclusions = Exclusions()
-    """What is left out, and when nothing is decided."""
+    """Which data are excluded, and when no decision is made."""
     stop: str = Field(default="when all blocks are played", max_length=300)
     """When the study ends, in words."""
 
@@ -219,36 +224,34 @@ class Plan(Strict):
         sides += [c.equivalence.plus for c in self.controls if c.equivalence is not None]
         if alone and any(len(side) > 1 for side in sides):
             raise ValueError(
-                "times, and scenes that are not paired, are compared one mapping against one"
+                "the outcome 'time' and the unit 'scene' allow one mapping a side, not several"
             )
         return self
 
     @property
     def hash(self) -> str:
-        """A digest of the plan's content: equal plans have equal hashes, whatever their layout."""
+        """A digest of the plan's content; the layout of its YAML has no part in it."""
         data = self.model_dump(mode="json", by_alias=True)
         return digest(json.dumps(data, sort_keys=True, ensure_ascii=False), size=16)
 
     @property
     def of_arms(self) -> bool:
-        """Whether its units are branches, because a contrast names their arms."""
+        """Whether the plan compares branches, because a contrast or control names an arm."""
         return any(ARM in where for _, where in self.wheres())
 
     def measures(self) -> list[str]:
-        """Return every measure that it reads, each once, by what stands before its colon."""
+        """Return every measure that the plan reads, each once, without what follows a colon."""
         checks = [c.check for c in self.controls]
         named = [self.outcome.measure, self.outcome.less]
         named += [c.measure for c in checks if isinstance(c, ChanceSpec | Bound)]
         return list(dict.fromkeys(name.partition(":")[0] for name in named if name))
 
     def wheres(self) -> Iterator[tuple[tuple[str | int, ...], FactorLevels]]:
-        """Yield every `where` of the plan with its place."""
+        """Yield every `where` of the plan with its path."""
         for i, contrast in enumerate(self.contrasts):
             yield from _sides(("contrasts", i), contrast)
         for i, control in enumerate(self.controls):
-            kind = next(
-                k for k in ("equivalence", "chance", "bound", "icc", "flat") if getattr(control, k)
-            )
+            kind = next(kind for kind in _CHECKS if getattr(control, kind) is not None)
             place: tuple[str | int, ...] = ("controls", i, kind)
             if isinstance(control.check, EquivalenceSpec):
                 yield from _sides(place, control.check)
@@ -257,18 +260,18 @@ class Plan(Strict):
 
 
 def fits(where: FactorLevels, levels: Mapping[str, str]) -> bool:
-    """Whether a condition (and branch) with these levels is one that `where` means."""
+    """Whether `levels`, those of a condition (and of a branch, its arm), agree with `where`."""
     return all(levels.get(factor) == level for factor, level in where.items())
 
 
 def _sides(
-    place: tuple[str | int, ...], of: ContrastSpec | EquivalenceSpec
+    place: tuple[str | int, ...], spec: ContrastSpec | EquivalenceSpec
 ) -> Iterator[tuple[tuple[str | int, ...], FactorLevels]]:
     for side in ("plus", "minus"):
-        for k, where in enumerate(getattr(of, side)):
+        for k, where in enumerate(getattr(spec, side)):
             yield (*place, side, k), where
 
 
-def _as_many(of: ContrastSpec | EquivalenceSpec) -> None:
-    if len(of.plus) != len(of.minus):
-        raise ValueError("a contrast has as many mappings in 'plus' as in 'minus'")
+def _check_sides(spec: ContrastSpec | EquivalenceSpec) -> None:
+    if len(spec.plus) != len(spec.minus):
+        raise ValueError("'plus' and 'minus' need the same number of mappings")

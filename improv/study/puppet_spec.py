@@ -1,6 +1,6 @@
-"""A puppet as people write it: a fake model's declared process, by which it plays and judges.
+"""A puppet as people write it: a fake model, and the declared process by which it plays and judges.
 
-Plain frozen data. What a puppet makes of its process stands in puppet.
+Plain frozen data. improv.models.puppet plays it.
 """
 
 from __future__ import annotations
@@ -16,50 +16,53 @@ class Judging(Strict):
     """How well a puppet judges: the truth is whether a line holds a sentence of `opposite`."""
 
     sensitivity: Probability = 1.0
-    """P(it says so | the line breaks its character)."""
+    """P(the puppet finds a break | the line breaks its character)."""
     specificity: Probability = 1.0
-    """P(it says no such thing | the line keeps it)."""
+    """P(the puppet finds no break | the line does not break its character)."""
     unreadable: Probability = 0.0
-    """P(a reply that cannot be read)."""
+    """P(the reply cannot be read as a verdict)."""
 
 
 class Choice(Strict):
-    """How a puppet names one of several things: an object that is guessed at, the next act, what
-    it says happened. A line that names one says nothing else."""
+    """How a puppet names one of several options: an object to be guessed, the next act, what
+    happened. A line that names an option says nothing else."""
 
     options: list[str] = Field(min_length=1, max_length=1000)
-    """What may be named."""
+    """The options that the puppet may name."""
     says: str = Field(default="It is {}.", pattern=r"\{\}", max_length=500)
-    """The line that names it; {} is where the option stands."""
+    """The line that names an option; the option replaces {}."""
     when: str = ""
-    """Text of the prompt's last part that has it name one: a question, a direction. Nothing
-    ("") has it name one only where `always` says so."""
+    """The puppet names an option if this text is in the last part of its prompt: a question, a
+    direction. With "" it names one only if `always` is true."""
     always: bool = False
-    """Whether every line names one."""
+    """Whether every line names an option."""
     concentration: float | None = Field(default=1.0, gt=0)
-    """Of the symmetric Dirichlet distribution that a trial's own distribution over the options
-    is drawn from; null for options that are all equally likely in every trial."""
+    """Concentration of the symmetric Dirichlet distribution from which each trial draws its own
+    distribution over the options. null: all options are equally likely in every trial."""
     committed: str = ""
-    """Text before an option that is found in the prompt, such as "sealed:", and commits it to
-    that option. The last one counts."""
+    """Text such as "sealed:". If it is in the prompt before an option, the puppet is committed to
+    that option; the last such option counts."""
     alias: Probability = 0.0
-    """P(a committed reveal names another option)."""
+    """P(the line names another option than the one that the puppet is committed to)."""
     forget: Probability = 0.0
-    """P(a committed reveal is made as if nothing committed it)."""
+    """P(the line names an option as if the puppet was committed to none)."""
     held: bool = False
-    """Whether it holds to one option for the whole trial, whatever is drawn again: what it
-    believes, or the lie that it has chosen."""
+    """Whether the puppet keeps to one option for the whole trial, also in turns that are drawn
+    again: what it believes, or the lie that it has chosen."""
     reason: str = ""
-    """Text without which in its prompt there is no reason to lie: it then says `truth`."""
+    """The reason to lie: if this text is not in its prompt, the puppet names `truth`."""
     candid: str = ""
-    """Text of the prompt's last part that has it say `truth`: an aside to the author, say."""
+    """The puppet names `truth` if this text is in the last part of its prompt: for example an
+    aside to the author."""
     truth: str = ""
-    """What it names where it does not lie."""
+    """The option that the puppet names if it does not lie."""
 
     @model_validator(mode="after")
     def _truth_given(self) -> Self:
         if (self.reason or self.candid) and not self.truth:
-            raise ValueError("'reason' and 'candid' need a 'truth' to be told")
+            raise ValueError(
+                "'reason' and 'candid' need a 'truth': what the puppet names if it does not lie"
+            )
         return self
 
 
@@ -67,28 +70,30 @@ class LeakSpec(Strict):
     """How a puppet gives a secret away: a sentence that it adds to a line."""
 
     says: str = Field(min_length=1, max_length=500)
-    """The sentence that gives it away."""
+    """The sentence that gives the secret away."""
     chance: Probability = 0.1
-    """P(a line gives it away), before effects."""
+    """P(a line gives the secret away), before effects."""
     effects: dict[str, float] = {}
-    """Text that, found in the prompt, adds this much to the logit of the chance."""
+    """Text → what it adds to logit(chance) if it is in the prompt."""
     when: str = ""
-    """Text of the prompt's last part without which nothing is given away: a question about it."""
+    """The puppet gives nothing away unless this text is in the last part of its prompt: for
+    example a question about the secret."""
     of: str = ""
-    """Text of its card that only the keeper of the secret has; without it nothing is known."""
+    """Text of the card of the character that knows the secret. A puppet without this text in its
+    prompt does not know the secret."""
 
 
 class Fact(Strict):
-    """Something stated in a scene, which a puppet remembers only if it finds it in its prompt."""
+    """A fact of a scene. A puppet knows it only if it is in the puppet's prompt."""
 
     says: str = Field(min_length=1, max_length=500)
-    """The sentence that states it, as it is found, and as a diary repeats it."""
+    """The sentence that states the fact, in a prompt as in a diary."""
     question: str = ""
-    """Text of a probe that asks for it."""
+    """Text of a probe that asks for the fact."""
     answer: str = ""
-    """What it answers where it knows; the sentence itself where this is not given."""
+    """What the puppet answers if it knows the fact. By default the sentence `says`."""
     options: list[str] = []
-    """What it guesses among, each equally likely, where it does not know."""
+    """What the puppet guesses from if it does not know the fact, each equally likely."""
 
 
 def _fact(value: Any) -> Any:
@@ -113,30 +118,31 @@ class Puppet(Strict):
     drift: float = 0.0
     """Added to logit(alpha) for each line the character has already spoken."""
     effects: dict[str, float] = {}
-    """Text that, found in the prompt, adds this much to logit(alpha)."""
+    """Text → what it adds to logit(alpha) if it is in the prompt."""
     recovers: dict[str, float] = {}
-    """Text that, found in the prompt, adds this much to logit(beta): a move's, say."""
+    """Text (for example a move's) → what it adds to logit(beta) if it is in the prompt."""
     spread: float = Field(default=0.0, ge=0)
-    """Standard deviation over trials of a character's own addition to logit(alpha)."""
+    """Standard deviation over trials of what a character itself adds to logit(alpha)."""
     pole: list[str] = []
-    """Sentences said in the pole state; plain ones are used where none are given."""
+    """Sentences that the puppet says in the pole state. By default plain sentences."""
     opposite: list[str] = []
-    """Sentences said in the opposite state."""
+    """Sentences that the puppet says in the opposite state."""
     choice: Choice | None = None
-    """What it names where it is asked to, in place of such a sentence."""
+    """How the puppet names one of several options instead of saying such a sentence."""
     leak: LeakSpec | None = None
-    """The secret that it gives away."""
+    """The secret that the puppet gives away."""
     facts: list[Annotated[Fact, BeforeValidator(_fact)]] = []
-    """What it can remember from session to session."""
+    """What the puppet can remember from session to session."""
     forgets: Probability = 0.0
-    """P(a fact that it finds in its prompt is left out of a diary or a bible)."""
+    """P(the puppet leaves a fact that is in its prompt out of a diary or a bible)."""
     judge: Judging | None = None
-    """How it judges lines where it is asked to; by chance alone where this is not given."""
+    """How the puppet judges lines, if it is a judge. By default it judges by chance alone."""
     latency: float = Field(default=0.0, ge=0, le=600)
     """Seconds before each reply."""
     mute: Probability = 0.0
-    """P(an empty reply)."""
+    """P(the reply is empty)."""
     garble: Probability = 0.0
-    """P(a reply of the kind small models write: cues, markup, other characters' lines)."""
+    """P(the reply has what small models write: cues, markup, other characters' lines)."""
     errors: dict[str, Probability] = {}
-    """HTTP status (or "hang", "drop", "html", "broken") → probability; the server only."""
+    """HTTP status (or "hang", "drop", "html", "broken") → its probability. For a puppet's server
+    only."""

@@ -1,8 +1,8 @@
 """What a scene is: its world, its cast, its author, the model that plays it. Plain frozen data.
 
-Every class here forbids unknown fields, and every field has the sentence that `improv schema`
-shows in an editor. loader reads the files; model_spec defines who plays, and author_spec what an
-author is.
+Every class here forbids unknown fields, and the docstring of every field is the sentence that
+`improv schema` shows in an editor. loader reads the files; the model of a scene is in model_spec,
+its author in author_spec.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class Predicate(Strict):
     """Something that a program can verify on a line."""
 
     marker: Marker
-    """The predicate that verifies it."""
+    """What is verified, by its name."""
     value: int | list[str] | None = None
-    """A number of words, or a list of phrases, for the markers that need one."""
+    """A number of words for "at_most_words" and "at_least_words"; a list of phrases for "says_any",
+    "never_says", "starts_with" and "ends_with"; nothing for the others."""
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
@@ -57,14 +58,15 @@ class Predicate(Strict):
 
 
 class Sign(Predicate):
-    """What shows on a line whether a character is at a trait's pole. No model is told of it."""
+    """A predicate that shows on a line whether a character is at its trait's pole. No model sees
+    it."""
 
 
 class Habit(Predicate):
     """A verbal habit that a program can verify on a line."""
 
     says: str = Field(min_length=1, max_length=200)
-    """The habit in words, as the character is told it."""
+    """The habit in words, as the character's prompt states it."""
 
 
 class Rule(Predicate):
@@ -73,93 +75,95 @@ class Rule(Predicate):
     says: str = Field(min_length=1, max_length=300)
     """The rule in words."""
     of: str = EVERYBODY
-    """Whom it binds: a character's name, or everybody."""
+    """The character that the rule binds, or "everybody"."""
     shown: bool = True
-    """Whether it stands among the rules of the world, which everybody sees."""
+    """Whether the rule is shown among the rules of the world, which everybody sees."""
     enforced: Literal["no", "reminder", "filter", "sham"] = "no"
-    """"reminder": the author repeats it as a note before every `every` turns. "filter": a line
-    that breaks it is drawn again, and withheld after `redraws` of them. "sham": lines are drawn
-    again by chance, whatever they say."""
+    """"reminder": the author repeats the rule as a note every `every` turns. "filter": a line that
+    breaks the rule is drawn again, at most `redraws` times, and withheld if the last one breaks it
+    too. "sham": lines are drawn again by chance, whatever they say."""
     every: int = Field(default=3, ge=1)
     """Turns from one reminder to the next; the first comes before turn 1."""
     redraws: int = Field(default=8, ge=1, le=50)
-    """How often one line is drawn again, at most."""
+    """The most times that one line is drawn again."""
     sham_rate: Probability = 0.2
-    """P(a sham filter has a line drawn again)."""
+    """P(a sham filter draws a line again)."""
 
 
 class Trait(Strict):
-    """A trait that has an opposite, so that a character can flip."""
+    """A trait with an opposite, so that a character can flip from one to the other."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"sign"})
 
     pole: str = Field(min_length=1, max_length=60)
-    """What the character is, in a word or two: "honest"."""
+    """What the character is, in one or two words: "honest"."""
     opposite: str = Field(min_length=1, max_length=60)
-    """What the character would be if it flipped: "deceitful"."""
+    """What the character is after a flip: "deceitful"."""
     kind: Literal["moral", "neutral"]
-    """Whether the pair is about good and evil."""
+    """Whether the pair is about good and evil ("moral") or not ("neutral")."""
     sign: Sign | None = None
-    """A predicate that a line at the pole satisfies, and one at the opposite does not."""
+    """A predicate that a line at the pole satisfies, and a line at the opposite does not."""
 
 
 def _or_a_card(schema: dict[str, Any]) -> None:
-    """A file may leave to a card what it does not say itself."""
+    """Require nothing but `card_file` where there is one: the card gives the other fields."""
     schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["card_file"]}]
 
 
 class CharacterSpec(Strict):
-    """Somebody who plays."""
+    """A character of the cast."""
 
     MENUS: ClassVar[frozenset[str]] = frozenset({"card_file", "original"})
 
     model_config = ConfigDict(json_schema_extra=_or_a_card)
 
     name: Name
-    """How the others call it. No two names of a scene may be alike."""
+    """The character's name. All names and aliases of a scene must differ."""
     role: str = Field(min_length=1, max_length=200)
-    """One line of the cast list, which everybody sees: "keeper of the light, 61"."""
+    """The character's line in the cast list, which everybody sees: "keeper of the light, 61"."""
     card: Text = ""
-    """What only this character is told of itself."""
+    """What the character knows of itself. The other characters do not see it."""
     goal: str = Field(default="", max_length=500)
-    """What it wants in this scene. It is told, and so is an author that knows the cards."""
+    """What the character wants in this scene. The character sees it, and an author that knows the
+    cards."""
     secret: str = Field(default="", max_length=1000)
-    """What nobody else knows. The author knows it only where its settings grant secrets."""
+    """What no other character knows. An author sees it only if its `knows` lists secrets."""
     traits: list[Trait] = []
-    """What it is, each with what it would be if it flipped."""
+    """What the character is, each trait with its opposite."""
     habit: Habit | None = None
     """A verbal habit that shows on every line."""
     samples: list[str] = []
-    """Lines in this character's voice."""
+    """Example lines in the character's voice."""
     aliases: list[Name] = []
-    """Other names it is called by, for finding out who is addressed."""
+    """Other names of the character, by which a line can address it."""
     offstage: bool = False
-    """Not there when the scene begins; an event may let it enter."""
+    """Whether the character is off the stage when the scene begins. An event can let it enter."""
     model: AnyModel | None = None
-    """A model of its own, where it should not play with the scene's."""
+    """The model that plays the character. By default the scene's."""
     card_file: str = ""
-    """A character card of another program (JSON, PNG or CHARX), relative to this file. It says
-    whatever does not stand here. It is read when the scene is; afterwards this is empty again."""
+    """A character card of another program (JSON, PNG or CHARX), relative to this file. It gives
+    the fields that are left out here. improv reads it with the scene, and then empties this
+    field."""
     original: dict[str, Any] = {}
     """The card that the character was imported from, and whom it met there: `improv export-card`
-    writes it back. No model sees it, and no run carries it."""
+    writes it back. No model sees it, and no run stores it."""
 
     @model_validator(mode="after")
     def _card_is_read(self) -> Self:
         if self.card_file:
-            raise ValueError("a 'card_file' is read where the file of a scene or study names it")
+            raise ValueError("only the file of a scene or study can name a 'card_file'")
         return self
 
 
 class Opening(Strict):
-    """A written line that the scene begins with, or a stage direction."""
+    """A written line or a stage direction with which the scene begins."""
 
     who: str | None = None
-    """The character that says it."""
+    """The character that says the line."""
     line: str | None = Field(default=None, max_length=2000)
     """What is said."""
     aside_to: str | None = None
-    """The only other character that hears it."""
+    """The only other character that hears the line. By default everybody hears it."""
     direction: str | None = Field(default=None, max_length=2000)
     """A stage direction, instead of a spoken line."""
 
@@ -174,23 +178,23 @@ class Opening(Strict):
 
 
 class EventSpec(Strict):
-    """Something that happens before an improvised turn, whoever is playing (turns count from 1)."""
+    """Something that happens before an improvised turn in every trial (turns count from 1)."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"audience", "wake"})
 
     turn: int = Field(ge=1)
-    """The improvised turn that it comes before."""
+    """The improvised turn before which it happens."""
     wake: bool = False
-    """Whether a new session begins: the cast forgets the scene so far, and remembers what the
-    scene's `memory` says, before anything else of the event happens."""
+    """Whether a new session begins. The cast then forgets the scene so far and remembers what the
+    scene's `memory` says. This comes before anything else of the event."""
     direction: str = Field(default="", max_length=2000)
     """A stage direction, which everybody on the stage sees."""
     audience: str = Field(default="", max_length=500)
-    """What somebody in the audience calls out, for all on the stage to hear."""
+    """What somebody in the audience calls out. Everybody on the stage hears it."""
     enter: list[str] = []
-    """Characters that come on."""
+    """Characters that come on the stage."""
     exit: list[str] = []
-    """Characters that go off."""
+    """Characters that leave the stage."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -205,23 +209,24 @@ class Beat(Strict):
     """A step of the story that is known before it is played."""
 
     turn: int = Field(ge=1)
-    """The improvised turn that it comes before."""
+    """The improvised turn before which it happens."""
     text: str = Field(min_length=1, max_length=500)
     """What happens, in a sentence."""
 
 
 class Envelope(Strict):
-    """Something that a character is asked once, before the first turn, and that is kept."""
+    """A question that a character answers once, before the first turn; the answer is kept."""
 
     of: str
-    """Whose answer it is."""
+    """The character that answers."""
     ask: str = Field(min_length=1, max_length=1000)
-    """What is asked, off the record."""
+    """The question. Neither it nor the answer is part of the scene."""
     kept: Literal["none", "own", "outside", "author"] = "own"
-    """Where the answer stands: in the character's own prompt, nowhere that a model sees, or in
-    the live author's. "none": nothing is asked."""
+    """Who sees the answer later. "own": the character, in its prompt. "outside": no model.
+    "author": the live author, in its prompt. "none": the question is not asked."""
     options: list[str] = []
-    """What may be answered, where not anything may. An answer that holds one of them is that."""
+    """The answers that are allowed; by default any. An answer that contains an option counts as
+    that option."""
 
 
 class Scene(Strict):
@@ -237,14 +242,14 @@ class Scene(Strict):
     form: str = Field(default="a scene", max_length=120)
     """What the title page calls it: "a storm play in one act"."""
     about: str = Field(default="", max_length=500)
-    """For people who choose a scene; no model sees it."""
+    """A description for people who choose a scene. No model sees it."""
     premise: Text
     """How things stand when the scene begins. Everybody sees it."""
     phrasings: list[Text] = Field(default=[], max_length=200)
     """Other wordings of the premise, for studies that ask whether the wording matters."""
     phrasing: int | None = Field(default=None, ge=0)
-    """Which of `phrasings` (the first is 0) takes the premise's place when the scene is read.
-    Afterwards this is null again."""
+    """The number of the entry of `phrasings` (the first is 0) that replaces the premise when improv
+    reads the scene. improv then sets this field to null."""
     place: str = Field(default="", max_length=300)
     """Where it plays. Everybody sees it."""
     time: str = Field(default="", max_length=300)
@@ -254,37 +259,39 @@ class Scene(Strict):
     rules: dict[str, Rule] = {}
     """Name → a rule that can be verified on a line, and may be enforced."""
     structure: Literal["free", "beats", "outline"] = "free"
-    """What is known of the story: nothing, each beat when its turn has come, or all of them from
-    the start."""
+    """What the cast knows of the story. "free": nothing. "beats": each beat from its turn on.
+    "outline": all beats from the start."""
     beats: list[Beat] = Field(default=[], max_length=100)
-    """The steps of the story, where its structure has any."""
+    """The steps of the story, for the structures "beats" and "outline"."""
     cast: list[CharacterSpec] = Field(min_length=1, max_length=MAX_CAST)
-    """Who plays."""
+    """The characters."""
     opening: list[Opening] = []
     """Written first lines. They matter more to a small model than any instruction."""
     turns: int = Field(default=12, ge=1, le=2000)
-    """How many turns are improvised, at most."""
+    """The most turns that are improvised."""
     order: Order = "round-robin"
-    """Who speaks next, unless the author cues somebody: "round-robin" in the order of the cast,
-    "shuffled" everybody once a round, "addressed" whoever the last line spoke to, "author-cued"
-    the longest silent, "by-silence" drawn by chance, likelier the longer silent."""
+    """Who speaks next, unless the author cues somebody. "round-robin": in the order of the cast.
+    "shuffled": everybody once a round, in a random order. "addressed": the character that the last
+    line spoke to. "author-cued": the character that was silent longest. "by-silence": drawn by
+    chance, with a larger chance for a longer silence."""
     events: list[EventSpec] = []
-    """What happens at fixed turns, whoever is playing."""
+    """What happens at fixed turns, in every trial."""
     memory: MemorySpec = "all"
-    """What the cast remembers when an event wakes it to a new session: all of it (then nobody
-    forgets), nothing, the diary each has written, what the author has written down, or the diary
-    of the next in the cast."""
+    """What a character remembers when an event begins a new session. "all": the whole scene, so
+    nobody forgets. "nothing". "diary": the diary that it has written. "bible": what the author has
+    written down. "another's diary": the diary of the next character of the cast."""
     envelope: Envelope | None = None
-    """What a character commits to before the first turn."""
+    """A question that a character answers before the first turn, so that it commits to
+    something."""
     author: AuthorSpec = AuthorSpec()
-    """Author-level context: a text, an agent that acts while the scene plays, or both."""
+    """The author: a text in the prompts, an agent that acts while the scene plays, or both."""
     model: AnyModel = Model()
-    """The model that plays everybody who has none of its own. A name alone is enough."""
+    """The model that plays everybody who has no model of their own. Its name alone is enough."""
 
     @model_validator(mode="before")
     @classmethod
     def _lay_phrasing(cls, data: Any) -> Any:
-        """Put the phrasing that is asked for in the premise's place."""
+        """Replace the premise by the phrasing that `phrasing` chooses."""
         chosen = data.get("phrasing") if isinstance(data, dict) else None
         if not isinstance(chosen, int) or isinstance(chosen, bool) or chosen < 0:
             return data
@@ -297,13 +304,14 @@ class Scene(Strict):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
-        """Names are checked where they are used, so that the error can name the place."""
+        """Check all names together, so that each error has the path of the place that uses one."""
         problems = list(name_problems(self))
         if problems:
             raise SceneProblems(problems)
         return self
 
     def character(self, name: str) -> CharacterSpec:
+        """Return the character of that name. The cast must have one."""
         return next(c for c in self.cast if c.name == name)
 
     def model_of(self, role: str) -> Model:
@@ -314,17 +322,18 @@ class Scene(Strict):
 
 
 _Problems = list[tuple[tuple[str | int, ...], str]]
-"""What is wrong, each with the path of the place."""
+"""Messages, each with the path of its field."""
 
 
 def name_problems(scene: Scene) -> _Problems:
-    """Find names used twice, reserved, or used for nobody, and what else does not fit together."""
+    """Find names that are used twice, reserved, or in nobody's use, and settings that do not
+    fit."""
     return [*_clashes(scene), *_strangers(scene), *_misfits(scene)]
 
 
 def _clashes(scene: Scene) -> _Problems:
     """Find names that are used twice, or are words of the stage."""
-    found: _Problems = []
+    problems: _Problems = []
     seen: dict[str, str] = {}
     for i, c in enumerate(scene.cast):
         for path, name in [(("cast", i, "name"), c.name)] + [
@@ -332,18 +341,18 @@ def _clashes(scene: Scene) -> _Problems:
         ]:
             folded = re.sub(r"\W+", "", name).casefold()
             if folded in RESERVED:
-                found.append((path, f"'{name}' is a word of the stage; choose another name"))
+                problems.append((path, f"'{name}' is a word of the stage; choose another name"))
             elif folded in seen:
-                found.append(
+                problems.append(
                     (path, f"'{name}' is also a name of {seen[folded]}; names must differ")
                 )
             else:
                 seen[folded] = c.name
-    return found
+    return problems
 
 
 def _strangers(scene: Scene) -> _Problems:
-    """Find names that are used for nobody in the cast."""
+    """Find names that no character of the cast has."""
     used: list[tuple[tuple[str | int, ...], str | None]] = []
     for i, o in enumerate(scene.opening):
         used += [(("opening", i, "who"), o.who), (("opening", i, "aside_to"), o.aside_to)]
@@ -355,12 +364,12 @@ def _strangers(scene: Scene) -> _Problems:
     for key, rule in scene.rules.items():
         used.append((("rules", key, "of"), None if rule.of == EVERYBODY else rule.of))
     if scene.author.planned is not None:
-        of = scene.author.planned.on_break_of
-        used.append((("author", "planned", "on_break_of"), of or None))
+        breaker = scene.author.planned.on_break_of
+        used.append((("author", "planned", "on_break_of"), breaker or None))
     if scene.envelope is not None:
         used.append((("envelope", "of"), scene.envelope.of))
     names = {c.name for c in scene.cast}
-    found: _Problems = []
+    problems: _Problems = []
     for path, name in used:
         if name is not None and name not in names:
             close = closest(name, names)
@@ -369,32 +378,33 @@ def _strangers(scene: Scene) -> _Problems:
                 if close
                 else f"; the cast is {', '.join(sorted(names))}"
             )
-            found.append((path, f"nobody is called '{name}'{hint}"))
-    return found
+            problems.append((path, f"nobody is called '{name}'{hint}"))
+    return problems
 
 
 def _misfits(scene: Scene) -> _Problems:
-    """Find settings that ask for what the scene does not have."""
-    found: _Problems = []
+    """Find settings that need something that the scene does not have."""
+    problems: _Problems = []
     plan, envelope = scene.author.planned, scene.envelope
     for i, c in enumerate(scene.cast):
         if plan is not None and plan.on_break_of == c.name and breakable(c) is None:
             what = f"{c.name} has neither a trait with a sign nor a habit that could break"
-            found.append((("cast", i), what))
+            problems.append((("cast", i), what))
     if envelope is not None and envelope.kept == "author" and not scene.author.live:
-        found.append((("envelope", "kept"), "there is no live author who could keep it"))
+        what = "the scene has no live author to see the answer; set author.live to true"
+        problems.append((("envelope", "kept"), what))
     if scene.structure != "free" and not scene.beats:
-        found.append((("structure",), f"'{scene.structure}' needs 'beats'"))
+        problems.append((("structure",), f"'{scene.structure}' needs 'beats'"))
     wakes = [e.turn for e in scene.events if e.wake]
     for i, e in enumerate(scene.events):
         if e.wake and wakes.count(e.turn) > 1:
-            found.append((("events", i, "wake"), "a turn can begin one session only"))
+            problems.append((("events", i, "wake"), "a turn can begin one session only"))
     if all(c.offstage for c in scene.cast):
-        found.append((("cast",), "everybody is offstage; somebody must begin"))
-    return found
+        problems.append((("cast",), "everybody is offstage; somebody must begin"))
+    return problems
 
 
 def breakable(character: CharacterSpec) -> Predicate | None:
-    """Return what shows that a character breaks: the sign of its first trait that has one, else
-    its habit."""
+    """Return the predicate that shows whether a character breaks: the sign of its first trait with
+    a sign, else its habit, else None."""
     return next((t.sign for t in character.traits if t.sign is not None), character.habit)

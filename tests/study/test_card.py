@@ -354,7 +354,9 @@ def test_a_path_that_is_none(path: str, told: str, tmp_path: Path) -> None:
 
 
 def test_a_command_reads_no_card() -> None:
-    with pytest.raises(StudyError, match="'card_file' is read where the file of a scene"):
+    with pytest.raises(
+        StudyError, match="only the file of a scene or study can name a 'card_file'"
+    ):
         load("cold-pass", {"cast": {"Rufina": {"card_file": "x.json"}}})
 
 

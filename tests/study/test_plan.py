@@ -92,7 +92,7 @@ def made(**changes: Any) -> Plan:
             "measure: habbit",
             "habbit",
             "outcome.measure",
-            "no measure is called so",
+            "no measure has this name",
         ),
         (
             "of_whom: Ana",
@@ -120,7 +120,7 @@ def made(**changes: Any) -> Plan:
             "plus: [{author: live}, {order: round}],",
             "{name: live",
             "contrasts.0",
-            "as many mappings in 'plus' as in 'minus'",
+            "'plus' and 'minus' need the same number of mappings",
         ),
         (
             "margin: .1}",
@@ -194,9 +194,9 @@ def test_times_and_unpaired_scenes_take_one_mapping_a_side() -> None:
     assert made(contrasts=[contrast]).contrasts[0].plus == two
     same = {"name": "s", "equivalence": {"plus": two, "minus": two, "margin": 0.1}}
     for outcome in ({"of": "time"}, {"unit": "scene"}):
-        with pytest.raises(ValidationError, match="one mapping against one"):
+        with pytest.raises(ValidationError, match="one mapping a side"):
             made(contrasts=[contrast], outcome=outcome)
-        with pytest.raises(ValidationError, match="one mapping against one"):
+        with pytest.raises(ValidationError, match="one mapping a side"):
             made(controls=[same], outcome=outcome)
     with pytest.raises(ValidationError, match="'icc' goes with the outcome 'phrasing'"):
         made(controls=[{"name": "i", "icc": {"where": {}, "within": 0.1}}])
