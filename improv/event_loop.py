@@ -20,7 +20,7 @@ _handlers: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
 """The loops that run beside a notebook's loop. The last handler of each is called at a Ctrl-C."""
 
 
-def run(coroutine: Coroutine[Any, Any, Returned]) -> Returned:
+def run_coroutine(coroutine: Coroutine[Any, Any, Returned]) -> Returned:
     """Run a coroutine to its end and return its result, also if a loop runs in this thread.
 
     Raises KeyboardInterrupt if the user interrupts and the coroutine does not handle it.

@@ -1,4 +1,4 @@
-"""Files: those that ship with improv, and those that a user asked for at a named place."""
+"""The folders that ship with improv, and files that are written where the user names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def shipped(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
-def write(name: str, data: str | bytes) -> None:
-    """Write a file. Raises RunError where it cannot be written."""
+def write_file(name: str, data: str | bytes) -> None:
+    """Write a file. Raises RunError if it cannot be written."""
     try:
         Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
     except OSError as e:
@@ -25,8 +25,10 @@ def write(name: str, data: str | bytes) -> None:
 
 
 def check_writable(*names: str) -> None:
-    """Raise RunError where a file of that name could not be written: before the work whose result
-    would have no place. Nothing is touched."""
+    """Raise RunError if a file of one of these names cannot be written. Nothing is written.
+
+    Commands call this before long work, so that its result has a place.
+    """
     for name in names:
         path = Path(name)
         folder = path.parent

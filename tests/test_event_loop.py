@@ -28,7 +28,9 @@ def test_the_end_of_a_loop_does_not_wait_for_a_slow_disk() -> None:
         await asyncio.to_thread(begun.wait)
         writing.cancel()
 
-    event_loop.run(interrupted())  # would not return if it waited: nobody has released the write
+    event_loop.run_coroutine(
+        interrupted()
+    )  # would not return if it waited: nobody has released the write
     assert not written.is_set()
     release.set()
     assert written.wait(120)
@@ -38,9 +40,9 @@ def test_a_thread_gives_its_result_or_its_error() -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
-    assert event_loop.run(event_loop.in_daemon_thread(lambda: 7)) == 7
+    assert event_loop.run_coroutine(event_loop.in_daemon_thread(lambda: 7)) == 7
     with pytest.raises(OSError, match="full"):
-        event_loop.run(event_loop.in_daemon_thread(fail))
+        event_loop.run_coroutine(event_loop.in_daemon_thread(fail))
 
 
 def test_a_notebooks_stop_button_raises_in_the_cell() -> None:
@@ -63,7 +65,7 @@ def test_a_notebooks_stop_button_raises_in_the_cell() -> None:
             ended.set()
 
     async def cell() -> None:
-        event_loop.run(forever())
+        event_loop.run_coroutine(forever())
 
     loop = asyncio.new_event_loop()  # as in a kernel: a running loop that handles no signal
     try:

@@ -23,7 +23,7 @@ from improv.report.material import Material, appraise
 from improv.report.numbers import estimate_text
 from improv.report.page import Page
 from improv.report.run_report import is_decisive, report, sentences
-from improv.runner.estimate import Estimate, table
+from improv.runner.estimate import UsageEstimate, usage_table
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 
@@ -43,7 +43,7 @@ class Picture:
 
     def save(self, name: str) -> None:
         """Write the picture to an .svg file. Raises RunError."""
-        files.write(name, self.svg)
+        files.write_file(name, self.svg)
 
     def __repr__(self) -> str:
         return f"<picture: {len(self.svg):,} characters of SVG>"
@@ -92,7 +92,7 @@ class Report:
 
     def save(self, name: str) -> None:
         """Write the page to an .html or .md file. Raises RunError."""
-        files.write(name, self.markdown() if name.endswith(".md") else self.html())
+        files.write_file(name, self.markdown() if name.endswith(".md") else self.html())
 
     def __repr__(self) -> str:
         return f"<{self.page.title}: {len(self.contrasts)} planned contrasts>"
@@ -140,7 +140,7 @@ class Graphs(Mapping[str, Graph]):
         written = []
         for name in names:
             for file, data in build.graph_files(self._result, name):
-                files.write(file, data)
+                files.write_file(file, data)
                 written.append(file)
         return written
 
@@ -155,7 +155,7 @@ class Graphs(Mapping[str, Graph]):
 class DryRun:
     """The estimated calls, tokens and cost of a study; no model was called, no file written."""
 
-    estimate: Estimate
+    estimate: UsageEstimate
 
     @property
     def rows(self) -> list[Json]:
@@ -166,7 +166,7 @@ class DryRun:
         return [asdict(row) for row in rows]
 
     def __repr__(self) -> str:
-        head, *rows = table(self.estimate)
+        head, *rows = usage_table(self.estimate)
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
         lines = (
             "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in (head, *rows)
@@ -174,7 +174,7 @@ class DryRun:
         return "\n".join([*(line.rstrip() for line in lines), self._summary()])
 
     def _repr_html_(self) -> str:
-        head, *rows = table(self.estimate)
+        head, *rows = usage_table(self.estimate)
         return html_table(head, rows, self._summary())
 
     def _summary(self) -> str:

@@ -24,7 +24,7 @@ from improv.text import one_line
 
 if TYPE_CHECKING:
     from improv.runner.doctor import Finding
-    from improv.runner.estimate import Estimate
+    from improv.runner.estimate import UsageEstimate
     from improv.runner.launch import Result
     from improv.runner.power import Rehearsed
     from improv.runner.replay import Check
@@ -236,11 +236,11 @@ def replayed(checks: Iterable[Check]) -> bool:
     return not different
 
 
-def dry_run(estimated: Estimate) -> None:
+def dry_run(estimated: UsageEstimate) -> None:
     """Print the estimated calls, tokens and cost of a run, and how they were estimated."""
-    from improv.runner.estimate import table
+    from improv.runner.estimate import usage_table
 
-    head, *rows = table(estimated)
+    head, *rows = usage_table(estimated)
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for i, name in enumerate(head):
         shown.add_column(name, justify="right" if i else "left", overflow="fold")
@@ -271,7 +271,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def write(name: str, text: str | bytes) -> None:
     """Write a file and print its name. Raises RunError."""
-    files.write(name, text)
+    files.write_file(name, text)
     say(f"written: {name}")
 
 

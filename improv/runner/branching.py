@@ -1,4 +1,4 @@
-"""Grows branches and regenerations from a played run, and plays them into the same folder.
+"""Adds branches and regenerations to a played run, and plays them into the same folder.
 
 study.branch defines a branch; stage.branch_stage plays a scene again up to its turn.
 """
@@ -30,37 +30,39 @@ def branch(
     setup: Setup | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Grow branches from a turn of a trial (`ID`, number, or `TRIAL~BRANCH`) of a played run.
+    """Branch a played run at a turn of a trial (`ID`, number, or `TRIAL~BRANCH`).
 
-    With `again`, that single turn is drawn `draws` more times instead. The new branches land in
-    the same run; `fresh` of the result names them. Raises RunError and StudyError.
+    `draws` branches are played, each with the same edit. With `again`, that single turn is drawn
+    `draws` more times instead. The new branches are added to the same run; `fresh` of the result
+    holds them. Raises RunError for a turn or trial that is not there, and StudyError for an edit
+    that does not fit the scene.
     """
     setup = setup or Setup()
     with entered(folder) as (lock, journal, notices):
         meta, study = folder.meta(), folder.study()
         row = folder.transcripts.trial(trial)
         trials = plan(study)
-        found = next((t for t in trials if t.id == row["trial"]), None)
-        if found is None:
+        source = next((t for t in trials if t.id == row["trial"]), None)
+        if source is None:
             raise RunError(f"{folder.id}: its study has no trial {row['trial']} any more")
         if row["status"] == "failed" and row["turns"] < turn:
             raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
-        refuse_drift(folder, meta, identity(models_of([found])), None, anyway=setup.anyway)
+        refuse_drift(folder, meta, identity(models_of([source])), None, anyway=setup.anyway)
         asked = asked_branches(meta)
         parent = row["branch"]
         if again and edit is not None and not edit.empty:
             raise RunError("a regeneration changes nothing; edit a branch instead")
-        siblings = [*planned_branches(study, found), *(b for b in asked if b.trial == found.id)]
-        transcript = folder.transcripts.read(found.id, row["branch"])
+        siblings = [*planned_branches(study, source), *(b for b in asked if b.trial == source.id)]
+        transcript = folder.transcripts.read(source.id, row["branch"])
         last = max((t.turn for t in transcript.lines()), default=0)
         if turn > last:
             raise RunError(f"{trial}: has {last} turns; there is no turn {turn} to branch at")
-        # A turn that a branch shares is entered where it was played.
-        parent = folder.transcripts.owner(found.id, row["branch"], turn)
-        fresh = _next(siblings, found.id, parent, turn, None if again else edit or Edit(), draws)
-        branched(found, fresh[0])
-        past(found, fresh[0], transcript.turns, ())
-        look_ahead(study, [found], setup, [fresh[0]])
+        # If the branch shares the turn with its parent, the new branch begins in the parent.
+        parent = folder.transcripts.owner(source.id, row["branch"], turn)
+        fresh = _next(siblings, source.id, parent, turn, None if again else edit or Edit(), draws)
+        branched(source, fresh[0])
+        past(source, fresh[0], transcript.turns, ())
+        look_ahead(study, [source], setup, [fresh[0]])
         kept = [asdict(b) for b in [*asked, *fresh]]
         folder.update({"branches": kept})
         wanted = {b.id for b in fresh}

@@ -29,10 +29,10 @@ from improv.study.scene import Scene
 
 APART = 0.05
 """How far the lengths of two contexts may be apart in a study with a plan."""
-ROUGHLY = 0.10
+_APART_BY_WORDS = 0.10
 """The same, where only words and marks could be counted."""
 BY_WORDS = "words and marks"
-PATIENCE = 20.0
+_PATIENCE = 20.0
 
 Count = Callable[[str], int]
 
@@ -99,7 +99,7 @@ def _frame(scene: Scene, context: str) -> str:
 def _refuse(study: Study, rows: list[Json]) -> None:
     problems = []
     for row in rows:
-        limit = ROUGHLY if row["by"] == BY_WORDS else APART
+        limit = _APART_BY_WORDS if row["by"] == BY_WORDS else APART
         if abs(row["apart"]) > limit:
             what = (
                 f"the context '{row['context']}' has {row['tokens']} tokens ({row['by']}) and "
@@ -159,6 +159,6 @@ def _asked(root: str, model: Model, text: str) -> int:
             "Authorization": f"Bearer {os.environ.get(model.api_key_env) or 'none'}",
         },
     )
-    with urllib.request.build_opener(_Nowhere).open(request, timeout=PATIENCE) as reply:
+    with urllib.request.build_opener(_Nowhere).open(request, timeout=_PATIENCE) as reply:
         found = json.loads(reply.read(4_000_000))
     return int(found["count"]) if "count" in found else len(found["tokens"])

@@ -52,7 +52,7 @@ from improv.study.trial import Trial
 AT_MOST = 120
 """Trials played on paper unless told otherwise; those of one cell hardly differ."""
 
-LONG = 40
+_LONG_SCENE = 40
 """Turns; a trial counts as several towards the most that are played, one for each so many."""
 
 Level = Literal["low", "expected", "high"]
@@ -75,7 +75,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UsageRow:
     """What falls to one model, condition or role, or to all.
 
     Calls and tokens are counts, `cached` is the share of the expected prompt tokens that were in
@@ -95,7 +95,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class UsageEstimate:
     """What `trials` trials would ask, scaled from the `played` of them that were tried.
 
     `counting` says how tokens were counted. The rows of a table need not add up to `total` at
@@ -104,10 +104,10 @@ class Estimate:
 
     trials: int
     played: int
-    total: Row
-    models: tuple[Row, ...]
-    conditions: tuple[Row, ...]
-    roles: tuple[Row, ...]
+    total: UsageRow
+    models: tuple[UsageRow, ...]
+    conditions: tuple[UsageRow, ...]
+    roles: tuple[UsageRow, ...]
     counting: str
 
 
@@ -116,7 +116,7 @@ def estimate(
     *,
     branches: Callable[[Trial], Sequence[Branch]] | None = None,
     at_most: int = AT_MOST,
-) -> Estimate:
+) -> UsageEstimate:
     """Play `trials` on paper and return what they would ask.
 
     `branches` gives what is grown from each of them. Raises StudyError for an edit that does not
@@ -125,7 +125,7 @@ def estimate(
     Of more than `at_most` trials a balanced part is played and scaled up: equally many of each
     scene under each condition, the first in the order of play. At least one of each is played
     even if that makes more than `at_most`, because a cell's models may show in no other. Scenes
-    of more than LONG turns count as several, so that the whole takes seconds.
+    of more than _LONG_SCENE turns count as several, so that the whole takes seconds.
 
     A prompt token counts as cached where the prompt begins as the last one of any thread of the
     same trial and model did. That later trials begin alike is left out, so where an endpoint
@@ -134,10 +134,10 @@ def estimate(
     not.
     """
     sample = _sample(trials, at_most)
-    ledger = event_loop.run(_play_all(sample, branches or _none))
+    ledger = event_loop.run_coroutine(_play_all(sample, branches or _none))
     billed = list(dict.fromkeys(entry.billed for entry in ledger))
     by_role = sorted(ledger, key=lambda entry: _ROLES.index(entry.role))
-    return Estimate(
+    return UsageEstimate(
         trials=len(trials),
         played=len(sample),
         total=_row("total", ledger),
@@ -148,7 +148,7 @@ def estimate(
     )
 
 
-def table(found: Estimate) -> list[tuple[str, ...]]:
+def usage_table(estimated: UsageEstimate) -> list[tuple[str, ...]]:
     """Return the estimate as rows of text, headings first: models, conditions and roles
     where there are several, and the total.
 
@@ -157,16 +157,16 @@ def table(found: Estimate) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         ("", "calls", "prompt tokens", "completion tokens", "cached", "cost")
     ]
-    parts = (found.conditions, found.roles)
+    parts = (estimated.conditions, estimated.roles)
     several = [row for part in parts if len(part) > 1 for row in part]
-    for row in (*found.models, *several, found.total):
+    for row in (*estimated.models, *several, estimated.total):
         calls = _span(row.calls, "{:,.0f}".format)
         tokens = (_span(r, _brief) for r in (row.prompt, row.completion))
-        rows.append((row.name, calls, *tokens, f"{row.cached:.0%}", cost(row)))
+        rows.append((row.name, calls, *tokens, f"{row.cached:.0%}", cost_text(row)))
     return rows
 
 
-def cost(row: Row) -> str:
+def cost_text(row: UsageRow) -> str:
     """Return what a row costs in words: "unknown" where nothing has a price, never $0."""
     if row.cost is not None:
         low, high = dollars(row.cost.low), dollars(row.cost.high)
@@ -210,7 +210,7 @@ class _Entry:
     uses: tuple[Use, Use, Use]
 
 
-def _row(name: str, entries: Iterable[_Entry]) -> Row:
+def _row(name: str, entries: Iterable[_Entry]) -> UsageRow:
     by_bill: dict[Billed, tuple[Use, Use, Use]] = {}
     for entry in entries:
         mine = by_bill.setdefault(entry.billed, (Use(), Use(), Use()))
@@ -229,7 +229,7 @@ def _row(name: str, entries: Iterable[_Entry]) -> Row:
     )
     unpriced = tuple(dict.fromkeys(b.model for b in by_bill if b.price is None))
     expected = sums[LEVELS.index("expected")]
-    return Row(
+    return UsageRow(
         name=name,
         calls=Range.of([round(u.calls) for u in sums]),
         prompt=Range.of([round(u.prompt) for u in sums]),
@@ -243,7 +243,7 @@ def _row(name: str, entries: Iterable[_Entry]) -> Row:
 
 def _rows(
     ledger: Sequence[_Entry], by: Callable[[_Entry], Any], label: Callable[[Any], str] = str
-) -> tuple[Row, ...]:
+) -> tuple[UsageRow, ...]:
     keys = dict.fromkeys(map(by, ledger))
     return tuple(_row(label(key), [e for e in ledger if by(e) == key]) for key in keys)
 
@@ -311,7 +311,7 @@ def _sample(trials: Sequence[Trial], at_most: int) -> list[_Part]:
 def _weight(trial: Trial) -> int:
     """Return for how many trials one counts: every call reads the whole scene again, so a long
     one takes far longer than its turns."""
-    return math.ceil(trial.scene.turns / LONG)
+    return math.ceil(trial.scene.turns / _LONG_SCENE)
 
 
 def _none(trial: Trial) -> Sequence[Branch]:

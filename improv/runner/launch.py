@@ -1,7 +1,7 @@
-"""Plays a study: plan, hosts, run folder. The same path with Ray, on a cluster, or in process.
+"""Plays a study into a run's folder, or plays what a run still owes.
 
-A bounded number of trials is in flight at any time; a host that dies gives its trials back. What
-counts as played is what stands in the run's folder, never what a host said of it.
+The steps are the same with Ray, on a cluster, or in this process. A trial counts as played when
+the run's folder holds it; what a host reports does not count.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ from improv.study.trial import Trial, models_of, plan, remote, trials_hash
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One session of playing a run: what was planned, how it is played, and the lock it is held
-    by. `notices` is what there is to tell already."""
+    """One session of a run: its trials, its setup, the lock on its folder, and notices so far."""
 
     folder: RunFolder
     study: Study
@@ -56,8 +55,12 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came of a run: its folder, how many trials are done, failed and owed, how many
-    branches it has, what stopped it (`kind` in a word), and what there is to tell besides."""
+    """The state of a run after a session.
+
+    `done`, `failed` and `owed` count trials; `owed` counts branches too. `branches` counts the
+    branches in the folder, and `fresh` are those that this call added. `stopped` says what stopped
+    the session, and `kind` is its kind. `notices` are further messages for the user.
+    """
 
     folder: RunFolder
     done: int
@@ -69,7 +72,7 @@ class Result:
     fresh: tuple[Branch, ...] = ()
     notices: tuple[str, ...] = ()
     idle: bool = False
-    """Whether there was nothing to play."""
+    """Whether nothing was owed when the session began."""
     broken: int = 0
     """How many branches failed."""
 
@@ -92,12 +95,12 @@ def run(
     watch: Watch | None = None,
     source: Json | None = None,
 ) -> Result:
-    """Play every trial of `study` into a new folder under `runs`, and return what came of it.
+    """Play every trial of `study` into a new folder under `runs`, and return its state.
 
-    `source` says which file and options the study came of, for `resume` to look at again. Raises
-    RunError where the folder cannot be made, MachineError where Ray or a model cannot start, and
-    EndpointError where there is no key or nobody listens.
-    Trials that fail are rows of the run, not errors.
+    `source` is the file and the options that the study was read from; `resume` compares them. A
+    trial that fails is a row of the run, not an error. Raises RunError if the folder cannot be
+    made, MachineError if Ray or a model cannot start, and EndpointError if there is no key or the
+    endpoint does not answer.
     """
     setup = setup or Setup()
     trials = plan(study)[: setup.limit]
@@ -126,7 +129,7 @@ def run(
 def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None = None) -> Result:
     """Play what a run still owes. Calls that its journal holds are not made again.
 
-    Raises RunError where somebody else plays it, or where it has changed since.
+    Raises RunError if another process plays the run, or if the run has changed since it was begun.
     """
     setup = setup or Setup()
     with entered(folder) as (lock, journal, notices):
@@ -153,7 +156,7 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
 
 @contextlib.contextmanager
 def entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]:
-    """Hold a run's lock, and bring its folder into order first. Raises RunError."""
+    """Hold the lock of a run, and repair its folder first. Raises RunError."""
     folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
@@ -163,21 +166,24 @@ def entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]
 
 
 def _scored(result: Result, study: Study) -> Result:
-    """Make the scores that the study's plan reads, where that takes no model, once all is played.
+    """Make the scores that the study's plan needs and that need no model, once all is played.
 
-    Markers are there already: hosts make them. What takes a judge waits for `improv score`.
+    Hosts have made the markers already. Scores by a judge are made by `improv score`.
     """
     wanted = (
         [m for m in study.plan.measures() if m in FREE_SCORERS] if study.plan is not None else []
     )
     if not wanted or result.owed or result.stopped:
         return result
-    found = score(result.folder, wanted)
-    return replace(result, notices=(*result.notices, *found.notices))
+    scored = score(result.folder, wanted)
+    return replace(result, notices=(*result.notices, *scored.notices))
 
 
 def play_owed(session: Session, only: set[str] | None = None) -> Result:
-    """Play what is owed until nothing is, or something stops it; of branches, `only` these."""
+    """Play what the run owes until nothing is owed or something stops the session.
+
+    With `only`, play no trials and only the branches with these ids.
+    """
     folder, study, trials = session.folder, session.study, session.trials
     setup, journal = session.setup, session.journal
     meta = folder.meta()
@@ -207,7 +213,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
             watch=session.watch,
             fail_on_error=setup.fail_on_error,
         )
-        event_loop.run(scheduler.run())
+        event_loop.run_coroutine(scheduler.run())
         # A host may have died after it reported a trial and before it wrote it: the folder counts.
         with contextlib.suppress(OSError):
             notices += repair_shards(folder)
@@ -227,10 +233,13 @@ def _finish(
     notices: Iterable[str] = (),
     seconds: float | None = None,
 ) -> Result:
-    """Bring the folder into order, as far as the disk lets us, and say what came of the run."""
+    """Join the shards into tables, update run.json, and return the state of the run.
+
+    A disk that cannot be written stops neither: the result says so.
+    """
     meta = folder.meta()
     owed_work = _owed(folder, folder.study(), trials, meta, None)
-    told = list(notices)
+    messages = list(notices)
     # To join the tables of a large run takes long; readers read shards as well, and the next
     # session joins them.
     if not stop.at_once:
@@ -262,7 +271,7 @@ def _finish(
     try:
         folder.update(changes)
     except OSError as e:
-        told.append(f"run.json could not be written: {e.strerror or e}")
+        messages.append(f"run.json could not be written: {e.strerror or e}")
     if not owed:
         cache_if_large(folder)
     return Result(
@@ -273,7 +282,7 @@ def _finish(
         stopped=stop.reason,
         kind=stop.kind,
         branches=len(table) - len(mains),
-        notices=tuple(told),
+        notices=tuple(messages),
         broken=broken,
     )
 
@@ -285,26 +294,29 @@ def _owed(
     meta: Json,
     only: set[str] | None,
 ) -> list[Work]:
-    """Return what was planned or asked for and is not in the folder yet, in the order of play."""
+    """Return the trials and branches that are not in the folder yet, in the order of play.
+
+    Branches are planned by the study, or were asked for later and are in run.json.
+    """
     table = folder.tables.read("trials", columns=["trial", "branch"])
-    over = set(zip(table["trial"].to_pylist(), table["branch"].to_pylist(), strict=True))
-    asked: dict[str, list[Branch]] = {}
+    played = set(zip(table["trial"].to_pylist(), table["branch"].to_pylist(), strict=True))
+    asked_for: dict[str, list[Branch]] = {}
     for b in asked_branches(meta):
-        asked.setdefault(b.trial, []).append(b)
-    found = []
+        asked_for.setdefault(b.trial, []).append(b)
+    owed = []
     for trial in trials:
-        wishes = [*planned_branches(study, trial), *asked.get(trial.id, [])]
+        wishes = [*planned_branches(study, trial), *asked_for.get(trial.id, [])]
         left = tuple(
-            b for b in wishes if (trial.id, b.id) not in over and (only is None or b.id in only)
+            b for b in wishes if (trial.id, b.id) not in played and (only is None or b.id in only)
         )
-        main = (trial.id, MAIN) not in over and only is None
+        main = (trial.id, MAIN) not in played and only is None
         if main or left:
-            found.append(Work(trial, main, left))
-    return found
+            owed.append(Work(trial, main, left))
+    return owed
 
 
 def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:
-    """Return what all sessions of the run have spent so far."""
+    """Return the calls, tokens and dollars that all sessions of the run have spent so far."""
     prices: dict[tuple[str, str], Price | None] = {}
     for model in models:
         prices[model.model, ""] = model.price
@@ -312,8 +324,8 @@ def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Sp
             prices[model.model, public_address(remote_address(model))] = model.price
     counted = {}
     for call in itertools.chain(folder.transcripts.all_calls(), journal.calls()):
-        # By its moment too: what a host that died had asked, another may have asked again; and a
-        # regeneration stands under another branch in the table than in the journal.
+        # The time is part of the key, because another host may repeat a dead host's call.
+        # The branch is not, because a regeneration's differs between table and journal.
         counted[call.draw.trial, call.draw.role, call.started] = call
     total = Spent()
     for call in counted.values():
@@ -349,22 +361,22 @@ def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | No
 
 
 def asked_branches(meta: Json) -> list[Branch]:
-    """Return the branches that a run was asked for. Raises RunError where they are none."""
+    """Return the branches in run.json. Raises RunError if they cannot be read."""
     try:
-        found = from_json(meta.get("branches", []))
-        for b in found:
+        branches = from_json(meta.get("branches", []))
+        for b in branches:
             _ = b.change
     except (TypeError, ValueError) as e:
         raise RunError(f"run.json: its branches cannot be read: {first_line(e)}") from None
-    return found
+    return branches
 
 
 def number_in(meta: Json, name: str, default: int | None = None) -> int:
-    """Return a whole number that stands in run.json. Raises RunError where it is none."""
-    found = meta.get(name, default)
-    if not isinstance(found, int):
+    """Return a whole number of run.json. Raises RunError if the value is no whole number."""
+    value = meta.get(name, default)
+    if not isinstance(value, int):
         raise RunError(f"run.json: '{name}' is not a number")
-    return found
+    return value
 
 
 def _now() -> str:

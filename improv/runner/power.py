@@ -1,7 +1,7 @@
-"""Plays a study with puppets of a planted truth, to see what its plan would find: power.
+"""Estimates the power of a study's plan, with puppets that play a planted truth.
 
-A pool of blocks is played once, through everything that a real run goes through; studies of the
-sizes asked for are then drawn from it again and again and put to the planned test.
+A pool of blocks is played once, in the same way as a real run. Then studies of each size are drawn
+from the pool many times, and the planned test is applied to each.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ SIZES = (10, 20, 40, 80, 120)
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """One planned contrast: how often studies of each size would find it."""
+    """The power of one planned contrast at each size of the study."""
 
     name: str
     sizes: tuple[PowerAtSize, ...]
 
 
 def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) -> Tables:
-    """Play about so many blocks of a study into a folder that is then thrown away.
+    """Play about `blocks` blocks of a study into a temporary folder, and return its tables.
 
-    Raises RunError where a trial fails, a model is not a puppet, or nothing is planned.
+    Raises RunError if a trial fails, a model is no puppet, or the study has no planned contrast.
     """
-    _asked(study)
+    _plan_with_contrasts(study)
     if not all(model.in_process for model in models_of(plan(study))):
         raise RunError("only puppets rehearse; plant a truth in the study and name it (--planted)")
     whole = with_replicates(study, max(1, math.ceil(blocks / len(study.scenes))))
@@ -57,7 +57,7 @@ def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) ->
 
 def powers(
     study: Study,
-    given: Tables,
+    tables: Tables,
     sizes: Sequence[int] = SIZES,
     *,
     repetitions: int = 1000,
@@ -65,24 +65,24 @@ def powers(
 ) -> list[Rehearsed]:
     """Return the power of each planned contrast at each size, in blocks.
 
-    A contrast counts as found if its own p is at most the α that Holm's first step leaves it, so
-    that the power is a lower bound where several contrasts are true. Paired contrasts take the
-    test's fast form; others repeat the analysis itself, a tenth as often. Raises RunError for a
-    study without a plan, or without contrasts in it.
+    A contrast counts as detected if its p is at most α divided by the number of contrasts, the
+    first step of Holm's method. So the power is a lower bound if several contrasts are true.
+    Paired contrasts use a fast form of the test; for others the whole analysis is repeated, a tenth
+    as often. Raises RunError for a study without a plan, or with a plan without contrasts.
     """
-    asked = _asked(study)
-    found = outcome_units(asked.outcome, given, arms=asked.of_arms)
-    alpha = asked.alpha / max(1, len(asked.contrasts))
-    paired = asked.outcome.unit == "block" and asked.outcome.of not in ("time", "phrasing")
+    settled = _plan_with_contrasts(study)
+    units = outcome_units(settled.outcome, tables, arms=settled.of_arms)
+    alpha = settled.alpha / max(1, len(settled.contrasts))
+    paired = settled.outcome.unit == "block" and settled.outcome.of not in ("time", "phrasing")
     table = []
-    for wanted in asked.contrasts:
+    for contrast in settled.contrasts:
         if paired:
-            weighed = cell_weights(found, wanted.plus, wanted.minus)
+            weighed = cell_weights(units, contrast.plus, contrast.minus)
             several = contrast_power(
-                by_cell(found),
+                by_cell(units),
                 weighed,
                 sizes,
-                seed=seed_of(seed, wanted.name),
+                seed=seed_of(seed, contrast.name),
                 repetitions=repetitions,
                 alpha=alpha,
             )
@@ -91,11 +91,11 @@ def powers(
             for size in sizes:
                 p = [
                     compare_sides(
-                        wanted.name,
-                        wanted.plus,
-                        wanted.minus,
-                        asked.outcome,
-                        _study(found, size, seed_of(seed, wanted.name, size, k)),
+                        contrast.name,
+                        contrast.plus,
+                        contrast.minus,
+                        settled.outcome,
+                        _study(units, size, seed_of(seed, contrast.name, size, k)),
                         k,
                     ).p
                     for k in range(max(1, repetitions // 10))
@@ -104,11 +104,11 @@ def powers(
                 several.append(
                     PowerAtSize(size, proportion(rejected, len(p), unit="repetitions"), len(p))
                 )
-        table.append(Rehearsed(wanted.name, tuple(several)))
+        table.append(Rehearsed(contrast.name, tuple(several)))
     return table
 
 
-def _asked(study: Study) -> Plan:
+def _plan_with_contrasts(study: Study) -> Plan:
     if study.plan is None:
         raise RunError(f"{study.name} has no plan, so nothing that could be found or missed")
     if not study.plan.contrasts:
@@ -116,11 +116,11 @@ def _asked(study: Study) -> Plan:
     return study.plan
 
 
-def _study(found: Frame, size: int, seed: int) -> Frame:
-    """Draw a study of so many blocks from the pool, with replacement; copies are blocks apart."""
-    blocks = sorted(found["block"].unique())
+def _study(units: Frame, size: int, seed: int) -> Frame:
+    """Draw a study of `size` blocks from the pool, with replacement. Copies are separate blocks."""
+    blocks = sorted(units["block"].unique())
     picked = np.random.default_rng(seed).integers(0, len(blocks), size=size)
-    by_block = dict(tuple(found.groupby("block")))
+    by_block = dict(tuple(units.groupby("block")))
     parts = [
         by_block[blocks[i]].assign(block=f"{blocks[i]}#{k}", branch=f"{k}")
         for k, i in enumerate(picked.tolist())

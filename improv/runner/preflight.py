@@ -1,6 +1,6 @@
-"""What is found out before a session's first call: all that would fail every call or any edit.
+"""Checks a session before its first call, so that no paid call is made for a run that would fail.
 
-It asks nothing of a model. What a run was played with before is drift's business.
+No model is called. Whether a run has changed since it was begun is checked in provenance.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> li
     wished = list(trials)
     for trial in trials:
         for b in [*planned_branches(study, trial), *(b for b in asked if b.trial == trial.id)]:
-            # By what it changes: one name may stand for several changes.
+            # The key is what the branch changes, because one name may mean several changes.
             kind = (trial.slug, trial.condition, b.arm, b.edit, b.of)
             if kind not in tried:
                 tried.add(kind)
@@ -38,16 +38,18 @@ def wished(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> li
 def look_ahead(
     study: Study, trials: Sequence[Trial], setup: Setup, asked: Sequence[Branch] = ()
 ) -> None:
-    """Find before the first call what would fail: no weights, an edit that fits no scene, an
-    address that nobody vouched for or where nobody listens, no key, dollars that cannot be
-    counted."""
+    """Raise the error that the session would meet later.
+
+    Checked are the weights, the edits, the addresses (trusted, and answering), the keys, and the
+    prices that a budget in dollars needs. Raises StudyError, EndpointError, MachineError, RunError.
+    """
     models = models_of(wished(study, trials, asked))
     for model in {m.model for m in models if m.embedded}:
         weights_file(model)
     far = [m for m in models if remote(m)]
     refuse_untrusted_addresses(far, setup.trusted)
     if setup.ray in ("off", "local"):
-        # The nodes of a cluster may have keys, and know ways, that this machine has not.
+        # The nodes of a cluster may have keys and routes that this machine does not have.
         for called in far:
             secret_for(remote_address(called), called)
         for url in {remote_address(called) for called in far}:

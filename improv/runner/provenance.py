@@ -1,7 +1,7 @@
-"""What may not change under a run: its study, the program, its models, and whom it talks to.
+"""Checks that a run is played on with the study, program, models and addresses it began with.
 
-A run is one experiment. If any of them is another than it was, going on would mix two; so it is
-refused with the difference shown, unless whoever asks knows better.
+A run is one experiment. If one of them has changed, to go on would mix two experiments. So improv
+refuses, and shows the difference; `--anyway` overrides it.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from improv.study.snapshot import write_study
 from improv.version import code_digest
 
 PLAYING = ("improv.records", "improv.text", "improv.study", "improv.models", "improv.stage")
-"""The code that decides how a scene is played: another may play another scene."""
-SHOWN = 30
+"""The code that decides how a scene is played. Other code may play another scene."""
+_DIFF_LINES = 30
+"""Lines of a difference that a message shows."""
 _PACKAGES = ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "xllamacpp")
 _AND = " and "
 
 
 def identity(models: Iterable[Model]) -> Json:
-    """Return what run.json says of the program and the models: versions, digests, addresses."""
+    """Return what run.json keeps about program and models: versions, digests, addresses."""
     places: dict[str, set[str]] = {}
     for model in models:
         if model.embedded:
             places.setdefault(model.model, set()).add(f"weights {_weights(model.model)}")
         elif not model.in_process:
             places.setdefault(model.model, set()).add(public_address(remote_address(model)))
-    served = {model: _AND.join(sorted(found)) for model, found in places.items()}
-    versions = {name: found for name in _PACKAGES if (found := _version(name))}
+    served = {model: _AND.join(sorted(there)) for model, there in places.items()}
+    versions = {name: version for name in _PACKAGES if (version := _version(name))}
     return {
         "versions": versions | {"python": platform.python_version()},
         "program": program(),
@@ -58,25 +59,25 @@ def program() -> str:
 def refuse_drift(
     folder: RunFolder, meta: Json, now: Json, trials_hash: str | None, *, anyway: bool
 ) -> None:
-    """Raise RunError where a run would go on as another experiment, and show what differs."""
-    found = _study_changes(folder, meta)
+    """Raise RunError with the differences if the run has changed since it was begun."""
+    changes = _study_changes(folder, meta)
     then = _texts(meta, "versions").get("improv-theatre")
     here = now["versions"].get("improv-theatre")
     if then != here:
-        found.append(f"improv: version {then} then, {here} now")
+        changes.append(f"improv: version {then} then, {here} now")
     elif meta.get("program") and meta["program"] != now["program"]:
-        found.append(f"improv {here}: its code was {meta['program']} then, {now['program']} now")
+        changes.append(f"improv {here}: its code was {meta['program']} then, {now['program']} now")
     for model, was in _texts(meta, "served").items():
         is_now = now["served"].get(model, was)
-        # One trial alone, which is what a branch looks at, may use fewer of the places.
+        # A branch checks one trial alone, which may use fewer addresses than the whole run.
         if not set(is_now.split(_AND)) <= set(was.split(_AND)):
-            found.append(f"model {model}: {was} then, {is_now} now")
-    if trials_hash is not None and trials_hash != meta.get("trials_hash") and not found:
-        found.append("plan: this version of improv would play other trials than were planned")
-    if found and not anyway:
+            changes.append(f"model {model}: {was} then, {is_now} now")
+    if trials_hash is not None and trials_hash != meta.get("trials_hash") and not changes:
+        changes.append("plan: this version of improv would play other trials than were planned")
+    if changes and not anyway:
         raise RunError(
             f"{folder.id}: has changed since it was begun:\n"
-            + "\n".join(found)
+            + "\n".join(changes)
             + "\nGoing on could mix two experiments in one run. Play it as a new run; or, where "
             f"`improv replay {folder.id}` says that its scenes still come out the same, go on with "
             "--anyway."
@@ -94,15 +95,15 @@ def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
             if source.get("replicates"):
                 study = with_replicates(study, int(source["replicates"]))
         except (StudyError, ValueError, TypeError, AttributeError):
-            return []  # it is not here, or is no study any more: the folder has its own copy
+            return []  # the file is gone or no study any more; the folder has its own copy
         changes = _diff(now, write_study(study), "as it was begun", f"{source['file']} now")
     return changes
 
 
 def _texts(meta: Json, name: str) -> dict[str, str]:
-    """Return a mapping of run.json, whatever stands there."""
-    found = meta.get(name)
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    """Return a mapping of run.json as text; an empty one if the value is no mapping."""
+    value = meta.get(name)
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
 
 def _diff(then: str, now: str, before: str, after: str) -> list[str]:
@@ -111,8 +112,8 @@ def _diff(then: str, now: str, before: str, after: str) -> list[str]:
     lines = list(
         difflib.unified_diff(then.splitlines(), now.splitlines(), before, after, lineterm="", n=2)
     )
-    more = len(lines) - SHOWN
-    return lines[:SHOWN] + ([f"... and {more} lines more"] if more > 0 else [])
+    more = len(lines) - _DIFF_LINES
+    return lines[:_DIFF_LINES] + ([f"... and {more} lines more"] if more > 0 else [])
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """Checks recorded scenes against the program: the same calls must give the same turns.
 
-A scene is a function of its trial and its draws. Where a recorded one, stepped again from its
-calls, shows a character something else or comes to another turn, either the program or the record
-is not what it was; the first difference says where.
+A trial and the replies to its draws determine a scene. If a recorded scene is stepped again from
+its calls and a prompt or a turn differs, then the program or the record has changed. The first
+difference is reported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from improv.study.trial import Trial, plan
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What came of stepping one trial or branch again: the first difference, if there is one."""
+    """The result for one trial or branch that was stepped again: the first difference, or ""."""
 
     trial: str
     branch: str
@@ -38,7 +38,7 @@ class Check:
 def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
     """Step a trial (by id or number, with `~BRANCH` a branch) again, or all of a run's.
 
-    Raises RunError where there is no such trial.
+    Raises RunError if there is no such trial.
     """
     study = folder.study()
     trials = {t.id: t for t in plan(study)}
@@ -81,10 +81,10 @@ def _check(
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
     again = _Again(calls, stored)
     stage = create_stage(trial, before)
-    found = event_loop.run(again.play(stage))
-    difference = _first_difference(recorded, stage.turns, whole=not found) or found
+    problem = event_loop.run_coroutine(again.play(stage))
+    difference = _first_difference(recorded, stage.turns, whole=not problem) or problem
     failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]
-    if found and difference == found and found in failure:
+    if problem and difference == problem and problem in failure:
         difference = ""
     elif not difference and row["status"] == "failed":
         difference = f"it failed then ({failure[-1]}) and does not now"
@@ -95,7 +95,7 @@ def _check(
 
 
 class _Again:
-    """Answers a stage from recorded calls, as long as it asks and shows what it did then."""
+    """Answers a stage from recorded calls, as long as draws and prompts are the recorded ones."""
 
     def __init__(self, calls: list[Call], stored: dict[str, Block]) -> None:
         self._known = {call.draw: call for call in calls}
@@ -103,7 +103,7 @@ class _Again:
         self.left = set(self._known)
 
     async def play(self, stage: Stage) -> str:
-        """Play the stage to its end; return what was asked or shown otherwise."""
+        """Play the stage to its end; return the first draw or prompt that differs, or ""."""
 
         async def draw(ask: Ask) -> Call:
             return self._answer(ask, stage.blocks)
@@ -127,8 +127,8 @@ class _Again:
         for i, (is_now, was) in enumerate(zip_longest(now, then)):
             if is_now != was:
                 raise RunError(
-                    f"{turn}: {call.draw.role} would be shown, as block {i + 1}, {_told(is_now)} "
-                    f"where it was shown {_told(was)}"
+                    f"{turn}: {call.draw.role} would be shown, as block {i + 1}, {_quoted(is_now)} "
+                    f"where it was shown {_quoted(was)}"
                 )
         if call.error:
             raise ModelError(f"{ask.draw.role}: {call.error}", kind=call.error_kind)
@@ -149,7 +149,7 @@ def _first_difference(then: tuple[Turn, ...], now: list[Turn], *, whole: bool) -
     return ""
 
 
-def _told(block: Block | None) -> str:
+def _quoted(block: Block | None) -> str:
     if block is None:
         return "nothing"
     text = " ".join(block.text.split())

@@ -1,6 +1,6 @@
-"""What a session of playing is told, what it owes, and how it stands. Plain data.
+"""The plain data of a session: its setup, the work that it owes, and its progress.
 
-A run may take several sessions: each plays what the folder does not hold yet.
+A run may take several sessions. Each one plays what the run's folder does not hold yet.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from improv.study.branch import Branch
 from improv.study.trial import Trial
 
 LIVES = 3
-"""How often a trial may lose its host before it is given up for this session."""
+"""How many hosts may die with a trial before the session gives the trial up."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How a study is played, none of which changes what is drawn: `ray` is "local", "off", or a
-    cluster's address; `hosts` and `stages` (at once in each) are chosen where they are None.
+    """How a study is played. Nothing here changes what is drawn.
 
-    `fail_on_error` is the share of failed trials that stops a run. `trusted` are addresses that
-    a study may name and have the key sent to; `anyway` resumes a run that has changed since.
+    `ray` is "local", "off", or a cluster's address. `hosts` is the number of hosts and `stages` the
+    number of scenes that each one plays at once; None lets improv choose. `connections` is the
+    number of requests in flight to one endpoint, and `limit` the number of trials. `fail_on_error`
+    is the share of failed trials above which a run stops. `trusted` are addresses that a study may
+    send the key to. `anyway` plays on a run although its study or program has changed.
     """
 
     ray: str = "local"
@@ -41,7 +43,10 @@ class Setup:
 
 @dataclass
 class Progress:
-    """How a session stands, for whoever shows it. Branches count as trials of their condition."""
+    """The progress of a session, for the display. A branch counts as a trial of its condition.
+
+    `planned`, `done` and `failed` count trials by condition; `tokens` are completion tokens.
+    """
 
     planned: dict[str, int]
     done: dict[str, int] = field(default_factory=dict)
@@ -50,13 +55,14 @@ class Progress:
     calls: int = 0
     tokens: int = 0
     stopping: bool = False
-    """Whether somebody interrupted it."""
+    """Whether the user interrupted the session."""
     began: float = field(default_factory=time.monotonic)
 
     def count(self, outcome: TrialOutcome) -> None:
-        missed = outcome.failure is not None and outcome.failure.kind != ErrorKind.UNREACHED
-        table = self.failed if missed else self.done
-        table[outcome.condition] = table.get(outcome.condition, 0) + 1
+        """Count a trial or branch. One whose parent ended before the fork has not failed."""
+        failed = outcome.failure is not None and outcome.failure.kind != ErrorKind.UNREACHED
+        counts = self.failed if failed else self.done
+        counts[outcome.condition] = counts.get(outcome.condition, 0) + 1
         self.turns += outcome.turns
         self.calls += outcome.calls
         self.tokens += outcome.completion_tokens
@@ -75,7 +81,7 @@ Watch = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is owed of one trial: itself, or only some of its branches."""
+    """What a session owes of one trial: itself (`main`), branches of it, or both."""
 
     trial: Trial
     main: bool

@@ -66,7 +66,7 @@ def ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTer
     After Ctrl-C nothing more is asked, and the calls in flight are completed. Raises OSError if the
     journal cannot be written.
     """
-    return event_loop.run(_ask_judges(folder, questions, terms))
+    return event_loop.run_coroutine(_ask_judges(folder, questions, terms))
 
 
 def journaled_verdicts(folder: RunFolder) -> list[Json]:

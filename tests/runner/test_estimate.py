@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from improv.models.puppet.server import PuppetServer
-from improv.runner.estimate import Estimate, Range, Row, cost, dollars, estimate, table
+from improv.runner.estimate import (
+    Range,
+    UsageEstimate,
+    UsageRow,
+    cost_text,
+    dollars,
+    estimate,
+    usage_table,
+)
 from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
@@ -26,7 +34,7 @@ from tests.support.places import TOP
 TWO = {"model": "large", "price": {"prompt": 2, "completion": 8, "cached": 0.5}}
 
 
-def estimated(path: Path, patch: dict[str, Any] | None = None, **options: int) -> Estimate:
+def estimated(path: Path, patch: dict[str, Any] | None = None, **options: int) -> UsageEstimate:
     return estimate(plan(load(path, patch or {})), **options)
 
 
@@ -35,7 +43,7 @@ def actual(folder: RunFolder) -> dict[str, int]:
     return {k: sum(r[k] for r in rows) for k in ("calls", "prompt_tokens", "completion_tokens")}
 
 
-def every_row(found: Estimate) -> Iterator[Row]:
+def every_row(found: UsageEstimate) -> Iterator[UsageRow]:
     yield from (found.total, *found.models, *found.conditions, *found.roles)
 
 
@@ -136,7 +144,7 @@ def test_a_price_by_hand(tmp_path: Path) -> None:
     tea = tmp_path / "tea.yaml"
     tea.write_text(TEA)
 
-    def bill(**price: float) -> Row:
+    def bill(**price: float) -> UsageRow:
         return estimated(tea, {"model": {"price": {k: v * 1e6 for k, v in price.items()}}}).total
 
     row = bill(prompt=1, completion=10, cached=0.1)
@@ -160,8 +168,8 @@ def test_what_has_no_price_is_unknown_and_never_nothing(kettle: Path) -> None:
     for model in ("embedded", "puppet", "stranger"):
         found = estimated(kettle, {"model": model})
         assert all(row.cost is None and row.known is None for row in every_row(found))
-        assert {row[-1] for row in table(found)[1:]} == {"unknown"}
-        assert not any("$" in cell for row in table(found) for cell in row)
+        assert {row[-1] for row in usage_table(found)[1:]} == {"unknown"}
+        assert not any("$" in cell for row in usage_table(found) for cell in row)
 
 
 def test_what_is_known_is_named_beside_what_is_not(kettle: Path) -> None:
@@ -172,14 +180,14 @@ def test_what_is_known_is_named_beside_what_is_not(kettle: Path) -> None:
     assert by_name["local.gguf"].cost is None
     assert total.unpriced == ("local.gguf",)
     assert total.known and 0 < total.known.low < 0.01
-    assert cost(total).startswith("at least $0.00")
-    assert cost(total).endswith(", plus unknown for local.gguf")
+    assert cost_text(total).startswith("at least $0.00")
+    assert cost_text(total).endswith(", plus unknown for local.gguf")
     assert large.calls.expected + by_name["local.gguf"].calls.expected == total.calls.expected
 
 
 def test_a_free_model_has_a_price_and_a_cheap_one_is_not_free(kettle: Path) -> None:
     free = {"model": "m", "price": {"prompt": 0, "completion": 0}}
-    assert cost(estimated(kettle, {"model": free}).total) == "$0.00"
+    assert cost_text(estimated(kettle, {"model": free}).total) == "$0.00"
     assert [dollars(x) for x in (0.00042, 0.0051, 1e-7)] == ["$0.00042", "$0.0051", "$0.00000010"]
     assert [dollars(x) for x in (0.5, 12.345, 4321.9)] == ["$0.50", "$12.35", "$4,322"]
 
@@ -279,7 +287,7 @@ def test_a_thousand_trials_take_seconds() -> None:
 
 def test_the_table_reads_well(study_file: Path) -> None:
     found = estimated(study_file, {"model": TWO})
-    head, *rows = table(found)
+    head, *rows = usage_table(found)
     assert [row[0] for row in rows] == [
         "large",
         *(c.name for c in found.conditions),
