@@ -17,7 +17,7 @@ from improv.errors import Problem, StudyError
 from improv.study.design import Condition, Study, StudyFile
 from improv.study.edit import Patch
 from improv.study.find import read_file, read_source
-from improv.study.importing.cards.card_file import with_cards
+from improv.study.importing.cards.card_file import read_cast_cards
 from improv.study.importing.cards.convert import Account
 from improv.study.overrides import merge
 from improv.study.problems import did_you_mean, faults, problems_in
@@ -80,7 +80,7 @@ def named_cards(path: str | Path) -> list[Account]:
     folder = Path(source.file).parent
     names = source.data.get("scenes") if "study" in source.data else None
     if not isinstance(names, list):
-        return with_cards(source.data, folder, source.problem)[1]
+        return read_cast_cards(source.data, folder, source.problem)[1]
     accounts = []
     for name in names:
         beside = folder / str(name)
@@ -223,12 +223,12 @@ def _conditions(written: StudyFile, source: Source) -> tuple[list[Condition], li
 
 def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) -> Scene:
     """Build a scene from its file and patches; an error points at the patch that caused it."""
-    data: Any = with_cards(source.data, Path(source.file).parent, source.problem)[0]
+    data: Any = read_cast_cards(source.data, Path(source.file).parent, source.problem)[0]
     laid: list[_Layer] = []
     for patch, place in layers:
         if owner is not None and place is not None:
             folder, report = Path(owner.file).parent, functools.partial(_inside, owner, place)
-            patch = with_cards(patch, folder, report, data.get("cast"))[0]
+            patch = read_cast_cards(patch, folder, report, data.get("cast"))[0]
         laid.append(_Layer(patch, place))
         data = merge(data, patch)
         cast_patch = patch.get("cast")

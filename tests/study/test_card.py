@@ -1,4 +1,4 @@
-"""Character cards of other programs: in, on the stage, and back, whatever they hold."""
+"""Character cards of other programs: their import, a run with them, their export, and errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from improv.runner.session import Setup
 from improv.storage.runs import open_run
 from improv.study.importing.cards.card import Card
 from improv.study.importing.cards.container import load_card
-from improv.study.importing.cards.convert import LONGEST_CARD, cast_card
+from improv.study.importing.cards.convert import LONGEST_CARD, card_to_entry
 from improv.study.importing.cards.macros import Filling
 from improv.study.importing.importer import export_card, import_cards, import_into, save
-from improv.study.importing.names import ordinary, stage_name
+from improv.study.importing.names import ordinary_case, stage_name
 from improv.study.loader import load, load_scene
 from improv.study.snapshot import write_study
 from improv.study.trial import plan
@@ -57,27 +57,27 @@ def test_a_card_becomes_a_character_and_the_same_card_again(name: str, tmp_path:
         wanted.get("role", "one of the cast"),
         wanted.get("secret", ""),
     )
-    told = f"{who.card}\n{who.goal}\n{who.role}"
+    texts = f"{who.card}\n{who.goal}\n{who.role}"
     for phrase in wanted.get("card", ()):
         assert phrase in who.card
     for phrase in wanted.get("not", ()):
-        assert phrase not in told
+        assert phrase not in texts
     assert len(who.card) <= LONGEST_CARD
     assert len(who.samples) == len(wanted["samples"])
     for said, phrase in zip(who.samples, wanted["samples"], strict=True):
         assert phrase in said
-    casting = cast_card(card, "Visitor")
+    casting = card_to_entry(card, "Visitor")
     assert len(casting.greetings) == wanted["greetings"]
     assert [o.line for o in made.scene.opening] == ([wanted["opens"]] if wanted["opens"] else [])
     assert [field for field, _ in account.orders] == wanted.get("orders", [])
     for phrase in wanted.get("notes", ()):
         assert any(phrase in note for note in account.notes), account.notes
-    # As YAML on a disk, and back from there: all of it, unknown fields and lorebook and all.
+    # Written as YAML and read again, the scene returns the whole card, with unknown fields too.
     file = written(tmp_path, made.text)
     back = json.loads(export_card(str(file), who.name))
     assert back == card.whole
     assert json.dumps(back) == json.dumps(card.whole), "in the same order, 2.0 as 2.0"
-    # And named in a scene: the same character, and the same card.
+    # A scene that names the card has the same character, and exports the same card.
     scene = f"title: T\npremise: P\ncast:\n  - card_file: '{HERE / name}'\n".replace(
         str(HERE), "cards"
     )
@@ -93,18 +93,18 @@ def test_a_broken_card_is_named_with_what_is_broken(name: str, tmp_path: Path) -
     wanted = EXPECTED[name]
     with pytest.raises(StudyError) as caught:
         import_cards([str(HERE / name)])
-    told = str(caught.value).splitlines()[0]
-    assert told == f"{HERE / name}:{wanted.get('at', '1:1')}: {wanted['broken']}"
+    message = str(caught.value).splitlines()[0]
+    assert message == f"{HERE / name}:{wanted.get('at', '1:1')}: {wanted['broken']}"
     (tmp_path / "cards").symlink_to(HERE)
     scene = f"title: T\npremise: P\ncast:\n  - role: one\n    card_file: cards/{name}\n"
     file = written(tmp_path, scene)
     with pytest.raises(StudyError) as caught:
         load(file)
-    told = str(caught.value).splitlines()[0]
-    assert told.startswith(f"{file}:5:16: cast.0.card_file: cards/{name}:"), (
-        "its place in the scene"
+    message = str(caught.value).splitlines()[0]
+    assert message.startswith(f"{file}:5:16: cast.0.card_file: cards/{name}:"), (
+        "the place in the scene"
     )
-    assert wanted["broken"] in told
+    assert wanted["broken"] in message
     if name != "no-letter.json":
         return
     named = written(tmp_path, scene.replace("role: one", "name: Ember\n    role: one"))
@@ -112,21 +112,21 @@ def test_a_broken_card_is_named_with_what_is_broken(name: str, tmp_path: Path) -
 
 
 def test_every_field_of_a_text_may_be_cut_anywhere_without_a_traceback() -> None:
-    from improv.study.importing.cards.container import card_in
+    from improv.study.importing.cards.container import read_card_bytes
 
     for name in ("v3.png", "v2-compressed.png", "v3.charx", "v3.json", "utf-16.json"):
         whole = (HERE / name).read_bytes()
         for end in range(0, len(whole), max(1, len(whole) // 60)):
             with pytest.raises(StudyError):
-                card_in(whole[:end], name)
+                read_card_bytes(whole[:end], name)
         for at in range(0, len(whole), max(1, len(whole) // 60)):
             torn = bytearray(whole)
             torn[at] ^= 0xFF
             with suppress(StudyError):
-                assert isinstance(card_in(bytes(torn), name), Card)
+                assert isinstance(read_card_bytes(bytes(torn), name), Card)
 
 
-# -- a scene of cards
+# -- scenes made of cards
 
 
 def test_two_cards_make_a_scene_that_plays(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_two_cards_make_a_scene_that_plays(tmp_path: Path) -> None:
     scene = load_scene(file)
     assert [c.name for c in scene.cast] == ["Hesper", "灯台守の澪"]
     assert scene.opening[0].line == "(does not look up) The next one is on Thursday, 灯台守の澪."
-    assert "Mind the rope" in file.read_text("utf-8"), "the other greetings stand as comments"
+    assert "Mind the rope" in file.read_text("utf-8"), "the other greetings are comments"
     runs = tmp_path / "runs"
     played = load(file, {"turns": 3, "model": {"model": "puppet"}})
     assert run(played, runs=runs, setup=Setup("off")).exit_code == 0
@@ -156,20 +156,20 @@ def test_two_cards_make_a_scene_that_plays(tmp_path: Path) -> None:
         assert secret not in folder.study_text()
 
 
-def test_a_card_meets_whom_one_says(tmp_path: Path) -> None:
+def test_the_user_of_a_card_is_the_one_that_is_named(tmp_path: Path) -> None:
     made = import_cards([str(HERE / "v1.json")], "Dana")
     assert [c.name for c in made.scene.cast] == ["Hesper", "Dana"]
     assert made.scene.premise == "It is raining on the quay, and Dana has missed the boat."
-    assert "Scenario" not in made.scene.cast[0].card, "what is the scene's is not said twice"
+    assert "Scenario" not in made.scene.cast[0].card, "the premise is not repeated in the card"
     twins = import_cards([str(HERE / "v1.json"), str(HERE / "v1.png")])
     assert [c.name for c in twins.scene.cast] == ["Hesper", "Hesper 2"]
     file = written(tmp_path, twins.text)
     for name in ("Hesper", "Hesper 2"):
         back = json.loads(export_card(str(file), name))
         assert back["description"] == load_card(HERE / "v1.json").text("description")
-    with pytest.raises(StudyError, match=r"--user.*'R2-D2!' cannot be called on a stage"):
+    with pytest.raises(StudyError, match=r"--user.*a scene cannot use the name 'R2-D2!'"):
         import_cards([str(HERE / "v1.json")], "R2-D2!")
-    with pytest.raises(StudyError, match="12 cards, and 1 are there beside them"):
+    with pytest.raises(StudyError, match="the cast has 13 characters; it may have 12"):
         import_cards([str(HERE / "v1.json")] * 12, "Dana")
 
 
@@ -187,13 +187,13 @@ def test_a_card_joins_a_scene_and_leaves_the_rest_as_it_was_written(
     command("import-card", str(HERE / "v2.json"), "--into", str(kettle))
     assert kettle.read_text("utf-8") == made.text
     flow = written(tmp_path, "title: T\npremise: P\ncast: [{name: Ana, role: r}]\n", "flow.yaml")
-    with pytest.raises(StudyError, match=r"flow.yaml:3:7: cast: only a cast with a dash"):
+    with pytest.raises(StudyError, match=r"flow.yaml:3:7: cast: cards can only join"):
         import_into(str(flow), [str(HERE / "v2.json")])
-    with pytest.raises(Exception, match="is there already"):
+    with pytest.raises(Exception, match="this file exists"):
         save("title: T", str(flow), new=True)
 
 
-def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) -> None:
+def test_changes_in_the_scene_are_exported_to_the_card(tmp_path: Path) -> None:
     made = import_cards([str(HERE / "v2-sillytavern.json")])
     data = read_yaml(made.text, "t").data
     data["cast"][0] |= {
@@ -215,7 +215,7 @@ def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) ->
         strict=True,
     )
     off = [old["content"] for new, old in entries if new != old and not new["enabled"]]
-    assert off == ["{{char}} owes the ferryman a net."], "the text does not say that any more"
+    assert off == ["{{char}} owes the ferryman a net."], "the text does not contain it any more"
     assert (back["name"], back["data"]["name"]) == ("Vesper", "Vesper")
     assert back["data"]["mes_example"] == "<START>\n{{char}}: Nets!"
     assert back["data"]["extensions"] == {
@@ -231,7 +231,7 @@ def test_what_was_changed_in_the_scene_is_changed_in_the_card(tmp_path: Path) ->
     )
 
 
-def test_what_the_lorebook_says_is_not_said_twice(tmp_path: Path) -> None:
+def test_lorebook_text_is_exported_once(tmp_path: Path) -> None:
     made = import_cards([str(HERE / "v2.json")])
     file = written(tmp_path, made.text.replace("mends nets on", "sells nets on", 1))
     back = json.loads(export_card(str(file)))
@@ -244,7 +244,9 @@ def test_what_the_lorebook_says_is_not_said_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scene", ["cold-pass", "the-tontine", "honey-job"])
-def test_a_character_of_ours_goes_out_as_a_card_and_comes_back(scene: str, tmp_path: Path) -> None:
+def test_a_character_of_a_shipped_scene_survives_export_and_import(
+    scene: str, tmp_path: Path
+) -> None:
     for ours in load_scene(scene).cast:
         card = export_card(scene, ours.name)
         file = written(tmp_path, card.decode(), f"{ours.name}.json")
@@ -267,7 +269,7 @@ def test_a_card_goes_into_a_picture_in_place_of_the_one_there(tmp_path: Path) ->
         export_card(str(scene), picture=str(HERE / "v1.json"))
 
 
-# -- a card named in a scene
+# -- card_file in a scene
 
 SCENE = """\
 title: On the quay
@@ -279,7 +281,7 @@ cast:
 """
 
 
-def test_a_scene_holds_the_character_and_not_the_path(tmp_path: Path) -> None:
+def test_a_study_stores_the_character_and_not_the_path(tmp_path: Path) -> None:
     (tmp_path / "cards").mkdir()
     card = tmp_path / "cards" / "v3.png"
     card.write_bytes((HERE / "v3.png").read_bytes())
@@ -287,21 +289,21 @@ def test_a_scene_holds_the_character_and_not_the_path(tmp_path: Path) -> None:
     study = load(file)
     hes = study.cells[0][2].cast[0]
     assert (hes.name, hes.secret, hes.role) == ("Hes", "She can swim.", "one of the cast")
-    assert "Ana has missed the boat" in hes.card, "it meets the first of the others"
+    assert "Ana has missed the boat" in hes.card, "{{user}} is the first other character"
     assert "card_file" not in write_study(study)
     (before,) = [t.id for t in plan(study)]
     moved = tmp_path / "elsewhere.png"
     card.rename(moved)
     again = load(written(tmp_path, SCENE.replace("cards/v3.png", "elsewhere.png")))
-    assert [t.id for t in plan(again)] == [before], "where the file is makes no difference"
+    assert [t.id for t in plan(again)] == [before], "the path is not part of the id"
     (tmp_path / "v1.json").write_bytes((HERE / "v1.json").read_bytes())
     other = load(written(tmp_path, SCENE.replace("cards/v3.png", "v1.json")))
-    assert [t.id for t in plan(other)] != [before], "and what is in it does"
-    told = command("validate", str(tmp_path / "scene.yaml"))
-    assert "good (1 trial)" in told.stdout
+    assert [t.id for t in plan(other)] != [before], "the content is"
+    validated = command("validate", str(tmp_path / "scene.yaml"))
+    assert "good (1 trial)" in validated.stdout
     file.write_text(SCENE.replace("cards/v3.png", "elsewhere.png"), "utf-8")
-    told = command("validate", str(file))
-    assert "shown, not obeyed: system_prompt" in told.stderr
+    validated = command("validate", str(file))
+    assert "shown, not obeyed: system_prompt" in validated.stderr
 
 
 def test_a_study_may_cast_cards(tmp_path: Path) -> None:
@@ -327,21 +329,23 @@ def test_a_study_may_cast_cards(tmp_path: Path) -> None:
     file.write_text(write_yaml(study).replace("emoji.json", "no.json"), "utf-8")
     with pytest.raises(StudyError) as caught:
         load(file)
-    told = str(caught.value)
-    assert "factors.who.Ana as Ember.cast.Ana.card_file: no.json:1:1: there is no such file" in told
-    assert told.startswith(f"{file}:")
+    message = str(caught.value)
+    assert (
+        "factors.who.Ana as Ember.cast.Ana.card_file: no.json:1:1: there is no such file" in message
+    )
+    assert message.startswith(f"{file}:")
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("/etc/hostname", "the path of a card, relative to this file"),
         ("[a]", "the path of a card, relative to this file"),
         (".", "there is no such file"),
-        ("hundred-kilobytes.json", "a character is told 20,000 at most; shorten it with `improv"),
+        ("hundred-kilobytes.json", "`card` may have 20,000; shorten it with `improv"),
     ],
 )
-def test_a_path_that_is_none(path: str, told: str, tmp_path: Path) -> None:
+def test_a_path_without_a_usable_card_is_an_error(path: str, message: str, tmp_path: Path) -> None:
     large = "hundred-kilobytes.json"
     (tmp_path / large).write_bytes((HERE / large).read_bytes())
     file = written(tmp_path, f"title: T\npremise: P\ncast: [{{card_file: {path}}}]\n")
@@ -350,7 +354,7 @@ def test_a_path_that_is_none(path: str, told: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{file}:3:8: cast.0.card_file: ") or ":3:20:" in str(
         caught.value
     )
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_command_reads_no_card() -> None:
@@ -360,7 +364,7 @@ def test_a_command_reads_no_card() -> None:
         load("cold-pass", {"cast": {"Rufina": {"card_file": "x.json"}}})
 
 
-# -- words
+# -- macros and names
 
 
 def test_macros_are_filled_the_same_way_each_time() -> None:
@@ -407,11 +411,12 @@ def test_names_for_a_stage(written: str, name: str) -> None:
 
 
 def test_names_in_capitals() -> None:
-    assert [ordinary(n) for n in ("O'BRIEN", "ANA-MARIA", "STEEL'S MOM", "DR. NO", "McCoy")] == [
+    names = ("O'BRIEN", "ANA-MARIA", "STEEL'S MOM", "DR. NO", "McCoy")
+    assert [ordinary_case(name) for name in names] == [
         "O'Brien",
         "Ana-Maria",
         "Steel's Mom",
         "Dr. No",
         "McCoy",
     ]
-    assert ordinary("MCCLANE", "And McClane runs.") == "McClane"
+    assert ordinary_case("MCCLANE", "And McClane runs.") == "McClane"

@@ -1,4 +1,4 @@
-"""Screenplays in Fountain: in, as scenes that play, and out again."""
+"""Screenplays in Fountain: their import as scenes, a run of such a scene, and the round trip."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def screenplay(scene: Scene) -> str:
             turns.append(Turn("", MAIN, 0, seq, "direction", "", one.direction))
             continue
         heard = (one.aside_to,) if one.aside_to else tuple(n for n in cast if n != one.who)
-        # What is done, where it stands between sentences, goes on lines of its own.
+        # A parenthetical between sentences goes on a line of its own.
         line = PARENTHETICAL.sub(lambda m: f"{m[1]}\n{m[2]}\n", one.line or "")
         line = "\n".join(part.strip() for part in line.split("\n") if part.strip())
         aside = one.aside_to is not None
@@ -58,8 +58,8 @@ def test_the_elements_of_a_screenplay() -> None:
     assert play.page["title"] == "_**The Last Boat**_\nbut one"
     assert play.page["author"] == "Nobody in particular"
     assert play.cut == 1
-    found = [(e.kind, e.who, e.text) for e in play.elements]
-    assert found == [
+    elements = [(e.kind, e.who, e.text) for e in play.elements]
+    assert elements == [
         ("section", "", "Act one"),
         ("synopsis", "", "Two people have missed a boat, and *neither* says so."),
         ("transition", "", "FADE IN:"),
@@ -110,10 +110,10 @@ def test_another_reader_of_fountain_finds_the_same_speeches() -> None:
 
 def test_a_screenplay_becomes_a_scene_that_plays(tmp_path: Path) -> None:
     file = tmp_path / "quay.yaml"
-    told = command("import-fountain", str(QUAY), "-o", str(file)).stderr
-    assert "with Mara, Élodie, McCall" in told
-    assert "left out: 2 notes, 1 sections, 1 transitions, 1 pieces that were cut" in told
-    assert "other scenes (--scene): 2 THE LAMP GOES OUT; 3 INT. FERRY - LATER" in told
+    message = command("import-fountain", str(QUAY), "-o", str(file)).stderr
+    assert "with Mara, Élodie, McCall" in message
+    assert "left out: 2 notes, 1 sections, 1 transitions, 1 cut pieces" in message
+    assert "other scenes (--scene): 2 THE LAMP GOES OUT; 3 INT. FERRY - LATER" in message
     scene = load_scene(file)
     assert (scene.title, scene.place) == ("The Last Boat, but one", "EXT. QUAY - NIGHT")
     assert scene.about == "written by Nobody in particular; third draft"
@@ -140,7 +140,7 @@ def test_a_screenplay_becomes_a_scene_that_plays(tmp_path: Path) -> None:
     assert said == [o.line or o.direction for o in scene.opening]
 
 
-def test_any_scene_of_it_may_be_taken() -> None:
+def test_any_scene_of_a_screenplay_can_be_imported() -> None:
     second = import_fountain(str(QUAY), 2)[0].scene
     assert [c.name for c in second.cast] == ["Ilse", "Mara", "李雷"]
     assert second.premise == "Two people have missed a boat, and neither says so.", "of the act"
@@ -158,7 +158,7 @@ def test_any_scene_of_it_may_be_taken() -> None:
     assert third.premise == "On the boat at last."
     assert [o.line for o in third.opening] == ["So this is a boat.", "(on the tannoy) Sit down."]
     assert third.character("Mara").samples[0] == "(not looking) You are late. (beat) Again."
-    with pytest.raises(StudyError, match=r"there is no scene 9: there are 3, .*speak: 1, 2, 3"):
+    with pytest.raises(StudyError, match=r"there is no scene 9: .* has 3; people speak in 1, 2, 3"):
         import_fountain(str(QUAY), 9)
 
 
@@ -166,16 +166,16 @@ def test_any_scene_of_it_may_be_taken() -> None:
 
 
 def essentials(text: str) -> list[tuple[str, str, str]]:
-    """What is said and what is done in a screenplay, as docs/cards.md says that it is kept."""
-    found = []
+    """Return the speeches and directions of a screenplay, which docs/cards.md says are kept."""
+    rows = []
     for e in read_fountain(text).elements:
         lines = [e.extension.replace("(CONT'D)", ""), *plain(e.text).split("\n")]
         flat = " ".join(" ".join(lines).replace("~", "").split())
         if e.kind == "speech":
-            found.append(("speech", e.who.casefold(), flat))
+            rows.append(("speech", e.who.casefold(), flat))
         elif e.kind in ("action", "lyric", "centred") and flat != "end of the scene":
-            found.append(("action", "", flat))
-    return found
+            rows.append(("action", "", flat))
+    return rows
 
 
 def test_fountain_to_scene_to_fountain_keeps_every_speech_and_direction() -> None:
@@ -187,7 +187,7 @@ def test_fountain_to_scene_to_fountain_keeps_every_speech_and_direction() -> Non
         scene = import_fountain(str(QUAY), number)[0].scene
         written = screenplay(scene)
         assert essentials(written) == essentials(part)
-        # And what came of it comes back as it is, to the letter.
+        # A second import of the exported scene returns the same scene.
         again = Scene.model_validate(adapt(read_fountain(written), "again").scene)
         without = {"samples"}
         assert again.opening == scene.opening
@@ -203,7 +203,7 @@ def test_fountain_to_scene_to_fountain_keeps_every_speech_and_direction() -> Non
 
 
 @pytest.mark.parametrize("file", sorted(shipped("scenes").glob("*.yaml")), ids=lambda f: f.stem)
-def test_every_scene_of_ours_goes_out_and_comes_back(file: Path) -> None:
+def test_every_shipped_scene_survives_export_and_import(file: Path) -> None:
     scene = load_scene(file)
     text = screenplay(scene)
     play = read_fountain(text)
@@ -225,11 +225,11 @@ def test_every_scene_of_ours_goes_out_and_comes_back(file: Path) -> None:
     assert again.premise == " ".join(scene.premise.split())
 
 
-# -- what is hard
+# -- hard cases
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "told"),
+    ("text", "kind", "content"),
     [
         ("INT HOUSE", "heading", "INT HOUSE"),
         ("i/e car - day", "heading", "i/e car - day"),
@@ -252,9 +252,9 @@ def test_every_scene_of_ours_goes_out_and_comes_back(file: Path) -> None:
         ("====", "break", ""),
     ],
 )
-def test_one_element_alone(text: str, kind: str, told: str) -> None:
-    found = read_fountain(f"x: y\n\n{text}\n").elements
-    assert (found[0].kind, found[0].text) == (kind, told)
+def test_one_element_alone(text: str, kind: str, content: str) -> None:
+    elements = read_fountain(f"x: y\n\n{text}\n").elements
+    assert (elements[0].kind, elements[0].text) == (kind, content)
 
 
 @pytest.mark.parametrize(
@@ -273,28 +273,30 @@ def test_emphasis(marked: str, bare: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "nobody speaks in this screenplay"),
         (b"INT. HOUSE\n\nNothing.", "nobody speaks in this screenplay"),
         (b"\xff\xfe\x00", "not UTF-8 text (byte 0)"),
-        (b"@\xf0\x9f\x94\xa5\nHot.", "4:1: '🔥' has no letter that could be called on a stage"),
+        (b"@\xf0\x9f\x94\xa5\nHot.", "4:1: '🔥' has no letter, so a scene cannot use it as a name"),
         (b"x" * 1_000_001, "1.0 MB; a screenplay may have 1000 kB"),
         ("\n\n".join(f"{chr(65 + i)}NN\nHi." for i in range(13)).encode(), "13 people speak"),
         (b"AUTHOR\nHi.", "'Author' is a word of the stage"),
     ],
     ids=range(7),
 )
-def test_a_screenplay_that_is_no_scene_says_why(data: bytes, told: str, tmp_path: Path) -> None:
+def test_a_screenplay_that_makes_no_scene_is_an_error_with_a_reason(
+    data: bytes, message: str, tmp_path: Path
+) -> None:
     file = tmp_path / "play.fountain"
     file.write_bytes(b"\n\n\n" + data if data[:1] == b"@" else data)
     with pytest.raises(StudyError) as caught:
         import_fountain(str(file))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(file) in str(caught.value)
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "none.fountain", "."):
         with pytest.raises(StudyError, match="there is no such file"):
@@ -336,7 +338,7 @@ def test_a_hostile_screenplay_takes_no_time() -> None:
     assert time.process_time() - begun < 20
 
 
-def test_long_speeches_are_parted_at_sentences() -> None:
+def test_long_speeches_are_split_at_sentences() -> None:
     text = "MARA\n" + "It rains on the quay. " * 300
     scene = Scene.model_validate(adapt(read_fountain(text), "x").scene)
     lines = [o.line or "" for o in scene.opening]
@@ -345,7 +347,7 @@ def test_long_speeches_are_parted_at_sentences() -> None:
     assert sum(line.count("It rains") for line in lines) == 300
 
 
-def test_asides_and_silences_of_ours_are_understood(tmp_path: Path) -> None:
+def test_asides_and_silences_that_improv_writes_are_read(tmp_path: Path) -> None:
     from tests.conftest import KETTLE
 
     file = tmp_path / "kettle.yaml"

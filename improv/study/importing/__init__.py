@@ -1,7 +1,7 @@
 """Files of other programs that become scenes: Fountain screenplays and character cards.
 
-A file is read into plain data first and becomes a scene second. What improv writes for other
-programs is in export.
+Each importer reads a file into plain data and then makes a scene of the data. What improv writes
+for other programs is in export.
 """
 
 __all__ = [

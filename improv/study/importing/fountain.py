@@ -1,8 +1,8 @@
 """Reads a screenplay in Fountain (https://fountain.io/syntax) as a list of its elements. Pure.
 
-The reader is one pass over lines and every pattern is bounded, since screenplays come from
-strangers too: parsers that others keep take minutes for some texts of 100 kB. screenplay
-makes a scene of the elements; export.document writes a scene as Fountain.
+A screenplay may come from a stranger, so the reader makes one pass over the lines and bounds every
+pattern; other parsers take minutes for some texts of 100 kB. screenplay makes a scene of the
+elements; export.document writes a scene as Fountain.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ SEAM = "from here on, improvised"
 END = "end of the scene"
 BROKEN_OFF = "the scene breaks off here"
 CENTRED = frozenset({SEAM, END, BROKEN_OFF})
-"""What improv itself writes between lines, centred, and nobody says."""
+"""Centred text that improv itself writes between the lines; it is no speech and no direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a screenplay: a speech whole, with what it says and how in its `text`.
+    """One element of a screenplay; a whole speech is one element.
 
-    A speech's text has its parentheticals on lines of their own. `extension` is what stands after
-    its cue in brackets (V.O., CONT'D), `dual` says that it is spoken together with the speech
-    before, `forced` that a sign made it what it is; `line` counts from 1.
+    The `text` of a speech holds its dialogue and its parentheticals, each on its own line. `who` is
+    the name in its cue and `extension` the text in brackets after the name (V.O., CONT'D). `dual`
+    is true where it is spoken together with the speech before it. `forced` is true where a sign
+    such as @ or ! sets the kind. `line` counts from 1.
     """
 
     kind: ElementKind
@@ -52,12 +53,12 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Screenplay:
-    """A title page (keys in small letters) and what follows."""
+    """The title page, with its keys in small letters, and the elements after it."""
 
     page: dict[str, str]
     elements: list[Element]
     cut: int = 0
-    """Pieces that its writer has cut out, /* like this */."""
+    """How many pieces the writer cut out, /* like this */."""
 
 
 _HEADING = re.compile(r"(?:INT|EXT|EST|INT\.?/EXT|EXT\.?/INT|I/E|E/I)[. ]", re.IGNORECASE)
@@ -70,23 +71,24 @@ _EMPHASIS = re.compile(r"\\([\\*_])|(\*{1,3}|_)")
 
 
 def read_fountain(text: str) -> Screenplay:
-    """Read a screenplay. Nothing is no screenplay: what has no other form is action."""
+    """Read a screenplay. Any text can be read: what has no other form is action."""
     text = re.sub(r"\r\n?", "\n", text).replace("\t", "    ")
     text, cut = _without_boneyard(text)
     page, lines, first = _title_page(text.split("\n"))
     lines, notes = _without_notes(lines)
-    return Screenplay(page, _in_order([*_elements(lines, first), *_placed(notes, first)]), cut)
+    elements = [*_elements(lines, first), *_note_elements(notes, first)]
+    return Screenplay(page, sorted(elements, key=lambda e: e.line), cut)
 
 
 def plain(text: str) -> str:
-    """Return text without the marks of emphasis; an escaped star or underscore is one."""
+    """Return the text without marks of emphasis; an escaped mark becomes the mark itself."""
     if "*" not in text and "_" not in text and "\\" not in text:
         return text
     return "\n".join(_plain_line(line) for line in text.split("\n"))
 
 
 def _plain_line(text: str) -> str:
-    """Drop marks that open beside a word and are closed in the same line."""
+    """Drop the marks that open before a word and close after a word in the same line."""
     tokens: list[str] = []
     opened: dict[str, int] = {}
     at = 0
@@ -106,11 +108,14 @@ def _plain_line(text: str) -> str:
     return "".join([*tokens, text[at:]])
 
 
-# -- what is taken out
+# -- boneyard, notes, title page
 
 
 def _without_boneyard(text: str) -> tuple[str, int]:
-    """Cut out /* … */, keeping the count of lines; one that is never closed is text."""
+    """Cut out each /* … */ but keep its line breaks. One that is never closed stays as text.
+
+    Return the text and the number of pieces that were cut.
+    """
     parts, at, cut = [], 0, 0
     while (start := text.find("/*", at)) >= 0 and (end := text.find("*/", start + 2)) >= 0:
         parts += [text[at:start], "\n" * text.count("\n", start, end)]
@@ -119,7 +124,7 @@ def _without_boneyard(text: str) -> tuple[str, int]:
 
 
 def _without_notes(lines: list[str]) -> tuple[list[str], list[tuple[int, str]]]:
-    """Take out [[ … ]], which may go over lines, though not over one that is empty."""
+    """Take out each [[ … ]], which may span lines but no empty line; return lines and notes."""
     kept: list[str] = []
     notes: list[tuple[int, str]] = []
     block: list[str] = []
@@ -148,37 +153,36 @@ def _noteless(block: list[str], first: int, notes: list[tuple[int, str]]) -> lis
         parts += [before[:-1] if seam else before, "\n" * inside.count("\n")]
         at = end + 2
     rest = "".join([*parts, text[at:]]).split("\n")
-    # A line that was all note becomes one that is empty to the eye, or a speech would end there.
+    # A line that held only a note becomes two spaces: an empty line would end a speech there.
     return [new if new.strip() else "  " for new in rest]
 
 
-def _placed(notes: list[tuple[int, str]], first: int) -> Iterator[Element]:
+def _note_elements(notes: list[tuple[int, str]], first: int) -> Iterator[Element]:
     for number, text in notes:
         yield Element("note", text, line=first + number)
 
 
-def _in_order(found: list[Element]) -> list[Element]:
-    return sorted(found, key=lambda e: e.line)
-
-
 def _title_page(lines: list[str]) -> tuple[dict[str, str], list[str], int]:
-    """Read the title page, if there is one; return the lines after it, and the first's number."""
+    """Read the title page, if there is one.
+
+    Return the page, the lines after it and the number of the first of these lines.
+    """
     page: dict[str, list[str]] = {}
     start = next((i for i, line in enumerate(lines) if line.strip()), 0)
     end = next((i for i in range(start, len(lines)) if not lines[i].strip()), len(lines))
     key = ""
     for line in lines[start:end]:
-        found = _KEY.match(line)
-        if found:
-            key = found[1].strip().lower()
+        pair = _KEY.match(line)
+        if pair:
+            key = pair[1].strip().lower()
             page.setdefault(key, [])
-            page[key] += [found[2].strip()] if found[2].strip() else []
+            page[key] += [pair[2].strip()] if pair[2].strip() else []
         elif key and line[:1] == " ":
             page[key].append(line.strip())
         else:
             page.clear()
             break
-    # A transition at the head of a screenplay looks like a key with nothing after it.
+    # A transition in the first line looks like a key without a value.
     if not any(page.values()):
         return {}, lines, 1
     return {k: "\n".join(v) for k, v in page.items()}, lines[end:], end + 1
@@ -208,13 +212,13 @@ def _elements(lines: list[str], first: int) -> Iterator[Element]:
                 end < len(lines) and lines[end].strip() and _marked(lines[end].strip(), 0) is None
             ):
                 end += 1
-            body = "\n".join(_unforced(one).rstrip() for one in lines[at:end])
+            body = "\n".join(_unforced(part).rstrip() for part in lines[at:end])
             yield Element("action", body, forced=line.lstrip()[:1] == "!", line=first + at)
         at, after_blank = end, False
 
 
 def _marked(line: str, number: int) -> Element | None:
-    """Read what a sign at the head of a line makes it, wherever the line stands."""
+    """Read a line whose first character sets its kind, or return None."""
     if re.fullmatch(r"={3,}", line):
         return Element("break", "", line=number)
     head, rest = line[:1], line[1:].strip()
@@ -232,7 +236,7 @@ def _marked(line: str, number: int) -> Element | None:
 
 
 def _alone(line: str, after: list[str], number: int) -> Element | None:
-    """Read what a line is that has empty lines around it: a heading or a transition."""
+    """Read a heading or a transition, which needs empty lines around it, or return None."""
     bare = line.strip()
     if bare[:1] == "." and bare[1:2] not in ("", "."):
         return Element("heading", _NUMBER.sub("", bare[1:].strip()), forced=True, line=number)
@@ -251,7 +255,7 @@ def _unforced(line: str) -> str:
 
 
 def _cue(line: str, after: list[str]) -> tuple[str, str, bool] | None:
-    """Read a speaker's cue: the name, what is in brackets after it, and whether it is dual."""
+    """Read a cue: the speaker's name, the extensions, and whether the speech is dual."""
     bare = line.strip()
     forced = bare.startswith("@") and len(bare) > 1
     if not after or _BLANK.fullmatch(after[0]) or bare[:1] in "!.>#=~":
@@ -266,12 +270,12 @@ def _cue(line: str, after: list[str]) -> tuple[str, str, bool] | None:
         return None
     if not forced and (_HEADING.match(bare) or line.endswith("  ")):
         return None
-    extensions = " ".join(f"({one.strip()})" for one in _EXTENSION.findall(bare[len(name) :]))
+    extensions = " ".join(f"({inside.strip()})" for inside in _EXTENSION.findall(bare[len(name) :]))
     return name, extensions, dual
 
 
 def _speech(cue: tuple[str, str, bool], body: list[str], line: str, number: int) -> Element:
     who, extension, dual = cue
-    text = "\n".join(one.strip() for one in body)
+    text = "\n".join(spoken.strip() for spoken in body)
     forced = line.lstrip().startswith("@")
     return Element("speech", text, who, extension, dual, forced, number)

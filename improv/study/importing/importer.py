@@ -1,8 +1,8 @@
-"""Brings characters and scenes in from other programs: cards become a scene that can be played, or
-join the cast of one; a screenplay becomes a scene; and a character becomes a card again.
+"""Imports characters and scenes from other programs, and exports a character as a card.
 
-How a card is read stands in cards, and a screenplay in fountain; the text of the scene is made
-here, and checked as any scene is before anything is written.
+Cards become a new scene or join the cast of an old one; a screenplay becomes a scene. The readers
+are in cards and in fountain. This module writes the text of the scene, and checks it as every
+scene is checked, before a file is written.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ from improv.errors import Problem, RunError, StudyError
 from improv.records import Json
 from improv.study.find import find_source, read_source
 from improv.study.importing.cards.card import Card
-from improv.study.importing.cards.card_file import KEPT, NAMED, SOMEBODY, kept_card
-from improv.study.importing.cards.container import in_png, load_card
-from improv.study.importing.cards.convert import Account, Casting, called, card_of, cast_card
+from improv.study.importing.cards.card_file import CARD_FILE, DEFAULT_USER, KEPT_CARD, kept_card
+from improv.study.importing.cards.container import card_into_png, load_card
+from improv.study.importing.cards.convert import (
+    Account,
+    CardEntry,
+    card_name,
+    card_to_entry,
+    entry_to_card,
+)
 from improv.study.importing.fountain import read_fountain
 from improv.study.importing.names import LONGEST_NAME, stage_name
 from improv.study.importing.screenplay import Adapted, adapt
@@ -33,7 +39,7 @@ _MOST_OPTIONS = 10
 
 @dataclass(frozen=True)
 class Imported:
-    """A scene's text, the scene that it is, and what became of what it was made from."""
+    """The text of an imported scene, the scene itself, and an account of each card in it."""
 
     text: str
     scene: Scene
@@ -41,11 +47,12 @@ class Imported:
 
 
 def import_cards(files: Sequence[str], user: str = "", file: str = "the scene") -> Imported:
-    """Make a scene of character cards, whose cast they are.
+    """Make a scene whose cast is the characters of the cards.
 
-    `user` is whom the cards call {{user}}, and joins the cast; without it each card meets the
-    first of the others, or somebody who is only named. A greeting opens the scene, and the rest
-    stand after it as comments. `file` is what messages call the scene. Raises StudyError.
+    `user` is the name that replaces {{user}} in the cards, and this character joins the cast. Where
+    it is empty, {{user}} is the first other character, or Visitor where there is none. The first
+    greeting opens the scene; the other greetings follow it as comments. `file` is the name of the
+    scene in messages. Raises StudyError.
     """
     castings, cast = _cast(files, user, [])
     scenarios = list(dict.fromkeys(c.scenario for c in castings if c.scenario))
@@ -63,9 +70,11 @@ def import_cards(files: Sequence[str], user: str = "", file: str = "the scene") 
 
 
 def import_into(scene: str, files: Sequence[str], user: str = "") -> Imported:
-    """Return a scene's text with characters of cards at the end of its cast, and all else in it as
-    it was written, comments and all. Raises StudyError, also where the cast is not a list with a
-    dash before each."""
+    """Add the characters of cards at the end of a scene's cast; return the new text.
+
+    All other text of the scene stays as it is, comments too. Raises StudyError, also where the cast
+    is not a list with a dash before each entry.
+    """
     path = find_source(scene)
     source = read_source(path)
     there = load_scene(path)
@@ -76,8 +85,11 @@ def import_into(scene: str, files: Sequence[str], user: str = "") -> Imported:
 
 
 def import_fountain(file: str, number: int = 0) -> tuple[Imported, Adapted]:
-    """Make a scene of a Fountain screenplay: of its scene `number`, or else of the first in which
-    somebody speaks. Returns what was left out as well. Raises StudyError."""
+    """Make a scene of scene `number` of a Fountain screenplay, counted from 1.
+
+    0 takes the first scene in which somebody speaks. Returns also the adapted screenplay, which
+    counts what was left out. Raises StudyError.
+    """
     if not Path(file).is_file():
         raise StudyError([Problem(file, 1, 1, "", "there is no such file")])
     try:
@@ -95,10 +107,12 @@ def import_fountain(file: str, number: int = 0) -> tuple[Imported, Adapted]:
 
 
 def save(text: str, file: str, *, new: bool) -> None:
-    """Write a scene's file whole or not at all; a `new` one replaces none. Raises RunError."""
+    """Write a scene's file whole or not at all. Raises RunError, also where a `new` file exists."""
     path = Path(file)
     if new and path.exists():
-        raise RunError(f"{file}: is there already; choose another name, or join it with --into")
+        raise RunError(
+            f"{file}: this file exists; choose another name, or add the cards to it with --into"
+        )
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", newline="\n", dir=path.parent, suffix=".part", delete=False
@@ -107,7 +121,7 @@ def save(text: str, file: str, *, new: bool) -> None:
         if not new:
             Path(part.name).chmod(path.stat().st_mode & 0o777)
         else:
-            # A temporary file is its owner's alone.
+            # Only its owner can read a temporary file; a new file follows the umask.
             mask = os.umask(0)
             os.umask(mask)
             Path(part.name).chmod(0o666 & ~mask)
@@ -117,18 +131,19 @@ def save(text: str, file: str, *, new: bool) -> None:
 
 
 def export_card(scene: str, name: str = "", picture: str = "") -> bytes:
-    """Return a character of a scene as a card: JSON, or with `picture` a PNG that has it within.
+    """Return a character of a scene as a card: JSON, or a copy of the PNG `picture` with the card.
 
-    A character that came from a card returns as that card. Raises StudyError.
+    A character that came from a card becomes that card again, with its changes. `name` may be empty
+    where only one character can be meant. Raises StudyError.
     """
     source = read_source(scene)
     played = load_scene(scene)
     entry = _entry(source, played, name)
     character = played.character(entry["name"])
     others = [c.name for c in played.cast if c.name != character.name]
-    card, user = _origin(source, entry, others[0] if others else SOMEBODY)
+    card, user = _origin(source, entry, others[0] if others else DEFAULT_USER)
     held = character.model_dump(mode="json", exclude_defaults=True)
-    whole = card_of(held, card, user)
+    whole = entry_to_card(held, card, user)
     if picture:
         version = card.version if card is not None else 3
         try:
@@ -137,60 +152,60 @@ def export_card(scene: str, name: str = "", picture: str = "") -> bytes:
             raise StudyError(
                 [Problem(picture, 1, 1, "", f"cannot be read: {e.strerror}")]
             ) from None
-        return in_png(drawn, whole, version, picture)
+        return card_into_png(drawn, whole, version, picture)
     return (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-# -- casting
+# -- the cast
 
 
-def _cast(files: Sequence[str], user: str, there: list[str]) -> tuple[list[Casting], list[Json]]:
-    """Cast cards beside those who are `there`; return also the entries that join the cast."""
+def _cast(files: Sequence[str], user: str, there: list[str]) -> tuple[list[CardEntry], list[Json]]:
+    """Cast the cards in a scene whose cast so far is `there`; return also the new cast entries."""
     user = user.strip()
     joins = bool(user) and user not in there
-    if len(files) + len(there) + joins > MAX_CAST:
-        rest = f", and {len(there) + joins} are there beside them" if len(there) + joins else ""
-        what = f"{len(files)} cards{rest}; a cast has {MAX_CAST} at most"
+    size = len(files) + len(there) + joins
+    if size > MAX_CAST:
+        what = f"with these cards the cast has {size} characters; it may have {MAX_CAST}"
         raise StudyError([Problem(files[0], 1, 1, "", what)])
     cards, problems = [], []
     for file in files:
         try:
             card = load_card(file)
-            called(card)
+            card_name(card)
             cards.append(card)
         except StudyError as e:
             problems += e.problems
     if user and stage_name(user) != user:
-        problems.append(Problem("--user", 1, 1, "", f"'{user}' cannot be called on a stage"))
+        problems.append(Problem("--user", 1, 1, "", f"a scene cannot use the name '{user}'"))
     if problems:
         raise StudyError(problems)
     names: list[str] = []
     for card in cards:
-        names.append(_free(called(card), [*names, *there, user]))
-    met = {n: user or next((o for o in [*there, *names] if o != n), SOMEBODY) for n in names}
+        names.append(_free(card_name(card), [*names, *there, user]))
+    met = {n: user or next((o for o in [*there, *names] if o != n), DEFAULT_USER) for n in names}
     paired = list(zip(cards, names, strict=True))
-    castings = [cast_card(card, met[name], name=name) for card, name in paired]
+    castings = [card_to_entry(card, met[name], name=name) for card, name in paired]
     if not there and len({c.scenario for c in castings if c.scenario}) == 1:
-        # How things stand is the scene's to say, and everybody's to know.
-        castings = [cast_card(c, met[name], name=name, scenario=False) for c, name in paired]
+        # The scenario becomes the premise, which the whole cast knows.
+        castings = [card_to_entry(c, met[name], name=name, scenario=False) for c, name in paired]
     entries = [
-        {**casting.entry, KEPT: {"card": card.whole, "user": met[name]}}
+        {**casting.entry, KEPT_CARD: {"card": card.whole, "user": met[name]}}
         for casting, (card, name) in zip(castings, paired, strict=True)
     ]
-    somebody = user or (SOMEBODY if len(names) + len(there) == 1 else "")
+    somebody = user or (DEFAULT_USER if len(names) + len(there) == 1 else "")
     if somebody and somebody not in there:
         entries.append({"name": somebody, "role": f"who meets {_listed(names)}"[:200]})
     return castings, entries
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
-    """Return a name that nobody has yet: Ana, or else Ana 2, Ana 3, …"""
+    """Return a name that is not taken: Ana, or else Ana 2, Ana 3, …"""
     folded = {t.casefold() for t in taken}
     for number in range(1, 100):
         tail = f" {number}" if number > 1 else ""
-        made = f"{name[: LONGEST_NAME - len(tail)].rstrip()}{tail}"
-        if made.casefold() not in folded:
-            return made
+        numbered = f"{name[: LONGEST_NAME - len(tail)].rstrip()}{tail}"
+        if numbered.casefold() not in folded:
+            return numbered
     return name
 
 
@@ -198,18 +213,18 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-# -- text
+# -- the text of a scene
 
 
 def _options(lines: Sequence[tuple[str, str]]) -> str:
-    """Write greetings that are not used as comments, to be taken in the first one's place."""
+    """Return the other greetings as comments, from which a person may choose another opening."""
     if not lines:
         return ""
     shown = [{"who": who, "line": line} for who, line in lines[:_MOST_OPTIONS]]
     more = len(lines) - len(shown)
-    told = f"# {more} more are in the cards.\n" if more else ""
+    rest = f"# The cards have {more} more.\n" if more else ""
     body = "".join(f"#  {line}\n" for line in write_yaml(shown).splitlines())
-    return f"# It may begin otherwise:\n{body}{told}"
+    return f"# Other greetings of the cards:\n{body}{rest}"
 
 
 def _joined(text: str, source: Source, entries: list[Json]) -> str:
@@ -218,7 +233,7 @@ def _joined(text: str, source: Source, entries: list[Json]) -> str:
     first = source.places.get(("cast", 0), (1, 1))
     dash = lines[first[0] - 1][: first[1] - 1].rstrip()
     if not dash.endswith("-") or dash.strip() != "-":
-        what = "only a cast with a dash before each can be joined; print the cards without --into"
+        what = "cards can only join a cast with a dash before each entry; run it without --into"
         raise StudyError([source.problem(("cast",), what)])
     indent = " " * (len(dash) - 1)
     begun = source.keys[("cast",)][0]
@@ -236,31 +251,33 @@ def _joined(text: str, source: Source, entries: list[Json]) -> str:
 
 def _checked(text: str, file: str, accounts: list[Account]) -> Imported:
     if len(text.encode()) > MAX_BYTES:
-        what = f"with its cards the scene has {len(text.encode()) / 1e6:.1f} MB, and a scene may "
-        what += f"have {MAX_BYTES // 1000} kB; name the cards in a scene instead: {NAMED}: FILE"
+        what = f"with its cards the scene has {len(text.encode()) / 1e6:.1f} MB; a scene may have "
+        what += f"{MAX_BYTES // 1000} kB; write `{CARD_FILE}: FILE` in the cast instead"
         raise StudyError([Problem(file, 1, 1, "", what)])
     return Imported(text, read_scene(text, file), accounts)
 
 
-# -- the way out
+# -- export
 
 
 def _entry(source: Source, played: Scene, name: str) -> Json:
-    """Find whom is meant: the one that is named, or the only one with a card."""
+    """Return the cast entry of the character `name`, or of the only one that has a card."""
     rows = source.data["cast"]
     pairs = [(c.name, row) for c, row in zip(played.cast, rows, strict=True)]
-    carded = [pair for pair in pairs if pair[1].keys() & {NAMED, KEPT}]
-    meant = [p for p in pairs if p[0].casefold() == name.casefold()] if name else carded or pairs
-    if len(meant) != 1:
-        problem = f"nobody is called '{name}'" if name else "say whose card is wanted"
+    from_cards = [pair for pair in pairs if pair[1].keys() & {CARD_FILE, KEPT_CARD}]
+    named = [pair for pair in pairs if pair[0].casefold() == name.casefold()]
+    candidates = named if name else from_cards or pairs
+    if len(candidates) != 1:
+        problem = f"nobody is called '{name}'" if name else "several characters; name one of them"
         what = f"{problem}; the cast is {', '.join(c.name for c in played.cast)}"
         raise StudyError([source.problem(("cast",), what)])
-    return {**meant[0][1], "name": meant[0][0]}
+    return {**candidates[0][1], "name": candidates[0][0]}
 
 
 def _origin(source: Source, entry: Json, user: str) -> tuple[Card | None, str]:
-    if entry.get(NAMED):
-        return load_card(Path(source.file).parent / entry[NAMED], entry[NAMED]), user
-    if entry.get(KEPT):
-        return kept_card(entry[KEPT], source.file)
+    """Return the card that a cast entry came from, if any, and the name of its {{user}}."""
+    if entry.get(CARD_FILE):
+        return load_card(Path(source.file).parent / entry[CARD_FILE], entry[CARD_FILE]), user
+    if entry.get(KEPT_CARD):
+        return kept_card(entry[KEPT_CARD], source.file)
     return None, user

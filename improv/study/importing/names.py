@@ -1,4 +1,4 @@
-"""Makes a name that a stage can call out of what somebody wrote in another program. Pure."""
+"""Makes names for a scene of the names that cards and screenplays use. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 from improv.text import visible
 
 LONGEST_NAME = 40
-"""The most characters that a name in a scene may have."""
+"""Characters of a name in a scene, at most."""
 DEFAULT_ROLE = "one of the cast"
 """The role of an imported character where its card or screenplay gives none."""
 
@@ -17,10 +17,13 @@ _MARKS = " .'’-"
 
 
 def stage_name(written: str) -> str:
-    """Return `written` as a name that a scene may give: letters, digits and spaces that begin with
-    a letter, 40 characters at most. What stands in brackets goes, then emoji and other signs; an
-    empty text means that nothing was left to call."""
-    # Composed, so that the same name is the same characters.
+    """Return `written` as a name that a scene accepts.
+
+    Such a name has letters, digits, spaces and the marks . ' - ’ _ ·, begins with a letter and has
+    40 characters at most. Text in brackets is dropped first, then emoji and other signs. The result
+    is empty where no letter is left.
+    """
+    # Composed, so that one name always has the same characters.
     text = unicodedata.normalize("NFC", visible(written[:1000]).replace("\n", " "))
     for candidate in (_ASIDE.sub(" ", text), text):
         name = _letters(candidate)
@@ -46,14 +49,18 @@ def _spells(c: str) -> bool:
     return category[0] in "LM" or category == "Nd" or c in "_·"
 
 
-def ordinary(cue: str, prose: str = "") -> str:
-    """Return a name in capitals as prose writes it: as `prose` does where it has the name in small
-    letters, otherwise with a capital at the head of each part (O'BRIEN is O'Brien)."""
+def ordinary_case(cue: str, prose: str = "") -> str:
+    """Return a name in capitals as ordinary text writes it.
+
+    Where `prose` has the name in mixed letters, that spelling is used. Otherwise each part begins
+    with a capital (O'BRIEN becomes O'Brien).
+    """
     if not cue.isupper():
         return cue
-    for found in re.finditer(rf"(?<!\w){re.escape(cue)}(?!\w)", prose, re.IGNORECASE):
-        if not found[0].isupper() and not found[0].islower() and found[0][0].isupper():
-            return found[0]
+    for match in re.finditer(rf"(?<!\w){re.escape(cue)}(?!\w)", prose, re.IGNORECASE):
+        spelling = match[0]
+        if not spelling.isupper() and not spelling.islower() and spelling[0].isupper():
+            return spelling
     return re.sub(r"(?<![^\W_])[^\W\d_](?:[^\W_]|['’][^\W_]+)*", _capital, cue)
 
 

@@ -1,14 +1,15 @@
 """Adapts a screenplay for an improv stage. Pure.
 
-One scene of the screenplay becomes the written opening: its dialogue lines, its action stage
-directions. What its people say in the other scenes becomes sample lines of theirs. What is said to
-a reader or a camera (notes, sections, transitions, cut pieces) is left out, and counted.
+One scene of the screenplay becomes the written opening: its dialogue becomes lines, its action
+becomes stage directions. What its speakers say in the other scenes becomes their sample lines. What
+addresses a reader or a camera (notes, sections, transitions, cut pieces) is left out and counted.
 
-Fountain → scene → Fountain keeps every speech and every direction in order. What changes is this:
-emphasis goes; a speech becomes one line, with its parentheticals in it, and (V.O.) and such as
-the first of them; (CONT'D) goes; names in capitals become ordinary names; dual dialogue is spoken
-one after the other; lyrics and centred text become action; scene numbers go; and where no synopsis
-says how things stand, a sentence does. Done a second time, it changes nothing.
+Fountain → scene → Fountain keeps every speech and every direction in order. These things change:
+emphasis is dropped; a speech becomes one line that contains its parentheticals, the first of them
+(V.O.) and the like; (CONT'D) is dropped; names in capitals become ordinary names; dual dialogue
+becomes two lines, one after the other; lyrics and centred text become action; scene numbers are
+dropped; where there is no synopsis, a sentence that lists the speakers is the premise. A second
+round trip changes nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from dataclasses import dataclass, field
 from improv.errors import Problem, StudyError
 from improv.records import Json
 from improv.study.importing.fountain import CENTRED, Element, Screenplay, plain
-from improv.study.importing.names import DEFAULT_ROLE, ordinary, stage_name
+from improv.study.importing.names import DEFAULT_ROLE, ordinary_case, stage_name
 from improv.study.scene import MAX_CAST
 from improv.text import visible
 
 _LONGEST_LINE = 2000
-"""Characters of a line or a direction of an opening."""
+"""Characters of a line or a direction in an opening, at most."""
 LONGEST_SAMPLE, MOST_SAMPLES = 300, 12
 
 _CONTINUED = re.compile(r"\(CONT(?:['’]?D|INUED)\.?\)\s*", re.IGNORECASE)
@@ -36,25 +37,26 @@ _SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
 
 @dataclass
 class Adapted:
-    """A screenplay as the data of a scene's file, and what was left out of it, counted."""
+    """A screenplay as the data of a scene's file, and counts of the elements left out."""
 
     scene: Json
     left: dict[str, int] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
-    """The headings of the scenes that were not taken, for whoever wants another."""
+    """The numbers and headings of the other scenes in which somebody speaks."""
 
 
 def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
-    """Return a screenplay's scene, the one of that `number` or the first in which somebody speaks.
+    """Return scene `number` of a screenplay, counted from 1; 0 is the first one with a speech.
 
-    Raises StudyError where nobody speaks, where there is no such scene, or more than 12 speak.
+    `file` is the name of the screenplay in messages. Raises StudyError where nobody speaks, where
+    there is no such scene, or where more than 12 people speak in it.
     """
     scenes = _scenes(play.elements)
     speaking = [i for i, part in enumerate(scenes) if _speakers(part)]
     if not speaking:
         raise StudyError([Problem(file, 1, 1, "", "nobody speaks in this screenplay")])
     if number > len(scenes):
-        what = f"there is no scene {number}: there are {len(scenes)}, of which these speak: "
+        what = f"there is no scene {number}: the screenplay has {len(scenes)}; people speak in "
         what += ", ".join(str(i + 1) for i in speaking[:20])
         raise StudyError([Problem(file, 1, 1, "", what)])
     chosen = number - 1 if number else speaking[0]
@@ -70,7 +72,7 @@ def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
     if problems:
         raise StudyError(problems)
     left = _left(play, part)
-    opening = [one for e in part for one in _opened(e, names)]
+    opening = [row for e in part for row in _opening_rows(e, names)]
     heading = next((visible(plain(e.text)) for e in part if e.kind == "heading"), "")
     rest = [e for i, other in enumerate(scenes) if i != chosen for e in other]
     scene = _page(play.page) | {
@@ -87,11 +89,11 @@ def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
 
 
 def _scenes(elements: list[Element]) -> list[list[Element]]:
-    """Part a screenplay at its headings; what stands before the first belongs to it."""
+    """Split a screenplay at its headings; the text before the first is in the first scene."""
     parts: list[list[Element]] = [[]]
     for element in elements:
         if element.kind == "heading" and any(e.kind == "heading" for e in parts[-1]):
-            # A section and its synopsis stand before the heading that they are about.
+            # A section and its synopsis are written before the heading of their scene.
             moved: list[Element] = []
             while parts[-1] and parts[-1][-1].kind in ("section", "synopsis"):
                 moved.insert(0, parts[-1].pop())
@@ -105,34 +107,35 @@ def _speakers(part: list[Element]) -> list[str]:
 
 
 def _headings(scenes: list[list[Element]], chosen: int) -> list[str]:
-    found = []
+    """Return the other scenes in which somebody speaks, each as its number and heading."""
+    headings = []
     for i, part in enumerate(scenes):
         head = next((visible(plain(e.text))[:60] for e in part if e.kind == "heading"), "")
         if i != chosen and _speakers(part):
-            found.append(f"{i + 1} {head}".strip())
-    return found
+            headings.append(f"{i + 1} {head}".strip())
+    return headings
 
 
 def _names(
     cues: list[str], elements: list[Element], file: str
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Return for each cue what its speaker is called on the stage."""
+    """Return the name in the scene for each cue, and what is wrong with a cue."""
     prose = "\n".join(plain(e.text) for e in elements if e.kind in ("action", "speech"))
     names: dict[str, str] = {}
     problems = []
     folded: dict[str, str] = {}
     for cue in cues:
-        name = stage_name(ordinary(visible(plain(cue)), prose))
+        name = stage_name(ordinary_case(visible(plain(cue)), prose))
         if not name:
             line = next(e.line for e in elements if e.who == cue)
-            what = f"'{cue[:40]}' has no letter that could be called on a stage"
+            what = f"'{cue[:40]}' has no letter, so a scene cannot use it as a name"
             problems.append(Problem(file, line, 1, "", what))
         names[cue] = folded.setdefault(re.sub(r"\W+", "", name).casefold(), name)
     return names, problems
 
 
 def _left(play: Screenplay, part: list[Element]) -> dict[str, int]:
-    """Count what of a scene is not played."""
+    """Count the elements of a scene that are left out."""
     kinds = {
         "note": "notes",
         "section": "sections",
@@ -140,43 +143,43 @@ def _left(play: Screenplay, part: list[Element]) -> dict[str, int]:
         "break": "page breaks",
     }
     left = {what: sum(e.kind == kind for e in part) for kind, what in kinds.items()}
-    left["pieces that were cut"] = play.cut
+    left["cut pieces"] = play.cut
     return {what: count for what, count in left.items() if count}
 
 
 def _page(page: dict[str, str]) -> Json:
-    """Return what a title page says of the scene."""
+    """Return the fields of a scene that the title page fills."""
     clean = {key: visible(plain(value)).replace("\n", ", ") for key, value in page.items()}
     credit = clean.get("credit", "")
     by = credit.casefold().removesuffix(":").endswith("by")
     author = clean.get("author") or clean.get("authors") or ""
     notes = clean.get("notes", "")
-    told = [f"{credit if by else 'By'} {author}" if author else ""]
-    told += [notes.removeprefix("About: ") if notes.startswith("About: ") else notes]
-    told += [f"{k.capitalize()}: {clean[k]}" for k in ("source", "copyright") if clean.get(k)]
+    about = [f"{credit if by else 'By'} {author}" if author else ""]
+    about += [notes.removeprefix("About: ") if notes.startswith("About: ") else notes]
+    about += [f"{k.capitalize()}: {clean[k]}" for k in ("source", "copyright") if clean.get(k)]
     return {
         "title": (clean.get("title") or "A screenplay")[:120],
         "form": "" if by else credit[:120],
-        "about": "; ".join(filter(None, told))[:500],
+        "about": "; ".join(filter(None, about))[:500],
     }
 
 
 def _premise(
     part: list[Element], before: list[Element], heading: str, names: dict[str, str]
 ) -> str:
-    """Return how things stand: what the synopses say, or else who is there."""
+    """Return the premise: the text of the synopses, or else a sentence that lists the cast."""
     synopses = [e for e in part if e.kind == "synopsis"] or [
         e for e in before if e.kind == "synopsis"
     ]
-    told = " ".join(visible(plain(e.text)) for e in synopses).strip()
+    synopsis = " ".join(visible(plain(e.text)) for e in synopses).strip()
     who = list(dict.fromkeys(names.values()))
     listed = " and ".join(filter(None, (", ".join(who[:-1]), who[-1])))
     there = f"{listed} {'are' if len(who) > 1 else 'is'} there."
-    return (told or f"{heading + ': ' if heading else ''}{there}")[:20_000]
+    return (synopsis or f"{heading + ': ' if heading else ''}{there}")[:20_000]
 
 
 def _cast(names: dict[str, str], rest: list[Element]) -> Iterator[Json]:
-    """Yield the cast, with lines that they have in other scenes."""
+    """Yield the entries of the cast, with sample lines from the other scenes."""
     for name in dict.fromkeys(names.values()):
         own = {cue for cue, called in names.items() if called == name}
         said = [_line(e) for e in rest if e.kind == "speech" and e.who in own]
@@ -189,13 +192,13 @@ def _cast(names: dict[str, str], rest: list[Element]) -> Iterator[Json]:
 # -- the elements of a scene
 
 
-def _opened(element: Element, names: dict[str, str]) -> Iterator[Json]:
-    """Yield what an element is in a scene's opening."""
+def _opening_rows(element: Element, names: dict[str, str]) -> Iterator[Json]:
+    """Yield the lines or directions that an element becomes in a scene's opening."""
     if element.kind == "speech":
         line, to = _line(element), None
-        if found := _ASIDE.match(line):
-            line = line[found.end() :]
-            to = next((n for n in names.values() if found[1] and n == found[1].strip()), None)
+        if aside := _ASIDE.match(line):
+            line = line[aside.end() :]
+            to = next((n for n in names.values() if aside[1] and n == aside[1].strip()), None)
         if line in ("", _SILENT):
             return
         for piece in _pieces(line):
@@ -210,14 +213,14 @@ def _opened(element: Element, names: dict[str, str]) -> Iterator[Json]:
 
 
 def _line(element: Element) -> str:
-    """Return a speech as one line, what is done within it in round brackets."""
-    lines = [one.removeprefix("~").strip() for one in plain(element.text).split("\n")]
+    """Return a speech as one line, with its parentheticals in round brackets."""
+    lines = [part.removeprefix("~").strip() for part in plain(element.text).split("\n")]
     said = " ".join(" ".join([element.extension, *lines]).split())
     return " ".join(visible(_CONTINUED.sub("", said)).split())
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield a text whole, or in pieces that a scene may hold, parted at ends of sentences."""
+    """Yield the text in pieces of 2,000 characters at most, split at ends of sentences."""
     while len(text) > _LONGEST_LINE:
         ends = list(_SENTENCE.finditer(text[:_LONGEST_LINE]))
         at = ends[-1] if ends else None

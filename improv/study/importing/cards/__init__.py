@@ -1,7 +1,7 @@
 """Character cards of the formats V1, V2 and V3, in JSON, PNG and CHARX.
 
-A card comes from a stranger: its container is read within limits, and what it orders a model to
-do is shown, not obeyed.
+A card comes from a stranger: its container is read within limits, and its instructions to a model
+are shown to the person who imports it, not obeyed.
 """
 
 __all__ = [

@@ -1,5 +1,7 @@
-"""What a character card is: versions 1, 2 and 3, read leniently where the field of cards is wild,
-and named exactly where it is broken. Pure; which bytes hold a card is next door, in container.
+"""Character cards of versions 1, 2 and 3: the fields of a card and their checks. Pure.
+
+The reader accepts the deviations that programs in use write; its errors name the broken field.
+container reads a card from the bytes of a file.
 
 V1 and V2: https://github.com/malfoyslastname/character-card-spec-v2.
 V3: https://github.com/kwaroran/character-card-spec-v3.
@@ -16,9 +18,9 @@ from improv.errors import Problem, StudyError
 from improv.records import Json
 
 MAX_TEXT = 8_000_000
-"""Bytes of a card's JSON. Pictures in a card's text are base64 and may take megabytes."""
+"""Characters of a card's JSON. Pictures in it are base64 and may take megabytes."""
 MAX_JSON_DEPTH = 32
-"""How deep a card's JSON may be nested; a scene's file, which may hold it, allows 40."""
+"""Levels that a card's JSON may have; a scene's file, which may contain it, may have 40."""
 
 _TEXTS = (
     "description",
@@ -68,10 +70,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Card:
-    """A character card, whichever version it is.
+    """A character card of any version.
 
-    `whole` is the JSON as it was, from which the card is written back; `container` says where it
-    stood, and `assets` counts the pictures and sounds beside it, which stay in their file.
+    `file` is the name of its file in messages. `whole` is its JSON, unchanged, so that the card can
+    be written again. `container` is the kind of its file, and `assets` counts the pictures and
+    sounds beside it, which are not read. `newer` is its spec if that is newer than V3. `repaired`
+    counts the texts in which half a character was replaced.
     """
 
     file: str
@@ -80,23 +84,25 @@ class Card:
     container: str = "JSON"
     assets: int = 0
     newer: str = ""
-    mended: int = 0
+    repaired: int = 0
 
     @property
     def data(self) -> Json:
-        """The fields of the character itself."""
+        """The fields of the character, which V2 and V3 have in `data`."""
         return fields_of(self.whole)
 
     def text(self, field: str) -> str:
-        found = self.data.get(field)
-        return found.replace("\r\n", "\n") if isinstance(found, str) else ""
+        """Return a field's text, empty where it has none, with \\n at the ends of lines."""
+        value = self.data.get(field)
+        return value.replace("\r\n", "\n") if isinstance(value, str) else ""
 
     def texts(self, field: str) -> list[str]:
-        return [one.replace("\r\n", "\n") for one in self.data.get(field) or ()]
+        """Return the texts of a field that is a list, with \\n at the ends of lines."""
+        return [text.replace("\r\n", "\n") for text in self.data.get(field) or ()]
 
     @property
     def lore(self) -> list[Entry]:
-        """The lorebook's entries that are enabled, in the order in which they are inserted."""
+        """The enabled entries of the lorebook, sorted by `insertion_order`."""
         book = self.data.get("character_book")
         rows = (book or {}).get("entries") or []
         on = [e for e in rows if e.get("enabled", True) and str(e.get("content") or "").strip()]
@@ -108,22 +114,22 @@ class Card:
 
     @property
     def unknown(self) -> list[str]:
-        """The names of fields that no specification has, and of what stands in `extensions`."""
+        """The names of fields that are in no specification, and of all fields in `extensions`."""
         known = {*_V1, *(_V2 if self.version > 1 else ()), *(_V3 if self.version > 2 else ())}
         here = "data." if self.version > 1 else ""
-        found = [f"{here}{name}" for name in self.data if name not in known]
+        names = [f"{here}{name}" for name in self.data if name not in known]
         if self.version > 1:
-            # SillyTavern writes the fields of version 1 beside the others as well.
+            # SillyTavern writes the fields of version 1 beside `data` too.
             beside = {"spec", "spec_version", "data", *_V1}
-            found += [name for name in self.whole if name not in beside]
+            names += [name for name in self.whole if name not in beside]
             extensions = self.data.get("extensions")
             if isinstance(extensions, dict):
-                found += [f"data.extensions.{name}" for name in extensions]
-        return found
+                names += [f"data.extensions.{name}" for name in extensions]
+        return names
 
 
 def fields_of(whole: Json) -> Json:
-    """Return the part of a card's JSON that holds its fields: `data`, or in version 1 all of it."""
+    """Return the part of a card's JSON that has its fields: `data`, or all of it in version 1."""
     data = whole.get("data")
     return data if isinstance(data, dict) and _versioned(whole) else whole
 
@@ -131,17 +137,18 @@ def fields_of(whole: Json) -> Json:
 def read_card(text: str, file: str, container: str = "JSON", assets: int = 0) -> Card:
     """Read a card from its JSON. Raises StudyError, which names the file, the place and the field.
 
-    Half characters (the lone surrogate of a cut emoji) are replaced, since no file could hold them.
+    Half characters (lone surrogates, as a cut emoji leaves them) are replaced, since UTF-8 cannot
+    encode them.
     """
-    mended = 0
+    repaired = 0
     whole = _parsed(text, file)
     if not isinstance(whole, dict):
-        refuse_card(file, f"holds {_kind(whole)}; a character card is an object")
+        refuse_card(file, f"contains {_kind(whole)}; a character card is an object")
     _check_depth(whole, file)
     if r"\ud" in text.lower():
-        whole, mended = _mended(whole)
+        whole, repaired = _repaired(whole)
     version, newer = _version(whole, file)
-    card = Card(file, version, whole, container, assets, newer, mended)
+    card = Card(file, version, whole, container, assets, newer, repaired)
     problems = list(_problems(card))
     if problems:
         raise StudyError([Problem(file, 1, 1, path, what) for path, what in problems])
@@ -149,7 +156,7 @@ def read_card(text: str, file: str, container: str = "JSON", assets: int = 0) ->
 
 
 def refuse_card(file: str, what: str, line: int = 1, column: int = 1) -> NoReturn:
-    """Raise the error that a card's file is broken."""
+    """Raise a StudyError about one place in a card's file."""
     raise StudyError([Problem(file, line, column, "", what)])
 
 
@@ -160,7 +167,7 @@ def _parsed(text: str, file: str) -> Any:
     if not text.strip():
         refuse_card(file, "is empty; a character card is a JSON object")
     try:
-        # Not orjson, which makes a float of an integer that is too large for it.
+        # Not orjson: it reads an integer above 64 bits as a float.
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as e:
         refuse_card(file, f"not JSON: {e.msg[0].lower()}{e.msg[1:]}", e.lineno, e.colno)
@@ -171,7 +178,7 @@ def _parsed(text: str, file: str) -> Any:
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number that JSON knows")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def _check_depth(whole: Any, file: str) -> None:
@@ -188,16 +195,16 @@ def _check_depth(whole: Any, file: str) -> None:
     refuse_card(file, f"nested more than {MAX_JSON_DEPTH} deep")
 
 
-def _mended(value: Any) -> tuple[Any, int]:
-    """Replace lone surrogates everywhere; return how many texts had one."""
+def _repaired(value: Any) -> tuple[Any, int]:
+    """Replace lone surrogates in all texts; return also how many texts had one."""
     if isinstance(value, str):
         fixed = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return fixed, int(fixed != value)
     if isinstance(value, dict):
-        pairs = [(_mended(key), _mended(held)) for key, held in value.items()]
+        pairs = [(_repaired(key), _repaired(item)) for key, item in value.items()]
         return {k: v for (k, _), (v, _) in pairs}, sum(m + n for (_, m), (_, n) in pairs)
     if isinstance(value, list):
-        items = [_mended(held) for held in value]
+        items = [_repaired(item) for item in value]
         return [v for v, _ in items], sum(n for _, n in items)
     return value, 0
 
@@ -207,10 +214,10 @@ def _versioned(whole: Json) -> bool:
 
 
 def _version(whole: Json, file: str) -> tuple[int, str]:
-    """Return which version a card is of, and its spec where it is newer than any known."""
+    """Return the version of a card, and its spec if that is newer than V3."""
     spec, data = whole.get("spec"), whole.get("data")
     if isinstance(spec, str) and spec.startswith("lorebook"):
-        refuse_card(file, "a lorebook by itself; a character card has a character")
+        refuse_card(file, "a lorebook without a character; a card has a character")
     if "spec" in whole and not isinstance(data, dict):
         refuse_card(
             file, f"spec is {_kind(spec)}, but there is no 'data' object with the character"
@@ -231,13 +238,13 @@ def _problems(card: Card) -> Iterator[tuple[str, str]]:
     name = data.get("name")
     if name is None:
         hint = "; 'char_name' is of an older format" if "char_name" in data else ""
-        yield f"{here}name", f"missing: a character card gives at least a name{hint}"
+        yield f"{here}name", f"missing: a character card has at least a name{hint}"
     elif not isinstance(name, str):
         yield f"{here}name", f"must be text, not {_kind(name)}"
     elif not name.strip():
-        yield f"{here}name", "empty: a character card gives at least a name"
+        yield f"{here}name", "empty: a character card has at least a name"
     elif card.version == 1 and not any(isinstance(data.get(f), str) for f in _V1[1:]):
-        # Any file of the machine may have a name.
+        # JSON files of other kinds have a `name` too.
         yield "", "has none of a card's fields (description, personality, first_mes, …)"
     for field in _TEXTS:
         if data.get(field) is not None and not isinstance(data[field], str):
@@ -255,9 +262,9 @@ def _list_problems(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if not isinstance(value, list):
         yield path, f"must be a list of texts, not {_kind(value)}"
         return
-    for i, one in enumerate(value):
-        if not isinstance(one, str):
-            yield f"{path}.{i}", f"must be text, not {_kind(one)}"
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            yield f"{path}.{i}", f"must be text, not {_kind(item)}"
 
 
 def _book_problems(book: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,6 @@
-"""Puts the characters of cards that a scene names (`card_file: ana.png`) in the place of the names.
+"""Replaces each `card_file: ana.png` in a scene's cast by the character of that card.
 
-What is played, hashed and kept with a run is thus the characters themselves, wherever their files
-may be later.
+So the run plays, hashes and stores the character itself, and needs the card's file no more.
 """
 
 from __future__ import annotations
@@ -14,25 +13,27 @@ from typing import Any
 from improv.errors import Problem, StudyError
 from improv.study.importing.cards.card import Card, read_card
 from improv.study.importing.cards.container import load_card
-from improv.study.importing.cards.convert import LONGEST_CARD, Account, called_or, cast_card
+from improv.study.importing.cards.convert import LONGEST_CARD, Account, card_name_or, card_to_entry
 from improv.study.yaml_source import DataPath
 
-NAMED, KEPT = "card_file", "original"
-SOMEBODY = "Visitor"
-"""Whom a card meets where nobody else is there."""
+CARD_FILE = "card_file"
+"""The field of a cast entry that names the file of a card."""
+KEPT_CARD = "original"
+"""The field of a cast entry that holds the card from which `import-card` made the entry."""
+DEFAULT_USER = "Visitor"
+"""The name for {{user}} in a card where the cast has nobody else."""
 
 _ProblemAt = Callable[[DataPath, str], Problem]
 
 
-def with_cards(
+def read_cast_cards(
     data: Any, folder: Path, problem: _ProblemAt, cast: Any = None
 ) -> tuple[Any, list[Account]]:
-    """Return a scene's data, or a patch of one, with the cards that its cast names read into it,
-    and an account of each.
+    """Read the cards that a scene's cast names, or a patch of it; return new data and accounts.
 
-    Paths are relative to `folder`. `problem` says where in the scene something is wrong, and
-    `cast` is whom a patch is laid over. What an entry gives beside `card_file` goes over the
-    card. Cards kept in a scene (`original`) are taken out. Raises StudyError.
+    Paths are relative to `folder`. `problem` makes a Problem of a place in the data and a message.
+    `cast` is the cast that a patch changes. Other fields of an entry with `card_file` replace those
+    of the card. Cards kept in the scene (`original`) are removed. Raises StudyError.
     """
     members = data.get("cast") if isinstance(data, dict) else None
     rows: list[tuple[str | int, Any]] = []
@@ -40,78 +41,80 @@ def with_cards(
         rows = list(enumerate(members))
     elif isinstance(members, dict):
         rows = list(members.items())
-    if not any(isinstance(one, dict) and one.keys() & {NAMED, KEPT} for _, one in rows):
+    fields = {CARD_FILE, KEPT_CARD}
+    if not any(isinstance(entry, dict) and entry.keys() & fields for _, entry in rows):
         return data, []
     problems: list[Problem] = []
     accounts: list[Account] = []
-    made: dict[str | int, Any] = {}
-    cards = {key: _card(one, folder, problem, ("cast", key), problems) for key, one in rows}
-    given = {key: _called(one, key, cards[key]) for key, one in rows}
-    # A patch of one says nothing of the others.
-    beneath = cast if isinstance(cast, list) else []
-    others = [*given.values(), *(str(c.get("name", "")) for c in beneath if isinstance(c, dict))]
-    for key, one in rows:
+    entries: dict[str | int, Any] = {}
+    cards = {key: _card(entry, folder, problem, ("cast", key), problems) for key, entry in rows}
+    names = {key: _entry_name(entry, key, cards[key]) for key, entry in rows}
+    # A patch of one character does not name the others.
+    patched = cast if isinstance(cast, list) else []
+    others = [*names.values(), *(str(c.get("name", "")) for c in patched if isinstance(c, dict))]
+    for key, written in rows:
         card = cards[key]
-        made[key] = one
-        if isinstance(one, dict):
-            made[key] = {k: v for k, v in one.items() if k not in (NAMED, KEPT)}
+        entries[key] = written
+        if isinstance(written, dict):
+            entries[key] = {k: v for k, v in written.items() if k not in fields}
         if card is None:
             continue
-        user = next((n for n in others if n and n != given[key]), SOMEBODY)
+        user = next((n for n in others if n and n != names[key]), DEFAULT_USER)
         try:
-            casting = cast_card(card, user, name=given[key])
+            casting = card_to_entry(card, user, name=names[key])
         except StudyError as e:
-            problems.append(problem(("cast", key, NAMED), str(e.problems[0])))
+            problems.append(problem(("cast", key, CARD_FILE), str(e.problems[0])))
             continue
-        entry = {**casting.entry, **made[key]}
-        if casting.length > LONGEST_CARD and "card" not in made[key]:
-            what = f"{one[NAMED]}: its text has {casting.length:,} characters, and a character is "
-            what += f"told {LONGEST_CARD:,} at most; shorten it with `improv import-card`"
-            problems.append(problem(("cast", key, NAMED), what))
+        entry = {**casting.entry, **entries[key]}
+        if casting.length > LONGEST_CARD and "card" not in entries[key]:
+            what = f"{written[CARD_FILE]}: its text has {casting.length:,} characters; `card` may "
+            what += f"have {LONGEST_CARD:,}; shorten it with `improv import-card`"
+            problems.append(problem(("cast", key, CARD_FILE), what))
         if isinstance(key, str):
-            del entry["name"]  # A patch by name has whoever is called that.
+            del entry["name"]  # A patch by name keeps the name.
         accounts.append(casting.account)
-        made[key] = entry
+        entries[key] = entry
     if problems:
         raise StudyError(problems)
-    laid = [made[key] for key, _ in rows] if isinstance(members, list) else made
-    return {**data, "cast": laid}, accounts
+    new_cast = [entries[key] for key, _ in rows] if isinstance(members, list) else entries
+    return {**data, "cast": new_cast}, accounts
 
 
 def kept_card(original: Any, file: str) -> tuple[Card, str]:
-    """Read a card that a scene keeps with its character: the card, and whom it met.
+    """Read a card that a scene keeps (`original`); return it and the name of its {{user}}.
 
     Raises StudyError.
     """
     if not isinstance(original, dict) or not isinstance(original.get("card"), dict):
-        what = "not a card that improv kept; it has 'card' and 'user'"
-        raise StudyError([Problem(file, 1, 1, KEPT, what)])
-    return read_card(json.dumps(original["card"]), file), str(original.get("user") or SOMEBODY)
+        what = "must be an object with 'card' and 'user', as `improv import-card` writes it"
+        raise StudyError([Problem(file, 1, 1, KEPT_CARD, what)])
+    return read_card(json.dumps(original["card"]), file), str(original.get("user") or DEFAULT_USER)
 
 
 def _card(
-    one: Any, folder: Path, problem: _ProblemAt, place: DataPath, problems: list[Problem]
+    entry: Any, folder: Path, problem: _ProblemAt, place: DataPath, problems: list[Problem]
 ) -> Card | None:
-    path = one.get(NAMED) if isinstance(one, dict) else None
+    """Read the card that a cast entry names, if any; add to `problems` what is wrong with it."""
+    path = entry.get(CARD_FILE) if isinstance(entry, dict) else None
     if path is None or path == "":
         return None
     if not isinstance(path, str) or Path(path).is_absolute() or "\0" in path or len(path) > 1000:
-        problems.append(problem((*place, NAMED), "the path of a card, relative to this file"))
+        problems.append(problem((*place, CARD_FILE), "the path of a card, relative to this file"))
         return None
     try:
         return load_card(folder / path, path)
     except StudyError as e:
-        problems += [problem((*place, NAMED), str(p)) for p in e.problems]
+        problems += [problem((*place, CARD_FILE), str(p)) for p in e.problems]
         return None
 
 
-def _called(one: Any, key: str | int, card: Card | None) -> str:
-    """Return what an entry's character is called, as far as that can be told."""
+def _entry_name(entry: Any, key: str | int, card: Card | None) -> str:
+    """Return the name of a cast entry's character; empty where it cannot be known."""
     if isinstance(key, str):
         return key
-    name = one.get("name") if isinstance(one, dict) else None
+    name = entry.get("name") if isinstance(entry, dict) else None
     if isinstance(name, str) and name:
         return name
     if card is None:
         return ""
-    return called_or(card, "")
+    return card_name_or(card, "")

@@ -1,8 +1,8 @@
-"""Where a character card stands: in a JSON file, a PNG's text, a CHARX archive. Bytes and text.
+"""Reads a character card from a JSON file, the text of a PNG or a CHARX archive.
 
-All of it comes from strangers: sizes are asked before anything is unpacked, nothing is unpacked
-further than a card may be long, checksums are verified, and no path of an archive is followed.
-Pillow is not used, since it reads text that stands after a picture only by unpacking the picture.
+These files come from strangers. Sizes are checked before anything is unpacked, unpacking stops at
+the greatest size of a card, checksums are verified, and no path in an archive is used. Pillow is
+not used, because it reads text after a picture only if it unpacks the picture.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from improv.records import Json
 from improv.study.importing.cards.card import MAX_TEXT, Card, read_card, refuse_card
 
 MAX_FILE = 64_000_000
-"""Bytes of a file: a picture, or an archive with pictures and sounds."""
+"""Bytes of a card's file, at most: a picture, or an archive with pictures and sounds."""
 MAX_LISTING = 2_000_000
-"""Bytes of an archive's table of contents."""
+"""Bytes of an archive's table of contents, at most."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEYWORDS = ("ccv3", "chara")
-"""In the order in which they win: a V3 card may carry a V2 card for older programs."""
+"""The first one present is read: beside a V3 card there may be a V2 card for older programs."""
 _CARD = "card.json"
 
 
 def load_card(path: str | Path, name: str = "") -> Card:
-    """Read a card from a file, which `name` calls in messages. Raises StudyError."""
+    """Read a card from a file. Messages use `name`, or else the path. Raises StudyError."""
     path = Path(path)
     name = name or str(path)
     try:
@@ -42,19 +42,19 @@ def load_card(path: str | Path, name: str = "") -> Card:
         size = path.stat().st_size
         if size > MAX_FILE:
             refuse_card(name, f"{size / 1e6:.0f} MB; a card's file may have {MAX_FILE // 10**6} MB")
-        return card_in(path.read_bytes(), name)
+        return read_card_bytes(path.read_bytes(), name)
     except OSError as e:
         refuse_card(name, f"cannot be read: {e.strerror}")
 
 
-def card_in(data: bytes, file: str) -> Card:
-    """Read the card that `data` holds, whatever the file is called. Raises StudyError."""
+def read_card_bytes(data: bytes, file: str) -> Card:
+    """Read the card in `data`, whose first bytes tell its format. Raises StudyError."""
     if data.startswith(_PNG):
         keyword, text, assets = _png_text(data, file)
         return read_card(text, file, f"PNG '{keyword}'", assets)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         refuse_card(
-            file, "a WebP picture, for which no card is specified; export it as PNG or JSON"
+            file, "a WebP picture, for which no card format exists; export it as PNG or JSON"
         )
     if data[:2] == b"PK" or (data[:3] == b"\xff\xd8\xff" and b"PK\x05\x06" in data[-70_000:]):
         text, assets = _zip_text(data, file)
@@ -64,8 +64,8 @@ def card_in(data: bytes, file: str) -> Card:
     return read_card(_decoded(data, file), file)
 
 
-def in_png(picture: bytes, whole: Json, version: int, file: str) -> bytes:
-    """Return the PNG with the card as its text, in place of any that it had. Raises StudyError."""
+def card_into_png(picture: bytes, whole: Json, version: int, file: str) -> bytes:
+    """Return a PNG picture with the card as its only card. Raises StudyError."""
     if not picture.startswith(_PNG):
         refuse_card(file, "not a PNG picture")
     keyword = "ccv3" if version > 2 else "chara"
@@ -89,7 +89,7 @@ def _decoded(data: bytes, file: str) -> str:
         refuse_card(
             file, f"{len(data) / 1e6:.1f} MB; a card may have {MAX_TEXT // 10**6} MB of text"
         )
-    # UTF-8, 16 or 32, with a mark at its head or without, as JSON's first characters tell.
+    # UTF-8, 16 or 32: the first bytes of JSON show which, with a byte order mark or without.
     coding = json.detect_encoding(data)
     try:
         return data.decode(coding)
@@ -101,25 +101,25 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _png_text(data: bytes, file: str) -> tuple[str, str, int]:
-    """Return the keyword and the JSON of a PNG's card, and how many assets stand beside it."""
-    found: dict[str, tuple[bytes, bytes]] = {}
+    """Return the keyword and the JSON of a PNG's card, and the number of its assets."""
+    texts: dict[str, tuple[bytes, bytes]] = {}
     assets = 0
     for kind, body in _chunks(data, file):
         if kind in _READERS:
             word = _keyword(body)
             if word in _KEYWORDS:
-                found.setdefault(word, (kind, body))
+                texts.setdefault(word, (kind, body))
             assets += word.startswith("chara-ext-asset_")
-    word = next((word for word in _KEYWORDS if word in found), "")
+    word = next((word for word in _KEYWORDS if word in texts), "")
     if not word:
-        refuse_card(file, "a PNG picture without a card: it has no text called 'chara' or 'ccv3'")
-    kind, body = found[word]
+        refuse_card(file, "a PNG picture without a card: it has no text 'chara' or 'ccv3'")
+    kind, body = texts[word]
     packed = _READERS[kind](body.partition(b"\0")[2], f"its '{word}' text", file)
     return word, _unpacked(packed, word, file), assets
 
 
 def _chunks(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each chunk's kind and body; those that hold text are verified by their checksum."""
+    """Yield the kind and the body of each chunk; verify the checksums of chunks of text."""
     at, ended = len(_PNG), False
     while at < len(data) and not ended:
         head = data[at : at + 8]
@@ -129,15 +129,18 @@ def _chunks(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
         body, check = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
         if len(check) < 4:
             shown = kind.decode("latin-1") if kind.isalpha() else "?"
-            refuse_card(file, f"the PNG is cut off in its chunk {shown} at byte {at}; get it again")
+            refuse_card(
+                file, f"the PNG is cut off in chunk {shown} at byte {at}; download it again"
+            )
         if kind in _READERS and zlib.crc32(kind + body) != struct.unpack(">I", check)[0]:
-            what = f"the PNG's text at byte {at} does not match its checksum; get it again"
+            what = f"the PNG's text at byte {at} does not match its checksum; download it again"
             refuse_card(file, what)
         yield kind, body
         at += 12 + length
         ended = kind == b"IEND"
     if not ended:
-        refuse_card(file, f"the PNG is cut off after byte {len(data)}: it has no end; get it again")
+        what = f"the PNG is cut off after byte {len(data)}: it has no end; download it again"
+        refuse_card(file, what)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -154,14 +157,14 @@ def _plain_text(rest: bytes, what: str, file: str) -> bytes:
 
 def _packed_text(rest: bytes, what: str, file: str) -> bytes:
     if rest[:1] != b"\0":
-        refuse_card(file, f"{what} is compressed in a way that PNG does not know")
+        refuse_card(file, f"{what} has a compression method that PNG does not have")
     return _inflated(rest[1:], what, file)
 
 
 def _international_text(rest: bytes, what: str, file: str) -> bytes:
     packed, method, tail = rest[:1], rest[1:2], rest[2:].split(b"\0", 2)
     if len(tail) < 3 or (packed == b"\1" and method != b"\0"):
-        refuse_card(file, f"{what} is not laid out as PNG's iTXt should be")
+        refuse_card(file, f"{what} is not a valid iTXt chunk")
     return _inflated(tail[2], what, file) if packed == b"\1" else tail[2]
 
 
@@ -176,14 +179,14 @@ def _inflated(data: bytes, what: str, file: str) -> bytes:
     except zlib.error:
         refuse_card(file, f"{what} cannot be decompressed")
     if len(text) > most:
-        refuse_card(file, f"{what} unpacks to more than {MAX_TEXT // 10**6} MB, which no card has")
+        refuse_card(file, f"{what} unpacks to more than {MAX_TEXT // 10**6} MB")
     if not unpacker.eof:
-        refuse_card(file, f"{what} cannot be decompressed: it breaks off")
+        refuse_card(file, f"{what} cannot be decompressed: it is cut off")
     return text
 
 
 def _unpacked(packed: bytes, word: str, file: str) -> str:
-    """Read base64, or JSON itself, which some programs write there."""
+    """Decode base64; some programs write the JSON itself, which is accepted."""
     if len(packed) > MAX_TEXT * 4 // 3 + 4:
         refuse_card(file, f"its '{word}' text has more than {MAX_TEXT // 10**6} MB")
     if packed.lstrip()[:1] in (b"{", b"["):
@@ -191,7 +194,7 @@ def _unpacked(packed: bytes, word: str, file: str) -> str:
     bare = b"".join(packed.split()).rstrip(b"=")
     wrong = re.search(rb"[^A-Za-z0-9+/]", bare)
     if wrong or len(bare) % 4 == 1:
-        where = f"character {wrong.start() + 1}" if wrong else "it breaks off"
+        where = f"character {wrong.start() + 1}" if wrong else "it is cut off"
         refuse_card(file, f"its '{word}' text is not base64 ({where})")
     try:
         return _decoded(base64.b64decode(bare + b"=" * (-len(bare) % 4)), file)
@@ -203,39 +206,35 @@ def _unpacked(packed: bytes, word: str, file: str) -> str:
 
 
 def _zip_text(data: bytes, file: str) -> tuple[str, int]:
-    """Return the text of an archive's `card.json`, and how many files stand beside it."""
+    """Return the text of an archive's `card.json`, and the number of its other files."""
     _check_listing(data, file)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             if _CARD not in names:
-                refuse_card(
-                    file, f"an archive without '{_CARD}' at its root, where a CHARX has its card"
-                )
+                refuse_card(file, f"an archive without '{_CARD}'; a CHARX has it at its root")
             info = archive.getinfo(_CARD)
             if info.flag_bits & 1:
-                refuse_card(file, "encrypted; a CHARX is not")
+                refuse_card(file, "an encrypted archive, which cannot be read")
             if info.file_size > MAX_TEXT:
                 what = f"'{_CARD}' unpacks to {info.file_size / 1e6:.0f} MB"
                 refuse_card(file, f"{what}; a card may have {MAX_TEXT // 10**6} MB")
             with archive.open(info) as opened:
-                # No further than this, whatever size the archive has stated.
+                # The size that the archive states may be wrong.
                 text = opened.read(MAX_TEXT + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as e:
-        refuse_card(file, f"the archive is broken: {str(e)[:80].lower() or 'it breaks off'}")
+        refuse_card(file, f"the archive is broken: {str(e)[:80].lower() or 'it is cut off'}")
     except (NotImplementedError, RuntimeError, OSError) as e:
-        refuse_card(
-            file, f"the archive is packed in a way that is not read here: {str(e)[:80].lower()}"
-        )
+        refuse_card(file, f"the archive has a format that cannot be read: {str(e)[:80].lower()}")
     assets = sum(1 for name in names if name != _CARD and not name.endswith("/"))
     return _decoded(text, file), assets
 
 
 def _check_listing(data: bytes, file: str) -> None:
-    """Refuse a table of contents that would fill the memory, before it is read."""
+    """Refuse an archive whose table of contents is too large to read into memory."""
     at = data.rfind(b"PK\x05\x06")
     if at < 0 or len(data) < at + 22:
-        refuse_card(file, "the archive is cut off: its table of contents is missing; get it again")
+        refuse_card(file, "the archive is cut off: it has no table of contents; download it again")
     (size,) = struct.unpack("<I", data[at + 12 : at + 16])
     if size > MAX_LISTING or b"PK\x06\x07" in data[max(0, at - 20) : at]:
-        refuse_card(file, "the archive lists more files than any card has")
+        refuse_card(file, "the archive lists too many files for a card")

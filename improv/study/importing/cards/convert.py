@@ -1,9 +1,9 @@
-"""Casts a card: what of it a character of a scene takes over, and what is shown but not obeyed.
-And back: a character as a card, with everything in it that no scene has a use for. Pure.
+"""Converts a card to an entry of a scene's cast, and an entry back to a card. Pure.
 
-What a card says of its character is taken over. What it tells the *model* to do (`system_prompt`,
-`post_history_instructions`, SillyTavern's `depth_prompt`) is an instruction by a stranger: it is
-shown to whoever imports the card, and reaches no prompt.
+The description of the character goes into the entry. Instructions to the model (`system_prompt`,
+`post_history_instructions`, SillyTavern's `depth_prompt`) come from a stranger: they are shown to
+the person who imports the card, and are in no prompt. An entry that came from a card becomes that
+card again, with the fields that no scene uses.
 """
 
 from __future__ import annotations
@@ -21,34 +21,35 @@ from improv.study.importing.names import DEFAULT_ROLE, stage_name
 from improv.text import directions_in_parentheses, strip_asterisks, visible
 
 LONGEST_CARD = 20_000
-LONGEST_SAMPLE, MOST_SAMPLES = 600, 40
-LONGEST_LINE = 2000
+"""Characters of a cast entry's `card`, at most."""
+_LONGEST_SAMPLE, _MOST_SAMPLES = 600, 40
+_LONGEST_GREETING = 2000
 _LOOKED_AT = 60_000
-"""Characters of a field that are looked at: macros may make a text shorter."""
-OWN = "improv"
-"""Under which name in a card's `extensions` stands what only improv knows of a character."""
+"""Characters of a field that are read; more than LONGEST_CARD, since macros may shorten a text."""
+_OWN = "improv"
+"""The key in a card's `extensions` for the fields of a character that only improv has."""
 _OWN_FIELDS = ("role", "goal", "secret", "traits", "habit", "aliases")
 _ORDERS = ("system_prompt", "post_history_instructions")
 
 
 @dataclass
 class Account:
-    """What became of a card: told to whoever imports it."""
+    """What was kept, changed and left out of a card, for the person who imports it."""
 
     file: str
     title: str
     kept: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     orders: list[tuple[str, str]] = field(default_factory=list)
-    """Instructions for a model, by their field: shown, not obeyed."""
+    """Instructions to a model as (field, text): shown, not obeyed."""
 
 
 @dataclass(frozen=True)
-class Casting:
+class CardEntry:
     """A card as an entry of a scene's cast.
 
-    `entry` has the fields of a character; `greetings` are its written first lines, the card's own
-    first; `scenario` is how the card says that things stand.
+    `entry` has the fields of a character; `greetings` are its possible first lines, `first_mes`
+    before the others; `scenario` is the situation that the card describes.
     """
 
     entry: Json
@@ -56,31 +57,31 @@ class Casting:
     scenario: str
     account: Account
     length: int
-    """Characters of the card's text, of which a character is told LONGEST_CARD at most."""
+    """Characters of the card's text before it was shortened to LONGEST_CARD."""
 
 
-def called(card: Card) -> str:
-    """Return the name by which a stage can call a card's character. Raises StudyError."""
-    if name := called_or(card, ""):
+def card_name(card: Card) -> str:
+    """Return the name that a scene can use for a card's character. Raises StudyError."""
+    if name := card_name_or(card, ""):
         return name
-    what = f"'{card.text('name')[:40]}' has no letter that could be called on a stage; "
-    what += "name the character in the scene, beside 'card_file'"
+    what = f"'{card.text('name')[:40]}' has no letter, so a scene cannot use it as a name; "
+    what += "write a 'name' beside 'card_file'"
     path = "data.name" if card.version > 1 else "name"
     raise StudyError([Problem(card.file, 1, 1, path, what)])
 
 
-def called_or(card: Card, name: str) -> str:
-    """Return the name by which a stage can call a card's character, or else `name`."""
+def card_name_or(card: Card, name: str) -> str:
+    """Return the name that a scene can use for a card's character, or else `name`."""
     return stage_name(card.text("nickname")) or stage_name(card.text("name")) or name
 
 
-def cast_card(card: Card, user: str, *, name: str = "", scenario: bool = True) -> Casting:
-    """Return a card as a character that meets `user`, whom its text calls {{user}}.
+def card_to_entry(card: Card, user: str, *, name: str = "", scenario: bool = True) -> CardEntry:
+    """Convert a card to a cast entry; `user` is the name for {{user}} in its text.
 
-    `name` is what the character is called where the card's own name is not wanted. Without
-    `scenario` that stands beside the character, not in it. Raises StudyError.
+    `name` replaces the card's own name. If `scenario` is false, the scenario is not part of the
+    entry's `card`. Raises StudyError where the card's name cannot be used and there is no `name`.
     """
-    name = name or called(card)
+    name = name or card_name(card)
     fill = Filling(name, user, card.text("name"))
 
     def text(field: str) -> str:
@@ -104,47 +105,47 @@ def cast_card(card: Card, user: str, *, name: str = "", scenario: bool = True) -
         entry["samples"] = samples
     entry |= _own(card)
     greetings = [
-        _cut(_line(visible(fill.fill(one[:_LOOKED_AT], f"greeting {i}"))), LONGEST_LINE)
-        for i, one in enumerate(
+        _cut(_line(visible(fill.fill(greeting[:_LOOKED_AT], f"greeting {i}"))), _LONGEST_GREETING)
+        for i, greeting in enumerate(
             [
                 card.text("first_mes"),
                 *card.texts("alternate_greetings"),
                 *card.texts("group_only_greetings"),
             ]
         )
-        if one.strip()
+        if greeting.strip()
     ]
-    _tell(account, card, entry, greetings, length, fill)
-    return Casting(entry, [g for g in greetings if g], setting, account, length)
+    _fill_account(account, card, entry, greetings, length, fill)
+    return CardEntry(entry, [g for g in greetings if g], setting, account, length)
 
 
-def card_of(entry: Json, card: Card | None = None, user: str = "") -> Json:
-    """Return an entry of a scene's cast as a card's JSON.
+def entry_to_card(entry: Json, card: Card | None = None, user: str = "") -> Json:
+    """Convert an entry of a scene's cast to a card's JSON.
 
-    Where it came from a card, that card returns, with what the entry has changed since and with
-    everything else as it was. Otherwise it is a new card of version 3. What only improv knows
-    stands in `extensions`. `user` is whom the card met when it was cast.
+    If the entry came from `card`, the result is that card with the changes of the entry and all
+    other fields as they were. Otherwise it is a new card of version 3. The fields that only improv
+    has are in `extensions`. `user` is the name for {{user}} when the card was imported.
     """
     if card is None:
         whole: Json = {"spec": "chara_card_v3", "spec_version": "3.0", "data": dict(_EMPTY)}
         before: Json = {"name": "", "role": DEFAULT_ROLE, "card": ""}
     else:
         whole = copy.deepcopy(card.whole)
-        # A new name, or a scenario that became the scene's premise, is no change of the text.
+        # Another name, or a scenario that became the premise, does not count as a changed text.
         casts = [
-            cast_card(card, user, name=name, scenario=on).entry
-            for name in (entry["name"], called_or(card, entry["name"]))
-            for on in (True, False)
+            card_to_entry(card, user, name=name, scenario=scenario).entry
+            for name in (entry["name"], card_name_or(card, entry["name"]))
+            for scenario in (True, False)
         ]
         before = next((c for c in casts if c["card"] == entry.get("card", "")), casts[0])
-        before = before | {"name": called_or(card, entry["name"])}
+        before = before | {"name": card_name_or(card, entry["name"])}
     changed: Json = {}
     if entry["name"] != before["name"]:
         changed["name"] = entry["name"]
         if "nickname" in fields_of(whole):
             changed["nickname"] = entry["name"]
     if entry.get("card", "") != before["card"]:
-        # All of it stands in one text now; said again in its old fields it would be said twice.
+        # This text has personality and scenario too; in their old fields they would be repeated.
         described = entry.get("card", "")
         if card is not None:
             described = _without_lore(
@@ -157,14 +158,14 @@ def card_of(entry: Json, card: Card | None = None, user: str = "") -> Json:
     data = fields_of(whole)
     data |= changed
     for name in changed.keys() & whole.keys():
-        # SillyTavern's files have the fields of version 1 beside `data` as well.
+        # SillyTavern writes the fields of version 1 beside `data` too.
         whole[name] = changed[name]
     own = {f: entry[f] for f in _OWN_FIELDS if entry.get(f) and entry[f] != before.get(f)}
     if own:
         extensions = data.get("extensions")
         data["extensions"] = {
             **(extensions if isinstance(extensions, dict) else {}),
-            OWN: {**_own_of(data), **own},
+            _OWN: {**_own_of(data), **own},
         }
     return whole
 
@@ -192,7 +193,10 @@ _EMPTY: dict[str, Any] = {
 
 
 def _fitted(described: str, rest: str) -> str:
-    """Put a description before the rest of a card, shortened where both are too long."""
+    """Return the description and the rest of a card's text, LONGEST_CARD characters at most.
+
+    The description is shortened first, to half of LONGEST_CARD if the rest is long too.
+    """
     room = LONGEST_CARD - len(rest) - 2 if len(rest) < LONGEST_CARD // 2 else LONGEST_CARD // 2
     if len(described) + len(rest) + 2 > LONGEST_CARD:
         described = _cut(described, room)
@@ -204,7 +208,7 @@ def _headed(head: str, text: str) -> str:
 
 
 def _bare(content: str) -> str:
-    """Drop a lorebook entry's decorators, lines at its head that begin with @@."""
+    """Drop a lorebook entry's decorators: its first lines, if they begin with @@."""
     lines = content.split("\n")
     while lines and (not lines[0].strip() or lines[0].startswith("@@")):
         lines.pop(0)
@@ -212,13 +216,16 @@ def _bare(content: str) -> str:
 
 
 def _constant(card: Card) -> list[tuple[int, Any]]:
-    """Return the lorebook's entries that are always on, each with its number."""
+    """Return the lorebook entries that are always on, each with its number in the lorebook."""
     on = [(i, e) for i, e in enumerate(card.lore) if e.constant]
     return [(i, e) for i, e in on if not re.search(r"^@@dont_activate\s*$", e.content, re.M)]
 
 
 def _samples(text: str, mine: set[str], user: str) -> list[str]:
-    """Return what the character says in a card's example conversations."""
+    """Return the lines of the character in a card's example conversations.
+
+    `mine` are the names of the character, and `user` is the name for {{user}}.
+    """
     own = {n.casefold() for n in mine if n.strip()}
     # Cards say "Haruhi:" where the name is Haruhi Suzumiya.
     own |= {first for n in own if len(first := n.split()[0]) > 2 and first != user.casefold()}
@@ -227,27 +234,27 @@ def _samples(text: str, mine: set[str], user: str) -> list[str]:
     spoken: list[list[str]] = []
     speaking = False
     for line in re.sub(r"<START>", "\n<START>\n", text, flags=re.IGNORECASE).split("\n"):
-        found = cue.match(line)
-        who = found[1].strip() if found else ""
+        start = cue.match(line)
+        who = start[1].strip() if start else ""
         if line.strip() == "<START>":
             speaking = False
-        elif found and (who.casefold() in {*own, user.casefold()} or not who[0].islower()):
+        elif start and (who.casefold() in {*own, user.casefold()} or not who[0].islower()):
             speaking = who.casefold() in own
             if speaking:
-                spoken.append([line[found.end() :]])
+                spoken.append([line[start.end() :]])
         elif speaking:
             spoken[-1].append(line)
-    lines = [_cut(_line("\n".join(one)), LONGEST_SAMPLE) for one in spoken]
-    return [line for line in lines if line][:MOST_SAMPLES]
+    samples = [_cut(_line("\n".join(lines)), _LONGEST_SAMPLE) for lines in spoken]
+    return [sample for sample in samples if sample][:_MOST_SAMPLES]
 
 
 def _line(text: str) -> str:
-    """Return what is said as a stage writes it: one line, what is done in round brackets."""
+    """Return a text in the form of a scene's line: one line, with actions in round brackets."""
     return " ".join(strip_asterisks(directions_in_parentheses(" ".join(text.split()))).split())
 
 
 def _cut(text: str, most: int) -> str:
-    """Return the beginning of a text that is too long, to the end of a paragraph or sentence."""
+    """Shorten a text to `most` characters, if possible at the end of a paragraph or sentence."""
     if len(text) <= most:
         return text
     head = text[:most]
@@ -259,8 +266,10 @@ def _cut(text: str, most: int) -> str:
 
 
 def _without_lore(text: str, whole: Json, card: Card, fill: Filling) -> str:
-    """Take out of a character's text what its lorebook says, and turn off in the lorebook what the
-    text does not say any more."""
+    """Remove the text of lorebook entries from a character's text.
+
+    In `whole`, an entry is turned off if the character's text does not contain it any more.
+    """
     gone = set()
     for i, entry in _constant(card):
         said = visible(fill.fill(_bare(entry.content), f"lore {i}")).strip()
@@ -274,12 +283,12 @@ def _without_lore(text: str, whole: Json, card: Card, fill: Filling) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-# -- what only improv knows
+# -- the fields that only improv has
 
 
 def _own_of(data: Json) -> Json:
     extensions = data.get("extensions")
-    own = extensions.get(OWN) if isinstance(extensions, dict) else None
+    own = extensions.get(_OWN) if isinstance(extensions, dict) else None
     return own if isinstance(own, dict) else {}
 
 
@@ -296,9 +305,10 @@ def _title(card: Card, name: str) -> str:
     return f"{name}, a V{card.version} card{by} ({card.container})"
 
 
-def _tell(
+def _fill_account(
     account: Account, card: Card, entry: Json, greetings: list[str], length: int, fill: Filling
 ) -> None:
+    """Add to the account what was kept, what is shown only, and the notes."""
     fields = ("description", "personality", "scenario")
     account.kept += [name for name in fields if card.text(name).strip()]
     for count, what in (
@@ -316,32 +326,33 @@ def _tell(
     note = account.notes.append
     if visible(card.text("name")) != entry["name"]:
         note(
-            f"called {entry['name']} on the stage; its name is '{visible(card.text('name'))[:80]}'"
+            f"named {entry['name']} in the scene; its own name is "
+            f"'{visible(card.text('name'))[:80]}'"
         )
     if card.newer:
-        note(f"of a newer kind ({card.newer}), read as far as version 3 goes")
+        note(f"a newer version ({card.newer}); only the fields of version 3 are read")
     if length > LONGEST_CARD:
         note(
-            f"its text has {length:,} characters; of its description the beginning plays, so that "
-            f"all is {LONGEST_CARD:,} at most"
+            f"its text has {length:,} characters; only the beginning of its description is used, "
+            f"so that the text has {LONGEST_CARD:,} at most"
         )
     waiting = len(card.lore) - len(_constant(card))
     if waiting:
-        note(f"not used: {_counted(waiting, 'lorebook entry')} for which a word would have to fall")
+        note(f"not used: {_counted(waiting, 'lorebook entry that is on only after a keyword')}")
     if fill.drawn:
-        note(f"drawn once and for all: {', '.join(fill.drawn[:8])}")
+        note(f"drawn once, at random: {', '.join(fill.drawn[:8])}")
     if fill.left:
-        note(f"left as they stand: {', '.join(sorted(fill.left)[:8])}")
+        note(f"not replaced: {', '.join(sorted(fill.left)[:8])}")
     if card.assets or card.data.get("assets"):
-        note("its pictures and sounds stay in its file")
-    if card.mended:
-        note(f"{_counted(card.mended, 'text')} had half a character, which is replaced")
-    used = {f"data.extensions.{name}" for name in (OWN, "depth_prompt")}
+        note("its pictures and sounds are not imported")
+    if card.repaired:
+        note(f"half a character was replaced in {_counted(card.repaired, 'text')}")
+    used = {f"data.extensions.{name}" for name in (_OWN, "depth_prompt")}
     unknown = [name for name in card.unknown if name not in used]
     if unknown:
         names = ", ".join(visible(name)[:60] for name in unknown[:12])
         more = f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
-        note(f"kept for the way back, and not used: {names}{more}")
+        note(f"not used, but kept for export-card: {names}{more}")
 
 
 def _counted(count: int, what: str) -> str:

@@ -1,8 +1,8 @@
-"""Fills the macros of a card's text: names, comments, and chances, which are drawn once. Pure.
+"""Replaces the macros in a card's text: names, comments and random choices. Pure.
 
-A chance (`{{random:…}}`, `{{pick:…}}`, `{{roll:…}}`) is drawn from the card and the place in its
-text, so that the same card is always the same character. What only a running chat could tell
-(`{{time}}`, `{{lastMessage}}`, …) is left as it stands, and named.
+A random choice (`{{random:…}}`, `{{pick:…}}`, `{{roll:…}}`) is made once, with a seed of the card's
+name and the place in its text, so that the same card is always the same character. A macro whose
+value only a running chat has (`{{time}}`, `{{lastMessage}}`, …) stays in the text and is reported.
 """
 
 from __future__ import annotations
@@ -19,26 +19,30 @@ _HIDDEN = re.compile(r"//|comment:|hidden_key:", re.IGNORECASE)
 _CHANCE = re.compile(r"(random|pick)\s?::?(.*)", re.IGNORECASE | re.DOTALL)
 _ROLL = re.compile(r"roll[\s:]+(?:(\d{0,2})d)?(\d{1,6})([+-]\d{1,6})?", re.IGNORECASE)
 _ROUNDS = 8
-"""How deep macros may stand in each other."""
+"""Levels of macros within macros, at most."""
 
 
 @dataclass
 class Filling:
-    """Who is meant, and what came of it: chances drawn, and macros left as they stand."""
+    """Replaces the macros of one card, and collects what it drew and which macros it left.
+
+    `char` and `user` are the names for {{char}} and {{user}}. `drawn` lists the random choices, and
+    `left` the macros that stay in the text.
+    """
 
     char: str
     user: str
     card: str
-    """What tells this card from others: the seed of its chances."""
+    """The card's name, a seed of its random choices."""
     drawn: list[str] = field(default_factory=list)
     left: set[str] = field(default_factory=set)
 
     def fill(self, text: str, place: str) -> str:
-        """Return `text` with its macros filled; `place` names the field it stands in."""
+        """Return `text` with its macros replaced; `place` names its field, for the seed."""
         names = {"user": self.user, "bot": self.char, "char": self.char}
         text = _TAG.sub(lambda m: names[m[1].lower()], _TRIM.sub("", text))
         for round_ in range(_ROUNDS):
-            # The innermost first: what they become may stand in another.
+            # Innermost first: their values may be part of another macro.
             filled = _MACRO.sub(lambda m, r=round_: self._one(m, place, r), text)  # type: ignore[misc]
             if filled == text:
                 break
@@ -75,7 +79,7 @@ class Filling:
 def _options(text: str) -> list[str]:
     if "::" in text:
         return text.split("::")
-    return [one.replace("\\,", ",").strip() for one in re.split(r"(?<!\\),", text)]
+    return [option.replace("\\,", ",").strip() for option in re.split(r"(?<!\\),", text)]
 
 
 def _rolled(roll: re.Match[str], seed: int) -> str:
