@@ -1,7 +1,7 @@
-"""One endpoint: the request, the client, its transport and limits, and models that need no address.
+"""Calls to models: the request, the client, transport and limits, the embedded model, the puppet.
 
-A draw goes in as an `Ask` and comes back as a `Call`, whatever the endpoint did. What is asked,
-and what a reply means to a scene, is decided in stage.
+The package takes a draw as an `Ask` and returns a `Call`, also if the endpoint failed. The stage
+writes the prompts and interprets the replies.
 """
 
 __all__ = [

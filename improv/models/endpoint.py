@@ -81,7 +81,7 @@ def refuse_untrusted_addresses(models: Sequence[Model], trusted: Sequence[str]) 
             raise RunError(f"{what}; write https://{_OPENAI}/v1")
         if host not in known and host not in _LOOPBACK:
             raise RunError(
-                f"model {model.model}: the study would send what is played, and the key in "
+                f"model {model.model}: the study would send the scenes, and the key in "
                 f"{model.api_key_env}, to {public_address(address)}. If you trust that "
                 f"address, say --trust {host} (or set IMPROV_TRUST)."
             )
@@ -97,7 +97,7 @@ def check_endpoint(url: str) -> None:
     parts, trusted = urlsplit(url), trusted_certificates()  # no client works without them
     host, scheme = parts.hostname or "", parts.scheme
     if has_proxy(url):
-        return  # Only the proxy can tell.
+        return  # Only the proxy can reach the address.
     kind = ErrorKind.CONNECTION
     try:
         with socket.create_connection(
@@ -170,7 +170,9 @@ def call_error(error: Exception, url: str, model: Model) -> ModelError:
         if status == 404:
             return EndpointError(f"{what}: is '{model.model}' served there?", kind=ErrorKind.MODEL)
         if 300 <= status < 400:
-            what += ", a redirection, which is not followed: give the address that it leads to"
+            what += (
+                ", a redirection, which improv does not follow: set the address that it leads to"
+            )
         detail = _detail(error)
         return ModelError(f"{what}{detail}", kind=ErrorKind(f"status {status}"))
     return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
@@ -197,8 +199,8 @@ def _not_trusted(error: BaseException | None) -> str:
         # aiohttp's own certificate error has no message; its cause, OpenSSL's error, has one.
         if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
             return (
-                f"its certificate is not trusted ({error.verify_message}): where it is your own "
-                "or your organisation's, name the file of who signed it in SSL_CERT_FILE"
+                f"its certificate is not trusted ({error.verify_message}): if it is your own "
+                "or your organisation's, set SSL_CERT_FILE to the file of the issuer's certificate"
             )
         error = error.__cause__
     return ""

@@ -1,7 +1,7 @@
-"""What a model is asked: a prompt, the draw that it is for, and the JSON of the request. Pure.
+"""The request to a model: a prompt, the draw that it is for, and the JSON body. Pure.
 
-Where a request goes is in `endpoint`, how it travels in `transport`, and what becomes of the reply
-in `client`. Prompts are put together by whoever asks.
+`endpoint` knows where a request goes, `transport` sends it, and `client` reads the reply. The
+callers, in stage and in scoring, write the prompts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a call shows: messages in chat mode, a text in script mode, and the blocks it is of."""
+    """A prompt: messages in chat mode, one text in script mode, and the ids of its blocks."""
 
     mode: Mode
     blocks: tuple[str, ...]
@@ -30,7 +30,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A draw that a scene needs: whose it is, which model makes it, and what that is shown."""
+    """A request for one draw: its identity, the model, the prompt, and the schema of the reply."""
 
     draw: Draw
     model: Model
@@ -39,7 +39,7 @@ class Ask:
 
 
 Drawer = Callable[[Ask], Awaitable[Call]]
-"""Answers a scene's asks: from the journal what was drawn before, from a model what was not."""
+"""Answers an ask of a scene, with the call in the journal or with a new call to a model."""
 
 EMBEDDED_SAMPLING: Json = {
     "temperature": 0.8,
@@ -49,15 +49,16 @@ EMBEDDED_SAMPLING: Json = {
     "dry_base": 1.75,
     "dry_allowed_length": 2,
 }
-"""What a small model needs to stay alive in a long scene; a scene's own settings go over it."""
+"""Sampling that keeps a small model from repeating itself in a long scene. The settings of a scene
+override it."""
 
 STRUCTURED_SAMPLING: Json = {"temperature": 0.7, "min_p": 0.1}
-"""The same for a reply by schema. A penalty on repetition would garble names and JSON's own
-punctuation, which every reply repeats."""
+"""Sampling for a reply that follows a schema. It has no repetition penalty, which would garble
+names and JSON punctuation, because every reply repeats them."""
 
 
 def request_body(ask: Ask) -> Json:
-    """Return the request's JSON: the prompt, the sampling, the draw's own seed."""
+    """Return the JSON body of the request: the prompt, the sampling, and the seed of the draw."""
     model, prompt = ask.model, ask.prompt
     body: Json = {"model": model.model}
     if model.embedded:
@@ -85,6 +86,6 @@ def request_body(ask: Ask) -> Json:
         else:
             body["json_schema"] = ask.schema
     if model.puppet is not None or model.model == "puppet":
-        # A puppet's spread over trials, and its counting of draws, hang on who is asking.
+        # A puppet's spread over trials, and its count of draws, depend on the key of the draw.
         body["user"] = ask.draw.key
     return body | model.extra

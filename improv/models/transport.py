@@ -1,13 +1,13 @@
-"""How a request travels: the openai client, the endpoint's gate, what comes back and what does not.
+"""The transport: sends the attempts of a call through the gate, and reads the responses.
 
-An attempt is one HTTP request. Attempts are repeated by the openai client alone, by its own rules;
-here each of them passes the gate, is read whole and understood, and its status tells the gate how
-busy the endpoint is. Addresses, keys and the words for what went wrong are in `endpoint`.
+An attempt is one HTTP request. Only the openai client repeats attempts, by its own rules. Each
+attempt passes the gate, its reply is read whole and parsed, and its status tells the gate how busy
+the endpoint is. Addresses, keys and error messages are in `endpoint`.
 
-A call's first attempt, which is nearly always its last, goes out by aiohttp itself, because the
-client prepares, checks and unpacks each attempt anew. CPU per call of the whole program, as
-benchmarks/overhead.py measures it, three times in turn on two busy cores: 1.1, .8 and 1.2 ms;
-3.4, 3.2 and 2.8 ms where every attempt is the client's `post` (openai 3.52, httpx2 2.16).
+The first attempt of a call is nearly always the last one. It is sent by aiohttp directly, because
+the client prepares and checks each attempt again. CPU of the whole program per call, measured three
+times by benchmarks/overhead.py on two busy cores: 1.1, 0.8 and 1.2 ms; if every attempt goes
+through the client's `post`: 3.4, 3.2 and 2.8 ms (openai 3.52, httpx2 2.16).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _MAX_REPLY_BYTES = 4_000_000
 
 @dataclass(slots=True)
 class Trip:
-    """What became of the attempts of one call: how each ended, and the seconds at the gate.
+    """The attempts of one call: how each ended, and the seconds that they waited at the gate.
 
-    `first` is what became of a first attempt that did not go well, until the client has it.
+    `first` is the error of a first attempt that failed, until the client takes it.
     """
 
     ends: list[str] = field(default_factory=list)
@@ -52,14 +52,14 @@ class Trip:
 
 _TRIP: ContextVar[Trip] = ContextVar("trip")
 Answer = tuple[int, Mapping[str, str], bytes]
-"""The status of a response, its headers, and its body, read whole."""
+"""The status of a response, its headers, and its whole body."""
 _REPLY = "improv"
-"""Where a response holds the reply that was read out of it."""
+"""The key in a response's extensions for its parsed reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The unchanging part of every request to one path: its address, and all of its headers."""
+    """The part that is the same in all requests to one path: address, headers and timeout."""
 
     request: httpx2.Request
     url: str
@@ -67,23 +67,22 @@ class Template:
     timeout: aiohttp.ClientTimeout
 
     @classmethod
-    def of(cls, sent: httpx2.Request) -> Template:
-        """Take it from a request that the client has built and sent."""
+    def from_request(cls, sent: httpx2.Request) -> Template:
+        """Return the template of a request that the client has built and sent."""
         headers = dict(sent.headers.items()) | {_RETRIES: "0"}
         headers.pop("content-length", None)
         connect = sent.extensions.get("timeout", {}).get("connect")
-        # Of the whole attempt there is a clock already; a second would be wound for each.
+        # `_attempt` already limits the whole attempt; a second timer would only cost time.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
         bare = httpx2.Request(sent.method, sent.url, headers=headers)
         return cls(bare, str(sent.url), headers, timeout)
 
 
 class Wire(openai.DefaultAioHttpClient):
-    """The openai client's own HTTP client, with the endpoint's gate before each attempt.
+    """The HTTP client below the openai client, with the endpoint's gate before each attempt.
 
-    A reply is read whole and understood here, inside an attempt: one that breaks off, takes too
-    long or is no JSON is an attempt that failed, which the openai client then repeats as it
-    repeats all others.
+    A reply is read and parsed inside the attempt. So an attempt fails if its reply breaks off,
+    takes too long or is no JSON, and the openai client repeats it like any other failed attempt.
     """
 
     def __init__(
@@ -100,12 +99,12 @@ class Wire(openai.DefaultAioHttpClient):
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections
             ),
-            # Whoever vouched for an address did not vouch for where it may point.
+            # The user trusts this address, and not the one that it may redirect to.
             follow_redirects=False,
         )
         self._to_endpoint = gate
-        # A key of a few characters ("none", "dummy") is no secret, and may be a word of a reply.
-        self._secret = secret if len(secret) > _TELLING else ""
+        # A short key ("none", "dummy") is no secret, and a reply may contain it as a word.
+        self._secret = secret if len(secret) > _PLACEHOLDER_LENGTH else ""
         self._seconds = timeout
         self._connections = connections
         self._halted = halted
@@ -114,14 +113,14 @@ class Wire(openai.DefaultAioHttpClient):
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **options: Any
     ) -> httpx2.Response:
-        """Make an attempt as the openai client asks for it, or give it the first one's end."""
+        """Make an attempt for the openai client, or give it the result of the first attempt."""
         trip = _TRIP.get()
         if trip.first is not None:
             first, trip.first = trip.first, None
             if isinstance(first, Exception):
                 raise first
             return first
-        for header in [h for h in request.headers if _of_this_machine(h)]:
+        for header in [h for h in request.headers if _describes_machine(h)]:
             del request.headers[header]
 
         async def answer() -> Answer:
@@ -134,9 +133,9 @@ class Wire(openai.DefaultAioHttpClient):
         return httpx2.Response(200, extensions={_REPLY: reply}, request=request)
 
     async def send_first(self, template: Template, content: bytes) -> Json | httpx2.Response:
-        """Make a first attempt: the request that the client would send, by aiohttp itself.
+        """Make a first attempt: send the request that the client would send, with aiohttp.
 
-        Returns the reply, or the response that holds an error. Raises what `send` raises.
+        Returns the reply, or the response with an error status. Raises the errors of `send`.
         """
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=trusted_certificates(), limit=self._connections)
@@ -165,24 +164,24 @@ class Wire(openai.DefaultAioHttpClient):
     async def _attempt(
         self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
     ) -> Json | httpx2.Response:
-        """Make one attempt; return the reply, or the response that holds an error."""
+        """Make one attempt; return the reply, or the response with an error status."""
         trip, gate, clock = _TRIP.get(), self._to_endpoint, time.perf_counter()
-        self._go_on(trip)
+        self._check_halted(trip)
         async with gate:
             trip.waited += time.perf_counter() - clock
-            self._go_on(trip)
+            self._check_halted(trip)
             end, pause = "connection", 0.0
             kind: AttemptKind = "error"
             try:
                 async with asyncio.timeout(self._seconds):
                     status, headers, content = await answer()
-                content = _without(self._secret, content)
-                end, kind = str(status), _weather(status)
+                content = _redacted(self._secret, content)
+                end, kind = str(status), _load_kind(status)
                 pause = _pause(headers) if kind == "limited" else 0.0
                 if not 200 <= status < 300:
-                    return _told(status, headers, content, request)
+                    return _error_response(status, headers, content, request)
                 end = "unreadable"
-                reply = _understood(headers, content, request, self._secret)
+                reply = _parse_reply(headers, content, request, self._secret)
                 end, kind = "ok", "ok"
                 return reply
             except (TimeoutError, aiohttp.ClientConnectionError, httpx2.TimeoutException) as e:
@@ -190,7 +189,7 @@ class Wire(openai.DefaultAioHttpClient):
                 if isinstance(e, httpx2.TimeoutException):
                     raise
                 if isinstance(e, aiohttp.ClientConnectionError):
-                    # What the client's own transport makes of it.
+                    # The client's own transport raises this error too.
                     raise httpx2.ConnectTimeout(str(e), request=request) from e
                 raise httpx2.ReadTimeout("no whole reply", request=request) from None
             except aiohttp.ClientPayloadError as e:
@@ -199,7 +198,7 @@ class Wire(openai.DefaultAioHttpClient):
                 end = "unreadable"
                 raise
             except aiohttp.ClientError:
-                # Its own words are left out: they quote what came, which may be anything.
+                # aiohttp's message is left out, because it quotes the response.
                 end = "unreadable"
                 what = "answered what is no HTTP"
                 raise httpx2.DecodingError(what, request=request) from None
@@ -210,15 +209,16 @@ class Wire(openai.DefaultAioHttpClient):
                 trip.ends.append(end)
                 gate.note(kind, pause)
 
-    def _go_on(self, trip: Trip) -> None:
+    def _check_halted(self, trip: Trip) -> None:
         if self._halted.is_set():
             trip.ends.append(ErrorKind.HALTED)
             raise ModelError("the run was stopped", kind=ErrorKind.HALTED)
 
 
 class Client(openai.AsyncOpenAI):
-    """The openai client, but that a call's first attempt goes without it, and that it can be
-    stopped. A test compares what this sends with what the client itself would."""
+    """The openai client, with two changes: the first attempt of a call is sent without it, and a
+    wait before a retry can be ended. A test compares its requests with those of the openai client.
+    """
 
     def __init__(self, wire: Wire, halted: asyncio.Event, **options: Any) -> None:
         super().__init__(http_client=wire, **options)
@@ -227,19 +227,19 @@ class Client(openai.AsyncOpenAI):
         self._templates: dict[str, Template] = {}
 
     async def send_json(self, path: str, content: bytes, trip: Trip) -> Json:
-        """Do what `post` does with a body of our own, and note in `trip` what came of it.
+        """Post `content` and return the JSON reply; record the attempts in `trip`.
 
-        A first attempt that did not go well is handed to the client as what became of its own:
-        what follows is its decision. So is the first call to a path, from whose request the
-        others take address and headers; and all of them where a proxy is in the way, which the
-        client knows how to pass.
+        If the first attempt fails, the client gets its error as that of its own first attempt, and
+        decides what follows. The first call to a path goes through the client as a whole, because
+        later calls copy address and headers from its request. If there is a proxy, all calls do,
+        because the client knows how to use it. Raises the errors of the openai client.
         """
         _TRIP.set(trip)
         if path in self._templates:
             try:
                 first = await self._wire.send_first(self._templates[path], content)
             except Exception as e:
-                # Whatever it is, the client knows what is tried again and what is not.
+                # Any error: the client decides which ones it repeats.
                 trip.first = e
             else:
                 if isinstance(first, dict):
@@ -249,15 +249,15 @@ class Client(openai.AsyncOpenAI):
             path, content=content, cast_to=httpx2.Response, options={"headers": _HEADERS}
         )
         if path not in self._templates and not has_proxy(str(response.request.url)):
-            self._templates[path] = Template.of(response.request)
+            self._templates[path] = Template.from_request(response.request)
         reply: Json = response.extensions[_REPLY]
         return reply
 
     async def _sleep_for_retry(self, **why: Any) -> None:
-        """Wait as the client does, which may be two minutes, but not once the run is stopped.
+        """Wait before a retry as the client does, up to two minutes, or until calls are halted.
 
-        The one private name of a library that improv uses: nothing public wakes a client that
-        waits. A test says so where it goes by another name.
+        This is the only private name of a library that improv uses, because no public one wakes a
+        waiting client. A test fails if the library renames it.
         """
         waits = [super()._sleep_for_retry(**why), self._halted.wait()]
         tasks = [asyncio.ensure_future(w) for w in waits]
@@ -268,8 +268,8 @@ class Client(openai.AsyncOpenAI):
                 task.cancel()
 
 
-def _of_this_machine(header: str) -> bool:
-    """Whether a header only tells the vendor of this machine: eight of them, half of all."""
+def _describes_machine(header: str) -> bool:
+    """Return whether a header only describes this machine, as eight headers do, half of all."""
     return header.startswith("x-stainless-") and header != _RETRIES
 
 
@@ -278,7 +278,7 @@ _HEADERS = {"content-type": "application/json"}
 
 
 class _Chunks(httpx2.AsyncByteStream):
-    """A body of aiohttp's, for httpx2 to unpack."""
+    """A body that aiohttp receives, as a stream that httpx2 can decompress."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -292,13 +292,13 @@ class _Chunks(httpx2.AsyncByteStream):
 
 
 _CHUNK = 16 * 1024
-"""Bytes that are unpacked at once: packed, a few may be a thousand times as many."""
+"""Bytes decompressed at once: a few compressed bytes may expand a thousand times."""
 
 
 async def _read(response: httpx2.Response) -> bytes:
-    """Read a reply's body, up to a limit."""
+    """Return the body of a response. Raises ModelError if it is larger than the limit."""
     try:
-        # Below httpx2's own iterators, which cost more than all else that is done to a reply.
+        # Not by httpx2's iterators, which cost more than all other work on a reply.
         plain = "content-encoding" not in response.headers
         body = response.stream if plain else response.aiter_bytes()
         assert isinstance(body, AsyncIterable)
@@ -308,7 +308,7 @@ async def _read(response: httpx2.Response) -> bytes:
 
 
 async def _read_plainly(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body as `_read` does, without httpx2 where nothing is packed."""
+    """Return a body as `_read` does, but without httpx2 if the body is not compressed."""
     if "content-encoding" in response.headers:
         stream = _Chunks(response)
         return await _read(httpx2.Response(200, headers=response.raw_headers, stream=stream))
@@ -330,59 +330,60 @@ async def _gathered(body: AsyncIterable[bytes]) -> bytes:
     return b"".join(chunks)
 
 
-def _without(secret: str, content: bytes) -> bytes:
-    """Return what an endpoint answered with the key that it was sent taken out."""
+def _redacted(secret: str, content: bytes) -> bytes:
+    """Return a body with the API key replaced by "[key]", in case the endpoint quotes it."""
     if not secret:
         return content
     if b"\\u" in content or b"\\/" in content:
         with contextlib.suppress(orjson.JSONDecodeError):
-            # Written so that each character looks only one way.
+            # Escapes can hide the key, and orjson writes it without escapes.
             content = orjson.dumps(orjson.loads(content))
     return content.replace(secret.encode(), b"[key]")
 
 
-def _understood(
+def _parse_reply(
     headers: Mapping[str, str], content: bytes, request: httpx2.Request, secret: str
 ) -> Json:
-    """Read a reply as a JSON object. Raises httpx2.DecodingError, which is tried again."""
+    """Return a body parsed as a JSON object. Raises httpx2.DecodingError if it is none, which the
+    client answers with a new attempt."""
     try:
-        found = orjson.loads(content)
+        reply = orjson.loads(content)
     except orjson.JSONDecodeError:
         kind = headers.get("content-type", "no content type")
         kind = kind.replace(secret, "[key]")[:100] if secret else kind[:100]
         start = content[:80].decode("utf-8", "replace")
         what = f"answered {kind} that is not JSON: {start!r}"
         raise httpx2.DecodingError(what, request=request) from None
-    if not isinstance(found, dict):
+    if not isinstance(reply, dict):
         raise httpx2.DecodingError("answered no object", request=request)
-    return found
+    return reply
 
 
-def _told(
+def _error_response(
     status: int, headers: Mapping[str, str], content: bytes, request: httpx2.Request
 ) -> httpx2.Response:
-    """Return an error with its text; one that says that no credit is left is not tried again."""
-    kept = {k.lower(): v for k, v in headers.items() if k.lower() not in _OF_THE_WIRE}
+    """Return a response with an error status; forbid a retry if the account has no credit."""
+    kept = {k.lower(): v for k, v in headers.items() if k.lower() not in _TRANSFER_HEADERS}
     if b"insufficient_quota" in content:
         kept["x-should-retry"] = "false"
     return httpx2.Response(status, headers=kept, content=content, request=request)
 
 
-_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
-_TELLING = 5
-"""Characters that a key has more than."""
+_TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+_PLACEHOLDER_LENGTH = 5
+"""Keys of at most this length count as placeholders."""
 
 
 def _pause(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a 429 asks us to wait; a date is left to the openai client."""
+    """Return the seconds that a 429 asks us to wait, 0 if it names none or a date."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(ValueError):
             return min(max(float(headers.get(name, "")) * unit, 0.0), 120.0)
     return 0.0
 
 
-def _weather(status: int) -> AttemptKind:
-    """Return what a status says of an endpoint's load: "ok", "limited" or "error"."""
+def _load_kind(status: int) -> AttemptKind:
+    """Return what a status says about the endpoint's load: "ok", "limited" or "error"."""
     if status == 429:
         return "limited"
     return "error" if status >= 500 or status in (408, 409) else "ok"

@@ -1,7 +1,7 @@
-"""The puppet: a fake model that plays and judges from a declared process.
+"""The puppet: a fake model that plays and judges from a declared random process.
 
-It answers in process or as an OpenAI-compatible server. How a process is declared is in
-study.puppet_spec.
+It answers in this process or as an OpenAI-compatible server. `study.puppet_spec` declares the
+process.
 """
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The puppet as a judge: it knows the truth of each line, and errs as often as is declared. Pure.
+"""The puppet as a judge: it knows the truth of each line and errs at the declared rates. Pure.
 
-The truth is whether a line that is to be judged holds a sentence of the opposite state; of two
-lines that are compared, whether one does and the other does not. Nothing but the prompt is read.
+The truth is whether the judged line holds a sentence of the opposite state. If two lines are
+compared, it is whether exactly one of them does. The puppet reads nothing but the prompt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from improv.study.puppet_spec import Judging
 
 LINE_MARK = "<line>"
-"""What stands before each line that a judge is to judge, and in no other prompt."""
+"""The mark before each line to judge. It appears in judges' prompts only."""
 GIVEN_AWAY = "given away"
 _BROKEN_WORDS = ("contradiction", GIVEN_AWAY)
 _KEPT_WORDS = ("no contradiction", "kept")
@@ -27,12 +27,12 @@ _EVASIONS = ("Both, in a way.", '{"answer": "perhaps"}', "", '{"verdict": 1}')
 
 
 def judge_options(schema: Any) -> list[str]:
-    """Return the answers that a judge's schema allows, none where it is no judge's."""
+    """Return the answers that a judge's schema allows; none if it is not a judge's schema."""
     try:
-        found = schema["properties"]["answer"]["enum"]
+        options = schema["properties"]["answer"]["enum"]
     except (KeyError, TypeError):
         return []
-    return [o for o in found if isinstance(o, str)] if isinstance(found, list) else []
+    return [o for o in options if isinstance(o, str)] if isinstance(options, list) else []
 
 
 def judge_reply(
@@ -42,10 +42,10 @@ def judge_reply(
     judging: Judging,
     roll: Callable[[str], float],
 ) -> str:
-    """Return what the puppet answers a judge's prompt.
+    """Return the puppet's reply to a judge's prompt.
 
-    A line that holds one of `opposite` is broken: a sentence of the opposite state, or what gives
-    a secret away. `roll` gives the puppet its luck.
+    A line is broken if it holds one of the sentences `opposite`: those of the opposite state, or
+    the one that gives a secret away. `roll` returns a random number for a question.
     """
     if roll("judge unreadable") < judging.unreadable:
         return _EVASIONS[int(roll("judge evasion") * len(_EVASIONS))]
@@ -53,13 +53,13 @@ def judge_reply(
     broken = sum(any(s in line for s in opposite) for line in lines) == 1
     right = roll("judge") < (judging.sensitivity if broken else judging.specificity)
     pair = _words(prompt, options)
-    if pair is None:  # who said it: nothing that a puppet knows
+    if pair is None:  # the question who said a line, which a puppet cannot answer
         return _answer(options[int(roll("judge guess") * len(options))])
     return _answer(pair[broken == right])
 
 
 def _words(prompt: str, options: Sequence[str]) -> tuple[str, str] | None:
-    """Return the options for kept and for broken."""
+    """Return the option for a kept line and the option for a broken one, None if there are none."""
     trait, opposite = _TRAIT.search(prompt), _OPPOSITE.search(prompt)
     named = [(trait[1].strip(), opposite[1].strip())] if trait and opposite else []
     for kept, broken in [*named, *zip(_KEPT_WORDS, _BROKEN_WORDS, strict=True)]:

@@ -1,4 +1,4 @@
-"""A puppet's log-probabilities, in the forms of chat and of completions."""
+"""A puppet's log-probabilities, as chat completions and as completions return them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ _RIVALS = ("well", "no", "yes", "but", "and", "so", "then", "oh", "why", "here",
 
 
 def _logprobs(text: str, likelihood: float) -> list[tuple[str, float]]:
-    """Give the first token all of the reply's log-probability: what follows is then certain."""
+    """Return the tokens with their log-probabilities. The first token has that of the whole reply;
+    the tokens after it are certain."""
     return [(piece, 0.0 if i else likelihood) for i, piece in enumerate(TOKEN_PIECE.findall(text))]
 
 
 def _rivals(chosen: tuple[str, float], wanted: int) -> list[tuple[str, float]]:
-    """Return the token drawn and what else there might have been, none of it likely."""
+    """Return the chosen token and unlikely alternatives, `wanted` pairs in all."""
     return [chosen, *((f" {word}", -10.0 - k) for k, word in enumerate(_RIVALS))][:wanted]
 
 

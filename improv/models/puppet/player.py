@@ -1,14 +1,14 @@
-"""The puppet: a fake model that plays a character from a declared process. Pure.
+"""The puppet: a fake model that plays a character from a declared random process. Pure.
 
 `answer` turns the body of an OpenAI chat-completions or completions request into the body of its
-response, from the request and the declared process alone: no clock, no memory, no global
-randomness. What a character is lives in the transcript it is shown, so a puppet behaves the same
-in process and over HTTP, and responds to what it really reads. The server is in server.
+response. It depends only on the request and the declared process: no clock, no memory, no global
+random state. The state of a character is in the transcript that the request shows, so a puppet
+behaves the same in this process and over HTTP. The HTTP server is in `server`.
 
 A character is in the *opposite* state if its last own line contains a sentence of
-`spec.opposite`, and at its *pole* otherwise; a silence is no line and leaves the state alone.
-Where the spec gives no sentences, `POLE` and `OPPOSITE` are used: each of the one has the word
-"always" and each of the other the word "never", so a marker `says_any: [never]` tells them apart.
+`spec.opposite`, and at its *pole* otherwise. A silence is no line and does not change the state.
+If the spec has no sentences, `POLE` and `OPPOSITE` are used: each sentence of `POLE` has the word
+"always" and each of `OPPOSITE` the word "never", so a marker `says_any: [never]` separates them.
 """
 
 from __future__ import annotations
@@ -88,21 +88,21 @@ _HEADINGS = frozenset(
         "wants",
     }
 )
-"""First words of lines that look like somebody's line in a document, and are not."""
+"""First words of document lines that look like a character's cue but are headings."""
 
 _VOCATIVE_CHANCE = 0.5
-"""How often a line begins with somebody's name, where somebody else has spoken."""
+"""The probability that a line begins with another character's name, if one has spoken."""
 _LINES_BACK = 40
-"""How many lines back, at most, a puppet looks for others to talk to."""
+"""The number of last lines in which a puppet looks for other speakers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRequest:
-    """What a request shows: all that a reply depends on besides the declared process.
+    """A parsed request: all that a reply depends on besides the declared process.
 
-    `thread` is whose prompt it is (trial and character), `key` the identity of the draw, `purpose`
-    what it is for ("" where nobody says), `own` the character's own lines with the oldest first,
-    `others` who else spoke with the latest first.
+    `thread` is trial and character, `key` the identity of the draw, `purpose` the purpose of the
+    draw ("" if the request does not name it), `own` the character's own lines, the oldest first,
+    and `others` the names of the other speakers, the latest first.
     """
 
     chat: bool
@@ -116,7 +116,7 @@ class ShownRequest:
 
 
 def answer(body: Json, spec: Puppet) -> Json:
-    """Return the response body for a request body. Raises ValueError for one that asks nothing."""
+    """Return the response body for a request body. Raises ValueError if it has no prompt."""
     if body.get("echo"):
         return _echoed(body, spec)
     shown = read_request(body)
@@ -157,7 +157,7 @@ def answer(body: Json, spec: Puppet) -> Json:
 
 
 def read_request(body: Json) -> ShownRequest:
-    """Find in a request who is to speak, what they said, and who else is there."""
+    """Parse a request body. Raises ValueError if it has no prompt."""
     messages, prompt = body.get("messages"), body.get("prompt")
     chat = messages is not None
     name = ""
@@ -177,7 +177,7 @@ def read_request(body: Json) -> ShownRequest:
     if draw:
         thread, key = f"{draw['trial']}/{draw['role']}", f"{body.get('seed')}/{user}"
     else:
-        # A client that is not improv may send one seed for ever: then the prompt tells draws apart.
+        # Other clients than improv may always send the same seed; then the prompt tells draws apart.
         thread = f"{digest(prompt[:200])}/{name}"
         key = f"{body.get('seed')}/{user}/{digest(prompt)}"
     own = [line for line in own if line.strip(" .…")]
@@ -197,7 +197,7 @@ def read_request(body: Json) -> ShownRequest:
 
 
 def opposite_chance(shown: ShownRequest, spec: Puppet) -> float:
-    """Return P(the next line is in the opposite state), the truth that a study should recover."""
+    """Return P(the next line is in the opposite state): the truth to recover."""
     pole, opposite = puppet_sentences(spec)
     if shown.own and contains_any(opposite, shown.own[-1]):
         return 1 - shifted_chance(spec.beta, spec.recovers, shown.prompt)
@@ -214,12 +214,12 @@ def opposite_chance(shown: ShownRequest, spec: Puppet) -> float:
 
 
 def puppet_sentences(spec: Puppet) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what is said at the pole and in the opposite state."""
+    """Return the sentences of the pole and those of the opposite state."""
     return tuple(spec.pole) or POLE, tuple(spec.opposite) or OPPOSITE
 
 
 def count_tokens(text: str) -> int:
-    """Count words and punctuation marks, which is what a puppet takes for tokens."""
+    """Return the number of words and punctuation marks, which are a puppet's tokens."""
     # Prompts only grow, so nearly all of their lines have been counted before.
     return sum(map(_count_line, text.split("\n")))
 
@@ -236,7 +236,7 @@ def _content(message: Json) -> str:
 
 
 def _part(lines: list[str]) -> tuple[str, list[str]]:
-    """Return whose line a script breaks off at, and that character's lines before it."""
+    """Return the name at which a script breaks off, and that character's earlier lines."""
     cue = _LAST_CUE.fullmatch(lines[-1].strip())
     if cue is None:
         return "", []
@@ -246,21 +246,21 @@ def _part(lines: list[str]) -> tuple[str, list[str]]:
 
 
 def _others(lines: list[str], me: str, upper: bool) -> list[str]:
-    """Return up to four who spoke lately, from the end back, never past the scene's first line."""
-    found: dict[str, None] = {}
+    """Return up to four other speakers, the latest first, looking back to the scene's start."""
+    names: dict[str, None] = {}
     mine = me.casefold()
     for line in lines[: -_LINES_BACK - 1 : -1]:
-        if line == "* * *" or len(found) == 4:
+        if line == "* * *" or len(names) == 4:
             break
         name = _speaker(line)
         if name and name.casefold() != mine and (name.isupper() or not upper):
-            found[name.title() if name.isupper() else name] = None
-    return list(found)
+            names[name.title() if name.isupper() else name] = None
+    return list(names)
 
 
 @lru_cache(maxsize=16_384)
 def _speaker(line: str) -> str:
-    """Return whose line this is, "" if it does not look like anybody's."""
+    """Return the speaker of a line, "" if it does not look like a character's line."""
     cue = _CUE.match(line)
     if cue is None:
         return ""
@@ -274,7 +274,7 @@ def contains_any(sentences: Sequence[str], line: str) -> bool:
 
 
 def _reply(body: Json, shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[str, float]:
-    """Return the text before any bounds, and its log-probability under the declared process."""
+    """Return the text before it is cut, and its log-probability under the declared process."""
     if dice.roll("mute") < spec.mute:
         return "", math.log(spec.mute)
     garbled = dice.roll("garble") < spec.garble
@@ -285,11 +285,11 @@ def _reply(body: Json, shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[s
         broken = leaks if GIVEN_AWAY in options else puppet_sentences(spec)[1]
         return judge_reply(shown.prompt, options, broken, spec.judge, dice.roll), 0.0
     if schema is not None:
-        found = fill_schema(schema, dice)
+        fields = fill_schema(schema, dice)
         if spec.choice is not None and shown.purpose == "author":
             names = schema.get("properties", {}).get("note_to", {}).get("enum", ())
-            found = author_reply(spec.choice, shown.prompt, found, names)
-        text = orjson.dumps(found).decode()
+            fields = author_reply(spec.choice, shown.prompt, fields, names)
+        text = orjson.dumps(fields).decode()
         return (_garbled_json(text, dice) if garbled else text), 0.0
     line, likelihood = _said(body, shown, spec, dice)
     if garbled:
@@ -299,17 +299,18 @@ def _reply(body: Json, shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[s
 
 
 def _said(body: Json, shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[str, float]:
-    """Return a line, or what is said instead of one or along with it."""
+    """Return a line, or the reply that replaces it, with the leaked secret if there is one."""
     if not (spec.choice or spec.leak or spec.facts):
         return _line(shown, spec, dice)
-    asked = PuppetRequest(shown.purpose or "line", shown.prompt, _last(body, shown), shown.thread)
-    line, likelihood = special_reply(spec, asked, dice.roll) or _line(shown, spec, dice)
-    secret = leaked_sentence(spec.leak, asked, dice.roll) if spec.leak is not None else ""
+    purpose = shown.purpose or "line"
+    request = PuppetRequest(purpose, shown.prompt, _last(body, shown), shown.thread)
+    line, likelihood = special_reply(spec, request, dice.roll) or _line(shown, spec, dice)
+    secret = leaked_sentence(spec.leak, request, dice.roll) if spec.leak is not None else ""
     return (f"{line} {secret}" if secret else line), likelihood
 
 
 def _last(body: Json, shown: ShownRequest) -> str:
-    """Return what was shown since the character's own last line, or else since the beginning."""
+    """Return the prompt after the character's own last line, or all of it if there is none."""
     if shown.chat:
         texts = [(m["role"], _content(m)) for m in body["messages"]]
         own = [i for i, (role, _) in enumerate(texts) if role in ("assistant", "system")]
@@ -320,7 +321,7 @@ def _last(body: Json, shown: ShownRequest) -> str:
 
 
 def _is_own(line: str, name: str) -> bool:
-    """Whether a line of a script is the end of a document's front matter, or `name`'s own."""
+    """Return whether a line of a script ends the front matter, or is spoken by `name`."""
     cue = _CUE.match(line) if name and line.startswith(name) else None
     return line == "* * *" or (cue is not None and cue[1] == name)
 
@@ -335,14 +336,14 @@ def _line(shown: ShownRequest, spec: Puppet, dice: Dice) -> tuple[str, float]:
         return sentence, likelihood
     if dice.roll("vocative") >= _VOCATIVE_CHANCE:
         return sentence, likelihood + math.log(1 - _VOCATIVE_CHANCE)
-    # The sentence stays whole, so that it can be recognised: no small letter after the comma.
+    # The sentence stays as it is, with its capital letter, so that a marker recognises it.
     comma = "," if re.match(r"I\b", sentence) else ", listen."
     spoken = f"{dice.pick('whom', shown.others)}{comma} {sentence}"
     return spoken, likelihood + math.log(_VOCATIVE_CHANCE / len(shown.others))
 
 
 def _garbled(line: str, shown: ShownRequest, dice: Dice) -> str:
-    """Spoil a line as small models do. Most ways leave its sentence, and so its state."""
+    """Return a line spoilt as small models do it. Most kinds keep its sentence and so its state."""
     me = (shown.name or "A").upper()
     other = (shown.others[0] if shown.others else "B").upper()
     half = line[: max(1, len(line) // 2)]
@@ -374,13 +375,13 @@ def _garbled_json(text: str, dice: Dice) -> str:
 
 
 def _bounded(text: str, body: Json) -> tuple[str, str]:
-    """Cut a text at the first stop string and at max_tokens, and return why it ended."""
+    """Return a text cut at the first stop string and at max_tokens, and its finish reason."""
     stop = body.get("stop") or ()
     for mark in (stop,) if isinstance(stop, str) else stop:
         if mark and (at := text.find(mark)) >= 0:
             text = text[:at]
     most = body.get("max_completion_tokens") or body.get("max_tokens")
-    # A text has at most as many tokens as characters: most texts need not be cut up to see.
+    # A text has at most as many tokens as characters, so most texts need no tokens counted.
     if most is not None and len(text) > most:
         pieces = TOKEN_PIECE.findall(text)
         if len(pieces) > most:
@@ -396,7 +397,8 @@ def _count_line(line: str) -> int:
 def _echoed(body: Json, spec: Puppet) -> Json:
     """Return a completions prompt with the log-probability of its last line, as vLLM does.
 
-    All of it stands at the line's first token. What no puppet would say is all but impossible.
+    The first token of the line has the log-probability of the whole line. A line with none of the
+    puppet's sentences gets a very low one. Raises ValueError if the prompt is not one string.
     """
     prompt = body.get("prompt")
     if not isinstance(prompt, str):
@@ -406,7 +408,7 @@ def _echoed(body: Json, spec: Puppet) -> Json:
     end = start + (cue.end() if cue else 0)
     shown = read_request({**body, "prompt": prompt[:end]})
     line, p = prompt[end:], opposite_chance(shown, spec)
-    likelihood = -float(count_tokens(line)) * _STRANGE
+    likelihood = -float(count_tokens(line)) * _UNKNOWN_NATS
     for options, chance in zip(puppet_sentences(spec), (1 - p, p), strict=True):
         if contains_any(options, line):
             likelihood = math.log(max(chance, 1e-12) / len(options))
@@ -432,12 +434,12 @@ def _echoed(body: Json, spec: Puppet) -> Json:
     }
 
 
-_STRANGE = 7.0
-"""Nats that a puppet takes for each token of a line that is none of its sentences."""
+_UNKNOWN_NATS = 7.0
+"""Nats per token of a line that contains none of the puppet's sentences."""
 
 
 def _schema(body: Json) -> Any:
-    """Return the JSON schema that a reply must follow, None where any text will do."""
+    """Return the JSON schema that a reply must follow, None if it may be any text."""
     form = body.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
         return form["json_schema"].get("schema", {})

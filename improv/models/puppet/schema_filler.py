@@ -1,4 +1,4 @@
-"""A puppet's luck, and how it fills a JSON schema with it. Pure."""
+"""A puppet's dice, and values that fill a JSON schema at random. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTES = (
 
 
 class Dice:
-    """Numbers hashed from a key: every question has its own, so a new one moves no other."""
+    """Random numbers hashed from a key and a question, so that a new question changes no other."""
 
     def __init__(self, *key: object) -> None:
         self.key = "\x1f".join(map(str, key))
@@ -41,10 +41,10 @@ class Dice:
 
 
 def fill_schema(schema: Any, dice: Dice, path: str = "$", root: Any = None, depth: int = 0) -> Any:
-    """Return a value that a JSON schema allows, chosen by hash. Patterns and formats are not read.
+    """Return a value that a JSON schema allows, chosen by hash. `pattern` and `format` are ignored.
 
-    Strings are author's notes. What an author's schema asks with a boolean is mostly whether
-    something should end, so one in eight is true: at a half no scene would last.
+    Strings are author's notes. A boolean of an author's schema mostly asks whether something should
+    end, so one in eight is true; with one in two, no scene would last.
     """
     root = schema if root is None else root
     if not isinstance(schema, dict):
@@ -78,7 +78,7 @@ def fill_schema(schema: Any, dice: Dice, path: str = "$", root: Any = None, dept
 
 
 def _choose(word: str, options: Any, dice: Dice, path: str, root: Any, depth: int) -> Json:
-    """Return the schema that a reference or a choice of schemas stands for."""
+    """Return the schema behind a $ref, or the one chosen or merged from several schemas."""
     chosen: Json = {}
     if word == "$ref":
         chosen = root
@@ -98,12 +98,12 @@ def _items(schema: Json, dice: Dice, path: str, root: Any, depth: int) -> list[A
     least = schema.get("minItems", 0)
     most = max(least, schema.get("maxItems", least + 2)) if depth < _DEEP else least
     size = dice.pick(f"{path}#", range(least, most + 1))
-    found: list[Any] = []
-    for k in range(10 * size):  # more than `size` only where items must differ
+    items: list[Any] = []
+    for k in range(10 * size):  # more than `size` only if items must differ
         item = fill_schema(schema.get("items", {}), dice, f"{path}[{k}]", root, depth + 1)
-        if len(found) < size and not (schema.get("uniqueItems") and item in found):
-            found.append(item)
-    return found
+        if len(items) < size and not (schema.get("uniqueItems") and item in items):
+            items.append(item)
+    return items
 
 
 def _number(schema: Json, dice: Dice, path: str, step: float) -> float:

@@ -1,9 +1,8 @@
-"""The puppet as a real HTTP server on loopback, with the OpenAI API, its delays and its failures.
+"""The puppet as an HTTP server on loopback: the OpenAI API with latency, a rate cap and errors.
 
-What is answered is decided in puppet; here is only how it travels: latency, a rate cap, every
-error an endpoint can make, and the books on who asked what. `PuppetServer` runs in a thread of
-its own (tests), `serve` blocks (a process of its own,
-`python -m improv.models.puppet.server --port 8000`).
+The replies come from `player`; this module delays, limits, fails and counts them. `PuppetServer`
+runs in a thread of its own, for tests. `serve_puppet` blocks, for a process of its own
+(`python -m improv.models.puppet.server --port 8000`).
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ from improv.study.puppet_spec import Puppet
 
 _HOST = "127.0.0.1"
 _LATE_SECONDS = 5.0
-"""Seconds that a "late" reply takes longer than others."""
+"""Additional seconds of a "late" reply."""
 _ERROR_KINDS = ("quota", "hang", "drop", "html", "broken", "empty", "endless", "late")
-"""The errors that are not a plain HTTP status. "quota" is OpenAI's 429 for an empty account."""
+"""The errors that are not just an HTTP status. "quota" is OpenAI's 429 for an empty account."""
 _JSON_HEADERS = {"Content-Type": "application/json"}
 _CACHED_THREADS = 4096
-"""How many prompts the prefix cache remembers."""
+"""The number of threads whose last prompt the prefix cache holds."""
 
 
 class PuppetServer:
-    """A puppet that listens. As a context manager it plays in a thread of its own.
+    """An HTTP server for a puppet. As a context manager it runs in a thread of its own.
 
-    `requests` counts every request for a reply, `answered` those that got a sound one, `asked`
-    the same by `user` (a draw's key): what a provider would have charged for. `failed` counts the
-    others by kind ("429", "hang", "rate", ...), `peak` is the most that were in flight at once.
-    `spec` may be replaced while the server runs. At most `requests_per_second` are let through,
-    with bursts of one second's worth; None lets through all.
+    `requests` counts all requests for a reply, and `answered` those that got a good one, which a
+    provider would charge for. `asked` counts the answered ones by `user` (a draw's key), and
+    `failed` the others by kind ("429", "hang", "rate", ...). `peak` is the maximum number in flight
+    at once. `spec` may be replaced while the server runs. At most `requests_per_second` requests
+    pass, in bursts of at most one second's worth; with None all pass.
     """
 
     def __init__(
@@ -93,35 +92,36 @@ class PuppetServer:
         self.stop()
 
     def start(self) -> None:
-        """Listen, in a thread of its own. Raises MachineError where the port is taken."""
+        """Start to listen, in a thread of its own. Raises MachineError if the port is taken."""
         listening = threading.Event()
-        trouble: list[MachineError] = []
+        errors: list[MachineError] = []
 
-        def live() -> None:
+        def serve() -> None:
             try:
                 asyncio.run(self.run(listening.set))
             except MachineError as error:
-                trouble.append(error)
+                errors.append(error)
             finally:
                 listening.set()
 
-        self._thread = threading.Thread(target=live, name="puppet", daemon=True)
+        self._thread = threading.Thread(target=serve, name="puppet", daemon=True)
         self._thread.start()
         listening.wait()
-        if trouble:
-            raise trouble[0]
+        if errors:
+            raise errors[0]
 
     def stop(self) -> None:
-        """Close every connection, whatever is in flight, and wait for the thread."""
+        """Close all connections, also with requests in flight, and wait for the thread."""
         if self._loop is not None and self._closing is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self._closing.set)
         if self._thread is not None:
             self._thread.join()
 
     async def run(self, listening: Callable[[], object]) -> None:
-        """Serve until closed, and call `listening` once the address is known."""
+        """Serve until closed; call `listening` as soon as the address is known. Raises MachineError
+        if the port is taken."""
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
-        # A handler is cancelled when its client leaves: that ends hanging and endless replies.
+        # A handler is cancelled when its client disconnects. This ends hanging and endless replies.
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.05)
         await runner.setup()
@@ -200,10 +200,10 @@ class PuppetServer:
             if failed is not None:
                 return failed
         if self.spec.latency:
-            # From its arrival on: our own work on a reply is no part of the declared latency.
+            # Counted from the arrival, so that the latency includes our own work on the reply.
             await asyncio.sleep(arrived + self.spec.latency - time.monotonic())
         usage = reply["usage"]
-        cached = self._cache.seen(shown, usage["prompt_tokens"])
+        cached = self._cache.cached_tokens(shown, usage["prompt_tokens"])
         usage["prompt_tokens_details"]["cached_tokens"] = cached
         self.answered += 1
         self.asked[str(body.get("user") or "")] += 1
@@ -212,7 +212,7 @@ class PuppetServer:
     async def _fail(
         self, kind: str, request: web.BaseRequest, dice: Dice
     ) -> web.StreamResponse | None:
-        """Do what an endpoint does that fails this way. None where a sound reply follows."""
+        """Fail as an endpoint fails. Returns None if a good reply follows."""
         match kind:
             case "late":
                 await asyncio.sleep(self.late)
@@ -244,7 +244,7 @@ class PuppetServer:
 
 
 class TokenBucket:
-    """A token bucket: `rate` a second, and at most one second's worth at once."""
+    """A token bucket: `rate` tokens a second, and at most one second's worth at once."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -252,7 +252,7 @@ class TokenBucket:
         self.at = -math.inf
 
     def take(self, now: float) -> float:
-        """Take one at `now`, and return 0; or return the seconds until there is one."""
+        """Take a token at `now` and return 0, or return the seconds until there is one."""
         self.left = min(self.size, self.left + (now - self.at) * self.rate)
         self.at = now
         if self.left < 1:
@@ -262,32 +262,34 @@ class TokenBucket:
 
 
 class PrefixCache:
-    """What an endpoint's prefix cache would still hold, if every thread had one of its own."""
+    """The prefix cache of an endpoint that keeps the last prompt of each thread."""
 
     def __init__(self, threads: int = _CACHED_THREADS) -> None:
         self._threads = threads
         self._last: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
-    def seen(self, shown: ShownRequest, tokens: int) -> int:
-        """Return how many of the prompt's tokens begin the thread's last one, and remember it."""
+    def cached_tokens(self, shown: ShownRequest, tokens: int) -> int:
+        """Return how many tokens the prompt shares with the start of its thread's last prompt, and
+        keep the prompt. `tokens` is the length of the prompt."""
         before, counted = self._last.pop(shown.thread, ("", 0))
         self._last[shown.thread] = (shown.prompt, tokens)
         if len(self._last) > self._threads:
             self._last.popitem(last=False)
-        if shown.prompt.startswith(before):  # a thread that only grew, which is nearly every one
+        if shown.prompt.startswith(before):  # nearly all threads only grow
             return counted
-        return count_tokens(before[: _agree(before, shown.prompt)])
+        return count_tokens(before[: _prefix_length(before, shown.prompt)])
 
 
 def serve_puppet(spec: Puppet | None = None, port: int = 0, **options: Any) -> None:
-    """Serve until interrupted, having written the address on one line."""
+    """Write the address on one line, and serve until interrupted. Raises MachineError if the port
+    is taken."""
     server = PuppetServer(spec, port=port, **options)
 
-    def tell() -> None:
+    def print_url() -> None:
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
 
-    asyncio.run(server.run(tell))
+    asyncio.run(server.run(print_url))
 
 
 def main() -> None:
@@ -295,15 +297,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m improv.models.puppet.server", description=__doc__
     )
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument(
+        "--port", type=int, default=0, help="the port to listen on; 0 takes a free one"
+    )
     parser.add_argument("--spec", default="{}", help="the declared process, as JSON")
     parser.add_argument("--latency", type=float, help="seconds before each reply")
-    parser.add_argument("--requests-per-second", type=float, help="answer 429 beyond that")
-    given = parser.parse_args()
-    spec = Puppet.model_validate_json(given.spec)
-    if given.latency is not None:
-        spec = Puppet.model_validate({**spec.model_dump(), "latency": given.latency})
-    serve_puppet(spec, given.port, requests_per_second=given.requests_per_second)
+    parser.add_argument(
+        "--requests-per-second", type=float, help="maximum rate; requests above it get status 429"
+    )
+    args = parser.parse_args()
+    spec = Puppet.model_validate_json(args.spec)
+    if args.latency is not None:
+        spec = Puppet.model_validate({**spec.model_dump(), "latency": args.latency})
+    serve_puppet(spec, args.port, requests_per_second=args.requests_per_second)
 
 
 _HTML = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1><hr>nginx\n"
@@ -324,8 +330,8 @@ def _error_kind(spec: Puppet, roll: float) -> str | None:
     return None
 
 
-def _agree(one: str, other: str) -> int:
-    """Return how many characters two texts share from the start."""
+def _prefix_length(one: str, other: str) -> int:
+    """Return the length of the longest common prefix of two texts."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -349,7 +355,7 @@ def _error(
 
 
 def _rate_limited(wait: float) -> web.Response:
-    """Answer 429 with both headers OpenAI sends: milliseconds, and whole seconds rounded up."""
+    """Return a 429 with both of OpenAI's headers: milliseconds, and whole seconds rounded up."""
     waits = {
         "retry-after-ms": str(math.ceil(wait * 1000)),
         "Retry-After": str(math.ceil(wait)),
@@ -374,7 +380,7 @@ async def _endless(request: web.BaseRequest) -> web.StreamResponse:
 
 
 async def _for_ever() -> NoReturn:
-    """Wait until cancelled, which happens when the client leaves or the server closes."""
+    """Wait until cancelled: when the client disconnects or the server closes."""
     await asyncio.Event().wait()
     raise AssertionError("nobody sets this event")
 
