@@ -177,7 +177,7 @@ def read_request(body: Json) -> ShownRequest:
     if draw:
         thread, key = f"{draw['trial']}/{draw['role']}", f"{body.get('seed')}/{user}"
     else:
-        # Other clients than improv may always send the same seed; then the prompt tells draws apart.
+        # Other clients may always send the same seed; then the prompt tells draws apart.
         thread = f"{digest(prompt[:200])}/{name}"
         key = f"{body.get('seed')}/{user}/{digest(prompt)}"
     own = [line for line in own if line.strip(" .…")]
