@@ -28,9 +28,7 @@ def test_the_end_of_a_loop_does_not_wait_for_a_slow_disk() -> None:
         await asyncio.to_thread(begun.wait)
         writing.cancel()
 
-    event_loop.run_coroutine(
-        interrupted()
-    )  # would not return if it waited: nobody has released the write
+    event_loop.run_coroutine(interrupted())  # would not return if it waited for the write
     assert not written.is_set()
     release.set()
     assert written.wait(120)

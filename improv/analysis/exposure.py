@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from improv.errors import StudyError
@@ -68,48 +68,6 @@ class Exposure:
     @property
     def clean(self) -> bool:
         return not self.leaked and not self.unknown
-
-
-def check_exposure(
-    study: Study,
-    trials: Iterable[Json],
-    shown: Mapping[tuple[str, str, str], Collection[str]],
-    blocks: Mapping[str, Block],
-) -> Exposure:
-    """Check what every role of every scene was shown.
-
-    `trials` are rows with trial, branch, origin, scene, condition, parent and edit; `shown` maps
-    (trial, branch, role) to the ids of all blocks that its calls listed; `blocks` maps ids to
-    blocks.
-    """
-    watch = ExposureRules(study)
-    places = {(row["trial"], row["branch"]): row for row in trials}
-    quoted = watch.quoted(blocks.values())
-    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
-    leaks: list[Leak] = []
-    leaked = unknown = 0
-    for (trial, branch, role), ids in shown.items():
-        row = places.get((trial, branch))
-        if row is None:
-            continue  # a scene that is not finished is owed, and is checked when it is
-        for id in sorted(ids):
-            block = blocks.get(id)
-            if block is None:
-                unknown += 1
-                continue
-            seen[row["condition"], block.kind].add(id)
-            leak = watch.leak(places, row, role, block, quoted.get(id, ()))
-            if leak is not None:
-                leaked += 1
-                leaks += [leak] if len(leaks) < NAMED_LEAKS else []
-    return Exposure(
-        len(shown),
-        len({id for ids in shown.values() for id in ids}),
-        {key: len(ids) for key, ids in sorted(seen.items())},
-        tuple(leaks),
-        leaked,
-        unknown,
-    )
 
 
 class ExposureRules:

@@ -114,7 +114,7 @@ def report_command(
         page = report(appraise(folder, load(plan).plan if plan else None))
         for name in names:
             text = page.as_markdown() if name.endswith(".md") else page.as_html()
-            terminal.write(name, text)
+            terminal.write_output(name, text)
 
 
 @app.command("compare")
@@ -135,7 +135,7 @@ def compare_command(
         files.check_writable(output)
         page = comparison_page([appraise(folder) for folder in folders])
         text = page.as_markdown() if output.endswith(".md") else page.as_html()
-        terminal.write(output, text)
+        terminal.write_output(output, text)
 
 
 @app.command("power")

@@ -115,7 +115,7 @@ def graph_command(
         _print_graphs(result)
         for name in output or []:
             for file, data in build.graph_files(result, name, edge_kinds):
-                terminal.write(file, data)
+                terminal.write_output(file, data)
 
 
 def _print_graphs(result: GraphResult) -> None:
@@ -141,7 +141,7 @@ def _print_graph(title: str, made: MeasuredGraph) -> None:
     if rows:
         wide = terminal.width() >= _WIDE
         names = ("figure", "mean [interval]", "if shuffled [95%]", "p")
-        terminal.table(
+        terminal.print_table(
             (*names, "what it is") if wide else names,
             [(*row, FIGURES[row[0]]) if wide else row for row in rows],
         )
@@ -188,9 +188,9 @@ def _print_comparison(comparison: Comparison) -> None:
         )
     ]
     if rows:
-        terminal.table(("edge", "a", "b", "a less b [interval]", "p, all edges"), rows)
+        terminal.print_table(("edge", "a", "b", "a less b [interval]", "p, all edges"), rows)
     if comparison.figures:
-        terminal.table(
+        terminal.print_table(
             ("figure", "a less b [interval]", "p", "p (Benjamini–Hochberg)"),
             [
                 (c.name, estimate_text(c.estimate), number(c.p), number(c.adjusted))

@@ -79,7 +79,7 @@ def export_card_command(
 
         card = export_card(scene, name, picture)
         if output:
-            terminal.write(output, card)
+            terminal.write_output(output, card)
         elif picture:
             terminal.complain("a picture cannot be printed; name a file with -o")
             raise typer.Exit(2)

@@ -87,7 +87,7 @@ def run_command(
             from improv.study.trial import plan
 
             trials = plan(loaded)[:limit]
-            terminal.dry_run(
+            terminal.print_estimate(
                 estimate(trials, branches=lambda trial: planned_branches(loaded, trial))
             )
             raise typer.Exit(0)

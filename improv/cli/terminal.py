@@ -236,7 +236,7 @@ def replayed(checks: Iterable[Check]) -> bool:
     return not different
 
 
-def dry_run(estimated: UsageEstimate) -> None:
+def print_estimate(estimated: UsageEstimate) -> None:
     """Print the estimated calls, tokens and cost of a run, and how they were estimated."""
     from improv.runner.estimate import usage_table
 
@@ -259,7 +259,7 @@ def width() -> int:
     return out.width
 
 
-def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
@@ -269,7 +269,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     out.print(shown)
 
 
-def write(name: str, text: str | bytes) -> None:
+def write_output(name: str, text: str | bytes) -> None:
     """Write a file and print its name. Raises RunError."""
     files.write_file(name, text)
     say(f"written: {name}")

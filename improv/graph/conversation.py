@@ -272,8 +272,11 @@ def read_conversation(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cas
 def complete_casts(
     turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, Cast]
 ) -> dict[str, Cast]:
-    """Return the casts with whoever speaks without standing in one: by them, a part of the turns
-    has the people that the whole has. `turns` come in pieces of SPOKEN, `trials` have PLACES."""
+    """Return the casts, each with the speakers of its scenes that it lacks.
+
+    With them a part of the turns has the same people as the whole. `turns` come in pieces with
+    TURN_COLUMNS, `trials` have TRIAL_COLUMNS.
+    """
     slug_of = dict(zip(scene_keys(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
     found = {slug: list(cast) for slug, cast in casts.items()}
     speaks: dict[str, set[str]] = {}

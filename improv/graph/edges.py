@@ -27,7 +27,6 @@ from improv.graph.conversation import (
 EDGE_KINDS = ("addresses", "answers", "mentions", "note", "cue")
 """The kinds of edges, by code. The first three are between characters, the others the author's."""
 ADDRESSES, ANSWERS, MENTIONS, NOTES, CUES = range(5)
-SPOKEN = ("addresses", "answers", "mentions")
 
 
 @dataclass(frozen=True, slots=True)

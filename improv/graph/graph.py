@@ -110,17 +110,6 @@ def _lines_between(talk: Conversation, first: int, last: int | None) -> Bools:
     return inside if last is None else inside & (lines.turn <= last)
 
 
-def collapse(graph: Graph, kinds: Collection[str] = ("addresses",)) -> nx.DiGraph:
-    """Return one weighted edge for each pair, of the kinds given, and no author in it."""
-    flat = nx.DiGraph()
-    flat.add_nodes_from(n for n, data in graph.nodes(data=True) if data.get("role") != "author")
-    for source, target, data in graph.edges(data=True):
-        if data["kind"] in kinds and source in flat and target in flat:
-            before = flat.get_edge_data(source, target, {"weight": 0.0})["weight"]
-            flat.add_edge(source, target, weight=before + data["weight"])
-    return flat
-
-
 def edge_key(source: str, target: str, *parts: str) -> str:
     """Return a key that no other edge of the graph has."""
     return " ".join([f"{source} > {target}:", *parts])

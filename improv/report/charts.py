@@ -13,7 +13,7 @@ from html import escape
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 150, 16, 40
-LONGEST = 36
+_LONGEST = 36
 """Characters of a name beside a row."""
 BESIDE = 24
 """The same at the end of a line."""
@@ -159,7 +159,7 @@ def forest_chart(title: str, what: str, x: str, marks: Sequence[ForestRow]) -> s
     ]
     for i, mark in enumerate(known):
         y = TOP + 26 * i + 13
-        name = _short(mark.name, LONGEST)
+        name = _short(mark.name, _LONGEST)
         parts.append(
             f'<text x="{left - 12}" y="{y + 4}" text-anchor="end" class="name">'
             f"{escape(name)}</text>"

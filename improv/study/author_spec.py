@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from improv.study.base import SceneProblems, Strict, Text, closest
+from improv.study.base import SceneProblems, Strict, Text, did_you_mean
 from improv.study.model_spec import AnyModel
 
 Power = Literal["note", "cue", "move", "end"]
@@ -130,9 +130,8 @@ class AuthorSpec(Strict):
         if not isinstance(menu, dict) or not isinstance(name, str):
             return data
         if name not in menu:
-            near = closest(name, set(map(str, menu)))
             known = f"; there is {', '.join(sorted(map(str, menu)))}" if menu else "; there is none"
-            hint = f" (did you mean '{near}'?)" if near else known
+            hint = did_you_mean(name, menu) or known
             what = f"no context is called '{name}'{hint}"
             raise SceneProblems([(("author", "context"), what)])
         try:

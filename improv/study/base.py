@@ -6,6 +6,7 @@ The docstring of every field is the sentence that `improv schema` shows in an ed
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,8 +56,8 @@ def essence(value: Any) -> Any:
     return value
 
 
-def closest(name: str, names: set[str]) -> str | None:
-    """Return the one of `names` that is most like `name`, or None if none is like it."""
-    folded = {n.casefold(): n for n in sorted(names)}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return folded[near[0]] if near else None
+def did_you_mean(word: str, known: Iterable[object]) -> str:
+    """Return a hint at the known word that is nearest to `word` in any case, or "" without one."""
+    folded = {name.casefold(): name for name in sorted(map(str, known), reverse=True)}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f" (did you mean '{folded[near[0]]}'?)" if near else ""

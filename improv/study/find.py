@@ -9,7 +9,7 @@ from pathlib import Path
 
 from improv.errors import Problem, StudyError
 from improv.files import shipped
-from improv.study.problems import did_you_mean
+from improv.study.base import did_you_mean
 from improv.study.yaml_source import MAX_BYTES, Source, read_yaml
 
 

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import ValidationError
 
 from improv.errors import Problem, StudyError
+from improv.study.base import did_you_mean
 from improv.study.design import Condition, Study, StudyFile
 from improv.study.edit import Patch
 from improv.study.find import read_file, read_source
 from improv.study.importing.cards.card_file import read_cast_cards
 from improv.study.importing.cards.convert import Account
 from improv.study.overrides import merge
-from improv.study.problems import did_you_mean, faults, problems_in
+from improv.study.problems import faults, problems_in
 from improv.study.scene import Scene
 from improv.study.validation import block_problems, branching_problems, level_problem, plan_problems
 from improv.study.yaml_source import DataPath, Source, read_yaml

@@ -13,9 +13,10 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from improv.errors import Problem, StudyError
+from improv.study.base import did_you_mean
 from improv.study.edit import Edit, Patch
 from improv.study.find import read_source
-from improv.study.problems import Fault, did_you_mean, faults, problems_in
+from improv.study.problems import Fault, faults, problems_in
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.yaml_source import DataPath, Source, core_scalar, read_yaml
 

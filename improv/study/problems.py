@@ -1,21 +1,19 @@
 """Says what is wrong with data that people wrote: pydantic's errors become problems with a place.
 
-A word that is nearly a known one gets a hint. Where in a file a value stands, source knows.
+A word that is nearly a known one gets a hint (base). Where in a file a value stands, source knows.
 """
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from improv.errors import Problem
-from improv.study.base import SceneProblems
+from improv.study.base import SceneProblems, did_you_mean
 from improv.study.yaml_source import DataPath, Source
 
 
@@ -37,12 +35,6 @@ def problems_in(source: Source, error: ValidationError, model: type[BaseModel]) 
     return [
         source.problem(place, what, at_key=at_key) for place, what, at_key in faults(error, model)
     ]
-
-
-def did_you_mean(word: str, known: Iterable[object]) -> str:
-    """Return a hint at the known word that is nearest to `word`, or "" where none is near."""
-    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def _faults_of(error: Any, model: type[BaseModel]) -> list[Fault]:

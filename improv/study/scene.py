@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from improv.study.author_spec import AuthorSpec
-from improv.study.base import Name, Probability, SceneProblems, Strict, Text, closest
+from improv.study.base import Name, Probability, SceneProblems, Strict, Text, did_you_mean
 from improv.study.model_spec import AnyModel, Model
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
@@ -372,12 +372,7 @@ def _strangers(scene: Scene) -> _Problems:
     problems: _Problems = []
     for path, name in used:
         if name is not None and name not in names:
-            close = closest(name, names)
-            hint = (
-                f" (did you mean '{close}'?)"
-                if close
-                else f"; the cast is {', '.join(sorted(names))}"
-            )
+            hint = did_you_mean(name, names) or f"; the cast is {', '.join(sorted(names))}"
             problems.append((path, f"nobody is called '{name}'{hint}"))
     return problems
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from improv.errors import Problem
+from improv.study.base import did_you_mean
 from improv.study.design import Condition, StudyFile
 from improv.study.edit import Branching, Edit
 from improv.study.overrides import try_edit
 from improv.study.plan import ARM, Plan, fits
-from improv.study.problems import did_you_mean
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.yaml_source import DataPath, Source
 

@@ -242,15 +242,6 @@ def test_names_are_masked_whole_and_in_any_case(scene: Scene) -> None:
     assert attribution.masked(line, scene) == masked
 
 
-def test_the_confusion_matrix_counts_who_was_taken_for_whom() -> None:
-    def one(who: str, answer: str) -> Score:
-        found = orjson.dumps({"answer": answer}).decode()
-        return Score("t", "main", 1, who, "attribution", "v", None, found)
-
-    scores = [one("Ana", "Bo"), one("Ana", "Ana"), one("Bo", ""), one("Ana", "Bo")]
-    assert attribution.confusion(scores) == {"Ana": {"Bo": 2, "Ana": 1}, "Bo": {"": 1}}
-
-
 def test_a_likelihood_is_a_difference_and_missing_if_either_is(scene: Scene) -> None:
     items = likelihood.likelihood_items(whole(said(1, "Ana", "It hums.")), scene)
     assert [i.place for i in items] == ["own", "opposite"]  # nobody else has a trait

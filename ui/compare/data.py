@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import streamlit as st
 
@@ -40,8 +39,6 @@ from improv.study.design import Study
 from improv.study.plan import ContrastSpec as Planned
 from improv.study.plan import Outcome
 from ui.shared import run_data
-
-Places = npt.NDArray[np.int64]
 
 BROKEN = ("broken", "broke", "time", "recovered")
 """Outcomes that are computed from breaks, so that a scene can have a first break."""

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,8 +39,6 @@ LINES_AT_FIRST = 4
 """Conditions whose curves are drawn unless the reader chooses others."""
 EXPLORED = 12
 """Exploratory comparisons that are drawn; the table has all."""
-
-Ways = Callable[[int], None]
 
 
 def compare_heading(run: run_data.ViewedRun, material: Material, exposed: Exposure | None) -> None:

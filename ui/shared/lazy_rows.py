@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from improv.records import Json
 
-Places = npt.NDArray[np.int64]
+_Places = npt.NDArray[np.int64]
 _PIECE = 1_000
 """Rows that are converted together when all rows are iterated."""
 
@@ -46,7 +46,7 @@ class Rows(Sequence[Json]):
         for at in range(0, len(self), _PIECE):
             yield from self.table.slice(at, _PIECE).to_pylist()
 
-    def take(self, places: Places) -> Rows:
+    def take(self, places: _Places) -> Rows:
         """Return the rows at these indices, in this order."""
         return Rows(self.table.take(places))
 
@@ -60,7 +60,7 @@ class Rows(Sequence[Json]):
         """Return the values of a column, each once, in the order of their first row."""
         return list(dict.fromkeys(self.column(name)))
 
-    def places(self, **wanted: object) -> Places:
+    def places(self, **wanted: object) -> _Places:
         """Return the indices of the rows whose columns equal the `wanted` values, in order."""
         fits = np.ones(len(self), bool)
         for name, value in wanted.items():

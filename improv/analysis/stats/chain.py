@@ -3,7 +3,7 @@
 Each scene brings sequences, one for each character and trait, of what its lines showed: 1 the
 pole, 0 the opposite, and anything else (.5, None, NaN) no evidence. Both transitions next to
 a line without evidence are dropped; they are never bridged, since what the line was is unknown.
-`fit_chain` reads rates straight from the labels; for a judge that errs, use `absorption`.
+`fit_transitions` reads rates straight from the labels; for a judge that errs, use `absorption`.
 """
 
 from __future__ import annotations
@@ -97,19 +97,6 @@ def count_transitions(sequence: OwnLines) -> Counts:
     return Counts(n00, n01, n10, n11)
 
 
-def fit_chain(
-    scenes: Scenes, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL, unit: str = "scenes"
-) -> Chain:
-    """Estimate the chain of all `scenes`, pooling their transitions and resampling the scenes.
-
-    A share that is 0 or 1 in every scene has the bound of Clopper–Pearson with scenes as units
-    (`interval.at_edge`). `spell` is infinite where nobody returned.
-    """
-    each = [sum((count_transitions(s) for s in scene), Counts()) for scene in scenes]
-    table = np.array([(c.n00, c.n01, c.n10, c.n11) for c in each], dtype=float).reshape(-1, 4)
-    return fit_transitions(table, seed=seed, draws=draws, level=level, unit=unit)
-
-
 def scene_transitions(
     values: Floats, sequence: npt.NDArray[np.int64], scene: npt.NDArray[np.int64], scenes: int
 ) -> Floats:
@@ -128,7 +115,12 @@ def scene_transitions(
 def fit_transitions(
     table: Floats, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL, unit: str = "scenes"
 ) -> Chain:
-    """Estimate the chain as `fit_chain` does, from transitions of scenes: shape (scenes, 4)."""
+    """Estimate the chain of all scenes from their transitions: shape (scenes, 4).
+
+    Transitions are pooled, and scenes are resampled. A share that is 0 or 1 in every scene has the
+    bound of Clopper–Pearson with scenes as units (`interval.at_edge`). `spell` is infinite where
+    nobody returned.
+    """
     whole = Counts(*table.sum(axis=0).astype(int).tolist())
     alpha, beta, share = bootstrap_sums(
         table, _rates, seed=seed, draws=draws, level=level, unit=unit

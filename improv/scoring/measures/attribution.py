@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
-import orjson
-
-from improv.records import Score, Transcript
+from improv.records import Transcript
 from improv.scoring.measures.judge_item import Item, harmless, item, own_lines, persona, shown_line
 from improv.scoring.measures.judge_prompts import WHO
 from improv.study.measure_spec import version_of
@@ -52,17 +49,6 @@ def masked(line: str, scene: Scene) -> str:
     return re.sub(
         "|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in names), _MASK, line, flags=re.IGNORECASE
     )
-
-
-def confusion(scores: Iterable[Score]) -> dict[str, dict[str, int]]:
-    """Return speaker → named character → count. Unreadable answers are counted under ""."""
-    table: dict[str, dict[str, int]] = {}
-    for s in scores:
-        if s.measure == "attribution":
-            said = orjson.loads(s.evidence or "{}").get("answer", "")
-            row = table.setdefault(s.character, {})
-            row[said] = row.get(said, 0) + 1
-    return table
 
 
 def _described(c: CharacterSpec) -> str:

@@ -12,10 +12,12 @@ from scipy.special import expit, logit
 
 from improv.analysis.stats.chain import (
     Absorption,
+    Chain,
     Counts,
+    Scenes,
     absorption,
     count_transitions,
-    fit_chain,
+    fit_transitions,
     least_certain,
 )
 
@@ -61,6 +63,13 @@ def pooled(spread: float) -> tuple[float, float]:
 
 def one_each(lines: Floats) -> list[list[list[float | None]]]:
     return [[row.tolist()] for row in lines]
+
+
+def fit_chain(scenes: Scenes, *, seed: int, draws: int = 2000) -> Chain:
+    """The chain of sequences whose transitions are counted one by one."""
+    each = [sum((count_transitions(s) for s in scene), Counts()) for scene in scenes]
+    table = np.array([(c.n00, c.n01, c.n10, c.n11) for c in each], dtype=float).reshape(-1, 4)
+    return fit_transitions(table, seed=seed, draws=draws)
 
 
 def test_transitions_are_counted_by_hand() -> None:
