@@ -44,8 +44,8 @@ def read_findings(folder: RunFolder, study: Study) -> Findings | None:
         with folder.fs.open_input_stream(file) as source:
             # Not orjson: it knows no NaN, and an interval's end may be one.
             row = json.loads(source.read())
-        if row["of"] == run_state(folder) != "":
-            findings = _reader().validate_python(row["found"])
+        if row["state"] == run_state(folder) != "":
+            findings = _reader().validate_python(row["findings"])
             return replace(findings, analysis=replace(findings.analysis, plan=study.plan))
     return None
 
@@ -59,7 +59,7 @@ def write_findings(folder: RunFolder, findings: Findings, before: str) -> None:
         return
     # The plan is not written: it is in the study's file, which `run_state` covers.
     plain = replace(findings, analysis=replace(findings.analysis, plan=None))
-    row = {"of": before, "found": _reader().dump_python(plain)}
+    row = {"state": before, "findings": _reader().dump_python(plain)}
     with contextlib.suppress(OSError, RunError):
         folder.files.write(FINDINGS_FILE, json.dumps(row).encode())
 

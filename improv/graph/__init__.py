@@ -1,6 +1,7 @@
-"""Who speaks to whom: networks of a run, what they measure, how two compare, and pictures.
+"""Who speaks to whom: the networks of a run, their measures, their comparison, their pictures.
 
-Tables go in; graphs, files in other programs' formats and drawings come out.
+The input is the tables of a run; the output is graphs, drawings, and files in other programs'
+formats.
 """
 
 __all__ = [

@@ -19,18 +19,18 @@ def scene_keys(table: pa.Table) -> pa.ChunkedArray:
 
 
 def encode(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
-    """Return the values of a column in the order of their coming, and each row's place in them."""
+    """Return a column's distinct values in order of appearance, and each row's index in them."""
     encoded = column.combine_chunks().dictionary_encode()
     return tuple(encoded.dictionary.to_pylist()), to_ints(encoded.indices)
 
 
 def to_ints(column: Any) -> Ints:
-    found = (
+    values = (
         column.to_numpy(zero_copy_only=False)
         if isinstance(column, pa.Array)
         else (column.to_numpy())
     )
-    return np.asarray(found, dtype=np.int32)
+    return np.asarray(values, dtype=np.int32)
 
 
 def to_indices(column: Any) -> Ints:
@@ -42,6 +42,6 @@ def to_bools(column: Any) -> Bools:
 
 
 def word_counts(text: pa.ChunkedArray) -> Ints:
-    """Count words by the spaces between them: a line has been cleaned, and a pattern costs more."""
+    """Count words by the spaces between them: lines have single spaces, and a pattern is slower."""
     spaces = to_indices(pc.count_substring(pc.utf8_trim_whitespace(text), " "))
     return spaces + (to_indices(pc.utf8_length(text)) > 0).astype(np.int32)

@@ -1,6 +1,6 @@
-"""A multiverse as a picture: a line for each branch, over the turns, that leaves its parent's line.
+"""A multiverse as a picture: a line over the turns for each branch, which leaves its parent's line.
 
-Pure: a graph of branches in, parts of an SVG out.
+The input is a graph of branches, the output a part of an SVG.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from improv.graph.layout import NODE_COLOURS
 from improv.records import MAIN
 
 _PITCH, _TALLEST = 26.0, 1400.0
-"""Pixels between two lines, and of all lines together: more of them lie closer."""
+"""Pixels between two lines, and the maximum height of all: with more lines they are closer."""
 _LABELLED = 9.0
-"""Pixels between two lines from which on they have their names."""
+"""Minimum pixels between two lines for their names to be shown."""
 _STEP, _WIDEST = 52.0, 620.0
-"""Pixels of a turn, and of all turns together."""
+"""Pixels of a turn, and the maximum width of all turns."""
 _LEFT, _ABOVE, _BEND = 46.0, 30.0, 0.55
 """Room before the first turn and above the first line, and how far into a turn a fork bends."""
 _LABEL_LENGTH, _LETTER = 44, 6.4
-"""Characters of a branch's name, and the pixels of one."""
+"""Maximum characters of a branch's name, and the pixels of a character."""
 _REGENERATION = "regeneration"
 
 _At = Callable[[float], float]
@@ -31,7 +31,7 @@ _At = Callable[[float], float]
 
 @dataclass(frozen=True, slots=True)
 class BranchLine:
-    """A branch: the turn after which it is on its own, its last one, its row and its parent's."""
+    """A branch: the last turn shared with its parent, its last turn, its row, its parent's row."""
 
     node: str
     fork: int
@@ -41,28 +41,28 @@ class BranchLine:
 
 
 def branch_lines(graph: Graph) -> list[BranchLine]:
-    """Return each branch with its row: below its parent, whoever left last the nearest, so that no
-    fork crosses another branch's line."""
+    """Return each branch with its row. Branches are below their parent, the latest fork nearest
+    to it, so that no fork crosses another branch's line."""
     parents = {child: parent for parent, child in graph.edges()}
     children: dict[str, list[str]] = {}
     for node in graph:
         children.setdefault(parents.get(node, ""), []).append(node)
-    found: list[BranchLine] = []
+    lines: list[BranchLine] = []
     rows: dict[str, int] = {}
     waiting = sorted(children.get("", []), reverse=True)
     while waiting:
         node = waiting.pop()
         data = graph.nodes[node]
-        rows[node] = len(found)
+        rows[node] = len(lines)
         above = rows.get(parents.get(node, ""))
-        found.append(BranchLine(node, int(data["fork"]), int(data["last"]), rows[node], above))
-        # The last of the list is next, so the earliest fork stands first.
+        lines.append(BranchLine(node, int(data["fork"]), int(data["last"]), rows[node], above))
+        # The last of the list is next, so the list begins with the earliest fork.
         waiting += sorted(children.get(node, []), key=lambda n: (graph.nodes[n]["fork"], n))
-    return found
+    return lines
 
 
 def tree_size(graph: Graph) -> tuple[float, float]:
-    """Return the pixels that the branches take: their width with their names, and their height."""
+    """Return (width, height) of the branches with their names, in pixels."""
     step, pitch = _grid(graph)
     several = _several(graph)
     ends = [0.0]
@@ -73,13 +73,14 @@ def tree_size(graph: Graph) -> tuple[float, float]:
 
 
 def draw_tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str:
-    """Draw branches from (`left`, `top`) on; branches that parted in one way have one colour."""
+    """Draw branches with the upper left corner at (`left`, `top`). Branches with equal changes have
+    the same colour."""
     drawn = branch_lines(graph)
     turns = max((line.last for line in drawn), default=0)
     step, pitch = _grid(graph)
     several = _several(graph)
-    ways = dict.fromkeys(d["parted"] for n, d in graph.nodes(data=True) if graph.in_degree(n))
-    hues = {way: NODE_COLOURS[i % len(NODE_COLOURS)] for i, way in enumerate(ways)}
+    changes = dict.fromkeys(d["parted"] for n, d in graph.nodes(data=True) if graph.in_degree(n))
+    hues = {change: NODE_COLOURS[i % len(NODE_COLOURS)] for i, change in enumerate(changes)}
 
     def x(turn: float) -> float:
         return left + _LEFT + step * turn
@@ -96,7 +97,7 @@ def draw_tree(graph: Graph, left: float, top: float, ink: str, soft: str) -> str
             'stroke-width=".5" stroke-opacity=".35"/>'
         )
         parts.append(_text(str(turn), x(turn), top + 8, 11, soft))
-    # Who left last is drawn first: an earlier fork passes over the beginnings of later ones.
+    # The latest fork is drawn first: earlier forks pass over the beginnings of later ones.
     for line in reversed(drawn):
         hue = ink if line.above is None else hues[graph.nodes[line.node]["parted"]]
         parts.append(
@@ -116,7 +117,7 @@ def _several(graph: Graph) -> bool:
 
 
 def _name(data: Mapping[str, Any], several: bool) -> str:
-    """Return what stands at a line's end: how it parted, or which of several trials it is."""
+    """Return the name at a line's end: the branch's change, or its trial if there are several."""
     root = several and data["branch"] == MAIN
     name = str(data["trial"][:6] if root else data["parted"])
     return name if len(name) <= _LABEL_LENGTH else f"{name[: _LABEL_LENGTH - 1]}…"
@@ -128,20 +129,20 @@ def _line(
     data, here = graph.nodes[line.node], y(line.row)
     again = data["origin"] == _REGENERATION
     begin = line.fork + 1 if line.above is not None else 0
-    way = f"M{x(begin):.1f},{here:.1f}"
+    path = f"M{x(begin):.1f},{here:.1f}"
     if line.above is not None:
         start, bend = x(line.fork), x(line.fork + _BEND)
-        way = f"M{start:.1f},{y(line.above):.1f}C{bend:.1f},{y(line.above):.1f} "
-        way += f"{start:.1f},{here:.1f} {x(begin):.1f},{here:.1f}"
+        path = f"M{start:.1f},{y(line.above):.1f}C{bend:.1f},{y(line.above):.1f} "
+        path += f"{start:.1f},{here:.1f} {x(begin):.1f},{here:.1f}"
     width = 2.2 if line.above is None else 1.4
     parts = [
-        f'<path d="{way}H{x(max(line.last, begin)):.1f}" fill="none" stroke="{hue}" '
+        f'<path d="{path}H{x(max(line.last, begin)):.1f}" fill="none" stroke="{hue}" '
         f'stroke-width="{width:g}"/>'
     ]
     size = min(3.6, pitch / 3)
     for turn in range(begin, line.last + 1):
         at = f'cx="{x(turn):.1f}" cy="{here:.1f}"'
-        # What was drawn again is an open point, which another colour alone would not tell.
+        # A regenerated turn is an open point, since a colour alone cannot show it to all readers.
         filled = 'fill="none"' if again else f'fill="{hue}"'
         parts.append(f'<circle {at} r="{size:.1f}" {filled} stroke="{hue}" stroke-width="1.2"/>')
     if pitch >= _LABELLED:

@@ -1,7 +1,6 @@
-"""From a run's folder to its graphs: what is asked for is read, measured, drawn and put in files.
+"""Builds the graphs of a run: reads its tables, measures, compares, and writes the files.
 
-What a graph is and measures stands in graph; this is where folders, names of files and what a
-person asked for meet it.
+The other modules of this package know no folders and no requests; this one does.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, records_table
 
 SUBJECTS = ("talk", "branches", "exposure", "flips")
-"""What there are graphs of."""
+"""The values of GraphRequest.of."""
 GROUPINGS = ("condition", "scene")
 MARKS = ("break", "move")
 PICTURE_FORMATS = ("svg", "png")
@@ -52,8 +51,8 @@ PICTURE_FORMATS = ("svg", "png")
 
 @dataclass(frozen=True, slots=True)
 class GraphRequest:
-    """What to make graphs of. `trial` is a trial's row by any of its names, with ~BRANCH; an empty
-    text, a `last` of None and a `window` of 0 are no wish."""
+    """Which graphs to build. `trial` is a trial's id, number or the beginning of its id, with
+    ~BRANCH for a branch; an empty text, a `last` of None and a `window` of 0 mean no choice."""
 
     trial: str = ""
     of: str = "talk"
@@ -73,99 +72,99 @@ class GraphRequest:
 
 @dataclass(frozen=True, slots=True)
 class GraphResult:
-    """What came of it."""
+    """The graphs of a request, and the comparison that it asked for."""
 
     title: str
     graphs: list[MeasuredGraph]
     comparison: Comparison | None = None
 
 
-def build_graphs(folder: RunFolder, asked: GraphRequest) -> GraphResult:
-    """Read a run and make the graphs that are asked for. Raises RunError."""
-    check_request(asked)
-    row = folder.transcripts.trial(asked.trial) if asked.trial else None
+def build_graphs(folder: RunFolder, request: GraphRequest) -> GraphResult:
+    """Read a run and build the graphs of a request. Raises RunError."""
+    check_request(request)
+    row = folder.transcripts.trial(request.trial) if request.trial else None
     title = f"{row['title'] or row['scene']} · {row['condition']}" if row else folder.id
-    if asked.of != "talk":
-        return GraphResult(title, [MeasuredGraph("", _other_graph(folder, asked), {})])
-    spoken = (
+    if request.of != "talk":
+        return GraphResult(title, [MeasuredGraph("", _other_graph(folder, request), {})])
+    conversation = (
         load_conversation(folder, row["trial"], row["branch"]) if row else load_conversation(folder)
     )
-    if not spoken.scenes:
+    if not conversation.scenes:
         raise no_finished_scene(folder)
-    if asked.scene:
-        spoken, title = _scene(spoken, asked.scene), result_title(folder, asked)
+    if request.scene:
+        conversation, title = _scene(conversation, request.scene), result_title(folder, request)
     comparison = None
-    if asked.against or asked.around:
-        comparison = _compare(folder, spoken, asked)
-    if asked.condition:
-        spoken = spoken.select(condition=_condition(spoken, asked.condition))
+    if request.against or request.around:
+        comparison = _compare(folder, conversation, request)
+    if request.condition:
+        conversation = conversation.select(condition=_condition(conversation, request.condition))
     return GraphResult(
-        title, conversation_graphs(spoken, asked, _condition_order(folder)), comparison
+        title, conversation_graphs(conversation, request, _condition_order(folder)), comparison
     )
 
 
 def conversation_graphs(
-    spoken: Conversation, asked: GraphRequest = GraphRequest(), order: Sequence[str] = ()
+    conversation: Conversation, request: GraphRequest = GraphRequest(), order: Sequence[str] = ()
 ) -> list[MeasuredGraph]:
-    """Return the graphs of a talk: one, or one for each condition, scene or window asked for."""
-    parts = _parts(spoken, asked, order)
-    return [made for name, part in parts for made in _part_graphs(name, part, asked)]
+    """Return the graphs of a conversation: one, or one for each condition, scene or window."""
+    parts = _parts(conversation, request, order)
+    return [measured for name, part in parts for measured in _part_graphs(name, part, request)]
 
 
-def _part_graphs(name: str, part: Conversation, asked: GraphRequest) -> Iterator[MeasuredGraph]:
-    """Yield the graph of a part, or one for each window."""
-    row = name if asked.window else ""
-    spans = [(asked.first, asked.last)]
-    if asked.window:
-        last = part.last if asked.last is None else asked.last
-        spans = list(_spans(asked, last))
+def _part_graphs(name: str, part: Conversation, request: GraphRequest) -> Iterator[MeasuredGraph]:
+    """Yield the graph of a part, or one graph for each window."""
+    row = name if request.window else ""
+    spans = [(request.first, request.last)]
+    if request.window:
+        last = part.last if request.last is None else request.last
+        spans = list(_spans(request, last))
     for first, last_turn in spans:
-        said = f"turns {first}–{last_turn}" if asked.window else ""
-        full = " · ".join(text for text in (name, said) if text)
+        window = f"turns {first}–{last_turn}" if request.window else ""
+        label = " · ".join(text for text in (name, window) if text)
         figures = {}
-        if asked.null and not asked.each:
-            sure = part if asked.guesses else part.without_guesses()
-            figures = compare_with_null(sure, seed=0, first=first, last=last_turn)
+        if request.null and not request.each:
+            known = part if request.guesses else part.without_guesses()
+            figures = compare_with_null(known, seed=0, first=first, last=last_turn)
         graph = build_network(
             part,
-            name=full,
-            kinds=asked.kinds or EDGE_KINDS,
+            name=label,
+            kinds=request.kinds or EDGE_KINDS,
             first=first,
             last=last_turn,
-            guesses=asked.guesses,
-            each=asked.each,
+            guesses=request.guesses,
+            each=request.each,
         )
-        yield MeasuredGraph(full, graph, figures, row)
+        yield MeasuredGraph(label, graph, figures, row)
 
 
 def graph_files(
-    found: GraphResult, name: str, kinds: Sequence[str] = ()
+    result: GraphResult, name: str, kinds: Sequence[str] = ()
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the files that a name asks for, with what is in them. Raises RunError.
+    """Yield (file name, content) of the files that `name` stands for. Raises RunError.
 
-    The ending says the format. Pictures hold all graphs side by side, with edges of `kinds`; of
-    the other formats there is a file for each, named after it.
+    The suffix is the format. A picture holds all graphs side by side, with edges of `kinds`; in
+    the other formats each graph has a file, with the graph's name in the file's name.
     """
     path = PurePath(name)
     form = path.suffix[1:].lower()
     if form not in FORMATS:
-        raise RunError(f"{name}: no format is called so; end it in .{', .'.join(FORMATS)}")
+        raise RunError(f"{name}: unknown format; end it in .{', .'.join(FORMATS)}")
     if form in PICTURE_FORMATS:
-        svg = draw_graphs(found.graphs, title=found.title, kinds=kinds)
+        svg = draw_graphs(result.graphs, title=result.title, kinds=kinds)
         yield name, svg_to_png(svg) if form == "png" else svg.encode()
         return
     taken: set[str] = set()
-    for made in found.graphs:
+    for measured in result.graphs:
         stem = path.stem
-        if len(found.graphs) > 1:
-            stem += "-" + (re.sub(r"[^\w]+", "-", made.name).strip("-").lower()[:80] or "graph")
-        one = next(
+        if len(result.graphs) > 1:
+            stem += "-" + (re.sub(r"[^\w]+", "-", measured.name).strip("-").lower()[:80] or "graph")
+        free = next(
             s
             for s in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
             if s not in taken
         )
-        taken.add(one)
-        yield str(path.with_name(one + path.suffix)), as_bytes(made.graph, form)
+        taken.add(free)
+        yield str(path.with_name(free + path.suffix)), as_bytes(measured.graph, form)
 
 
 def condition_graphs(folder: RunFolder) -> list[MeasuredGraph]:
@@ -180,21 +179,24 @@ def condition_graphs(folder: RunFolder) -> list[MeasuredGraph]:
 
 @dataclass(frozen=True, slots=True)
 class ConditionParts:
-    """A run in parts that can be read and measured apart: each condition with what it is called
-    beside the others, and the casts of the whole, so that every part knows the same people."""
+    """A run in parts that can be read and measured apart.
+
+    `conditions` holds (condition, display name); `casts` are those of the whole run, so that
+    every part knows the same people.
+    """
 
     conditions: tuple[tuple[str, str], ...]
     casts: Mapping[str, Cast]
 
 
-def can_split(asked: GraphRequest) -> bool:
-    """Whether what is asked for falls into conditions that need not know of each other."""
-    whole = (asked.trial, asked.condition, asked.against, asked.around)
-    return asked.of == "talk" and asked.by == "condition" and not any(whole)
+def can_split(request: GraphRequest) -> bool:
+    """Whether the graphs of a request can be built condition by condition."""
+    whole_run = (request.trial, request.condition, request.against, request.around)
+    return request.of == "talk" and request.by == "condition" and not any(whole_run)
 
 
 def split_by_condition(folder: RunFolder) -> ConditionParts:
-    """Find the conditions of a run, without reading what was said. Raises RunError."""
+    """Find the conditions of a run without reading its texts. Raises RunError."""
     trials = _trials(folder)
     if not len(trials):
         raise no_finished_scene(folder)
@@ -207,11 +209,15 @@ def split_by_condition(folder: RunFolder) -> ConditionParts:
 
 
 def build_condition(
-    folder: RunFolder, asked: GraphRequest, condition: str, called: str, given: ConditionParts
+    folder: RunFolder,
+    request: GraphRequest,
+    condition: str,
+    display_name: str,
+    parts: ConditionParts,
 ) -> list[MeasuredGraph]:
-    """Return the graphs of one condition, equal to those of the whole run.
+    """Return the graphs of one condition, equal to those that `build_graphs` makes of it.
 
-    The turns are read in pieces, and those of other conditions are not kept. Raises RunError.
+    The turns are read in batches, and those of other conditions are dropped. Raises RunError.
     """
     trials = _trials(folder)
     own = trials.filter(pc.equal(trials["condition"], condition))["trial"].unique()
@@ -222,28 +228,28 @@ def build_condition(
     turns = (
         pa.concat_tables(pieces) if pieces else SCHEMAS["turns"].empty_table().select(TURN_COLUMNS)
     )
-    # All trials, so that codes are those of the whole.
-    spoken = read_conversation(turns, trials, given.casts).select(condition=condition)
-    spoken = _scene(spoken, asked.scene) if asked.scene else spoken
-    return list(_part_graphs(called, spoken, asked)) if spoken.scenes else []
+    # All trials, so that codes are those of the whole run.
+    conversation = read_conversation(turns, trials, parts.casts).select(condition=condition)
+    conversation = _scene(conversation, request.scene) if request.scene else conversation
+    return list(_part_graphs(display_name, conversation, request)) if conversation.scenes else []
 
 
-def result_title(folder: RunFolder, asked: GraphRequest) -> str:
-    """Return what stands over the graphs of a run."""
-    return f"{folder.id} · {asked.scene}" if asked.scene else folder.id
+def result_title(folder: RunFolder, request: GraphRequest) -> str:
+    """Return the title of a run's graphs."""
+    return f"{folder.id} · {request.scene}" if request.scene else folder.id
 
 
 def no_finished_scene(folder: RunFolder) -> RunError:
-    return RunError(f"{folder.id}: no scene of it is finished yet")
+    return RunError(f"{folder.id}: no scene of this run is finished yet")
 
 
 # --- reading
 
 
 def load_conversation(folder: RunFolder, trial: str = "", branch: str = MAIN) -> Conversation:
-    """Return who spoke when to whom in a run's finished scenes, or in one of them.
+    """Return the conversation of a run's finished scenes, or of one of them.
 
-    A branch is read with what it shares with its parents. Raises RunError.
+    A branch is read with the turns that it shares with its parents. Raises RunError.
     """
     trials = _trials(folder, trial, branch)
     if branch == MAIN:
@@ -254,29 +260,29 @@ def load_conversation(folder: RunFolder, trial: str = "", branch: str = MAIN) ->
         )
         at = TURN_COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
-    found = read_conversation(turns, trials, read_casts(folder))
+    conversation = read_conversation(turns, trials, read_casts(folder))
     del turns
-    # The words of a million lines are not needed any more.
+    # The texts of a million lines are no longer needed.
     pa.default_memory_pool().release_unused()
-    return found
+    return conversation
 
 
 def _trials(folder: RunFolder, trial: str = "", branch: str = MAIN) -> pa.Table:
-    found = folder.tables.read("trials", columns=[*TRIAL_COLUMNS, "index"], trial=trial or None)
-    return found.filter(pc.equal(found["branch"], branch)).sort_by("index")
+    rows = folder.tables.read("trials", columns=[*TRIAL_COLUMNS, "index"], trial=trial or None)
+    return rows.filter(pc.equal(rows["branch"], branch)).sort_by("index")
 
 
 def read_casts(folder: RunFolder) -> dict[str, Cast]:
-    """Return slug → cast of a run's study; a study that cannot be read any more leaves names to
-    whoever speaks."""
+    """Return slug → cast of a run's study. It is empty if the study can no longer be read; the
+    people are then those who speak."""
     try:
         study = folder.study()
     except ImprovError:
         return {}
-    found: dict[str, Cast] = {}
+    casts: dict[str, Cast] = {}
     for slug, _, scene in study.cells:
-        found.setdefault(slug, [(c.name, tuple(c.aliases)) for c in scene.cast])
-    return found
+        casts.setdefault(slug, [(c.name, tuple(c.aliases)) for c in scene.cast])
+    return casts
 
 
 def find_marks(folder: RunFolder, around: str) -> dict[str, int]:
@@ -304,106 +310,112 @@ def find_marks(folder: RunFolder, around: str) -> dict[str, int]:
     return {trial: turn + after for trial, turn in pairs}
 
 
-# --- what is asked for
+# --- the request
 
 
-def check_request(asked: GraphRequest) -> None:
-    """Raise RunError where no graphs are of what is asked for."""
+def check_request(request: GraphRequest) -> None:
+    """Raise RunError if a request has an unknown value or contradicts itself."""
     for value, known, what in (
-        (asked.of, SUBJECTS, "graphs are of"),
-        (asked.by, ("", *GROUPINGS), "graphs are by"),
-        (asked.around, ("", *MARKS), "networks are compared around"),
+        (request.of, SUBJECTS, "graphs are of"),
+        (request.by, ("", *GROUPINGS), "graphs are by"),
+        (request.around, ("", *MARKS), "networks are compared around"),
     ):
         if value not in known:
             raise RunError(f"{value}: {what} {', '.join(k for k in known if k)}")
-    for kind in asked.kinds:
+    for kind in request.kinds:
         if kind not in EDGE_KINDS:
             raise RunError(f"{kind}: no kind of edge; there are {', '.join(EDGE_KINDS)}")
-    if asked.against and not asked.condition:
-        raise RunError("--against needs the --condition that is compared with it")
-    if asked.last is not None and asked.last < asked.first:
-        raise RunError(f"turns {asked.first} to {asked.last}: there are none")
+    if request.against and not request.condition:
+        raise RunError("--against needs --condition, the condition to compare with")
+    if request.last is not None and request.last < request.first:
+        raise RunError(f"turns {request.first} to {request.last}: there are none")
 
 
 def _condition_order(folder: RunFolder) -> list[str]:
-    found = folder.meta().get("conditions", [])
-    return [str(name) for name in found] if isinstance(found, list) else []
+    names = folder.meta().get("conditions", [])
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _condition(spoken: Conversation, name: str) -> str:
-    """Return the condition of this name, or the only one that has it in its own."""
-    near = [c for c in spoken.conditions if c == name]
-    near = near or [c for c in spoken.conditions if name.casefold() in c.casefold()]
-    if len(near) != 1:
-        why = "means several conditions" if near else "is no condition of this run"
-        raise RunError(f"{name}: {why}; there are {', '.join(spoken.conditions)}")
-    return near[0]
+def _condition(conversation: Conversation, name: str) -> str:
+    """Return the condition of this name, or the only one that contains it. Raises RunError."""
+    matches = [c for c in conversation.conditions if c == name]
+    matches = matches or [c for c in conversation.conditions if name.casefold() in c.casefold()]
+    if len(matches) != 1:
+        why = "means several conditions" if matches else "is no condition of this run"
+        raise RunError(f"{name}: {why}; there are {', '.join(conversation.conditions)}")
+    return matches[0]
 
 
-def _scene(spoken: Conversation, slug: str) -> Conversation:
-    if slug not in spoken.slugs:
-        raise RunError(f"{slug}: no scene of this run; there are {', '.join(spoken.slugs)}")
-    return spoken.subset(spoken.slug == spoken.slugs.index(slug))
+def _scene(conversation: Conversation, slug: str) -> Conversation:
+    if slug not in conversation.slugs:
+        raise RunError(f"{slug}: no scene of this run; there are {', '.join(conversation.slugs)}")
+    return conversation.subset(conversation.slug == conversation.slugs.index(slug))
 
 
 def _parts(
-    spoken: Conversation, asked: GraphRequest, order: Sequence[str]
+    conversation: Conversation, request: GraphRequest, order: Sequence[str]
 ) -> Iterator[tuple[str, Conversation]]:
-    """Yield each part that has a graph of its own: its name, and its talk."""
-    if asked.by == "condition":
-        for name, called in _display_names(spoken.conditions, order):
-            one = spoken.select(condition=name)
-            if one.scenes:
-                yield called, one
-    elif asked.by == "scene":
-        for code, slug in enumerate(spoken.slugs):
-            one = spoken.subset(spoken.slug == code)
-            if one.scenes:
-                yield slug, one
+    """Yield (name, conversation) of each part that has a graph of its own."""
+    if request.by == "condition":
+        for name, display_name in _display_names(conversation.conditions, order):
+            part = conversation.select(condition=name)
+            if part.scenes:
+                yield display_name, part
+    elif request.by == "scene":
+        for code, slug in enumerate(conversation.slugs):
+            part = conversation.subset(conversation.slug == code)
+            if part.scenes:
+                yield slug, part
     else:
-        yield "", spoken
+        yield "", conversation
 
 
 def _display_names(conditions: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
-    """Return conditions in the order of the study, each with what it is called beside the rest."""
+    """Return (condition, display name), in the order of the study."""
     names = [c for c in order if c in conditions]
     names += [c for c in conditions if c not in names]
     return list(zip(names, distinguishing_names(names), strict=True))
 
 
-def _spans(asked: GraphRequest, last: int) -> Iterator[tuple[int, int | None]]:
-    for first, end in windows(last, asked.window):
-        if end >= asked.first:
-            yield max(first, asked.first), end
+def _spans(request: GraphRequest, last: int) -> Iterator[tuple[int, int | None]]:
+    for first, end in windows(last, request.window):
+        if end >= request.first:
+            yield max(first, request.first), end
 
 
-def _compare(folder: RunFolder, spoken: Conversation, asked: GraphRequest) -> Comparison:
-    kinds = asked.kinds or ("addresses",)
-    a = _condition(spoken, asked.condition) if asked.condition else ""
-    b = _condition(spoken, asked.against) if asked.against else ""
-    if not asked.around:
+def _compare(folder: RunFolder, conversation: Conversation, request: GraphRequest) -> Comparison:
+    kinds = request.kinds or ("addresses",)
+    a = _condition(conversation, request.condition) if request.condition else ""
+    b = _condition(conversation, request.against) if request.against else ""
+    if not request.around:
         return compare_conditions(
-            spoken, a, b, kinds=kinds, first=asked.first, last=asked.last, guesses=asked.guesses
+            conversation,
+            a,
+            b,
+            kinds=kinds,
+            first=request.first,
+            last=request.last,
+            guesses=request.guesses,
         )
-    marked = find_marks(folder, asked.around)
+    marked = find_marks(folder, request.around)
     if b:
-        given = changes_at_marks(spoken, marked, kinds=kinds, guesses=asked.guesses)
-        return compare_vectors(spoken, given, a, b, seed=0)
-    part = spoken.select(condition=a) if a else spoken
-    return before_after(part, marked, kinds=kinds, guesses=asked.guesses)
+        changes = changes_at_marks(conversation, marked, kinds=kinds, guesses=request.guesses)
+        return compare_vectors(conversation, changes, a, b, seed=0)
+    part = conversation.select(condition=a) if a else conversation
+    return before_after(part, marked, kinds=kinds, guesses=request.guesses)
 
 
-def _other_graph(folder: RunFolder, asked: GraphRequest) -> Graph:
-    trial = folder.transcripts.trial(asked.trial)["trial"] if asked.trial else None
+def _other_graph(folder: RunFolder, request: GraphRequest) -> Graph:
+    trial = folder.transcripts.trial(request.trial)["trial"] if request.trial else None
     name = folder.id if trial is None else f"{folder.id}/{trial}"
     trials = folder.tables.read("trials", trial=trial)
-    if asked.condition:
-        keep = [asked.condition.casefold() in str(c).casefold() for c in trials["condition"]]
+    if request.condition:
+        keep = [request.condition.casefold() in str(c).casefold() for c in trials["condition"]]
         trials = trials.filter(pa.array(keep, pa.bool_()))
-    if asked.of == "branches":
+    if request.of == "branches":
         return other_graphs.branch_graph(trials.to_pylist(), name)
     own = trials["trial"].unique()
-    if asked.of == "flips":
+    if request.of == "flips":
         scores = folder.tables.read("scores", trial=trial)
         return other_graphs.flip_graph(
             scores.filter(pc.is_in(scores["trial"], value_set=own)), name

@@ -1,4 +1,4 @@
-"""Where each person stands in the network: strengths, PageRank, betweenness, and their nulls."""
+"""The centrality of each person: strengths, PageRank, betweenness, and their null models."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from improv.graph.null_model import NULL_DRAWS, number_of_draws, sample_scenes, 
 from improv.records import seed_of
 
 _LARGEST_NULL_CAST = 40
-"""Casts beyond this size get no null model of their betweenness: it would take minutes."""
+"""Larger casts get no null model of betweenness: it would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Centrality:
-    """One person of the network. `out` and `into` are lines a scene that it speaks to somebody,
-    and that are spoken to it; `floor` is how many lines in a row it holds the floor, `latency`
-    after how many lines it answers, `notes` the author's notes to it a scene. The nulls have the
-    shape (low, mean, high), of 95% of the draws; NaN where there is none."""
+    """One person of the network.
+
+    `out` and `into` are lines per scene that the person addresses to others, and that others
+    address to the person. `floor` is the mean number of lines in a row, `latency` the mean number
+    of lines until the person answers, `notes` the author's notes to the person per scene. The
+    nulls are (low, mean, high) with 95% of the draws between low and high, NaN without draws.
+    """
 
     name: str
     scene: str
@@ -52,19 +55,19 @@ def measure_centrality(
     last: int | None = None,
     draws: int = NULL_DRAWS,
 ) -> list[Centrality]:
-    """Return where everybody stands in the scenes' network, in the order of the cast lists."""
+    """Return the centrality of everybody in a conversation, in the order of the cast lists."""
     names = node_names(talk)
-    found: list[Centrality] = []
+    people: list[Centrality] = []
     nulls = _nulls(talk, first, last, seed, draws)
     for slug, (ranks, betweens) in nulls.items():
-        of = talk.subset(talk.slug == slug)
-        found += _cast(of, slug, names, ranks, betweens, first, last)
-    return [one for one in found if one.lines or one.into or one.notes]
+        scenes = talk.subset(talk.slug == slug)
+        people += _cast(scenes, slug, names, ranks, betweens, first, last)
+    return [person for person in people if person.lines or person.into or person.notes]
 
 
 def betweenness(to: Floats) -> Floats:
-    """Return the betweenness of each person: (cast, cast) to (cast,). A tie of weight w is 1/w
-    long; shares of all pairs of others, by NetworkX."""
+    """Return the betweenness of each person, (cast, cast) to (cast,), by NetworkX: the share of
+    pairs of others. A tie of weight w has length 1/w."""
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(to)))
     for source, target in np.argwhere(to > 0).tolist():
@@ -127,7 +130,7 @@ def _cast(
 def _nulls(
     talk: Conversation, first: int, last: int | None, seed: int, draws: int
 ) -> dict[int, tuple[Floats, Floats]]:
-    """Return slug → PageRank and betweenness of its cast in each null model, (draws, cast)."""
+    """Return slug → PageRank and betweenness of its cast in the null model, (draws, cast) each."""
     some = sample_scenes(talk, seed)
     inside = _inside(some, first, last)
     slugs = [slug for slug in range(len(talk.slugs)) if (some.slug == slug).any()]
@@ -151,7 +154,7 @@ def _nulls(
 
 
 def _network(talk: Conversation, slug: int, inside: Bools) -> tuple[Floats, Floats]:
-    """Return lines a scene by each of a cast, and from whom to whom."""
+    """Return lines per scene by speaker (cast,) and by speaker and addressee (cast, cast)."""
     mask = talk.slug == slug
     spoken, to = matrices(talk, inside, mask)
     return spoken.mean(axis=0), to.mean(axis=0)

@@ -1,8 +1,8 @@
-"""Whether two networks differ: conditions against each other, and before against after.
+"""Tests whether two networks differ: two conditions, or the same scenes before and after a mark.
 
-The unit is the scene, or the block of scenes that differ in nothing but their condition. If
-conditions do not matter, a block's two networks could as well have had each other's label; so
-labels are exchanged block by block, and nothing is assumed of how lines hang together in a scene.
+The unit is the scene, or the block of scenes that differ only in their condition. If conditions do
+not matter, the two networks of a block could have each other's label. So labels are exchanged
+block by block, and nothing is assumed about the dependence of lines within a scene.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,20 +26,22 @@ from improv.graph.null_model import mean_estimate, sample_scenes
 from improv.records import seed_of
 
 _CELLS = 4_000_000
+"""Maximum cells of a matrix of permutations in memory at a time."""
 _FLIPS = 10_000_000
-"""Blocks times exchanges of labels."""
+"""Maximum blocks times exchanges of labels."""
 _SHUFFLED_MARKS = 999
 _MAX_MARKED_SCENES = 3000
-"""The most scenes whose marks are dealt anew; of more a sample is taken."""
+"""Maximum scenes whose marks are permuted; from more, a sample is drawn."""
 _SLACK = 1e-9
+"""Relative tolerance by which a permutation counts as equal to the observed value."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeVectors:
     """The networks of scenes as rows of numbers: `rows` has shape (scenes, edges).
 
-    An edge is a pair of people, whose codes stand in `pairs` (edges, 2); a scene of another slug
-    has NaN there.
+    An edge is a pair of people, whose codes are in `pairs` (edges, 2). Scenes of another slug have
+    NaN for the edge.
     """
 
     rows: Floats
@@ -48,9 +50,9 @@ class EdgeVectors:
 
 @dataclass(frozen=True, slots=True)
 class EdgeDifference:
-    """One edge under two conditions: contacts a scene in each, and how far apart they are.
+    """One edge under two conditions: contacts per scene in each, and the estimated difference.
 
-    `p` is corrected for all edges at once, by the largest difference of each permutation
+    `p` is corrected for all edges together, by the largest difference of each permutation
     (Westfall and Young 1993).
     """
 
@@ -64,10 +66,11 @@ class EdgeDifference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two networks compared. `p` is that of all edges together, `figures` are the measures'
-    contrasts, corrected by Benjamini and Hochberg; `dropped` names what had no partner.
+    """The comparison of two networks, a less b.
 
-    `why` says why there is no p.
+    `p` is that of all edges together. `figures` are the contrasts of the figures, corrected by
+    Benjamini and Hochberg. `dropped` names the blocks that only one side has. `why` is the reason
+    if there is no p.
     """
 
     a: str
@@ -89,14 +92,14 @@ def edge_vectors(
     last: int | None = None,
     guesses: bool = True,
 ) -> EdgeVectors:
-    """Return how many contacts each pair has in each scene, of the kinds given, summed."""
+    """Return the number of contacts of each pair in each scene, summed over `kinds`."""
     talk = talk if guesses else talk.without_guesses()
-    found = find_edges(talk).select(kinds=kinds, first=first, last=last, guesses=guesses)
+    edges = find_edges(talk).select(kinds=kinds, first=first, last=last, guesses=guesses)
     people = len(talk.people)
-    pair = found.source.astype(np.int64) * people + found.target
+    pair = edges.source.astype(np.int64) * people + edges.target
     distinct, place = np.unique(pair, return_inverse=True)
     pairs = np.column_stack(np.divmod(distinct, people)).astype(np.int64)
-    cells = found.scene.astype(np.int64) * len(distinct) + place
+    cells = edges.scene.astype(np.int64) * len(distinct) + place
     rows = np.bincount(cells, minlength=talk.scenes * len(distinct)).astype(np.float64)
     rows = rows.reshape(talk.scenes, len(distinct))
     rows[talk.slug[:, None] != _slugs(talk)[pairs[:, 1]][None, :]] = np.nan
@@ -115,35 +118,31 @@ def compare_conditions(
     seed: int = 0,
     draws: int = PERMUTATIONS,
 ) -> Comparison:
-    """Compare two conditions, a less b, within blocks: each edge, all together, and the figures."""
-    given = edge_vectors(talk, kinds=kinds, first=first, last=last, guesses=guesses)
-    found = compare_vectors(talk, given, a, b, seed=seed, draws=draws)
+    """Compare two conditions, a less b, within blocks: each edge, all edges, and the figures."""
+    vectors = edge_vectors(talk, kinds=kinds, first=first, last=last, guesses=guesses)
+    compared = compare_vectors(talk, vectors, a, b, seed=seed, draws=draws)
     whole = talk if guesses else talk.without_guesses()
     values = figures(whole, first=first, last=last)
     tests = [_contrast(talk, name, values[name], a, b, seed) for name in FIGURES]
     known = [c for c in tests if not math.isnan(c.estimate.value)]
     corrected = tuple(benjamini_hochberg(known)) if known else ()
-    return Comparison(
-        a=a,
-        b=b,
-        units=found.units,
-        unit=found.unit,
-        dropped=found.dropped,
-        p=found.p,
-        pairs=found.pairs,
-        figures=corrected,
-        why=found.why,
-    )
+    return replace(compared, figures=corrected)
 
 
 def compare_vectors(
-    talk: Conversation, given: EdgeVectors, a: str, b: str, *, seed: int, draws: int = PERMUTATIONS
+    talk: Conversation,
+    vectors: EdgeVectors,
+    a: str,
+    b: str,
+    *,
+    seed: int,
+    draws: int = PERMUTATIONS,
 ) -> Comparison:
-    """Compare the scenes' vectors of two conditions within blocks."""
-    sides = [_by_block(talk, given.rows, name) for name in (a, b)]
+    """Compare the edge vectors of two conditions, a less b, within blocks."""
+    sides = [_by_block(talk, vectors.rows, name) for name in (a, b)]
     both = [block for block in sides[0] if block in sides[1]]
     dropped = tuple(sorted(talk.blocks[i] for i in sides[0].keys() ^ sides[1].keys()))
-    if not both or not len(given.pairs):
+    if not both or not len(vectors.pairs):
         why = "no block was played under both, or nobody spoke to anybody"
         return Comparison(
             a=a,
@@ -157,7 +156,9 @@ def compare_vectors(
             why=why,
         )
     first, second = (np.array([side[block] for block in both]) for side in sides)
-    pairs, p = _test_edges(talk, given.pairs, first, second, seed_of("networks", seed, a, b), draws)
+    pairs, p = _test_edges(
+        talk, vectors.pairs, first, second, seed_of("networks", seed, a, b), draws
+    )
     return Comparison(a, b, len(both), "blocks", dropped, p, pairs)
 
 
@@ -168,11 +169,11 @@ def changes_at_marks(
     kinds: Collection[str] = ("addresses",),
     guesses: bool = True,
 ) -> EdgeVectors:
-    """Return, for each scene with a mark, contacts a line from its mark on less those before.
+    """Return contacts per line from each scene's mark on, less those before it, as vectors.
 
-    `marks` maps trials to turns. Scenes without a mark, or with no line on either side of it, are
-    NaN throughout. As vectors they can be compared between conditions: a difference of
-    differences, which what happens to all scenes with time does not touch.
+    `marks` maps trials to turns. Scenes without a mark, or without lines on both sides of it, have
+    NaN in the whole row. To compare these vectors between conditions is a difference of
+    differences: a drift over time that all scenes share cancels out.
     """
     marked = _mark_of_scenes(talk, marks)
     some = talk.subset(marked >= 0)
@@ -191,81 +192,78 @@ def before_after(
     seed: int = 0,
     draws: int = _SHUFFLED_MARKS,
 ) -> Comparison:
-    """Compare the network from each scene's mark on (a) with that before (b).
+    """Compare the network from each scene's mark on (a) with that before the mark (b).
 
-    Scenes change with time anyhow. So the marks are dealt anew among the scenes of one cast, and
-    the change at the true marks is set beside those at false ones: p is small only where
-    something changes at the mark itself. Where all marks stand at one turn there is nothing to
-    deal, and p is NaN: compare the arm with one to which nothing was done (`changes`).
+    Scenes change with time in any case. So the marks are permuted among the scenes of one cast,
+    and the change at the true marks is compared with the change at the permuted ones: p is small
+    only if something changes at the mark itself. If all marks are at one turn, permuting them
+    changes nothing, and p is NaN: compare the arm with an untreated one (`changes_at_marks`).
     """
     talk = sample_scenes(talk.subset(_mark_of_scenes(talk, marks) >= 0), seed, _MAX_MARKED_SCENES)
     table = _Cumulated(talk, kinds, guesses)
     marked = _mark_of_scenes(talk, marks)
-    true = table.changed(marked)
-    there: Bools = np.asarray(np.isfinite(true).any(axis=1))
+    change = table.changed(marked)
+    usable: Bools = np.asarray(np.isfinite(change).any(axis=1))
     pairs = tuple(
         EdgeDifference(
             table.names[s],
             table.names[t],
-            *table.sides(marked, there, i),
-            mean_estimate(true[:, i]),
+            *table.sides(marked, usable, i),
+            mean_estimate(change[:, i]),
             math.nan,
         )
         for i, (s, t) in enumerate(table.pairs.tolist())
     )
-    n = int(there.sum())
-    why = ""
-    alike = all(
-        len(np.unique(marked[there & (talk.slug == slug)])) < 2 for slug in range(len(talk.slugs))
+    same_turn = all(
+        len(np.unique(marked[usable & (talk.slug == slug)])) < 2 for slug in range(len(talk.slugs))
     )
-    if n < 2 or not len(table.pairs):
+    n = int(usable.sum())
+    why = ""
+    if n < 2 or not len(pairs):
         why = "fewer than two scenes have a mark with lines on both sides of it"
-    elif alike:
-        why = "all marks stand at the same turn, so that time and mark cannot be told apart"
-    if why:
-        return Comparison(
-            a="after",
-            b="before",
-            units=n,
-            unit="scenes",
-            dropped=(),
-            p=math.nan,
-            pairs=pairs,
-            figures=(),
-            why=why,
+    elif same_turn:
+        why = "all marks are at the same turn, so that time and mark cannot be told apart"
+    p = math.nan
+    if not why:
+        p, corrected = _test_marks(talk, table, marked, usable, seed_of("marks", seed), draws)
+        pairs = tuple(
+            replace(pair, p=float(p_of_edge))
+            for pair, p_of_edge in zip(pairs, corrected, strict=True)
         )
-    seen = _strengths(true)
-    chance = np.random.default_rng(seed_of("marks", seed))
-    beyond_all, beyond = 0.0, np.zeros(len(pairs))
+    return Comparison("after", "before", n, "scenes", (), p, pairs, why=why)
+
+
+def _test_marks(
+    talk: Conversation, table: _Cumulated, marked: Ints, usable: Bools, seed: int, draws: int
+) -> tuple[float, Floats]:
+    """Permute the marks of `usable` scenes within each slug. Return p of all edges together, and p
+    of each edge (edges,), corrected for all."""
+    seen = _strengths(table.changed(marked))
+    chance = np.random.default_rng(seed)
+    beyond_all, beyond = 0.0, np.zeros(len(seen))
     for _ in range(draws):
-        dealt = marked.copy()
+        permuted = marked.copy()
         for slug in range(len(talk.slugs)):
-            own = np.flatnonzero(there & (talk.slug == slug))
-            dealt[own] = chance.permutation(marked[own])
-        null = _strengths(table.changed(dealt))
+            own = np.flatnonzero(usable & (talk.slug == slug))
+            permuted[own] = chance.permutation(marked[own])
+        null = _strengths(table.changed(permuted))
         beyond_all += float(np.sum(null**2) >= np.sum(seen**2) * (1 - _SLACK))
         beyond += np.max(np.abs(null)) >= np.abs(seen) * (1 - _SLACK)
-    p = (1 + beyond_all) / (1 + draws)
-    corrected = (1 + beyond) / (1 + draws)
-    pairs = tuple(
-        EdgeDifference(d.source, d.target, d.a, d.b, d.estimate, float(one))
-        for d, one in zip(pairs, corrected, strict=True)
-    )
-    return Comparison("after", "before", n, "scenes", (), p, pairs)
+    return (1 + beyond_all) / (1 + draws), (1 + beyond) / (1 + draws)
 
 
 # --- blocks
 
 
 def _slugs(talk: Conversation) -> Ints:
-    """Return the slug of each person, -1 for the author."""
+    """Return the slug code of each person, -1 for the author."""
     return (np.searchsorted(talk.first, np.arange(len(talk.people)), side="right") - 1).astype(
         np.int32
     )
 
 
 def _by_block(talk: Conversation, rows: Floats, condition: str) -> dict[int, Floats]:
-    """Return block → the mean of its scenes' rows under a condition."""
+    """Return block code → the mean row of its scenes under a condition."""
     code = talk.conditions.index(condition) if condition in talk.conditions else -1
     scenes = np.flatnonzero((talk.condition == code) & np.isfinite(rows).any(axis=1))
     if not len(scenes):
@@ -294,8 +292,9 @@ def _test_edges(
 ) -> tuple[tuple[EdgeDifference, ...], float]:
     """Test differences of shape (blocks, edges): each edge, corrected for all, and all together.
 
-    An edge's strength is Σ d / √(Σ d²), which changing signs leaves below. That of all together
-    is the sum of their squares. NaN (another cast's edge) counts for nothing.
+    An edge's strength is Σ d / √(Σ d²); changing signs leaves the denominator as it is. The
+    statistic of all edges is the sum of the squared strengths. NaN (another cast's edge) is
+    ignored.
     """
     apart = first - second
     flat = np.nan_to_num(apart)
@@ -316,7 +315,7 @@ def _test_edges(
     p = (more + beyond_all) / (more + len(signs))
     corrected = (more + beyond) / (more + len(signs))
     names = node_names(talk)
-    found = tuple(
+    differences = tuple(
         EdgeDifference(
             names[source],
             names[target],
@@ -327,16 +326,17 @@ def _test_edges(
         )
         for i, (source, target) in enumerate(pairs.tolist())
     )
-    return found, (p if total > 0 else 1.0)
+    return differences, (p if total > 0 else 1.0)
 
 
 def _draws(blocks: int, draws: int) -> int:
-    """Return how often to exchange labels: of very many blocks a thousand times say as much."""
+    """Return the number of exchanges of labels: with very many blocks about a thousand suffice."""
     return max(min(draws, _FLIPS // max(blocks, 1)), min(999, draws))
 
 
 def _signs(blocks: int, seed: int, draws: int) -> Floats:
-    """Return ways to exchange labels: all of them where they are few, else some by chance."""
+    """Return exchanges of labels as signs, (draws, blocks): all of them if they are few, else a
+    random sample."""
     if blocks < 60 and 2 ** (blocks - 1) < draws:
         halves = itertools.product((1.0, -1.0), repeat=blocks - 1)
         return np.array([(1.0, *half) for half in halves])
@@ -353,21 +353,21 @@ def _known_mean(values: Floats) -> float:
 
 
 class _Cumulated:
-    """Contacts of each pair up to each turn, so that any mark can be tried at once."""
+    """Contacts of each pair before each turn, so that any mark can be tried quickly."""
 
     def __init__(self, talk: Conversation, kinds: Collection[str], guesses: bool) -> None:
         talk = talk if guesses else talk.without_guesses()
-        found = find_edges(talk).select(kinds=kinds, first=1, guesses=guesses)
+        edges = find_edges(talk).select(kinds=kinds, first=1, guesses=guesses)
         people, turns = len(talk.people), talk.last + 2
-        pair = found.source.astype(np.int64) * people + found.target
+        pair = edges.source.astype(np.int64) * people + edges.target
         distinct, place = np.unique(pair, return_inverse=True)
         self.pairs: Wide = np.column_stack(np.divmod(distinct, people)).astype(np.int64)
         self.names = node_names(talk)
         self.other = talk.slug[:, None] != _slugs(talk)[self.pairs[:, 1]][None, :]
-        cell = (found.scene.astype(np.int64) * turns + found.turn) * len(distinct) + place
+        cell = (edges.scene.astype(np.int64) * turns + edges.turn) * len(distinct) + place
         counts = np.bincount(cell, minlength=talk.scenes * turns * len(distinct))
         table = counts.reshape(talk.scenes, turns, len(distinct)).astype(np.float32)
-        # Column t holds what came before turn t.
+        # Column t holds the contacts before turn t.
         self.upto = np.cumsum(table, axis=1) - table
         lines = talk.lines
         said = lines.spoken & (lines.turn > 0)
@@ -376,7 +376,7 @@ class _Cumulated:
         self.lines = np.cumsum(spoken, axis=1) - spoken
 
     def rates(self, marks: Ints) -> tuple[Floats, Floats]:
-        """Return contacts a line from each scene's mark on, and before: (scenes, edges) each."""
+        """Return contacts per line from each scene's mark on, and before: (scenes, edges) each."""
         scenes = np.arange(len(marks))
         mark = np.clip(marks, 0, self.lines.shape[1] - 1)
         before, all_of = self.upto[scenes, mark], self.upto[:, -1]
@@ -384,9 +384,9 @@ class _Cumulated:
         with np.errstate(divide="ignore", invalid="ignore"):
             early = before / lines[:, None]
             late = (all_of - before) / (all_lines - lines)[:, None]
-        bad = self.other | (marks < 0)[:, None]
-        bad |= (lines == 0)[:, None] | (lines == all_lines)[:, None]
-        return np.where(bad, np.nan, late), np.where(bad, np.nan, early)
+        undefined = self.other | (marks < 0)[:, None]
+        undefined |= (lines == 0)[:, None] | (lines == all_lines)[:, None]
+        return np.where(undefined, np.nan, late), np.where(undefined, np.nan, early)
 
     def changed(self, marks: Ints) -> Floats:
         late, early = self.rates(marks)
@@ -402,7 +402,7 @@ def _mark_of_scenes(talk: Conversation, marks: Mapping[str, int]) -> Ints:
 
 
 def _strengths(apart: Floats) -> Floats:
-    """Return each edge's mean change over its error: (scenes, edges) to (edges,)."""
+    """Return each edge's mean change over its standard error: (scenes, edges) to (edges,)."""
     n = np.isfinite(apart).sum(axis=0)
     flat = np.nan_to_num(apart)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
 """The turns of a run as columns of numbers: who spoke when, to whom, and what the author did.
 
-Everything in this folder begins here. Turns come in as an Arrow table and leave as arrays, sorted
-by scene and place, so that a million of them cost seconds; nothing here knows of NetworkX.
+All other modules of this package start from these columns. Turns are read from an Arrow table into
+arrays sorted by scene and place, so that a million turns take seconds. NetworkX is not used here.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from improv.graph.persons import Cast, Person, PersonCodes, find_mentions
 
 SAID, NAME, ORDER, NOBODY = range(4)
 EVIDENCE = ("said", "name", "order", "none")
-"""How it is known whom a line speaks to; its places are the codes above. By turn order is a
-guess, the others stand in the line."""
+"""The evidence for a line's addressee, indexed by the codes above. "order", the order of turns, is
+a guess; "said" and "name" are in the line itself."""
 
 NOTE, CUE, MOVE = range(3)
 ACT_KINDS = ("note", "cue", "move")
 
 AUTHOR_CODE = 0
-"""The code of the author among the people; no character may be called so."""
+"""The code of the author among the people; no character may have the name "author"."""
 
 TURN_COLUMNS = [
     "trial",
@@ -51,22 +51,22 @@ TURN_COLUMNS = [
     "by",
     "acts",
 ]
-"""What is read of a run's turns."""
+"""The columns of the turns table that `read_conversation` needs."""
 SPEAKER_COLUMNS = ["trial", "branch", "kind", "speaker"]
-"""What tells who speaks in them."""
+"""The columns of the turns table that `complete_casts` needs."""
 TRIAL_COLUMNS = ["trial", "branch", "scene", "condition", "block"]
-"""What is read of its trials."""
+"""The columns of the trials table that both need."""
 
 _LINES = ("written", "line", "silence")
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationLines:
-    """The lines of all scenes, one a row, sorted by scene and by their `place` in it from 0.
+    """The lines of all scenes, one per row, sorted by scene and by their `place` in it from 0.
 
-    `turn` is 0 for what was written with the scene. `who` and `to` are codes of people, `to` -1
-    for nobody in particular; `by` is a code of EVIDENCE. `spoken` is false for a silence, which
-    has a place in the order and says nothing.
+    `turn` is 0 for lines written with the scene. `who` and `to` are codes of people; `to` is -1
+    for a line to nobody in particular. `by` is a code of EVIDENCE. `spoken` is false for a
+    silence, which has a place in the order but no words.
     """
 
     scene: Ints
@@ -88,8 +88,8 @@ class ConversationLines:
 
 @dataclass(frozen=True, slots=True)
 class AuthorActs:
-    """What the author did: `kind` is a code of ACTS, `to` a person (-1 for a move, which is for
-    all), `turn` when, and `line` the row of the line that came next (-1 for none in its scene)."""
+    """The author's acts: `kind` is a code of ACT_KINDS, `to` a person (-1 for a move, which is for
+    all), `turn` the turn, and `line` the row of the next line of the scene (-1 for none)."""
 
     scene: Ints
     turn: Ints
@@ -105,10 +105,10 @@ class AuthorActs:
 class Conversation:
     """Who said what to whom in a number of scenes, without the words.
 
-    A scene is one trial (or branch), in the order given. `slug`, `condition` and `block` are the
-    scenes' codes in `slugs`, `conditions` and `blocks`. `people` has the author first and then
-    each slug's cast, whose codes begin at `first[slug]`. `mentions` has a row for each line and
-    person (shape (n, 2)) whom it names without speaking to them.
+    A scene is one trial or branch, in the order of the table of trials. `slug`, `condition` and
+    `block` are the scenes' codes in `slugs`, `conditions` and `blocks`. `people` is the author and
+    then each slug's cast, whose codes begin at `first[slug]`. `mentions` (n, 2) has a row (line,
+    person) for each person whom a line names without speaking to them.
     """
 
     trials: tuple[str, ...]
@@ -130,7 +130,7 @@ class Conversation:
 
     @property
     def last(self) -> int:
-        """The last turn that any scene has."""
+        """The last turn of the longest scene."""
         return int(self.lines.turn.max(initial=0))
 
     def cast(self, slug: int) -> range:
@@ -138,7 +138,7 @@ class Conversation:
         return range(int(self.first[slug]), int(self.first[slug + 1]))
 
     def without_guesses(self) -> Conversation:
-        """Return the talk without guesses: nobody is spoken to by the order of turns alone."""
+        """Return the conversation without addressees known by the order of turns alone."""
         lines = self.lines
         guessed = lines.by == ORDER
         to = np.where(guessed, np.int32(-1), lines.to)
@@ -146,7 +146,7 @@ class Conversation:
         return replace(self, lines=replace(lines, to=to, by=by))
 
     def subset(self, scenes: Bools) -> Conversation:
-        """Return the talk of some scenes, given as a mask of shape (scenes,)."""
+        """Return the conversation of the scenes in a mask of shape (scenes,)."""
         at = np.cumsum(scenes, dtype=np.int32) - 1
         rows = scenes[self.lines.scene]
         row_at = np.cumsum(rows, dtype=np.int32) - 1
@@ -169,15 +169,15 @@ class Conversation:
         )
 
     def repeated(self, many: int) -> Conversation:
-        """Return the talk `many` times over: all scenes, all scenes again, and so on."""
+        """Return the conversation with all its scenes repeated `many` times."""
         if many == 1:
             return self
 
         def again(codes: Ints, step: int) -> Ints:
-            """Repeat codes, those that mean something `step` further on each time."""
+            """Repeat codes; each copy adds `step` to those that are not negative."""
             more = np.repeat(np.arange(many, dtype=codes.dtype) * step, len(codes))
-            found = np.tile(codes, many)
-            return np.where(found >= 0, found + more, found)
+            tiled = np.tile(codes, many)
+            return np.where(tiled >= 0, tiled + more, tiled)
 
         lines = self.lines.take(np.tile(np.arange(len(self.lines)), many))
         acts = self.acts.take(np.tile(np.arange(len(self.acts.scene)), many))
@@ -198,7 +198,7 @@ class Conversation:
         )
 
     def select(self, *, condition: str = "", trial: str = "") -> Conversation:
-        """Return the talk of one condition, or of one scene by its trial's id."""
+        """Return the conversation of one condition, or of one scene by its trial's id."""
         keep = np.ones(self.scenes, dtype=np.bool_)
         if condition:
             code = self.conditions.index(condition) if condition in self.conditions else -1
@@ -211,17 +211,18 @@ class Conversation:
 def read_conversation(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Conversation:
     """Read turns into columns.
 
-    `turns` has COLUMNS and `trials` has PLACES; a scene is a row of `trials`, and turns of others
-    are passed over. `casts` maps slugs to casts; who speaks without standing in one comes after
-    it. Off-record turns and directions are no lines, but what the author did before them counts.
+    `turns` has TURN_COLUMNS and `trials` has TRIAL_COLUMNS. Each row of `trials` is a scene; turns
+    of other trials are skipped. `casts` maps slugs to casts; speakers who are not in the cast are
+    added after it. Off-record turns and directions are no lines, but the author's acts before
+    them count.
     """
     keys = scene_keys(trials)
     slugs, slug = encode(trials["scene"])
     conditions, condition = encode(trials["condition"])
     blocks, block = encode(trials["block"])
     scene = to_indices(pc.index_in(scene_keys(turns), value_set=pc.unique(keys)))
-    there = scene >= 0
-    turns, scene = turns.filter(pa.array(there)), scene[there]
+    known = scene >= 0
+    turns, scene = turns.filter(pa.array(known)), scene[known]
     number, seq = (to_ints(turns[name]) for name in ("turn", "seq"))
     order = np.lexsort((seq, number, scene))
     if not bool(np.all(order[1:] > order[:-1])):
@@ -272,13 +273,10 @@ def read_conversation(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cas
 def complete_casts(
     turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, Cast]
 ) -> dict[str, Cast]:
-    """Return the casts, each with the speakers of its scenes that it lacks.
-
-    With them a part of the turns has the same people as the whole. `turns` come in pieces with
-    TURN_COLUMNS, `trials` have TRIAL_COLUMNS.
-    """
+    """Return the casts with all other speakers added, so that a part of the turns has the same
+    people as the whole. `turns` yields tables with SPEAKER_COLUMNS, `trials` has TRIAL_COLUMNS."""
     slug_of = dict(zip(scene_keys(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))
-    found = {slug: list(cast) for slug, cast in casts.items()}
+    completed = {slug: list(cast) for slug, cast in casts.items()}
     speaks: dict[str, set[str]] = {}
     for piece in turns:
         lines = piece.filter(pc.is_in(piece["kind"], value_set=pa.array(_LINES)))
@@ -288,9 +286,9 @@ def complete_casts(
             if scene in slug_of and who:
                 speaks.setdefault(slug_of[scene], set()).add(who)
     for slug, names in speaks.items():
-        cast = found.setdefault(slug, [])
+        cast = completed.setdefault(slug, [])
         cast += [(who, ()) for who in sorted(names - {name for name, _ in cast})]
-    return dict(found)
+    return dict(completed)
 
 
 # --- columns
@@ -311,7 +309,7 @@ def _acts(
         pa.chunked_array([pc.struct_field(flat, "to").filter(pa.array(known))], pa.string()),
         slug[scene[rows]],
     )
-    # A move's `to` is the move's own name.
+    # A move's `to` is the name of the move, not of a person.
     to = np.where(kind == MOVE, np.int32(-1), to)
     after: Wide = (np.cumsum(is_line, dtype=np.int64) - is_line)[rows]
     owner = np.append(scene[is_line], -1)

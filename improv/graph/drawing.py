@@ -1,8 +1,8 @@
-"""Pictures of graphs worth printing: SVG of our own, and PNG from it. Pure: graphs in, text out.
+"""Draws graphs as SVG for print, and converts SVG to PNG. No file is read or written.
 
-An arrow is as wide as it is frequent, its pale part is guessed from the order of turns, and what
-the author does is dashed and in ink; who is whom stands beside each circle, so that nothing is told
-by colour alone. Several graphs stand side by side on one scale.
+The width of an arrow is its frequency, its pale part is guessed from the order of turns, and the
+author's acts are dashed and in ink. Each circle has its name, so that nothing depends on colour
+alone. Several graphs are side by side on one scale.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from improv.graph.graph import Graph
 from improv.graph.layout import AUTHOR_COLOUR, Positions, node_colours, node_positions
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 470, 400
-"""One panel, in pixels."""
+"""Size of a panel, in pixels."""
 _AUTHOR_HEIGHT = 62
-"""What it is higher where the author is in it."""
+"""Additional height of a panel with the author, in pixels."""
 _RADIUS = 122
-"""Pixels from the middle of a circle of people to each of them."""
+"""Radius of a circle of people, in pixels."""
 _CENTRE = 206
-"""Pixels from a panel's top to the middle of the circle, where there is no author."""
+"""Pixels from a panel's top to the middle of the circle, without the author."""
 _HEAD, _FOOT = 46, 30
 _MARGIN, _NAMED = 24, 36
-"""Room beside a tree of branches, and above each panel for what it is."""
+"""Pixels beside a tree of branches, and above each panel for its name."""
 _PANELS_IN_ROW = 4
-"""Panels beside each other."""
+"""Maximum panels in a row."""
 MAX_PANELS = 48
-"""Panels in one picture."""
+"""Maximum panels in a picture."""
 _THICKEST, _AUTHOR_THICKEST = 10.0, 3.0
 _NAME_LENGTH, _SHORT_NAME_LENGTH = 24, 13
-"""Characters of a name, and of one that has room beside its circle."""
+"""Maximum characters of a name, and of a name that fits beside its circle."""
 _MAX_NUMBERED = 12
-"""The most arrows that all have their number written; of more the widest do."""
+"""Maximum arrows with a number: the widest ones."""
 _MAX_ARROWS = 80
-"""The most arrows that one panel of talk shows, the widest first."""
+"""Maximum arrows in a panel of a conversation: the widest ones."""
 _MAX_PIXELS = 20_000_000
-"""The most that a PNG has."""
+"""Maximum pixels of a PNG."""
 _THIN = 1.4
-"""The width of lines that say only that something is so."""
+"""Width of lines that have no weight."""
 _CAPTIONS = {
     "branches": "A line is a branch over its turns, from where it left its parent, and what parted "
     "them; open points were drawn again.",
@@ -51,7 +51,7 @@ _CAPTIONS = {
     "flips": "Arrows: the share of a character’s lines in one state that are followed by one in "
     "the other.",
 }
-"""What a picture of something other than talk shows."""
+"""The legends of pictures of other subjects than conversations."""
 _SERIF = (
     "'Iowan Old Style','Palatino Linotype',Palatino,Georgia,'DejaVu Serif','Liberation Serif',serif"
 )
@@ -60,7 +60,7 @@ AUTHOR_KINDS = ("note", "cue")
 
 @dataclass(frozen=True, slots=True)
 class Inks:
-    """The colours of a page: of text, of what is less important, and of its ground."""
+    """The colours of a page: text, less important text, and background."""
 
     ink: str = "#222222"
     soft: str = "#5a5a5a"
@@ -69,7 +69,7 @@ class Inks:
 
 PAPER = Inks()
 ON_PAGE = Inks("var(--ink)", "var(--soft)", "var(--paper)")
-"""On a page that has such colours, which follow its light or dark theme."""
+"""The viewer's colours, which follow the page's light or dark theme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ def draw_svg(
     inks: Inks = PAPER,
     plain: bool = False,
 ) -> str:
-    """Return graphs, each with what stands above it, as one SVG element; "" for none.
+    """Return (name, graph) pairs as one SVG element, "" for none.
 
-    `across` says how many stand beside each other; `plain` leaves out title and legend, for a
-    page that says them itself.
+    `across` is the number of panels in a row. `plain` leaves out title and legend, for a page that
+    has them itself.
     """
     shown = list(graphs)[:MAX_PANELS]
     if not shown:
@@ -104,13 +104,13 @@ def draw_svg(
     scale = max((_scale(graph) for _, graph in shown), default=1.0)
     above = _AUTHOR_HEIGHT if any(_has_author(graph) for _, graph in shown) else 0
     wide, tall = _PANEL_WIDTH * scale, (_PANEL_HEIGHT - 2 * _RADIUS) + 2 * _RADIUS * scale + above
-    grown = [tree_size(graph) for _, graph in shown if graph.graph.get("of") == "branches"]
-    if grown:
-        wide = max(_PANEL_WIDTH, *(w for w, _ in grown)) + 2 * _MARGIN
-        tall = max(t for _, t in grown) + _NAMED
-    # Where nothing stands above a panel, it needs no room there.
-    bare = 0 if any(name for name, _ in shown) else _NAMED
-    tall -= bare
+    trees = [tree_size(graph) for _, graph in shown if graph.graph.get("of") == "branches"]
+    if trees:
+        wide = max(_PANEL_WIDTH, *(w for w, _ in trees)) + 2 * _MARGIN
+        tall = max(t for _, t in trees) + _NAMED
+    # Panels without names need no room for them.
+    unnamed = 0 if any(name for name, _ in shown) else _NAMED
+    tall -= unnamed
     width = across * wide
     legend = [] if plain else _legend(shown, note, width)
     head, foot = (0, 0) if plain else (_HEAD if title else 12, _FOOT + 18 * len(legend))
@@ -118,20 +118,20 @@ def draw_svg(
     spoken = [a.weight for _, g in shown for a in _arrows(g) if a.kind not in AUTHOR_KINDS]
     most = max(spoken, default=1.0) or 1.0
     if any(graph.graph.get("of") in ("branches", "exposure") for _, graph in shown):
-        most = 0.0  # there is nothing to be counted
-    told = "; ".join(_described(name, graph) for name, graph in shown)
+        most = 0.0  # their edges have no counts
+    description = "; ".join(_described(name, graph) for name, graph in shown)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{"100%" if plain else f"{width:.0f}"}" role="img" '
         f'font-family="{_SERIF}" font-size="13">'
-        f"<title>{escape(title or 'Who speaks to whom')}</title><desc>{escape(told)}</desc>",
+        f"<title>{escape(title or 'Who speaks to whom')}</title><desc>{escape(description)}</desc>",
     ]
     if not plain:
         parts.append(f'<rect width="100%" height="100%" fill="{inks.paper}"/>')
         if title:
             parts.append(_text(title, 24, 30, 19, inks.ink, weight=600, anchor="start"))
     for i, (name, graph) in enumerate(shown):
-        x, y = (i % across) * wide, head + (i // across) * tall - bare
+        x, y = (i % across) * wide, head + (i // across) * tall - unnamed
         middle = (x + wide / 2, y + above + _CENTRE - _RADIUS + _RADIUS * scale)
         parts.append(_panel(name, graph, middle, (x + wide / 2, y + 24), scale, most, inks))
     parts += [
@@ -142,9 +142,9 @@ def draw_svg(
 
 
 def svg_to_png(svg: str, zoom: float = 2.0) -> bytes:
-    """Return a picture as PNG, `zoom` pixels to each of the SVG's, fewer for a very large one.
+    """Return a picture as PNG with `zoom` pixels for each SVG pixel, fewer if it is very large.
 
-    Raises MachineError where this machine has no font to write names with.
+    Raises MachineError if this machine has no font.
     """
     import resvg_py
 
@@ -159,7 +159,7 @@ def svg_to_png(svg: str, zoom: float = 2.0) -> bytes:
     word = f'<text x="2" y="30" font-size="30" font-family="{_SERIF}">M</text>'
     if drawn(probe.format(word), 1.0) == drawn(probe.format(""), 1.0):
         raise MachineError(
-            "no font on this machine to write names with: install one (apt install "
+            "this machine has no font to write names with: install one (apt install "
             "fonts-dejavu-core), or ask for .svg"
         )
     width, height = map(float, svg.partition('viewBox="0 0 ')[2].partition('"')[0].split())
@@ -196,7 +196,7 @@ def _panel(
         kinds = lanes.setdefault(frozenset((arrow.source, arrow.target)), {})
         kinds.setdefault(arrow.kind, len(kinds))
     labels: list[str] = []
-    # What the author does lies below what is said, and the widest arrow on top.
+    # The author's acts are drawn first, and the widest arrow last, on top.
     for arrow in sorted(arrows, key=lambda a: (a.kind not in AUTHOR_KINDS, a.weight)):
         lane = lanes[frozenset((arrow.source, arrow.target))][arrow.kind]
         drawn, label = _arrow(arrow, at, sizes, hues[arrow.source], lane, most, inks)
@@ -219,7 +219,7 @@ def _arrow(
     most: float,
     inks: Inks,
 ) -> tuple[str, str]:
-    """Return an arrow, and the number that is written over it last."""
+    """Return an arrow as SVG, and its number, which is drawn after all arrows."""
     start, end = at[arrow.source], at[arrow.target]
     thickest = _AUTHOR_THICKEST if arrow.kind in AUTHOR_KINDS else _THICKEST
     width = 0.8 + (thickest - 0.8) * min(arrow.weight / most, 1.0) if most else _THIN
@@ -254,7 +254,7 @@ def _arrow(
         f"L{neck[0] + half * side[1]:.1f} {neck[1] - half * side[0]:.1f}Z"
     )
     strokes.append(f'<path d="{head}" fill="{hue}"/>')
-    # Nearer to its source than to its target, where arrows of a pair are furthest apart.
+    # The number is nearer to the source, where the two arrows of a pair are furthest apart.
     x, y = (0.3025 * a + 0.495 * b + 0.2025 * c for a, b, c in zip(begin, bow, neck, strict=True))
     return "".join(strokes), _number(arrow, x, y, inks)
 
@@ -262,7 +262,7 @@ def _arrow(
 def _loop(
     arrow: _Arrow, at: tuple[float, float], size: float, hue: str, width: float, inks: Inks
 ) -> tuple[str, str]:
-    """Return an arrow from somewhere to itself: a state that stays as it is."""
+    """Return an arrow from a node to itself (a state that stays), and its number."""
     x, y = at
     high = y - size - 38
     path = f"M{x - 9:.1f} {y - size:.1f}C{x - 34:.1f} {high:.1f} {x + 34:.1f} {high:.1f} "
@@ -301,22 +301,22 @@ def _node(
     room = _NAME_LENGTH if "lines" in data else 2 * _NAME_LENGTH
     name = label if len(label) <= room else label[: room - 1] + "…"
     total = sum(d.get("lines", 0) for _, d in graph.nodes(data=True)) or 1
-    said = f"{data['lines'] / total:.0%} of lines" if "lines" in data else ""
+    share = f"{data['lines'] / total:.0%} of lines" if "lines" in data else ""
     left, top, anchor = x, y + size + 17, "middle"
     aside = graph.graph.get("of", "talk") == "exposure"
     if aside or (abs(x - middle[0]) > _RADIUS / 3 and len(name) <= _SHORT_NAME_LENGTH):
-        # Outside, where no arrow goes.
+        # The name is outside the circle, where there are no arrows.
         side = 1 if x > middle[0] else -1
-        left, top = x + side * (size + 8), y + (-2 if said else 4)
+        left, top = x + side * (size + 8), y + (-2 if share else 4)
         anchor = "start" if side > 0 else "end"
     elif graph.graph.get("of", "talk") == "talk" and y < middle[1] - 12:
-        top = y - size - (22 if said else 9)
+        top = y - size - (22 if share else 9)
     parts = [
         shape,
         _text(name, left, top, 14, inks.ink, weight=600, anchor=anchor, halo=inks.paper),
     ]
-    if said:
-        parts.append(_text(said, left, top + 15, 11, inks.soft, anchor=anchor, halo=inks.paper))
+    if share:
+        parts.append(_text(share, left, top + 15, 11, inks.soft, anchor=anchor, halo=inks.paper))
     return "".join(parts)
 
 
@@ -333,7 +333,7 @@ def _text(
 ) -> str:
     around = "stroke-width:3.5;stroke-linejoin:round;paint-order:stroke;" if halo else ""
     around += f"stroke:{halo};" if halo else ""
-    # As style and not as attributes, which any page's own rules for text would outdo.
+    # A style, not attributes: a page's own rules for text would override attributes.
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="font-size:{size:g}px;'
         f'font-weight:{weight};{around}fill:{fill}">{escape(text)}</text>'
@@ -341,9 +341,9 @@ def _text(
 
 
 def _legend(shown: Sequence[tuple[str, Graph]], note: str, width: float) -> list[str]:
-    """Return the lines that say what the signs mean, as far as there are any."""
-    said = _CAPTIONS.get(str(shown[0][1].graph.get("of", "talk")), "")
-    if not said:
+    """Return the lines of text that explain the signs in the picture."""
+    caption = _CAPTIONS.get(str(shown[0][1].graph.get("of", "talk")), "")
+    if not caption:
         arrows = [a for _, graph in shown for a in _arrows(graph)]
         several = any(graph.graph.get("scenes", 1) > 1 for _, graph in shown)
         signs = ["Arrows: lines spoken to somebody" + (", a scene" if several else "")]
@@ -353,20 +353,20 @@ def _legend(shown: Sequence[tuple[str, Graph]], note: str, width: float) -> list
             signs.append("dashed: the author’s notes and cues")
         if any(a.kind == "mentions" for a in arrows):
             signs.append("dotted: is spoken of")
-        said = "; ".join(signs) + "."
+        caption = "; ".join(signs) + "."
     room = max(30, int((width - 48) / 6.7))
-    return [line for text in (said, note) if text for line in textwrap.wrap(text, room)]
+    return [line for text in (caption, note) if text for line in textwrap.wrap(text, room)]
 
 
-# --- what is drawn
+# --- arrows and sizes
 
 
 def _arrows(graph: Graph) -> list[_Arrow]:
-    """Sum the edges of each pair and kind: one arrow each, the heaviest first."""
-    found: dict[tuple[str, str, str], list[tuple[float, bool, str]]] = {}
+    """Sum the edges of each pair and kind into one arrow, the heaviest first."""
+    contacts: dict[tuple[str, str, str], list[tuple[float, bool, str]]] = {}
     for source, target, data in graph.edges(data=True):
-        one = (float(data.get("weight", 1.0)), bool(data.get("guess")), str(data.get("by", "")))
-        found.setdefault((source, target, str(data.get("kind", ""))), []).append(one)
+        contact = (float(data.get("weight", 1.0)), bool(data.get("guess")), str(data.get("by", "")))
+        contacts.setdefault((source, target, str(data.get("kind", ""))), []).append(contact)
     most = _MAX_ARROWS if graph.graph.get("of", "talk") == "talk" else None
     arrows = [
         _Arrow(
@@ -375,13 +375,13 @@ def _arrows(graph: Graph) -> list[_Arrow]:
             sum(w for w, guess, _ in parts if not guess),
             tuple(by for _, _, by in parts),
         )
-        for key, parts in found.items()
+        for key, parts in contacts.items()
     ]
     return sorted(arrows, key=lambda a: (-a.weight, a.source, a.target, a.kind))[:most]
 
 
 def _sizes(graph: Graph) -> dict[str, float]:
-    """Return each circle's radius: its area goes with its share of lines."""
+    """Return each circle's radius: its area grows with its share of lines."""
     lines = {node: float(data.get("lines", 0)) for node, data in graph.nodes(data=True)}
     most = max(lines.values(), default=0.0) or 1.0
     few = len(graph) <= 12
@@ -398,7 +398,7 @@ def _has_author(graph: Graph) -> bool:
 
 
 def _scale(graph: Graph) -> float:
-    """Return how much larger than one circle of people a panel must be."""
+    """Return the factor by which a panel must be larger than one circle of people."""
     scenes = {str(d["scene"]) for _, d in graph.nodes(data=True) if "scene" in d}
     if graph.graph.get("of", "talk") in ("talk", "flips"):
         return max(1.0, 0.95 * math.ceil(math.sqrt(max(len(scenes), 1))), len(graph) / 14)
@@ -406,7 +406,7 @@ def _scale(graph: Graph) -> float:
 
 
 def _described(name: str, graph: Graph) -> str:
-    """Say in words what a panel shows, for those who do not see it."""
+    """Return what a panel shows in words, for readers who cannot see it."""
     most = [f"{a.source} to {a.target} {a.weight:.2g}" for a in _arrows(graph)[:6]]
     listed = ", ".join(most) or "nobody speaks to anybody"
     return f"{name}: {listed}" if name else listed

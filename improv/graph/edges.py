@@ -75,7 +75,7 @@ class Edges:
 
 
 def find_edges(talk: Conversation) -> Edges:
-    """Return every contact of a talk, in no promised order."""
+    """Return every contact of a conversation, in no particular order."""
     lines = talk.lines
     spoken = np.flatnonzero(lines.spoken & (lines.to >= 0) & (lines.who >= 0))
     line, before, how = find_answers(lines)
@@ -105,12 +105,12 @@ def find_edges(talk: Conversation) -> Edges:
 
 
 def find_answers(lines: ConversationLines) -> tuple[Wide, Wide, Ints]:
-    """Return which lines answer which, as rows, and how that is known.
+    """Return (answering line, answered line, evidence), each of shape (answers,); lines are rows.
 
-    A line answers the latest one that spoke to its speaker since the speaker spoke last; if there
-    is none, the one right before it by somebody else that spoke to nobody in particular. A line
-    that calls somebody else by name, or says it outright, turns away: it answers that one if that
-    one spoke right before, else nobody. It is as sure as the surer of the two lines.
+    A line answers the latest line to its speaker since the speaker spoke last. If there is none,
+    it answers the line right before it, if somebody else spoke that line to nobody in particular.
+    A line whose explicit addressee (by name or "(to Bo)") is somebody else answers that person if
+    they spoke right before, else nobody. The evidence is the better one of the two lines.
     """
     many = len(lines)
     if not many:
@@ -118,7 +118,7 @@ def find_answers(lines: ConversationLines) -> tuple[Wide, Wide, Ints]:
     people = int(max(lines.who.max(), lines.to.max())) + 2
     spoke = np.flatnonzero(lines.spoken & (lines.who >= 0))
     called = np.flatnonzero(lines.spoken & (lines.to >= 0))
-    # What happened to each person of each scene, in order: they were spoken to, or spoke.
+    # The events of each person of each scene, in order: the person spoke or was spoken to.
     person = np.concatenate([lines.who[spoke], lines.to[called]]).astype(np.int64)
     at = np.concatenate([spoke, called])
     owner = lines.scene[at].astype(np.int64) * people + person
@@ -148,7 +148,7 @@ def find_answers(lines: ConversationLines) -> tuple[Wide, Wide, Ints]:
 
 
 def windows(last: int, size: int) -> list[tuple[int, int]]:
-    """Return (first, last) of each window of `size` improvised turns."""
+    """Return (first turn, last turn) of each window of `size` improvised turns."""
     return [(start, min(start + size - 1, last)) for start in range(1, last + 1, size)]
 
 

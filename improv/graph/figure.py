@@ -1,4 +1,4 @@
-"""A graph with its name and its figures, and how several of them become one picture. Pure."""
+"""A graph with its name and figures, and several graphs in one picture. No file is read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from improv.graph.graph import Graph
 from improv.graph.null_model import NullComparison
 
 DRAWN_KINDS = ("addresses", *AUTHOR_KINDS)
-"""The kinds of edges in a picture where none are asked for: answers go the same ways back."""
+"""The kinds of edges in a picture by default. Answers are not: they mirror the addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredGraph:
-    """One graph, with the name of what it is of: a condition, a scene, a stretch of turns. `row`
-    says in which row of a picture it stands, and `figures` what it measures."""
+    """One graph, named after its condition, scene or turns. `row` names its row in a picture, and
+    `figures` holds its measures beside the null model."""
 
     name: str
     graph: Graph
@@ -25,7 +25,7 @@ class MeasuredGraph:
 
 
 def draw_graphs(
-    found: Sequence[MeasuredGraph],
+    graphs: Sequence[MeasuredGraph],
     *,
     title: str = "",
     kinds: Sequence[str] = (),
@@ -33,46 +33,48 @@ def draw_graphs(
     inks: Inks = PAPER,
     plain: bool = False,
 ) -> str:
-    """Return graphs as one SVG picture, with edges of `kinds`, so many beside each other.
+    """Return graphs as one SVG picture with edges of `kinds`, `across` graphs in a row.
 
-    Casts of several scenes have panels of their own.
+    If a graph holds the casts of several scenes, each cast has its own panel.
     """
-    panels = [(made.name, _with_kinds(made.graph, kinds or DRAWN_KINDS)) for made in found]
+    panels = [
+        (measured.name, _with_kinds(measured.graph, kinds or DRAWN_KINDS)) for measured in graphs
+    ]
     split = [part for name, graph in panels for part in _scenes(name, graph)]
-    rows = len(panels) if len(split) > len(panels) else len({made.row for made in found})
+    rows = len(panels) if len(split) > len(panels) else len({measured.row for measured in graphs})
     if not across and rows > 1 and len(split) % rows == 0:
         across = len(split) // rows
     note = f"The first {MAX_PANELS} of {len(split)}. " if len(split) > MAX_PANELS else ""
     if all(graph.graph.get("of", "talk") == "talk" for _, graph in panels):
-        counts = {int(made.graph.graph.get("scenes", 0)) for made in found} or {0}
+        counts = {int(measured.graph.graph.get("scenes", 0)) for measured in graphs} or {0}
         each = " in each" if len(counts) == 1 else " at most in each"
         note += f"{max(counts):,} scene{'s' if max(counts) != 1 else ''}"
         note += f"{each if len(panels) > 1 else ''}."
     return draw_svg(split, title=title, note=note, across=across, inks=inks, plain=plain)
 
 
-def largest_cast(found: Sequence[MeasuredGraph]) -> tuple[str, list[MeasuredGraph]]:
-    """Return the scene with the largest cast, and the graphs of it alone; "" for graphs of one
-    scene, which they stay."""
+def largest_cast(graphs: Sequence[MeasuredGraph]) -> tuple[str, list[MeasuredGraph]]:
+    """Return the slug with the largest cast, and the graphs of this scene alone; "" and all graphs
+    if there is one scene only."""
     casts: dict[str, set[str]] = {}
-    for made in found:
-        for node, data in made.graph.nodes(data=True):
+    for measured in graphs:
+        for node, data in measured.graph.nodes(data=True):
             if "scene" in data:
                 casts.setdefault(str(data["scene"]), set()).add(node)
     if len(casts) < 2:
-        return "", list(found)
-    most = max(casts, key=lambda scene: len(casts[scene]))
+        return "", list(graphs)
+    largest = max(casts, key=lambda scene: len(casts[scene]))
     parts = [
-        replace(made, graph=part)
-        for made in found
-        for scene, part in _split(made.graph)
-        if scene == most
+        replace(measured, graph=part)
+        for measured in graphs
+        for scene, part in _split(measured.graph)
+        if scene == largest
     ]
-    return most, parts
+    return largest, parts
 
 
 def distinguishing_names(names: Sequence[str]) -> list[str]:
-    """Leave out of the names of conditions the levels that all of them share."""
+    """Return the names of conditions without the levels that all of them share."""
     parts = [name.split(" · ") for name in names]
     if len(names) < 2 or len({len(p) for p in parts}) > 1:
         return list(names)
@@ -81,20 +83,21 @@ def distinguishing_names(names: Sequence[str]) -> list[str]:
 
 
 def _with_kinds(graph: Graph, kinds: Sequence[str]) -> Graph:
-    """Return a graph of talk with edges of some kinds, and nobody who does nothing else."""
+    """Return a graph of a conversation with edges of `kinds` only, and without nodes that neither
+    speak nor have such an edge."""
     if graph.graph.get("of", "talk") != "talk":
         return graph
-    found = Graph(**graph.graph)
-    found.add_nodes_from(graph.nodes(data=True))
-    found.add_edges_from(e for e in graph.edges(keys=True, data=True) if e[3]["kind"] in kinds)
-    found.remove_nodes_from(
-        [n for n, d in graph.nodes(data=True) if not found.degree(n) and not d.get("lines")]
+    part = Graph(**graph.graph)
+    part.add_nodes_from(graph.nodes(data=True))
+    part.add_edges_from(e for e in graph.edges(keys=True, data=True) if e[3]["kind"] in kinds)
+    part.remove_nodes_from(
+        [n for n, d in graph.nodes(data=True) if not part.degree(n) and not d.get("lines")]
     )
-    return found
+    return part
 
 
 def _scenes(name: str, graph: Graph) -> Iterator[tuple[str, Graph]]:
-    """Yield a graph by its scenes: several casts in one circle say nothing."""
+    """Yield (name, graph) for each scene: several casts in one circle cannot be read."""
     parts = list(_split(graph))
     if len(parts) < 2:
         yield name, graph
@@ -105,7 +108,7 @@ def _scenes(name: str, graph: Graph) -> Iterator[tuple[str, Graph]]:
 
 def _split(graph: Graph) -> Iterator[tuple[str, Graph]]:
     for scene in dict.fromkeys(d["scene"] for _, d in graph.nodes(data=True) if "scene" in d):
-        # Not by NetworkX's subgraph, which has the nodes in another order each time.
+        # NetworkX's subgraph would have the nodes in another order each time.
         part = Graph(**graph.graph)
         part.add_nodes_from(n for n in graph.nodes(data=True) if n[1].get("scene", scene) == scene)
         part.add_edges_from(

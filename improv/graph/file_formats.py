@@ -1,9 +1,9 @@
-"""Graphs as files, and back: GEXF, GraphML, node-link JSON, DOT, a CSV edge list. Pure: bytes out.
+"""Writes and reads graphs as GEXF, GraphML, node-link JSON, DOT and a CSV edge list, as bytes.
 
-NetworkX writes the two XML formats, and raises on what they cannot hold: here lists become text or
-spells, what is None is left out, and characters that XML forbids are taken away. What is read
-again is equal to what was written (but for such a None). Positions come from layout, so that Gephi
-opens a graph as it was drawn.
+NetworkX writes the two XML formats, and raises on values that they cannot hold. So lists become
+text or spells, None is left out, and characters that XML forbids are replaced. A graph that is read
+again equals the one that was written, except for None. Positions are those of layout, so that
+Gephi opens a graph as it is drawn.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from improv.graph.graph import Graph
 from improv.graph.layout import node_colours, node_positions
 
 FORMATS = ("gexf", "graphml", "json", "dot", "csv", "svg", "png")
-"""What a graph can be written as; the last two are pictures."""
+"""The formats of a graph; the last two are pictures."""
 
 _SPELLS, _SERIES = "spells", ("turns",)
-"""What GEXF knows as an edge's times, and which attributes are values in time."""
+"""The attribute that GEXF takes as an edge's times, and those that it takes as values in time."""
 
 _GEXF = "http://www.gexf.net/1.2draft"
 _LABEL = "own label"
 _JSON = "json:"
-"""Before a list that a format holds as text."""
+"""Prefix of a list that a format holds as text."""
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def as_bytes(graph: Graph, form: str) -> bytes:
-    """Return a graph as a file of the given format, one of FORMATS but the pictures.
+    """Return a graph as the content of a file; `form` is one of FORMATS except the pictures.
 
-    Raises RunError for any other.
+    Raises RunError for any other format.
     """
     if form not in _WRITERS:
         raise RunError(f"{form}: not a format of graphs; there are {', '.join(FORMATS)}")
@@ -46,7 +46,7 @@ def as_bytes(graph: Graph, form: str) -> bytes:
 
 
 def from_bytes(data: bytes, form: str) -> Graph:
-    """Return the graph that a GEXF, GraphML or JSON file holds. Raises RunError."""
+    """Return the graph of a GEXF, GraphML or JSON file. Raises RunError."""
     if form not in _READERS:
         raise RunError(f"{form}: cannot be read as a graph; {', '.join(_READERS)} can")
     try:
@@ -72,7 +72,7 @@ def _gexf(graph: Graph) -> bytes:
         }
         known = _plain(data)
         if "label" in known:
-            # NetworkX makes every node a label, and would not say which were there.
+            # NetworkX gives every node a label, so that own labels could not be told from these.
             known[_LABEL] = known["label"]
         made.add_node(_text(str(node)), **known, viz=look)
     for source, target, key, data in graph.edges(keys=True, data=True):
@@ -88,11 +88,12 @@ def _gexf(graph: Graph) -> bytes:
 
 
 def _described(written: bytes, graph: Graph) -> bytes:
-    """Say in the file's head what the graph is, and no date: one graph, one file."""
+    """Add the graph's attributes to the file's head, and remove the date: equal graphs have equal
+    files."""
     ET.register_namespace("", _GEXF)
     ET.register_namespace("viz", "http://www.gexf.net/1.2draft/viz")
     tree = ET.fromstring(written)
-    # By this Gephi keeps several edges of one pair apart; NetworkX knows nothing of it.
+    # Gephi keeps parallel edges apart by their `kind`, which NetworkX does not write.
     drawn = tree.iter(f"{{{_GEXF}}}edge")
     for element, (_, _, data) in zip(drawn, graph.edges(data=True), strict=True):
         if "kind" in data:
@@ -108,20 +109,20 @@ def _described(written: bytes, graph: Graph) -> bytes:
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(tree) + b"\n"
 
 
-def _from_gexf(data: bytes) -> Graph:
-    read = nx.read_gexf(io.BytesIO(data), version="1.2draft")
+def _from_gexf(content: bytes) -> Graph:
+    read = nx.read_gexf(io.BytesIO(content), version="1.2draft")
     graph = Graph()
-    about = ET.fromstring(data).find(f"{{{_GEXF}}}meta/{{{_GEXF}}}description")
+    about = ET.fromstring(content).find(f"{{{_GEXF}}}meta/{{{_GEXF}}}description")
     if about is not None and about.text:
         graph.graph.update(orjson.loads(about.text))
-    for node, found in read.nodes(data=True):
-        own = {name: _loaded(v) for name, v in found.items() if name not in ("label", "viz")}
+    for node, data in read.nodes(data=True):
+        own = {name: _loaded(v) for name, v in data.items() if name not in ("label", "viz")}
         if _LABEL in own:
             own["label"] = own.pop(_LABEL)
         graph.add_node(node, **own)
-    for source, target, found in read.edges(data=True):
-        own = {n: _loaded(v) for n, v in found.items() if n not in ("id", "networkx_key")}
-        graph.add_edge(source, target, key=found["id"], **own)
+    for source, target, data in read.edges(data=True):
+        own = {n: _loaded(v) for n, v in data.items() if n not in ("id", "networkx_key")}
+        graph.add_edge(source, target, key=data["id"], **own)
     return graph
 
 
@@ -139,8 +140,8 @@ def _graphml(graph: Graph) -> bytes:
     return sink.getvalue()
 
 
-def _from_graphml(data: bytes) -> Graph:
-    read = nx.read_graphml(io.BytesIO(data), force_multigraph=True)
+def _from_graphml(content: bytes) -> Graph:
+    read = nx.read_graphml(io.BytesIO(content), force_multigraph=True)
     graph = Graph(
         **{
             name: _loaded(value)
@@ -148,10 +149,10 @@ def _from_graphml(data: bytes) -> Graph:
             if name not in ("node_default", "edge_default")
         }
     )
-    for node, found in read.nodes(data=True):
-        graph.add_node(node, **{name: _loaded(value) for name, value in found.items()})
-    for source, target, key, found in read.edges(keys=True, data=True):
-        own = {name: _loaded(v) for name, v in found.items() if name != "id"}
+    for node, data in read.nodes(data=True):
+        graph.add_node(node, **{name: _loaded(value) for name, value in data.items()})
+    for source, target, key, data in read.edges(keys=True, data=True):
+        own = {name: _loaded(v) for name, v in data.items() if name != "id"}
         graph.add_edge(source, target, key=key, **own)
     return graph
 
@@ -164,20 +165,20 @@ def _json(graph: Graph) -> bytes:
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
 
 
-def _from_json(data: bytes) -> Graph:
-    read = nx.node_link_graph(orjson.loads(data), directed=True, multigraph=True, edges="edges")
-    for _, found in read.nodes(data=True):
-        found.update({name: _tuples(value) for name, value in found.items()})
-    for _, _, found in read.edges(data=True):
-        found.update({name: _tuples(value) for name, value in found.items()})
+def _from_json(content: bytes) -> Graph:
+    read = nx.node_link_graph(orjson.loads(content), directed=True, multigraph=True, edges="edges")
+    for _, data in read.nodes(data=True):
+        data.update({name: _tuples(value) for name, value in data.items()})
+    for _, _, data in read.edges(data=True):
+        data.update({name: _tuples(value) for name, value in data.items()})
     return Graph(read)
 
 
-# --- DOT and CSV, which are not read again
+# --- DOT and CSV, which cannot be read back
 
 
 def _dot(graph: Graph) -> bytes:
-    """The graph for Graphviz, with the positions of the picture (`neato -n` keeps them)."""
+    """Return the graph for Graphviz, with the positions of the picture (`neato -n` keeps them)."""
     drawn, hues = node_positions(graph), node_colours(graph)
     most = max((d.get("weight", 1.0) for _, _, d in graph.edges(data=True)), default=1.0) or 1.0
     lines = [f"digraph {_quoted(graph.graph.get('name') or 'graph')} {{"]
@@ -197,7 +198,7 @@ def _dot(graph: Graph) -> bytes:
 
 
 def _quoted(text: object) -> str:
-    """Return a DOT string: a backslash would be an escape in a label."""
+    """Return a quoted DOT string; backslashes are doubled, since they are escapes in a label."""
     flat = " ".join(_text(str(text)).split())
     return '"' + flat.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -206,7 +207,7 @@ _COLUMNS = ("source", "target", "kind", "by", "guess", "weight", "lines", "words
 
 
 def _csv(graph: Graph) -> bytes:
-    """One edge a row. `turns` has the turns in which it was there, each as often as it was."""
+    """Return one edge per row. `turns` lists the turn of each contact."""
     sink = io.StringIO()
     rows = csv.writer(sink, lineterminator="\n")
     more = sorted(
@@ -224,7 +225,7 @@ def _csv(graph: Graph) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """Return what a spreadsheet shows and does not reckon: a text may begin like a formula."""
+    """Return a cell that a spreadsheet does not compute: text may begin like a formula."""
     if value is None:
         return ""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
@@ -232,27 +233,27 @@ def _cell(value: object) -> object:
     return _dumped(value) if isinstance(value, list | tuple | dict) else value
 
 
-# --- what formats can hold
+# --- values that formats can hold
 
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes as texts and numbers: lists as JSON, and nothing for what is None."""
-    found: dict[str, Any] = {}
+    """Return attributes as texts and numbers: lists as JSON, and None left out."""
+    plain: dict[str, Any] = {}
     for name, value in data.items():
         if value is None:
             continue
         if isinstance(value, list | tuple | dict | set | frozenset):
             kept = sorted(value) if isinstance(value, set | frozenset) else value
-            found[name] = _text(_JSON + _dumped(kept))
+            plain[name] = _text(_JSON + _dumped(kept))
         elif isinstance(value, str):
-            # So that no text is mistaken for a list.
-            found[name] = _text(_JSON + _dumped(value) if value.startswith(_JSON) else value)
+            # Escaped, so that no text is mistaken for a list.
+            plain[name] = _text(_JSON + _dumped(value) if value.startswith(_JSON) else value)
         elif isinstance(value, bool | int | float):
-            found[name] = value
+            plain[name] = value
         else:
-            # A number of numpy's.
-            found[name] = value.item() if hasattr(value, "item") else _text(str(value))
-    return found
+            # A numpy number.
+            plain[name] = value.item() if hasattr(value, "item") else _text(str(value))
+    return plain
 
 
 def _loaded(value: Any) -> Any:
@@ -262,7 +263,7 @@ def _loaded(value: Any) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON has no tuples: a list of lists was one of tuples."""
+    """Return a list of lists as a list of tuples, which JSON does not have."""
     if isinstance(value, list):
         return [tuple(v) if isinstance(v, list) else v for v in value]
     return value

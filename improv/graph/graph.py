@@ -1,8 +1,8 @@
 """Contacts as a NetworkX graph: directed, weighted, in time, an edge for each kind and evidence.
 
-Everything is summed as columns first; NetworkX sees a few hundred edges, however many turns there
-were. All that stands in a graph is a number, a text or a list of tuples, so that files can hold
-it; what is unknown is left out.
+Contacts are summed as columns first; NetworkX holds a few hundred edges, however many turns there
+are. Each attribute is a number, a text or a list of tuples, so that files can hold it; an unknown
+value has no attribute.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from improv.graph.conversation import AUTHOR_CODE, EVIDENCE, ORDER, Conversation
 from improv.graph.edges import ANSWERS, EDGE_KINDS, Edges, find_edges
 
 Graph: TypeAlias = nx.MultiDiGraph
-"""A graph of talk. Its nodes are names, with
+"""A graph of a conversation. Its nodes are names, with
 
     role       "character" or "author"
-    scene      the slug, where the graph has scenes of several
+    scene      the slug, if the graph has scenes of several slugs
     scenes     how many scenes it could be in
-    lines      lines spoken, words in them, and how many were to nobody in particular
+    lines      lines spoken, words in them, and lines to nobody in particular
     words
     open
 
 and its edges, whose key is unique in the graph,
 
     kind       one of edges.EDGE_KINDS
-    by         how it is known: one of conversation.EVIDENCE
-    guess      whether that is the order of turns alone
-    weight     contacts a scene: of the scenes that could have had one
-    lines      contacts in all, and the words in their lines
+    by         the evidence for it: one of conversation.EVIDENCE
+    guess      whether the order of turns is the only evidence
+    weight     contacts per scene, over the scenes in which it was possible
+    lines      number of contacts, and the words in their lines
     words
-    first      the first turn that had one, and the last
+    first      the first turn with a contact, and the last
     last
-    spells     [(from turn, up to before turn), ...]: when there were any
+    spells     [(first turn, turn after the last), ...]: stretches of turns with contacts
     turns      [(contacts, turn, turn + 1), ...]
-    latency    of answers: after how many lines, on average
-    window     of a graph by windows: the window's first turn
+    latency    of answers: mean distance in lines
+    window     in a graph by windows: the window's first turn
 """
 
 
@@ -54,16 +54,14 @@ def build_network(
     guesses: bool = True,
     window: int = 0,
     each: bool = False,
-    found: Edges | None = None,
 ) -> Graph:
-    """Return the graph of a talk's scenes, between two turns.
+    """Return the graph of a conversation's scenes, from turn `first` to turn `last`.
 
-    `window` cuts time into windows of so many turns, with edges of their own; `each` makes an
-    edge of every single contact. `found` are the talk's contacts, where they are known already.
+    `window` cuts time into windows of so many turns, each with its own edges; `each` makes an
+    edge of every single contact. `guesses` keeps addressees known by the order of turns alone.
     """
     talk = talk if guesses else talk.without_guesses()
-    rows = found if found is not None and guesses else find_edges(talk)
-    rows = rows.select(kinds=kinds, first=first, last=last, guesses=guesses)
+    rows = find_edges(talk).select(kinds=kinds, first=first, last=last, guesses=guesses)
     names = node_names(talk)
     graph = Graph(
         name=name,
@@ -83,28 +81,27 @@ def build_network(
 
 
 def node_names(talk: Conversation) -> list[str]:
-    """Return a name for each person that is nobody else's: with the scene's, where two scenes
-    have somebody of one name."""
+    """Return a unique name for each person; people of one name in two scenes get the slug too."""
     names = [person.name for person in talk.people]
-    twice = {name for name in names if names.count(name) > 1}
+    shared = {name for name in names if names.count(name) > 1}
     return [
-        f"{person.name} ({person.slug})" if person.name in twice else person.name
+        f"{person.name} ({person.slug})" if person.name in shared else person.name
         for person in talk.people
     ]
 
 
 def _possible_scenes(talk: Conversation) -> Ints:
-    """Return for each person the number of scenes that it could be in."""
-    found = np.zeros(len(talk.people), dtype=np.int32)
+    """Return for each person the number of scenes that it could be in, shape (people,)."""
+    possible = np.zeros(len(talk.people), dtype=np.int32)
     counts = np.bincount(talk.slug, minlength=len(talk.slugs))
     for slug in range(len(talk.slugs)):
-        found[int(talk.first[slug]) : int(talk.first[slug + 1])] = counts[slug]
-    found[AUTHOR_CODE] = talk.scenes
-    return found
+        possible[int(talk.first[slug]) : int(talk.first[slug + 1])] = counts[slug]
+    possible[AUTHOR_CODE] = talk.scenes
+    return possible
 
 
 def _lines_between(talk: Conversation, first: int, last: int | None) -> Bools:
-    """Return which lines were spoken in turns from `first` to `last`."""
+    """Return a mask of the lines spoken in turns from `first` to `last`."""
     lines = talk.lines
     inside: Bools = lines.spoken & (lines.who >= 0) & (lines.turn >= first)
     return inside if last is None else inside & (lines.turn <= last)
@@ -115,7 +112,7 @@ def edge_key(source: str, target: str, *parts: str) -> str:
     return " ".join([f"{source} > {target}:", *parts])
 
 
-# --- making it
+# --- nodes and edges
 
 
 def _add_nodes(
@@ -132,14 +129,14 @@ def _add_nodes(
     spoken = np.bincount(who, minlength=many)
     words = np.bincount(who, weights=talk.lines.words[inside], minlength=many)
     openly = np.bincount(who[talk.lines.to[inside] < 0], minlength=many)
-    there = (spoken > 0) | (np.bincount(rows.source, minlength=many) > 0)
-    there |= np.bincount(rows.target, minlength=many) > 0
-    could = _possible_scenes(talk)
-    for code in np.flatnonzero(there).tolist():
+    present = (spoken > 0) | (np.bincount(rows.source, minlength=many) > 0)
+    present |= np.bincount(rows.target, minlength=many) > 0
+    possible = _possible_scenes(talk)
+    for code in np.flatnonzero(present).tolist():
         data: dict[str, Any] = {"role": "author" if code == AUTHOR_CODE else "character"}
         if len(talk.slugs) > 1 and code != AUTHOR_CODE:
             data["scene"] = talk.people[code].slug
-        data["scenes"] = int(could[code])
+        data["scenes"] = int(possible[code])
         if code != AUTHOR_CODE:
             data |= {"lines": int(spoken[code]), "words": int(words[code])}
             data["open"] = int(openly[code])
@@ -151,7 +148,7 @@ def _add_summed_edges(
 ) -> None:
     spans = np.zeros(len(rows), dtype=np.int64)
     if window:
-        # What was written beforehand, in turn 0, stands in no window but its own.
+        # Written lines, of turn 0, have a window of their own.
         spans = np.where(rows.turn > 0, (rows.turn - 1) // window + 1, 0).astype(np.int64)
     groups, place = _grouped(rows, len(names), spans)
     count = np.bincount(place, minlength=len(groups))
@@ -159,11 +156,11 @@ def _add_summed_edges(
     latency = np.bincount(place, weights=rows.latency, minlength=len(groups))
     moments, times = _moments(rows, place)
     begins = np.searchsorted(moments[:, 0], np.arange(len(groups) + 1))
-    could = _possible_scenes(talk)
+    possible = _possible_scenes(talk)
     for i, (span, source, target, kind, by) in enumerate(groups.tolist()):
         here = slice(begins[i], begins[i + 1])
         turns = list(zip(times[here].tolist(), moments[here, 1].tolist(), strict=True))
-        scenes = int(could[target] if source == AUTHOR_CODE else could[source])
+        scenes = int(possible[target] if source == AUTHOR_CODE else possible[source])
         data = {
             **_evidence(kind, by),
             "weight": int(count[i]) / max(scenes, 1),
@@ -205,7 +202,7 @@ def _evidence(kind: int, by: int) -> dict[str, Any]:
 
 
 def _spans(turns: list[tuple[int, int]]) -> dict[str, Any]:
-    """Return when an edge is there, from its (count, turn) in order of turns."""
+    """Return an edge's attributes of time from its (count, turn) in order of turns."""
     spells: list[tuple[int, int]] = []
     for _, turn in turns:
         if spells and spells[-1][1] == turn:
@@ -221,7 +218,7 @@ def _spans(turns: list[tuple[int, int]]) -> dict[str, Any]:
 
 
 def _grouped(rows: Edges, people: int, spans: Wide) -> tuple[Wide, Wide]:
-    """Return the distinct (span, source, target, kind, by), and each row's place among them."""
+    """Return the distinct (span, source, target, kind, by), and each row's index among them."""
     sizes = (people, people, len(EDGE_KINDS), len(EVIDENCE))
     key = spans
     for column, size in zip((rows.source, rows.target, rows.kind, rows.by), sizes, strict=True):
@@ -235,7 +232,7 @@ def _grouped(rows: Edges, people: int, spans: Wide) -> tuple[Wide, Wide]:
 
 
 def _moments(rows: Edges, place: Wide) -> tuple[Wide, Wide]:
-    """Return the distinct (group, turn), sorted, and how many contacts each has."""
+    """Return the distinct (group, turn), sorted, and the number of contacts of each."""
     turns = int(rows.turn.max(initial=0)) + 1
     key, count = np.unique(place * turns + rows.turn, return_counts=True)
     return np.column_stack(np.divmod(key, turns)).astype(np.int64), count.astype(np.int64)

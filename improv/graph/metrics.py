@@ -1,7 +1,7 @@
-"""What a scene's talk measures: one number a scene for each figure. Pure numpy, all scenes at once.
+"""The figures of a conversation: one number per scene for each. Pure numpy, all scenes at once.
 
-None of them reads words for what they mean. Each has a null model beside it (see null), since a
-scene of few lines is never even, never random and rarely without a clique.
+No figure depends on the meaning of words. Each is compared with a null model (null_model), since a
+scene of few lines is never quite even or random, and often has a clique.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ from improv.graph.edges import find_answers
 FIGURES = {
     "balance": "how evenly lines are shared: entropy of who speaks, as a share of the largest",
     "surprise": "entropy of who speaks next, given who speaks, in bits (0: a fixed round)",
-    "floor": "how long one keeps the floor: lines in a row, on average",
+    "floor": "how long one speaker keeps the floor: lines in a row, on average",
     "reciprocity": "share of the addressing that is returned (Squartini and others 2013)",
     "answered": "share of lines to somebody that this one answers",
     "latency": "lines from being spoken to until answering, on average (1 is the next)",
-    "taken": "share of turns at which whoever was spoken to speaks next",
+    "taken": "share of turns at which the addressee speaks next",
     "usurped": "share of turns at which somebody else speaks instead",
     "claimed": "share of turns at which somebody new speaks after a line to nobody",
     "transitivity": "share of chains a to b to c in which a speaks to c too",
-    "modularity": "how far the cast falls into groups that speak among themselves",
-    "centrality": "PageRank of whoever has the most, less an even share",
+    "modularity": "how far the cast divides into groups that speak among themselves",
+    "centrality": "highest PageRank, less an even share",
     "author": "what the author does (notes, cues, moves), per line",
     "overruled": "share of lines to somebody after which the author cues another",
 }
-"""The figures by name, each in words. "taken", "usurped" and "claimed" are shares of all changes of
-speaker, after Gibson's participation shifts (2003, Social Forces 81:1335-1380)."""
+"""The figures by name, each with its meaning. "taken", "usurped" and "claimed" are shares of all
+changes of speaker, after Gibson's participation shifts (2003, Social Forces 81:1335-1380)."""
 
 UNSHUFFLED_FIGURES = frozenset({"balance", "author"})
-"""Figures that hang on nothing but how often who speaks, so that the null model has the same."""
+"""Figures that depend only on how often each person speaks, so that shuffling keeps them."""
 
 _DAMPING = 0.85
 _MATRIX_CELLS = 20_000_000
-"""How many cells of matrices are in memory at a time."""
+"""Maximum cells of matrices in memory at a time."""
 _LARGEST_DIVIDED_CAST = 7
-"""The largest cast whose every division into groups is tried."""
+"""The largest cast for which all divisions into groups are tried."""
 
 
 def figures(talk: Conversation, *, first: int = 1, last: int | None = None) -> dict[str, Floats]:
-    """Return each figure of FIGURES for each scene, shape (scenes,), NaN where it has none.
+    """Return each figure of FIGURES by scene, shape (scenes,), NaN for a scene without it.
 
-    Only lines in turns from `first` to `last` count; what they answer may lie before.
+    Only lines in turns from `first` to `last` count; the lines that they answer may be earlier.
     """
-    found = {name: np.full(talk.scenes, np.nan) for name in FIGURES}
+    values = {name: np.full(talk.scenes, np.nan) for name in FIGURES}
     inside = talk.lines.turn >= first
     if last is not None:
         inside &= talk.lines.turn <= last
     order = _Order(talk, inside)
     for name in ("floor", "surprise", "answered", "latency", "taken", "usurped", "claimed"):
-        found[name] = getattr(order, name)()
-    found["author"], found["overruled"] = order.author()
+        values[name] = getattr(order, name)()
+    values["author"], values["overruled"] = order.author()
     for scenes, spoken, to in _matrices(talk, inside):
-        found["balance"][scenes] = _balance(spoken)
+        values["balance"][scenes] = _balance(spoken)
         for name, figure in _OF_MATRIX.items():
-            found[name][scenes] = figure(to)
-    return found
+            values[name][scenes] = figure(to)
+    return values
 
 
 class _Order:
@@ -75,14 +75,14 @@ class _Order:
         self.inside = inside & lines.spoken & (lines.who >= 0)
         self.before = np.arange(len(lines)) - 1
         before = self.before
-        # A silence says nothing, and is nobody's turn to have been taken from.
+        # A silence has no words, and nobody's turn is taken from it.
         self.pairs = self.inside & (lines.place > 0) & lines.spoken[before]
         self.same = self.pairs & (lines.who == lines.who[before])
         self.changes = self.pairs & ~self.same
         self.line, self.answered_line, _ = find_answers(lines)
 
     def floor(self) -> Floats:
-        # A spell begins wherever the line before was not the speaker's own, or too early to count.
+        # A spell begins if the line before has another speaker, or is too early to count.
         begins = self.inside & ~(self.same & self.inside[self.before])
         return _ratio(self._count(self.inside), self._count(begins))
 
@@ -98,13 +98,13 @@ class _Order:
 
     def answered(self) -> Floats:
         lines = self.talk.lines
-        asked = self.inside & (lines.to >= 0)
+        addressed = self.inside & (lines.to >= 0)
         gets = np.zeros(len(lines), dtype=np.bool_)
         by_it = lines.who[self.line] == lines.to[self.answered_line]
         gets[self.answered_line[by_it]] = True
-        # The last line of a scene has had no chance.
-        asked[_lasts(lines)] = False
-        return _ratio(self._count(asked & gets), self._count(asked))
+        # No line can answer the last line of a scene.
+        addressed[_lasts(lines)] = False
+        return _ratio(self._count(addressed & gets), self._count(addressed))
 
     def latency(self) -> Floats:
         lines = self.talk.lines
@@ -124,18 +124,18 @@ class _Order:
         return self._share(lambda to, who: to < 0)
 
     def author(self) -> tuple[Floats, Floats]:
-        """Return acts per line, and the share of lines whose addressee was passed over by a cue."""
+        """Return acts per line, and the share of lines whose addressee a cue overrules."""
         acts, lines, scenes = self.talk.acts, self.talk.lines, self.talk.scenes
         close = (acts.line >= 0) & self.inside[acts.line]
         per_line = _ratio(
             np.bincount(acts.scene[close], minlength=scenes), self._count(self.inside)
         )
-        asked = self.pairs & (lines.to[self.before] >= 0)
+        addressed = self.pairs & (lines.to[self.before] >= 0)
         cues = acts.line[close & (acts.kind == CUE)]
         cued = np.zeros(len(lines), dtype=np.bool_)
         cued[cues] = True
-        passed = asked & cued & (lines.to[self.before] != lines.who)
-        return per_line, _ratio(self._count(passed), self._count(asked))
+        overruled = addressed & cued & (lines.to[self.before] != lines.who)
+        return per_line, _ratio(self._count(overruled), self._count(addressed))
 
     def _share(self, holds: Callable[[Ints, Ints], Bools]) -> Floats:
         lines = self.talk.lines
@@ -167,12 +167,14 @@ def _plogp(keys: Wide, scene: Ints, scenes: int) -> Floats:
     return np.asarray(sums, dtype=np.float64)
 
 
-# --- the figures of who speaks to whom
+# --- figures of the matrix of speakers and addressees
 
 
 def matrices(talk: Conversation, inside: Bools, scenes: Bools) -> tuple[Floats, Floats]:
-    """Return lines spoken (scenes, cast) and spoken from whom to whom (scenes, cast, cast), for
-    scenes of one slug, given as a mask."""
+    """Return lines by speaker (scenes, cast) and by speaker and addressee (scenes, cast, cast).
+
+    `inside` is a mask of lines; `scenes` is a mask of scenes, all of one slug.
+    """
     slug = int(talk.slug[scenes][0])
     size, first = len(talk.cast(slug)), int(talk.first[slug])
     at = np.cumsum(scenes) - 1
@@ -229,8 +231,8 @@ def transitivity(to: Floats) -> Floats:
 def modularity(to: Floats) -> Floats:
     """Return the largest directed modularity (Leicht and Newman 2008) of any division of the cast.
 
-    All divisions of up to seven people are tried; a larger cast is divided in two by the leading
-    eigenvector of its symmetric modularity matrix.
+    All divisions of up to seven people are tried; a larger cast is divided into two groups by the
+    leading eigenvector of its symmetric modularity matrix.
     """
     size = to.shape[1]
     if size < 3:
@@ -252,25 +254,26 @@ def modularity(to: Floats) -> Floats:
 
 @lru_cache(maxsize=16)
 def divisions(size: int) -> Floats:
-    """Return every division of `size` people into groups, as matrices of who is with whom."""
-    found = [[0]]
+    """Return all divisions of `size` people into groups, shape (divisions, size, size): 1 for two
+    people in the same group."""
+    groupings = [[0]]
     for _ in range(1, size):
-        found = [[*d, group] for d in found for group in range(max(d) + 2)]
-    groups = np.array(found)
+        groupings = [[*d, group] for d in groupings for group in range(max(d) + 2)]
+    groups = np.array(groupings)
     return np.asarray(groups[:, :, None] == groups[:, None, :], dtype=np.float64)
 
 
 def pagerank(to: Floats) -> Floats:
     """Return the weighted PageRank of each person, (scenes, cast, cast) to (scenes, cast).
 
-    Whoever speaks to nobody is taken to speak to all alike, as in NetworkX.
+    Somebody who speaks to nobody counts as speaking to all equally, as in NetworkX.
     """
     many, size, _ = to.shape
     if not size:
         return np.zeros((many, 0))
     out = to.sum(axis=2, keepdims=True)
     step = np.where(out > 0, to / np.where(out > 0, out, 1.0), 1.0 / size)
-    # What a walk comes to rest at: rank = (1 - d) / size + d · rank @ step.
+    # The stationary distribution of the walk: rank = (1 - d) / size + d · rank @ step.
     still = np.eye(size) - _DAMPING * step.transpose(0, 2, 1)
     rank = np.linalg.solve(still, np.full((many, size, 1), (1 - _DAMPING) / size))
     return np.where(to.sum(axis=(1, 2))[:, None] > 0, rank[:, :, 0], np.nan)

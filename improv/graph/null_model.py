@@ -1,10 +1,10 @@
-"""The null model: the same people say as much as they do, in an order that means nothing.
+"""The null model: the same people say as many lines as before, in a random order.
 
-Within each scene the improvised lines are shuffled whole, so that everybody speaks as often as
-before. Then pairs of lines exchange whom they speak to wherever nobody would speak to himself, so
-that everybody speaks to somebody, and is spoken to, as often as before (after Maslov and Sneppen
-2002, Science 296:910-913). What is written, and when the author acts, stays where it is. Who was on
-the stage when is not minded: a late entrance makes a scene look less random than it is.
+The improvised lines of each scene are shuffled, so that everybody speaks as often as before. Then
+pairs of lines exchange their addressees, unless somebody would speak to themselves, so that
+everybody addresses others, and is addressed, as often as before (after Maslov and Sneppen 2002,
+Science 296:910-913). Written lines and the author's acts keep their places. The model ignores who
+is on the stage: a late entrance makes a scene look less random than it is.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from improv.graph.metrics import UNSHUFFLED_FIGURES, figures
 from improv.records import seed_of
 
 NULL_DRAWS = 200
-"""Null models drawn beside a figure."""
+"""Number of null models drawn for a figure."""
 MAX_SHUFFLED_SCENES = 1500
-"""The most scenes that are shuffled; of more a sample is taken, and compared with itself."""
+"""Maximum scenes that are shuffled; from more, a sample is drawn and compared with itself."""
 _LINE_DRAWS = 3_000_000
-"""Lines times draws: of many scenes fewer null models say as much."""
+"""Maximum lines times draws: with many scenes, fewer null models are as precise."""
 _FEWEST_DRAWS = 20
 LINES_AT_ONCE = 60_000
-"""Lines that are shuffled at once: null models of few scenes are drawn many together, since numpy
-asks as much for each small array as for a larger one."""
+"""Lines that are shuffled at once. Null models of few scenes are drawn many together, since numpy's
+cost per call is the same for small arrays."""
 _EXCHANGE_ROUNDS = 6
-"""How often every line may exchange whom it speaks to."""
+"""How often each line may exchange its addressee."""
 
 
 @dataclass(frozen=True, slots=True)
 class NullComparison:
-    """A figure with what the null model makes of it.
+    """A figure beside the null model.
 
-    `value` is its mean over scenes, with Student's interval; `null` the null model's mean, `low`
-    and `high` where 95% of its draws lie, and `p` twice the share of draws beyond the figure,
-    on the side where they are fewer, which is never 0. All NaN where the figure is unknown; a
-    figure that no shuffling changes has p 1 and is `fixed`.
+    `value` is the figure's mean over scenes, with Student's interval. `null` is the mean of the
+    null model, and 95% of its draws are between `low` and `high`. `p` is two-sided: twice the
+    share of draws beyond the figure on the side with fewer draws, and never 0. All are NaN if the
+    figure is unknown. A figure that shuffling cannot change is `fixed` and has p = 1.
     """
 
     value: Estimate
@@ -56,18 +56,18 @@ class NullComparison:
 
 
 def shuffle(talk: Conversation, seed: int) -> Conversation:
-    """Return a talk of the same scenes, lines and speakers in an order that means nothing."""
+    """Return a conversation of the same scenes, lines and speakers in a random order."""
     return _shuffle_copies(talk, [np.random.default_rng(seed)])
 
 
 def _shuffle_copies(talk: Conversation, chances: Sequence[np.random.Generator]) -> Conversation:
-    """Return the talk as many times over as there are sources of chance, in one: its scenes as the
-    first shuffles them, then as the second, and so on."""
+    """Return one conversation that holds a shuffled copy of all scenes for each generator, in the
+    order of `chances`."""
     talk = talk.repeated(len(chances))
     lines = talk.lines
     rows = np.flatnonzero(lines.turn > 0)
     scene = lines.scene[rows]
-    # Scenes follow one another in rows, so that one sort shuffles each within itself.
+    # Rows are in the order of scenes, so that one sort shuffles every scene within itself.
     new = rows[np.argsort(scene + _random(chances, len(rows)))]
     who, to, by, words, spoken = (
         getattr(lines, name).copy() for name in ("who", "to", "by", "words", "spoken")
@@ -90,12 +90,12 @@ def _shuffle_copies(talk: Conversation, chances: Sequence[np.random.Generator]) 
 
 
 def _random(chances: Sequence[np.random.Generator], size: int) -> Floats:
-    """Return numbers from 0 to 1, of each source of chance as many as of the others."""
+    """Return `size` numbers from 0 to 1, an equal share from each generator."""
     return np.concatenate([chance.random(size // len(chances)) for chance in chances])
 
 
 def sample_scenes(talk: Conversation, seed: int, most: int = MAX_SHUFFLED_SCENES) -> Conversation:
-    """Return at most so many scenes of a talk, drawn by chance."""
+    """Return at most `most` scenes of a conversation, drawn at random."""
     if talk.scenes <= most:
         return talk
     chance = np.random.default_rng(seed_of("scenes", seed))
@@ -105,7 +105,7 @@ def sample_scenes(talk: Conversation, seed: int, most: int = MAX_SHUFFLED_SCENES
 
 
 def number_of_draws(talk: Conversation, draws: int = NULL_DRAWS) -> int:
-    """Return how many null models to draw of a talk of this size."""
+    """Return the number of null models to draw for a conversation of this size."""
     return max(min(draws, _LINE_DRAWS // max(len(talk.lines), 1)), min(_FEWEST_DRAWS, draws))
 
 
@@ -118,26 +118,26 @@ def compare_with_null(
     draws: int = NULL_DRAWS,
     most: int = MAX_SHUFFLED_SCENES,
 ) -> dict[str, NullComparison]:
-    """Return every figure of a talk's scenes, each with its null model beside it.
+    """Return every figure of a conversation beside the null model.
 
-    Of more than `most` scenes a sample is shuffled.
+    If there are more than `most` scenes, a sample of them is shuffled.
     """
     seen = figures(talk, first=first, last=last)
     some = sample_scenes(talk, seed, most)
     draws = number_of_draws(some, draws)
-    there = seen if some is talk else figures(some, first=first, last=last)
+    sampled = seen if some is talk else figures(some, first=first, last=last)
     null: dict[str, list[Floats]] = {name: [] for name in seen}
     chances = [np.random.default_rng(seed_of("null", seed, i)) for i in range(draws)]
-    lot = max(1, LINES_AT_ONCE // max(len(some.lines), 1))
-    for begin in range(0, draws, lot):
-        part = chances[begin : begin + lot]
+    batch = max(1, LINES_AT_ONCE // max(len(some.lines), 1))
+    for begin in range(0, draws, batch):
+        part = chances[begin : begin + batch]
         drawn = figures(_shuffle_copies(some, part), first=first, last=last)
         for name, values in drawn.items():
             null[name].append(_means(values.reshape(len(part), -1)))
     return {
         name: _compare_figure(
             values,
-            float(_means(there[name])),
+            float(_means(sampled[name])),
             np.concatenate(null[name]),
             name in UNSHUFFLED_FIGURES,
         )
@@ -146,7 +146,7 @@ def compare_with_null(
 
 
 def mean_estimate(values: Floats, unit: str = "scenes") -> Estimate:
-    """Return the mean of the values that are known, with Student's interval over them."""
+    """Return the mean of the finite values, with Student's interval."""
     known = values[np.isfinite(values)]
     n = len(known)
     if not n:
@@ -160,8 +160,9 @@ def mean_estimate(values: Floats, unit: str = "scenes") -> Estimate:
 
 
 def _compare_figure(values: Floats, seen: float, null: Floats, fixed: bool) -> NullComparison:
-    """Set the null means of the scenes that were shuffled beside a figure: `seen` is its mean over
-    those scenes, and what lies between it and the null holds for all scenes."""
+    """Compare a figure with its null model. `values` are those of all scenes; `seen` is the mean of
+    the scenes that were shuffled, and `null` (draws,) holds their null means. The difference
+    between `seen` and the null model is taken to hold for all scenes."""
     value = mean_estimate(values)
     null = null[np.isfinite(null)]
     if math.isnan(value.value) or math.isnan(seen) or not len(null):
@@ -178,7 +179,7 @@ def _compare_figure(values: Floats, seen: float, null: Floats, fixed: bool) -> N
 
 
 def _means(values: Floats) -> Floats:
-    """Return the mean of what is known along the last axis, NaN where nothing is."""
+    """Return the mean of the finite values along the last axis, NaN if there are none."""
     known = np.isfinite(values)
     sums = np.where(known, values, 0.0).sum(axis=-1)
     count = known.sum(axis=-1)
@@ -186,7 +187,7 @@ def _means(values: Floats) -> Floats:
 
 
 def _pairs(rows: Wide, scene: Wide, random: Floats) -> tuple[Wide, Wide]:
-    """Pair rows of the same scene by chance, each in one pair at most."""
+    """Return random pairs of rows of the same scene; each row is in one pair at most."""
     order = rows[np.argsort(scene + random)]
     if not len(order):
         return order, order

@@ -1,7 +1,7 @@
-"""Other things that are graphs: branches, who was shown what, and flips between states.
+"""Graphs of other subjects: branches, prompts and who was shown them, flips between states.
 
-They are Graphs like those of conversations, with weights and times, and are written and drawn the
-same way.
+They have weights and times like the graphs of conversations, and are written and drawn in the same
+way.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from improv.records import MAIN
 from improv.study.edit_summary import describe_branch
 
 _EXCERPT_LENGTH = 60
-"""Characters of a block that name it."""
+"""Maximum characters of a block's text in its label."""
 _HELD, _BROKEN = 1.0, 0.0
-"""What a line's score is at a trait's pole and at its opposite; between them it is neither."""
+"""The scores of a line at a trait's pole and at its opposite; a score between them is neither."""
 
 
 def branch_graph(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
-    """Return the multiverse: each trial and branch, with an edge from the one that it left.
+    """Return the multiverse: each trial and branch is a node, with an edge from its parent.
 
     `trials` are rows of the run's table with trial, branch, parent, fork, origin, arm, edit, status
-    and turns. A branch's node has the turn after which it is on its own (`fork`), its last one, and
-    in words what parted it from its parent (`parted`).
+    and turns. A branch's node has the last turn that it shares with its parent (`fork`), its last
+    turn, and its change in words (`parted`).
     """
     graph = Graph(name=name, of="branches")
     several = len({row["trial"] for row in trials}) > 1
@@ -74,11 +74,11 @@ def branch_graph(trials: Sequence[Mapping[str, Any]], name: str = "") -> Graph:
 def exposure_graph(
     calls: pa.Table, blocks: pa.Table, name: str = "", *, whole: bool = False
 ) -> Graph:
-    """Return who was shown what: an edge from a block of prompts to each role that saw it.
+    """Return the exposure graph: an edge from each block of prompts to each role that saw it.
 
-    `calls` has role and blocks (lists of ids), `blocks` has id, kind and text. `whole` keeps every
-    block, for a scene; otherwise blocks of one kind are one node, and an edge says how many of
-    them the role was shown, and in how many calls.
+    `calls` has role and blocks (lists of ids), `blocks` has id, kind and text. With `whole` every
+    block is a node; otherwise each kind of blocks is a node, and an edge holds the number of
+    blocks that the role saw, and the number of calls.
     """
     graph = Graph(name=name, of="exposure")
     known = {row["id"]: (row["kind"], row["text"]) for row in blocks.to_pylist()}
@@ -96,21 +96,21 @@ def exposure_graph(
     for pair, n in zip(distinct.tolist(), count.tolist(), strict=True):
         role, block = divmod(pair, len(texts))
         kind, text = known.get(texts[block], ("unknown", ""))
-        what = texts[block] if whole else kind
+        node = texts[block] if whole else kind
         nodes.setdefault(
-            what, {"kind": kind, "label": _excerpt(f"{kind}: {text}") if whole else kind}
+            node, {"kind": kind, "label": _excerpt(f"{kind}: {text}") if whole else kind}
         )
-        edges.setdefault((what, names[role]), []).append(n)
-    for what, data in sorted(nodes.items(), key=lambda item: (item[1]["kind"], item[0])):
-        graph.add_node(what, role="block", side="block", **data)
+        edges.setdefault((node, names[role]), []).append(n)
+    for node, data in sorted(nodes.items(), key=lambda item: (item[1]["kind"], item[0])):
+        graph.add_node(node, role="block", side="block", **data)
     for role in sorted(set(names)):
         is_author = role == "author"
         graph.add_node(role, role="author" if is_author else "character", side="role")
-    for (what, role), counts in edges.items():
+    for (node, role), counts in edges.items():
         graph.add_edge(
-            what,
+            node,
             role,
-            key=edge_key(what, role, "shown"),
+            key=edge_key(node, role, "shown"),
             kind="shown",
             weight=float(len(counts)),
             blocks=len(counts),
@@ -120,12 +120,12 @@ def exposure_graph(
 
 
 def flip_graph(scores: pa.Table, name: str = "") -> Graph:
-    """Return the states of traits, with an edge for each way that a character went between lines.
+    """Return the states of traits, with an edge for each transition between a character's lines.
 
     `scores` has trial, branch, turn, character, measure and value, of measures "…:pole/opposite";
-    only main branches count. An edge has how often it was gone, and as weight the share of all
-    lines in its first state that were followed by its second. Where a line could not be read the
-    way over it is unknown, and counts for nothing.
+    only main branches count. An edge has the number of its transitions; its weight is the share of
+    all lines in the first state that are followed by the second. Transitions from or to an
+    unreadable line are unknown and do not count.
     """
     graph = Graph(name=name, of="flips")
     poles = pc.match_substring(scores["measure"], "/")
@@ -148,22 +148,22 @@ def flip_graph(scores: pa.Table, name: str = "") -> Graph:
     same &= ~np.isnan(value[1:]) & ~np.isnan(value[:-1])
     people, measures = who.dictionary.to_pylist(), measure.dictionary.to_pylist()
     places = np.column_stack([codes[1][:-1], codes[2][:-1], state[:-1], state[1:]])[same]
-    ways, count = np.unique(places, axis=0, return_counts=True)
+    transitions, count = np.unique(places, axis=0, return_counts=True)
     total: dict[tuple[int, int, int], int] = {}
-    for (person, trait, before, _), n in zip(ways.tolist(), count.tolist(), strict=True):
+    for (person, trait, before, _), n in zip(transitions.tolist(), count.tolist(), strict=True):
         total[person, trait, before] = total.get((person, trait, before), 0) + n
-    for (person, trait, before, after), n in zip(ways.tolist(), count.tolist(), strict=True):
+    for (person, trait, before, after), n in zip(transitions.tolist(), count.tolist(), strict=True):
         ends = []
-        for one in (before, after):
-            said = _state(measures[trait], one)
-            node = f"{people[person]} ({measures[trait]}): {said}"
+        for state_code in (before, after):
+            label = _state(measures[trait], state_code)
+            node = f"{people[person]} ({measures[trait]}): {label}"
             graph.add_node(
                 node,
                 role="state",
                 character=people[person],
                 measure=measures[trait],
                 scene=f"{people[person]} ({measures[trait]})",
-                label=said,
+                label=label,
             )
             ends.append(node)
         graph.add_edge(

@@ -1,7 +1,7 @@
-"""Graphs of a large run: its conditions are read and measured at once, each by a Ray task.
+"""Graphs of a large run: Ray tasks read and measure its conditions at the same time.
 
-What comes of it is what one process makes of the whole, byte for byte, in less time where there
-are processors to spare, and without any process that holds all turns.
+The result equals that of one process, byte for byte. It takes less time if processors are free,
+and no process holds all turns.
 """
 
 from __future__ import annotations
@@ -16,43 +16,46 @@ RAY_OFF = "off"
 
 
 def build_graphs_with_ray(
-    folder: RunFolder, asked: GraphRequest, address: str = RAY_OFF
+    folder: RunFolder, request: GraphRequest, address: str = RAY_OFF
 ) -> GraphResult:
-    """Return the graphs that are asked for, those of conditions made by tasks of the Ray at
-    `address` ("local", or a cluster's); with "off", and where parts need each other, by this
-    process. Raises RunError, and MachineError where Ray does not start or loses a task."""
-    if address == RAY_OFF or not build.can_split(asked):
-        return build.build_graphs(folder, asked)
-    build.check_request(asked)
-    given = build.split_by_condition(folder)
-    # Not before it is wanted: it takes seconds to load.
+    """Return the graphs of a request, built by Ray tasks, one for each condition.
+
+    `address` is "local", the address of a Ray cluster, or "off". With "off", or if the request
+    cannot be split by condition, this process builds them. Raises RunError, and MachineError if
+    Ray does not start or loses a task.
+    """
+    if address == RAY_OFF or not build.can_split(request):
+        return build.build_graphs(folder, request)
+    build.check_request(request)
+    parts = build.split_by_condition(folder)
+    # Imported here: it takes seconds.
     import ray
 
     from improv.ray_cluster import start_ray
 
     began = start_ray(address)
     try:
-        made = _run_tasks(folder, asked, given)
+        graphs = _run_tasks(folder, request, parts)
     finally:
         if began:
             ray.shutdown()
-    return GraphResult(build.result_title(folder, asked), made)
+    return GraphResult(build.result_title(folder, request), graphs)
 
 
 def _run_tasks(
-    folder: RunFolder, asked: GraphRequest, given: ConditionParts
+    folder: RunFolder, request: GraphRequest, parts: ConditionParts
 ) -> list[MeasuredGraph]:
-    """Give a task to each condition, and gather what they return in the conditions' order."""
+    """Start a task for each condition, and return their graphs in the order of the conditions."""
     import ray
 
-    # A task that lost its processor is done again: it only reads.
+    # A task whose worker is lost runs again: it only reads.
     task = ray.remote(build.build_condition).options(num_cpus=1, max_retries=2)
-    shared = ray.put(given)
-    singing = [task.remote(folder, asked, *names, shared) for names in given.conditions]
+    shared = ray.put(parts)
+    pending = [task.remote(folder, request, *names, shared) for names in parts.conditions]
     try:
-        return [made for one in singing for made in ray.get(one)]
+        return [graph for task in pending for graph in ray.get(task)]
     except ray.exceptions.RayTaskError as e:
-        # Whatever a task raised is raised here as it was.
+        # Raise the error of the task itself.
         raise e.cause if isinstance(e.cause, Exception) else e from None
     except ray.exceptions.RayError as e:
         raise MachineError(

@@ -1,4 +1,4 @@
-"""Who is who in a run's scenes, and who is spoken about: the names in the lines' own words."""
+"""The people of a run's scenes, and the mentions of their names in the lines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Cast: TypeAlias = Sequence[tuple[str, Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who can stand in a graph: a character of one scene's cast, or the author."""
+    """A possible node of a graph: a character of one scene's cast, or the author."""
 
     slug: str
     name: str
 
 
 class PersonCodes:
-    """Who is who: each slug's cast, then whoever else speaks in it."""
+    """Integer codes of people: the author, then for each slug its cast and its other speakers."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class PersonCodes:
         self._code = {(p.slug, p.name): i for i, p in enumerate(people)}
 
     def codes(self, column: pa.ChunkedArray, slug: Ints) -> Ints:
-        """Return the people whom a column of names means, -1 for nobody who is known."""
+        """Return the codes of a column of names, -1 for an unknown name."""
         names, at = encode(column)
         known = [[self._code.get((s, n), -1) for n in names] for s in self._slugs]
         table = np.array(known, dtype=np.int32).reshape(len(self._slugs), len(names))
@@ -73,16 +73,16 @@ def find_mentions(
     casts: Mapping[str, Cast],
     named: PersonCodes,
 ) -> Ints:
-    """Find the names in the lines' words: (line, person) for each who is named and not spoken to.
+    """Find mentions: (line, person) for each person whom a line names without speaking to them.
 
-    `home` is the place in `slugs` of each line's scene; `known` (lines x 2) who speaks it and whom
-    it is spoken to.
+    `home` is the index in `slugs` of each line's scene; `known` (lines, 2) is the line's speaker
+    and addressee.
 
-    A name counts as it is written in the cast list, in capitals, or by an alias or, where it is
-    nobody else's, by its last word. Arrow passes over the lines without any; only the rest is
-    searched one by one.
+    A mention is a name as written in the cast list, in capitals, an alias, or the last word of a
+    name if no other name ends in it. Arrow skips the lines without any; only the rest is searched
+    line by line.
     """
-    found: list[tuple[int, int]] = []
+    mentions: list[tuple[int, int]] = []
     for i, name in enumerate(slugs):
         rows = np.flatnonzero(home == i)
         forms = _forms([(p.name, _aliases(casts, p)) for p in named.people if p.slug == name])
@@ -99,8 +99,8 @@ def find_mentions(
         ):
             people = {owners[m] for m in pattern.findall(line)}
             people -= set(known[row].tolist())
-            found += [(row, who) for who in sorted(people)]
-    return np.array(sorted(found), dtype=np.int32).reshape(-1, 2)
+            mentions += [(row, who) for who in sorted(people)]
+    return np.array(sorted(mentions), dtype=np.int32).reshape(-1, 2)
 
 
 def _aliases(casts: Mapping[str, Cast], person: Person) -> Sequence[str]:
@@ -108,24 +108,24 @@ def _aliases(casts: Mapping[str, Cast], person: Person) -> Sequence[str]:
 
 
 def _forms(cast: Cast) -> dict[str, str]:
-    """Return each form that a name may have in a line, with whose it is."""
-    found: dict[str, str] = {}
+    """Return form → name, for each form that a name may have in a line."""
+    forms: dict[str, str] = {}
     for name, aliases in cast:
         for form in (name, *aliases):
-            found.setdefault(form, name)
+            forms.setdefault(form, name)
     for name, _ in cast:
         last = name.split()[-1]
         if sum(n.split()[-1] == last for n, _ in cast) == 1 and len(last) > 2:
-            found.setdefault(last, name)
-    for form, name in list(found.items()):
-        found.setdefault(form.upper(), name)
-        found.setdefault(form[0].upper() + form[1:], name)
-    # "the keeper" is a calling like any other where it does not stand as a name.
-    return {f: n for f, n in found.items() if not (f[0].isascii() and f[0].islower())}
+            forms.setdefault(last, name)
+    for form, name in list(forms.items()):
+        forms.setdefault(form.upper(), name)
+        forms.setdefault(form[0].upper() + form[1:], name)
+    # "the keeper" in lower case is a common noun, not a name.
+    return {f: n for f, n in forms.items() if not (f[0].isascii() and f[0].islower())}
 
 
 def _re2(forms: Iterable[str]) -> str:
-    # RE2 takes a backslash before ASCII's marks, and before an emoji not.
+    # RE2 accepts a backslash before ASCII punctuation, but not before an emoji.
     return "|".join(re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", form) for form in forms)
 
 
@@ -133,5 +133,5 @@ _UNSPACED = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
 
 
 def _packed(forms: Iterable[str]) -> str:
-    """Names in scripts that have no spaces between words, where there is no boundary to find."""
+    """Return a pattern of the names in scripts without spaces: they have no word boundaries."""
     return "|".join(re.escape(f) for f in forms if _UNSPACED.search(f)) or r"(?!)"

@@ -1,4 +1,4 @@
-"""Two networks compared, and what is compared with a change at a mark."""
+"""The comparison of two conditions, and of scenes before and after a mark."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.support.graph import FERRY, made_marks, planted, read, written
 
 
 def one_edge(seed: int, blocks: int, more: float) -> float:
-    """The p of the planted edge alone."""
+    """Return the p of the planted edge alone."""
     talk = planted(np.random.default_rng(seed), blocks, more=more, spread=0.0)
-    given = edge_vectors(talk)
-    at = [i for i, pair in enumerate(given.pairs.tolist()) if pair == [1, 2]]
-    alone = EdgeVectors(given.rows[:, at], given.pairs[at])
+    vectors = edge_vectors(talk)
+    at = [i for i, pair in enumerate(vectors.pairs.tolist()) if pair == [1, 2]]
+    alone = EdgeVectors(vectors.rows[:, at], vectors.pairs[at])
     return compare_vectors(talk, alone, "c0", "c1", seed=seed, draws=399).p
 
 
@@ -34,8 +34,8 @@ def test_a_true_null_is_rejected_in_three_to_seven_of_a_hundred() -> None:
     rejected = 0
     for seed in range(400):
         talk = planted(np.random.default_rng([7, seed]), 24, spread=1.5)
-        found = compare_vectors(talk, edge_vectors(talk), "c0", "c1", seed=seed, draws=399)
-        rejected += found.p <= 0.05
+        compared = compare_vectors(talk, edge_vectors(talk), "c0", "c1", seed=seed, draws=399)
+        rejected += compared.p <= 0.05
     assert 12 <= rejected <= 28, rejected
 
 
@@ -49,36 +49,36 @@ def test_a_planted_difference_is_found_with_the_power_that_is_expected() -> None
     edge = stats.t.ppf(0.975, blocks - 1)
     expected = stats.nct.sf(edge, blocks - 1, away) + stats.nct.cdf(-edge, blocks - 1, away)
     assert 0.3 < expected < 0.7, "a size at which power could be missed both ways"
-    found = sum(one_edge(seed, blocks, more) <= 0.05 for seed in range(240)) / 240
-    assert abs(found - expected) < 0.08, (found, expected)
+    rejected = sum(one_edge(seed, blocks, more) <= 0.05 for seed in range(240)) / 240
+    assert abs(rejected - expected) < 0.08, (rejected, expected)
 
 
-def test_the_planted_edge_is_the_one_that_is_named() -> None:
+def test_the_planted_edge_has_the_smallest_p() -> None:
     talk = planted(np.random.default_rng(2), 60, more=1.6)
-    found = compare_conditions(talk, "c0", "c1", seed=1)
-    assert found.p < 0.01 and found.units == 60 and not found.dropped
-    least = min(found.pairs, key=lambda d: d.p)
+    compared = compare_conditions(talk, "c0", "c1", seed=1)
+    assert compared.p < 0.01 and compared.units == 60 and not compared.dropped
+    least = min(compared.pairs, key=lambda d: d.p)
     assert (least.source, least.target) == ("p0", "p1") and least.p < 0.01
     assert least.a > least.b and least.estimate.low > 0
-    assert sum(d.p < 0.05 for d in found.pairs) <= 3
+    assert sum(d.p < 0.05 for d in compared.pairs) <= 3
     other = compare_conditions(talk, "c1", "c0", seed=1)
-    assert other.p < 0.01 and {c.name for c in found.figures} <= set(FIGURES)
+    assert other.p < 0.01 and {c.name for c in compared.figures} <= set(FIGURES)
 
 
 def test_a_block_without_its_partner_is_dropped_and_named() -> None:
     two = written(FERRY), written(FERRY, trial="t1", condition="live", block="ferry/1")
-    found = compare_conditions(read(*two), "none", "live")
-    assert found.units == 0 and math.isnan(found.p)
-    assert found.dropped == ("ferry/0", "ferry/1") and found.why
+    compared = compare_conditions(read(*two), "none", "live")
+    assert compared.units == 0 and math.isnan(compared.p)
+    assert compared.dropped == ("ferry/0", "ferry/1") and compared.why
 
 
 def test_a_change_at_the_mark_is_told_from_a_drift() -> None:
     talk = planted(np.random.default_rng(4), 60, conditions=1, lines=24, more=2.5, turn=1)
-    found = before_after(talk, made_marks, seed=1, draws=199)
-    assert found.p <= 0.01 and found.units == 60
-    named = min(found.pairs, key=lambda d: d.p)
+    compared = before_after(talk, made_marks, seed=1, draws=199)
+    assert compared.p <= 0.01 and compared.units == 60
+    named = min(compared.pairs, key=lambda d: d.p)
     assert (named.source, named.target) == ("p0", "p1") and named.a > named.b
-    # The same marks, dealt to the wrong scenes, mean nothing.
+    # The same marks at the wrong scenes show no change.
     chance = np.random.default_rng(9)
     low = 0
     for i in range(40):
@@ -92,6 +92,6 @@ def test_marks_at_one_turn_cannot_be_told_from_time() -> None:
     talk = planted(np.random.default_rng(4), 10, conditions=2)
     marks = dict.fromkeys(talk.trials, 6)
     assert "same turn" in before_after(talk, marks).why
-    # But arms can be compared in how they changed.
-    found = compare_vectors(talk, changes_at_marks(talk, marks), "c0", "c1", seed=1)
-    assert 0.01 < found.p <= 1 and found.units == 10
+    # But the changes of two arms can be compared.
+    compared = compare_vectors(talk, changes_at_marks(talk, marks), "c0", "c1", seed=1)
+    assert 0.01 < compared.p <= 1 and compared.units == 10

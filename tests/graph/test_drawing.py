@@ -17,8 +17,8 @@ def test_a_picture_is_xml_that_says_what_it_shows() -> None:
     graph = build_network(ferry(), first=0)
     svg = draw_svg([("none & all", graph)], title="The <Ferry>")
     root = ET.fromstring(svg)
-    told = root.findtext("{http://www.w3.org/2000/svg}desc") or ""
-    assert "Bo to Mara 2" in told
+    description = root.findtext("{http://www.w3.org/2000/svg}desc") or ""
+    assert "Bo to Mara 2" in description
     texts = ["".join(t.itertext()) for t in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"Mara", "Bo", "Inès", "the author", "none & all", "The <Ferry>"} <= set(texts)
     assert any("pale" in t for t in texts) and any("dashed" in t for t in texts)
@@ -42,7 +42,7 @@ def test_a_picture_becomes_png() -> None:
     assert (wide, tall) == (round(2 * box[0]), round(2 * box[1]))
 
 
-def test_everybody_has_a_place_and_nobody_the_authors() -> None:
+def test_everybody_has_a_position_and_only_the_author_the_top() -> None:
     for many in range(1, 12):
         spots = circle_positions([f"p{i}" for i in range(many)])
         assert len(set(spots.values())) == many

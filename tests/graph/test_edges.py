@@ -1,4 +1,4 @@
-"""What is an edge: who addresses, answers and mentions whom."""
+"""The edges of a conversation: who addresses, answers and mentions whom."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from improv.graph.metrics import (
 from tests.support.graph import FERRY, edges, ferry, read, written
 
 
-def test_a_scene_is_a_graph_of_everything_that_was_between_its_people() -> None:
+def test_the_graph_of_a_scene_has_every_contact() -> None:
     graph = build_network(ferry(), first=0)
     assert edges(graph) == {
         ("Mara", "Bo", "addresses", "name"): 1,
         ("Bo", "Mara", "addresses", "order"): 2,
         ("Mara", "Inès", "addresses", "said"): 1,
         ("Inès", "Bo", "addresses", "name"): 1,
-        # Mara called Bo by name, so that his answer is no guess; to nobody Inès spoke next, and
-        # Mara turned to her outright.
+        # Mara called Bo by name, so that his answer is no guess. Then Inès spoke to nobody, and
+        # Mara answered her outright.
         ("Bo", "Mara", "answers", "name"): 1,
         ("Mara", "Inès", "answers", "said"): 1,
-        # Inès spoke to nobody after Bo, who had spoken to Mara: that answers nobody. Later she
-        # was spoken to outright, and turns to Bo instead, who spoke right before.
+        # Inès spoke to nobody after Bo, who had spoken to Mara: her line answers nobody. Later she
+        # was addressed outright, but answers Bo, who spoke right before.
         ("Inès", "Bo", "answers", "name"): 1,
         ("Inès", "Mara", "mentions", "name"): 1,
         ("Mara", "Bo", "mentions", "name"): 1,
@@ -43,9 +43,9 @@ def test_a_scene_is_a_graph_of_everything_that_was_between_its_people() -> None:
     assert graph.nodes["author"]["role"] == "author"
 
 
-def test_what_was_written_beforehand_counts_only_if_asked_for() -> None:
+def test_written_lines_count_only_on_request() -> None:
     assert ("Mara", "Bo", "addresses", "name") not in edges(build_network(ferry()))
-    # And yet turn 1 answers it.
+    # Turn 1 still answers the written line.
     assert edges(build_network(ferry()))["Bo", "Mara", "answers", "name"] == 1
 
 
@@ -100,7 +100,7 @@ def test_an_answer_says_how_late_it_comes() -> None:
     assert next(iter(data.values()))["latency"] == 2.0
 
 
-def test_names_in_a_line_are_mentions_but_for_whoever_is_spoken_to() -> None:
+def test_names_in_a_line_are_mentions_except_the_addressee() -> None:
     def mentioned(text: str, to: str = "Inès", by: str = "order") -> set[str]:
         graph = build_network(read(written([(1, "Bo", text, to, by, [])])), kinds=("mentions",))
         return {target for _, target in graph.edges()}
@@ -131,7 +131,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
     )
 
 
-def test_contacts_of_a_talk_without_lines_are_none() -> None:
+def test_a_conversation_without_lines_has_no_contacts() -> None:
     empty = read(written([]))
     assert len(find_edges(empty)) == 0 and len(build_network(empty)) == 0
     assert all(np.isnan(v).all() for v in figures(empty).values())

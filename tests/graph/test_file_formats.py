@@ -1,4 +1,4 @@
-"""Files of graphs: each format comes back as it was or says why not; the command writes them."""
+"""Files of graphs: what is written can be read back or raises; the command writes them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from tests.support.graph import (
 from tests.support.ui import HOSTILE
 
 ODD = ("Bo & <Bo>", 'O\'Neil "x"', "李明 🎭")
-"""Names that a format would have to escape."""
+"""Names that a format must escape."""
 
 
 def odd() -> Graph:
-    """A graph of somebody else's: with None, lists, numpy's numbers and characters of all kinds."""
+    """Return a graph with None, lists, numpy numbers and unusual characters."""
     graph = Graph(name="odd", of="talk", kinds=["addresses"])
     graph.add_node("李明", role="character", lines=3, tags=["a", "b"], none=None)
     graph.add_node("O'Neil", role="character", lines=np.int64(2), text=HOSTILE[:200])
@@ -86,7 +86,7 @@ def test_a_graph_comes_back_from_its_file(form: str, made: str) -> None:
 
 @pytest.mark.parametrize("form", ["gexf", "graphml", "json"])
 def test_others_read_the_same_graph(form: str, tmp_path: Path) -> None:
-    """By NetworkX's own readers, as in anybody's script."""
+    """NetworkX's own readers read an equal graph."""
     graph = build_network(ferry(), first=0)
     file = tmp_path / f"ferry.{form}"
     file.write_bytes(as_bytes(graph, form))
@@ -95,14 +95,14 @@ def test_others_read_the_same_graph(form: str, tmp_path: Path) -> None:
     else:
         back = {"gexf": nx.read_gexf, "graphml": nx.read_graphml}[form](file)
     assert back.is_directed() and back.is_multigraph() and list(back) == list(graph)
-    wanted, found = (
+    wanted, read = (
         [
             (s, t, d["kind"], d["by"], d["guess"], d["weight"], d["first"], d["last"])
             for s, t, d in g.edges(data=True)
         ]
         for g in (graph, back)
     )
-    assert sorted(found) == sorted(wanted)
+    assert sorted(read) == sorted(wanted)
     if form == "gexf":
         spells = [[tuple(spell) for spell in d["spells"]] for _, _, d in back.edges(data=True)]
         assert spells == [d["spells"] for _, _, d in graph.edges(data=True)]
@@ -124,10 +124,10 @@ def test_gexf_has_times_and_kinds_for_gephi() -> None:
     name = "{http://www.gexf.net/1.2draft}"
     graph = root.find(f"{name}graph")
     assert graph is not None and graph.get("mode") == "dynamic" and graph.get("timeformat")
-    found = list(root.iter(f"{name}edge"))
-    assert all(e.find(f"{name}spells/{name}spell") is not None for e in found)
-    assert len({e.get("kind") for e in found}) > 3
-    assert len({e.get("id") for e in found}) == len(found)
+    edges = list(root.iter(f"{name}edge"))
+    assert all(e.find(f"{name}spells/{name}spell") is not None for e in edges)
+    assert len({e.get("kind") for e in edges}) > 3
+    assert len({e.get("id") for e in edges}) == len(edges)
     series = [a for a in root.iter(f"{name}attribute") if a.get("title") == "turns"]
     assert len(series) == 1
 
@@ -154,9 +154,9 @@ def test_a_run_becomes_graphs_of_every_format(played: RunFolder, tmp_path: Path)
     runner = CliRunner()
     base = ["graph", played.id, "--runs", played.root]
     outputs = [str(tmp_path / f"kettle.{form}") for form in FORMATS]
-    told = runner.invoke(app, [*base, "--no-null", *(x for o in outputs for x in ("-o", o))])
-    assert told.exit_code == 0, told.output
-    assert "3 nodes" in told.output or "4 nodes" in told.output
+    result = runner.invoke(app, [*base, "--no-null", *(x for o in outputs for x in ("-o", o))])
+    assert result.exit_code == 0, result.output
+    assert "3 nodes" in result.output or "4 nodes" in result.output
     graph = from_bytes((tmp_path / "kettle.gexf").read_bytes(), "gexf")
     assert graphs_equal(graph, from_bytes((tmp_path / "kettle.graphml").read_bytes(), "graphml"))
     assert {"Ana", "Bo", "author"} <= set(graph)
@@ -167,19 +167,19 @@ def test_a_run_becomes_graphs_of_every_format(played: RunFolder, tmp_path: Path)
     )
     assert sum(d.get("lines", 0) for _, d in graph.nodes(data=True)) == lines
 
-    told = runner.invoke(
+    result = runner.invoke(
         app, [*base, "--by", "condition", "--no-null", "-o", str(tmp_path / "by.json")]
     )
-    assert told.exit_code == 0 and len(list(tmp_path.glob("by-*.json"))) == 4
-    told = runner.invoke(app, [f"{base[0]}", f"{played.id}/0", *base[2:]])
-    assert told.exit_code == 0 and "if shuffled" in told.output and "balance" in told.output
+    assert result.exit_code == 0 and len(list(tmp_path.glob("by-*.json"))) == 4
+    result = runner.invoke(app, [f"{base[0]}", f"{played.id}/0", *base[2:]])
+    assert result.exit_code == 0 and "if shuffled" in result.output and "balance" in result.output
 
 
 def test_conditions_are_compared_by_the_command(played: RunFolder) -> None:
     names = load_conversation(played).conditions
-    found = build_graphs(played, GraphRequest(condition=names[0], against=names[1], null=False))
-    assert found.comparison is not None and found.comparison.units == 3
-    assert not math.isnan(found.comparison.p)
+    built = build_graphs(played, GraphRequest(condition=names[0], against=names[1], null=False))
+    assert built.comparison is not None and built.comparison.units == 3
+    assert not math.isnan(built.comparison.p)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_conditions_are_compared_by_the_command(played: RunFolder) -> None:
         (GraphRequest(scene="no such"), "no scene of this run"),
     ],
 )
-def test_what_cannot_be_done_is_said(played: RunFolder, asked: GraphRequest, why: str) -> None:
+def test_an_impossible_request_raises(played: RunFolder, asked: GraphRequest, why: str) -> None:
     with pytest.raises(RunError, match=why):
         build_graphs(played, asked)
 

@@ -1,4 +1,4 @@
-"""What a graph measures."""
+"""The figures of a graph."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_the_figures_of_an_order() -> None:
         (5, "Mara", "Inès!", "Inès", "name", []),  # claimed
         (6, "Bo", "Me.", "", "none", [("cue", "Bo", "")]),  # usurped, by the author's cue
     ]
-    found = {name: values[0] for name, values in figures(read(written(lines))).items()}
-    assert found["taken"] == 1 / 4 and found["usurped"] == 2 / 4 and found["claimed"] == 1 / 4
-    assert found["floor"] == 6 / 5
-    assert found["answered"] == 1 / 3
-    assert found["author"] == 1 / 6 and found["overruled"] == 1 / 3
-    assert found["latency"] == pytest.approx((1 + 1) / 2), "Bo answers Mara, Mara nobody's No"
-    assert found["balance"] == pytest.approx(1)
+    values = {name: column[0] for name, column in figures(read(written(lines))).items()}
+    assert values["taken"] == 1 / 4 and values["usurped"] == 2 / 4 and values["claimed"] == 1 / 4
+    assert values["floor"] == 6 / 5
+    assert values["answered"] == 1 / 3
+    assert values["author"] == 1 / 6 and values["overruled"] == 1 / 3
+    assert values["latency"] == pytest.approx((1 + 1) / 2), "Bo answers Mara, Mara nobody's No"
+    assert values["balance"] == pytest.approx(1)
 
 
 def test_a_round_holds_no_surprise_and_a_window_only_its_own_lines() -> None:
@@ -83,19 +83,21 @@ def test_a_round_holds_no_surprise_and_a_window_only_its_own_lines() -> None:
     assert figures(talk, first=99)["balance"][0] != figures(talk)["balance"][0]
 
 
-def test_where_everybody_stands() -> None:
-    found = {one.name: one for one in measure_centrality(ferry(), seed=1, first=0, draws=20)}
-    assert list(found) == ["Mara", "Bo", "Inès"]
-    assert (found["Mara"].out, found["Mara"].into) == (2, 2)
-    assert found["Bo"].notes == 1
-    assert sum(one.pagerank for one in found.values()) == pytest.approx(1, abs=1e-3)
-    low, middle, high = found["Bo"].pagerank_null
+def test_the_centrality_of_everybody() -> None:
+    people = {
+        person.name: person for person in measure_centrality(ferry(), seed=1, first=0, draws=20)
+    }
+    assert list(people) == ["Mara", "Bo", "Inès"]
+    assert (people["Mara"].out, people["Mara"].into) == (2, 2)
+    assert people["Bo"].notes == 1
+    assert sum(one.pagerank for one in people.values()) == pytest.approx(1, abs=1e-3)
+    low, middle, high = people["Bo"].pagerank_null
     assert low <= middle <= high
     flat = nx.DiGraph()
-    flat.add_nodes_from(found)
+    flat.add_nodes_from(people)
     network = build_network(ferry(), first=0)
     flat.add_edges_from(
         (a, b) for a, b, edge in network.edges(data=True) if edge["kind"] == "addresses"
     )
     between = nx.betweenness_centrality(flat)
-    assert found["Bo"].betweenness == pytest.approx(between["Bo"])
+    assert people["Bo"].betweenness == pytest.approx(between["Bo"])

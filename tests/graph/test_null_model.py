@@ -1,4 +1,4 @@
-"""The null model: what a graph's figures would be by chance."""
+"""The null model: the figures of a graph by chance."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_null_models_drawn_together_are_those_drawn_alone() -> None:
     together = compare_with_null(talk, seed=6, draws=25)
     alone = [figures(shuffle(talk, seed_of("null", 6, i))) for i in range(25)]
     for name in set(FIGURES) - UNSHUFFLED_FIGURES:
-        means = [np.nanmean(found[name]) for found in alone if np.isfinite(found[name]).any()]
+        means = [np.nanmean(values[name]) for values in alone if np.isfinite(values[name]).any()]
         assert together[name].draws == len(means)
         if means:
             assert together[name].null == pytest.approx(np.mean(means)), name
             assert together[name].low == pytest.approx(np.quantile(means, 0.025)), name
 
 
-def test_a_talk_several_times_over_is_itself_each_time() -> None:
+def test_a_repeated_conversation_holds_equal_copies() -> None:
     talk = ferry()
     more = talk.repeated(3)
     assert more.scenes == 3 * talk.scenes and len(more.lines) == 3 * len(talk.lines)
@@ -60,15 +60,15 @@ def test_a_talk_several_times_over_is_itself_each_time() -> None:
         assert repr(more.subset(mask)) == repr(talk)
 
 
-def test_what_is_random_looks_so_beside_the_null_and_what_is_not_does_not() -> None:
+def test_only_a_conversation_that_is_not_random_differs_from_the_null() -> None:
     chance = np.random.default_rng(11)
     names = ("reciprocity", "answered", "usurped", "floor", "transitivity")
     below = Counter(dict.fromkeys(names, 0))
     for i in range(50):
-        # A talk of the null model itself.
+        # A conversation drawn from the null model itself.
         talk = shuffle(planted(chance, 6, conditions=1), i)
-        found = compare_with_null(talk, seed=i, draws=39)
-        below.update(name for name in names if found[name].p <= 0.05)
+        compared = compare_with_null(talk, seed=i, draws=39)
+        below.update(name for name in names if compared[name].p <= 0.05)
     assert all(n <= 8 for n in below.values()), below
     lines = [(t + 1, ("Mara", "Bo", "Inès")[t % 3], "So.", "", "none", []) for t in range(15)]
     fixed = compare_with_null(read(written(lines)), seed=1, draws=99)
@@ -78,6 +78,6 @@ def test_what_is_random_looks_so_beside_the_null_and_what_is_not_does_not() -> N
 
 def test_a_sample_of_scenes_is_compared_with_itself() -> None:
     talk = shuffle(planted(np.random.default_rng(5), 400, conditions=1, lines=10), 2)
-    found = compare_with_null(talk, seed=3, draws=60, most=60)
-    assert found["reciprocity"].p > 0.02
-    assert abs(found["reciprocity"].value.value - found["reciprocity"].null) < 0.05
+    compared = compare_with_null(talk, seed=3, draws=60, most=60)
+    assert compared["reciprocity"].p > 0.02
+    assert abs(compared["reciprocity"].value.value - compared["reciprocity"].null) < 0.05

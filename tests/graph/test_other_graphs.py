@@ -1,4 +1,4 @@
-"""Other graphs: branches as a tree, who was shown which block, flips between states."""
+"""Graphs of other subjects: branches as a tree, roles and their blocks, flips between states."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_branches_are_a_tree() -> None:
     rows = [row("main", "", origin="main"), row("b", fork=3, arm="reveal"), row("c", "b", 5)]
     rows[2]["edit"] = '{"scene": {"author": {"live": false}}, "line": "Wait."}'
     graph = other_graphs.branch_graph(rows)
-    told = [graph.nodes[n]["parted"] for n in ("main", "b", "c")]
-    assert told == ["as it was played", "reveal", "line: Wait.; A live author: no"]
+    changes = [graph.nodes[n]["parted"] for n in ("main", "b", "c")]
+    assert changes == ["as it was played", "reveal", "line: Wait.; A live author: no"]
     svg = draw_svg([("", graph)])
-    assert all(f">{text}</text>" in svg for text in told), "each line says what it is"
+    assert all(f">{text}</text>" in svg for text in changes), "each line says what it is"
     assert nx.is_arborescence(graph)
     assert graph.edges["b", "c", "b > c: branch"]["spells"] == [(6, 9)]
     x = {node: place[0] for node, place in node_positions(graph).items()}
@@ -75,7 +75,7 @@ def test_exposure_says_who_saw_which_block() -> None:
     assert set(kinds.predecessors("Bo")) == {"world", "note"}
 
 
-def test_flips_are_ways_between_states() -> None:
+def test_flips_are_transitions_between_states() -> None:
     graph = other_graphs.flip_graph(flipping())
     held, broken = (f"Bo (sign:honest/deceitful): {s}" for s in ("honest", "deceitful"))
     assert {(s, t): (d["lines"], d["weight"]) for s, t, d in graph.edges(data=True)} == {

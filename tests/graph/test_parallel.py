@@ -1,4 +1,4 @@
-"""Conditions read and measured at once by tasks of Ray: the same graphs, the same errors."""
+"""Ray tasks that build the graphs of conditions make the same graphs and raise the same errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRANGERS = [(6, "Zed", "Mara, I am in no cast list.", "Mara", "name", [])]
 
 @pytest.fixture
 def ferries(tmp_path: Path) -> RunFolder:
-    """Two scenes under three conditions, in one of which people speak whom no cast list names."""
+    """Two scenes under three conditions; in one of them, people speak who are in no cast list."""
     scenes = {
         slug: Scene.model_validate(
             {
@@ -39,7 +39,7 @@ def ferries(tmp_path: Path) -> RunFolder:
         )
         for slug in ("ferry", "tower")
     }
-    arms = [Condition(name, (("arm", name),)) for name in ("live", "none", "told")]
+    arms = [Condition(name, (("arm", name),)) for name in ("framed", "live", "none")]
     cells = tuple((slug, arm, scene) for slug, scene in scenes.items() for arm in arms)
     fs, base = runs_filesystem(tmp_path)
     folder = RunFolder(fs, f"{base}/ferries", base)
@@ -47,68 +47,68 @@ def ferries(tmp_path: Path) -> RunFolder:
     folder.update({"conditions": [arm.name for arm in arms], "status": "done"})
     rows, trials = [], []
     for i in range(18):
-        # Ids that sort otherwise than they were planned, as hashes do.
-        slug, arm = ("ferry", "tower")[i % 2], ("none", "live", "told")[i % 3]
+        # Trial ids do not sort in the order of the plan, as hashes do not.
+        slug, arm = ("ferry", "tower")[i % 2], ("none", "live", "framed")[i % 3]
         lines = [*FERRY[: 3 + i % 4], *(STRANGERS if arm == "live" and slug == "tower" else [])]
         lines += [(9, "Ada", "Me neither.", "", "none", [])] if i == 11 else []
-        made, row = written(
+        turns, row = written(
             lines, trial=f"{i * 7 % 18:02}", scene=slug, condition=arm, block=f"{slug}/{i // 6}"
         )
-        rows += made
+        rows += turns
         trials.append(row | {"index": i, "origin": "main", "status": "done"})
-    for name, found in (("turns", rows), ("trials", trials)):
-        folder.tables.write(name, pa.Table.from_pylist(found, SCHEMAS[name]))
+    for name, records in (("turns", rows), ("trials", trials)):
+        folder.tables.write(name, pa.Table.from_pylist(records, SCHEMAS[name]))
     return folder
 
 
-def everything(found: GraphResult) -> Iterator[Any]:
-    """Whatever a person can get of it."""
-    yield found.title, found.comparison
-    for made in found.graphs:
-        yield made.name, made.row, repr(made.figures)
+def everything(result: GraphResult) -> Iterator[Any]:
+    """Yield all that a caller can read of a result: titles, figures and files."""
+    yield result.title, result.comparison
+    for measured in result.graphs:
+        yield measured.name, measured.row, repr(measured.figures)
     for name in ("x.gexf", "x.graphml", "x.json", "x.dot", "x.csv", "x.svg"):
-        yield from graph_files(found, name)
+        yield from graph_files(result, name)
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    "asked",
+    "wanted",
     [
         GraphRequest(by="condition"),
         GraphRequest(by="condition", window=2, null=False, guesses=False),
         GraphRequest(by="condition", scene="tower", null=False, each=True),
     ],
 )
-def test_the_same_graphs_however_many_make_them(
-    ferries: RunFolder, asked: GraphRequest, local_ray: None
+def test_tasks_build_the_same_graphs(
+    ferries: RunFolder, wanted: GraphRequest, local_ray: None
 ) -> None:
-    alone = list(everything(build.build_graphs(ferries, asked)))
+    alone = list(everything(build.build_graphs(ferries, wanted)))
     assert len(alone) > 9 and "Zed" in repr(alone) and "no cast" not in repr(alone)
-    assert list(everything(parallel.build_graphs_with_ray(ferries, asked, "local"))) == alone
+    assert list(everything(parallel.build_graphs_with_ray(ferries, wanted, "local"))) == alone
 
 
 @pytest.mark.ray
-def test_a_run_that_was_really_played(played: RunFolder, local_ray: None) -> None:
-    asked = GraphRequest(by="condition")
-    alone = list(everything(parallel.build_graphs_with_ray(played, asked)))
-    assert list(everything(parallel.build_graphs_with_ray(played, asked, "local"))) == alone
+def test_tasks_build_the_same_graphs_of_a_played_run(played: RunFolder, local_ray: None) -> None:
+    wanted = GraphRequest(by="condition")
+    alone = list(everything(parallel.build_graphs_with_ray(played, wanted)))
+    assert list(everything(parallel.build_graphs_with_ray(played, wanted, "local"))) == alone
 
 
 @pytest.mark.ray
-def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
+def test_a_tasks_error_is_that_of_one_process(
     ferries: RunFolder, tmp_path: Path, local_ray: None
 ) -> None:
-    for asked in (
+    for wanted in (
         GraphRequest(by="condition", scene="moon"),
         GraphRequest(by="condition", kinds=("kisses",)),
     ):
         with pytest.raises(RunError) as alone:
-            parallel.build_graphs_with_ray(ferries, asked)
+            parallel.build_graphs_with_ray(ferries, wanted)
         with pytest.raises(RunError) as many:
-            parallel.build_graphs_with_ray(ferries, asked, "local")
+            parallel.build_graphs_with_ray(ferries, wanted, "local")
         assert str(many.value) == str(alone.value)
         assert type(many.value) is RunError
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         app,
         [
             "graph",
@@ -123,25 +123,25 @@ def test_what_a_task_cannot_do_is_said_as_if_there_were_none(
             "local",
         ],
     )
-    assert told.exit_code == 2 and "no scene of this run" in told.output
+    assert result.exit_code == 2 and "no scene of this run" in result.output
 
 
 def test_a_condition_is_read_without_the_others(ferries: RunFolder) -> None:
-    asked = GraphRequest(by="condition", null=False)
-    given = build.split_by_condition(ferries)
-    assert [name for name, _ in given.conditions] == ["live", "none", "told"]
-    assert [name for name, _ in given.casts["tower"]] == [*CAST, "Ada", "Zed"]
-    assert [name for name, _ in given.casts["ferry"]] == list(CAST)
-    (made,) = build.build_condition(ferries, asked, "none", "none", given)
-    assert made.graph.graph["scenes"] == 6 and "Zed" not in made.graph
+    wanted = GraphRequest(by="condition", null=False)
+    parts = build.split_by_condition(ferries)
+    assert [name for name, _ in parts.conditions] == ["framed", "live", "none"]
+    assert [name for name, _ in parts.casts["tower"]] == [*CAST, "Ada", "Zed"]
+    assert [name for name, _ in parts.casts["ferry"]] == list(CAST)
+    (measured,) = build.build_condition(ferries, wanted, "none", "none", parts)
+    assert measured.graph.graph["scenes"] == 6 and "Zed" not in measured.graph
 
 
-def test_parts_that_need_each_other_are_not_parted(ferries: RunFolder) -> None:
+def test_a_comparison_is_not_split(ferries: RunFolder) -> None:
     assert build.can_split(GraphRequest(by="condition"))
-    asked = GraphRequest(by="condition", condition="live", against="none", null=False)
-    assert not build.can_split(asked) and not build.can_split(
+    wanted = GraphRequest(by="condition", condition="live", against="none", null=False)
+    assert not build.can_split(wanted) and not build.can_split(
         GraphRequest(of="flips", by="condition")
     )
-    # No Ray is there, and none is asked.
-    found = parallel.build_graphs_with_ray(ferries, asked, "ray://nowhere:1")
-    assert found.comparison is not None and found.comparison.units == 6
+    # The address has no Ray, and none is needed.
+    built = parallel.build_graphs_with_ray(ferries, wanted, "ray://nowhere:1")
+    assert built.comparison is not None and built.comparison.units == 6
