@@ -1,10 +1,11 @@
-"""The journal: every call of a run, written before its reply is used. It is the truth of a run.
+"""The journal: every call of a run, written before its reply is used. A run is resumed from it.
 
-One file a host, a line a call: `[identity, [shared, blocks], rest]`, and before it a line for
-each block that it was the first to show: `[id, kind, text]`. What a call was shown is written as
-how much of it the same role's last call in the file was shown, and the blocks after that: threads
-only grow, and whole lists would make the journal of a long scene a hundred times its transcript.
-A torn line is owed again, no more. What a finished run's journal held stands in its tables.
+Each host has a file. A call is a line `[identity, [shared, blocks], rest]`, and before it stands a
+line `[id, kind, text]` for each block that it is the first to show. `shared` is the number of
+blocks that the prompt has in common with the last call of the same role in the file, and `blocks`
+are those after them. Prompts only grow, and whole lists would make the journal of a long scene a
+hundred times as large as its transcript. A call whose line is torn is made again. When a run is
+finished, its tables hold the content of its journals.
 """
 
 from __future__ import annotations
@@ -24,36 +25,38 @@ from improv.storage.jsonl import JsonLines, read_whole_lines
 
 _CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
 _CALL_FIELDS += ["error_kind"]
-"""What stands in the rest of a call's line; the last of them stands in no journal of an old run."""
+"""The fields in the rest of a call's line, in order. Journals of old runs lack the last one."""
 LIMITS_FILE = "limits.jsonl"
-"""What lies beside the journals and is none: the history of the limits of endpoints."""
+"""The history of the limits of endpoints. It is in the journals' folder, and is no journal."""
 VERDICTS_FILE = "verdicts.jsonl"
-"""What judges have said and no table holds yet; it is no host's journal either."""
+"""The verdicts that no table holds yet. It is in the journals' folder, and is no journal."""
 _CALL = b'[["'
 
 
 class Journal:
-    """Appends calls and blocks to one host's file, before anything is made of them.
+    """Appends calls and blocks to one host's file, before their replies are used.
 
-    Each append reaches the operating system at once, so that a crash of the process loses
-    nothing; `sync`, called every second or so, bounds what a power cut can take. Raises OSError
-    where the disk is full or gone; what was written before stays good.
+    Each append reaches the operating system at once, so a crash of the process loses nothing.
+    `sync`, called about every second, bounds what a power cut loses. Raises OSError if the disk is
+    full or gone; the lines written before stay valid.
     """
 
     def __init__(self, path: Path) -> None:
         self._shown: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
         self._lines = JsonLines(path)
-        with contextlib.suppress(OSError):  # not every filesystem lets a folder be synced
+        with contextlib.suppress(OSError):  # some filesystems cannot sync a folder
             folder = os.open(path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
 
     def append(self, call: Call, blocks: Iterable[Block]) -> None:
-        """Write a call, and the blocks it was the first to show, in one piece."""
+        """Write a call, and the blocks that it is the first to show, in one piece. Raises
+        OSError."""
         draw = call.draw
         identity = [draw.trial, draw.branch, draw.turn, draw.role, draw.purpose, draw.attempt]
         rest = [getattr(call, name) for name in _CALL_FIELDS]
-        # A call whose line is torn is not built upon: its role stays out until a line is whole.
+        # If the append fails, the line may be torn. So the role is removed first, and its next call
+        # writes its whole list of blocks.
         role, shown = (draw.branch, draw.role), self._shown.setdefault(draw.trial, {})
         shared = _shared(shown.pop(role, ()), call.blocks)
         line = [identity, [shared, call.blocks[shared:]], rest]
@@ -61,7 +64,7 @@ class Journal:
         shown[role] = call.blocks
 
     def forget(self, trial: str) -> None:
-        """Let go of what a trial was shown that is over: a later call of it stands on its own."""
+        """Drop the block lists of a finished trial. A later call of it writes its whole list."""
         self._shown.pop(trial, None)
 
     def sync(self) -> None:
@@ -72,10 +75,10 @@ class Journal:
 
 
 class Journaled:
-    """What the journals of a run hold, trial by trial, as far as it was read.
+    """The journals of a run, read up to the last `refresh`, with their lines by trial.
 
-    Lines stay bytes until somebody needs their trial: a hundred thousand calls are found in the
-    time that it takes to read them. `refresh` reads on from where it stopped.
+    A line stays bytes until its trial is needed, so reading a hundred thousand calls takes only
+    the time of the disk. `refresh` continues where the last one stopped.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,10 +86,10 @@ class Journaled:
         self._read: dict[str, int] = {}
         self._lines: dict[str, dict[str, list[bytes]]] = {}
         self.strange: dict[Path, int] = {}
-        """Files, with how many of their lines are no whole line of a journal."""
+        """For each file, the number of its torn and foreign lines, if there are any."""
 
     def refresh(self) -> Journaled:
-        """Read what was written since, up to the last whole line of each file."""
+        """Read the lines written since the last call, up to the last whole line of each file."""
         for file in sorted(self._folder.glob("*.jsonl")):
             if file.name in (LIMITS_FILE, VERDICTS_FILE) or not file.is_file():
                 continue
@@ -107,7 +110,7 @@ class Journaled:
         return self
 
     def of(self, trial: str) -> list[list[bytes]]:
-        """Return the lines of a trial's calls, all its branches', for `calls_of` to read: a list
+        """Return the lines of a trial's calls, including its branches, for `parse_calls`: one list
         for each file that has some."""
         return list(self._lines.get(trial, {}).values())
 
@@ -118,8 +121,9 @@ class Journaled:
 
 
 def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:
-    """Read the calls of some lines; one that cannot be read is left out, and so owed again."""
-    found = []
+    """Parse the calls in the lines of each file. A line that cannot be read is left out, so its
+    call is made again."""
+    calls = []
     for lines in files:
         shown: dict[tuple[str, str, str], tuple[str, ...]] = {}
         for line in lines:
@@ -130,14 +134,15 @@ def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:
                 role = (draw.trial, draw.branch, draw.role)
                 before = shown.get(role, ())
                 if shared > len(before):
-                    continue  # the call that it builds upon is torn
+                    continue  # the call that it shares blocks with is torn
                 blocks = shown[role] = (*before[:shared], *fresh)
-                found.append(Call(draw=draw, blocks=blocks, **known))
-    return found
+                calls.append(Call(draw=draw, blocks=blocks, **known))
+    return calls
 
 
 def _fields(rest: list[Any]) -> dict[str, Any]:
-    """Return the fields of a call's rest. Raises ValueError where they are not the right number."""
+    """Return the fields in the rest of a call's line. Raises ValueError if their number is
+    wrong."""
     old = len(rest) == len(_CALL_FIELDS) - 1
     known = dict(zip(_CALL_FIELDS[:-1] if old else _CALL_FIELDS, rest, strict=True))
     if old:
@@ -149,8 +154,9 @@ def _fields(rest: list[Any]) -> dict[str, Any]:
 
 
 def _shared(before: tuple[str, ...], now: tuple[str, ...]) -> int:
-    """Return how many blocks two prompts of one role share from the start."""
-    # Nearly always all of the last one, or all but the cue that a script's line took the place of.
+    """Return how many blocks at the start of two prompts of a role are the same, as far as it is
+    quick to see: all of `before`, all but its last, or 0."""
+    # Nearly always it is all of `before`, or all but the cue that a script replaces by the line.
     for length in (len(before), len(before) - 1):
         if 0 < length <= len(now) and before[:length] == now[:length]:
             return length

@@ -1,7 +1,7 @@
-"""Files of JSON lines to which only lines are added, by processes that may be killed in between.
+"""Append-only files of JSON lines, written by processes that may be killed at any moment.
 
-A line that was torn off in the middle is never continued: the next line begins anew, and whoever
-reads skips what is no whole line. What the lines mean is their writers' business.
+A torn line is never continued: the next append begins a new line, and readers skip lines that are
+not whole. The modules that write the files define their content.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import orjson
 
 from improv.records import Json
 
-# A folder from a stranger could have us write elsewhere through a link. Windows does not know the
-# flag for that; it alone has text files, whose line ends it would change.
+# O_NOFOLLOW: a folder from a stranger may contain a link, and we would write to its target. Windows
+# lacks this flag, and needs O_BINARY so that it does not change line ends.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
 _FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -25,17 +25,17 @@ _FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 class JsonLines:
     """Appends lines to one file, which only its owner may read.
 
-    Each append reaches the operating system at once, so that a crash of the process loses
-    nothing; `sync` bounds what a power cut can take. Opening and appending raise OSError where
-    the disk is full or gone; what was written before stays good.
+    Each append reaches the operating system at once, so a crash of the process loses nothing.
+    `sync` bounds what a power cut loses. Opening and appending raise OSError if the disk is full or
+    gone; the lines written before stay valid.
     """
 
     def __init__(self, path: Path) -> None:
         self._dirty = False
         self._file = os.open(path, _FLAGS, 0o600)
         try:
-            # Another process may look torn while it writes: then there is an empty line, which
-            # is nothing.
+            # While another process writes, its last line may look torn. Then this one adds an empty
+            # line, which readers skip.
             self._torn = False
             if os.fstat(self._file).st_size:
                 os.lseek(self._file, -1, os.SEEK_END)
@@ -51,25 +51,25 @@ class JsonLines:
         self.close()
 
     def append(self, *values: Any) -> None:
-        """Append a line for each value, all in one piece."""
+        """Append a line for each value, all in one piece. Raises OSError."""
         lines = [b""] if self._torn else []
         lines += [orjson.dumps(value) for value in values]
         lines.append(b"")
         data = memoryview(b"\n".join(lines))
-        # Until all is written the file may end in a part of a line.
+        # Until all is written, the file may end in the middle of a line.
         self._torn = self._dirty = True
         while data:
             data = data[os.write(self._file, data) :]
         self._torn = False
 
     def sync(self) -> None:
-        """Wait until what was appended is on the disk."""
+        """Wait until all appended lines are on the disk. Raises OSError."""
         if self._dirty:
             self._dirty = False
             os.fsync(self._file)
 
     def close(self, *, sync: bool = True) -> None:
-        """Close the file, once what was appended is on the disk unless `sync` is false."""
+        """Close the file; with `sync`, wait first until all lines are on the disk."""
         try:
             if sync:
                 self.sync()
@@ -78,7 +78,7 @@ class JsonLines:
 
 
 def read_rows(data: bytes) -> Iterator[Json]:
-    """Yield the JSON objects of a file's lines; a torn line is skipped, and so is any other."""
+    """Yield the JSON objects in a file's lines; skip lines that are torn or hold anything else."""
     for line in data.split(b"\n"):
         with contextlib.suppress(orjson.JSONDecodeError):
             row = orjson.loads(line)
@@ -87,10 +87,10 @@ def read_rows(data: bytes) -> Iterator[Json]:
 
 
 def read_whole_lines(path: Path, start: int = 0) -> tuple[list[bytes], int, bool]:
-    """Read a file that may still be written to, from a byte on.
+    """Read the whole lines of a file from byte `start` on. A process may still write to it.
 
-    Returns its whole lines, the byte after the last of them, from which to read on later, and
-    whether a part of a line follows.
+    Returns the lines, the byte after the last one, which is the next `start`, and whether a part of
+    a line follows. Raises OSError.
     """
     with path.open("rb") as source:
         source.seek(start)

@@ -60,7 +60,7 @@ def repair_shards(run: RunFolder) -> list[str]:
         if kind not in TRIAL_TABLES or not rest.endswith(".parquet"):
             messages.append(_move_aside(run, [file], "is no shard of a run"))
         elif stem not in complete:
-            file.unlink(missing_ok=True)  # its trials were never said to be finished
+            file.unlink(missing_ok=True)  # the host died while it wrote this shard
         else:
             others = [f for f in shards if f.name.startswith(f"{stem}.") and f != file]
             messages += _check(run, file, kind, [file, *others], content=True)
@@ -82,18 +82,16 @@ def _restore_journal(run: RunFolder) -> None:
         journal.close()
 
 
-def _check(
-    run: RunFolder, file: Path, kind: str, with_it: list[Path], *, content: bool
-) -> list[str]:
+def _check(run: RunFolder, file: Path, kind: str, files: list[Path], *, content: bool) -> list[str]:
     try:
         if kind not in SCHEMAS:
-            return [_move_aside(run, with_it, "is no table of a run")]
+            return [_move_aside(run, files, "is no table of a run")]
         if content:
             conform(pq.read_table(file, page_checksum_verification=True), kind)
         else:
             conform(pq.ParquetFile(file).schema_arrow.empty_table(), kind)
     except READ_ERRORS as e:
-        return [_move_aside(run, with_it, f"cannot be read ({first_line(e)})")]
+        return [_move_aside(run, files, f"cannot be read ({first_line(e)})")]
     return []
 
 

@@ -1,7 +1,7 @@
-"""The files of one run, by their names in its folder: read anywhere, written whole or not at all.
+"""The files of one run by their names in its folder. A file is written whole or not at all.
 
-Any address that pyarrow.fs knows can be read; a run is played in a folder that is mounted. What
-the files hold is not known here.
+Files can be read at any address that pyarrow.fs knows, and written only in a local folder. This
+module does not know what the files hold.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import pyarrow.fs as pafs
 from improv.errors import RunError
 
 READ_ERRORS = (OSError, pa.ArrowException, KeyError, ValueError)
-"""What reading a file that is torn or foreign may raise."""
+"""The errors that reading a torn or foreign file may raise."""
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Where a run's folder is. A file's name is its path in the folder, like "shards/a.parquet"."""
+    """The folder of a run. A file's name is its path in the folder, like "shards/a.parquet"."""
 
     fs: pafs.FileSystem
     path: str
@@ -35,11 +35,11 @@ class RunFiles:
 
     @property
     def local(self) -> Path:
-        """The folder as this machine mounts it. Raises RunError where it does not."""
+        """The folder as a local path. Raises RunError if it is not on a local filesystem."""
         if not isinstance(self.fs, pafs.LocalFileSystem):
             raise RunError(
-                f"{self.path}: a run is played in a folder that this machine mounts; what was "
-                "played can be copied to an object store and read there"
+                f"{self.path}: a run is played in a local folder; copy it to an object store "
+                "when it is finished, to read it there"
             )
         return Path(self.path)
 
@@ -53,31 +53,32 @@ class RunFiles:
             return bytes(source.read())
 
     def list(self, part: str) -> list[pafs.FileInfo]:
-        """Return the files in a folder of the run, by name; none where there is no such folder.
+        """Return the files in a folder of the run, sorted by name; none if there is no such folder.
         Raises OSError."""
         selector = pafs.FileSelector(f"{self.path}/{part}", allow_not_found=True)
         files = (i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File)
         return sorted(files, key=lambda info: str(info.base_name))
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Write a file, whole or not at all. Raises OSError."""
+        """Write a file, whole or not at all. Raises OSError, and RunError if it is not local."""
         with self.open_for_writing(name) as sink:
             sink.write(data)
 
     @contextlib.contextmanager
     def open_for_writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file that gets its name when it is whole and on the disk."""
+        """Open a file for writing under a temporary name; rename it when it is whole and on
+        disk."""
         final = self.local / name
         temporary = final.with_name(f"{final.name}.tmp")
         try:
-            # Not by pyarrow, which neither makes files private nor waits for the disk.
+            # pyarrow's own files are not private, and it does not wait for the disk.
             with os.fdopen(os.open(temporary, _CREATE, 0o600), "wb") as sink:
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
             temporary.replace(final)
         except BaseException:
-            # On a full disk it would keep the room that others need.
+            # On a full disk the rest of the file would take space that other files need.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise

@@ -1,20 +1,20 @@
-"""The run folder: how a run lies on disk.
+"""The run folder: the layout of a run on disk.
 
     runs/<run id>/
-      study.yaml            the study as it was resolved: every scene as it is played
+      study.yaml            the resolved study: every scene as it is played
       run.json              versions, hashes of the trials and the plan, branches, status
-      lock  holder.json     who is playing it now
+      lock  holder.json     the process that plays the run now
       journal/<host>.jsonl  every call, written before its reply is used
-      journal/study.yaml    the study as it was when the run was made, to compare
+      journal/study.yaml    the study when the run was made, for comparison
       shards/<host>-<n>.*   finished trials, which count when all five files are there
       trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
-      verdicts.parquet      what judges said, from journal/verdicts.jsonl once a scoring is over
-      ratings/<rater>.jsonl what people said who judge: verdicts too, of judges "human:NAME"
-      exposure.json         what the ledger found in a large run, for whoever looks again
-      findings.json         what its analysis found, likewise
-      aside/                what was found torn or foreign
+      verdicts.parquet      the judges' verdicts, from journal/verdicts.jsonl after a scoring
+      ratings/<rater>.jsonl people's ratings: verdicts of judges named "human:NAME"
+      exposure.json         the cached exposure ledger of a large run
+      findings.json         the cached findings of its analysis
+      aside/                torn and foreign files
 
-Here are the folder, its study and run.json; its tables, transcripts and ratings have modules of
+This module has the folder, its study and run.json. Tables, transcripts and ratings have modules of
 their own.
 """
 
@@ -44,12 +44,12 @@ from improv.study.scene import Scene
 from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
 
 _NEW_NAMES = {"plan": "trials_hash", "analysis": "plan_hash"}
-"""What run.json called the hashes at first, and what it calls them now."""
+"""The old names of the hashes in run.json, and the present ones."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk. Reading never writes; a run that is still playing may be read."""
+    """One run on disk. Reading writes nothing, and is possible while the run is played."""
 
     fs: pafs.FileSystem
     path: str
@@ -77,19 +77,20 @@ class RunFolder:
 
     @property
     def local(self) -> Path:
-        """The folder as this machine mounts it. Raises RunError where it does not."""
+        """The folder as a local path. Raises RunError if it is not on a local filesystem."""
         return self.files.local
 
     # -- writing ---------------------------------------------------------------------------
 
     def create(self, study: Study, meta: Json) -> None:
-        """Make the folder with its study and run.json. Raises RunError if it cannot be made."""
+        """Make the folder with its study and run.json. Raises RunError if that is impossible or
+        there is a run already, MachineError if the disk is full."""
         folder = self.local
         text = write_study(study).encode()
         try:
             if self.exists():
                 raise RunError(f"{self.path}: there is a run already")
-            # Transcripts may be anybody's; only their owner reads them.
+            # Transcripts may be confidential, so only their owner may read them.
             folder.mkdir(mode=0o700, parents=True)
         except OSError as e:
             raise unwritable_error(
@@ -101,39 +102,39 @@ class RunFolder:
             self.files.write("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
-            shutil.rmtree(folder, ignore_errors=True)  # it would be no run, and have its name
+            shutil.rmtree(folder, ignore_errors=True)  # half a run would keep the name
             raise unwritable_error(
                 f"{self.path}: cannot be written: {e.strerror or e}", e
             ) from None
 
     def make_parts(self) -> None:
-        """Make the folders that a run is played into: whoever copies a finished run, as git does,
-        may leave out what is empty. Raises OSError."""
+        """Make the folders for journals and shards if they are missing. A copy of a finished run
+        may lack them, because git and others do not copy empty folders. Raises OSError."""
         for part in ("journal", "shards"):
             (self.local / part).mkdir(mode=0o700, exist_ok=True)
 
     def update(self, changes: Json) -> None:
-        """Change run.json, whole or not at all. Raises OSError."""
+        """Set keys of run.json; the file changes whole or not at all. Raises OSError."""
         meta = (self.meta() if self.exists() else {}) | changes
         self.files.write("run.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2))
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
-        """Append to the history of the limits that endpoints were given. Raises OSError."""
+        """Append rows to the history of the endpoints' limits. Raises OSError."""
         history = JsonLines(self.local / "journal" / LIMITS_FILE)
         try:
             history.append(*rows)
         finally:
-            # The pool of hosts writes it between other things, and it is no loss to anybody.
+            # The pool of hosts has no time to wait for the disk, and losing some rows does no harm.
             history.close(sync=False)
 
     def refuse_links(self) -> None:
-        """Raise RunError where a file of the run is a link, or no file: a folder from a stranger
-        could have us write, move and delete elsewhere."""
+        """Raise RunError if the run has a link or a special file: through one in a folder from a
+        stranger, we would write, move and delete files elsewhere."""
         folder = self.local
         for file in itertools.chain(folder.glob("*"), *map(Path.iterdir, self._parts())):
             odd = file.exists() and not (file.is_file() or file.is_dir())
             if file.is_symlink() or odd:
-                raise RunError(f"{file}: a link, or no plain file; a run that is played has none")
+                raise RunError(f"{file}: a link or a special file; a run must not have one")
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -141,27 +142,30 @@ class RunFolder:
         return self.files.exists("run.json")
 
     def meta(self) -> Json:
-        """Return run.json. Raises RunError where it cannot be read."""
+        """Return run.json. Raises RunError if it cannot be read."""
         try:
-            found = orjson.loads(self.files.read("run.json"))
+            meta = orjson.loads(self.files.read("run.json"))
         except (OSError, orjson.JSONDecodeError) as e:
             raise RunError(f"{self.path}/run.json: cannot be read: {e}") from None
-        return _with_new_names(found) if isinstance(found, dict) else {}
+        return _with_new_names(meta) if isinstance(meta, dict) else {}
 
     def study(self) -> Study:
-        """Return the study as it was resolved when the run was made. Raises StudyError."""
+        """Return the resolved study. Raises RunError and StudyError."""
         return read_study(self.study_text(), f"{self.path}/study.yaml")
 
     def question(self) -> str:
-        """Return what the study asks, without reading its scenes. Raises StudyError."""
+        """Return the study's question, without reading its scenes. Raises RunError and
+        StudyError."""
         return read_question(self.study_text(), f"{self.path}/study.yaml")
 
     def scene(self, slug: str, condition: str) -> Scene | None:
-        """Return a scene as a condition plays it, without reading the others. Raises StudyError."""
+        """Return a scene as a condition plays it, without reading the others; None if there is
+        none. Raises RunError and StudyError."""
         return read_played_scene(self.study_text(), f"{self.path}/study.yaml", slug, condition)
 
     def study_text(self, *, first: bool = False) -> str:
-        """Return the study's text; the `first` is what it was when the run was made, if known."""
+        """Return the text of study.yaml, or with `first` its text when the run was made, if known.
+        Raises RunError."""
         if first:
             with contextlib.suppress(OSError):
                 return self.files.read("journal/study.yaml").decode()
@@ -171,7 +175,7 @@ class RunFolder:
             raise RunError(f"{self.path}/study.yaml: cannot be read: {e}") from None
 
     def journaled(self) -> Journaled:
-        """Return what the journals hold."""
+        """Return the journals, read to their ends. Raises OSError."""
         return Journaled(self.local / "journal").refresh()
 
     def _parts(self) -> Iterator[Path]:
@@ -179,7 +183,7 @@ class RunFolder:
 
 
 def _with_new_names(meta: Json) -> Json:
-    """Return run.json as it is written now, whichever names its hashes had."""
+    """Return run.json with the present names of its hashes."""
     renamed = {_NEW_NAMES.get(key, key): value for key, value in meta.items()}
-    # A name of now counts where both are there.
+    # If both names are there, the present one counts.
     return renamed | {key: meta[key] for key in _NEW_NAMES.values() if key in meta}

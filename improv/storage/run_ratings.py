@@ -1,8 +1,8 @@
-"""What raters said of one run, line by line, beside what judges said.
+"""The ratings of one run: the verdicts of people, beside those of models.
 
-Each rater has a file of their own, to which only lines are added: two raters never write to one
-file, and none to what models have said. Whoever reads the table of verdicts reads the ratings
-with it. What a rater is asked is not known here.
+Each rater has an append-only file, so two raters never write to the same file, and no rater writes
+to the verdicts of models. A reader of the table of verdicts gets the ratings with it. The questions
+to the raters are in scoring.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from improv.storage.run_files import READ_ERRORS, RunFiles
 from improv.storage.schemas import SCHEMAS
 
 RATINGS_FOLDER, HUMAN_PREFIX = "ratings", "human:"
-"""The folder of the ratings in a run's, and how the name of a judge begins who is a person."""
+"""The folder of the ratings in a run folder, and the prefix of a person's name as a judge."""
 _log = logging.getLogger("improv")
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """The ratings in one run's folder."""
+    """The ratings in one run folder."""
 
     files: RunFiles
 
     def read(self) -> list[Json]:
-        """Return every line that raters have added, each rater's in order; a torn one is none."""
-        found = []
+        """Return all lines of all raters, each rater's in order, without torn and foreign lines."""
+        ratings = []
         for info in self._files():
             try:
                 data = self.files.read(f"{RATINGS_FOLDER}/{info.base_name}")
             except READ_ERRORS as e:
-                _log.warning("%s: passed over, it cannot be read: %s", info.path, first_line(e))
+                _log.warning("%s: skipped, because it cannot be read: %s", info.path, first_line(e))
                 continue
-            found += [row for row in read_rows(data) if _is_rating(row)]
-        return found
+            ratings += [row for row in read_rows(data) if _is_rating(row)]
+        return ratings
 
     def state(self) -> str:
-        """Return what changes with every rating, without reading any."""
+        """Return a text that changes with every rating, without reading the files."""
         return repr([(i.base_name, i.size, i.mtime_ns) for i in self._files()])
 
     def add(self, judge: str, row: Json) -> None:
         """Append a line to a rater's file, and wait until it is on the disk.
 
-        Raises OSError, and RunError where the folder is not on this machine.
+        Raises OSError, and RunError if the folder is not local or is a link.
         """
         home = self.files.local / RATINGS_FOLDER
         home.mkdir(mode=0o700, exist_ok=True)
         if home.is_symlink():
-            raise RunError(f"{home}: a link; a run has none")
+            raise RunError(f"{home}: a link; a run must not have one")
         with JsonLines(home / rating_file_name(judge)) as ratings:
             ratings.append(row)
 
     def merge_into(self, verdicts: pa.Table, trial: str | None) -> pa.Table:
-        """Return the verdicts with what raters said, in place of what the table has of them."""
+        """Return the verdicts with the raters' last ratings, which replace older rows of theirs."""
         last = {(row["item"], row["judge"]): row for row in self.read()}
         if not last:
             return verdicts
         judges = pc.starts_with(verdicts["judge"], HUMAN_PREFIX).to_pylist()
         if any(judges):
             items, names = verdicts["item"].to_pylist(), verdicts["judge"].to_pylist()
-            old = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
-            verdicts = verdicts.filter(pa.array([not o for o in old]))
+            replaced = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
+            verdicts = verdicts.filter(pa.array([not r for r in replaced]))
         rows = [
             r
             for r in last.values()
@@ -79,23 +79,24 @@ class Ratings:
         return pa.concat_tables([verdicts, fresh])
 
     def _files(self) -> list[pafs.FileInfo]:
-        """Return the raters' files, in the order of their names."""
+        """Return the raters' files, sorted by name."""
         try:
             files = self.files.list(RATINGS_FOLDER)
         except READ_ERRORS as e:
-            _log.warning("%s/%s: passed over: %s", self.files.path, RATINGS_FOLDER, first_line(e))
+            _log.warning("%s/%s: skipped: %s", self.files.path, RATINGS_FOLDER, first_line(e))
             return []
         return [info for info in files if info.base_name.endswith(".jsonl")]
 
 
 def rating_file_name(judge: str) -> str:
-    """Return the name of a rater's file: told apart whatever a file system makes of letters."""
+    """Return the name of a rater's file. The hash keeps raters apart whose names differ only in
+    characters that a file system may not have."""
     plain = re.sub(r"[^a-z0-9]+", "-", judge.removeprefix(HUMAN_PREFIX).lower()).strip("-")
     return f"{plain[:24]}-{seed_of('rater', judge):08x}.jsonl"
 
 
 def _is_rating(row: Json) -> bool:
-    """Whether a line is a rater's: a verdict with all its columns, or one taken back."""
+    """Return whether a line is a rating: a verdict with all columns, or its retraction."""
     named = isinstance(row.get("item"), str) and isinstance(row.get("judge"), str)
     if not named or not row["judge"].startswith(HUMAN_PREFIX):
         return False

@@ -1,8 +1,8 @@
-"""The tables of one run: what was compacted, and the shards of finished trials that count.
+"""The tables of one run: the compacted Parquet files, and the shards of finished trials.
 
-While a run plays, its hosts write shards, five files each, which count when all are there; when
-it ends they are compacted into the tables, sorted by trial and turn. What a branch shares with its
-parents stands in no row of its own, and is found by `transcripts`.
+While a run is played, its hosts write shards. A shard has five files and counts when all are there.
+At the end the shards are compacted into the tables, sorted by trial and turn. A branch has only its
+own rows; `transcripts` adds those that it shares with its parents.
 """
 
 from __future__ import annotations
@@ -36,48 +36,49 @@ from improv.storage.schemas import (
 
 ROWS_PER_GROUP = 10_000
 _log = logging.getLogger("improv")
-_BETWEEN = "\x1f"
+_KEY_SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """The tables in one run's folder. Reading never writes; a run that is still playing may be
-    read."""
+    """The tables in one run folder. Reading writes nothing, and is possible while the run is
+    played."""
 
     files: RunFiles
 
     def read(
         self, name: str, *, trial: str | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Return a table: what was compacted and every shard that counts.
+        """Return a table: the compacted file and all shards that count.
 
         With `trial`, only that trial's rows, read from the row groups that can hold them. A file
-        that cannot be read is passed over with a warning.
+        that cannot be read is skipped with a warning. Raises OSError if the folder cannot be read.
         """
         return self._read_parts(name, self.stems(), trial, columns)
 
     def read_coded(self, name: str, columns: Sequence[str], texts: Sequence[str]) -> pa.Table:
-        """Return columns of a table, those of `texts` as dictionaries: a fifth of the time and
-        memory where a million rows name few trials and measures."""
+        """Return columns of a table, with the columns `texts` dictionary-encoded. This takes a
+        fifth of the time and memory if a million rows have few different trials and measures."""
         stems = self.stems()
         file = f"{self.files.path}/{name}.parquet"
-        there = self.files.fs.get_file_info(file).type == pafs.FileType.File
-        found = None
-        if there and not stems:
-            found = self._read_file(file, name, list(columns), None, coded=texts)
-        if found is None:
-            found = self._read_parts(name, stems, None, columns)
+        exists = self.files.fs.get_file_info(file).type == pafs.FileType.File
+        table = None
+        if exists and not stems:
+            table = self._read_file(file, name, list(columns), None, coded=texts)
+        if table is None:
+            table = self._read_parts(name, stems, None, columns)
         for column in texts:
-            if not pa.types.is_dictionary(found.schema.field(column).type):
-                at = found.schema.get_field_index(column)
-                found = found.set_column(at, column, found[column].dictionary_encode())
-        return found.unify_dictionaries()
+            if not pa.types.is_dictionary(table.schema.field(column).type):
+                at = table.schema.get_field_index(column)
+                table = table.set_column(at, column, table[column].dictionary_encode())
+        return table.unify_dictionaries()
 
     def read_batches(
         self, name: str, columns: Sequence[str], texts: Sequence[str] = ()
     ) -> Iterator[pa.Table]:
-        """Yield columns of a table in pieces, in its order: all calls of a large run do not fit
-        into memory. `texts` come as dictionaries, by their Parquet paths ("blocks.list.element").
+        """Yield columns of a table in pieces, in its order, because the calls of a large run do not
+        fit into memory. `texts` are the Parquet paths of the columns to dictionary-encode
+        ("blocks.list.element"). Raises RunError if the file breaks off.
         """
         stems, begun = self.stems(), False
         file = f"{self.files.path}/{name}.parquet"
@@ -98,21 +99,21 @@ class RunTables:
         yield self._read_parts(name, stems, None, columns)
 
     def blocks(self, ids: Iterable[str]) -> dict[str, Block]:
-        """Return the blocks of these ids."""
+        """Return the blocks with these ids, by id. An unknown id is left out."""
         wanted = list(dict.fromkeys(ids))
         files = [f"{self.files.path}/shards/{stem}.blocks.parquet" for stem in self.stems()]
-        found: dict[str, Block] = {}
+        blocks: dict[str, Block] = {}
         for file in [f"{self.files.path}/blocks.parquet", *files]:
-            # A million lines are a million blocks: only what is asked for is brought over.
+            # A million lines are a million blocks, so only the wanted ones are converted.
             part = self._read_file(file, "blocks", None, [("id", "in", wanted)]) if wanted else None
             rows = part.to_pylist() if part is not None else []
-            found |= {row["id"]: Block(**row) for row in rows}
-        return found
+            blocks |= {row["id"]: Block(**row) for row in rows}
+        return blocks
 
     def stems(self) -> list[str]:
-        """Return the stems of the shards that count: those that are whole.
+        """Return the stems of the shards that count: those with all their files.
 
-        A host that was thought dead may still be writing what others clear away.
+        A host that counts as dead may still write a shard while another process removes it.
         """
         names = {info.base_name for info in self.files.list("shards")}
         ends = [f".{name}.parquet" for name in TRIAL_TABLES]
@@ -120,7 +121,7 @@ class RunTables:
         return sorted(stem for stem in stems if all(stem + end in names for end in ends))
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write one whole table, sorted and compressed, under a temporary name first."""
+        """Write a table, sorted and compressed; whole or not at all. Raises OSError."""
         table = table.sort_by([(c, "ascending") for c in SORT_COLUMNS[name]])
         with self.files.open_for_writing(f"{name}.parquet") as sink:
             pq.write_table(
@@ -132,27 +133,29 @@ class RunTables:
             )
 
     def write_shard(self, stem: str, tables: Mapping[str, pa.Table]) -> None:
-        """Write finished trials, an empty table too: only a shard that is whole counts."""
+        """Write a shard of finished trials. Empty tables are written too, because only a shard with
+        all files counts. Raises OSError."""
         for name in TRIAL_TABLES:
             table = tables[name]
-            # Into memory first: each of its many writes to a file of Python's would take the
-            # interpreter from the scenes.
-            whole = pa.BufferOutputStream()
-            pq.write_table(table, whole, compression="zstd", write_page_checksum=True)
-            self.files.write(f"shards/{stem}.{name}.parquet", whole.getvalue())
+            # Into memory first: each of pyarrow's many writes to a Python file would hold the
+            # interpreter, and the scenes would wait.
+            buffer = pa.BufferOutputStream()
+            pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+            self.files.write(f"shards/{stem}.{name}.parquet", buffer.getvalue())
 
     def compact(self, *, finished: bool) -> None:
-        """Merge the shards into the tables, sorted, and remove them. Raises OSError.
+        """Merge the shards into the tables, sorted, and remove the shards. Raises OSError.
 
-        With the run `finished`, the tables hold all that the journals did, which go too. Whoever
-        is killed in between leaves rows in both a shard and a table, which `table` reads once.
+        If the run is `finished`, the tables hold the content of the journals, and the journals are
+        removed too. A process that is killed in between leaves rows that are in a shard and in a
+        table; `read` returns them once.
         """
         folder = self.files.local
         stems = self.stems()
         if stems:
             for name in TRIAL_TABLES:
-                # The same shards for each table: one that a late host adds meanwhile would stand
-                # in some tables and not in others.
+                # The same shards for each table. Otherwise a shard that a late host adds meanwhile
+                # would be in some tables and not in others.
                 self.write(name, self._read_parts(name, stems))
             for shard in [f"{stem}.{name}.parquet" for stem in stems for name in TRIAL_TABLES]:
                 (folder / "shards" / shard).unlink(missing_ok=True)
@@ -161,18 +164,18 @@ class RunTables:
             (folder / f"journal/{LIMITS_FILE}").unlink(missing_ok=True)
         if finished:
             for file in folder.glob("journal/*"):
-                # What judges said stands in no table until their scores do.
+                # Verdicts get into a table only together with the scores.
                 if file.is_file() and file.name != VERDICTS_FILE:
                     file.unlink(missing_ok=True)
 
     def write_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
-        """Write the tables of scores and verdicts anew, each whole or not at all. Raises OSError.
+        """Replace the tables of scores and verdicts, each whole or not at all. Raises OSError.
 
-        Nobody may be playing the run, and its shards must have been compacted. The verdicts come
-        first: scores are made of them, and not the other way round.
+        No process may be playing the run, and its shards must be compacted. The verdicts are
+        written first, because scores can be computed from them.
         """
-        found = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
-        self.write("verdicts", found)
+        table = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
+        self.write("verdicts", table)
         self.write("scores", records_table("scores", list(scores)))
         (self.files.local / "journal" / VERDICTS_FILE).unlink(missing_ok=True)
 
@@ -207,7 +210,7 @@ class RunTables:
                     stays = pc.invert(pc.is_in(keys, value_set=pa.array(sorted(gone), pa.string())))
                     part = part.filter(stays)
                 if info.path == files[0]:
-                    # Killed while compacting: what a table holds, its shards hold once more.
+                    # After a kill during compaction, the shards repeat rows of the table.
                     seen = set(keys.to_pylist())
             parts.append(part)
         if name == "limits":
@@ -216,7 +219,7 @@ class RunTables:
         if name == "verdicts":
             whole = Ratings(self.files).merge_into(whole, trial)
         elif not stems and name != "limits":
-            return whole  # sorted when it was written
+            return whole  # it was sorted when it was written
         if name == "blocks":
             whole = first_of_each(whole, "id") if "id" in whole.schema.names else whole
         order = [(c, "ascending") for c in SORT_COLUMNS[name] if c in whole.schema.names]
@@ -224,9 +227,9 @@ class RunTables:
         return whole if wanted is None else whole.select(wanted)
 
     def _lost(self, stems: Sequence[str], trial: str | None) -> dict[str, set[str]]:
-        """Find trials that two shards hold, and in which of them they do not count.
+        """Return for each shard the trials that do not count, because an earlier shard has them.
 
-        A host that was thought dead may still have written what another played anew.
+        A host that counts as dead may still write a trial that another host has played again.
         """
         lost: dict[str, set[str]] = {}
         seen: set[str] = set()
@@ -244,24 +247,24 @@ class RunTables:
     ) -> pa.Table | None:
         try:
             with self.files.fs.open_input_file(path) as source:
-                there = pq.read_schema(source).names
+                names = pq.read_schema(source).names
             with self.files.fs.open_input_file(path) as source:
                 known = None if columns is None else columns_to_read(name, columns)
-                known = None if known is None else [c for c in known if c in there]
+                known = None if known is None else [c for c in known if c in names]
                 part = pq.read_table(
                     source, columns=known, filters=keep, read_dictionary=list(coded) or None
                 )
-            if coded and columns is not None and set(columns) <= set(there):
+            if coded and columns is not None and set(columns) <= set(names):
                 return part.select(columns)
             return conform(part, name, columns)
         except FileNotFoundError:
-            return None  # compacted between our look at the folder and now
+            return None  # compacted since the folder was listed
         except READ_ERRORS as e:
-            _log.warning("%s: passed over, it cannot be read: %s", path, first_line(e))
+            _log.warning("%s: skipped, because it cannot be read: %s", path, first_line(e))
             return None
 
     def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
-        """Return the history that is not in the table yet."""
+        """Return the rows of the limits' history that are not in the table yet."""
         try:
             data = self.files.read(f"journal/{LIMITS_FILE}")
         except OSError:
@@ -280,4 +283,4 @@ def _is_limit(row: Json) -> bool:
 
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(part["trial"], part["branch"], _BETWEEN)
+    return pc.binary_join_element_wise(part["trial"], part["branch"], _KEY_SEPARATOR)

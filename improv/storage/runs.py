@@ -1,4 +1,4 @@
-"""A folder of runs: where it is, what a new run is called, which runs are there."""
+"""A folder of runs: its address, the id of a new run, and the runs in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def runs_filesystem(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
-    """Return the filesystem and path of a runs folder: a local path or any pyarrow.fs address."""
+    """Return the filesystem and path of a runs folder, from a local path or a pyarrow.fs address.
+    Raises RunError if the address cannot be used."""
     text = os.fspath(root)
     try:
         if "://" in text:
@@ -30,25 +31,26 @@ def runs_filesystem(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]
 
 
 def new_run_id(name: str) -> str:
-    """Return an id that sorts by time and says what was played."""
+    """Return a new id with the time and `name`, so that ids sort by time."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}-{uuid.uuid4().hex[:4]}"
 
 
 def list_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
-    """Return the runs in a folder, newest first. What is no run, or a torn one, is passed over."""
+    """Return the runs in a folder, newest first. Other folders and torn runs are skipped."""
     fs, base = runs_filesystem(root)
-    found = []
+    runs = []
     for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
         if info.type == pafs.FileType.Directory and RUN_ID.fullmatch(info.base_name):
             folder = RunFolder(fs, f"{base}/{info.base_name}", os.fspath(root))
             with contextlib.suppress(RunError):
-                found.append((str(folder.meta().get("created", "")), folder))
-    return [folder for _, folder in sorted(found, key=lambda pair: pair[0], reverse=True)]
+                runs.append((str(folder.meta().get("created", "")), folder))
+    return [folder for _, folder in sorted(runs, key=lambda pair: pair[0], reverse=True)]
 
 
 def open_run(root: str | os.PathLike[str], run: str) -> RunFolder:
-    """Open a run by its id, a unique beginning or ending of it, or "last". Raises RunError."""
+    """Return a run by its id, a unique beginning or ending of the id, or "last". Raises RunError if
+    there is none or several."""
     if run != "last" and not RUN_ID.fullmatch(run):
         raise RunError(f"{run!r} is not the name of a run")
     fs, base = runs_filesystem(root)

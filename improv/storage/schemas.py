@@ -1,6 +1,6 @@
-"""What stands in the tables of a run: their columns, their order, and how a record is a row.
+"""The schemas of a run's tables: columns, sort order, and the conversion of records to rows.
 
-Which files hold them, and when, is the business of run_tables.
+`run_tables` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -147,16 +147,16 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 """The columns of each table. Times are in seconds, `started` and `at` since the epoch.
 
-Trials and branches are rows of one table: a branch has an `origin` ("branch", "regeneration",
-"probe"), its `parent` branch, and the last turn that it shares with it, its `fork`. The other
-tables hold a branch's own rows only.
+Trials and branches are rows of one table. A branch has an `origin` ("branch", "regeneration",
+"probe"), its `parent` branch, and its `fork`, the last turn that it shares with the parent. The
+other tables hold only a branch's own rows.
 
-A verdict is what one judge said of one `item`: what it read (`prompt`, with the `options` in the
-order shown), its raw `reply`, the option that was read in it, and what that counts. `truth` is
-null but for planted lines, whose measure begins with "calibration:"."""
+A verdict is one judge's answer about one `item`: the `prompt` with the `options` in the order
+shown, the raw `reply`, the option read from it (`answer`), and its number (`value`). `truth` is
+null except for planted lines, whose measure begins with "calibration:"."""
 
 TRIAL_TABLES = ("turns", "calls", "blocks", "scores", "trials")
-"""The tables that a host writes, the one last whose rows make the others count."""
+"""The tables that a host writes. "trials" is last, because its rows make the others count."""
 
 CLOCK_COLUMNS = {
     "trials": ("seconds", "retries", "cached_tokens"),
@@ -164,7 +164,7 @@ CLOCK_COLUMNS = {
     "verdicts": ("started", "latency", "endpoint"),
     "limits": tuple(SCHEMAS["limits"].names),
 }
-"""Columns that tell of the machine and the moment; all others hang on trials and replies alone."""
+"""Columns that depend on the machine and the time. All others depend only on trials and replies."""
 
 SORT_COLUMNS = {
     "trials": ["index", "branch"],
@@ -189,8 +189,8 @@ _NULLABLE = {
 
 
 def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return `part` with the columns that the table has now; a run of an earlier version lacks
-    some. Raises pyarrow.ArrowInvalid where a column cannot be what it should be."""
+    """Return `part` with the columns and types of the table `name`. Columns that an old run lacks
+    are filled. Raises pyarrow.ArrowInvalid if a column cannot be converted."""
     if name == "calls":
         part = with_error_kind(part)
     schema = SCHEMAS[name]
@@ -205,15 +205,16 @@ def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> 
 
 
 def columns_to_read(name: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns to read for these ones: kind and text of an error are one column in an
-    old run, so neither is read without the other."""
+    """Return the columns that must be read to get `columns`. An old run has one column for the kind
+    and the text of an error, so both are read if one is needed."""
     error = ("error_kind", "error")
     both = error if name == "calls" and not set(error).isdisjoint(columns) else ()
     return list(dict.fromkeys([*columns, *both]))
 
 
 def with_error_kind(calls: pa.Table) -> pa.Table:
-    """Return rows of calls whose errors have a kind; old runs kept both as one text."""
+    """Return rows of calls with the column `error_kind`. Old runs have it in the text of
+    `error`."""
     names = calls.schema.names
     if "error_kind" in names or "error" not in names:
         return calls
@@ -265,7 +266,8 @@ def trial_row(
 def records_table(name: str, records: Sequence[Turn | Call | Block | Score]) -> pa.Table:
     """Return the table of records of one kind.
 
-    Column by column, for hosts make it beside a thousand scenes that want the same interpreter.
+    It is built by columns, which is fast: hosts build it while a thousand scenes need the same
+    interpreter.
     """
     arrays = []
     for field in SCHEMAS[name]:
@@ -295,7 +297,8 @@ def call_from_row(row: Json) -> Call:
 
 
 def first_of_each(table: pa.Table, column: str) -> pa.Table:
-    """Keep the first row of each value: the same block comes from every host that showed it."""
+    """Return the first row for each value of a column, because several hosts write the same
+    block."""
     places = pa.array(range(len(table)), pa.int64())
     firsts = table.append_column("_at", places).group_by(column).aggregate([("_at", "min")])
     return table.take(firsts["_at_min"])

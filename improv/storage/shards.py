@@ -1,4 +1,4 @@
-"""Finished trials on their way into a run's folder: gathered by a host, written some at a time."""
+"""Shards: a host collects finished trials and writes them to the run folder, some at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, records_table
 
 CALLS_PER_PART = 100
-"""Calls of finished trials that are made into tables at once: a few milliseconds' work."""
+"""Calls of finished trials converted to tables at once, which takes a few milliseconds."""
 
 
 @dataclass
 class _Gathered:
-    """What finished trials consist of, a list for each table; of blocks, each is there once."""
+    """The records of finished trials, a list for each table. Each block is there once."""
 
     trials: list[Json] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
@@ -37,11 +37,11 @@ class _Gathered:
 
 
 class Shards:
-    """Gathers finished trials of one host and writes them, some at a time, as shards.
+    """Collects the finished trials of one host and writes them, some at a time, as shards.
 
-    Tables are made of a few trials at once, between the moments of the scenes, and joined where
-    they are written. Made whole in a thread, they would take the interpreter from all scenes for
-    a tenth of a second.
+    A few trials at once are converted to small tables, between the steps of the scenes, and `flush`
+    joins the tables. A conversion of all of them in a thread would hold the interpreter, and stop
+    all scenes, for a tenth of a second.
     """
 
     def __init__(self, run: RunFolder, host: str) -> None:
@@ -52,10 +52,10 @@ class Shards:
         self._made: list[dict[str, pa.Table]] = []
         self._trials = 0
         self._shown: set[str] = set()
-        # Arrow's own allocator gives memory back after each shard and asks for it again at the
-        # next: as much of the kernel's time as the shard takes to be written.
+        # Arrow's default allocator returns memory to the kernel after each shard and takes it again
+        # for the next, which costs as much time as writing the shard.
         pa.set_memory_pool(pa.system_memory_pool())
-        # The last flush may come while one in a thread still writes.
+        # The last flush may begin while an earlier one still writes in a thread.
         self._gathering, self._writing = threading.Lock(), threading.Lock()
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Shards:
         blocks: Iterable[Block],
         scores: Sequence[Score] = (),
     ) -> None:
-        """Add one finished trial whole: its row, and what it consists of."""
+        """Add one whole finished trial: its row and its records."""
         with self._gathering:
             self._trials += 1
             own = self._gathered
@@ -85,7 +85,7 @@ class Shards:
                 self._make()
 
     def flush(self) -> None:
-        """Write what was gathered. Raises OSError, and then holds it still."""
+        """Write the collected trials. If it raises OSError, the trials stay collected."""
         with self._writing:
             with self._gathering:
                 if not self._trials:

@@ -1,6 +1,6 @@
-"""What a run has played, read as transcripts: each trial and branch with its turns and calls.
+"""The transcripts of a run: the turns and calls of each trial and branch, read from the tables.
 
-A branch's rows are its own; what it shares is read from its parents.
+A branch has only its own rows. The turns and calls that it shares are read from its parents.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from improv.study.trial import Trial, plan
 
 @dataclass(frozen=True)
 class Played:
-    """A trial or branch as it was played: its row, its scene, all of its turns."""
+    """A trial or branch as it was played: its trial, its row, its scene, all its turns."""
 
     trial: Trial
     row: Json
@@ -36,15 +36,15 @@ class Played:
 
 @dataclass(frozen=True)
 class Transcripts:
-    """The transcripts in one run's tables."""
+    """The transcripts in the tables of one run."""
 
     tables: RunTables
 
     def trial(self, name: str) -> Json:
-        """Return the row of a trial by id, its number in the plan, or a unique beginning of the
+        """Return the row of a trial by id, by number in the plan, or by a unique beginning of the
         id; with `~BRANCH` after it, the row of that branch.
 
-        Raises RunError where there is none or several.
+        Raises RunError if there is none or several.
         """
         name, _, branch = name.partition("~")
         rows = self.tables.read("trials").to_pylist()
@@ -71,101 +71,107 @@ class Transcripts:
         return sorted(rows, key=lambda r: (r["branch"] != MAIN, r["fork"], r["branch"]))
 
     def read(self, trial: str, branch: str = MAIN) -> Transcript:
-        """Return the turns of a trial or branch in order, the shared ones its parents' own."""
+        """Return the turns of a trial or branch in order, with those of its parents. Raises
+        RunError if there is no such branch."""
         rows = self.tables.read("turns", trial=trial)
-        whole: list[Turn] = []
+        turns: list[Turn] = []
         for owner, first, last in self._owned(trial, branch):
             own = pc.field("branch") == owner
-            found = rows.filter(own & (pc.field("turn") >= first) & (pc.field("turn") <= last))
-            whole += map(turn_from_row, found.to_pylist())
-        return Transcript(trial, branch, tuple(whole))
+            part = rows.filter(own & (pc.field("turn") >= first) & (pc.field("turn") <= last))
+            turns += map(turn_from_row, part.to_pylist())
+        return Transcript(trial, branch, tuple(turns))
 
     def calls(self, trial: str, branch: str = MAIN) -> list[Call]:
-        """Return the calls that made a trial or branch, the shared ones included, in order."""
+        """Return the calls of a trial or branch in order, with those that it shares with its
+        parents. Raises RunError if there is no such branch."""
         rows = self._line(trial, branch)
-        by: dict[str, list[Call]] = {}
+        by_branch: dict[str, list[Call]] = {}
         for row in self.tables.read("calls", trial=trial).to_pylist():
             call = call_from_row(row)
-            by.setdefault(call.draw.branch, []).append(call)
-        found = by.get(MAIN, [])
+            by_branch.setdefault(call.draw.branch, []).append(call)
+        calls = by_branch.get(MAIN, [])
         for row in rows:
-            own = by.get(row["branch"], [])
+            own = by_branch.get(row["branch"], [])
             if row["origin"] == "regeneration":
-                # One more draw of its parent's.
+                # A regeneration draws a turn of its parent again, so its calls count as the
+                # parent's.
                 own = [replace(c, draw=replace(c.draw, branch=row["parent"])) for c in own]
             kept = keeps_turn(row["origin"], row["edit"])
-            found = [*shared(found, row["fork"], kept=kept), *own]
-        return found
+            calls = [*shared(calls, row["fork"], kept=kept), *own]
+        return calls
 
     def owner(self, trial: str, branch: str, turn: int) -> str:
-        """Return the branch whose own a turn of a branch is. Raises RunError."""
+        """Return the branch that owns a turn of `branch`: itself or a parent. Raises RunError."""
         return next(o for o, first, last in self._owned(trial, branch) if first <= turn <= last)
 
     def all_calls(self) -> Iterator[Call]:
-        """Yield every call of the run that is in its tables."""
+        """Yield all calls in the run's tables."""
         for batch in self.tables.read("calls").to_batches():
             yield from map(call_from_row, batch.to_pylist())
 
-    def played(self, study: Study, asked: Sequence[Branch]) -> list[Played]:
-        """Return all that a run has played, trials and branches, in the order of the plan.
+    def played(self, study: Study, requested: Sequence[Branch]) -> list[Played]:
+        """Return all finished trials and branches of the run, in the order of the plan.
 
-        `asked` are the branches that somebody asked for, beside those of the study's plan.
+        `requested` are the branches that users requested, besides those of the study's plan.
         """
         trials = {t.id: t for t in plan(study)}
         turns: dict[tuple[str, str], list[Turn]] = {}
         for row in self.tables.read("turns").to_pylist():
             turns.setdefault((row["trial"], row["branch"]), []).append(turn_from_row(row))
         rows = {(r["trial"], r["branch"]): r for r in self.tables.read("trials").to_pylist()}
-        wishes: dict[str, dict[str, Branch]] = {}
-        found = []
+        branches: dict[str, dict[str, Branch]] = {}
+        played = []
         for (trial, branch), row in rows.items():
             if trial not in trials:
                 continue
-            if trial not in wishes:
-                own = [b for b in asked if b.trial == trial]
-                wishes[trial] = {b.id: b for b in [*planned_branches(study, trials[trial]), *own]}
+            if trial not in branches:
+                planned = planned_branches(study, trials[trial])
+                own = [b for b in requested if b.trial == trial]
+                branches[trial] = {b.id: b for b in [*planned, *own]}
             scene = trials[trial].scene
-            if branch in wishes[trial]:
-                scene = edited(scene, wishes[trial][branch])
-            whole = Transcript(trial, branch, tuple(_whole(rows, turns, trial, branch)))
-            found.append(Played(trials[trial], row, scene, whole))
-        return found
+            if branch in branches[trial]:
+                scene = edited(scene, branches[trial][branch])
+            transcript = Transcript(trial, branch, tuple(_all_turns(rows, turns, trial, branch)))
+            played.append(Played(trials[trial], row, scene, transcript))
+        return played
 
     def _owned(self, trial: str, branch: str) -> list[tuple[str, int, int]]:
-        """Return who owns which turns of a branch: (branch, first turn, last turn)."""
-        found: list[tuple[str, int, int]] = []
-        last = _EVER
+        """Return which branch owns which turns of a branch: (owner, first turn, last turn)."""
+        owned: list[tuple[str, int, int]] = []
+        last = _NO_LAST_TURN
         for row in reversed(self._line(trial, branch)):
             if row["fork"] < last:
-                found.append((row["branch"], row["fork"] + 1, last))
+                owned.append((row["branch"], row["fork"] + 1, last))
                 last = row["fork"]
-        return [*reversed([*found, (MAIN, 0, last)])]
+        return [*reversed([*owned, (MAIN, 0, last)])]
 
     def _line(self, trial: str, branch: str) -> list[Json]:
-        """Return the rows of a branch and its ancestors, the oldest first, without the main one."""
-        found: list[Json] = []
+        """Return the rows of a branch and its ancestors, the oldest first, without the main one.
+        Raises RunError if there is no such branch."""
+        line: list[Json] = []
         by_id = {r["branch"]: r for r in self.branches(trial)} if branch != MAIN else {}
         while branch != MAIN:
             if branch not in by_id:
                 raise RunError(f"{self.tables.files.id}: trial {trial} has no branch {branch}")
-            found.append(by_id.pop(branch))
-            branch = found[-1]["parent"]
-        return found[::-1]
+            line.append(by_id.pop(branch))
+            branch = line[-1]["parent"]
+        return line[::-1]
 
 
-def _whole(
+def _all_turns(
     rows: Mapping[tuple[str, str], Json],
     turns: Mapping[tuple[str, str], Sequence[Turn]],
     trial: str,
     branch: str,
 ) -> list[Turn]:
-    """Return a branch's turns, those it shares with its parents first."""
+    """Return the turns of a branch, first those that it shares with its parents."""
     own = list(turns.get((trial, branch), ()))
     row = rows.get((trial, branch))
     if branch == MAIN or row is None:
         return own
-    parent = _whole(rows, turns, trial, row["parent"])
+    parent = _all_turns(rows, turns, trial, row["parent"])
     return [*(t for t in parent if t.turn <= row["fork"]), *own]
 
 
-_EVER = 1_000_000_000
+_NO_LAST_TURN = 1_000_000_000
+"""A number above every turn."""

@@ -1,4 +1,4 @@
-"""Budgets: what a run may spend over all its sessions, and how far that may be overshot."""
+"""Budgets: what a run may spend over all its sessions, and by how much it may exceed that."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_price_counts_what_was_cached_at_its_own_price() -> None:
     )
     dear = Price(prompt=2.0, completion=8.0)
     assert call_cost(call(1000, 100, 600), dear) == pytest.approx((1000 * 2.0 + 800) / 1e6)
-    # More cached than there was, as a broken endpoint counts, makes no call cheaper than free.
+    # A broken endpoint may count more cached tokens than prompt tokens; the cost stays positive.
     assert call_cost(call(10, 0, 600), price) == pytest.approx(10 * 0.5 / 1e6)
     assert call_cost(call(None, None), price) == 0.0
 
@@ -64,13 +64,13 @@ def test_a_purse_lets_one_call_through_to_learn_what_calls_cost() -> None:
         purse = Purse(limits, Spent())
         assert purse.lease("a", Spent(), LEASED_CALLS, 0.0) == (1, "")
         assert purse.lease("b", Spent(), LEASED_CALLS, 0.0) == (0, "")
-        # Room for nine at a hundred tokens, or a cent, each: half a fair share to each.
+        # Nine calls are left at 100 tokens, or a cent, each; a host gets half of an even share.
         assert purse.lease("a", Spent(1, 100, 0.01), LEASED_CALLS, 0.0) == (3, "")
         assert purse.lease("b", Spent(), LEASED_CALLS, 0.0) == (2, "")
 
 
 def test_what_has_become_dearer_is_dearer_from_now_on() -> None:
-    """Scenes grow, and so do their calls: the mean of all would let too many through."""
+    """A scene's prompts grow, so the mean cost of all calls would let too many through."""
     purse = Purse(Budget(tokens=1000, cost=1.0), Spent(9, 500, 0.09))
     assert purse.lease("a", Spent(1, 100, 0.02), LEASED_CALLS, 0.0) == (2, "")
 
@@ -107,7 +107,7 @@ def test_a_dead_host_keeps_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_calls_are_never_overshot_and_tokens_by_what_was_in_flight(seed: int) -> None:
-    """Hosts that take, spend, fail and report in any order, until all are told to stop."""
+    """Hosts take, spend, fail and report in any order, until the purse has stopped them all."""
     dice = random.Random(seed)
     limits = Budget(calls=dice.choice([None, 1, 50, 333]), tokens=dice.choice([500, 9000, 40_000]))
     purse = Purse(limits, Spent())
@@ -139,7 +139,7 @@ def test_calls_are_never_overshot_and_tokens_by_what_was_in_flight(seed: int) ->
                 over[host] = why
         if len(over) == len(hosts) and not any(flying.values()):
             break
-    assert len(over) == len(hosts), "somebody was neither let go on nor told to stop"
+    assert len(over) == len(hosts), "a host was neither granted calls nor stopped"
     assert limits.calls is None or made <= limits.calls
     assert limits.tokens is not None and tokens <= limits.tokens + 200 * most_flying
 
@@ -198,7 +198,7 @@ def chairs(folder: Path, url: str, replicates: int = 20, **model: Any) -> Path:
 
 
 def spent(folder: RunFolder) -> Spent:
-    """What the calls of a run cost by its own tables and journal."""
+    """Return the cost of a run's calls, from its tables and journal."""
     calls = {
         c.draw: c
         for c in [*folder.transcripts.all_calls(), *folder.journaled().calls()]
@@ -299,7 +299,7 @@ def test_calls_that_failed_are_not_counted_and_those_retried_once(
 def test_dollars_spent_on_what_is_over_count_in_the_next_session(
     puppet_server: Serve, tmp_path: Path
 ) -> None:
-    """The trials that are owed play another model than those that spent the money."""
+    """The remaining trials play another model than the trials that spent the money."""
     dear, cheap = puppet_server(), puppet_server(errors={"401": 1.0})
     (tmp_path / "chairs.yaml").write_text(SCENE)
     price = {"prompt": 10.0, "completion": 10.0}
@@ -337,8 +337,8 @@ def test_dollars_without_a_price_are_refused_before_anything_is_made(
     with pytest.raises(RunError, match="needs the price of puppet: give its model a 'price'"):
         run(load(file), runs=tmp_path / "r", setup=Setup(ray="off", budget=Budget(cost=1.0)))
     runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
-    told = command("run", str(file), *runs, "--max-cost", "1", code=2)
-    assert "or set --max-tokens instead" in told.output
+    result = command("run", str(file), *runs, "--max-cost", "1", code=2)
+    assert "or set --max-tokens instead" in result.output
     assert not (tmp_path / "r").exists() and server.requests == 0
 
 
@@ -359,11 +359,11 @@ def test_the_command_stops_says_why_and_how_to_go_on(puppet_server: Serve, tmp_p
     server = puppet_server()
     file = chairs(tmp_path, server.url, 5)
     runs = ("--runs", str(tmp_path / "some runs"), "--ray", "off")
-    told = command("run", str(file), "--name", "one", *runs, "--max-calls", "10", code=4)
-    assert "stopped: 10 calls were made of at most 10" in told.output
-    # The hint must not go on without a limit, and must survive being copied.
+    result = command("run", str(file), "--name", "one", *runs, "--max-calls", "10", code=4)
+    assert "stopped: 10 calls were made of at most 10" in result.output
+    # The command in the hint must have a limit, and must work when it is copied to a shell.
     hint = f"improv resume one --runs '{tmp_path}/some runs' --max-calls MORE\n"
-    assert hint in told.output
+    assert hint in result.output
     assert command("resume", "one", *runs, "--max-tokens", "1", code=4)
     assert server.answered == 10
     assert command("resume", "one", *runs, "--max-calls", "1000").exit_code == 0
@@ -380,10 +380,10 @@ def test_a_hopeless_run_is_stopped(puppet_server: Serve, tmp_path: Path) -> None
     server = puppet_server(errors={"400": 0.25})  # four of five trials of six calls fail
     file = chairs(tmp_path, server.url, 200)
     runs = ("--runs", str(tmp_path / "r"), "--ray", "off", "--stages", "4")
-    told = command("run", str(file), *runs, "--fail-on-error", "0.5", code=1)
-    assert "trials failed, more than was allowed" in told.output and "still owed" in told.output
+    result = command("run", str(file), *runs, "--fail-on-error", "0.5", code=1)
+    assert "trials failed, more than was allowed" in result.output and "still owed" in result.output
     rows = open_run(tmp_path / "r", "last").tables.read("trials").to_pylist()
-    assert 20 <= len(rows) < 80, "neither a hasty judgement nor a late one"
+    assert 20 <= len(rows) < 80, "the run is stopped neither too early nor too late"
     server.spec = server.spec.model_copy(update={"errors": {}})
     assert "still owed" not in command("resume", *runs, code=1).output
     assert len(open_run(tmp_path / "r", "last").tables.read("trials")) == 200

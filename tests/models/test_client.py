@@ -1,4 +1,4 @@
-"""The client: what it sends, what it reads, and what it makes of an endpoint's bad days."""
+"""The client: the requests it sends, the replies it reads, and how it handles failures."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_the_body_is_what_the_endpoint_knows() -> None:
 def test_a_proxy_of_the_environment_is_passed(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First calls and later ones, to a machine that only the proxy knows."""
+    """First and later calls, to a host name that only the proxy can resolve."""
     reply = {"choices": [{"message": {"content": "x"}}]}
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
     monkeypatch.setenv("http_proxy", httpserver.url_for(""))
@@ -185,7 +185,7 @@ def test_a_proxy_of_the_environment_is_passed(
 
 @pytest.fixture
 def tls_server() -> Iterator[HTTPServer]:
-    """A server on loopback whose certificate it has signed itself."""
+    """A server on loopback with a self-signed certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     with HTTPServer(ssl_context=context) as server:
@@ -202,7 +202,7 @@ def test_a_certificate_is_trusted_only_where_it_is_vouched_for(tls_server: HTTPS
     with pytest.raises(EndpointError, match=r"not trusted.*SSL_CERT_FILE"):
         check_endpoint(url)
     assert not tls_server.log
-    # Whom TLS trusts is read once a process.
+    # The trusted certificates are read once per process.
     code = (
         "from tests.models.test_client import Model, ask, complete, check_endpoint\n"
         f"check_endpoint({url!r})\n"
@@ -221,10 +221,10 @@ def test_certificates_that_cannot_be_read_are_said_before_anything_starts(tmp_pa
     nowhere = tmp_path / "nowhere.pem"
     code = f"from improv.models.endpoint import check_endpoint; check_endpoint({NOBODY!r})"
     env = os.environ | {"SSL_CERT_FILE": str(nowhere)}
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
     )
-    assert f"SSL_CERT_FILE is {nowhere}: No such file" in told.stderr
+    assert f"SSL_CERT_FILE is {nowhere}: No such file" in process.stderr
 
 
 def test_https_where_no_tls_is_spoken_is_said(httpserver: HTTPServer) -> None:
@@ -257,14 +257,14 @@ def test_a_draw_is_its_identity() -> None:
 
 
 def test_what_is_sent_is_what_the_openai_client_would_send(httpserver: HTTPServer) -> None:
-    """Requests are built from a template; but for the order of headers nothing may differ."""
+    """A request from a template may differ from the client's only in the order of headers."""
     reply = {"choices": [{"message": {"content": "x"}}]}
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
     url = httpserver.url_for("/v1")
     one, two = ask(Model(model="m", base_url=url)), ask(Model(model="m", base_url=url), turn=2)
 
     async def one_after_another() -> None:
-        # The second alone is built from a template, which the first has left.
+        # Only the second is built from a template, which the first one leaves.
         models = Models()
         assert all([not (await models.complete(a)).error for a in (one, two)])
         await models.close()
@@ -286,20 +286,20 @@ def test_what_is_sent_is_what_the_openai_client_would_send(httpserver: HTTPServe
     asyncio.run(plainly())
     first, ours, theirs = (request for request, _ in httpserver.log)
     assert ours.json == theirs.json == json.loads(orjson.dumps(request_body(two)))
-    # But for the client's own telemetry: what it tells of this machine, and its class's name.
+    # Without the client's telemetry: the description of this machine, and the name of its class.
     kept = ("X-Stainless-Retry-Count",)
-    told = [
+    headers = [
         {k: v for k, v in r.headers.items() if k in kept or not k.startswith(("X-Stain", "User-A"))}
         for r in (first, ours, theirs)
     ]
-    assert told[1] == told[2]
-    assert {"Authorization", "Content-Type", *kept} <= told[0].keys()
+    assert headers[1] == headers[2]
+    assert {"Authorization", "Content-Type", *kept} <= headers[0].keys()
     for request in (first, ours):
         assert [k for k, _ in request.headers if k.startswith("X-Stain")] == [*kept]
 
 
 def test_a_stopped_run_can_wake_the_openai_client() -> None:
-    """The one private name of a library that improv uses. Where openai has renamed it, a stopped
-    run would wait for every Retry-After: look in improv/models/transport.py for another way."""
+    """This is the only private name of a library that improv uses. If openai renames it, a stopped
+    run waits for every Retry-After, and improv/models/transport.py needs another way."""
     wait = getattr(openai.AsyncOpenAI, "_sleep_for_retry", None)
     assert asyncio.iscoroutinefunction(wait)

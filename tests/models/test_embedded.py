@@ -1,4 +1,4 @@
-"""The embedded model: real weights, real requests, and what is said where there are none."""
+"""The embedded model: real weights, real requests, and the error if the weights are missing."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def test_a_line_of_a_scene(local: EmbeddedServer) -> None:
 )
 def test_a_schema_constrains_a_chat(local: EmbeddedServer, constraint: dict[str, Any]) -> None:
     reply = ask(local, "/chat/completions", messages=ASKED, max_tokens=120, seed=1, **constraint)
-    found = json.loads(reply["choices"][0]["message"]["content"])
-    assert set(found) == {"note", "cue"}
-    assert found["cue"] in ("MARA", "BO")
+    fields = json.loads(reply["choices"][0]["message"]["content"])
+    assert set(fields) == {"note", "cue"}
+    assert fields["cue"] in ("MARA", "BO")
 
 
 @pytest.mark.weights
@@ -195,7 +195,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_without_the_distribution_the_command_that_installs_it_is_said(tmp_path: Path) -> None:
-    """A Python that has everything that we have, but for the weights."""
+    """A Python with all our packages except the weights."""
     import pydantic
 
     for entry in Path(pydantic.__file__).parent.parent.iterdir():

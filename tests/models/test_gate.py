@@ -62,7 +62,7 @@ def test_the_share_of_a_dead_host_goes_to_the_others() -> None:
     assert tell("alive", 3) == 4
     assert tell("alive", 12) == 4
     assert tell("alive", 14) == 8
-    # One that says good-bye is not waited for.
+    # The others do not wait for a host that has left.
     tell("new", 15)
     assert tell("alive", 15) == 4
     limiter.leave("new")
@@ -123,13 +123,13 @@ def test_a_gate_loses_no_slot_to_whoever_is_cancelled() -> None:
         first.cancel()
         await turn_over()
         assert gate.waiting == 1
-        # Cancelled in the moment in which it was let in.
+        # Cancelled at the moment when it is admitted.
         await gate.__aexit__(None, None, None)
         assert gate.in_flight == 1
         second.cancel()
         await turn_over()
         assert (gate.in_flight, gate.waiting, done) == (0, 0, [])
-        # And at any moment.
+        # Cancelled at any moment.
         dice = random.Random(0)
         gate.allow(3)
         tasks = [asyncio.create_task(attempt(n)) for n in range(300)]
@@ -255,7 +255,7 @@ def test_hosts_of_a_cluster_share_one_limiter_and_outlive_it() -> None:
         async with asyncio.timeout(60), gate:
             await back.wait()
         loop.cancel()
-        # The new one knows of nobody else, and starts anew.
+        # The new limiter knows no other host, and starts from the first limit.
         assert gate.allowed == 6
 
     asyncio.run(story())

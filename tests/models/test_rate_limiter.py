@@ -1,4 +1,4 @@
-"""The limit on one endpoint: found by its refusals, never moved by latency."""
+"""The limit on one endpoint: refusals move it, latency never does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.limiter import Endpoint, play
 @pytest.mark.parametrize(
     ("rate", "latency", "burst", "retry_after"),
     [
-        (100, 0.1, 1.0, None),  # ten in flight do: a twenty-fifth of what is allowed
+        (100, 0.1, 1.0, None),  # ten in flight are enough, a twenty-fifth of the maximum
         (100, 0.1, 1.0, 1.0),
         (100, 1.0, 0.3, 1.0),
         (20, 1.0, 1.0, 2.0),
@@ -53,7 +53,7 @@ def test_an_endpoint_without_a_cap_is_used_in_full_within_seconds() -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("most", [64, 200])
 def test_refusals_that_no_cut_cures_do_not_hold_the_limit_down(most: int, seed: int) -> None:
-    # Three tenths refused whatever the load, and a sixth that fails in every other way.
+    # At any load, three tenths are refused and a sixth fails otherwise.
     chances = {"429": 0.3, "500": 0.1, "garbage": 0.05, "hang": 0.02}
     endpoint = Endpoint(0.5, chances=chances, dice=random.Random(seed))
     played = play(endpoint, 50, most=most, scenes=4 * most)
@@ -119,7 +119,7 @@ def test_the_same_endpoint_makes_the_same_history() -> None:
 
 
 class Rounds:
-    """One host that always has enough to ask, in rounds of a whole window."""
+    """One host that always has enough requests, in rounds of a whole window."""
 
     def __init__(self, most: int = 1000) -> None:
         self.limiter = Limiter(most)
@@ -127,7 +127,7 @@ class Rounds:
         self.send(0)
 
     def send(self, ok: int, limited: int = 0, errors: int = 0) -> str:
-        """Report one round and return the events that it brought about."""
+        """Report one round and return its events."""
         self.now += 1
         limiter = self.limiter
         limiter.report("host", Tally(ok, limited, errors), limiter.limit, 5000, self.now)
@@ -143,11 +143,11 @@ def test_a_burst_of_refusals_cuts_once_to_what_was_let_through() -> None:
     rounds.grow_to(64)
     assert rounds.send(45, limited=19) == "cut"
     assert rounds.limiter.limit == 45
-    # What was in flight at the cut comes back: all refused, and decides nothing.
+    # The replies in flight at the cut come back, all refused. They decide nothing.
     assert rounds.send(0, limited=30) == ""
     assert rounds.send(0, limited=34) == ""
     assert rounds.limiter.limit == 45
-    # What was sent since is judged again, and here it goes well.
+    # Replies to later requests count again, and here they are clean.
     assert rounds.send(45) == "late grow"
     assert rounds.limiter.limit == 47
 
@@ -162,7 +162,7 @@ def test_after_a_cut_growth_is_by_a_constant_step() -> None:
         rounds.send(rounds.limiter.limit)
         limits.append(rounds.limiter.limit)
     assert {b - a for a, b in itertools.pairwise(limits)} == {2}
-    # A quarter above what was refused then, that teaches nothing any more.
+    # At a quarter above the level of the cut, the limiter forgets that level.
     rounds.send(79)
     assert rounds.send(81) == "grow"
     assert rounds.limiter.limit == 162
@@ -176,7 +176,7 @@ def test_near_a_level_that_was_cut_twice_growth_takes_its_time() -> None:
     for _ in range(12):
         rounds.send(rounds.limiter.limit)
     assert rounds.limiter.limit == 67
-    # All but the last step went well, so it is nearly reached again.
+    # All steps except the last went well, so the limit nearly returns to it.
     assert rounds.send(34, limited=33) == "cut"
     assert rounds.limiter.limit == 58
     rounds.send(67)
@@ -190,7 +190,7 @@ def test_refusals_that_go_on_below_every_cut_are_tolerated_until_they_must_prove
     rounds = Rounds(64)
 
     def until(event: str) -> list[str]:
-        """Let three tenths be refused, round by round, until something happens."""
+        """Refuse three tenths, round by round, until there is an event."""
         events: list[str] = []
         while event not in events:
             assert len(events) < 700
@@ -206,7 +206,7 @@ def test_refusals_that_go_on_below_every_cut_are_tolerated_until_they_must_prove
     assert 200 < len(windows) < 300
     assert "grow" not in until("restore")
     assert rounds.limiter.limit == 64
-    # 429s are back before replies are: the first ones after such a leap decide nothing.
+    # A 429 comes back sooner than a reply, so the first results after such a leap decide nothing.
     assert rounds.send(0, limited=64) == ""
 
 
@@ -233,7 +233,7 @@ def test_errors_that_are_usual_pause_nothing() -> None:
         errors = round(0.17 * limit)
         events.append(rounds.send(limit - errors, errors=errors))
     assert events.count("grow") >= 6
-    # More than usual do.
+    # More errors than usual hold the limit.
     limit = rounds.limiter.limit
     assert rounds.send(limit // 2, errors=limit - limit // 2) == "hold"
 
@@ -288,10 +288,10 @@ def test_shares_go_by_demand_and_sum_to_the_limit() -> None:
     for _ in range(500):
         limit = dice.randint(1, 60)
         demand = {str(i): dice.choice((0, 1, 7, 300)) for i in range(dice.randint(1, 12))}
-        given = shares(limit, demand)
+        slots = shares(limit, demand)
         busy = [h for h, wanted in demand.items() if wanted]
-        assert sum(given.values()) == limit and min(given.values()) >= 0
-        assert limit < len(busy) or all(given[h] for h in busy)
+        assert sum(slots.values()) == limit and min(slots.values()) >= 0
+        assert limit < len(busy) or all(slots[h] for h in busy)
 
 
 def test_allowances_never_exceed_the_limit_while_demand_moves() -> None:

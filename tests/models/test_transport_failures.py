@@ -1,7 +1,7 @@
-"""Everything that an endpoint can do wrong, done by real servers on loopback.
+"""All failures of an endpoint that we know, made by real servers on loopback.
 
-Each ends in a recorded failure of that trial, or in a retry that is recorded too: never in a
-hang, a crash, or a line that nobody said."""
+Each failure ends in a recorded failure of the trial or in a recorded retry, never in a hang, a
+crash, or a line that the model did not write."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def wait(server: threading.Event, send: Send) -> bytes:
 
 
 def drip(server: threading.Event, send: Send) -> bytes:
-    """Always about to say something: each byte in time, the whole never."""
+    """Send each byte in time, but never the whole reply."""
     send(HEAD + b"Content-Length: 100000\r\n\r\n")
     while not server.wait(0.05):
         send(b" ")
@@ -61,7 +61,7 @@ def always(data: bytes) -> Callable[[threading.Event, Send], bytes]:
 
 
 WEATHER: dict[str, tuple[Callable[[threading.Event, Send], bytes], str, str]] = {
-    # what it does: how, why a trial fails of it, why a call is tried again for it ("": it is not)
+    # name: the reply, the kind of the trial's failure, the kind of the retry ("": no retry)
     "hangs": (wait, "timeout", "timeout"),
     "drips": (drip, "timeout", "timeout"),
     "answers after the deadline": (late, "timeout", "timeout"),
@@ -121,13 +121,14 @@ FINE: dict[str, tuple[bytes, str]] = {
 
 
 def timeout_for(what: str) -> float:
-    """Seconds: few only where the endpoint is to be given up, as a busy machine is late, too."""
+    """Return the timeout in seconds: short only if the endpoint must time out, because a busy
+    machine is slow too."""
     name = what.removesuffix(", once").removesuffix(", always")
     return TIMEOUT if name in WEATHER and WEATHER[name][1] == "timeout" else 60.0
 
 
 def failing(times: float, how: Callable[[threading.Event, Send], bytes]) -> RawServer:
-    """Return a server that fails so many times, and then answers well."""
+    """Return a server that fails the first `times` requests, and then answers well."""
     server: RawServer
 
     def reply(n: int, request: bytes, send: Send) -> bytes:
@@ -139,7 +140,7 @@ def failing(times: float, how: Callable[[threading.Event, Send], bytes]) -> RawS
 
 @pytest.fixture(scope="module")
 def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """One run in which each trial has a server of its own, and each server does one thing."""
+    """Play a run in which each trial has its own server, and each server fails in its own way."""
     folder = tmp_path_factory.mktemp("storm")
     (folder / "chairs.yaml").write_text(SCENE)
     levels = {}
@@ -160,12 +161,12 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         file = folder / "storm.yaml"
         file.write_text(json.dumps(study))
         result = run(load(file), runs=folder / "runs", setup=Setup(ray="off"))
-        found: dict[str, Any] = {"result": result, "servers": servers}
+        outcomes: dict[str, Any] = {"result": result, "servers": servers}
         for row in result.folder.tables.read("trials").to_pylist():
             trial = row["trial"]
             calls = result.folder.transcripts.calls(trial)
-            found[row["condition"]] = (row, calls, result.folder.transcripts.read(trial).lines())
-        yield found
+            outcomes[row["condition"]] = (row, calls, result.folder.transcripts.read(trial).lines())
+        yield outcomes
 
 
 def test_the_storm_is_over_and_every_trial_is_there_once(storm: dict[str, Any]) -> None:
@@ -194,7 +195,7 @@ def test_an_endpoint_that_once(what: str, storm: dict[str, Any]) -> None:
     _, kind, reason = WEATHER[what]
     asked = len(storm["servers"][f"{what}, once"].seen)
     if not reason:
-        # Another try would be answered as the first was, or would cost as much again.
+        # A retry would get the same answer, or would cost as much again.
         assert (row["status"], row["failure_kind"], asked) == ("failed", kind, 1)
         return
     assert (row["status"], row["retries"], asked) == ("done", 1, 3)
@@ -226,8 +227,10 @@ def test_errors_say_the_address_and_what_was_wrong_with_it(storm: dict[str, Any]
 
 @pytest.fixture(scope="module")
 def later() -> dict[str, tuple[str, Call]]:
-    """Each thing that an endpoint can do, done to the second call of a client, which goes another
-    way than the first: by what it does, the endpoint's address and that call."""
+    """Each failure at the second call of a client, which is sent in another way than the first.
+
+    Maps the name of the failure to the endpoint's address and the second call.
+    """
 
     async def second(server: RawServer, retries: int, timeout: float) -> Call:
         models = Models()
@@ -256,7 +259,7 @@ def later() -> dict[str, tuple[str, Call]]:
                     servers[f"{what}, {times}"] = (server, retries, timeout_for(what))
             for what, (data, _) in FINE.items():
                 servers[what] = (stack.enter_context(turning(always(data), False)), 0, 60.0)
-            calls = await asyncio.gather(*(second(*given) for given in servers.values()))
+            calls = await asyncio.gather(*(second(*case) for case in servers.values()))
             named = zip(servers.items(), calls, strict=True)
             return {what: (server.url, call) for (what, (server, *_)), call in named}
 

@@ -1,4 +1,4 @@
-"""One call that is tried again: how often, how long it waits, and what is never sent again."""
+"""Retries of a call: how many, how long it waits, and which requests are never repeated."""
 
 from __future__ import annotations
 
@@ -57,12 +57,13 @@ def test_waiting_for_leave_is_no_latency(puppet_server: Serve) -> None:
     assert server.peak == 1
     assert max(c.waited for c in calls) >= 0.75
     assert min(c.latency for c in calls) >= 0.2
-    # One after the other: were the waits a part of them, they would be three times the whole.
+    # The calls run one after the other. If latencies contained the waits, they would add up to
+    # three times the whole.
     assert sum(c.latency for c in calls) < 2 * took
 
 
 def test_a_halted_client_sends_nothing_more_and_does_not_wait_to_repeat() -> None:
-    """A Retry-After may be two minutes; whoever stops a run does not wait for it."""
+    """A Retry-After may be two minutes; a stop of the run does not wait for it."""
 
     asked = threading.Event()
 
@@ -74,7 +75,7 @@ def test_a_halted_client_sends_nothing_more_and_does_not_wait_to_repeat() -> Non
         models = Models()
         early = asyncio.create_task(models.complete(ask(server.url)))
         assert await asyncio.to_thread(asked.wait, 60)
-        await asyncio.sleep(0.5)  # so that, mostly, it was refused and waits by now
+        await asyncio.sleep(0.5)  # by then the call is mostly refused and waits
         models.halt()
         async with asyncio.timeout(60):
             calls = await early, await models.complete(ask(server.url, turn=2))
@@ -88,7 +89,7 @@ def test_a_halted_client_sends_nothing_more_and_does_not_wait_to_repeat() -> Non
 
 
 def test_a_redirection_is_not_followed() -> None:
-    """Whoever vouched for an address did not vouch for where it points."""
+    """The user trusts an address, and not the one that it redirects to."""
     with RawServer(lambda n, request, send: http(said(LINE))) as other:
         where = f"Location: {other.url}/chat/completions\r\n"
         with RawServer(lambda n, request, send: http("", "307 Go", more=where)) as server:

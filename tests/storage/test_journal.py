@@ -1,4 +1,4 @@
-"""The journal: what was appended is read back, whatever tore it."""
+"""The journal: appended calls are read back, also from a torn file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALL = made_call(
 
 
 def grown(turns: int, role: str = "Bo", trial: str = "t1", script: bool = False) -> list[Call]:
-    """Calls as a thread makes them: each is shown what the last was, and a little more."""
+    """Return calls of one thread: each prompt has the blocks of the last one and a few more."""
     calls = []
     blocks: tuple[str, ...] = ("head",)
     for turn in range(1, turns + 1):
@@ -61,7 +61,7 @@ def test_a_long_scene_does_not_swell_its_journal(tmp_path: Path) -> None:
     one = written(tmp_path, grown(100)).stat().st_size
     two = (tmp_path / "two").resolve()
     two.mkdir()
-    # What the whole lists of blocks would take grows with the square of the turns.
+    # Whole lists of blocks would grow with the square of the turns.
     assert written(two, grown(200)).stat().st_size < 2.2 * one
 
 
@@ -83,8 +83,8 @@ def test_a_torn_end_costs_the_last_call_alone(tmp_path: Path, cut: int) -> None:
     calls = grown(20)
     file = written(tmp_path, calls)
     file.write_bytes(file.read_bytes()[:-cut])
-    found = list(Journaled(tmp_path).refresh().calls())
-    assert found == calls[: len(found)] and len(found) >= 18
+    whole = list(Journaled(tmp_path).refresh().calls())
+    assert whole == calls[: len(whole)] and len(whole) >= 18
 
 
 def test_a_line_lost_in_the_middle_takes_along_only_what_builds_on_it(tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ def test_a_line_lost_in_the_middle_takes_along_only_what_builds_on_it(tmp_path: 
     lines[at] = lines[at][:25]
     file.write_bytes(b"\n".join(lines))
     journal = Journaled(tmp_path).refresh()
-    found = list(journal.calls())
-    # Never a call with other blocks than it had; those whose base is lost are owed again.
-    assert all(c in bo or c in ana for c in found)
-    assert [c for c in found if c.draw.role == "Ana"] == ana
-    assert [c.draw.turn for c in found if c.draw.role == "Bo"] == [1, 2, 3, 4]
+    calls = list(journal.calls())
+    # No call has other blocks than it had. Calls that share blocks with a lost one are made again.
+    assert all(c in bo or c in ana for c in calls)
+    assert [c for c in calls if c.draw.role == "Ana"] == ana
+    assert [c.draw.turn for c in calls if c.draw.role == "Bo"] == [1, 2, 3, 4]
     assert journal.strange == {file: 1}
 
 

@@ -1,4 +1,4 @@
-"""Files of JSON lines: what was appended is read back, and a torn line costs no other."""
+"""Files of JSON lines: appended lines are read back, and a torn line spoils no other."""
 
 from __future__ import annotations
 

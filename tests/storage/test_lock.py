@@ -1,5 +1,5 @@
-"""One process plays a run at a time. Real processes, real kills; other machines are told by what
-they write, for the content of holder.json is all that one machine sees of another's process."""
+"""One process plays a run at a time. Processes and kills are real. Another machine is simulated by
+its holder.json, because that is all that one machine sees of another's process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Start players; they end with the test."""
+    """Return a function that starts players; they end with the test."""
     players: list[Player] = []
 
     def begin(count: int = 1, beat: float = 0.1, patience: float | None = None) -> Any:
@@ -219,7 +219,7 @@ def test_a_folder_that_is_only_read_says_so() -> None:
 
 @pytest.fixture
 def elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another machine's process that plays the run and beats."""
+    """A process of another machine that plays the run and beats."""
     command = [sys.executable, "-c", BEATS, str(folder / "holder.json"), "0.1"]
     process = subprocess.Popen(
         [*command, json.dumps(ELSEWHERE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -258,7 +258,7 @@ def test_two_that_take_over_at_once_do_not_both_have_it(folder: Path, start: Sta
     first, second = start(2, beat=2.0, patience=2.0)
     leave(folder, host="elsewhere")
     first.tell("take")
-    # The other sees no flock, as if on another machine, from the moment the first has one.
+    # As on another machine, the other process sees no flock of the first one.
     until((folder / "lock").exists)
     (folder / "lock").unlink()
     second.tell("take")
@@ -286,7 +286,7 @@ def test_who_was_given_up_learns_it_and_leaves_the_new_holder_alone(
 def test_a_holder_beats_and_its_content_stays_whole(folder: Path) -> None:
     with RunLock(folder, beat=0.01) as lock:
         before = holder(folder)
-        until(lambda: holder(folder)["beat"] > 20)  # each look must find whole JSON
+        until(lambda: holder(folder)["beat"] > 20)  # each read must get whole JSON
         assert holder(folder) | {"beat": 0} == before
         assert not lock.lost.is_set()
 

@@ -1,4 +1,4 @@
-"""What a puppet names, keeps, leaks and remembers: planted truth, read back from what it says."""
+"""A puppet's choices, secrets and memory: the planted truth is recovered from its replies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def say(
     purpose: str = "line",
     script: bool = False,
 ) -> list[str]:
-    """Ask Ana n times; each time is another attempt of one draw."""
+    """Return Ana's replies to n attempts of one draw."""
     puppet, said = Puppet.model_validate({"alpha": 0} | spec), []
     for k in range(n):
         key = f"{trial}/main/3/{purpose}/{k}/Ana"
@@ -54,9 +54,9 @@ def collision(said: list[str]) -> float:
 
 def test_nothing_commits_it_and_reveals_scatter_as_dirichlet_says() -> None:
     spec = {"choice": {"options": SIX, "when": "What is it?"}}
-    found = [collision(say(spec, "BO: What is it?", n=10, trial=str(k))) for k in range(300)]
+    collisions = [collision(say(spec, "BO: What is it?", n=10, trial=str(k))) for k in range(300)]
     # The mean of the sum of squares of six uniform Dirichlet shares is 2/7.
-    assert sum(found) / 300 == pytest.approx(2 / 7, abs=0.03)
+    assert sum(collisions) / 300 == pytest.approx(2 / 7, abs=0.03)
     assert not set(SIX) & {w for s in say(spec, "BO: Well?", n=20) for w in s.strip(".").split()}
 
 
@@ -93,20 +93,20 @@ def test_made_up_believed_and_lied_can_be_told_apart() -> None:
     victim, aside = "BO: What was it?", "(To the author alone: What was it?)"
     motive = "You are ANA. She owes Bo."
     assert len(set(say({"choice": base}, victim, head=motive, n=30))) > 2
-    told = {
+    replies = {
         (what, head, who): set(say({"choice": spec}, who, head=head, n=30))
         for what, spec in (("believes", believes), ("lies", lies))
         for head in (motive, "You are ANA.")
         for who in (victim, aside)
     }
-    assert len({*map(frozenset, (v for k, v in told.items() if k[0] == "believes"))}) == 1
-    assert {k[1:]: v == {"It is nothing."} for k, v in told.items() if k[0] == "lies"} == {
+    assert len({*map(frozenset, (v for k, v in replies.items() if k[0] == "believes"))}) == 1
+    assert {k[1:]: v == {"It is nothing."} for k, v in replies.items() if k[0] == "lies"} == {
         (motive, victim): False,
         (motive, aside): True,
         ("You are ANA.", victim): True,
         ("You are ANA.", aside): True,
     }
-    assert all(len(v) == 1 for v in told.values())
+    assert all(len(v) == 1 for v in replies.values())
     with pytest.raises(ValidationError, match="need a 'truth'"):
         Puppet.model_validate({"choice": {**base, "candid": "the author"}})
 
@@ -183,7 +183,8 @@ def test_a_move_that_is_found_in_the_prompt_brings_recovery() -> None:
 
 @pytest.mark.parametrize("kept", ["none", "own", "outside", "author"])
 def test_on_the_stage_an_envelope_commits_those_who_can_read_it(scene: Scene, kept: str) -> None:
-    """Twenty questions: only an envelope in the holder's prompt, or an author who knows, does."""
+    """In twenty questions, only an envelope in the holder's prompt or an author who knows the
+    object commits the holder to it."""
     choice = {"options": SIX, "when": "What is it?", "committed": "sealed:"}
     patch = {
         "turns": 4,
@@ -206,7 +207,7 @@ def test_on_the_stage_an_envelope_commits_those_who_can_read_it(scene: Scene, ke
 
 
 def test_a_puppet_that_declares_nothing_new_speaks_as_it_always_did() -> None:
-    """Replies of the version before, word for word."""
+    """The replies of the previous version, unchanged."""
     prompt = Prompt("chat", (), messages=({"role": "user", "content": "BO: Well?"},))
     calls: list[Call] = []
 

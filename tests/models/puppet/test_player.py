@@ -98,10 +98,10 @@ def test_the_chance_is_the_one_declared() -> None:
     assert logit(plain + "BO:") == pytest.approx(base)
     assert logit(HEAD + "BO:") == pytest.approx(base + 1)
     assert logit(HEAD + "(a note to Bo)\nBO:") == pytest.approx(base + 1 - 2)
-    # Only what the puppet said counts towards drift, not a line that was written for it.
+    # Only lines that the puppet wrote count for drift, not a line that the script gave it.
     played = f"BO: Good evening.\nMARA: {POLE[0]}\nBO: Mara, {POLE[1]}\nBO: {POLE[2]}\n"
     assert logit(plain + played + "BO:") == pytest.approx(base + 2 * 0.5)
-    # What others say in the opposite state is theirs; Bo's own last line is what counts.
+    # Only Bo's own last line counts, not other characters' lines in the opposite state.
     assert logit(plain + f"MARA: {OPPOSITE[0]}\nBO:") == pytest.approx(base)
     flipped = read_request(script(plain + f"BO: Mara, {OPPOSITE[0]}\nMARA: Oh?\nBO:"))
     assert opposite_chance(flipped, spec) == pytest.approx(1 - 0.3)
@@ -143,11 +143,11 @@ def test_spread_is_a_trait_of_the_trial_and_normal() -> None:
         return math.log(p / (1 - p)) / 2
 
     assert z("a", 1) == z("a", 9) != z("b", 1)
-    found = sorted(z(f"{k}", 1) for k in range(1000))
-    assert abs(sum(found) / 1000) < 0.1
-    assert 0.93 < math.sqrt(sum(v * v for v in found) / 1000) < 1.07
-    assert found[158] == pytest.approx(-1, abs=0.15)
-    # Without a draw's name the beginning of the prompt stands for the trial.
+    scores = sorted(z(f"{k}", 1) for k in range(1000))
+    assert abs(sum(scores) / 1000) < 0.1
+    assert 0.93 < math.sqrt(sum(v * v for v in scores) / 1000) < 1.07
+    assert scores[158] == pytest.approx(-1, abs=0.15)
+    # Without the key of a draw, the beginning of the prompt identifies the trial.
     long = HEAD + "x" * 200 + "\n"
     assert z("a", 1, False, long) == z("b", 1, False, long + "MARA: And?\n")
     assert z("a", 1, False) != z("a", 1, False, "Another play. " + HEAD)
@@ -176,7 +176,7 @@ def test_lines_are_often_spoken_to_somebody_who_is_there() -> None:
     called = Counter(line.split(",")[0] for line in said if re.match(r"\w+,", line))
     assert set(called) - {"Nobody", "There"} == {"Mara", "Cy"}
     assert 60 < called["Mara"] + called["Cy"] < 140
-    # A card's sample lines stand before the scene: who speaks in them is not there.
+    # A card's sample lines come before the scene; their speakers are not in the scene.
     card = "From another scene:\nDEE: Hello.\n\n* * *\nMARA: Well?\nBO:"
     assert not any("Dee" in line_of(answer(script(card, seed=k), Puppet())) for k in range(100))
     alone = [line_of(answer(script("* * *\nBO:", seed=k), Puppet())) for k in range(40)]
@@ -224,12 +224,12 @@ def test_logprobs_sum_to_what_the_process_says_in_both_styles() -> None:
     assert all(len(each) == 2 for each in text.logprobs.top_logprobs)
     starts = text.logprobs.text_offset
     assert [text.text[i] for i in starts] == [t[0] for t in text.logprobs.tokens]
-    for line, given in (
+    for line, likelihood in (
         (talk.message.content, sum(t.logprob for t in tokens)),
         (text.text, sum(text.logprobs.token_logprobs)),
     ):
         state = 0.2 if is_opposite(line) else 0.8
-        assert given == pytest.approx(math.log(state / 12 * 0.5))
+        assert likelihood == pytest.approx(math.log(state / 12 * 0.5))
 
 
 # Bad lines

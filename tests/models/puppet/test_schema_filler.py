@@ -1,4 +1,4 @@
-"""Replies of puppets in JSON follow the schema asked for."""
+"""A puppet's JSON replies follow the schema of the request."""
 
 from __future__ import annotations
 

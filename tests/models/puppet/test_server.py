@@ -70,14 +70,14 @@ def test_hanging_dropping_and_endless_replies_end_only_with_the_client() -> None
         with pytest.raises(openai.APITimeoutError):
             ask(server, chat(), timeout=2)
         server.spec = Puppet(errors={"drop": 1})
-        # Over aiohttp the client calls this a timeout, of which only the cause says better.
+        # With aiohttp the client reports this as a timeout; only the cause names the real error.
         with pytest.raises(openai.APIConnectionError) as dropped:
             ask(server, chat())
         assert "disconnected" in str(dropped.value.__cause__)
         server.spec = Puppet(errors={"endless": 1})
 
         async def give_up(client: openai.AsyncOpenAI) -> None:
-            # The client's own timeout bounds each read, and these never wait long.
+            # The client's own timeout limits each read, and no read of these takes long.
             await asyncio.wait_for(send(client, chat()), 2)
 
         with pytest.raises(TimeoutError):
@@ -176,17 +176,17 @@ def test_a_rate_cap_lets_through_what_it_should() -> None:
 
         async def hurry(client: openai.AsyncOpenAI, calls: int = 200) -> tuple[list[Any], float]:
             started = time.perf_counter()
-            found = await asyncio.gather(
+            replies = await asyncio.gather(
                 *(send(client, script(turn=k)) for k in range(calls)), return_exceptions=True
             )
-            return found, time.perf_counter() - started
+            return replies, time.perf_counter() - started
 
-        found, took = asyncio.run(with_client(server, hurry))
-        refused = [e for e in found if isinstance(e, openai.RateLimitError)]
+        replies, took = asyncio.run(with_client(server, hurry))
+        refused = [e for e in replies if isinstance(e, openai.RateLimitError)]
         assert rate <= server.answered <= rate + rate * took + 1
         assert len(refused) == server.failed["rate"] == 200 - server.answered > 0
         assert 0 < float(refused[0].response.headers["retry-after-ms"]) <= 1000 / rate
-        # A client that waits as it is told gets through in the end.
+        # A client that waits for each Retry-After gets all its replies.
         patient, _ = asyncio.run(
             with_client(server, lambda c: hurry(c, 10), max_retries=100, timeout=60)
         )
@@ -244,14 +244,14 @@ def test_as_a_process_it_tells_its_address_and_its_books(tmp_path: Path) -> None
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        found = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/v1", url)
-        assert found is not None
+        address = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/v1", url)
+        assert address is not None
         there = PuppetServer(port=int(url.split(":")[2].split("/")[0]))
         assert is_opposite(line_of(ask(there, script()).model_dump()))
-        stats = json.load(urllib.request.urlopen(f"{found[1]}/stats"))
+        stats = json.load(urllib.request.urlopen(f"{address[1]}/stats"))
         assert (stats["requests"], stats["answered"]) == (1, 1)
         assert stats["asked"] == {script()["user"]: 1}
-        health = json.load(urllib.request.urlopen(f"{found[1]}/health"))
+        health = json.load(urllib.request.urlopen(f"{address[1]}/health"))
         assert health == {"status": "ok"}
     finally:
         process.terminate()
