@@ -151,14 +151,14 @@ def charx(files: dict[str, bytes]) -> bytes:
 
 
 def good() -> dict[str, bytes]:
-    long = " ".join(f"Knot {i} of {{{{char}}}}'s net is tied twice." for i in range(2600))
+    """Cards that are read, by file name."""
+    return {**in_every_form(), **in_languages(), **odd(), "improv.json": text(made_here())}
+
+
+def in_every_form() -> dict[str, bytes]:
+    """One card in every version of the format, and in every file that can hold it."""
     packed = b"chara\0\0" + zlib.compress(base64.b64encode(text(V2)))
     world = b"ccv3\0\1\0en\0\0" + zlib.compress(base64.b64encode(text(V3)))
-    macros = (
-        "{{// a remark}}{{CHAR}} and {{User}}, {{random:red,blue\\, deep}}, {{pick::one::two}}, "
-        "{{roll:d6}}, {{reverse:abc}}, {{comment: no}}{{hidden_key:x}}, {{time}}, {{original}}, "
-        "{{random:{{char}},{{char}}}}{{newline}}<char> {{trim}}\n\nends"
-    )
     tavern = {
         **V2,
         **V1,
@@ -188,6 +188,11 @@ def good() -> dict[str, bytes]:
         "v3-in-a-picture.charx": b"\xff\xd8\xff\xe0 a picture \xff\xd9"
         + charx({"card.json": text(V3)}),
         "lorebook.json": text(v2(character_book=BOOK)),
+    }
+
+
+def in_languages() -> dict[str, bytes]:
+    return {
         "japanese.json": text(
             v2(
                 name="灯台守の澪",
@@ -205,6 +210,18 @@ def good() -> dict[str, bytes]:
         "emoji.json": text(
             v2(name="🔥 Ember 🐉 (v2.1, SFW) 🔥", description="👩‍🚒 {{char}} 🔥🔥", first_mes="🔥")
         ),
+    }
+
+
+def odd() -> dict[str, bytes]:
+    """Cards that are large, or have macros, control characters or an unusual encoding."""
+    long = " ".join(f"Knot {i} of {{{{char}}}}'s net is tied twice." for i in range(2600))
+    macros = (
+        "{{// a remark}}{{CHAR}} and {{User}}, {{random:red,blue\\, deep}}, {{pick::one::two}}, "
+        "{{roll:d6}}, {{reverse:abc}}, {{comment: no}}{{hidden_key:x}}, {{time}}, {{original}}, "
+        "{{random:{{char}},{{char}}}}{{newline}}<char> {{trim}}\n\nends"
+    )
+    return {
         "hundred-kilobytes.json": text(v2(description=long)),
         "macros.json": text(v2(description=macros)),
         "controls.json": text(
@@ -218,29 +235,29 @@ def good() -> dict[str, bytes]:
         "number-first.json": text(v2(name="2B")),
         "byte-order-mark.json": b"\xef\xbb\xbf" + text(V2),
         "utf-16.json": text(V2).decode().encode("utf-16"),
-        "improv.json": text(
-            {
-                "spec": "chara_card_v3",
-                "spec_version": "3.0",
-                "data": {
-                    **V1,
-                    "extensions": {
-                        "improv": {
-                            "role": "who mends nets",
-                            "goal": "To sell one.",
-                            "secret": "She can swim.",
-                            "traits": [
-                                {"pole": "honest", "opposite": "deceitful", "kind": "moral"}
-                            ],
-                            "habit": {"says": "Never asks.", "marker": "never_asks"},
-                            "aliases": ["Hess"],
-                            "model": "gpt-of-a-stranger",
-                        }
-                    },
-                    "group_only_greetings": [],
-                },
-            }
-        ),
+    }
+
+
+def made_here() -> dict[str, Any]:
+    """A card with all fields that improv adds."""
+    return {
+        "spec": "chara_card_v3",
+        "spec_version": "3.0",
+        "data": {
+            **V1,
+            "extensions": {
+                "improv": {
+                    "role": "who mends nets",
+                    "goal": "To sell one.",
+                    "secret": "She can swim.",
+                    "traits": [{"pole": "honest", "opposite": "deceitful", "kind": "moral"}],
+                    "habit": {"says": "Never asks.", "marker": "never_asks"},
+                    "aliases": ["Hess"],
+                    "model": "gpt-of-a-stranger",
+                }
+            },
+            "group_only_greetings": [],
+        },
     }
 
 

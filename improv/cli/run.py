@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from improv.cli.options import (
     read_place,
     reported_errors,
 )
+
+if TYPE_CHECKING:
+    from improv.study.design import Study
 
 
 @app.command("run")
@@ -82,14 +85,7 @@ def run_command(
         if replicates is not None:
             loaded = with_replicates(loaded, replicates)
         if dry_run:
-            from improv.runner.estimate import estimate
-            from improv.study.branch import planned_branches
-            from improv.study.trial import plan
-
-            trials = plan(loaded)[:limit]
-            terminal.print_estimate(
-                estimate(trials, branches=lambda trial: planned_branches(loaded, trial))
-            )
+            _print_estimate(loaded, limit)
             raise typer.Exit(0)
 
         # These take seconds to import, so the study is checked first.
@@ -113,6 +109,15 @@ def run_command(
             result = run(loaded, runs=runs, name=name, setup=setup, watch=watch, source=source)
         terminal.result(result, setup)
     exit_with(result)
+
+
+def _print_estimate(study: Study, limit: int | None) -> None:
+    from improv.runner.estimate import estimate
+    from improv.study.branch import planned_branches
+    from improv.study.trial import plan
+
+    trials = plan(study)[:limit]
+    terminal.print_estimate(estimate(trials, branches=lambda trial: planned_branches(study, trial)))
 
 
 @app.command("resume")

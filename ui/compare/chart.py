@@ -79,49 +79,70 @@ def intervals(
         for i, row in enumerate(rows)
         if not math.isnan(row.estimate.value)
     ]
-    known = [r.estimate for r in rows if not math.isnan(r.estimate.value)]
-    ends = [x for e in known for x in (e.low, e.high, e.value) if math.isfinite(x)]
-    low, high = min([*ends, 0.0]), max([*ends, 0.0])
-    margin = 0.04 * ((high - low) or 1)
-    scale = {"domain": [low - margin if low < 0 else 0, high + margin], "nice": False}
     y = {"field": "i", "type": "ordinal", "axis": None, "scale": {"padding": 0}}
-    x = {"type": "quantitative", "scale": scale, "axis": _axis(ink, axis)}
-    colour, text = (
-        ink.voices[0],
-        {
-            "type": "text",
-            "align": "left",
-            "baseline": "middle",
-            "dx": 6,
-            "limit": {"expr": "width"},
-        },
-    )
-    tip = [{"field": "name", "title": "what"}, {"field": "said", "title": "found"}]
+    x = {"type": "quantitative", "scale": _interval_scale(rows), "axis": _axis(ink, axis)}
     layers: list[Json] = [
         {  # The whole row can be clicked.
             "name": PICKED,
             "mark": {"type": "rect", "cursor": "pointer", "cornerRadius": 4},
             "encoding": {
                 "y": y,
-                "tooltip": tip,
+                "tooltip": [
+                    {"field": "name", "title": "what"},
+                    {"field": "said", "title": "found"},
+                ],
                 "color": {
                     "condition": {"test": "datum.chosen", "value": glow(ink)},
                     "value": "transparent",
                 },
             },
         },
-        *_told(
-            {**text, "dy": -17, "fontSize": 14, "fontWeight": 600, "font": ink.serif},
-            {"y": y, "x": {"value": 0}, "text": {"field": "name"}},
-            ink.ink,
-            ink,
-        ),
-        *_told(
-            {**text, "dy": 0, "fontSize": 12},
-            {"y": y, "x": {"value": 0}, "text": {"field": "said"}},
-            ink.faint,
-            ink,
-        ),
+        *([_zero_line(x, ink)] if zero else []),
+        *_row_texts(y, ink),
+        *_interval_marks(x, y, ink),
+    ]
+    return _framed(drawn, layers, ("i",), ink, _ROW * max(1, len(drawn)) + AXIS)
+
+
+def _interval_scale(rows: Sequence[IntervalRow]) -> Json:
+    """Return a scale that holds 0 and every end of every interval, with a margin."""
+    known = [r.estimate for r in rows if not math.isnan(r.estimate.value)]
+    ends = [x for e in known for x in (e.low, e.high, e.value) if math.isfinite(x)]
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    margin = 0.04 * ((high - low) or 1)
+    return {"domain": [low - margin if low < 0 else 0, high + margin], "nice": False}
+
+
+def _zero_line(x: Json, ink: Palette) -> Json:
+    return {
+        "data": {"values": [{"value": 0}]},
+        "mark": {"type": "rule", "strokeDash": [2, 3], "color": ink.faint},
+        "encoding": {"x": {**x, "field": "value"}},
+    }
+
+
+def _row_texts(y: Json, ink: Palette) -> list[Json]:
+    """Return the layers of a row's name and of the text below it."""
+    text = {
+        "type": "text",
+        "align": "left",
+        "baseline": "middle",
+        "dx": 6,
+        "limit": {"expr": "width"},
+    }
+    name = {**text, "dy": -17, "fontSize": 14, "fontWeight": 600, "font": ink.serif}
+    said = {**text, "dy": 0, "fontSize": 12}
+    start = {"y": y, "x": {"value": 0}}
+    return [
+        *_outlined(name, {**start, "text": {"field": "name"}}, ink.ink, ink),
+        *_outlined(said, {**start, "text": {"field": "said"}}, ink.faint, ink),
+    ]
+
+
+def _interval_marks(x: Json, y: Json, ink: Palette) -> list[Json]:
+    """Return the layers of a row's interval, a line, and of its estimate, a point."""
+    colour = ink.voices[0]
+    return [
         {
             "mark": {"type": "rule", "strokeWidth": 2.2, "yOffset": 19, "color": colour},
             "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}},
@@ -142,20 +163,9 @@ def intervals(
             },
         },
     ]
-    if zero:
-        mark = {"type": "rule", "strokeDash": [2, 3], "color": ink.faint}
-        layers.insert(
-            1,
-            {
-                "data": {"values": [{"value": 0}]},
-                "mark": mark,
-                "encoding": {"x": {**x, "field": "value"}},
-            },
-        )
-    return _framed(drawn, layers, ("i",), ink, _ROW * max(1, len(drawn)) + AXIS)
 
 
-def _told(mark: Json, encoding: Json, colour: str, ink: Palette) -> list[Json]:
+def _outlined(mark: Json, encoding: Json, colour: str, ink: Palette) -> list[Json]:
     """Return the layers of a text with an outline in the colour of the page, so that a line behind
     it does not cross the letters."""
     paper = {"stroke": ink.paper, "strokeWidth": 5, "strokeJoin": "round"}
@@ -190,36 +200,13 @@ def curves(
         for turn, value, low, high in curve.points
         if value == value
     ]
-    names = [short_line(name, 70) for _, name, _ in drawn]
-    legend = {
-        "title": None,
-        "orient": "bottom",
-        "columns": {"expr": "width < 480 ? 1 : 2"},
-        "labelLimit": 330,
-        "symbolSize": 90,
-        "labelFontSize": 12,
-        "symbolStrokeWidth": 2,
-        "symbolOpacity": 1,
-    }
-
-    def by(how: Sequence[object]) -> Json:
-        return {
-            "field": "name",
-            "type": "nominal",
-            "legend": legend,
-            "scale": {"domain": names, "range": list(how[: len(names)])},
-        }
-
-    colour = by([*ink.voices, ink.ink, ink.faint])
-    ends = [
-        min((p["turn"] for p in points), default=0),
-        max((p["turn"] for p in points), default=1),
-    ]
+    first = min((p["turn"] for p in points), default=0)
+    last = max((p["turn"] for p in points), default=1)
     turn = {
         "field": "turn",
         "type": "quantitative",
         "axis": _axis(ink, "turn", whole=True),
-        "scale": {"domain": ends, "nice": False},
+        "scale": {"domain": [first, last], "nice": False},
     }
     level = {
         "field": "value",
@@ -227,16 +214,27 @@ def curves(
         "axis": _axis(ink, y),
         "scale": {"domain": [0, 1]},
     }
-    how = "step-after" if steps else "linear"
-    place = {"x": turn, "y": level}
-    tip = [
-        {"field": "name", "title": "condition"},
-        {"field": "turn"},
-        {"field": "said", "title": y},
+    names = [short_line(name, 70) for _, name, _ in drawn]
+    interpolate = "step-after" if steps else "linear"
+    layers = [
+        *_curve_lines(names, turn, level, ink, interpolate),
+        *_curve_points(names, {"x": turn, "y": level}, ink, y),
     ]
-    layers: list[Json] = [
+    return _framed(points, layers, ("i", "turn"), ink, _HEIGHT)
+
+
+def _curve_lines(
+    names: Sequence[str], turn: Json, level: Json, ink: Palette, interpolate: str
+) -> list[Json]:
+    """Return the layers of the curves' bands and lines."""
+    colour = _by_name(names, _curve_colours(ink))
+    return [
         {
-            "mark": {"type": "area", "opacity": 0.3 / (1 + len(drawn)), "interpolate": how},
+            "mark": {
+                "type": "area",
+                "opacity": 0.3 / (1 + len(names)),
+                "interpolate": interpolate,
+            },
             "encoding": {
                 "x": turn,
                 "y": {**level, "field": "low"},
@@ -245,12 +243,29 @@ def curves(
             },
         },
         {
-            "mark": {"type": "line", "strokeWidth": 1.9, "interpolate": how},
-            "encoding": {**place, "color": colour, "strokeDash": by([list(d) for d in DASHES])},
+            "mark": {"type": "line", "strokeWidth": 1.9, "interpolate": interpolate},
+            "encoding": {
+                "x": turn,
+                "y": level,
+                "color": colour,
+                "strokeDash": _by_name(names, [list(d) for d in DASHES]),
+            },
         },
+    ]
+
+
+def _curve_points(names: Sequence[str], place: Json, ink: Palette, measure: str) -> list[Json]:
+    """Return the layers of the curves' points: their shapes, the open one, and the clicks."""
+    colour, shape = _by_name(names, _curve_colours(ink)), _by_name(names, SHAPES)
+    tip = [
+        {"field": "name", "title": "condition"},
+        {"field": "turn"},
+        {"field": "said", "title": measure},
+    ]
+    return [
         {
             "mark": {"type": "point", "size": 34, "filled": True, "opacity": 1},
-            "encoding": {**place, "color": colour, "shape": by(SHAPES)},
+            "encoding": {**place, "color": colour, "shape": shape},
         },
         {
             "mark": {"type": "point", "size": 260, "strokeWidth": 2.4},
@@ -272,7 +287,29 @@ def curves(
             "encoding": {**place, "detail": {"field": "name"}, "tooltip": tip},
         },
     ]
-    return _framed(points, layers, ("i", "turn"), ink, _HEIGHT)
+
+
+def _curve_colours(ink: Palette) -> list[str]:
+    return [*ink.voices, ink.ink, ink.faint]
+
+
+def _by_name(names: Sequence[str], looks: Sequence[object]) -> Json:
+    """Return the encoding that gives each curve, by its name, one of `looks`, with a legend."""
+    return {
+        "field": "name",
+        "type": "nominal",
+        "legend": {
+            "title": None,
+            "orient": "bottom",
+            "columns": {"expr": "width < 480 ? 1 : 2"},
+            "labelLimit": 330,
+            "symbolSize": 90,
+            "labelFontSize": 12,
+            "symbolStrokeWidth": 2,
+            "symbolOpacity": 1,
+        },
+        "scale": {"domain": list(names), "range": list(looks[: len(names)])},
+    }
 
 
 def glow(ink: Palette) -> str:

@@ -85,52 +85,13 @@ def arrows_spec(
     # Other characters may speak under the other condition.
     ends = [end for a in arrows for end in (a.source, a.target) if end != "author"]
     cast += [name for name in dict.fromkeys(ends) if name not in cast]
-    places = circle_positions(cast)
     hues = {name: ink.voices[i % len(ink.voices)] for i, name in enumerate(cast)}
-    lines = {n: int(graph.nodes[n].get("lines", 0)) if n in graph else 0 for n in cast}
-    most = max(lines.values(), default=0) or 1
-    total = sum(lines.values()) or 1
-    nodes: list[Json] = []
-    for name in cast:
-        x, y = places[name]
-        said = f"{short_line(name, 18)}\n{lines[name] / total:.0%} of lines"
-        nodes.append(
-            {
-                "name": name,
-                "x": 100 * x,
-                "y": 100 * y,
-                "symbol": "circle",
-                "symbolSize": 20 + 30 * math.sqrt(lines[name] / most),
-                "itemStyle": {"color": ink.paper, "borderColor": hues[name], "borderWidth": 3.5},
-                "label": _label(said, x, y, ink),
-            }
-        )
-    if any(d["role"] == "author" for _, d in graph.nodes(data=True)) and not apart:
-        nodes.append(
-            {
-                "name": "author",
-                "x": 0,
-                "y": 100 * AUTHOR_POSITION[1],
-                "symbol": "rect",
-                "symbolSize": 18,
-                "itemStyle": {"color": ink.paper, "borderColor": ink.faint, "borderWidth": 2},
-                "label": _label("the author", 1, 0, ink),
-            }
-        )
-    top = 100 * AUTHOR_POSITION[1] - 20 if len(nodes) > len(cast) else -130
-    # Two invisible corners keep the scale of the picture the same for every cast.
-    nodes += [
-        {
-            "name": f" corner {i}",
-            "x": x,
-            "y": y,
-            "symbolSize": 0,
-            "label": {"show": False},
-            "tooltip": {"show": False},
-            "silent": True,
-        }
-        for i, (x, y) in enumerate([(-190, top), (190, 130)])
-    ]
+    nodes = _cast_nodes(graph, cast, hues, ink)
+    top: float = -130
+    if not apart and any(d["role"] == "author" for _, d in graph.nodes(data=True)):
+        nodes.append(_author_node(ink))
+        top = 100 * AUTHOR_POSITION[1] - 20
+    nodes += _corners(top)
     widest = max((abs(a.weight) for a in arrows if a.source != "author"), default=1.0) or 1.0
     option = {
         "animation": False,
@@ -164,16 +125,73 @@ def arrows_spec(
             }
         ],
     }
-    # On a narrow page, only names.
+    return {"baseOption": option, "media": _media(nodes)}
+
+
+def _cast_nodes(
+    graph: Graph, cast: Sequence[str], hues: dict[str, str], ink: Palette
+) -> list[Json]:
+    """Return a circle for each character. Its area grows with the character's lines."""
+    places = circle_positions(cast)
+    lines = {n: int(graph.nodes[n].get("lines", 0)) if n in graph else 0 for n in cast}
+    most = max(lines.values(), default=0) or 1
+    total = sum(lines.values()) or 1
+    nodes: list[Json] = []
+    for name in cast:
+        x, y = places[name]
+        text = f"{short_line(name, 18)}\n{lines[name] / total:.0%} of lines"
+        nodes.append(
+            {
+                "name": name,
+                "x": 100 * x,
+                "y": 100 * y,
+                "symbol": "circle",
+                "symbolSize": 20 + 30 * math.sqrt(lines[name] / most),
+                "itemStyle": {"color": ink.paper, "borderColor": hues[name], "borderWidth": 3.5},
+                "label": _label(text, x, y, ink),
+            }
+        )
+    return nodes
+
+
+def _author_node(ink: Palette) -> Json:
+    return {
+        "name": "author",
+        "x": 0,
+        "y": 100 * AUTHOR_POSITION[1],
+        "symbol": "rect",
+        "symbolSize": 18,
+        "itemStyle": {"color": ink.paper, "borderColor": ink.faint, "borderWidth": 2},
+        "label": _label("the author", 1, 0, ink),
+    }
+
+
+def _corners(top: float) -> list[Json]:
+    """Return two invisible corners. They keep the scale of the picture the same for every cast."""
+    return [
+        {
+            "name": f" corner {i}",
+            "x": x,
+            "y": y,
+            "symbolSize": 0,
+            "label": {"show": False},
+            "tooltip": {"show": False},
+            "silent": True,
+        }
+        for i, (x, y) in enumerate([(-190, top), (190, 130)])
+    ]
+
+
+def _media(nodes: Sequence[Json]) -> list[Json]:
+    """Return the labels by the width of the page: on a narrow page, only names."""
     few = [
         n | {"label": n["label"] | {"formatter": n["label"].get("formatter", "").split("\n")[0]}}
         for n in nodes
     ]
-    media = [
+    return [
         {"query": {"maxWidth": _NARROW}, "option": {"series": [{"data": few}]}},
         {"option": {"series": [{"data": nodes}]}},
     ]
-    return {"baseOption": option, "media": media}
 
 
 def arrows_alt(title: str, arrows: Sequence[Arrow]) -> str:

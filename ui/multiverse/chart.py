@@ -104,29 +104,13 @@ def tree_spec(
 ) -> Json:
     """Return the chart. `marks` are highlighted points: (name, branch, turn)."""
     ink = seen.ink
-    last = max((p.turn for p in tree.points), default=0)
     points = [_point(p, multiverse, seen) for p in tree.points]
     small = [p | {"label": p["label"] | {"width": 90}} for p in points]
-    axis = {
-        "type": "value",
-        "min": 0,
-        "max": max(last, 1),
-        "position": "top",
-        "interval": max(1, round(last / 16)),
-        "name": "turn",
-        "nameLocation": "start",
-        "nameGap": 14,
-        "nameTextStyle": {"color": ink.faint, "verticalAlign": "bottom", "padding": [0, 0, 9, 0]},
-        "axisLine": {"show": False},
-        "axisTick": {"show": False},
-        "axisLabel": {"color": ink.faint},
-        "splitLine": {"lineStyle": {"color": ink.rule, "opacity": 0.55}},
-    }
     option = {
         "animation": False,
         "textStyle": {"fontFamily": ink.serif},
         "grid": {"left": 52, "right": RIGHT, "top": 34, "bottom": 14},
-        "xAxis": axis,
+        "xAxis": _turn_axis(tree, ink),
         "yAxis": {
             "type": "value",
             "inverse": True,
@@ -143,34 +127,12 @@ def tree_spec(
             "textStyle": {"color": ink.ink, "fontFamily": ink.serif},
             "extraCssText": "max-width:24rem;white-space:pre-line;overflow-wrap:anywhere",
         },
-        "series": [
-            {
-                "type": "lines",
-                "coordinateSystem": "cartesian2d",
-                "polyline": True,
-                "silent": True,
-                "z": 1,
-                "data": _edges(tree, multiverse, seen),
-            },
-            {
-                "type": "scatter",
-                "z": 3,
-                "clip": False,
-                "selectedMode": "single",
-                "cursor": "pointer",
-                "select": {"itemStyle": {"borderColor": ink.paper}},
-                "labelLayout": {"hideOverlap": False},
-                "data": points,
-            },
-            {
-                "type": "scatter",
-                "z": 2,
-                "clip": False,
-                "silent": True,
-                "tooltip": {"show": False},
-                "data": [_ring(tree, *mark, ink) for mark in marks],
-            },
-        ],
+        "series": _series(
+            edges=_edges(tree, multiverse, seen),
+            points=points,
+            rings=[_ring(tree, *mark, ink) for mark in marks],
+            ink=ink,
+        ),
     }
     narrow = {
         "grid": {"left": 40, "right": 104, "top": 34, "bottom": 14},
@@ -179,6 +141,59 @@ def tree_spec(
     wide = {"grid": option["grid"], "series": [{}, {"data": points}, {}]}
     media = [{"query": {"maxWidth": _NARROW}, "option": narrow}, {"option": wide}]
     return {"baseOption": option, "media": media}
+
+
+def _turn_axis(tree: Tree, ink: Palette) -> Json:
+    last = max((p.turn for p in tree.points), default=0)
+    return {
+        "type": "value",
+        "min": 0,
+        "max": max(last, 1),
+        "position": "top",
+        "interval": max(1, round(last / 16)),
+        "name": "turn",
+        "nameLocation": "start",
+        "nameGap": 14,
+        "nameTextStyle": {"color": ink.faint, "verticalAlign": "bottom", "padding": [0, 0, 9, 0]},
+        "axisLine": {"show": False},
+        "axisTick": {"show": False},
+        "axisLabel": {"color": ink.faint},
+        "splitLine": {"lineStyle": {"color": ink.rule, "opacity": 0.55}},
+    }
+
+
+def _series(
+    *, edges: list[Json], points: list[Json], rings: list[Json], ink: Palette
+) -> list[Json]:
+    """Return the chart's three layers: the lines, the points, and the rings around marked ones."""
+    return [
+        {
+            "type": "lines",
+            "coordinateSystem": "cartesian2d",
+            "polyline": True,
+            "silent": True,
+            "z": 1,
+            "data": edges,
+        },
+        {
+            "type": "scatter",
+            "z": 3,
+            "clip": False,
+            "selectedMode": "single",
+            "cursor": "pointer",
+            "select": {"itemStyle": {"borderColor": ink.paper}},
+            "labelLayout": {"hideOverlap": False},
+            "data": points,
+        },
+        {
+            "type": "scatter",
+            "z": 2,
+            "clip": False,
+            "silent": True,
+            "tooltip": {"show": False},
+            "data": rings,
+        },
+    ]
 
 
 def height(tree: Tree) -> int:

@@ -33,25 +33,7 @@ def draw(
     drawn = layout.drawn(multiverse.worlds(), shown=shown, opened=opened, near=turn)
     ink = chart_colours.current()
     seen = chart.colouring(multiverse, measure, ink)
-    with st.container(horizontal=True, vertical_alignment="bottom", key="tree-bar"):
-        if measures:
-            st.session_state["tree:colour"] = measure
-            st.selectbox(
-                "Coloured by",
-                ["", *measures],
-                key="tree:colour",
-                on_change=_coloured,
-                width=260,
-                format_func=lambda m: short_line(m) if m else BY_WAY,
-            )
-        keys = "".join(
-            f'<li><span style="color:{key.colour}" aria-hidden="true">{key.glyph}</span> '
-            f"{safe(short_line(key.words, 48))}</li>"
-            for key in seen.legend()
-        )
-        st.html(f'<ul class="legend" aria-label="Legend">{keys}</ul>')
-        if opened:
-            st.button("Fold again", key="tree:fold", on_click=_folded)
+    _draw_bar(measures, measure, seen, opened)
     marks = [("new", b, multiverse.begins(b)) for b in fresh if len(fresh) <= NEW]
     if pair:
         after = multiverse.parted(*pair) + 1
@@ -73,6 +55,33 @@ def draw(
             f'<p class="quiet">{drawn.left:,} more branches are not drawn: they part at other '
             "turns, or from folded branches. The table lists all.</p>"
         )
+    _draw_table(multiverse, measure)
+
+
+def _draw_bar(measures: list[str], measure: str, look: chart.Look, opened: str) -> None:
+    """Draw what is above the tree: the choice of colours, the legend, and a button to fold."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key="tree-bar"):
+        if measures:
+            st.session_state["tree:colour"] = measure
+            st.selectbox(
+                "Coloured by",
+                ["", *measures],
+                key="tree:colour",
+                on_change=_coloured,
+                width=260,
+                format_func=lambda m: short_line(m) if m else BY_WAY,
+            )
+        keys = "".join(
+            f'<li><span style="color:{key.colour}" aria-hidden="true">{key.glyph}</span> '
+            f"{safe(short_line(key.words, 48))}</li>"
+            for key in look.legend()
+        )
+        st.html(f'<ul class="legend" aria-label="Legend">{keys}</ul>')
+        if opened:
+            st.button("Fold again", key="tree:fold", on_click=_folded)
+
+
+def _draw_table(multiverse: Multiverse, measure: str) -> None:
     with st.expander("As a table"):
         table = chart.columns(multiverse, measure, list(multiverse.rows))
         st.session_state["tree:table-rows"] = list(multiverse.rows)
