@@ -1,7 +1,7 @@
 """Scenes and runs in other programs' formats: chat JSONL, Hugging Face, Inspect, OpenTelemetry,
 Fountain and Markdown.
 
-What comes in from other programs is in study.importing; graphs have formats of their own.
+study.importing reads files of other programs; graph writes the formats of graphs.
 """
 
 __all__ = [

@@ -1,5 +1,7 @@
-"""The blocks of a run by id, on disk: those of a large run are looked up in files that the system
-pages in, so that what memory they need does not grow with the run."""
+"""The blocks of a run by id, in files on disk that are mapped into memory.
+
+So the memory for them does not grow with the run.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,23 @@ from improv.records import Block
 from improv.storage.run_folder import RunFolder
 
 _ID_LENGTH = 20
-"""Characters of an id."""
+"""Characters of a block's id."""
 _COLUMNS = ["id", "kind", "text"]
 
 
 class BlockStore:
-    """The blocks of a run, while it is open: `with BlockStore(folder) as store`."""
+    """Looks up the blocks of a run while it is open: `with BlockStore(folder) as store`.
+
+    Opening it copies the table of blocks to a temporary folder. Raises RunError where the table
+    cannot be read or is not sorted by id.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._room = tempfile.TemporaryDirectory(prefix="improv-")
+        self._temporary = tempfile.TemporaryDirectory(prefix="improv-")
 
     def __enter__(self) -> BlockStore:
-        place = Path(self._room.name)
+        place = Path(self._temporary.name)
         schema = pa.schema([(name, pa.string()) for name in _COLUMNS])
         starts = [0]
         try:
@@ -49,12 +55,12 @@ class BlockStore:
         with pa.ipc.open_file(pa.memory_map(str(place / "blocks"))) as reader:
             batches = map(reader.get_batch, range(reader.num_record_batches))
             self._texts = [(batch["kind"], batch["text"]) for batch in batches]
-        # Nothing can be mapped of a file that is empty.
+        # An empty file cannot be mapped.
         self._ids = (
             np.memmap(place / "ids", dtype=f"S{_ID_LENGTH}") if starts[-1] else np.array([b""])
         )
         if np.any(self._ids[:-1] > self._ids[1:]):
-            raise RunError(f"{self._folder.path}/blocks.parquet: not in order of its ids")
+            raise RunError(f"{self._folder.path}/blocks.parquet: not sorted by id")
         return self
 
     def __exit__(
@@ -64,24 +70,23 @@ class BlockStore:
         trace: TracebackType | None,
     ) -> None:
         del self._ids, self._texts
-        self._room.cleanup()
+        self._temporary.cleanup()
 
     def blocks_of(self, ids: Iterable[str]) -> dict[str, Block]:
-        """Return the blocks of these ids. Raises RunError where one is lost."""
+        """Return the blocks with these ids. Raises RunError where one is not in the table."""
         names = sorted(set(ids))
         wanted = np.array([n.encode() for n in names], dtype=f"S{_ID_LENGTH}")
         at = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
-        lost = np.flatnonzero(self._ids[at] != wanted)
-        if len(lost):
-            raise RunError(
-                f"{self._folder.id}: block {names[lost[0]]}, which a call showed, is "
-                "not in the table of blocks"
-            )
+        missing = np.flatnonzero(self._ids[at] != wanted)
+        if len(missing):
+            block = names[missing[0]]
+            what = f"block {block} of a call's prompt is not in the table of blocks"
+            raise RunError(f"{self._folder.id}: {what}")
         batch = np.searchsorted(self._starts, at, side="right") - 1
-        found = {}
+        blocks = {}
         for name, k, row in zip(
             names, batch.tolist(), (at - self._starts[batch]).tolist(), strict=True
         ):
             kinds, texts = self._texts[k]
-            found[name] = Block(name, kinds[row].as_py(), texts[row].as_py())
-        return found
+            blocks[name] = Block(name, kinds[row].as_py(), texts[row].as_py())
+        return blocks

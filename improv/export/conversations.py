@@ -1,7 +1,7 @@
-"""Conversations for chat formats: each scene from each character's view, one JSON a line.
+"""Conversations for chat formats: each scene from the view of each character.
 
 The character is the assistant, and what it heard is the user. A character whose memory was wiped
-begins another conversation, and what it heard after its last line is in none.
+begins another conversation. What it heard after its last line is in no conversation.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from improv.records import Block, Call, Json
 _ANSWER_PURPOSES = ("line", "probe")
 
 
-def conversations(played: PlayedScene, book: BlockStore, run: Json) -> Iterator[Json]:
+def conversations(played: PlayedScene, store: BlockStore, run: Json) -> Iterator[Json]:
     """Yield a scene's conversations: `messages` (role, content) and `metadata`.
 
-    `run` is what the metadata says of the run. Of a branch come those conversations alone that
-    end in a line of its own. Raises RunError where blocks are lost.
+    `run` is the part of the metadata that is about the run. A branch yields only the conversations
+    whose last line it does not share. Raises RunError where blocks are missing.
     """
     own = {id(call) for call in played.own}
     last = [
@@ -37,7 +37,7 @@ def conversations(played: PlayedScene, book: BlockStore, run: Json) -> Iterator[
         for number, call in _last_of_each_thread(calls)
         if id(call) in own
     ]
-    shown = book.blocks_of(b for _, call in last for b in call.blocks)
+    shown = store.blocks_of(b for _, call in last for b in call.blocks)
     for number, call in last:
         said = agent_lines(played, call.draw.role)
         yield {
@@ -49,38 +49,40 @@ def conversations(played: PlayedScene, book: BlockStore, run: Json) -> Iterator[
 def _conversation(
     call: Call, shown: Mapping[str, Block], said: Sequence[AgentLine]
 ) -> list[Message]:
-    """Return what a call showed, and what was said then."""
+    """Return the prompt of a call as messages, and the line that answered it."""
     reply = call.reply
     now = [s for s in said if s.turn == call.draw.turn] if call.draw.purpose == "line" else []
     if call.mode == "script":
         reply = line_words(now[-1].block) if now else reply.strip()
-        found = script_messages(call, shown, said)
+        messages = script_messages(call, shown, said)
     else:
-        # A line that was withheld is none that the character remembers.
+        # The character does not remember a line that was withheld.
         reply = now[-1].reply if now else reply
-        found = chat_messages(call, shown, said)
-    return [*found, {"role": "assistant", "content": reply}]
+        messages = chat_messages(call, shown, said)
+    return [*messages, {"role": "assistant", "content": reply}]
 
 
 def _calls_by_role(calls: Sequence[Call]) -> dict[str, list[Call]]:
-    """Return each character's calls for a line, of those that a rule had drawn again the last."""
-    found: dict[str, dict[tuple[int, str], Call]] = {}
+    """Return each character's calls for lines and probes; of several draws, only the last."""
+    latest: dict[str, dict[tuple[int, str], Call]] = {}
     for call in calls:
         if call.draw.purpose in _ANSWER_PURPOSES and not call.error:
             at = (call.draw.turn, call.draw.purpose)
-            found.setdefault(call.draw.role, {})[at] = call
-    return {role: [by[at] for at in sorted(by)] for role, by in sorted(found.items())}
+            latest.setdefault(call.draw.role, {})[at] = call
+    return {role: [draws[at] for at in sorted(draws)] for role, draws in sorted(latest.items())}
 
 
 def _last_of_each_thread(calls: Sequence[Call]) -> Iterator[tuple[int, Call]]:
-    """Yield (number of the thread, from 1; its last call): prompts only grow, but where a session
-    ended everything was forgotten."""
+    """Yield the number of each thread, from 1, and its last call.
+
+    A prompt contains the one before it, except where a session ended and everything was forgotten.
+    """
     number = 1
     for call, following in zip(calls, [*calls[1:], None], strict=True):
         if following is None:
             yield number, call
             return
-        # A script's cue, its last block, is in no later prompt; nor is a question put aside.
+        # The cue of a script, its last block, is in no later prompt.
         kept = call.blocks[:-1] if call.mode == "script" else call.blocks
         if following.blocks[: len(kept)] != kept:
             yield number, call
@@ -109,17 +111,19 @@ def _metadata(played: PlayedScene, call: Call, session: int) -> Json:
 
 
 def _scores(scores: Sequence[Json], character: str) -> list[Json]:
-    """Return each measure of a character over the scene: the mean of what could be read (None
-    where nothing could), of how many, and how many were missing."""
+    """Return each measure of a character: its mean, `n` and the number of missing values.
+
+    The mean is over the `n` values that are not missing, and None if all are missing.
+    """
     values: dict[str, list[float | None]] = {}
     for row in scores:
         if row["character"] == character:
             values.setdefault(row["measure"], []).append(row["value"])
-    found = []
-    for measure, all_of in sorted(values.items()):
-        read = [v for v in all_of if v is not None]
+    means = []
+    for measure, column in sorted(values.items()):
+        read = [v for v in column if v is not None]
         mean = fmean(read) if read else None
-        found.append(
-            {"measure": measure, "mean": mean, "n": len(read), "missing": len(all_of) - len(read)}
+        means.append(
+            {"measure": measure, "mean": mean, "n": len(read), "missing": len(column) - len(read)}
         )
-    return found
+    return means

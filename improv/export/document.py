@@ -1,7 +1,7 @@
-"""A scene as a document to keep, to print, or to give to actors: Fountain, Markdown, JSON. Pure.
+"""A scene as a document in Fountain, Markdown or JSON. Pure.
 
-Fountain is the plain text that screenwriting programs read (https://fountain.io/syntax). What a
-model wrote is text in all three: nothing in it becomes a heading, a link, a note or a cue.
+Fountain is the plain text that screenwriting programs read (https://fountain.io/syntax). In all
+three, the text of a model stays text: no part of it becomes a heading, a link, a note or a cue.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LIST = re.compile(r"^(\s*)([-+=!:]|\d+(?=[.)]))", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SceneDocument:
-    """A scene as it was played, and what there is to say of it.
+    """A played scene and the facts about it.
 
-    `facts` stand on the title page (run, trial, condition and such). Without the `margin` it is
-    what an audience had: no acts of the author, nothing off the record, no scores. `broken` says
-    why a scene broke off.
+    `facts` are on the title page (run, trial, condition and the like). If `margin` is false, the
+    document has only what an audience saw and heard: no acts of the author, no turns off the
+    record, no scores. `broken` is the reason why a scene broke off.
     """
 
     title: str
@@ -42,71 +42,73 @@ class SceneDocument:
 
     @property
     def shown(self) -> list[Turn]:
+        """The turns that the document contains."""
         return [t for t in self.turns if self.margin or not t.off_record]
 
     @property
     def setting(self) -> str:
+        """The scene's place and time, in one line."""
         parts = (self.scene.place, self.scene.time) if self.scene is not None else ()
         return _flat(" ".join(p for p in parts if p))
 
 
-def to_fountain(folio: SceneDocument) -> str:
-    """Return the scene as Fountain; what belongs to the margin stands in notes, `[[...]]`."""
-    scene = folio.scene
-    pairs = {"Title": folio.title, "Credit": scene.form if scene is not None else ""}
-    told = "; ".join(f"{name}: {value}" for name, value in folio.facts.items() if value)
-    page = [f"{n}: {_flat(v)}" for n, v in {**pairs, "Notes": told}.items() if v]
+def to_fountain(document: SceneDocument) -> str:
+    """Return the scene as Fountain; acts and turns off the record are notes, `[[...]]`."""
+    scene = document.scene
+    pairs = {"Title": document.title, "Credit": scene.form if scene is not None else ""}
+    notes = "; ".join(f"{name}: {value}" for name, value in document.facts.items() if value)
+    page = [f"{n}: {_flat(v)}" for n, v in {**pairs, "Notes": notes}.items() if v]
     parts = ["\n".join(page)]
-    if folio.setting:
-        parts.append(f".{folio.setting}")
+    if document.setting:
+        parts.append(f".{document.setting}")
     if scene is not None:
         parts.append(f"= {_flat(scene.premise)}")
-    for turn, seam in _with_seam(folio.shown):
+    for turn, seam in _with_seam(document.shown):
         if seam:
             parts.append(f"> {SEAM} <")
-        if folio.margin:
+        if document.margin:
             parts += [_note(_act_heading(act), act.text) for act in turn.acts]
         parts.append(_fountain_turn(turn))
-    parts.append(f"> {BROKEN_OFF if folio.broken else END} <")
-    if folio.broken and folio.margin:
-        parts.append(_note("Broke off", folio.broken))
+    parts.append(f"> {BROKEN_OFF if document.broken else END} <")
+    if document.broken and document.margin:
+        parts.append(_note("Broke off", document.broken))
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def to_markdown(folio: SceneDocument) -> str:
+def to_markdown(document: SceneDocument) -> str:
     """Return the scene as Markdown (CommonMark)."""
-    scene = folio.scene
-    parts = [f"# {escape_markdown(_flat(folio.title))}"]
+    scene = document.scene
+    parts = [f"# {escape_markdown(_flat(document.title))}"]
     if scene is not None:
         parts.append(f"*{escape_markdown(_flat(scene.form))}*")
-    if folio.setting:
-        parts.append(escape_markdown(folio.setting))
-    told = "\n".join(
+    if document.setting:
+        parts.append(escape_markdown(document.setting))
+    facts = "\n".join(
         f"- {escape_markdown(_flat(name))}: {escape_markdown(_flat(value))}"
-        for name, value in folio.facts.items()
+        for name, value in document.facts.items()
         if value
     )
-    parts.append(told)
+    parts.append(facts)
     if scene is not None:
         parts.append(escape_markdown(scene.premise))
-    for turn, seam in _with_seam(folio.shown):
+    for turn, seam in _with_seam(document.shown):
         if seam:
             parts.append(f"---\n\n*{SEAM}*")
-        if folio.margin:
+        if document.margin:
             parts += [_quoted(_act_heading(act), act.text) for act in turn.acts]
         parts.append(_markdown_turn(turn))
-    parts.append(f"*{BROKEN_OFF if folio.broken else END}*")
-    if folio.broken and folio.margin:
-        parts.append(_quoted("Broke off", folio.broken))
+    parts.append(f"*{BROKEN_OFF if document.broken else END}*")
+    if document.broken and document.margin:
+        parts.append(_quoted("Broke off", document.broken))
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def to_json(folio: SceneDocument) -> bytes:
-    """Return the scene as JSON: `title`, `facts`, `turns`, and with the margin `scores`."""
-    turns = [asdict(t) for t in folio.shown]
-    whole: Json = {"title": folio.title, "facts": dict(folio.facts), "turns": turns}
-    if folio.margin:
-        whole |= {"broken": folio.broken, "scores": list(folio.scores)}
+def to_json(document: SceneDocument) -> bytes:
+    """Return the scene as JSON: `title`, `facts`, `turns`, and with `margin` `broken`, `scores`."""
+    turns = [asdict(t) for t in document.shown]
+    whole: Json = {"title": document.title, "facts": dict(document.facts), "turns": turns}
+    if document.margin:
+        whole |= {"broken": document.broken, "scores": list(document.scores)}
     else:
         for turn in turns:
             for private in ("acts", "raw", "cuts"):
@@ -115,7 +117,7 @@ def to_json(folio: SceneDocument) -> bytes:
 
 
 def _with_seam(turns: Sequence[Turn]) -> Iterator[tuple[Turn, bool]]:
-    """Yield each turn, and whether it is the first that was improvised after a written opening."""
+    """Yield each turn, and whether it is the first improvised one after a written opening."""
     opened = bool(turns) and turns[0].turn == 0
     for number, (improvised, rows) in enumerate(groupby(turns, key=lambda t: t.turn > 0)):
         for at, turn in enumerate(rows):
@@ -139,7 +141,7 @@ def _act_heading(act: Act) -> str:
 
 
 def _private_heading(turn: Turn) -> str:
-    """Say what kind of thing off the record a turn is."""
+    """Return a heading for a turn off the record."""
     who = "The author" if turn.speaker == "author" else turn.speaker
     does = {"envelope": "seals", "probe": "answers, off the record"}
     return f"{who} {does.get(turn.kind, 'writes down')}"
@@ -152,7 +154,7 @@ def _fountain_turn(turn: Turn) -> str:
     if turn.off_record:
         return _note(_private_heading(turn), turn.text)
     if turn.kind == "direction":
-        # Forced, or a direction in capitals would be a cue, and one with a colon a transition.
+        # Forced with !: otherwise a direction in capitals may be read as a cue or a transition.
         return "\n".join(f"!{line}" for line in _spoken(turn.text).splitlines() if line.strip())
     cue = [f"@{_flat(turn.speaker)}"]
     if turn.aside:
@@ -174,7 +176,7 @@ def _note(head: str, text: str) -> str:
 
 
 def _without_note_marks(text: str) -> str:
-    """Part what would open or close a note, or cut a piece out: Fountain has no way to write it."""
+    """Put a space into `[[`, `]]`, `/*` and `*/`, which Fountain cannot escape."""
     text = re.sub(r"\[(?=\[)", "[ ", text)
     text = re.sub(r"\](?=\])", "] ", text)
     return text.replace("/*", "/ *").replace("*/", "* /")
@@ -206,7 +208,7 @@ def _quoted(head: str, text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, its lines apart without a paragraph's end."""
+    """Return text that Markdown shows as it is, with its line breaks, as one paragraph."""
     escaped = _LIST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", "\n".join(_flat_lines(text))))
     escaped = re.sub(r"^(\s*)\\(\d+)(?=[.)])", r"\1\2\\", escaped, flags=re.MULTILINE)
     return escaped.replace("\n", "  \n")

@@ -1,4 +1,4 @@
-"""Scenes as documents, one a file: Fountain for screenwriting programs, Markdown for readers."""
+"""Makes a document of a scene of a run, and the name of its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from improv.study.scene import Scene
 def scene_document(
     played: PlayedScene, run: str, models: str, scenes: Mapping[tuple[str, str], Scene]
 ) -> SceneDocument:
-    """Return a scene as a document of what was played, margin and all."""
+    """Return a played scene as a document, with the author's acts and the scores."""
     row = played.row
     scene = scenes.get((row["scene"], row["condition"]))
     facts = {
@@ -30,12 +30,12 @@ def scene_document(
 
 
 def document_file_name(row: Json, ending: str) -> str:
-    """Return the name of a scene's file: its number in the plan, its scene, its condition."""
+    """Return the name of a scene's file: its index in the plan, its scene, its condition."""
     branch = "" if row["branch"] == MAIN else f"-{row['branch']}"
     scene, condition = file_slug(row["scene"]), file_slug(row["condition"])
     return f"{row['index']:05d}{branch}-{scene}-{condition}.{ending}"
 
 
 def file_slug(text: str) -> str:
-    """Return text as part of a file's name."""
+    """Return a text as a part of a file name."""
     return re.sub(r"[^\w]+", "-", text).strip("-").lower()[:60] or "scene"

@@ -1,7 +1,7 @@
-"""Takes scenes out of a run into the formats of other programs: which, where to, how many.
+"""Exports scenes of a run: chooses the scenes, checks the target, and calls the format's writer.
 
-Nothing that is there is written over unless that is asked for, and a file gets its name when it is
-whole. A run that is still played gives what it holds by now.
+An existing file is overwritten only with `force`. A file is written under a temporary name and
+renamed when it is complete. Of a run that is still playing, the scenes until now are exported.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from improv.storage.run_folder import RunFolder
 from improv.version import __version__
 
 MAX_LOG_SAMPLES = 1_000
-"""Scenes of a condition from which on each scene has an Inspect log of its own: Inspect's writer
-takes a log as a whole."""
+"""Scenes in one Inspect log, at most, since Inspect's writer needs a whole log in memory. A
+condition with more has a log for each scene of the study."""
 _Progress = Callable[[int, int], None]
 
 
 @dataclass
 class ExportResult:
-    """What came of an export: where it is, and how many of what were written.
+    """The result of an export: its path, the number of scenes, and the counts in `written` by kind.
 
-    `failed` scenes were left out (of a dataset they are part), `owed` are not played yet.
+    `failed` counts scenes that failed; only "hf" exports them. `owed` counts planned trials that
+    are not played yet. `playing` is true if the run was still playing.
     """
 
     path: Path
@@ -61,14 +62,15 @@ def export(
     force: bool = False,
     progress: _Progress | None = None,
 ) -> ExportResult:
-    """Write scenes of a run as `to` says: "jsonl", "hf", "inspect", "fountain", "markdown", "otel".
+    """Write scenes of a run in the format `to`, a key of EXPORT_FORMATS.
 
-    `path` is a file for jsonl and otel, a folder for the others, and is made up from the run's
-    name where it is "". With `force`, files of the same names are written over; nothing is ever
-    removed. `tell` is told how many of how many are done. Raises RunError.
+    `path` is a file for "jsonl" and "otel" and a folder for the others; if it is empty, the name is
+    made of the run's id. With `force`, files of the same names are overwritten; no file is removed.
+    `progress` is called with the number of scenes (for "hf", tables) that are done and their total.
+    Raises RunError.
     """
     if to not in EXPORT_FORMATS:
-        raise RunError(f"{to}: nothing is exported so; there are {', '.join(EXPORT_FORMATS)}")
+        raise RunError(f"{to}: is not a format; there are {', '.join(EXPORT_FORMATS)}")
     if to == "inspect":
         inspect_log.require_inspect()
     form = EXPORT_FORMATS[to]
@@ -76,95 +78,95 @@ def export(
     meta = folder.meta()
     target = Path(path or _default_name(folder, wanted, form.ending))
     planned = int(meta.get("trials") or 0)
-    found = ExportResult(target, chosen.count, failed=chosen.failed)
+    result = ExportResult(target, chosen.count, failed=chosen.failed)
     if chosen.whole or not wanted.trial:
-        found.owed = max(0, planned - len(chosen.known))
-    found.playing = meta.get("status") == "playing"
+        result.owed = max(0, planned - len(chosen.known))
+    result.playing = meta.get("status") == "playing"
     single = form.page != "" and target.suffix == form.page
     if single and chosen.count > 1:
         raise RunError(
-            f"{target}: one file holds one scene, and these are {chosen.count}; "
-            "name a folder, or RUN/TRIAL"
+            f"{target}: a file of this kind has one scene, but {chosen.count} are chosen; "
+            "name a folder, or choose one with RUN/TRIAL"
         )
     try:
         _make_target(target, form.folder and not single, force)
-        form.write(
-            _Export(
-                chosen, target, _describe_run(folder, meta, found), progress or _no_progress, found
-            )
-        )
+        about = _describe_run(folder, meta, result)
+        form.write(_Export(chosen, target, about, progress or _no_progress, result))
     except OSError as e:
         raise RunError(f"{target}: cannot be written: {e.strerror or e}") from None
-    return found
+    return result
 
 
 @dataclass(frozen=True)
 class _Export:
-    """One export while it is made."""
+    """What the writer of a format needs: the scenes, the target, and facts about the run."""
 
     chosen: Selection
     target: Path
     run: Json
     progress: _Progress
-    found: ExportResult
+    result: ExportResult
 
     @property
     def folder(self) -> RunFolder:
         return self.chosen.folder
 
 
-def _jsonl(of: _Export) -> None:
-    told = {"run": of.run["run"], "study": of.run["study"], "puppets": of.run["puppets"]}
+def _jsonl(job: _Export) -> None:
+    about = {"run": job.run["run"], "study": job.run["study"], "puppets": job.run["puppets"]}
     lines = 0
-    with BlockStore(of.folder) as book, _atomic_file(of.target) as sink:
-        for number, played in enumerate(played_scenes(of.chosen), 1):
-            for row in conversations.conversations(played, book, told):
+    with BlockStore(job.folder) as store, _atomic_file(job.target) as sink:
+        for number, played in enumerate(played_scenes(job.chosen), 1):
+            for row in conversations.conversations(played, store, about):
                 sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
                 lines += 1
-            of.progress(number, of.chosen.count)
-    of.found.written = {"conversations": lines}
+            job.progress(number, job.chosen.count)
+    job.result.written = {"conversations": lines}
 
 
-def _otel(of: _Export) -> None:
+def _otel(job: _Export) -> None:
     spans = 0
-    with BlockStore(of.folder) as book, _atomic_file(of.target) as sink:
-        for number, played in enumerate(played_scenes(of.chosen), 1):
-            row = otel.scene_trace(played, book, of.run, of.run["version"])
+    with BlockStore(job.folder) as store, _atomic_file(job.target) as sink:
+        for number, played in enumerate(played_scenes(job.chosen), 1):
+            row = otel.scene_trace(played, store, job.run, job.run["version"])
             spans += len(row["resourceSpans"][0]["scopeSpans"][0]["spans"])
             sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-            of.progress(number, of.chosen.count)
-    of.found.written = {"traces": of.chosen.count, "spans": spans}
+            job.progress(number, job.chosen.count)
+    job.result.written = {"traces": job.chosen.count, "spans": spans}
 
 
-def _hf(of: _Export) -> None:
-    of.found.written = huggingface.write_dataset(of.chosen, of.target, of.run, of.progress)
+def _hf(job: _Export) -> None:
+    job.result.written = huggingface.write_dataset(job.chosen, job.target, job.run, job.progress)
 
 
-def _inspect(of: _Export) -> None:
-    known = study_scenes(of.folder)
+def _inspect(job: _Export) -> None:
+    known = study_scenes(job.folder)
     done = 0
-    parts = list(inspect_logs(of.chosen))
+    parts = list(inspect_logs(job.chosen))
     for file, part in parts:
         samples = []
         for played in played_scenes(part):
             samples.append(played)
             done += 1
-            of.progress(done, of.chosen.count)
+            job.progress(done, job.chosen.count)
         condition = samples[0].row["condition"]
         premises = {slug: s.premise for (slug, name), s in known.items() if name == condition}
-        log = inspect_log.eval_log(samples, of.run, premises)
-        temporary = of.target / f".{file}.tmp.eval"
+        log = inspect_log.eval_log(samples, job.run, premises)
+        temporary = job.target / f".{file}.tmp.eval"
         try:
             inspect_log.write_log(log, temporary)
-            temporary.replace(of.target / f"{file}.eval")
+            temporary.replace(job.target / f"{file}.eval")
         finally:
             temporary.unlink(missing_ok=True)
-    of.found.written = {"logs": len(parts), "samples": done}
+    job.result.written = {"logs": len(parts), "samples": done}
 
 
 def inspect_logs(chosen: Selection, most: int = MAX_LOG_SAMPLES) -> Iterator[tuple[str, Selection]]:
-    """Yield the Inspect logs that there will be, by name: one a condition, or where that has more
-    than `most` scenes, one a condition and scene."""
+    """Yield the name and the scenes of each Inspect log.
+
+    There is one log for each condition; a condition with more than `most` scenes has one log for
+    each scene of the study.
+    """
     rows = list(chosen.rows_in_order())
     for number, condition in enumerate(dict.fromkeys(r["condition"] for r in rows)):
         part = chosen.subset(condition=condition)
@@ -176,33 +178,35 @@ def inspect_logs(chosen: Selection, most: int = MAX_LOG_SAMPLES) -> Iterator[tup
             yield f"{name}-{document_export.file_slug(scene)}", part.subset(scene=scene)
 
 
-def _documents(ending: str, of: _Export) -> None:
+def _documents(ending: str, job: _Export) -> None:
     make = to_fountain if ending == "fountain" else to_markdown
-    known = study_scenes(of.folder)
-    models = ", ".join(of.run["models"])
-    for number, played in enumerate(played_scenes(of.chosen), 1):
-        text = make(document_export.scene_document(played, of.run["run"], models, known))
-        single = of.target.suffix == f".{ending}"
+    known = study_scenes(job.folder)
+    models = ", ".join(job.run["models"])
+    for number, played in enumerate(played_scenes(job.chosen), 1):
+        text = make(document_export.scene_document(played, job.run["run"], models, known))
+        single = job.target.suffix == f".{ending}"
         file = (
-            of.target
+            job.target
             if single
-            else of.target / document_export.document_file_name(played.row, ending)
+            else job.target / document_export.document_file_name(played.row, ending)
         )
         with _atomic_file(file) as sink:
             sink.write(text.encode())
-        of.progress(number, of.chosen.count)
-    of.found.written = {"scenes": of.chosen.count}
+        job.progress(number, job.chosen.count)
+    job.result.written = {"scenes": job.chosen.count}
 
 
 @dataclass(frozen=True)
 class _Format:
-    """A format: who writes it, what its name ends in, whether it is a folder, and how a file that
-    holds one scene alone would end."""
+    """A format and its writer."""
 
     write: Callable[[_Export], None]
     ending: str
+    """The end of the default name."""
     folder: bool
+    """Whether the format is a folder."""
     page: str = ""
+    """The end of a file with a single scene, if the format has such files."""
 
 
 EXPORT_FORMATS = {
@@ -213,11 +217,11 @@ EXPORT_FORMATS = {
     "markdown": _Format(partial(_documents, "md"), "-markdown", True, ".md"),
     "otel": _Format(_otel, ".otlp.jsonl", False),
 }
-"""The formats there are."""
+"""The formats by name, as `--to` takes them."""
 
 
-def _describe_run(folder: RunFolder, meta: Json, found: ExportResult) -> Json:
-    """Return what an export says of the run that it is of: nothing of the machine."""
+def _describe_run(folder: RunFolder, meta: Json, result: ExportResult) -> Json:
+    """Return the facts about a run that an export contains; none of them is about the machine."""
     models = [str(m) for m in meta.get("models") or []]
     source = meta.get("source") or {}
     puppets = "puppet" in models
@@ -237,8 +241,8 @@ def _describe_run(folder: RunFolder, meta: Json, found: ExportResult) -> Json:
         "version": __version__,
         "conditions": [str(c) for c in meta.get("conditions") or []],
         "scenes": [str(s) for s in meta.get("scenes") or []],
-        "counted": f"{found.scenes:,} done, {found.failed:,} failed",
-        "owed": found.owed,
+        "counted": f"{result.scenes:,} done, {result.failed:,} failed",
+        "owed": result.owed,
         "played": "puppets" if puppets else "models",
     }
 
@@ -249,20 +253,26 @@ def _default_name(folder: RunFolder, wanted: SceneFilter, ending: str) -> str:
 
 
 def _make_target(target: Path, folder: bool, force: bool) -> None:
-    """Make the place that is written to. Raises RunError where something is there already."""
+    """Create the target's folder. Raises RunError if the target exists and `force` is false."""
     if folder and target.exists() and not target.is_dir():
-        raise RunError(f"{target}: is a file, and this writes a folder; name another with -o")
+        raise RunError(
+            f"{target}: is a file, but this format is a folder; give another name with -o"
+        )
     if not folder and target.is_dir():
-        raise RunError(f"{target}: is a folder, and this writes a file; name another with -o")
-    there = any(target.iterdir()) if target.is_dir() else target.exists()
-    if there and not force:
-        raise RunError(f"{target}: is there already; --force writes over it, -o names another")
+        raise RunError(
+            f"{target}: is a folder, but this format is a file; give another name with -o"
+        )
+    exists = any(target.iterdir()) if target.is_dir() else target.exists()
+    if exists and not force:
+        raise RunError(
+            f"{target}: exists already; overwrite it with --force, or give another name with -o"
+        )
     (target if folder else target.parent).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def _atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name when it is whole."""
+    """Open a temporary file; rename it to `path` when it is complete."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as sink:
@@ -273,4 +283,4 @@ def _atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""

@@ -1,6 +1,6 @@
-"""A run as a folder that Hugging Face's `datasets` reads: its tables as Parquet, and a card.
+"""Writes a run as a folder that Hugging Face's `datasets` reads: Parquet tables and a dataset card.
 
-The tables are the run's own, row for row, in pieces, so that a large run needs little memory.
+The tables are copied from the run in pieces, so that a large run needs little memory.
 """
 
 from __future__ import annotations
@@ -19,95 +19,95 @@ from improv.records import Json
 from improv.storage.schemas import SCHEMAS, conform
 
 TABLES = ("turns", "trials", "calls", "blocks", "scores", "verdicts")
-"""The tables that go out, the first of them the one that is loaded when none is named."""
+"""The tables of a dataset; `datasets` loads the first one if no name is given."""
 _ROW_GROUP = 10_000
 _Progress = Callable[[int, int], None]
 
 TABLE_DESCRIPTIONS = {
-    "trials": "One row for each scene that was played, and for each branch of one.",
-    "turns": "What was said and done, in order: `turn` 0 is the written opening.",
-    "calls": "Every call to a model, with the ids of the blocks that its prompt was made of.",
-    "blocks": "The pieces of prompts, each once, by a hash of its content.",
-    "scores": "What each measure read from each line; an empty `value` is missing, not consistent.",
-    "verdicts": "What judges said, models and people, with what they read.",
+    "trials": "One row for each scene that was played, and one for each of its branches.",
+    "turns": "The lines and other acts of each scene, in order; `turn` 0 is the written opening.",
+    "calls": "Every call to a model, with the ids of the blocks in its prompt.",
+    "blocks": "The pieces of prompts; the id of each is a hash of its content.",
+    "scores": "The score of each line by each measure; an empty `value` is missing.",
+    "verdicts": "The answers of judges, models or people, and the texts that they judged.",
 }
 COLUMN_DESCRIPTIONS = {
     "trial": "id of the trial, a hash of its content",
-    "branch": "`main`, or the id of a branch, whose rows are its own alone",
-    "index": "place in the plan",
+    "branch": "`main`, or the id of a branch; rows that it shares are not repeated",
+    "index": "index in the plan",
     "scene": "the scene's name",
     "title": "the scene's title",
     "condition": "the condition's name",
     "levels": "the level of each factor",
-    "block": "what conditions are compared within: scene and replicate",
-    "replicate": "which replicate, from 0",
+    "block": "scene and replicate, within which conditions are compared",
+    "replicate": "number of the replicate, from 0",
     "origin": "`main`, `branch`, `regeneration` or `probe`",
-    "parent": "the branch that it parted from",
-    "fork": "the last turn that they share",
+    "parent": "the branch that it was made from",
+    "fork": "the last turn that both share",
     "arm": "the arm of a planned branch",
-    "edit": "what a branch changes, as JSON",
+    "edit": "the change that a branch makes, as JSON",
     "status": "`done` or `failed`",
-    "failure": "why it failed",
-    "failure_kind": "the same in a word",
-    "failure_turn": "at which turn",
+    "failure": "message of the failure",
+    "failure_kind": "kind of the failure",
+    "failure_turn": "turn of the failure",
     "turn": "turn, from 1; in `scores` and `verdicts` empty for a whole scene",
     "seq": "order within a turn",
-    "kind": "what kind of turn, or of block",
-    "speaker": "who speaks; empty for a direction",
-    "text": "what is said, cleaned; of a block, its text",
-    "raw": "the model's reply as it was",
-    "cuts": "the rules of cleaning that applied",
-    "addressed": "whom the line speaks to",
-    "by": "how that is known: `said`, `name` or `order`",
-    "aside": "whether only some hear it",
-    "heard_by": "who hears it",
-    "acts": "what the author did before it",
+    "kind": "kind of the turn or block",
+    "speaker": "the speaker; empty for a direction",
+    "text": "the cleaned line, or the text of a block",
+    "raw": "the reply before cleaning",
+    "cuts": "the cleaning rules that changed the reply",
+    "addressed": "the character that the line addresses",
+    "by": "how the addressee is known: `said`, `name` or `order`",
+    "aside": "whether only some characters hear it",
+    "heard_by": "the characters that hear it",
+    "acts": "the author's acts before it",
     "role": "a character's name, or `author`",
-    "purpose": "what was asked for: `line`, `author`, `probe`, `diary`, ...",
-    "attempt": "which draw of several",
-    "model": "the model that was asked for",
-    "served": "the model that the endpoint says it was",
-    "endpoint": "the address that was asked, which you may not want to publish",
+    "purpose": "purpose of the call: `line`, `author`, `probe`, `diary`, ...",
+    "attempt": "number of the draw, if a line is drawn again",
+    "model": "the requested model",
+    "served": "the model that the endpoint names",
+    "endpoint": "address of the endpoint, which you may not want to publish",
     "mode": "`chat` or `script`",
-    "params": "what was sent beside the prompt, as JSON",
-    "blocks": "ids of the blocks that were shown, in order",
+    "params": "parameters of the request, as JSON",
+    "blocks": "ids of the blocks of the prompt, in order",
     "reply": "the raw reply",
-    "finish_reason": "why it ended",
+    "finish_reason": "why the reply ended",
     "prompt_tokens": "tokens of the prompt",
     "completion_tokens": "tokens of the reply",
-    "cached_tokens": "tokens of the prompt that were cached",
-    "started": "when it was sent, seconds since the epoch",
+    "cached_tokens": "cached tokens of the prompt",
+    "started": "time of sending, seconds since the epoch",
     "latency": "seconds to the whole reply",
-    "waited": "seconds for leave to send",
-    "retries": "how often it was tried again",
-    "retried": "why, each time",
-    "error_kind": "what went wrong, in a word; empty where nothing did",
-    "error": "what went wrong; empty where nothing did",
+    "waited": "seconds that it waited before it was sent",
+    "retries": "number of retries",
+    "retried": "reason of each retry",
+    "error_kind": "kind of the error; empty if there is none",
+    "error": "message of the error; empty if there is none",
     "id": "hash of kind and text",
-    "character": "whose line, or whose state",
-    "measure": "what was measured",
-    "version": "of the measure, or of the judge",
-    "value": "the score; empty where it could not be read",
-    "evidence": "what it was read from",
-    "judge": "which judge; people are `human:NAME`, which you may not want to publish",
-    "item": "what was judged, a hash",
-    "prompt": "what the judge read",
-    "options": "the options in the order shown",
-    "answer": "the option that was read in the reply",
-    "truth": "of planted lines, what is true",
-    "cost": "in dollars, where the price is known",
-    "turns": "lines and silences that were played",
-    "calls": "calls that were made",
-    "seconds": "how long it took",
+    "character": "the character of the line or of the state",
+    "measure": "name of the measure",
+    "version": "version of the measure or judge",
+    "value": "the score; empty if it is missing",
+    "evidence": "the text that the score is based on",
+    "judge": "name of the judge; people are `human:NAME`, which you may not want to publish",
+    "item": "hash of the text that was judged",
+    "prompt": "the prompt of the judge",
+    "options": "the options, in the order shown",
+    "answer": "the option that the reply names",
+    "truth": "the true answer, for planted lines",
+    "cost": "cost in US dollars, if the price is known",
+    "turns": "number of improvised lines and silences",
+    "calls": "number of calls",
+    "seconds": "duration in seconds",
 }
 
 
 def write_dataset(
     selection: Selection, folder: Path, run: Json, progress: _Progress
 ) -> dict[str, int]:
-    """Write the tables and the card; return how many rows each table has.
+    """Write the tables and the card; return the number of rows of each table.
 
-    Tables without rows are left out, since nothing could be read from them.
+    Tables without rows are left out, since `datasets` cannot load them.
     """
     rows: dict[str, int] = {}
     blocks = None if selection.whole else _shown_block_ids(selection)
@@ -126,7 +126,7 @@ def write_dataset(
 
 
 def dataset_card(rows: Mapping[str, int], run: Json) -> str:
-    """Return the dataset card: front matter that `datasets` reads, then what a reader needs."""
+    """Return the dataset card: front matter for `datasets`, then text for people."""
     said = escape_markdown
     size = next(iter(rows.values()))
     front = {
@@ -140,14 +140,14 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
         ],
     }
     lines = ["---"]
-    # JSON is YAML, and nothing in a name can be read as anything else.
+    # JSON is valid YAML, and its quotes keep a name a text.
     lines += [f"{key}: {orjson.dumps(value).decode()}" for key, value in front.items()]
     lines += ["---", "", f"# {said(run['study'])}", ""]
     if run["question"]:
         lines += [said(run["question"]), ""]
     lines += _warnings(run)
     lines += [
-        "## What is in it",
+        "## Contents",
         "",
         "```python",
         "from datasets import load_dataset",
@@ -162,7 +162,7 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
             "",
             TABLE_DESCRIPTIONS[name],
             "",
-            "| column | type | what it is |",
+            "| column | type | description |",
             "|---|---|---|",
         ]
         lines += [
@@ -170,8 +170,8 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
             for f in SCHEMAS[name]
         ]
         lines.append("")
-    lines += ["## How it was made", ""]
-    told = {
+    lines += ["## Origin", ""]
+    facts = {
         "Run": run["run"],
         "Played": run["created"],
         "Models": ", ".join(run["models"]),
@@ -181,31 +181,31 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
         "Made with": f"improv {run['version']}",
         "Plan": run["plan"],
     }
-    lines += [f"- {what}: {said(str(value))}" for what, value in told.items() if value]
+    lines += [f"- {what}: {said(str(value))}" for what, value in facts.items() if value]
     lines += [
         "",
-        "Every call was journaled before its reply was used; `turns` follow from `calls`. "
-        "A trial that failed is a row of `trials` whose `status` says so.",
+        "Every call was stored before its reply was used, and `turns` are computed from `calls`. "
+        "A trial that failed has the `status` `failed` in `trials`.",
         "",
         "## Licence",
         "",
-        "Not chosen. Whoever publishes this adds `license:` to the lines above, and minds what "
-        "the licences of the scenes and the terms of the models ask.",
+        "Not chosen. Before you publish this dataset, add `license:` to the front matter of this "
+        "file, and check the licences of the scenes and the terms of the models.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _warnings(run: Json) -> list[str]:
-    """Say what the texts are not."""
+    """Return warnings about the origin of the texts and about missing trials."""
     lines = [
-        "Every line was written by a program, none by a person, but for the written openings.",
+        "Programs wrote all lines except the written openings.",
         "",
     ]
     if run["puppets"]:
         lines = [
-            "> **Planted.** Puppets played this: fake models with a declared process. What "
-            "they say was written in advance, and no statistic of it is a finding about any "
+            "> **Planted.** Puppets played this: fake models with a declared process. Their "
+            "lines were written in advance, and no statistic of them is a finding about any "
             "language model.",
             "",
         ]
@@ -213,13 +213,13 @@ def _warnings(run: Json) -> list[str]:
             lines[0] += f" What was planted: {escape_markdown(run['planted'])}."
     elif "embedded" in run["models"]:
         lines += [
-            "> Played with the embedded model of 135M parameters: it shows that everything "
-            "works, and nothing it says is a finding.",
+            "> The embedded model of 135M parameters played this. It is for testing the program; "
+            "nothing that it says is a finding.",
             "",
         ]
     if run["owed"]:
         lines += [
-            f"> Not complete: {run['owed']:,} planned trials were not played when this was "
+            f"> Not complete: {run['owed']:,} planned trials were not played when this dataset was "
             "written.",
             "",
         ]
@@ -238,7 +238,7 @@ def _type(kind: pa.DataType) -> str:
 
 
 def _category(rows: int) -> str:
-    """Return the size as the Hub has it: "1K<n<10K"."""
+    """Return the size category of the Hub, such as "1K<n<10K"."""
     names = ["1", "1K", "10K", "100K", "1M", "10M", "100M"]
     above = next((i for i in range(1, 7) if rows < 10 ** (i + 2)), 7)
     if above == 7:
@@ -247,7 +247,7 @@ def _category(rows: int) -> str:
 
 
 def _copy(pieces: Iterator[pa.Table], name: str, target: Path) -> int:
-    """Write pieces of a table to a file that gets its name when it is whole."""
+    """Write pieces of a table to a temporary file, then rename it; return the number of rows."""
     temporary = target.with_name(f".{target.name}.tmp")
     rows = 0
     try:
@@ -264,7 +264,7 @@ def _copy(pieces: Iterator[pa.Table], name: str, target: Path) -> int:
 
 
 def _pieces(selection: Selection, name: str, blocks: pa.Array | None) -> Iterator[pa.Table]:
-    """Yield a table's rows that belong to the scenes that are wanted: branches with their trial."""
+    """Yield the rows of a table that belong to the selected trials, their branches included."""
     column, wanted = "trial", pa.array(sorted(selection.trials), pa.string())
     if name == "blocks" and blocks is not None:
         column, wanted = "id", blocks
@@ -273,14 +273,14 @@ def _pieces(selection: Selection, name: str, blocks: pa.Array | None) -> Iterato
 
 
 def _shown_block_ids(selection: Selection) -> pa.Array:
-    """Return the ids of the blocks that the calls of these scenes showed."""
+    """Return the ids of the blocks in the prompts of the selected trials."""
     wanted = pa.array(sorted(selection.trials), pa.string())
-    found = pa.array([], pa.string())
+    shown = pa.array([], pa.string())
     for part in selection.folder.tables.read_batches("calls", ["trial", "blocks"]):
         part = part.filter(pc.is_in(part["trial"], value_set=wanted))
         ids = pc.list_flatten(part["blocks"]).cast(pa.string()).combine_chunks()
-        found = pa.concat_arrays([found, *_chunks(ids)]).unique()
-    return found
+        shown = pa.concat_arrays([shown, *_chunks(ids)]).unique()
+    return shown
 
 
 def _chunks(ids: pa.Array | pa.ChunkedArray) -> list[pa.Array]:

@@ -1,8 +1,8 @@
-"""Logs that Inspect reads (https://inspect.aisi.org.uk), written by Inspect's own writer.
+"""Makes logs for Inspect (https://inspect.aisi.org.uk) and writes them with Inspect's own writer.
 
-A condition is a log, so that Inspect compares conditions as it compares tasks; a scene is a sample,
-its replicates are epochs. A sample's messages are the scene as the stage has it, everybody's lines
-and what the author did; its scores are means over the scene, with each character's in the metadata.
+A condition is a log, so that Inspect compares conditions as it compares tasks. A scene is a sample,
+and its replicates are epochs. The messages of a sample are the lines of all characters and the acts
+of the author. Its scores are means over the scene, with the mean of each character in the metadata.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INSTALL = "pip install 'improv-theatre[inspect]'"
 
 
 def require_inspect() -> None:
-    """Raise RunError where Inspect is not installed."""
+    """Raise RunError if Inspect is not installed."""
     try:
         import inspect_ai.log  # noqa: F401
     except ImportError as e:
@@ -35,14 +35,14 @@ def require_inspect() -> None:
 
 
 def write_log(log: EvalLog, path: Path) -> None:
-    """Write a log by Inspect's own writer."""
+    """Write a log to a file with Inspect's own writer."""
     from inspect_ai.log import write_eval_log
 
     write_eval_log(log, str(path), format="eval")
 
 
 def eval_log(samples: Sequence[PlayedScene], run: Json, premise: dict[str, str]) -> EvalLog:
-    """Return the log of one condition's scenes. `premise` says what each scene is about."""
+    """Return the log of the scenes of one condition; `premise` has a premise for each scene."""
     from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats
 
     first = samples[0].row
@@ -118,7 +118,7 @@ def _sample(played: PlayedScene, premise: str) -> EvalSample:
 
 
 def _messages(played: PlayedScene) -> list[ChatMessage]:
-    """Return a scene as messages: improvised lines are the assistant's, all else the user's."""
+    """Return a scene as messages: improvised lines are `assistant`, all others `user`."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
 
     models = {
@@ -126,29 +126,29 @@ def _messages(played: PlayedScene) -> list[ChatMessage]:
         for c in played.calls
         if c.draw.purpose in ("line", "probe")
     }
-    found: list[ChatMessage] = []
+    messages: list[ChatMessage] = []
     for turn in played.turns:
         where = f"{played.name}/{turn.turn}/{turn.seq}"
         for number, act in enumerate(turn.acts):
-            told: Json = {"kind": act.kind, "turn": turn.turn, "speaker": "author"}
-            found.append(
+            about: Json = {"kind": act.kind, "turn": turn.turn, "speaker": "author"}
+            messages.append(
                 ChatMessageUser(
-                    content=_act(act), metadata=told, id=digest(f"{where}/act {number}")
+                    content=_act(act), metadata=about, id=digest(f"{where}/act {number}")
                 )
             )
-        told = {"kind": turn.kind, "turn": turn.turn, "speaker": turn.speaker}
-        told |= {"heard_by": list(turn.heard_by)} if turn.aside else {}
+        about = {"kind": turn.kind, "turn": turn.turn, "speaker": turn.speaker}
+        about |= {"heard_by": list(turn.heard_by)} if turn.aside else {}
         id = digest(where)
         if turn.turn and turn.kind in ("line", "silence", "probe"):
             model = models.get((turn.turn, turn.speaker))
-            found.append(
+            messages.append(
                 ChatMessageAssistant(
-                    content=_line(turn), metadata=told, id=id, source="generate", model=model
+                    content=_line(turn), metadata=about, id=id, source="generate", model=model
                 )
             )
         else:
-            found.append(ChatMessageUser(content=_line(turn), metadata=told, id=id))
-    return found
+            messages.append(ChatMessageUser(content=_line(turn), metadata=about, id=id))
+    return messages
 
 
 def _line(turn: Turn) -> str:
@@ -166,14 +166,16 @@ def _act(act: Act) -> str:
 
 
 def _scores(rows: Iterable[Json]) -> dict[str, Score]:
-    """Return each measure's mean over the scene; a NaN, which Inspect leaves out of its own means,
-    where nothing could be read."""
+    """Return the mean of each measure over the scene.
+
+    It is NaN, which Inspect leaves out of its own means, if all values are missing.
+    """
     from inspect_ai.scorer import Score
 
     by: dict[str, dict[str, list[float | None]]] = {}
     for row in rows:
         by.setdefault(row["measure"], {}).setdefault(row["character"], []).append(row["value"])
-    found = {}
+    scores = {}
     for measure, characters in sorted(by.items()):
         every = [v for values in characters.values() for v in values]
         each = {
@@ -182,14 +184,14 @@ def _scores(rows: Iterable[Json]) -> dict[str, Score]:
         }
         mean = _mean(every)
         read = sum(v is not None for v in every)
-        found[measure] = Score(
+        scores[measure] = Score(
             value=math.nan if mean is None else mean,
             explanation=f"the mean of {read} of {len(every)} scores, the others missing"
             if read < len(every)
             else f"the mean of {read} scores",
             metadata={"characters": each},
         )
-    return found
+    return scores
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -198,7 +200,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _results(samples: Sequence[EvalSample]) -> Any:
-    """Return each measure's mean over scenes, which are the unit, and its standard error."""
+    """Return the mean of each measure over scenes, which are the units, and its standard error."""
     from inspect_ai.log import EvalMetric, EvalResults, EvalScore
 
     by: dict[str, list[float]] = {}
@@ -228,29 +230,29 @@ def _results(samples: Sequence[EvalSample]) -> Any:
 
 
 def _usage(calls: Iterable[Call]) -> dict[str, ModelUsage]:
-    """Return tokens by model. Inspect counts those that were cached apart from the others."""
+    """Return the tokens by model. Inspect counts cached tokens separately."""
     from inspect_ai.model import ModelUsage
 
-    found: dict[str, ModelUsage] = {}
+    usage: dict[str, ModelUsage] = {}
     for call in calls:
-        asked, said = call.prompt_tokens or 0, call.completion_tokens or 0
-        cached = min(call.cached_tokens or 0, asked)
-        one = ModelUsage(
-            input_tokens=asked - cached,
-            output_tokens=said,
-            total_tokens=asked + said,
+        prompt, reply = call.prompt_tokens or 0, call.completion_tokens or 0
+        cached = min(call.cached_tokens or 0, prompt)
+        tokens = ModelUsage(
+            input_tokens=prompt - cached,
+            output_tokens=reply,
+            total_tokens=prompt + reply,
             input_tokens_cache_read=cached,
         )
-        found[call.model] = found[call.model] + one if call.model in found else one
-    return found
+        usage[call.model] = usage[call.model] + tokens if call.model in usage else tokens
+    return usage
 
 
 def _total_usage(samples: Iterable[EvalSample]) -> dict[str, ModelUsage]:
-    found: dict[str, ModelUsage] = {}
+    total: dict[str, ModelUsage] = {}
     for sample in samples:
         for model, usage in sample.model_usage.items():
-            found[model] = found[model] + usage if model in found else usage
-    return found
+            total[model] = total[model] + usage if model in total else usage
+    return total
 
 
 def _span(calls: Sequence[Call]) -> tuple[str, str]:

@@ -1,8 +1,7 @@
-"""What one of the cast (or the author) was shown and what it said, as messages. Pure.
+"""Rebuilds the prompt of a call, of a character or the author, as messages or as text. Pure.
 
-A call lists the blocks that it showed, so what a character heard, asides and absences and notes
-included, is what its calls say, and nothing is worked out anew. Which of the blocks are its own
-lines, its turns say.
+A call lists the blocks of its prompt, so the calls show what a character heard, with asides,
+absences and notes, and nothing is computed again. The turns show which blocks are its own lines.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from improv.text import one_line
 
 _AUTHOR = "author"
 NO_WORDS = "…"
-"""What stands where nothing was said."""
+"""The text of a line in which nothing was said."""
 _HEAD = ("task", "world", "cast", "frame", "card")
 _SAMPLE = re.compile(r'[^a-z\n]+: \{"')
 _SPOKEN = ("written", "line", "silence")
@@ -28,8 +27,10 @@ _SPOKEN = ("written", "line", "silence")
 
 @dataclass(frozen=True, slots=True)
 class AgentLine:
-    """Something that an agent said: the turn (0 in a written opening), the block that records it,
-    and its whole reply as its own thread keeps it."""
+    """One reply of an agent: its turn (0 in a written opening) and the block that records it.
+
+    `reply` is the whole reply, as the agent's own thread keeps it.
+    """
 
     turn: int
     block: Block
@@ -37,8 +38,10 @@ class AgentLine:
 
 
 def agent_lines(played: PlayedScene, role: str, purpose: str = "line") -> list[AgentLine]:
-    """Return what a character said in a scene, in order. The author has two threads: one in which
-    it acts (`purpose` "author"), one in which it writes down what holds ("bible")."""
+    """Return the replies of a character or of the author in a scene, in order.
+
+    The author has two threads: its acts (`purpose` "author") and its record of facts ("bible").
+    """
     if role == _AUTHOR:
         calls = (c for c in played.calls if (c.draw.role, c.draw.purpose) == (role, purpose))
         return [
@@ -54,85 +57,92 @@ def agent_lines(played: PlayedScene, role: str, purpose: str = "line") -> list[A
 
 
 def chat_messages(
-    call: Call, book: Mapping[str, Block], said: Sequence[AgentLine]
+    call: Call, blocks: Mapping[str, Block], said: Sequence[AgentLine]
 ) -> list[Message]:
     """Return a chat call's prompt as the messages that were sent."""
-    head, rest = split_prompt(call, book)
-    found = [{"role": "system", "content": "\n\n".join(b.text for b in head)}]
+    head, rest = split_prompt(call, blocks)
+    messages = [{"role": "system", "content": "\n\n".join(b.text for b in head)}]
     for block, own in zip(rest, _own_lines(rest, call, said), strict=True):
         if own is not None:
-            found.append({"role": "assistant", "content": own.reply})
+            messages.append({"role": "assistant", "content": own.reply})
         else:
-            _add_user_text(found, block.text)
-    return found
+            _add_user_text(messages, block.text)
+    return messages
 
 
-def script_prompt(call: Call, book: Mapping[str, Block]) -> str:
+def script_prompt(call: Call, blocks: Mapping[str, Block]) -> str:
     """Return a script call's prompt as the text that was sent."""
-    head, rest = split_prompt(call, book)
+    head, rest = split_prompt(call, blocks)
     return "\n".join(("\n\n".join(b.text for b in head), "", *(b.text for b in rest)))
 
 
 def script_messages(
-    call: Call, book: Mapping[str, Block], said: Sequence[AgentLine]
+    call: Call, blocks: Mapping[str, Block], said: Sequence[AgentLine]
 ) -> list[Message]:
-    """Return a script call's prompt as a conversation: a cue is no message there, but the
-    beginning of the line that answers it."""
-    head, rest = split_prompt(call, book)
+    """Return a script call's prompt as a conversation.
+
+    The cue is left out, since it is the beginning of the line that answers it.
+    """
+    head, rest = split_prompt(call, blocks)
     rest = rest[:-1] if rest and rest[-1].kind == "cue" else rest
     texts = [b.text for b in head if set(b.text) - set("* ")]
-    found = [{"role": "system", "content": "\n\n".join(texts)}]
+    messages = [{"role": "system", "content": "\n\n".join(texts)}]
     for block, own in zip(rest, _own_lines(rest, call, said), strict=True):
         if own is not None:
-            found.append({"role": "assistant", "content": line_words(block)})
+            messages.append({"role": "assistant", "content": line_words(block)})
         else:
-            _add_user_text(found, block.text)
-    return found
+            _add_user_text(messages, block.text)
+    return messages
 
 
 def line_words(block: Block) -> str:
-    """Return what is said in a line's block, without the name before it."""
+    """Return the words of a line's block, without the name before them."""
     return block.text.partition(": ")[2] or NO_WORDS
 
 
-def split_prompt(call: Call, book: Mapping[str, Block]) -> tuple[list[Block], list[Block]]:
-    """Return the blocks that stood before the scene, and those that came as it happened."""
-    blocks = [book[b] for b in call.blocks]
-    first = next((i for i, b in enumerate(blocks) if b.kind not in _HEAD), len(blocks))
+def split_prompt(call: Call, blocks: Mapping[str, Block]) -> tuple[list[Block], list[Block]]:
+    """Return the blocks before the scene, and those of the scene itself."""
+    prompt = [blocks[b] for b in call.blocks]
+    first = next((i for i, b in enumerate(prompt) if b.kind not in _HEAD), len(prompt))
     if call.draw.role == _AUTHOR:
-        while first < len(blocks) and _before_the_scene(blocks[first]):
+        while first < len(prompt) and _before_the_scene(prompt[first]):
             first += 1
-    return blocks[:first], blocks[first:]
+    return prompt[:first], prompt[first:]
 
 
 def _before_the_scene(block: Block) -> bool:
-    """Whether an author's block is of its head: what it knows, and its brief. Notes that it is
-    shown as samples come after that, each as the reply that it would have been."""
+    """Whether a block of the author's prompt is before the scene: its knowledge or its brief.
+
+    Sample notes follow these blocks, each in the form of a reply, and are not part of them.
+    """
     return block.kind in _HEAD or (block.kind == "author" and not _SAMPLE.match(block.text))
 
 
-def _add_user_text(found: list[Message], text: str) -> None:
-    """Append what somebody heard, as a thread does: what others say is one message."""
-    if found[-1]["role"] == "user":
-        found[-1] = {"role": "user", "content": f"{found[-1]['content']}\n{text}"}
+def _add_user_text(messages: list[Message], text: str) -> None:
+    """Append a text that the agent heard; texts in sequence become one message, as in a thread."""
+    if messages[-1]["role"] == "user":
+        messages[-1] = {"role": "user", "content": f"{messages[-1]['content']}\n{text}"}
     else:
-        found.append({"role": "user", "content": text})
+        messages.append({"role": "user", "content": text})
 
 
 def _own_lines(
     rest: Sequence[Block], call: Call, said: Sequence[AgentLine]
 ) -> list[AgentLine | None]:
-    """Return for each block what of it is the agent's own: the latest line goes with the latest
-    block, since a thread that began anew holds the last ones alone."""
+    """Return for each block the agent's own line that it records, or None.
+
+    The last line is matched with the last block first, since a thread that began again has only
+    the last lines.
+    """
     before = [s for s in said if s.turn < max(call.draw.turn, 1)]
-    found: list[AgentLine | None] = []
+    matched: list[AgentLine | None] = []
     for block in reversed(rest):
         at = len(before) - 1
         while at >= 0 and before[at].block.text != block.text:
             at -= 1
-        found.append(before[at] if at >= 0 else None)
+        matched.append(before[at] if at >= 0 else None)
         before = before[:at] if at >= 0 else before
-    return found[::-1]
+    return matched[::-1]
 
 
 def _spoken(turn: Turn) -> Block:

@@ -1,9 +1,9 @@
-"""Traces by OpenTelemetry's conventions for generative AI, as OTLP in JSON, one trace a line.
+"""Makes traces by OpenTelemetry's conventions for generative AI, in OTLP's JSON encoding.
 
-A scene is a trace: a workflow, in which agents (the cast and the author) are invoked, each of whom
-calls its model, once or (where a rule has a line drawn again) several times. The conventions are
-in development; the names are those of v1.41 and of the repository semantic-conventions-genai
-after it (https://opentelemetry.io/docs/specs/semconv/gen-ai/), the encoding is that of
+A scene is a trace: a workflow that invokes agents (the cast and the author), each of which calls
+its model once, or several times if a rule has a line drawn again. The conventions are in
+development; the names are those of v1.41 and of the later repository semantic-conventions-genai
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/). The encoding is that of
 https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding. Ids are hashes, and times are
 those of the calls, so that the same run gives the same traces.
 """
@@ -46,10 +46,13 @@ _PROVIDERS = {
 }
 
 
-def scene_trace(played: PlayedScene, book: BlockStore, run: Json, version: str) -> Json:
-    """Return a scene's trace as an ExportTraceServiceRequest. Of a branch it has the calls that
-    nobody shares. Raises RunError where blocks are lost."""
-    shown = book.blocks_of(b for call in played.own for b in call.blocks)
+def scene_trace(played: PlayedScene, store: BlockStore, run: Json, version: str) -> Json:
+    """Return a scene's trace as an ExportTraceServiceRequest.
+
+    The trace of a branch has only the calls that it does not share. Raises RunError where blocks
+    are missing.
+    """
+    shown = store.blocks_of(b for call in played.own for b in call.blocks)
     said = {who: agent_lines(played, *who) for who in dict.fromkeys(map(_thread, played.own))}
     spans = _Spans(played, f"{run['run']}/{played.name}")
     for _, calls in groupby(played.own, key=lambda c: (c.draw.turn, *_thread(c))):
@@ -60,12 +63,12 @@ def scene_trace(played: PlayedScene, book: BlockStore, run: Json, version: str) 
     spans.workflow(run)
     resource = {"service.name": "improv", "service.version": version}
     scope = {"name": "improv", "version": version}
-    found = {"scope": scope, "spans": spans.made, "schemaUrl": SCHEMA_URL}
+    scope_spans = {"scope": scope, "spans": spans.spans, "schemaUrl": SCHEMA_URL}
     return {
         "resourceSpans": [
             {
                 "resource": {"attributes": attributes(resource)},
-                "scopeSpans": [found],
+                "scopeSpans": [scope_spans],
                 "schemaUrl": SCHEMA_URL,
             }
         ]
@@ -73,12 +76,12 @@ def scene_trace(played: PlayedScene, book: BlockStore, run: Json, version: str) 
 
 
 def attributes(pairs: Mapping[str, Any]) -> list[Json]:
-    """Return attributes as OTLP has them; what is None or "" is none."""
+    """Return attributes in OTLP's form, without those that are None or empty."""
     return [{"key": k, "value": _value(v)} for k, v in pairs.items() if v is not None and v != ""]
 
 
 class _Spans:
-    """The spans of one trace. Times are in seconds since the epoch until they are written."""
+    """The spans of one trace. The methods take times in seconds since the epoch."""
 
     def __init__(self, played: PlayedScene, name: str) -> None:
         self._played = played
@@ -89,13 +92,13 @@ class _Spans:
             "improv.study.trial": played.row["trial"],
             "improv.study.branch": played.row["branch"],
         }
-        self.made: list[Json] = []
+        self.spans: list[Json] = []
 
     def workflow(self, run: Json) -> None:
-        """Add the scene itself, from its first call to the end of its last."""
+        """Add the span of the scene, from its first call to the end of its last call."""
         row, calls = self._played.row, self._played.own
         levels = {f"improv.level.{pair['name']}": pair["value"] for pair in row["levels"]}
-        told = {
+        pairs = {
             "gen_ai.operation.name": "invoke_workflow",
             "gen_ai.workflow.name": row["scene"],
             "improv.run": run["run"],
@@ -116,16 +119,16 @@ class _Spans:
             parent="",
             begin=begin,
             end=end,
-            told=self._common | told | levels,
+            pairs=self._common | pairs | levels,
             events=_score_events(scene, end),
         )
-        self.made.insert(0, self.made.pop())
+        self.spans.insert(0, self.spans.pop())
 
     def agent(self, calls: Sequence[Call]) -> str:
-        """Add the invocation of an agent that made these calls; return its id."""
+        """Add the span of the agent that made these calls; return the span's id."""
         draw = calls[0].draw
         id = self._id(draw.turn, draw.role, draw.purpose, "agent")
-        told = {
+        pairs = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.provider.name": provider(calls[-1]),
             "gen_ai.agent.name": draw.role,
@@ -150,21 +153,21 @@ class _Spans:
             parent=self._root,
             begin=begin,
             end=end,
-            told=self._common | told,
+            pairs=self._common | pairs,
             events=_score_events(scores, end),
             error=calls[-1].error_line,
         )
         return id
 
     def call(self, call: Call, parent: str, prompt: Sequence[Json]) -> None:
-        """Add one call to a model, from its sending to its whole reply."""
+        """Add the span of one call to a model, from its sending to its whole reply."""
         said = {
             "role": "assistant",
             "parts": [{"type": "text", "content": call.reply}],
             "finish_reason": call.finish_reason or "error",
         }
         operation = "chat" if call.mode == "chat" else "text_completion"
-        told = {
+        pairs = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": provider(call),
             "gen_ai.request.model": call.model,
@@ -181,7 +184,7 @@ class _Spans:
             "improv.retries": call.retries,
             "error.type": call.error_kind,
         }
-        told |= self._common | _params(call) | _server(call.endpoint)
+        pairs |= self._common | _params(call) | _server(call.endpoint)
         draw = call.draw
         id = self._id(draw.turn, draw.role, draw.purpose, draw.attempt)
         self._add(
@@ -191,7 +194,7 @@ class _Spans:
             parent=parent,
             begin=call.started,
             end=call.started + call.latency,
-            told=told,
+            pairs=pairs,
             events=(),
             error=call.error_line,
         )
@@ -207,7 +210,7 @@ class _Spans:
         parent: str,
         begin: float,
         end: float,
-        told: Mapping[str, Any],
+        pairs: Mapping[str, Any],
         events: Iterable[Json] = (),
         error: str = "",
     ) -> None:
@@ -219,16 +222,18 @@ class _Spans:
             "kind": kind,
             "startTimeUnixNano": _nano(begin),
             "endTimeUnixNano": _nano(end),
-            "attributes": attributes(told),
+            "attributes": attributes(pairs),
             "events": list(events),
             "status": {"code": _ERROR, "message": error} if error else {},
         }
-        self.made.append(span)
+        self.spans.append(span)
 
 
 def provider(call: Call) -> str:
-    """Return who served a call, as the conventions name providers: where that is not known, the
-    interface that it was asked by."""
+    """Return the provider that served a call, by its name in the conventions.
+
+    An unknown provider is "openai", since the call used that interface.
+    """
     if call.model == "puppet" or call.endpoint == "puppet":
         return "improv.puppet"
     if call.model == "embedded":
@@ -240,7 +245,7 @@ def provider(call: Call) -> str:
 
 
 def _thread(call: Call) -> tuple[str, str]:
-    """Return whose thread a call was made in: the author has one for each thing it does."""
+    """Return the role and the purpose of a call; the author has a thread for each purpose."""
     return call.draw.role, call.draw.purpose
 
 
@@ -255,18 +260,18 @@ def _message(role: str, text: str) -> Json:
 
 
 def _params(call: Call) -> Json:
-    """Return what was sent beside the prompt."""
+    """Return the parameters of the request as attributes."""
     with suppress(orjson.JSONDecodeError):
         sent = orjson.loads(call.params)
         if isinstance(sent, dict):
-            found: Json = {
+            numbers: Json = {
                 name: float(sent[key])
                 for key, name in _SENT.items()
                 if isinstance(sent.get(key), int | float)
             }
             stop = sent.get("stop")
             structured = sent.get("response_format") is not None
-            return found | {
+            return numbers | {
                 "gen_ai.request.max_tokens": sent.get("max_tokens"),
                 "gen_ai.request.seed": sent.get("seed"),
                 "gen_ai.request.top_k": sent.get("top_k"),
@@ -295,9 +300,9 @@ def _span(calls: Sequence[Call]) -> tuple[float, float]:
 
 
 def _score_events(scores: Iterable[Json], at: float) -> Iterable[Json]:
-    """Yield what was scored as events: a score that could not be read has no value."""
+    """Yield scores as events; a missing score has no value."""
     for row in scores:
-        told = {
+        pairs = {
             "gen_ai.evaluation.name": row["measure"],
             "gen_ai.evaluation.score.value": row["value"],
             "gen_ai.evaluation.score.label": "missing" if row["value"] is None else None,
@@ -307,7 +312,7 @@ def _score_events(scores: Iterable[Json], at: float) -> Iterable[Json]:
         yield {
             "name": "gen_ai.evaluation.result",
             "timeUnixNano": _nano(at),
-            "attributes": attributes(told),
+            "attributes": attributes(pairs),
         }
 
 

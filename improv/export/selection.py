@@ -1,7 +1,7 @@
-"""What is taken out of a run: each scene with its turns, calls and scores, one at a time.
+"""Selects scenes of a run and reads them one by one, each with its turns, calls and scores.
 
-The tables of a run lie sorted by trial, so they are read side by side, and a run of a million turns
-needs the memory of a few thousand. A branch comes whole, with the turns and calls that it shares.
+The tables of a run are sorted by trial, so they are read side by side, and a run of a million turns
+needs the memory of a few thousand. A branch has also the turns and calls that it shares.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ _SCORE_COLUMNS = ["trial", "branch", "turn", "character", "measure", "value", "e
 
 @dataclass(frozen=True, slots=True)
 class SceneFilter:
-    """Which scenes of a run are wanted. `trial` is a trial by any of its names, with ~BRANCH;
-    an empty text is no wish. `branches` asks for them beside the trials that they parted from."""
+    """Which scenes of a run to export; an empty text does not filter.
+
+    `trial` is any name of a trial, with ~BRANCH for a branch. `branches` adds the branches of the
+    trials.
+    """
 
     trial: str = ""
     condition: str = ""
@@ -37,10 +40,11 @@ class SceneFilter:
 
 @dataclass(frozen=True)
 class Selection:
-    """The scenes that were found: their rows of the table of trials, those that `failed` left out.
+    """The selected scenes of a run.
 
-    `rows` are by trial; `known` has all rows of the run, those that branches hang on too. `trials`
-    are the ids of what is wanted, failed or not.
+    `rows` has the rows of the table of trials that are selected and done, by trial id; `failed`
+    counts the selected rows that failed. `known` has all rows of the run, by trial id, so that the
+    parents of branches are in it. `trials` are the ids of all selected trials, failed ones too.
     """
 
     folder: RunFolder
@@ -56,6 +60,7 @@ class Selection:
 
     @property
     def count(self) -> int:
+        """How many scenes are selected and done."""
         return sum(map(len, self.rows.values()))
 
     def rows_in_order(self) -> Iterator[Json]:
@@ -64,19 +69,22 @@ class Selection:
         yield from sorted(rows, key=lambda r: (r["index"], r["branch"] != MAIN, r["branch"]))
 
     def subset(self, **values: str) -> Selection:
-        """Return those scenes alone whose rows have these values."""
+        """Return only the scenes whose rows have these values."""
         rows = {
             trial: kept
-            for trial, found in self.rows.items()
-            if (kept := [r for r in found if all(r[k] == v for k, v in values.items())])
+            for trial, scenes in self.rows.items()
+            if (kept := [r for r in scenes if all(r[k] == v for k, v in values.items())])
         }
         return Selection(self.folder, rows, self.known, frozenset(rows))
 
 
 @dataclass(frozen=True)
 class PlayedScene:
-    """One scene as it was played. `turns` and `calls` are all that made it, those that a branch
-    shares first; `own` are the calls and `scores` the scores (as rows) that nobody shares."""
+    """One scene of a run.
+
+    `turns` and `calls` are those of the whole scene; a branch has first those that it shares with
+    its parent. `own` are the calls and `scores` the rows of scores that it does not share.
+    """
 
     row: Json
     turns: Sequence[Turn]
@@ -86,31 +94,31 @@ class PlayedScene:
 
     @property
     def name(self) -> str:
-        """The trial's id, with ~BRANCH where it is one."""
+        """The trial's id, with ~BRANCH for a branch."""
         trial, branch = self.row["trial"], self.row["branch"]
         return str(trial) if branch == MAIN else f"{trial}~{branch}"
 
 
 def select_scenes(folder: RunFolder, wanted: SceneFilter) -> Selection:
-    """Find the scenes that are wanted. Raises RunError where there are none."""
+    """Select the scenes of a run that pass the filter. Raises RunError where there are none."""
     table = folder.tables.read("trials").to_pylist()
     if not table:
-        raise RunError(f"{folder.id}: no scene of it is finished yet")
+        raise RunError(f"{folder.id}: no scene of this run is finished yet")
     known: dict[str, list[Json]] = {}
     for row in table:
         known.setdefault(row["trial"], []).append(row)
     chosen = table
     if wanted.trial:
-        one = folder.transcripts.trial(wanted.trial)
-        both = wanted.branches and one["branch"] == MAIN
-        chosen = [r for r in known[one["trial"]] if both or r["branch"] == one["branch"]]
+        named = folder.transcripts.trial(wanted.trial)
+        whole = wanted.branches and named["branch"] == MAIN
+        chosen = [r for r in known[named["trial"]] if whole or r["branch"] == named["branch"]]
     elif not wanted.branches:
         chosen = [r for r in table if r["branch"] == MAIN]
     for column, value in (("condition", wanted.condition), ("scene", wanted.scene)):
         if value:
             name = _match_name(folder, column, value, sorted({r[column] for r in table}))
             chosen = [r for r in chosen if r[column] == name]
-    # What could not be reached is no failure, but nothing that could be taken out either.
+    # Rows that are not done have no scene to export.
     rows: dict[str, list[Json]] = {}
     for row in chosen:
         if row["status"] == "done":
@@ -119,22 +127,22 @@ def select_scenes(folder: RunFolder, wanted: SceneFilter) -> Selection:
     if not rows:
         why = f": {failed[0]['failure']}" if len(failed) == 1 else ""
         what = f"all {len(failed)} failed{why}" if failed else "none was played"
-        raise RunError(f"{folder.id}: no scene is like that; {what}")
+        raise RunError(f"{folder.id}: no scene to export; {what}")
     trials = frozenset(row["trial"] for row in chosen)
     return Selection(folder, rows, known, trials, len(failed))
 
 
 def played_scenes(selection: Selection) -> Iterator[PlayedScene]:
-    """Yield each scene, in the order in which the tables lie, which is by trial and branch.
+    """Yield each scene in the order of the tables: by trial id, then branch.
 
-    Raises RunError where a table is not in order.
+    Raises RunError where a table is not sorted by trial.
     """
     turns, calls, scores = (
         _Groups(selection, name, columns)
         for name, columns in (("turns", None), ("calls", None), ("scores", _SCORE_COLUMNS))
     )
     for trial in sorted(selection.rows):
-        at = _Trial(
+        parts = _Trial(
             selection.known[trial],
             _by_branch(turn_from_row(row) for row in turns.take(trial)),
             _by_branch_of_calls(call_from_row(row) for row in calls.take(trial)),
@@ -146,15 +154,15 @@ def played_scenes(selection: Selection) -> Iterator[PlayedScene]:
             name = row["branch"]
             yield PlayedScene(
                 row,
-                at.turns_of(name),
-                at.calls_of(name),
-                at.calls.get(name, []),
+                parts.turns_of(name),
+                parts.calls_of(name),
+                parts.calls.get(name, []),
                 scored.get(name, []),
             )
 
 
 def study_scenes(folder: RunFolder) -> dict[tuple[str, str], Scene]:
-    """Return (slug, condition) → scene of a run's study; nothing of one that cannot be read."""
+    """Return (slug, condition) → scene of a run's study; empty if the study cannot be read."""
     try:
         return {(slug, c.name): scene for slug, c, scene in folder.study().cells}
     except ImprovError:
@@ -163,7 +171,7 @@ def study_scenes(folder: RunFolder) -> dict[tuple[str, str], Scene]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A trial with all its branches: the rows of each that are its own."""
+    """A trial and its branches: the turns and calls of each branch that it does not share."""
 
     rows: Sequence[Json]
     turns: dict[str, list[Turn]]
@@ -190,7 +198,7 @@ class _Trial:
 
 
 class _Groups:
-    """The rows of a table, trial by trial, read as they are taken."""
+    """The rows of a table, grouped by trial and read only as they are taken."""
 
     def __init__(self, selection: Selection, name: str, columns: list[str] | None) -> None:
         self._name = name
@@ -200,20 +208,20 @@ class _Groups:
         self._step("")
 
     def take(self, trial: str) -> list[Json]:
-        """Return the rows of a trial; those of trials before it are let go."""
+        """Return the rows of a trial; drop those of the trials before it."""
         while self._next is not None and self._next[0] < trial:
             self._step(self._next[0])
         if self._next is None or self._next[0] != trial:
             return []
-        found = self._next[1]
+        rows = self._next[1]
         self._step(trial)
-        return found
+        return rows
 
     def _step(self, last: str) -> None:
         trial, rows = next(self._groups, ("", None))
         self._next = None if rows is None else (trial, list(rows))
         if self._next is not None and trial <= last:
-            raise RunError(f"{self._name}.parquet: trial {trial} stands after {last}: not in order")
+            raise RunError(f"{self._name}.parquet: not sorted: trial {trial} follows {last}")
 
 
 def _rows(selection: Selection, name: str, columns: list[str]) -> Iterator[Json]:
@@ -231,27 +239,27 @@ def _rows(selection: Selection, name: str, columns: list[str]) -> Iterator[Json]
 
 
 _BATCH_ROWS = 2_000
-"""Rows that are Python's at once: of a run that is still played, a whole table is in memory."""
+"""Rows converted to Python objects at once; of a run that is playing, a piece is a whole table."""
 
 
 def _by_branch(turns: Iterator[Turn]) -> dict[str, list[Turn]]:
-    found: dict[str, list[Turn]] = {}
+    grouped: dict[str, list[Turn]] = {}
     for turn in turns:
-        found.setdefault(turn.branch, []).append(turn)
-    return found
+        grouped.setdefault(turn.branch, []).append(turn)
+    return grouped
 
 
 def _by_branch_of_calls(calls: Iterator[Call]) -> dict[str, list[Call]]:
-    found: dict[str, list[Call]] = {}
+    grouped: dict[str, list[Call]] = {}
     for call in calls:
-        found.setdefault(call.draw.branch, []).append(call)
-    return found
+        grouped.setdefault(call.draw.branch, []).append(call)
+    return grouped
 
 
 def _match_name(folder: RunFolder, what: str, name: str, known: Sequence[str]) -> str:
-    """Return the condition or scene of this name, or the only one that has it in its own."""
+    """Return the condition or scene with this name, or the only one whose name contains it."""
     near = [k for k in known if k == name] or [k for k in known if name.casefold() in k.casefold()]
     if len(near) != 1:
-        why = f"means several {what}s" if near else f"is no {what} of {folder.id}"
+        why = f"means several {what}s" if near else f"is not a {what} of {folder.id}"
         raise RunError(f"{name}: {why}; there are {', '.join(near or known)}")
     return near[0]

@@ -1,4 +1,4 @@
-"""Conversations as chat JSONL: what each character really saw, and nothing that it did not."""
+"""Conversations as chat JSONL: each has what one character saw and heard, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def heard(row: Json) -> str:
     return "\n".join(m["content"] for m in row["messages"] if m["role"] == "user")
 
 
-def test_every_prompt_of_a_run_is_made_again_as_it_was_sent(busy: RunFolder) -> None:
+def test_every_prompt_of_a_run_is_rebuilt_as_it_was_sent(busy: RunFolder) -> None:
     was = {(row["trial"], row["branch"]): prompts for row, prompts in sent(busy)}
     checked: Counter[str] = Counter()
     with BlockStore(busy) as book:
@@ -48,12 +48,12 @@ def test_every_prompt_of_a_run_is_made_again_as_it_was_sent(busy: RunFolder) -> 
                 draw = call.draw
                 if played.row["origin"] == "regeneration":
                     draw = replace(draw, branch=played.row["parent"])
-                found = prompts[draw]
+                prompt = prompts[draw]
                 if call.mode == "chat":
                     said = agent_lines(played, draw.role, draw.purpose)
-                    assert chat_messages(call, shown, said) == list(found.messages), draw.key
+                    assert chat_messages(call, shown, said) == list(prompt.messages), draw.key
                 else:
-                    assert script_prompt(call, shown) == found.text, draw.key
+                    assert script_prompt(call, shown) == prompt.text, draw.key
                 checked[f"{call.mode} {draw.purpose}"] += 1
                 checked[played.row["origin"]] += 1
                 checked["again"] += 0 < draw.attempt < 1000
@@ -62,14 +62,14 @@ def test_every_prompt_of_a_run_is_made_again_as_it_was_sent(busy: RunFolder) -> 
         for purpose in ("line", "author", "diary", "envelope", "probe"):
             assert checked[f"{mode} {purpose}"], purpose
     assert all(checked[origin] for origin in ("main", "branch", "regeneration", "probe"))
-    assert checked["again"] and checked["withheld"], "a rule had lines drawn again"
+    assert checked["again"] and checked["withheld"], "a rule had lines drawn again and withheld"
 
 
 def test_a_conversation_is_one_characters_view(busy: RunFolder, tmp_path: Path) -> None:
-    found = export(busy, "jsonl", path=tmp_path / "chat.jsonl")
-    told = rows(tmp_path / "chat.jsonl")
-    assert found.written == {"conversations": len(told)}
-    for row in told:
+    exported = export(busy, "jsonl", path=tmp_path / "chat.jsonl")
+    views = rows(tmp_path / "chat.jsonl")
+    assert exported.written == {"conversations": len(views)}
+    for row in views:
         roles = [m["role"] for m in row["messages"]]
         assert roles[0] == "system" and "system" not in roles[1:]
         assert roles[-1] == "assistant"
@@ -83,40 +83,48 @@ def test_a_conversation_is_one_characters_view(busy: RunFolder, tmp_path: Path) 
         own = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
         assert not any(line.startswith(f"{who.upper()}:") for line in own)
     aside = "(aside to Bo) Bo, it hums."
-    hear = {r["metadata"]["character"] for r in told if aside in heard(r)}
+    hear = {r["metadata"]["character"] for r in views if aside in heard(r)}
     assert hear == {"Bo"}
-    first = [r for r in told if r["metadata"]["session"] == 1]
+    first = [r for r in views if r["metadata"]["session"] == 1]
     cy = [r for r in first if r["metadata"]["character"] == "Cy"]
-    assert not any("The kettle hums" in heard(r) for r in cy), "who came later did not hear it"
-    assert any("A note from the author to Ana" in heard(r) for r in told)
+    assert not any("The kettle hums" in heard(r) for r in cy), (
+        "a character that came later did not hear it"
+    )
+    assert any("A note from the author to Ana" in heard(r) for r in views)
     assert not any(
         "A note from the author to Ana" in heard(r)
-        for r in told
+        for r in views
         if r["metadata"]["character"] != "Ana"
     )
 
 
-def test_who_forgot_everything_begins_another_conversation(busy: RunFolder, tmp_path: Path) -> None:
+def test_a_character_that_forgot_everything_begins_another_conversation(
+    busy: RunFolder, tmp_path: Path
+) -> None:
     export(busy, "jsonl", path=tmp_path / "chat.jsonl")
     later = [r for r in rows(tmp_path / "chat.jsonl") if r["metadata"]["session"] == 2]
     assert later
     for row in later:
         assert row["metadata"]["last_turn"] >= 4
         assert "A knock" not in heard(row)
-        assert "(What " in heard(row), "what its diary says it remembers"
+        assert "(What " in heard(row), "the diary tells what it remembers"
 
 
-def test_metadata_says_whose_it_is_and_how_it_scored(busy: RunFolder, tmp_path: Path) -> None:
+def test_metadata_has_the_character_and_its_scores(busy: RunFolder, tmp_path: Path) -> None:
     export(busy, "jsonl", path=tmp_path / "chat.jsonl")
-    told = rows(tmp_path / "chat.jsonl")
-    one = next(r["metadata"] for r in told if r["metadata"]["character"] == "Bo")
-    assert one["run"] == busy.id and one["study"] == "busy kettles" and one["puppets"] is True
-    assert {"trial", "condition", "scene", "block", "levels", "model", "mode"} <= one.keys()
-    (score,) = one["scores"]
+    views = rows(tmp_path / "chat.jsonl")
+    metadata = next(r["metadata"] for r in views if r["metadata"]["character"] == "Bo")
+    assert (
+        metadata["run"] == busy.id
+        and metadata["study"] == "busy kettles"
+        and metadata["puppets"] is True
+    )
+    assert {"trial", "condition", "scene", "block", "levels", "model", "mode"} <= metadata.keys()
+    (score,) = metadata["scores"]
     assert score["measure"] == "rule:short"
     kept = [
         s["value"]
-        for s in busy.tables.read("scores", trial=one["trial"]).to_pylist()
+        for s in busy.tables.read("scores", trial=metadata["trial"]).to_pylist()
         if s["branch"] == "main" and s["character"] == "Bo"
     ]
     read = [v for v in kept if v is not None]
@@ -124,21 +132,21 @@ def test_metadata_says_whose_it_is_and_how_it_scored(busy: RunFolder, tmp_path: 
     assert score["mean"] == pytest.approx(sum(read) / len(read))
 
 
-def test_branches_come_when_they_are_asked_for_with_what_is_theirs(
+def test_branches_are_exported_on_request_with_their_own_lines(
     busy: RunFolder, tmp_path: Path
 ) -> None:
-    found = export(busy, "jsonl", SceneFilter(branches=True), tmp_path / "all.jsonl")
-    told = [r for r in rows(tmp_path / "all.jsonl") if r["metadata"]["branch"] != "main"]
-    origins = Counter(r["metadata"]["origin"] for r in told)
+    exported = export(busy, "jsonl", SceneFilter(branches=True), tmp_path / "all.jsonl")
+    views = [r for r in rows(tmp_path / "all.jsonl") if r["metadata"]["branch"] != "main"]
+    origins = Counter(r["metadata"]["origin"] for r in views)
     assert origins["regeneration"] == origins["probe"] == 4
-    assert found.scenes == 4 * 5
-    louder = [r for r in told if "ANA, IT BOILS" in heard(r).upper()]
+    assert exported.scenes == 4 * 5
+    louder = [r for r in views if "ANA, IT BOILS" in heard(r).upper()]
     assert louder, "an edited line is heard in its branch"
-    probe = next(r for r in told if r["metadata"]["origin"] == "probe")
+    probe = next(r for r in views if r["metadata"]["origin"] == "probe")
     assert "Does it boil?" in probe["messages"][-2]["content"]
 
 
-def test_the_same_run_gives_the_same_bytes_and_one_trial_can_be_asked_for(
+def test_the_same_run_gives_the_same_bytes_also_trial_by_trial(
     busy: RunFolder, tmp_path: Path
 ) -> None:
     export(busy, "jsonl", path=tmp_path / "a.jsonl")
@@ -165,8 +173,8 @@ def test_datasets_reads_the_lines_too(busy: RunFolder, tmp_path: Path) -> None:
         split="train",
         cache_dir=str(tmp_path / "cache"),
     )
-    told = rows(tmp_path / "chat.jsonl")
-    assert read["messages"][:] == [r["messages"] for r in told]
+    views = rows(tmp_path / "chat.jsonl")
+    assert read["messages"][:] == [r["messages"] for r in views]
 
 
 def test_failed_scenes_are_left_out_and_counted(
@@ -175,11 +183,11 @@ def test_failed_scenes_are_left_out_and_counted(
     server = puppet_server(errors={"400": 0.1})
     study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
     result = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
-    found = export(result.folder, "jsonl", path=tmp_path / "x.jsonl")
-    assert (found.scenes, found.failed) == (result.done, result.failed)
+    exported = export(result.folder, "jsonl", path=tmp_path / "x.jsonl")
+    assert (exported.scenes, exported.failed) == (result.done, result.failed)
     table = result.folder.tables.read("trials").to_pylist()
     bad = {r["trial"] for r in table if r["status"] == "failed"}
     assert bad and not bad & {r["metadata"]["trial"] for r in rows(tmp_path / "x.jsonl")}
-    with pytest.raises(RunError, match=r"no scene is like that; all 1 failed: .*answered 400"):
+    with pytest.raises(RunError, match=r"no scene to export; all 1 failed: .*answered 400"):
         export(result.folder, "jsonl", SceneFilter(min(bad)), tmp_path / "y.jsonl")
     assert not (tmp_path / "y.jsonl").exists()

@@ -1,4 +1,4 @@
-"""Scenes as documents: what a screenwriting program's parser and a Markdown reader make of them."""
+"""Scenes as documents, read by a parser of screenplays and by a parser of Markdown."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def hostile() -> SceneDocument:
-    """A scene whose every line, direction and note is somebody's attempt."""
+    """Return a scene in which each line, direction and note could be read as markup."""
     turns = [Turn("t", MAIN, 0, 0, "direction", "", "CUT TO:")]
     for n, text in enumerate(HOSTILE, 1):
         acts = (Act("note", "Eliseo", text),)
@@ -71,9 +71,9 @@ def test_a_parser_of_screenplays_finds_the_same_speeches(busy: RunFolder, tmp_pa
     from screenplain.parsers import fountain as parser
     from screenplain.types import Dialog, Slug
 
-    found = export(busy, "fountain", path=tmp_path / "plays")
+    exported = export(busy, "fountain", path=tmp_path / "plays")
     files = sorted((tmp_path / "plays").iterdir())
-    assert found.written == {"scenes": 4} and len(files) == 4
+    assert exported.written == {"scenes": 4} and len(files) == 4
     assert files[0].name.startswith("00000-kettle-")
     for file in files:
         play = parser.parse(io.StringIO(file.read_text()))
@@ -92,7 +92,7 @@ def test_a_parser_of_screenplays_finds_the_same_speeches(busy: RunFolder, tmp_pa
         assert sum(isinstance(p, Slug) for p in play) == 1
 
 
-def test_no_line_becomes_anything_but_a_line_in_fountain() -> None:
+def test_in_fountain_a_line_stays_a_line() -> None:
     from screenplain.parsers import fountain as parser
     from screenplain.types import Action, Dialog, Slug
 
@@ -102,7 +102,7 @@ def test_no_line_becomes_anything_but_a_line_in_fountain() -> None:
         ("Rufina", "Eliseo")[n % 2] for n in range(1, len(HOSTILE) + 1)
     ]
     assert {type(p) for p in play} == {Slug, Dialog, Action}
-    assert sum(isinstance(p, Slug) for p in play) == 1, "the setting alone"
+    assert sum(isinstance(p, Slug) for p in play) == 1, "only the setting"
     text = to_fountain(hostile())
     assert "\x1b" not in text and "\u202e" not in text and "\x00" not in text
 
@@ -139,13 +139,13 @@ def test_no_line_becomes_markup_in_markdown() -> None:
         "*loud* **louder** _low_ \\*",
         "~~gone~~ $x$",
     ):
-        assert words in read, "what was written is what is read"
+        assert words in read, "the text is shown as it was written"
 
 
 def test_one_scene_may_be_one_file(busy: RunFolder, tmp_path: Path) -> None:
     export(busy, "markdown", SceneFilter("0"), tmp_path / "kettle.md")
     assert (tmp_path / "kettle.md").read_text().startswith("# The Kettle\n")
-    with pytest.raises(RunError, match="one file holds one scene, and these are 4"):
+    with pytest.raises(RunError, match="a file of this kind has one scene, but 4 are chosen"):
         export(busy, "fountain", path=tmp_path / "all.fountain")
     branch = next(
         r["branch"]

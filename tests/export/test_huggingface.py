@@ -1,4 +1,4 @@
-"""A run as a dataset: what Hugging Face's own package reads in it, and what its card admits."""
+"""A run as a dataset: read by Hugging Face's own package, with a card that names its limits."""
 
 from __future__ import annotations
 
@@ -114,15 +114,15 @@ def test_the_card_says_that_puppets_played_and_what_is_missing(busy: RunFolder) 
 def test_one_condition_has_its_rows_and_the_blocks_that_they_showed(
     busy: RunFolder, tmp_path: Path
 ) -> None:
-    found = export(busy, "hf", SceneFilter(condition="as script"), tmp_path / "part")
+    exported = export(busy, "hf", SceneFilter(condition="as script"), tmp_path / "part")
     trials = pq.read_table(tmp_path / "part/trials.parquet").to_pylist()
     assert {t["condition"] for t in trials} == {"as script"}
-    assert {t["branch"] for t in trials} > {"main"}, "branches go with their trial"
+    assert {t["branch"] for t in trials} > {"main"}, "branches are exported with their trial"
     calls = pq.read_table(tmp_path / "part/calls.parquet")
     assert set(calls["mode"].to_pylist()) == {"script"}
     shown = set(calls["blocks"].combine_chunks().flatten().to_pylist())
     assert set(pq.read_table(tmp_path / "part/blocks.parquet")["id"].to_pylist()) == shown
-    assert found.written["calls"] == len(calls) < len(busy.tables.read("calls"))
+    assert exported.written["calls"] == len(calls) < len(busy.tables.read("calls"))
 
 
 def test_failed_trials_stay_in_the_tables(busy: RunFolder, tmp_path: Path) -> None:
@@ -139,6 +139,6 @@ def test_failed_trials_stay_in_the_tables(busy: RunFolder, tmp_path: Path) -> No
     meta = orjson.loads((place / "run.json").read_bytes()) | {"status": "playing", "trials": 9}
     (place / "run.json").write_bytes(orjson.dumps(meta))
     other = RunFolder(busy.fs, str(place), str(place.parent))
-    found = export(other, "hf", path=tmp_path / "hf")
-    assert (found.failed, found.playing, found.owed) == (1, True, 5)
+    exported = export(other, "hf", path=tmp_path / "hf")
+    assert (exported.failed, exported.playing, exported.owed) == (1, True, 5)
     assert pq.read_table(tmp_path / "hf/trials.parquet").equals(changed)

@@ -1,4 +1,4 @@
-"""Inspect logs: written by its writer, read by its reader, and found where its viewer looks."""
+"""Inspect logs, written with Inspect's writer, read with its reader and listed for its viewer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def test_a_condition_is_a_log_and_a_scene_a_sample(busy: RunFolder, tmp_path: Path) -> None:
     from inspect_ai.log import list_eval_logs, read_eval_log
 
-    found = export(busy, "inspect", path=tmp_path / "logs")
-    assert found.written == {"logs": 2, "samples": 4}
+    exported = export(busy, "inspect", path=tmp_path / "logs")
+    assert exported.written == {"logs": 2, "samples": 4}
     assert len(list_eval_logs(str(tmp_path / "logs"))) == 2, "what `inspect view` lists"
     log = read_eval_log(str(tmp_path / "logs/00-in-chat.eval"))
     assert (log.status, log.eval.task, log.eval.model) == ("success", "busy kettles", "puppet")
@@ -53,7 +53,7 @@ def test_a_condition_is_a_log_and_a_scene_a_sample(busy: RunFolder, tmp_path: Pa
     assert f"(The author: note {note.to}: {note.text})" in texts
 
 
-def test_a_sample_says_what_its_own_scene_is_about(tmp_path: Path) -> None:
+def test_the_input_of_a_sample_is_the_premise_of_its_scene(tmp_path: Path) -> None:
     from inspect_ai.log import read_eval_log
 
     folder = open_run(TOP / "runs", "sample")
@@ -97,7 +97,7 @@ def test_scores_and_tokens_are_the_runs_own(busy: RunFolder, tmp_path: Path) -> 
     assert score.metrics["stderr"].value == pytest.approx(error)
 
 
-def test_what_could_not_be_read_is_left_out_of_inspects_means(busy: RunFolder) -> None:
+def test_missing_scores_are_left_out_of_inspects_means(busy: RunFolder) -> None:
     first, second = played_scenes(select_scenes(busy, SceneFilter(condition="in chat")))
     row = {"measure": "m", "character": "Ana", "turn": 1, "evidence": ""}
     played = [
