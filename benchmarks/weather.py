@@ -21,7 +21,7 @@ from pathlib import Path
 
 import orjson
 
-from improv.report.material import appraise
+from improv.report.material import read_material
 from improv.report.run_report import report
 from improv.runner.launch import Result, run
 from improv.runner.session import Setup
@@ -95,7 +95,7 @@ def main() -> None:
     where.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
         for name, rate in (("errors", None), ("errors-and-a-rate", 150.0)):
-            page = report(appraise(tell(name, rate, root).folder))
+            page = report(read_material(tell(name, rate, root).folder))
             (where / f"{name}.html").write_text(page.as_html())
     print(f"pages with the limiter's curve: {where}")
 

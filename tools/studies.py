@@ -26,7 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from improv.report.material import appraise
+from improv.report.material import read_material
 from improv.report.numbers import estimate_text
 from improv.runner.launch import run
 from improv.runner.session import Setup
@@ -104,7 +104,7 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
         if wanted:
             scored = score(result.folder, wanted, Judges("puppet"))
             faults += [f"{n} verdicts failed" for n in [scored.failed + scored.owed] if n]
-        of = appraise(result.folder)
+        of = read_material(result.folder)
     found = of.analysis
     faults += [reason.sentence for reason in found.stopped]
     if not of.exposure.clean:

@@ -19,7 +19,7 @@ from improv.graph.null_model import NullComparison
 from improv.records import Json
 from improv.report import sections
 from improv.report.comparison import comparison_page
-from improv.report.material import Material, appraise
+from improv.report.material import Material, read_material
 from improv.report.numbers import estimate_text
 from improv.report.page import Page
 from improv.report.run_report import is_decisive, report, sentences
@@ -185,13 +185,13 @@ class DryRun:
 
 def report_on_run(folder: RunFolder, by: Plan | None = None) -> Report:
     """Return the report on a run, by its own plan or by `by`. Raises RunError."""
-    material = appraise(folder, by)
+    material = read_material(folder, by)
     return Report(report(material), (material,))
 
 
 def report_on_runs(folders: Sequence[RunFolder]) -> Report:
     """Return the report that compares several runs. Raises RunError."""
-    materials = tuple(appraise(folder) for folder in folders)
+    materials = tuple(read_material(folder) for folder in folders)
     return Report(comparison_page(materials), materials)
 
 

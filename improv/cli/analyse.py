@@ -103,7 +103,7 @@ def report_command(
 ) -> None:
     """Write a report on a run for a referee: result, design, controls, exposure of conditions."""
     with reported_errors():
-        from improv.report.material import appraise
+        from improv.report.material import read_material
         from improv.report.run_report import report
         from improv.storage.runs import open_run
         from improv.study.loader import load
@@ -111,7 +111,7 @@ def report_command(
         folder = open_run(runs, run)
         names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
         files.check_writable(*names)
-        page = report(appraise(folder, load(plan).plan if plan else None))
+        page = report(read_material(folder, load(plan).plan if plan else None))
         for name in names:
             text = page.as_markdown() if name.endswith(".md") else page.as_html()
             terminal.write_output(name, text)
@@ -128,12 +128,12 @@ def compare_command(
     """Compare runs of the same plan, for example of several models, side by side on one page."""
     with reported_errors():
         from improv.report.comparison import comparison_page
-        from improv.report.material import appraise
+        from improv.report.material import read_material
         from improv.storage.runs import open_run
 
         folders = [open_run(runs, run) for run in runs_of]
         files.check_writable(output)
-        page = comparison_page([appraise(folder) for folder in folders])
+        page = comparison_page([read_material(folder) for folder in folders])
         text = page.as_markdown() if output.endswith(".md") else page.as_html()
         terminal.write_output(output, text)
 

@@ -1,6 +1,6 @@
 """A page on a run that a referee can read, as HTML and Markdown.
 
-`material` reads a run; all other modules turn what was found into words, tables and charts.
+`material` reads a run; all other modules turn its analysis into words, tables and charts.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The accounts of a run: what is missing, who saw what, what it cost, and how to do it again."""
+"""The last sections of a report: missing trials, exposure, cost, endpoints, reproduction."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def add_missing(page: Page, trials: Sequence[Json]) -> None:
         page.say("No trial failed.")
         return
     counts = Counter((t["condition"], t["failure_kind"]) for t in failed)
-    of = Counter(t["condition"] for t in trials)
+    totals = Counter(t["condition"] for t in trials)
     page.table(
         ["condition", "why", "trials", "of"],
-        [(c, kind, n, of[c]) for (c, kind), n in sorted(counts.items())],
+        [(c, kind, n, totals[c]) for (c, kind), n in sorted(counts.items())],
     )
 
 
 def add_exposure(page: Page, exposure: Exposure) -> None:
     page.head("Who saw what")
-    there = shown_kinds(exposure)
+    kinds = shown_kinds(exposure)
     conditions = list(dict.fromkeys(condition for condition, _ in exposure.seen))
     page.say(
         f"The exposure ledger: {exposure.blocks:,} blocks in the prompts of "
@@ -38,14 +38,14 @@ def add_exposure(page: Page, exposure: Exposure) -> None:
         "Distinct blocks of each kind, by condition:"
     )
     page.table(
-        ["condition", *there],
-        [(c, *(exposure.seen.get((c, kind), 0) for kind in there)) for c in conditions],
+        ["condition", *kinds],
+        [(c, *(exposure.seen.get((c, kind), 0) for kind in kinds)) for c in conditions],
     )
     if exposure.clean:
         page.say("No arm was shown a text that only another arm may see.")
         return
     if exposure.unknown:
-        page.note(f"{exposure.unknown} blocks are listed by calls and stand in no table.")
+        page.note(f"{exposure.unknown} blocks are listed by calls but are in no table.")
     if exposure.leaked:
         page.note(f"{exposure.leaked} blocks belong to another arm or another role:")
         page.table(
@@ -55,23 +55,23 @@ def add_exposure(page: Page, exposure: Exposure) -> None:
 
 
 def add_cost(page: Page, material: Material) -> None:
-    page.head("What it took")
+    page.head("Cost")
     rows = []
     for model in sorted({c["model"] for c in material.calls}):
         own = [c for c in material.calls if c["model"] == model]
-        asked, answered, cached = (
+        prompt, completion, cached = (
             sum(c[name] or 0 for c in own)
             for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
         )
         cost = material.costs.get(model)
         dollars = "unknown" if cost is None else f"${cost:.2f}"
-        rows.append((model, len(own), asked, cached, answered, dollars))
+        rows.append((model, len(own), prompt, cached, completion, dollars))
     names = ["model", "calls", "prompt tokens", "of them cached", "completion tokens", "cost"]
     page.table(names, rows)
 
 
 def add_endpoints(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:
-    page.head("Endpoints and their weather")
+    page.head("Endpoints")
     rows = []
     for endpoint in sorted({c["endpoint"] for c in calls}):
         own = [c for c in calls if c["endpoint"] == endpoint]
@@ -89,18 +89,20 @@ def add_endpoints(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> 
         moments = [m for m in limits if m["endpoint"] == endpoint]
         began = min(m["at"] for m in moments)
         limit = thin_points([(m["at"] - began, float(m["limit"])) for m in moments])
-        flying = thin_points([(m["at"] - began, float(m["in_flight"])) for m in moments])
+        in_flight = thin_points([(m["at"] - began, float(m["in_flight"])) for m in moments])
         cuts = sum(m["event"] == "cut" for m in moments)
         refused = sum(m["limited"] for m in moments)
         ended = refused + sum(m["ok"] + m["errors"] for m in moments)
-        what = (
+        caption = (
             f"The limit on calls in flight to {endpoint} began at {moments[0]['limit']} and ended "
             f"at {moments[-1]['limit']}; it was cut {cuts} times. {refused} of {ended} requests "
             "were refused with 429."
         )
-        drawn = [ChartLine("limit", limit, steps=True), ChartLine("in flight", flying)]
-        svg = charts.line_chart(f"Limit of {endpoint}", what, "seconds", "calls in flight", drawn)
-        page.chart(svg, what)
+        drawn = [ChartLine("limit", limit, steps=True), ChartLine("in flight", in_flight)]
+        svg = charts.line_chart(
+            f"Limit of {endpoint}", caption, "seconds", "calls in flight", drawn
+        )
+        page.chart(svg, caption)
 
 
 def add_reproduction(page: Page, material: Material) -> None:
@@ -121,15 +123,15 @@ def add_reproduction(page: Page, material: Material) -> None:
     source = meta.get("source") or {}
     file = source.get("file") if isinstance(source, dict) else None
     page.say(
-        "The run folder holds the study as it was resolved (study.yaml), every call with what it "
-        "was shown, and every reply. With the same improv:"
+        "The run folder holds the resolved study (study.yaml), every call with its prompt, and "
+        "every reply. With the same version of improv:"
     )
     name = material.run
     file = shlex.quote(" ".join(str(file or f"{name}/study.yaml").split()))
     page.code(
-        f"improv run {file}   # plays it anew, under another run id\n"
-        f"improv replay {name}   # steps every scene again from its calls, and compares\n"
-        f"improv score {name}    # redoes the measures\n"
+        f"improv run {file}   # plays it again, as a new run\n"
+        f"improv replay {name}   # replays every scene from its calls, and compares\n"
+        f"improv score {name}    # computes the measures again\n"
         f"improv report {name}   # writes this page"
     )
 

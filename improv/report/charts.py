@@ -1,7 +1,7 @@
-"""Draws small charts as SVG: what a report shows without any request to anybody. Pure.
+"""Draws small charts as SVG, without external resources. No file is read or written.
 
-Colours are Okabe and Ito's, and no line is told by its colour alone: each is named beside it. A
-chart carries a title and a description for those who don't see it.
+Colours are Okabe and Ito's; each line also has its name beside it. A chart has a title and a
+description for readers who cannot see it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 720, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 150, 16, 40
-_LONGEST = 36
-"""Characters of a name beside a row."""
-BESIDE = 24
-"""The same at the end of a line."""
-SAID = 34
-"""Characters of what is said beside an estimate."""
-LABEL = 14
-"""The height of a label."""
+_WIDTH, _HEIGHT = 720, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 16, 40
+_NAME_LENGTH = 36
+"""Maximum characters of a name beside a row."""
+_LINE_NAME_LENGTH = 24
+"""Maximum characters of a name at the end of a line."""
+_TEXT_LENGTH = 34
+"""Maximum characters of the text beside an estimate."""
+_LABEL_HEIGHT = 14
+"""Height of a label in pixels."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
@@ -37,49 +37,50 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One row of a forest: a name, an estimate with its interval, and what is said beside it."""
+    """One row of a forest chart: a name, an estimate with its interval, and the text beside it."""
 
     name: str
     value: float
     low: float
     high: float
-    said: str = ""
+    text: str = ""
 
 
 def line_chart(title: str, what: str, x: str, y: str, drawn: Sequence[ChartLine]) -> str:
-    """Return a chart of lines over a common x as an SVG element; y begins at 0."""
+    """Return lines over a common x as an SVG element, "" without points; y begins at 0."""
     points = [p for line in drawn for p in line.points]
     points += [(x, high) for line in drawn for x, _, high in line.band]
     if not points:
         return ""
     first, last = min(p[0] for p in points), max(p[0] for p in points)
     top = _ceiling(max(p[1] for p in points))
-    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
         across = (point[0] - first) / ((last - first) or 1)
-        return LEFT + wide * across, TOP + high * (1 - point[1] / top)
+        return _LEFT + width * across, _TOP + height * (1 - point[1] / top)
 
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" width="100%">',
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" width="100%">',
         f"<title>{escape(title)}</title><desc>{escape(what)}</desc>",
     ]
     for i in range(5):
         value = top * i / 4
         _, level = at((first, value))
         parts.append(
-            f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{level:.1f}" y2="{level:.1f}" class="grid"/>'
-            f'<text x="{LEFT - 6}" y="{level + 4:.1f}" text-anchor="end">{value:g}</text>'
+            f'<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{level:.1f}" y2="{level:.1f}" '
+            'class="grid"/>'
+            f'<text x="{_LEFT - 6}" y="{level + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
     for moment in _ticks(first, last):
         across, _ = at((moment, 0))
         parts.append(
-            f'<text x="{across:.1f}" y="{HEIGHT - 22}" text-anchor="middle">{moment:.3g}</text>'
+            f'<text x="{across:.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{moment:.3g}</text>'
         )
     parts.append(
-        f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>'
-        f'<text x="12" y="{TOP + high / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {TOP + high / 2})">{escape(y)}</text>'
+        f'<text x="{_LEFT + width / 2}" y="{_HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>'
+        f'<text x="12" y="{_TOP + height / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {_TOP + height / 2})">{escape(y)}</text>'
     )
     labels: list[tuple[float, str, str]] = []
     for line, colour, dash in zip(drawn, COLOURS, ("", "5 3", "2 2", "8 2 2 2"), strict=False):
@@ -102,12 +103,12 @@ def line_chart(title: str, what: str, x: str, y: str, drawn: Sequence[ChartLine]
             f'stroke-dasharray="{dash}"/>'
         )
         labels.append((at(line.points[-1])[1], colour, line.name))
-    parts += _labels(labels, LEFT + wide + 6, TOP + high)
+    parts += _labels(labels, _LEFT + width + 6, _TOP + height)
     return "".join(parts) + "</svg>"
 
 
 def _ticks(first: float, last: float) -> list[float]:
-    """Return where to write numbers below a chart: whole ones where both ends are."""
+    """Return the ticks of the x axis: whole numbers if both ends are whole."""
     if first.is_integer() and last.is_integer() and last - first >= 4:
         step = math.ceil((last - first) / 6)
         return [float(x) for x in range(int(first), int(last) + 1, step)]
@@ -115,18 +116,18 @@ def _ticks(first: float, last: float) -> list[float]:
 
 
 def _labels(named: Sequence[tuple[float, str, str]], across: float, lowest: float) -> list[str]:
-    """Write names beside the ends of their lines: (level, colour, name), none over another."""
-    placed, free = [], lowest + LABEL
+    """Return names, from (level, colour, name), beside the ends of their lines without overlap."""
+    placed, free = [], lowest + _LABEL_HEIGHT
     for level, colour, name in sorted(named, reverse=True):
-        free = min(level, free - LABEL)
+        free = min(level, free - _LABEL_HEIGHT)
         placed.append((free, colour, name))
-    # Lines that all end at the top have pushed names out of the picture: back down, from there.
-    parts, free = [], TOP - LABEL
+    # If all lines end near the top, names were pushed out of the picture: move them down again.
+    parts, free = [], _TOP - _LABEL_HEIGHT
     for level, colour, name in reversed(placed):
-        free = max(level, free + LABEL)
+        free = max(level, free + _LABEL_HEIGHT)
         parts.append(
             f'<text x="{across}" y="{free + 4:.1f}" style="fill:{colour}" '
-            f'class="name">{escape(_short(name, BESIDE))}</text>'
+            f'class="name">{escape(_short(name, _LINE_NAME_LENGTH))}</text>'
         )
     return parts
 
@@ -136,7 +137,7 @@ def _short(name: str, most: int) -> str:
 
 
 def forest_chart(title: str, what: str, x: str, marks: Sequence[ForestRow]) -> str:
-    """Return estimates with their intervals, one below the other, around a line at 0, as SVG."""
+    """Return a forest chart as SVG, "" without estimates: intervals in rows, and a line at 0."""
     known = [m for m in marks if not math.isnan(m.value)]
     if not known:
         return ""
@@ -144,22 +145,22 @@ def forest_chart(title: str, what: str, x: str, marks: Sequence[ForestRow]) -> s
     low, high = min(ends), max(ends)
     margin = 0.06 * ((high - low) or 1)
     low, high = low - margin, high + margin
-    left, wide = 230, WIDTH - 230 - 190
-    tall = TOP + 26 * len(known) + BOTTOM
+    left, wide = 230, _WIDTH - 230 - 190
+    tall = _TOP + 26 * len(known) + _BOTTOM
 
     def at(value: float) -> float:
         bounded = min(max(value, low), high)
         return left + wide * (bounded - low) / (high - low)
 
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {tall}" role="img" width="100%">',
+        f'<svg viewBox="0 0 {_WIDTH} {tall}" role="img" width="100%">',
         f"<title>{escape(title)}</title><desc>{escape(what)}</desc>",
-        f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="{TOP - 6}" y2="{tall - BOTTOM + 4}" '
+        f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="{_TOP - 6}" y2="{tall - _BOTTOM + 4}" '
         'class="zero"/>',
     ]
     for i, mark in enumerate(known):
-        y = TOP + 26 * i + 13
-        name = _short(mark.name, _LONGEST)
+        y = _TOP + 26 * i + 13
+        name = _short(mark.name, _NAME_LENGTH)
         parts.append(
             f'<text x="{left - 12}" y="{y + 4}" text-anchor="end" class="name">'
             f"{escape(name)}</text>"
@@ -171,7 +172,8 @@ def forest_chart(title: str, what: str, x: str, marks: Sequence[ForestRow]) -> s
             )
         parts.append(
             f'<circle cx="{at(mark.value):.1f}" cy="{y}" r="4" fill="{COLOURS[0]}"/>'
-            f'<text x="{left + wide + 10}" y="{y + 4}">{escape(_short(mark.said, SAID))}</text>'
+            f'<text x="{left + wide + 10}" y="{y + 4}">'
+            f"{escape(_short(mark.text, _TEXT_LENGTH))}</text>"
         )
     parts += [
         f'<text x="{at(value):.1f}" y="{tall - 22}" text-anchor="middle">{value:g}</text>'
@@ -184,7 +186,7 @@ def forest_chart(title: str, what: str, x: str, marks: Sequence[ForestRow]) -> s
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between two ends, 0 among them if it lies there."""
+    """Return round numbers between two ends, 0 included if it is between them."""
     unit = 10 ** math.floor(math.log10(high - low))
     step = next(unit * k for k in (0.1, 0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * k) <= 6)
     first = math.ceil(low / step)
@@ -194,8 +196,8 @@ def _round_ticks(low: float, high: float) -> list[float]:
 def chain_figure(
     title: str, pole: str, opposite: str, alpha: str, beta: str, rates: tuple[float, float] = (0, 0)
 ) -> str:
-    """Return a two-state chain as SVG: two circles and the two arrows between them, as wide as
-    the `rates` of α and β are high."""
+    """Return a two-state chain as SVG: two circles with two arrows between them, whose widths are
+    the `rates` (α, β)."""
     down, up = (1.6 + 5 * min(max(r, 0.0), 1.0) if r == r else 1.6 for r in rates)
     what = f"From {pole} to {opposite} {alpha}; back {beta}."
     return (
@@ -223,7 +225,7 @@ def chain_figure(
 def thin_points(
     points: Sequence[tuple[float, float]], most: int = 600
 ) -> list[tuple[float, float]]:
-    """Return at most about `most` points that keep each stretch's lowest and highest."""
+    """Return about `most` points or fewer: the lowest and highest point of each stretch."""
     if len(points) <= most:
         return list(points)
     size = math.ceil(2 * len(points) / most)
@@ -236,7 +238,7 @@ def thin_points(
 
 
 def _ceiling(value: float) -> float:
-    """Return a round number at or above `value` that four steps divide well."""
+    """Return a round number, at least `value`, that divides well into four steps."""
     if value <= 0:
         return 1.0
     unit = 10 ** math.floor(math.log10(value))

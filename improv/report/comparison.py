@@ -1,4 +1,4 @@
-"""Sets several runs side by side on one page. Pure: material in, page out."""
+"""Compares several runs on one page. The input is the material of each run."""
 
 from __future__ import annotations
 
@@ -13,57 +13,25 @@ from improv.report.page import Page
 
 
 def comparison_page(several: Sequence[Material]) -> Page:
-    """Return one page on several runs: what each found of the same contrasts."""
+    """Return one page on several runs, with the estimates of the same contrasts in each."""
     page = Page("Runs side by side")
     hashes = {m.analysis.plan.hash if m.analysis.plan else "" for m in several}
     if len(hashes) > 1 or hashes == {""}:
         page.note(
             "These runs have no plan in common, so their findings answer different questions. "
-            "What follows is exploratory."
+            "The results below are exploratory."
         )
     elif len(several) > 1:
         page.say(
-            "One plan, several runs. Each was decided by itself; that one run shows a contrast and "
-            "another does not is no difference between them."
+            "One plan, several runs. Each run was decided by itself; if one shows a contrast and "
+            "another does not, this is no evidence that they differ."
         )
-    rows: list[tuple[object, ...]] = []
-    for m in several:
-        done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
-        undecided = [reason.sentence for reason in m.analysis.stopped]
-        if not m.exposure.clean:
-            undecided.append("A leak decides nothing.")
-        state = " ".join(undecided) or ("planned" if m.analysis.planned else "exploratory")
-        seen = exposure_summary(m.exposure)
-        models = ", ".join(m.meta.get("models", []))
-        rows.append((m.run, m.meta.get("study", ""), models, done, state, seen))
-    page.table(["run", "study", "models", "done", "analysis", "exposure"], rows)
+    _add_runs(page, several)
     for m in several:
         if m.embedded:
             page.note(f"{m.run}: played by a model of 135M parameters, a demonstration.")
-    names = dict.fromkeys(c.name for m in several for c in m.analysis.findings)
-    for name in names:
-        page.head(name)
-        findings = [
-            (m.run, c)
-            for m in several
-            if not m.analysis.mute
-            for c in m.analysis.findings
-            if c.name == name
-        ]
-        page.table(
-            ["run", "estimate [interval]", "p", "p (Holm)", "units"],
-            [
-                (run, estimate_text(c.estimate), number(c.p), number(c.adjusted), contrast_units(c))
-                for run, c in findings
-            ],
-        )
-        marks = [
-            ForestRow(
-                run, c.estimate.value, c.estimate.low, c.estimate.high, estimate_text(c.estimate)
-            )
-            for run, c in findings
-        ]
-        page.chart(charts.forest_chart(name, name, "difference, with its interval", marks), name)
+    for name in dict.fromkeys(c.name for m in several for c in m.analysis.findings):
+        _add_contrast(page, several, name)
     page.head("Means by condition")
     page.table(
         ["run", "condition", "mean [interval]", "units", "missing"],
@@ -80,3 +48,42 @@ def comparison_page(several: Sequence[Material]) -> Page:
         ],
     )
     return page
+
+
+def _add_runs(page: Page, several: Sequence[Material]) -> None:
+    """Add a table of the runs: models, finished trials, kind of analysis, exposure check."""
+    rows: list[tuple[object, ...]] = []
+    for m in several:
+        done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
+        undecided = [reason.sentence for reason in m.analysis.stopped]
+        if not m.exposure.clean:
+            undecided.append("A leak decides nothing.")
+        state = " ".join(undecided) or ("planned" if m.analysis.planned else "exploratory")
+        seen = exposure_summary(m.exposure)
+        models = ", ".join(m.meta.get("models", []))
+        rows.append((m.run, m.meta.get("study", ""), models, done, state, seen))
+    page.table(["run", "study", "models", "done", "analysis", "exposure"], rows)
+
+
+def _add_contrast(page: Page, several: Sequence[Material], name: str) -> None:
+    """Add the findings of one contrast, run by run, as a table and a chart."""
+    page.head(name)
+    findings = [
+        (m.run, c)
+        for m in several
+        if not m.analysis.mute
+        for c in m.analysis.findings
+        if c.name == name
+    ]
+    page.table(
+        ["run", "estimate [interval]", "p", "p (Holm)", "units"],
+        [
+            (run, estimate_text(c.estimate), number(c.p), number(c.adjusted), contrast_units(c))
+            for run, c in findings
+        ],
+    )
+    marks = [
+        ForestRow(run, c.estimate.value, c.estimate.low, c.estimate.high, estimate_text(c.estimate))
+        for run, c in findings
+    ]
+    page.chart(charts.forest_chart(name, name, "difference, with its interval", marks), name)

@@ -1,4 +1,4 @@
-"""What a report is made of, and how it is read from a run's folder."""
+"""The material of a report, and how it is read from a run's folder."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from improv.study.design import Study
 from improv.study.model_spec import Price
 from improv.study.plan import Plan
 
-EMBEDDED = "embedded"
-CALLS = [
+_EMBEDDED = "embedded"
+_CALL_COLUMNS = [
     "model",
     "endpoint",
     "latency",
@@ -34,10 +34,10 @@ CALLS = [
 
 @dataclass(frozen=True)
 class Material:
-    """What a report is made of: run.json, the study's words, rows of tables, and what was found.
+    """The material of a report: run.json, the study's texts, rows of tables, and the analysis.
 
     `calls` rows need endpoint, model, latency, error, retried and the token counts. `costs` maps
-    a model to its dollars so far, None where it has no price. `lengths` are the rows that
+    a model to its dollars so far, None if it has no price. `lengths` are the rows that
     context_lengths.lengths made before the first call. `talk` has a graph of who speaks to whom for
     each condition.
     """
@@ -58,17 +58,17 @@ class Material:
 
     @property
     def embedded(self) -> bool:
-        return EMBEDDED in self.meta.get("models", [])
+        return _EMBEDDED in self.meta.get("models", [])
 
 
-def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
-    """Analyse a run, by its study's own plan or by another; return all that a report says.
+def read_material(folder: RunFolder, plan: Plan | None = None) -> Material:
+    """Analyse a run by its study's own plan or by another; return the material of its report.
 
-    Raises RunError, and ValueError where a plan does not fit the run.
+    Raises RunError, and ValueError if the plan does not fit the run.
     """
-    weighed = analyse_run(folder, plan)
-    study, meta = weighed.study, folder.meta()
-    calls = folder.tables.read("calls", columns=CALLS).to_pylist()
+    analysed = analyse_run(folder, plan)
+    study, meta = analysed.study, folder.meta()
+    calls = folder.tables.read("calls", columns=_CALL_COLUMNS).to_pylist()
     return Material(
         run=folder.id,
         meta=meta,
@@ -77,9 +77,9 @@ def appraise(folder: RunFolder, plan: Plan | None = None) -> Material:
         trials=folder.tables.read("trials").to_pylist(),
         calls=calls,
         limits=folder.tables.read("limits").to_pylist(),
-        analysis=weighed.whole(),
+        analysis=analysed.whole(),
         exposure=read_exposure(folder, study),
-        judges=weighed.judges,
+        judges=analysed.judges,
         costs=_costs(study, calls),
         lengths=_rows(meta.get("lengths")),
         talk=condition_graphs(folder),
@@ -93,7 +93,7 @@ def _rows(value: object) -> list[Json]:
 
 
 def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
-    """Return model → dollars, None where a model has no price."""
+    """Return model → dollars, None if the model has no price."""
     prices: dict[str, Price | None] = {}
     for _, _, scene in study.cells:
         for model in [scene.model_of("author"), *(scene.model_of(c.name) for c in scene.cast)]:

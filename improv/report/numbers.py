@@ -1,4 +1,4 @@
-"""Numbers in words: an estimate with its interval, a p, a count with its unit."""
+"""Numbers as text: an estimate with its interval, a p, a count with its unit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from improv.analysis.stats.interval import Estimate
 
 
 def estimate_text(e: Estimate) -> str:
-    """Return an estimate with its interval as text, and the reason where there is none."""
+    """Return an estimate with its interval as text, or the reason why there is none."""
     if math.isnan(e.value):
         return f"— ({e.why})" if e.why else "—"
     if math.isnan(e.low) or math.isnan(e.high):
@@ -19,7 +19,7 @@ def estimate_text(e: Estimate) -> str:
 
 
 def number(value: float) -> str:
-    value += 0.0  # no −0
+    value += 0.0  # −0 becomes 0
     if math.isnan(value):
         return "—"
     if math.isinf(value):
@@ -33,7 +33,7 @@ def p_text(p: float, what: str = "") -> str:
 
 
 def unit_count(e: Estimate) -> str:
-    """Return how many units of replication an estimate is made of."""
+    """Return the number of an estimate's units of replication, with the unit."""
     return f"{e.n} {e.unit.removesuffix('s') if e.n == 1 else e.unit}"
 
 

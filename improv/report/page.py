@@ -1,6 +1,6 @@
-"""A page while it is written: the same paragraphs, tables and pictures as HTML and as Markdown.
+"""Builds a page: the same paragraphs, tables and pictures as HTML and as Markdown.
 
-What comes from elsewhere is escaped in both, and the HTML may load nothing from anywhere.
+All text is escaped in both, and the HTML loads no external resource.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html import escape
 
 @dataclass
 class Page:
-    """A page while it is written: the same paragraphs, tables and charts twice."""
+    """A page under construction: the same paragraphs, tables and charts as HTML and as Markdown."""
 
     title: str
     html: list[str] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Page:
         self.markdown.append(f"## {_plain(text)}")
 
     def note(self, text: str) -> None:
-        """Say something that must not be read over."""
+        """Add a highlighted note that readers must not miss."""
         self.html.append(f'<p class="note" role="note">{escape(text)}</p>')
         self.markdown.append(f"> {_plain(text)}")
 
@@ -54,7 +54,7 @@ class Page:
         self.markdown.append("\n".join(lined))
 
     def chart(self, svg: str, caption: str) -> None:
-        """Show a picture; nothing where there is none to draw."""
+        """Add a picture with a caption; nothing if `svg` is empty."""
         if not svg:
             return
         self.html.append(f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>")
@@ -64,7 +64,7 @@ class Page:
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            # Nothing on this page may load anything, whatever text has come into it.
+            # The browser refuses every external resource, even if a text should get past escaping.
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
             "style-src 'unsafe-inline'\">"
             f"<title>{escape(self.title)}</title><style>{_STYLE}</style></head><body><main>"

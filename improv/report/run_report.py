@@ -1,8 +1,8 @@
-"""Writes what came of a run on one page that a referee could read. Pure: material in, page out.
+"""Writes the report of a run as one page for a referee. The input is the run's material.
 
-The planned result stands first, with its interval and decision. Every number has its unit of
-replication and a count of what is missing; what was not planned is called exploratory; a judge
-that cannot judge has no rates printed.
+The planned result is first, with its interval and decision. Every number has its unit of
+replication and a count of missing values. Results that were not planned are called exploratory.
+No rates are printed of a judge that cannot judge.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from improv.report.sections import (
 )
 from improv.study.plan import Plan
 
-PUPPET = "puppet"
+_PUPPET = "puppet"
 
 
 def report(material: Material) -> Page:
@@ -62,13 +62,13 @@ def report(material: Material) -> Page:
 
 
 def played_by(material: Material) -> str:
-    """Say what it means that these models played, "" where it means nothing by itself."""
+    """Return a notice about the models that played, "" if they need none."""
     if material.embedded:
         return (
-            "Played by an embedded model of 135M parameters: a demonstration that all this works, "
-            "and evidence of nothing else. Whatever follows decides nothing."
+            "Played by an embedded model of 135M parameters: a demonstration that the program "
+            "works, and evidence of nothing else. The results below decide nothing."
         )
-    if material.meta.get("models") == [PUPPET]:
+    if material.meta.get("models") == [_PUPPET]:
         return (
             "Played by puppets, fake models of a declared process: what is found here was planted."
         )
@@ -76,19 +76,19 @@ def played_by(material: Material) -> str:
 
 
 def result_heading(analysis: Analysis) -> str:
-    """Return what stands over the result."""
+    """Return the heading of the result."""
     if analysis.plan is None:
         return "Result"
     return "Planned result" if analysis.planned else "Result (exploratory)"
 
 
 def plan_notice(analysis: Analysis) -> str:
-    """Say that the plan came late, or that there is none; "" where it stood before the first
-    call."""
+    """Return a notice that the plan came late or that there is none, "" if it was stored before
+    the first call."""
     if analysis.plan is None:
         return (
-            "This study has no plan: nothing was settled beforehand, so nothing is decided. What "
-            "follows is exploratory."
+            "This study has no plan: nothing was fixed beforehand, so nothing is decided. The "
+            "results below are exploratory."
         )
     if not analysis.planned:
         return (
@@ -99,7 +99,7 @@ def plan_notice(analysis: Analysis) -> str:
 
 
 def undecided_reasons(material: Material) -> list[str]:
-    """Return every reason why nothing is decided, but who played and a plan that came late."""
+    """Return the reasons why nothing is decided, except the model that played and a late plan."""
     if material.analysis.plan is None:
         return [reason.sentence for reason in material.analysis.stopped]
     reasons = [f"Nothing is decided. {reason.sentence}" for reason in material.analysis.stopped]
@@ -108,24 +108,25 @@ def undecided_reasons(material: Material) -> list[str]:
         reasons.insert(
             0,
             f"Nothing is decided: the exposure check found {summary}; no arm may see another's "
-            "text, and all that was shown must be known (see below).",
+            "text, and every block that was shown must be known (see below).",
         )
     return reasons
 
 
 def is_decisive(material: Material) -> bool:
-    """Whether what is found decides what was planned."""
+    """Whether the results decide the planned contrasts."""
     return material.analysis.planned and not material.embedded and not undecided_reasons(material)
 
 
 def sentences(material: Material, *, undecided: bool = False) -> list[str]:
-    """Return what was found of each planned contrast, and whether that decides it; nothing where
-    no judge could tell. With `undecided` there is a reason that `material` does not know."""
+    """Return a sentence for each planned contrast: its estimate, and whether it is decided. Empty
+    if no judge can judge the outcome. `undecided` leaves every contrast undecided, for a reason
+    that is not in `material`."""
     analysis = material.analysis
     if analysis.plan is None or analysis.mute:
         return []
-    still = undecided or not is_decisive(material)
-    return [_sentence(c, analysis.plan, undecided=still) for c in analysis.findings]
+    open_question = undecided or not is_decisive(material)
+    return [_sentence(c, analysis.plan, undecided=open_question) for c in analysis.findings]
 
 
 def _result(page: Page, material: Material) -> None:
@@ -151,19 +152,19 @@ def _result(page: Page, material: Material) -> None:
 
 def _sentence(c: Contrast, plan: Plan, *, undecided: bool) -> str:
     if math.isnan(c.estimate.value):
-        return f"{c.name}: cannot be told ({c.estimate.why or 'no data'})."
+        return f"{c.name}: unknown ({c.estimate.why or 'no data'})."
     p_values = f"{p_text(c.p)}, {p_text(c.adjusted, 'Holm')}"
     sentence = f"{c.name}: {estimate_text(c.estimate)}, {p_values}, {contrast_units(c)}"
     if undecided:
         return f"{sentence}. Not decided."
     if c.rejected:
-        way = "more" if c.estimate.value > 0 else "less"
-        return f"{sentence}. Shown at α = {plan.alpha:g}: {way} on the first side."
+        direction = "more" if c.estimate.value > 0 else "less"
+        return f"{sentence}. Shown at α = {plan.alpha:g}: {direction} on the first side."
     return f"{sentence}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
 
 
 def shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
-    """Say how many of the planned blocks were not played, "" for none."""
+    """Return a sentence on planned blocks that were not played, "" if all were."""
     most = max((arm.blocks for arm in arms), default=0)
     if most >= plan.blocks:
         return ""
@@ -182,16 +183,16 @@ def _plan(page: Page, material: Material) -> None:
         return
     page.head("The plan")
     outcome = plan.outcome
-    what = f"{OUTCOME_NAMES[outcome.of]} of {outcome.measure}"
+    outcome_name = f"{OUTCOME_NAMES[outcome.of]} of {outcome.measure}"
     if outcome.less:
-        what += f" less that of {outcome.less}"
+        outcome_name += f" less that of {outcome.less}"
     hashes = [("hash of this plan", plan.hash)]
     stored = material.meta.get("plan_hash")
     hashes.append(("hash stored before the first call", stored or "none"))
     page.table(
         ["what", "which"],
         [
-            ("primary outcome", what),
+            ("primary outcome", outcome_name),
             ("compared", "within blocks" if outcome.unit == "block" else "scene against scene"),
             ("planned contrasts", len(plan.contrasts) or "the correlation of phrasings"),
             ("α, over all of them (Holm)", f"{plan.alpha:g}"),
@@ -214,7 +215,7 @@ OUTCOME_NAMES = {
 }
 
 
-# -- the design, and what controls it -----------------------------------------------------------
+# -- the design and its controls -----------------------------------------------------------------
 
 
 def _design(page: Page, material: Material) -> None:
@@ -224,20 +225,22 @@ def _design(page: Page, material: Material) -> None:
         mains = [
             t for t in material.trials if t["condition"] == condition and t["origin"] == "main"
         ]
-        grown = sum(t["condition"] == condition and t["origin"] != "main" for t in material.trials)
+        branches = sum(
+            t["condition"] == condition and t["origin"] != "main" for t in material.trials
+        )
         done = [t for t in mains if t["status"] == "done"]
         tokens = sum(t["prompt_tokens"] + t["completion_tokens"] for t in mains)
         turns, calls = (sum(t[name] for t in mains) for name in ("turns", "calls"))
         blocks = len({t["block"] for t in mains})
         rows.append(
-            (condition, blocks, len(done), len(mains) - len(done), turns, calls, tokens, grown)
+            (condition, blocks, len(done), len(mains) - len(done), turns, calls, tokens, branches)
         )
     names = ["condition", "blocks", "done", "failed", "turns", "calls", "tokens", "branches"]
     page.table(names, rows)
     planned = int(material.meta.get("trials", 0))
-    there = sum(t["origin"] == "main" for t in material.trials)
-    if there < planned:
-        page.say(f"{planned - there} of {planned} planned trials have not been played yet.")
+    played = sum(t["origin"] == "main" for t in material.trials)
+    if played < planned:
+        page.say(f"{planned - played} of {planned} planned trials have not been played yet.")
     if material.analysis.outcome is not None and material.analysis.arms:
         outcome = material.analysis.outcome
         page.say(f"The outcome, {OUTCOME_NAMES[outcome.of]} of {outcome.measure}, by condition:")
@@ -254,7 +257,7 @@ def _design(page: Page, material: Material) -> None:
             [_arm_row(arm, material) for arm in material.analysis.arms],
         )
     if material.lengths:
-        page.say("Lengths of the texts that arms are told apart by, as the playing model counts:")
+        page.say("Lengths of the texts in which arms differ, as counted by the playing model:")
         page.table(
             ["scene", "text", "tokens", "matches", "tokens", "apart", "counted by"],
             [
@@ -274,10 +277,10 @@ def _design(page: Page, material: Material) -> None:
 
 def _arm_row(arm: Arm, material: Material) -> tuple[object, ...]:
     value = "not shown: no judge could tell" if material.analysis.mute else estimate_text(arm.value)
-    right = material.analysis.corrected.get(arm.cell)
-    known = "" if right is None or material.analysis.mute else estimate_text(right)
+    corrected = material.analysis.corrected.get(arm.cell)
+    corrected_text = "" if corrected is None or material.analysis.mute else estimate_text(corrected)
     share = f"{arm.missing} ({arm.missing_share:.1%})"
-    return (arm.cell, value, known, arm.units, arm.without, arm.lines, share)
+    return (arm.cell, value, corrected_text, arm.units, arm.without, arm.lines, share)
 
 
 def add_controls(page: Page, analysis: Analysis) -> None:
@@ -288,16 +291,16 @@ def add_controls(page: Page, analysis: Analysis) -> None:
     if analysis.mute:
         page.note("Not shown: no judge could tell.")
         return
-    said = {True: "held", False: "not shown to hold", None: "cannot be told"}
+    verdicts = {True: "held", False: "not shown to hold", None: "unknown"}
     page.table(
-        ["control", "what must hold", "found", "units", "verdict"],
+        ["control", "what must hold", "estimate [interval]", "units", "verdict"],
         [
-            (c.name, c.what, estimate_text(c.estimate), unit_count(c.estimate), said[c.held])
+            (c.name, c.what, estimate_text(c.estimate), unit_count(c.estimate), verdicts[c.held])
             for c in checks
         ],
     )
     if any(c.held is not True for c in checks):
         page.note(
-            "A control that is not shown to hold is a reason to doubt the result above; where its "
-            "interval is wide, it says no more than that units are few."
+            "A control that is not shown to hold is a reason to doubt the result above; if its "
+            "interval is wide, the reason may only be that there are few units."
         )

@@ -1,4 +1,4 @@
-"""The exhibits of a report: contrasts, judges, chains, curves, and what nobody planned."""
+"""The sections of a report on contrasts, judges, chains, curves, networks and exploration."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from improv.report.material import Material
 from improv.report.numbers import contrast_units, estimate_text, number, unit_count
 from improv.report.page import Page
 
-NETWORKS = 9
-"""Conditions whose networks are drawn."""
-FIGURED = ("balance", "reciprocity", "answered", "latency", "usurped", "author")
-"""The figures of a network that a report shows; `improv graph` has all."""
+_MAX_NETWORKS = 9
+"""Maximum conditions whose networks are drawn."""
+_SHOWN_FIGURES = ("balance", "reciprocity", "answered", "latency", "usurped", "author")
+"""The figures of a network in a report; `improv graph` shows all."""
 
 
 def add_contrasts(page: Page, contrasts: Sequence[Contrast], x: str, correction: str) -> None:
@@ -48,7 +48,7 @@ def add_contrasts(page: Page, contrasts: Sequence[Contrast], x: str, correction:
         for c in contrasts
     ]
     page.chart(
-        charts.forest_chart("Contrasts", "; ".join(f"{m.name} {m.said}" for m in marks), x, marks),
+        charts.forest_chart("Contrasts", "; ".join(f"{m.name} {m.text}" for m in marks), x, marks),
         f"Estimates with their {contrasts[0].estimate.level:.0%} intervals.",
     )
 
@@ -58,9 +58,9 @@ def add_judges(page: Page, material: Material) -> None:
         return
     page.head("Judges")
     page.say(
-        "Planted lines whose truth is known were put to each judge among the lines of each arm. "
-        "Sensitivity is the share of lines at the opposite that it called so, specificity the "
-        "share of the others that it did not."
+        "Each judge read planted lines, whose truth is known, among the lines of each arm. "
+        "Sensitivity is the share of lines at the opposite that the judge called opposite; "
+        "specificity is the share of the other lines that it did not."
     )
     rows = []
     for j in material.judges:
@@ -97,9 +97,9 @@ def add_judges(page: Page, material: Material) -> None:
             reason = next(v.reason for _, v in j.arms.values() if not v.able)
             page.note(f"{j.judge} cannot judge {j.measure}: {reason}. Its rates are not shown.")
         elif j.difference.differs:
-            kinds_of = " and ".join(j.difference.differs)
+            kinds = " and ".join(j.difference.differs)
             page.note(
-                f"{j.judge} errs differently from arm to arm in {kinds_of} ({j.measure}); each arm "
+                f"{j.judge} errs differently from arm to arm in {kinds} ({j.measure}); each arm "
                 "is corrected by its own rates."
             )
         if not math.isnan(j.agreement.value):
@@ -113,7 +113,7 @@ def add_trajectories(page: Page, analysis: Analysis, *, hidden: bool) -> None:
     if hidden:
         return
     if analysis.chains:
-        page.head("Flips, and the way back")
+        page.head("Flips and returns")
         page.table(
             [
                 "condition",
@@ -141,10 +141,10 @@ def add_trajectories(page: Page, analysis: Analysis, *, hidden: bool) -> None:
             page.chart(chain_chart(c), f"{c.cell}: {c.measure}.")
         add_absorption(page, analysis)
     if analysis.survival:
-        _pictured(page, analysis.survival, *SURVIVAL, survival_chart(analysis))
+        _add_curves(page, analysis.survival, *SURVIVAL, survival_chart(analysis))
         add_hazards(page, analysis)
     if analysis.drift:
-        _pictured(page, analysis.drift, *DRIFT, drift_chart(analysis))
+        _add_curves(page, analysis.drift, *DRIFT, drift_chart(analysis))
     if analysis.slopes:
         page.table(
             ["condition", "slope a turn (log odds of the pole) [interval]", "units"],
@@ -153,14 +153,14 @@ def add_trajectories(page: Page, analysis: Analysis, *, hidden: bool) -> None:
 
 
 def add_hazards(page: Page, analysis: Analysis) -> None:
-    """Show how each condition changes the risk of breaking at a turn, against the first one."""
+    """Add the hazard ratio of each condition against the first one."""
     if not analysis.hazards:
         return
     page.say(
         f"Log hazard ratios of the first break against {analysis.reference}: below 0, scenes break "
-        "later than there. Time is counted in turns, by a complementary log-log model with a term "
-        "for each turn, its errors clustered by block; it takes hazards for proportional. Nobody "
-        "planned this: it is exploratory, and no p is corrected."
+        "later than there. The model is complementary log-log in discrete time, with a term for "
+        "each turn and errors clustered by block; it assumes proportional hazards. This is "
+        "exploratory, not planned, and no p is corrected."
     )
     page.table(
         ["condition", "log hazard ratio [interval]", "p", "units"],
@@ -171,7 +171,7 @@ def add_hazards(page: Page, analysis: Analysis) -> None:
     )
 
 
-def _pictured(page: Page, curves: Sequence[Curve], title: str, y: str, picture: str) -> None:
+def _add_curves(page: Page, curves: Sequence[Curve], title: str, y: str, picture: str) -> None:
     page.head(title)
     page.chart(picture, f"{title}: {y}, with pointwise 95% intervals{_only(curves)}.")
 
@@ -181,12 +181,12 @@ DRIFT = ("Drift over turns", "mean score")
 
 
 def survival_chart(analysis: Analysis) -> str:
-    """Return how long scenes stay without a break, condition by condition, as a picture."""
+    """Return the survival curves of scenes without a break, by condition, as SVG."""
     return _curves(analysis.survival, *SURVIVAL, stepped=True)
 
 
 def drift_chart(analysis: Analysis) -> str:
-    """Return how scores go turn by turn, condition by condition, as a picture."""
+    """Return the curves of mean scores over turns, by condition, as SVG."""
     return _curves(analysis.drift, *DRIFT, stepped=False)
 
 
@@ -195,7 +195,7 @@ def _curves(curves: Sequence[Curve], title: str, y: str, *, stepped: bool) -> st
 
 
 def chain_chart(c: CellChain) -> str:
-    """Return a condition's chain as a picture."""
+    """Return the chain of a condition as SVG."""
     pole, _, opposite = c.measure.partition(":")[2].partition("/")
     chain = c.chain
     return charts.chain_figure(
@@ -209,16 +209,15 @@ def chain_chart(c: CellChain) -> str:
 
 
 def add_absorption(page: Page, analysis: Analysis) -> None:
-    """Tell whether the way back is closed, over the errors that planted lines allow a judge."""
+    """Add the tests of β = 0, over the judge's errors that its planted lines allow."""
     grids = [(cell, grid) for cell, grid in analysis.absorptions if grid]
     if not grids:
         return
     page.say(
-        "The rates above are those of the judge's labels as they stand, and a judge that misses "
-        "lines makes returns out of nothing. Is the opposite absorbing (β = 0)? A hidden chain "
-        "with the judge's errors taken out, as calibrated and at the ends of what its planted "
-        "lines allow; only what holds at all of them may be said. Nobody planned this: it is "
-        "exploratory."
+        "The rates above are those of the judge's labels without correction, and a judge that "
+        "misses lines invents returns. Is the opposite absorbing (β = 0)? A hidden chain takes the "
+        "judge's errors out, once as calibrated and once at each limit that its planted lines "
+        "allow; a claim is valid only if it holds at all of them. This is exploratory, not planned."
     )
     levels = [f"p at Se {a.sensitivity:.2f}, Sp {a.specificity:.2f}" for a in grids[0][1]]
     page.table(
@@ -254,44 +253,50 @@ def _only(curves: Sequence[Curve]) -> str:
 
 
 def add_networks(page: Page, material: Material) -> None:
-    """Show who speaks to whom, by condition: no outcome, and the frame that others stand in."""
-    talk = [made for made in material.talk if made.graph.number_of_edges()]
+    """Add the networks of who speaks to whom, by condition, as context; they are no outcome."""
+    talk = [measured for measured in material.talk if measured.graph.number_of_edges()]
     if not talk:
         return
     page.head("Who speaks to whom")
-    scene, drawn = graph.largest_cast(talk[:NETWORKS])
-    only = f" The first {NETWORKS} of {len(talk)} conditions." if len(talk) > NETWORKS else ""
+    scene, drawn = graph.largest_cast(talk[:_MAX_NETWORKS])
+    only = (
+        f" The first {_MAX_NETWORKS} of {len(talk)} conditions."
+        if len(talk) > _MAX_NETWORKS
+        else ""
+    )
     page.chart(
         graph.draw_graphs(drawn, inks=ON_PAGE, plain=True, across=min(3, len(drawn))),
         (f"{scene}, the scene with the largest cast. " if scene else "")
-        + "Lines spoken to somebody, a scene: an arrow is as wide as they are many, and pale as "
-        "far as the order of turns is all that says to whom; dashed, the author’s notes and cues."
-        + only,
+        + "Lines to an addressee, per scene: the width of an arrow is their number, and its pale "
+        "part is guessed from the order of turns; dashed: the author’s notes and cues." + only,
     )
     page.say(
-        "Means over scenes. In brackets, where 95% of null models lie, in which everybody says as "
-        "much to as many, in an order that means nothing. Nobody planned these figures."
+        "Means over scenes. In brackets: the range of 95% of null models, in which everybody "
+        "speaks and is addressed as often, in a random order. These figures are not planned."
     )
     page.table(
-        ["condition", *FIGURED],
+        ["condition", *_SHOWN_FIGURES],
         [
-            (made.name or material.run, *(_beside(made.figures.get(f)) for f in FIGURED))
-            for made in talk
+            (
+                measured.name or material.run,
+                *(_figure_text(measured.figures.get(f)) for f in _SHOWN_FIGURES),
+            )
+            for measured in talk
         ],
     )
 
 
-def _beside(one: NullComparison | None) -> str:
-    if one is None or math.isnan(one.value.value):
+def _figure_text(figure: NullComparison | None) -> str:
+    if figure is None or math.isnan(figure.value.value):
         return "—"
-    if one.fixed:
-        return number(one.value.value)
-    return f"{number(one.value.value)} [{number(one.low)}, {number(one.high)}]"
+    if figure.fixed:
+        return number(figure.value.value)
+    return f"{number(figure.value.value)} [{number(figure.low)}, {number(figure.high)}]"
 
 
 EXPLORATORY_NOTE = (
-    "Nobody planned these comparisons. Their p are corrected by Benjamini and Hochberg over "
-    "all of them; they suggest what to plan next, and decide nothing."
+    "These comparisons were not planned. Their p are corrected by Benjamini and Hochberg over "
+    "all of them. They may suggest a next plan, and decide nothing."
 )
 
 

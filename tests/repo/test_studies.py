@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from improv.report.material import appraise
+from improv.report.material import read_material
 from improv.report.run_report import report
 from improv.runner.launch import run
 from improv.runner.session import Setup
@@ -68,7 +68,7 @@ def test_a_small_study_plays_and_is_reported_without_a_leak(name: str, tmp_path:
     assert study.plan is not None
     result = run(study, runs=tmp_path / "runs", setup=Setup("off"))
     assert (result.failed, result.owed, result.broken) == (0, 0, 0)
-    found = appraise(result.folder)
+    found = read_material(result.folder)
     assert found.exposure.clean and found.exposure.prompts
     assert found.analysis.planned and not found.analysis.stopped
     assert [c.name for c in found.analysis.findings] == [c.name for c in study.plan.contrasts]

@@ -17,7 +17,7 @@ from improv.analysis.stats.interval import Estimate
 from improv.models.puppet.server import PuppetServer
 from improv.report.charts import ChartLine, line_chart, thin_points
 from improv.report.comparison import comparison_page
-from improv.report.material import Material, appraise
+from improv.report.material import Material, read_material
 from improv.report.numbers import estimate_text
 from improv.report.page import Page
 from improv.report.run_report import report
@@ -30,7 +30,7 @@ from tests.support.weather import command
 
 
 def page_of(folder: RunFolder) -> Page:
-    return report(appraise(folder))
+    return report(read_material(folder))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def sloppy(tmp_path_factory: pytest.TempPathFactory) -> Material:
     study = with_replicates(whole, 3)
     found = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
     assert not found.failed
-    return appraise(found.folder)
+    return read_material(found.folder)
 
 
 def test_a_page_counts_what_is_there_and_what_is_missing(
@@ -64,7 +64,7 @@ def test_a_page_counts_what_is_there_and_what_is_missing(
 
 
 def test_a_page_asks_nobody_for_anything_and_shows_text_as_text(played: RunFolder) -> None:
-    whole = appraise(played)
+    whole = read_material(played)
     meta = whole.meta | {"study": "<script>alert(1)</script> [x](http://evil)"}
     page = report(replace(whole, meta=meta, question="Is <b>it</b> true? ![](http://evil/x.png)"))
     html = page.as_html()
@@ -78,7 +78,7 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
     heads = re.findall(r"^## (.+)$", page, re.M)
     assert heads[0] == "Planned result"
     assert heads[-1] == "How to reproduce"
-    assert {"The plan", "What was played", "Controls", "Who saw what", "What it took"} <= set(heads)
+    assert {"The plan", "What was played", "Controls", "Who saw what", "Cost"} <= set(heads)
     result = page.split("## ")[1]
     told = re.findall(
         r"^- (.+?): (.+?) \\\[(.+?), (.+?)\\\], p .+?, (p \(Holm\) .+?), (\d+) blocks\. (\w+)",
@@ -137,7 +137,7 @@ def test_runs_of_one_plan_stand_side_by_side_and_others_are_exploratory(
     assert rows[1:3] == [sloppy.run, "again"]
     leaky = replace(sloppy, exposure=replace(sloppy.exposure, leaked=1))
     assert "A leak decides nothing" in comparison_page([sloppy, leaky]).as_markdown()
-    assert "no plan in common" in comparison_page([sloppy, appraise(played)]).as_markdown()
+    assert "no plan in common" in comparison_page([sloppy, read_material(played)]).as_markdown()
 
 
 def test_a_chart_draws_every_point_within_its_frame() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from improv.analysis.loader import analyse_run
 from improv.errors import RunError
-from improv.report.material import appraise
+from improv.report.material import read_material
 from improv.report.run_report import report
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
@@ -253,7 +253,7 @@ def test_ratings_enter_calibration_and_agreement(folder: RunFolder) -> None:
         human_ratings.retract_rating(folder, item.id, BEN)
     (two,) = (j for j in analyse_run(folder).judges if j.judge == ANN)
     assert two.agreement.value == pytest.approx(1.0)
-    page = report(appraise(folder)).as_html()
+    page = report(read_material(folder)).as_html()
     assert ANN in page and BEN not in page and "Krippendorff" in page
 
 

@@ -16,7 +16,7 @@ from werkzeug import Request, Response
 from improv.errors import MachineError, RunError, StudyError
 from improv.models.budget import Budget
 from improv.models.puppet.player import count_tokens
-from improv.report.material import appraise
+from improv.report.material import read_material
 from improv.runner.context_lengths import APART, BY_WORDS, lengths
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
@@ -258,21 +258,21 @@ def test_the_hash_stands_in_the_run_before_the_first_call(
 def test_another_plan_is_exploratory_and_its_own_is_planned(planned: Path, tmp_path: Path) -> None:
     study = load(planned)
     folder = run(study, runs=tmp_path / "r", setup=OFF).folder
-    own = appraise(folder).analysis
+    own = read_material(folder).analysis
     assert own.planned and own.plan == study.plan
     planned.write_text(
         planned.read_text()
         .replace("{author: live}, minus", "{order: round}, minus")
         .replace("minus: {author: none}", "minus: {order: silence}")
     )
-    other = appraise(folder, load(planned).plan).analysis
+    other = read_material(folder, load(planned).plan).analysis
     assert not other.planned and len(other.findings) == 1
     # One that does not fit says so of its contrasts, and breaks nothing.
     strange = made(
         contrasts=[{"name": "c", "plus": {"mood": "good"}, "minus": {"mood": "bad"}}],
         outcome={"measure": "habit"},
     )
-    (told,) = appraise(folder, strange).analysis.findings
+    (told,) = read_material(folder, strange).analysis.findings
     assert told.estimate.why == "no condition is {mood: good}" and not told.rejected
 
 
@@ -291,7 +291,7 @@ def test_a_run_whose_plan_was_changed_is_refused(planned: Path, tmp_path: Path) 
         resume(folder, setup=OFF)
     # Whoever goes on all the same has nothing planned any more.
     assert resume(folder, setup=Setup(ray="off", anyway=True)).owed == 0
-    assert not appraise(folder).analysis.planned
+    assert not read_material(folder).analysis.planned
 
 
 # --- blocks, and planted truths
