@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 # Without bytecode on disk, each process of a test run compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 # Test files that run at once, each with its own Ray and browser. 0: all in one process, in sequence.
-JOBS ?= 2
+JOBS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +34,7 @@ dev: $(DEV_READY) ## the same, with the tools to work on improv
 
 test: style ## ruff, mypy, then every test (ARGS="-k name" for some)
 	@export IMPROV_BROWSER; IMPROV_BROWSER="$$(tools/browser.sh)" || exit 1; \
-	    $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	    $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: style ## ruff and strict mypy
 	@$(BIN)/mypy

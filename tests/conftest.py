@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,22 @@ author:
   bible: The kettle is unplugged.
 model: puppet
 """
+
+
+WAITING = ("browser", "ray", "slow", "weights")
+"""Marks of tests that wait for other processes more than they compute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of the slowest tests first.
+
+    Files are given to the workers one by one. Where a slow file begins last, one worker tests it
+    while the others have nothing left to do.
+    """
+    slow: Counter[Path] = Counter()
+    for item in items:
+        slow[item.path] += sum(item.get_closest_marker(mark) is not None for mark in WAITING)
+    items.sort(key=lambda item: -slow[item.path])  # Stable: the order within a file remains.
 
 
 @pytest.fixture

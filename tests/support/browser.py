@@ -81,7 +81,7 @@ QUIET = """([question, long]) => {
 }"""
 """Whether the page's script has not run, and its address and height have not changed, for `long`
 milliseconds since the first call with this `question`."""
-STILL = 400
+STILL = 200
 """Milliseconds, longer than Streamlit's pause between two runs of a script."""
 
 
