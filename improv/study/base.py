@@ -9,13 +9,17 @@ import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from improv.study.plain_data import data_problems
 
 
 class Strict(BaseModel):
     """Base of the classes of a file: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     LATER: ClassVar[frozenset[str]] = frozenset()
     """Fields that were added after the first runs were played. A later field with its default
@@ -36,6 +40,17 @@ class SceneProblems(ValueError):
     def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
         self.problems = problems
         super().__init__("; ".join(message for _, message in problems))
+
+
+class WholeFile(Strict):
+    """Base of the classes of a whole file. Data from Python is held to what a file can hold."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_plain_data(cls, data: Any) -> Any:
+        if isinstance(data, dict) and (problems := data_problems(data)):
+            raise SceneProblems(problems)
+        return data
 
 
 def essence(value: Any) -> Any:

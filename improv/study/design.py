@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter
 
-from improv.study.base import Strict
+from improv.study.base import WholeFile
 from improv.study.edit import Branching, Patch, Probe, Regeneration
 from improv.study.plan import Plan
 from improv.study.scene import Scene
 
 
-class StudyFile(Strict):
+class StudyFile(WholeFile):
     """A study as its file has it: scenes, factors whose levels patch the scenes, and how often each
     is played."""
 
@@ -42,7 +42,7 @@ class StudyFile(Strict):
     scene of its own, and conditions are compared within that scene."""
     replicates: int = Field(default=1, ge=1, le=100_000)
     """How often each scene is played under each condition."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     """A number that all random draws of the study depend on. Another seed gives other draws."""
     branches: list[Branching] = Field(default=[], max_length=50)
     """Branches of every trial: paired counterfactuals."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from improv.study.base import Strict, Text
+from improv.study.base import Strict, Text, WholeFile
 from improv.study.scene import EVERYBODY as EVERYBODY
 
 Turns = list[int] | Literal["every"]
@@ -27,7 +27,7 @@ def _words(text: str) -> str:
 _Words = Annotated[str, Field(max_length=2000), AfterValidator(_words)]
 
 
-class Edit(Strict):
+class Edit(WholeFile):
     """What a branch changes. An empty edit changes nothing: the turns are only drawn again."""
 
     scene: Patch = {}

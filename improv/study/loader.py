@@ -20,7 +20,7 @@ from improv.study.edit import Patch
 from improv.study.find import read_file, read_source
 from improv.study.importing.cards.card_file import read_cast_cards
 from improv.study.importing.cards.convert import Account
-from improv.study.overrides import merge
+from improv.study.overrides import merge, name_of
 from improv.study.problems import faults, problems_in
 from improv.study.scene import Scene
 from improv.study.validation import block_problems, branching_problems, level_problem, plan_problems
@@ -234,7 +234,8 @@ def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) ->
         data = merge(data, patch)
         cast_patch = patch.get("cast")
         if isinstance(cast_patch, dict) and owner is not None and place is not None:
-            names = [c.get("name") for c in data.get("cast", []) if isinstance(c, dict)]
+            members = data.get("cast")
+            names = [name_of(c) for c in members] if isinstance(members, list) else []
             for name in cast_patch:
                 if name not in names:
                     what = f"nobody in {source.file} is called '{name}'{did_you_mean(name, names)}"
@@ -260,7 +261,7 @@ def _blame(
         for patch, place in reversed(layers):
             named = path
             if len(path) > 1 and path[0] == "cast" and isinstance(patch.get("cast"), dict):
-                named = ("cast", data["cast"][path[1]].get("name"), *path[2:])
+                named = ("cast", name_of(data["cast"][path[1]]) or "", *path[2:])
             if _holds(patch, named):
                 if place is not None and owner is not None:
                     problem = owner.problem((*place, *named), what, at_key=at_key)

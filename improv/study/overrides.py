@@ -32,12 +32,21 @@ def merge(base: Any, patch: Any) -> Any:
     for key, value in patch.items():
         old = merged.get(key)
         if key == "cast" and isinstance(value, dict) and isinstance(old, list):
-            merged[key] = [merge(c, value[c["name"]]) if c.get("name") in value else c for c in old]
+            # A patch is laid over before the scene is checked: a member may be anything.
+            merged[key] = [
+                merge(c, value[name]) if (name := name_of(c)) in value else c for c in old
+            ]
         elif key == "model" and isinstance(old, str) and isinstance(value, dict):
             merged[key] = merge({"model": old}, value)
         else:
             merged[key] = merge(old, value) if isinstance(old, dict) else copy.deepcopy(value)
     return merged
+
+
+def name_of(member: Any) -> str | None:
+    """Return the name in the data of a cast's member, None where the data has none."""
+    name = member.get("name") if isinstance(member, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def read_edit(words: Sequence[str]) -> Edit:

@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from improv.study.author_spec import AuthorSpec
-from improv.study.base import Name, Probability, SceneProblems, Strict, Text, did_you_mean
+from improv.study.base import (
+    Name,
+    Probability,
+    SceneProblems,
+    Strict,
+    Text,
+    WholeFile,
+    did_you_mean,
+)
 from improv.study.model_spec import AnyModel, Model
 
 Order = Literal["round-robin", "shuffled", "addressed", "author-cued", "by-silence"]
@@ -229,7 +237,7 @@ class Envelope(Strict):
     that option."""
 
 
-class Scene(Strict):
+class Scene(WholeFile):
     """A premise, a world, a cast, and how it is played."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(

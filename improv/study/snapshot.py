@@ -9,20 +9,42 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from improv.errors import Problem, StudyError
+from improv.study.base import Strict, WholeFile
 from improv.study.design import Condition, Study
 from improv.study.edit import Branching, Probe, Regeneration
 from improv.study.plan import Plan
 from improv.study.scene import Scene
 from improv.study.yaml_source import read_yaml, write_yaml
 
-_BRANCHINGS: dict[str, Any] = {
-    "branches": Branching,
-    "regenerations": Regeneration,
-    "probes": Probe,
-}
+
+class _KeptCell(Strict):
+    """One cell as a run folder keeps it."""
+
+    scene: str
+    condition: str
+    levels: dict[str, str]
+    as_played: Scene
+
+
+class _KeptStudy(WholeFile):
+    """A resolved study as a run folder keeps it. A folder may come from a stranger."""
+
+    study: str
+    question: str
+    about: str
+    replicates: int = Field(ge=1)
+    seed: int
+    plan: Plan | None = None
+    branches: list[Branching] = []
+    regenerations: list[Regeneration] = []
+    probes: list[Probe] = []
+    cells: list[_KeptCell]
+
+
+_BRANCHINGS = ("branches", "regenerations", "probes")
 _CELLS, _CELL = "\ncells:\n", "\n- scene: "
 """How the cells begin, and each of them: what is in a text is indented further."""
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
@@ -59,30 +81,28 @@ def read_study(text: str, file: str) -> Study:
     """Read back what `write_study` wrote. Raises StudyError."""
     data = read_yaml(text, file, own=True).data
     try:
-        conditions: dict[str, Condition] = {}
-        cells = []
-        for cell in data["cells"]:
-            name = cell["condition"]
-            levels = tuple((str(f), str(lv)) for f, lv in cell["levels"].items())
-            condition = conditions.setdefault(name, Condition(name, levels))
-            cells.append((cell["scene"], condition, Scene.model_validate(cell["as_played"])))
-        branchings = {
-            field: tuple(map(kind.model_validate, data.get(field, ())))
-            for field, kind in _BRANCHINGS.items()
-        }
-        return Study(
-            name=data["study"],
-            question=data["question"],
-            about=data["about"],
-            replicates=data["replicates"],
-            seed=data["seed"],
-            conditions=tuple(conditions.values()),
-            cells=tuple(cells),
-            plan=Plan.model_validate(data["plan"]) if "plan" in data else None,
-            **branchings,
-        )
-    except (KeyError, TypeError, AttributeError, ValidationError) as e:
+        kept = _KeptStudy.model_validate(data)
+    except ValidationError as e:
         raise _not_written_here(file, e) from None
+    conditions: dict[str, Condition] = {}
+    cells = []
+    for cell in kept.cells:
+        levels = tuple(cell.levels.items())
+        condition = conditions.setdefault(cell.condition, Condition(cell.condition, levels))
+        cells.append((cell.scene, condition, cell.as_played))
+    return Study(
+        name=kept.study,
+        question=kept.question,
+        about=kept.about,
+        replicates=kept.replicates,
+        seed=kept.seed,
+        conditions=tuple(conditions.values()),
+        cells=tuple(cells),
+        plan=kept.plan,
+        branches=tuple(kept.branches),
+        regenerations=tuple(kept.regenerations),
+        probes=tuple(kept.probes),
+    )
 
 
 def read_question(text: str, file: str) -> str:

@@ -1,8 +1,10 @@
 """Reads a YAML text as plain data together with the place of every value in it.
 
-Scalars follow the YAML 1.2 core schema, so `yes, and`, `no` and `12:30` stay text. The text is
-composed by PyYAML and walked here, which is what lets an error name line and column, finds
-duplicate keys, and stops an alias bomb before it unfolds.
+Scalars follow the YAML 1.2 core schema, so `yes, and`, `no` and `12:30` stay text. A file may come
+from anybody. So its events are counted before anything is built: bytes, depth, nodes with every
+alias unfolded, and the length of each text. PyYAML then composes the nodes, and the walk over them
+lets an error name line and column, finds duplicate keys, and refuses values that no file and no
+request can hold.
 """
 
 from __future__ import annotations
@@ -14,10 +16,24 @@ from typing import Any
 import yaml
 
 from improv.errors import Problem, StudyError
+from improv.study.plain_data import MAX_DEPTH, value_problem
 
-MAX_BYTES = 1_000_000
-MAX_VALUES = 50_000
-MAX_YAML_DEPTH = 40
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a YAML text may hold. `nodes` counts keys, values, lists and mappings, with
+    every alias unfolded; `text` is the most characters of one key or value."""
+
+    bytes: int
+    nodes: int
+    text: int
+
+
+WRITTEN = Limits(bytes=1_000_000, nodes=100_000, text=200_000)
+"""For files that people write. A longer text is refused where its field is checked."""
+KEPT = Limits(bytes=32_000_000, nodes=500_000, text=1_000_000)
+"""For the files that improv itself keeps in a run folder. A folder may come from a stranger."""
+MAX_BYTES = WRITTEN.bytes
 
 DataPath = tuple[str | int, ...]
 
@@ -66,18 +82,20 @@ class Source:
 def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
     """Read one YAML document. Raises StudyError with every problem of the text itself.
 
-    `own` lifts the limits on size, for files that improv wrote itself.
+    `own` is for files that improv wrote itself, which may be larger (KEPT).
     """
-    if not own and len(text.encode()) > MAX_BYTES:
-        size = len(text.encode()) / 1e6
-        raise _error(
-            file,
-            1,
-            1,
-            f"{size:.1f} MB is too large: a scene or study may have {MAX_BYTES // 1000} kB",
-        )
+    limits = KEPT if own else WRITTEN
+    size = len(text.encode(errors="surrogatepass"))
+    if size > limits.bytes:
+        kind = "what a run keeps of its study" if own else "a scene or study"
+        what = f"{size / 1e6:.1f} MB is too large: {kind} may have {limits.bytes // 1000} kB"
+        raise _error(file, 1, 1, what)
     try:
-        node = yaml.compose(text, Loader=_FastLoader if own else _Loader)
+        broken = _count_nodes(text, file, limits)
+        # libyaml is ten times as fast, but PyYAML's own parser says better what is wrong.
+        node = yaml.compose(text, Loader=_Loader if broken else _FastLoader)
+        if broken:
+            raise broken
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         what = e.problem or "cannot be read as YAML"
@@ -86,18 +104,63 @@ def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
         raise _error(file, *_place(mark), what) from None
     except yaml.reader.ReaderError as e:
         line = text.count("\n", 0, e.position) + 1
-        raise _error(
-            file, line, 1, f"a character that YAML does not allow (#x{_code(e):04x})"
-        ) from None
+        what = f"a character that YAML does not allow (#x{_code(e):04x})"
+        raise _error(file, line, 1, what) from None
+    except (UnicodeEncodeError, ValueError, OverflowError) as e:
+        raise _error(file, 1, 1, f"cannot be read as YAML: {str(e)[:200]}") from None
     except RecursionError:
-        raise _error(file, 1, 1, f"nested more than {MAX_YAML_DEPTH} deep") from None
+        raise _error(file, 1, 1, f"nested more than {MAX_DEPTH} deep") from None
     if node is None:
         raise _error(file, 1, 1, "the file is empty; a scene needs at least a title and a cast")
-    walk = _Walk(file, None if own else MAX_VALUES)
+    walk = _Walk(file)
     data = walk.value(node, (), 0)
     if walk.problems:
         raise StudyError(walk.problems)
     return Source(file, data, walk.places, walk.keys)
+
+
+def _count_nodes(text: str, file: str, limits: Limits) -> yaml.YAMLError | None:
+    """Count the nodes of a text event by event; return the error that ends the events early.
+
+    Raises StudyError at the first event that is beyond a limit. Nothing is built: the memory that
+    is used is that of the open collections.
+    """
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and nodes counted before it
+    sizes: dict[str, int] = {}
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=_FastLoader):
+            if isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor:
+                    sizes[anchor] = total - before
+                continue
+            if not isinstance(event, yaml.NodeEvent):
+                continue
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+            total += 1
+            if isinstance(event, yaml.AliasEvent):
+                total += sizes.get(event.anchor or "", 1) - 1
+            elif isinstance(event, yaml.ScalarEvent):
+                if event.anchor:
+                    sizes[event.anchor] = 1
+                if len(event.value) > limits.text:
+                    what = (
+                        f"a text of {len(event.value)} characters; at most {limits.text} are read"
+                    )
+                    raise _error(file, *_place(event.start_mark), what)
+            if total > limits.nodes:
+                what = (
+                    f"more than {limits.nodes} keys and values; do aliases unfold into each other?"
+                )
+                raise _error(file, *_place(event.start_mark), what)
+            if len(open_nodes) > MAX_DEPTH:
+                what = f"nested more than {MAX_DEPTH} deep"
+                raise _error(file, *_place(event.start_mark), what)
+    except yaml.YAMLError as e:
+        return e
+    return None
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,30 +176,24 @@ class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
 
 
 class _Walk:
-    def __init__(self, file: str, most: int | None) -> None:
+    def __init__(self, file: str) -> None:
         self.file = file
-        self.most = most
         self.places: dict[DataPath, tuple[int, int]] = {}
         self.keys: dict[DataPath, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self.open: set[int] = set()
-        self.seen = 0
 
     def value(self, node: yaml.Node, path: DataPath, depth: int) -> Any:
         place = _place(node.start_mark)
         self.places[path] = place
-        self.seen += 1
-        if self.most is not None and self.seen > self.most:
-            raise _error(
-                self.file,
-                *place,
-                f"more than {self.most} values; do aliases unfold into each other?",
-            )
-        if depth > MAX_YAML_DEPTH:
-            raise _error(self.file, *place, f"nested more than {MAX_YAML_DEPTH} deep")
+        if depth > MAX_DEPTH:
+            raise _error(self.file, *place, f"nested more than {MAX_DEPTH} deep")
         self._refuse_tag(node, path)
         if isinstance(node, yaml.ScalarNode):
-            return core_scalar(node.value) if not node.style else node.value
+            held = core_scalar(node.value) if not node.style else node.value
+            if problem := value_problem(held):
+                self._wrong(place, path, problem)
+            return held
         if id(node) in self.open:
             raise _error(self.file, *place, "an alias to something it is itself inside of")
         self.open.add(id(node))
@@ -155,6 +212,9 @@ class _Walk:
                 self._wrong(place, path, "a key must be plain text")
                 continue
             key = key_node.value
+            if problem := value_problem(key):
+                self._wrong(place, path, f"a key: {problem}")
+                continue
             here = (*path, key)
             if key == "<<" and not key_node.style:
                 self._wrong(place, path, "merge keys (<<) are not part of YAML 1.2; use an alias")
@@ -217,13 +277,10 @@ def core_scalar(text: str) -> Any:
         return None
     if text in _BOOL:
         return _BOOL[text]
-    if _INT.fullmatch(text):
-        # CPython refuses integers of more than 4,300 digits; such a value is text to us.
-        return int(text) if len(text) < 400 else text
-    if _OCT.fullmatch(text):
-        return int(text, 8)
-    if _HEX.fullmatch(text):
-        return int(text, 16)
+    for form, base in ((_INT, 10), (_OCT, 8), (_HEX, 16)):
+        if form.fullmatch(text):
+            # CPython refuses to print integers of more than 4,300 digits, and to read them.
+            return int(text, base) if len(text) < 400 else text
     if _FLOAT.fullmatch(text):
         return float(text)
     if _INF.fullmatch(text):
