@@ -1,10 +1,11 @@
 """A million turns as graphs: time and memory from the run's folder to files of every format.
 
-Makes a run of 50,000 scenes of 20 turns under five conditions, a cast of four each, and then, in a
-process of its own, what `improv graph --by condition` does: reads it, finds whom lines speak to,
-answer and mention, sums them, draws, and writes. Then the figures with their null models, and two
-conditions against each other. Prints `graphs <seconds> s <MiB> MiB` first. Then the same graphs,
-with figures, by one process and by a Ray task for each condition: seconds, and the largest process.
+Makes a run of 50,000 scenes of 20 turns under five conditions, with a cast of four each. A process
+of its own then does the work of `improv graph --by condition`: it reads the run, finds whom lines
+address, answer and mention, sums the edges, draws, and writes. Then it computes the figures with
+their null models, and compares two conditions. Prints `graphs <seconds> s <MiB> MiB` first. At last
+one process, and then a Ray task for each condition, make the same graphs with figures; the
+benchmark prints the seconds and the memory of the largest process.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WORDS = ("the", "boat", "is", "late", "and", "nobody", "told", "us", "what", "wa
 
 
 def folder(root: str) -> RunFolder:
-    """Make the run: a finished one, as a run of that size leaves it."""
+    """Make a finished run of this size."""
     scene = Scene.model_validate(
         {
             "title": "The Last Ferry",
@@ -49,13 +50,13 @@ def folder(root: str) -> RunFolder:
     arms = tuple(Condition(f"arm {i}", (("arm", f"arm {i}"),)) for i in range(CONDITIONS))
     study = Study(name="ferry", conditions=arms, cells=tuple(("ferry", arm, scene) for arm in arms))
     fs, base = runs_filesystem(root)
-    made = RunFolder(fs, f"{base}/million", base)
-    made.create(study, {"study": "ferry", "status": "done", "conditions": [a.name for a in arms]})
+    run = RunFolder(fs, f"{base}/million", base)
+    run.create(study, {"study": "ferry", "status": "done", "conditions": [a.name for a in arms]})
     chance = np.random.default_rng(1)
     trials = _trials()
-    _write(made, "trials", trials)
-    _write(made, "turns", _turns(trials["trial"].to_pylist(), chance))
-    return made
+    _write(run, "trials", trials)
+    _write(run, "turns", _turns(trials["trial"].to_pylist(), chance))
+    return run
 
 
 def _trials() -> pa.Table:
@@ -79,52 +80,52 @@ def _trials() -> pa.Table:
 
 
 def _turns(ids: list[str], chance: np.random.Generator) -> pa.Table:
-    many = SCENES * TURNS
-    who = chance.integers(0, 4, many)
-    to = (who + chance.integers(1, 4, many)) % 4
-    open_ = chance.random(many) < 0.2
-    by = chance.choice(["name", "order", "said"], many)
-    words = chance.choice(WORDS, (many, 9))
-    named = np.where(chance.random(many) < 0.2, chance.choice(CAST, many), "it")
-    # "Mara, the boat is late ... for Bo": words, somebody's name now and then.
+    count = SCENES * TURNS
+    who = chance.integers(0, 4, count)
+    to = (who + chance.integers(1, 4, count)) % 4
+    open_ = chance.random(count) < 0.2
+    by = chance.choice(["name", "order", "said"], count)
+    words = chance.choice(WORDS, (count, 9))
+    named = np.where(chance.random(count) < 0.2, chance.choice(CAST, count), "it")
+    # A line is nine random words, and sometimes a name: "the boat is late ... for Bo."
     text = [" ".join(row) + f" for {name}." for row, name in zip(words, named, strict=True)]
     acts = [
         [{"kind": "note", "to": CAST[i % 4], "text": "Slower."}] if i % 4 == 0 else []
-        for i in range(many)
+        for i in range(count)
     ]
     return pa.table(
         {
             "trial": np.repeat(ids, TURNS),
-            "branch": ["main"] * many,
+            "branch": ["main"] * count,
             "turn": np.tile(np.arange(1, TURNS + 1), SCENES),
-            "seq": np.zeros(many),
-            "kind": ["line"] * many,
+            "seq": np.zeros(count),
+            "kind": ["line"] * count,
             "speaker": np.array(CAST)[who],
             "text": text,
             "raw": text,
-            "cuts": [[]] * many,
+            "cuts": [[]] * count,
             "addressed": np.where(open_, "", np.array(CAST)[to]),
             "by": np.where(open_, "none", by),
-            "aside": np.zeros(many, dtype=bool),
-            "heard_by": [list(CAST)] * many,
+            "aside": np.zeros(count, dtype=bool),
+            "heard_by": [list(CAST)] * count,
             "acts": acts,
         },
         schema=SCHEMAS["turns"],
     )
 
 
-def _write(made: RunFolder, name: str, table: pa.Table) -> None:
+def _write(run: RunFolder, name: str, table: pa.Table) -> None:
     order = [(c, "ascending") for c in ("trial", "turn") if c in table.schema.names]
     pq.write_table(
         table.sort_by(order),
-        made.local / f"{name}.parquet",
+        run.local / f"{name}.parquet",
         compression="zstd",
         row_group_size=10_000,
     )
 
 
 def measure(root: str) -> None:
-    """Do the work, and say what it took."""
+    """Do the work, and print its time and memory."""
     from improv.graph.build import (
         GraphRequest,
         GraphResult,
@@ -138,28 +139,27 @@ def measure(root: str) -> None:
     from improv.storage.runs import open_run
 
     began = time.perf_counter()
-    read = open_run(root, "million")
-    talk = load_conversation(read)
+    talk = load_conversation(open_run(root, "million"))
     reading = time.perf_counter() - began
-    made = conversation_graphs(talk, GraphRequest(by="condition", null=False))
+    graphs = conversation_graphs(talk, GraphRequest(by="condition", null=False))
     for form in FORMATS:
-        for name, data in graph_files(GraphResult("ferry", made), f"ferry.{form}"):
+        for name, data in graph_files(GraphResult("ferry", graphs), f"ferry.{form}"):
             (Path(root) / name).write_bytes(data)
     whole = time.perf_counter() - began
     print(f"graphs {whole:.1f} s {_peak():.0f} MiB")
-    print(f"  {len(talk.lines):,} turns read in {reading:.1f} s; {len(made)} conditions")
+    print(f"  {len(talk.lines):,} turns read in {reading:.1f} s; {len(graphs)} conditions")
     began = time.perf_counter()
     compare_with_null(talk, seed=1)
     print(f"figures with their null models {time.perf_counter() - began:.1f} s")
     began = time.perf_counter()
-    found = compare_conditions(talk, "arm 0", "arm 1")
+    comparison = compare_conditions(talk, "arm 0", "arm 1")
     seconds = time.perf_counter() - began
-    print(f"two conditions in {found.units:,} blocks {seconds:.1f} s, p {found.p:.3f}")
+    print(f"two conditions in {comparison.units:,} blocks {seconds:.1f} s, p {comparison.p:.3f}")
     print(f"peak {_peak():.0f} MiB")
 
 
 def at_once(root: str, ray: str) -> None:
-    """Read, measure and write conditions at once on Ray, or with "off" in this process."""
+    """Read, measure and write the conditions in parallel on Ray, or with "off" in this process."""
     from improv.graph import parallel
     from improv.graph.build import GraphRequest, graph_files
     from improv.ray_cluster import start_ray
@@ -172,11 +172,11 @@ def at_once(root: str, ray: str) -> None:
     if ray != "off":
         start_ray(ray)
     started = time.perf_counter() - began
-    found = parallel.build_graphs_with_ray(
+    result = parallel.build_graphs_with_ray(
         open_run(root, "million"), GraphRequest(by="condition"), ray
     )
     written = [
-        data for name in ("x.gexf", "x.json", "x.svg") for _, data in graph_files(found, name)
+        data for name in ("x.gexf", "x.json", "x.svg") for _, data in graph_files(result, name)
     ]
     seconds = time.perf_counter() - began
     over.set()
@@ -203,7 +203,7 @@ def _peak() -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         folder(root)
-        # What made the run must not count.
+        # In processes of their own, so that the memory for making the run does not count.
         subprocess.run([sys.executable, __file__, "--measure", root], check=True)
         for ray in ("off", "local"):
             subprocess.run([sys.executable, __file__, "--at-once", root, ray], check=True)

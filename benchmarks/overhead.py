@@ -1,11 +1,11 @@
-"""CPU per model call of the whole program beside the bare openai client's, in one run.
+"""CPU per model call of the whole program, compared with the bare openai client.
 
-Both talk to the puppet's server on loopback, which lives in a process of its own. The whole
-program is a host that plays scenes: stage, prompts, journal, shards. The bare client is
+Both call the puppet's server on loopback, which is a process of its own. The whole program is a
+host that plays scenes: stage, prompts, journal, shards. The bare client is
 `chat.completions.create` with the same messages. Prints `ratio <program / bare>` first, then the
 share of the ideal throughput at 200 ms latency with 256 scenes at once, then the memory of 1,000
-scenes at once. The ratio is of CPU times of this process, so a noisy neighbour moves it little; the
-throughput is not, and falls as soon as a slow machine is busy with the calls alone.
+scenes at once. The ratio compares CPU times of this process, so other processes change it little.
+The throughput depends on the machine, and falls if the calls alone keep a slow machine busy.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TURNS = 20
 
 @contextlib.contextmanager
 def puppet(latency: float) -> Iterator[str]:
-    """Serve a puppet in another process and give its address."""
+    """Serve a puppet in another process, and yield its address."""
     command = [sys.executable, "-m", "improv.models.puppet.server", "--latency", str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -51,7 +51,8 @@ def puppet(latency: float) -> Iterator[str]:
 
 
 def study(url: str, scenes: int, turns: int = TURNS) -> Study:
-    """Two characters and a live author before every second turn: 1.5 calls a turn."""
+    """Return a study with two characters, and a live author before every second turn: 1.5 calls a
+    turn."""
     scene = Scene.model_validate(
         {
             "title": "Overhead",
@@ -119,7 +120,7 @@ async def bare(url: str, asks: list[Ask], at_once: int) -> tuple[float, int]:
 
 
 async def asks_of(trial: Trial) -> list[Ask]:
-    """Return the asks of one scene, for the bare client to make again."""
+    """Return the asks of one scene, which the bare client then repeats."""
     from improv.models.client import Models
 
     models, asks = Models(), []
@@ -137,12 +138,12 @@ async def asks_of(trial: Trial) -> list[Ask]:
 
 
 def rates(played: RunFolder, warm: Trial, at_once: int) -> tuple[float, float, float]:
-    """Return calls a second while all stages are busy, in the median of those seconds, and with
-    the slow start.
+    """Return calls a second: the mean while all stages are busy, the median of those seconds, and
+    the mean with the slow start.
 
-    Until the last scene begins every stage has one; from when each stage's first call was let
-    through, that many are on the wire. The `warm` trial was played before. A virtual machine that
-    stands still for a twentieth of a second now and then moves the mean, and the median less.
+    All stages are busy from when the first call of each has passed the gate until the last scene
+    begins. The `warm` trial was played before and does not count. A virtual machine that pauses for
+    a twentieth of a second now and then changes the mean, and the median less.
     """
     columns = ["trial", "started", "waited", "latency"]
     table = played.tables.read("calls", columns=columns).to_pandas().sort_values("started")
@@ -158,9 +159,9 @@ def rates(played: RunFolder, warm: Trial, at_once: int) -> tuple[float, float, f
 
 def folder(whole: Study, root: str, name: str) -> RunFolder:
     fs, base = runs_filesystem(root)
-    made = RunFolder(fs, f"{base}/{name}", base)
-    made.create(whole, {"study": whole.name, "setup": str(Setup())})
-    return made
+    run = RunFolder(fs, f"{base}/{name}", base)
+    run.create(whole, {"study": whole.name, "setup": str(Setup())})
+    return run
 
 
 def main() -> None:
@@ -178,11 +179,11 @@ def main() -> None:
                 lines.append(f"  {ours[-1]:.2f} ms a call, bare client {theirs[-1]:.2f} ms")
             ratio = sorted(a / b for a, b in zip(ours, theirs, strict=True))[1]
             print(f"ratio {ratio:.2f}")
-            print("CPU per call of the whole program beside chat.completions.create, three times:")
+            print("CPU per call of the whole program and of chat.completions.create, three times:")
             print("\n".join(lines))
         with puppet(0.2) as url:
-            # Scenes of 20 to 40 turns, eight after another on each stage, for the scenes of a run
-            # do not all begin and end at one moment.
+            # Scenes have 20 to 40 turns, and each stage plays eight, so that they do not all begin
+            # and end at the same time.
             whole = study(url, 8 * 256 + 1)
             trials = [
                 replace(t, scene=t.scene.model_copy(update={"turns": 20 + t.index % 21}))

@@ -1,10 +1,10 @@
-"""Seconds from `improv resume` to its first new question, for a run of 100,000 journaled calls.
+"""Seconds from `improv resume` to its first new call, for a run of 100,000 journaled calls.
 
-A run of 512 scenes is stopped by its budget when every scene is well under way and none is
-finished, which is the worst case: all of the journal is needed. Then the command is started as
-its user would, and the clock runs from there until a host has journaled a call that is new: the
-second time, when Python has compiled its modules. Beside it stands a run of one trial that has
-no journal at all, which is what this machine needs to start.
+A budget stops a run of 512 scenes when every scene has begun and none is finished. This is the
+worst case, because the whole journal is needed. Then the benchmark starts the command twice as a
+user does, and measures the seconds until a host has journaled a new call. The second time counts,
+because Python has compiled its modules by then. For comparison, it measures a new run of one trial,
+which shows how long this machine needs to start.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ def main() -> None:
         )
         for ray in ("off", "local"):
             resumed = ("resume", "long", "--runs", root, "--ray", ray)
-            first_question(journal, root, *resumed)
-            seconds = first_question(journal, root, *resumed)
+            first_call(journal, root, *resumed)
+            seconds = first_call(journal, root, *resumed)
             fresh = ("run", "cold-pass", "--model", "puppet", "--limit", "1", "--ray", ray)
             folder = Path(root, f"bare-{ray}")
-            bare = first_question(
+            bare = first_call(
                 folder / "journal", root, *fresh, "--name", folder.name, "--runs", root
             )
-            print(f"--ray {ray}: first new question after {seconds:.1f} s; {bare:.1f} s bare")
+            print(f"--ray {ray}: first new call after {seconds:.1f} s; {bare:.1f} s bare")
 
 
-def first_question(journal: Path, root: str, *words: str) -> float:
+def first_call(journal: Path, root: str, *words: str) -> float:
     """Start the command and return the seconds until its first call is journaled; then kill it."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env["PYTHONPYCACHEPREFIX"] = f"{root}/compiled"
@@ -78,7 +78,7 @@ def first_question(journal: Path, root: str, *words: str) -> float:
             time.sleep(0.01)
         seconds = time.perf_counter() - clock
         child.kill()
-    # Ray ends what the dead driver left, and does not hurry.
+    # Ray needs some time to end the hosts of the dead driver.
     while any(_command(p).startswith(b"ray::Host") for p in Path("/proc").glob("[0-9]*")):
         time.sleep(0.1)
     return seconds

@@ -1,10 +1,10 @@
-"""Kills whatever can be killed, at random moments, until `--kills` are reached; prints a tally.
+"""Kills processes of runs at random moments until `--kills` are reached, and prints a tally.
 
-Drivers in process and on a cluster, hosts, the raylets of worker nodes, the cluster's head; shards
-are torn, disks fill up, compactions are cut short. After each siege the run is resumed and must
-come out whole: every planned trial once, the tables of an undisturbed run, and nothing asked again
-that a journal held when the blow fell. The tally is printed as it grows; `--seed` continues with
-other moments, so that a long storm can be played in portions. Exits 1 where anything was wrong.
+It kills drivers without Ray and on a cluster, hosts, the raylets of worker nodes, and the head of
+the cluster. It also tears shards, fills disks, and interrupts compactions. After each siege the run
+is resumed and must be whole: every planned trial once, the tables of an undisturbed run, and no
+repeated call that a journal held at the time of the kill. The tally is printed as it grows. Another
+`--seed` gives other moments, so a long storm can be played in parts. Exits 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from tests.support.crash import (  # noqa: E402
 ON_STAGE = ("--stages", "4")
 ON_CLUSTER = ("--stages", "3", "--hosts", "2")
 SHARES = {"drivers": 51, "cluster": 26, "compaction": 12, "disk": 10, "head": 1}
-"""Which part of the kills each kind of siege should have, in percent."""
+"""The share of all kills for each kind of siege, in percent."""
 
 
 class Storm:
-    """The sieges of one storm, and what they need."""
+    """The sieges of one storm, with its theatre and cluster."""
 
     def __init__(self, home: Path, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -56,7 +56,7 @@ class Storm:
         self.theatre.close()
 
     def drivers(self) -> None:
-        """Drivers without Ray, killed from their first moment on; shards torn in between."""
+        """Kill drivers without Ray at any moment after their start; tear shards in between."""
         siege = self.theatre.siege(20)
         for _ in range(self.dice.randint(3, 9)):
             driver = siege.drive(*ON_STAGE)
@@ -66,7 +66,7 @@ class Storm:
         siege.end(*ON_STAGE)
 
     def compaction(self) -> None:
-        """Drivers killed while they bring the tables into order, and resumes of these."""
+        """Kill drivers, and their resumes, while they compact the tables."""
         siege = self.theatre.siege(4)
         for _ in range(self.dice.randint(3, 8)):
             kill_in_compaction(siege, *ON_STAGE, delay=self.dice.uniform(0, 0.012))
@@ -74,7 +74,7 @@ class Storm:
         siege.end(*ON_STAGE)
 
     def disk(self) -> None:
-        """A disk that fills up at a random moment, and stays full for a resume or two."""
+        """Fill a disk at a random moment; it may stay full for a resume."""
         self._disks += 1
         place = self._home / f"disk-{self._disks}"
         with small_disk(place, "3m") as mounted:
@@ -96,7 +96,7 @@ class Storm:
             siege.end(*ON_STAGE)
 
     def cluster(self) -> None:
-        """Hosts, drivers and worker nodes of a cluster, killed while scenes are played."""
+        """Kill hosts, drivers and worker nodes of a cluster while scenes are played."""
         if self._stand is None:
             self._stand = Stand(workers=2)
         stand, siege = self._stand, self.theatre.siege(20)
@@ -124,7 +124,7 @@ class Storm:
         self._end(siege, *ON_CLUSTER, ray=stand.address)
 
     def head(self) -> None:
-        """The head of the cluster, which is started anew afterwards."""
+        """Kill the head of the cluster; the next siege starts a new cluster."""
         if self._stand is None:
             self._stand = Stand(workers=2)
         siege = self.theatre.siege(20)
@@ -139,17 +139,18 @@ class Storm:
         siege.end(*ON_STAGE)
 
     def _tear(self, siege: Siege) -> None:
-        """Tear a shard, now and then, where there is one."""
+        """Tear a shard, if there is one, in half of the calls."""
         if self.dice.random() < 0.5:
             siege.blow("torn shard", tear(siege.path, self.dice))
 
     def _plays(self, driver: Driver) -> bool:
-        """Wait until scenes are played; False where the driver has ended."""
+        """Wait until scenes are played; return False if the driver has ended."""
         until(lambda: self.theatre.server.in_flight or not driver.alive, 60.0)
         return driver.alive
 
     def _end(self, siege: Siege, *options: str, ray: str) -> None:
-        """Let it come to its end: hosts of a node just lost may still take a session along."""
+        """Resume the run until it is finished; hosts of a node that was just lost may still end a
+        session early."""
         for _ in range(3):
             if siege.drive(*options, ray=ray).wait() == 0:
                 break
@@ -160,16 +161,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=9.0, help="begin no siege after these")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="begin no siege after so many minutes"
+    )
     parser.add_argument("--only", choices=SHARES, nargs="*", default=list(SHARES))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     began = time.monotonic()
     warm_up()
     home = Path(tempfile.mkdtemp(prefix="storm-"))
-    storm = Storm(home, asked.seed)
-    tally, done = storm.theatre.tally, dict.fromkeys(asked.only, 0)
-    while tally.kills.total() < asked.kills and time.monotonic() - began < 60 * asked.minutes:
-        # Whichever kind lags most behind its share.
+    storm = Storm(home, args.seed)
+    tally, done = storm.theatre.tally, dict.fromkeys(args.only, 0)
+    while tally.kills.total() < args.kills and time.monotonic() - began < 60 * args.minutes:
+        # The kind that is farthest below its share.
         kind = min(done, key=lambda k: (done[k] + 1) / SHARES[k])
         before = tally.kills.total()
         try:
@@ -180,8 +183,8 @@ def main() -> int:
         done[kind] += max(1, tally.kills.total() - before)
         print(f"{time.monotonic() - began:4.0f} s  {kind:10}  {tally}", flush=True)
     storm.close()
-    print(f"\nseed {asked.seed}, {time.monotonic() - began:.0f} s: {tally}")
-    print(f"what was played lies in {home}" if tally.wrong else "nothing was wrong")
+    print(f"\nseed {args.seed}, {time.monotonic() - began:.0f} s: {tally}")
+    print(f"the runs are in {home}" if tally.wrong else "nothing was wrong")
     return 1 if tally.wrong else 0
 
 
@@ -189,4 +192,4 @@ if __name__ == "__main__":
     sys.stdout.flush()
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # Ray's cluster fixture would print its farewell for long
+    os._exit(code)  # without this, Ray's cluster fixture takes long and prints much at the end

@@ -1,9 +1,10 @@
-"""The embedded model by threads that write and that read: turns a second by scenes at once, and
-tokens a second read of a long first prompt, on a machine busy or not.
+"""The speed of the embedded model by its numbers of writing and reading threads.
 
-Each scene has two characters, whose prompts share a beginning, differ in a private block, and then
-only grow, for 8 turns. A cell is given some seconds at most, so that all of it ends in three
-minutes. Run it on a machine that does nothing else: `python benchmarks/threads.py`.
+Measures turns a second by scenes at once, and tokens a second of reading a long first prompt, on an
+idle and on a busy machine. Each scene has two characters. Their prompts share a beginning, differ
+in a private block, and then only grow, for 8 turns. Each measurement has a time limit, so that the
+whole ends in three minutes. Run it on a machine that does nothing else:
+`python benchmarks/threads.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from improv.models.embedded import EmbeddedServer
 
 SECONDS = {1: 2.5, 2: 3.5, 4: 4.5, 8: 7.5}
-"""How long so many scenes at once are given. First prompts are read in that time as well."""
+"""The time limit by the number of scenes at once. It includes reading the first prompts."""
 TURNS = 8
 
 SHARED = "THE LAST FERRY\nScene {}\n\nA harbour office at night. A storm.\n"
@@ -42,7 +43,7 @@ class Tally:
 
 
 def play(address: str, scene: int, deadline: float) -> Tally:
-    """Play one scene until its turns or the time are over."""
+    """Play one scene to its end or to the deadline."""
     tally = Tally()
     threads = {who: SHARED.format(scene) + text + OPENING for who, text in PRIVATE.items()}
     for turn in range(TURNS):
@@ -67,21 +68,21 @@ def play(address: str, scene: int, deadline: float) -> Tally:
 
 
 def ask(address: str, body: dict[str, object], seconds: float) -> Any:
-    """Return the reply, or None where it takes too long; the server then drops the request."""
-    line = http.client.HTTPConnection(address, timeout=seconds)
+    """Return the reply, or None if it takes too long; the server then drops the request."""
+    connection = http.client.HTTPConnection(address, timeout=seconds)
     try:
-        line.request(
+        connection.request(
             "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
         )
-        return json.loads(line.getresponse().read())
+        return json.loads(connection.getresponse().read())
     except TimeoutError:
         return None
     finally:
-        line.close()
+        connection.close()
 
 
 def read(local: EmbeddedServer) -> float:
-    """Return how many tokens a second the server reads of prompts that it has not seen."""
+    """Return the tokens a second at which the server reads new prompts."""
     address = local.url.removeprefix("http://").removesuffix("/v1")
     tokens, start = 0, time.perf_counter()
     for _ in range(2):
@@ -92,7 +93,7 @@ def read(local: EmbeddedServer) -> float:
 
 
 def measure(local: EmbeddedServer, scenes: int) -> Tally:
-    """Play `scenes` at once, none of which the server has seen, and add up."""
+    """Play so many new scenes at once, and return their sums."""
     start = time.perf_counter()
     address = local.url.removeprefix("http://").removesuffix("/v1")
     with ThreadPoolExecutor(scenes) as pool:
@@ -136,7 +137,7 @@ def main() -> None:
                 for scenes in SECONDS:
                     tally = measure(local, scenes)
                     rate = tally.turns / tally.seconds
-                    # Where not one turn came about, one is the most it can have been.
+                    # If no turn was finished, the rate is below that of one turn.
                     most = max(tally.turns, 1) / tally.seconds
                     rates.setdefault((busy, n_threads, n_reading), []).append(most)
                     share = tally.cached / max(1, tally.prompt)
@@ -149,8 +150,8 @@ def main() -> None:
     one, ours = sum(rates[False, 1, 1]), sum(rates[False, 1, 2])
     print(f"ratio {ours / one:.2f}")
     print(
-        "(turns/s with one thread that writes and two that read, over one for both, on "
-        f"{os.cpu_count()} idle cores; at least, where a cell has no turn)\n"
+        "(turns/s with one writing and two reading threads, divided by turns/s with one of each, "
+        f"on {os.cpu_count()} idle cores; a lower bound if a row has no turn)\n"
     )
     print(f"{'machine':>7} {'writing':>7} {'reading':>7} {'tokens/s read of a long prompt':>31}")
     for (busy, n_threads, n_reading), rate in reads.items():

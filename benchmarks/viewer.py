@@ -1,19 +1,17 @@
-"""Opens the viewer on a run of a million turns, in a real browser, and says how long rooms take.
+"""Opens the viewer on a run of a million turns in a real browser, and measures its rooms.
 
-A few scenes are played by the puppet, each copied hundreds of times: fifty thousand trials of the
-study author-context, every line with a text of its own, so that blocks are as many as lines, some
-scores turned over by chance. They are written as the store writes them, sorted and in row groups.
+The puppet plays a few scenes, and each is copied hundreds of times: fifty thousand trials of the
+study author-context. Every line has its own text, so there are as many blocks as lines, and some
+scores are inverted at random. The tables are sorted and have row groups, as storage writes them.
 
-A reader who has the viewer open goes from room to room, as by a click on a link; what is timed ends
-when the room is whole and the server has nothing left to send. Each is entered when the server has
-read nothing of the run (cold) and again (warm). Compare is entered twice: first as if nothing had
-been weighed, as a run's end and a scoring do, by a reader who has to have the planned result within
-the promised time and gets the rest when it is weighed (its `cold` is the result, and what the whole
-took stands behind), and in a new server, which has what the first look kept beside the tables;
-`core` are the seconds of a core that the server needed for it, which other work on the machine
-cannot change. `loaded` is the room in a fresh page, with all the script of Streamlit's own. Exits 1
-where a promise is broken: Runs and any scene within 1 s, Compare within 3 s, and the server within
-1.5 GiB. `--folder` keeps the run.
+The browser goes from room to room as by a click on a link. A time ends when the room is whole and
+the server has nothing left to send. Each room is entered when the server has read nothing of the
+run (cold), and again (warm). Compare is entered in two servers. The first has no findings, as after
+a run's end or a scoring: the planned result must be there within the limit (`cold`), and the time
+of the whole room is printed last. The second reads the findings that the first one kept beside the
+tables. `core` is the CPU seconds of the server, which other work on the machine does not change.
+`loaded` is the room in a fresh page, including Streamlit's scripts. Exits 1 if a limit is exceeded:
+1 s for Runs and any scene, 3 s for Compare, and 1.5 GiB for the server. `--folder` keeps the run.
 """
 
 from __future__ import annotations
@@ -54,13 +52,13 @@ from tests.support.browser import chromium, start  # noqa: E402
 STUDY = TOP / "scenes/studies/author-context.yaml"
 SCENE_TURNS = 20
 TEMPLATES = 4
-"""Replicates that are really played."""
+"""Replicates that the puppet plays."""
 BATCH = 2_000
-"""Trials that are written at once."""
+"""Trials written at once."""
 TURNED = 0.03
-"""Share of scores that chance turns over, so that no two copies are alike."""
+"""The share of scores that are inverted at random, so that no two copies are alike."""
 OWN = ("transcript", "note")
-"""Blocks that a scene shares with no other."""
+"""The kinds of blocks that a scene shares with no other."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -70,14 +68,14 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass
 class Template:
-    """One table of the run that was really played, and where each trial's rows are in it."""
+    """One table of the played run, and the place of each trial's rows in it."""
 
     table: pa.Table
     first: Numbers
     count: Numbers
 
     def rows(self, which: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the rows of these trials, and for each the place of its trial in `which`."""
+        """Return the rows of these trials, and for each row the index of its trial in `which`."""
         counts = self.count[which]
         owner = np.repeat(np.arange(len(which)), counts)
         start = np.repeat(np.cumsum(counts) - counts, counts)
@@ -87,10 +85,10 @@ class Template:
 def template(folder: RunFolder, name: str, trials: Sequence[str]) -> Template:
     table = folder.tables.read(name).combine_chunks()
     names = table["trial"].to_numpy(zero_copy_only=False).astype(str)
-    found, first, count = np.unique(names, return_index=True, return_counts=True)
-    where = {t: i for i, t in enumerate(found.tolist())}
-    places = np.array([where.get(t, -1) for t in trials])
-    # A trial without a row of this table has none of it in its copies.
+    unique, first, count = np.unique(names, return_index=True, return_counts=True)
+    index = {t: i for i, t in enumerate(unique.tolist())}
+    places = np.array([index.get(t, -1) for t in trials])
+    # If a trial has no rows in this table, its copies have none either.
     return Template(
         table, np.where(places < 0, 0, first[places]), np.where(places < 0, 0, count[places])
     )
@@ -113,7 +111,7 @@ def hexes(numbers: npt.NDArray[np.uint64]) -> pa.Array:
 
 
 class Writer:
-    """Writes a table in pieces that are sorted already, as the store would write it whole."""
+    """Writes a table in sorted pieces, with the row groups that storage would write."""
 
     def __init__(self, folder: RunFolder, name: str) -> None:
         self._schema = SCHEMAS[name]
@@ -140,13 +138,13 @@ class Writer:
 
 
 def grow(runs: Path, name: str, turns: int) -> RunFolder:
-    """Make a run of so many turns and return it."""
+    """Make a run of at least so many turns, and return it."""
     with tempfile.TemporaryDirectory() as home:
         patch = {"turns": SCENE_TURNS}
         whole = load(STUDY, patch, "effect")
-        asked = with_replicates(whole, TEMPLATES)
-        played = run(asked, runs=home, name="template", setup=Setup(ray="off")).folder
-        cells = len(asked.cells)
+        small = with_replicates(whole, TEMPLATES)
+        played = run(small, runs=home, name="template", setup=Setup(ray="off")).folder
+        cells = len(small.cells)
         replicates = -(-turns // (SCENE_TURNS * cells))
         study = with_replicates(whole, replicates)
         trials = sorted(plan(study), key=lambda t: t.id)
@@ -159,10 +157,10 @@ def grow(runs: Path, name: str, turns: int) -> RunFolder:
 
 
 def copy(played: RunFolder, folder: RunFolder, trials: Sequence[object]) -> None:
-    rows = played.tables.read("trials").to_pylist()
-    origin = [r["trial"] for r in rows]
-    by = {(r["scene"], r["condition"], r["replicate"]): i for i, r in enumerate(rows)}
-    which = np.array([by[t.slug, t.condition, t.replicate % TEMPLATES] for t in trials])  # type: ignore[attr-defined]
+    trial_rows = played.tables.read("trials").to_pylist()
+    origin = [r["trial"] for r in trial_rows]
+    places = {(r["scene"], r["condition"], r["replicate"]): i for i, r in enumerate(trial_rows)}
+    which = np.array([places[t.slug, t.condition, t.replicate % TEMPLATES] for t in trials])  # type: ignore[attr-defined]
     ids = pa.array([t.id for t in trials])  # type: ignore[attr-defined]
     write_trials(played, folder, trials, which)
     blocks = played.tables.read("blocks")
@@ -175,8 +173,8 @@ def copy(played: RunFolder, folder: RunFolder, trials: Sequence[object]) -> None
         for at in range(0, len(trials), BATCH):
             part = np.arange(at, min(at + BATCH, len(trials)))
             taken, owner = source.rows(which[part])
-            found = source.table.take(taken)
-            columns = {n: found[n].combine_chunks() for n in found.schema.names}
+            rows = source.table.take(taken)
+            columns = {n: rows[n].combine_chunks() for n in rows.schema.names}
             columns["trial"] = ids.take(part[owner])
             take = pa.array(part[owner]).cast(pa.string())
             for text in {"text", "raw", "reply", "evidence"} & set(columns):
@@ -206,7 +204,7 @@ def own_blocks(
     trial: Numbers,
     shown: list[npt.NDArray[np.uint64]],
 ) -> pa.Array:
-    """Give what was heard in each trial an id that no other trial has."""
+    """Return the block lists with own ids for the blocks that a trial shares with no other."""
     flat = pc.index_in(lists.flatten(), value_set=blocks["id"].combine_chunks())
     flat = flat.to_numpy(zero_copy_only=False)
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
@@ -220,10 +218,10 @@ def own_blocks(
 def write_blocks(folder: RunFolder, blocks: pa.Table, keys: npt.NDArray[np.uint64]) -> None:
     index = (keys % _WIDE).astype(np.int64)
     number = (keys // _WIDE).astype(np.int64) - 1
-    found = blocks.take(index)
-    salted = pc.binary_join_element_wise(found["text"], pa.array(number).cast(pa.string()), " #")
-    text = pc.if_else(pa.array(number >= 0), salted, found["text"])
-    table = pa.table([hexes(keys), found["kind"], text], schema=SCHEMAS["blocks"])
+    rows = blocks.take(index)
+    salted = pc.binary_join_element_wise(rows["text"], pa.array(number).cast(pa.string()), " #")
+    text = pc.if_else(pa.array(number >= 0), salted, rows["text"])
+    table = pa.table([hexes(keys), rows["kind"], text], schema=SCHEMAS["blocks"])
     folder.tables.write("blocks", table)
 
 
@@ -231,13 +229,15 @@ def write_trials(
     played: RunFolder, folder: RunFolder, trials: Sequence[object], which: Numbers
 ) -> None:
     table = played.tables.read("trials").take(which)
-    for name, of in (
+    for name, attribute in (
         ("trial", "id"),
         ("index", "index"),
         ("block", "block"),
         ("replicate", "replicate"),
     ):
-        values = pa.array([getattr(t, of) for t in trials], SCHEMAS["trials"].field(name).type)
+        values = pa.array(
+            [getattr(t, attribute) for t in trials], SCHEMAS["trials"].field(name).type
+        )
         table = table.set_column(table.schema.get_field_index(name), name, values)
     folder.tables.write("trials", table)
 
@@ -254,7 +254,8 @@ WEIGHED = "html:not(:has(.play)):has(.abreast)"
 
 @dataclass
 class Visit:
-    """A room to be entered: its name and address, what shows that it is whole, and the promise."""
+    """A room to enter: its name and address, the selector that shows that it is whole, the
+    limit."""
 
     name: str
     room: str
@@ -262,7 +263,7 @@ class Visit:
     whole: str
     seconds: float
     first: str = ""
-    """What has to be there within the promised time, where the rest may follow."""
+    """The selector that must match within the limit, if the rest of the room may follow later."""
 
     @property
     def address(self) -> str:
@@ -295,7 +296,7 @@ def visits(folder: RunFolder) -> list[Visit]:
 
 @contextlib.contextmanager
 def viewer(runs: Path) -> Iterator[tuple[str, int]]:
-    """Serve the folder, and yield the address and the server's process."""
+    """Serve the folder, and yield the address and the server's process id."""
     process, address, _ = start(runs)
     try:
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -306,7 +307,7 @@ def viewer(runs: Path) -> Iterator[tuple[str, int]]:
 
 
 PATIENCE = 30_000
-"""Milliseconds after which a room is said not to be there."""
+"""Milliseconds after which a room counts as missing."""
 QUIET = ".stApp[data-test-script-state='notRunning']"
 
 
@@ -320,8 +321,8 @@ def loaded(page: Page, url: str, visit: Visit) -> float:
 
 
 def entered(page: Page, visit: Visit) -> tuple[float, float]:
-    """Go to a room as by a click on a link of a room; return the seconds until what is promised
-    is there, and until it is whole."""
+    """Go to a room as by a click on a link; return the seconds until its first part is there, and
+    until the room is whole."""
     began = time.perf_counter()
     page.evaluate(
         """([room, query]) => {
@@ -349,13 +350,13 @@ def _whole(page: Page, visit: Visit) -> None:
 
 
 def core(process: int) -> float:
-    """Return the seconds of a core that a process has used."""
+    """Return the CPU seconds that a process has used."""
     parts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(process: int) -> float:
-    """Return the most memory that a process has had, in GiB."""
+    """Return the peak memory of a process in GiB."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     (peak,) = (line for line in lines if line.startswith("VmHWM"))
     return int(peak.split()[1]) / 2**20
@@ -364,8 +365,10 @@ def memory(process: int) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where the run is kept, or is already")
-    parser.add_argument("--only", nargs="*", default=[], help="rooms by the beginning of a name")
+    parser.add_argument(
+        "--folder", type=Path, help="the folder that keeps the run, or has it already"
+    )
+    parser.add_argument("--only", nargs="*", default=[], help="only rooms whose names begin so")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         home = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -379,10 +382,10 @@ def main() -> int:
         wanted = [
             i for i, v in enumerate(large) if not args.only or v.name.startswith(tuple(args.only))
         ]
-        names = ("room", "cold", "core", "warm", "core", "loaded", "promised", "peak")
+        names = ("room", "cold", "core", "warm", "core", "loaded", "limit", "peak")
         print("{:21}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}  {}".format(*names))
         broken = 0
-        # What a first look has kept is for whoever starts the viewer anew.
+        # The second server uses the findings that the first one has kept.
         for again in (False, True):
             those = [i for i in wanted if (large[i].name == "Compare") == again]
             if not again:
@@ -403,8 +406,8 @@ def look(
     small: Sequence[Visit],
     wanted: Sequence[int],
 ) -> int:
-    """Enter each room cold and warm, print how long it took, and count the broken promises."""
-    # What a server and a browser do once in their lives is nothing that a run adds to.
+    """Enter each room cold and warm, print the times, and return how many exceed a limit."""
+    # The one-time work of a server and a browser does not depend on the run, so it is done before.
     for i in wanted:
         if small[i].room != "runs":
             with contextlib.suppress(TimeoutError):
@@ -434,8 +437,8 @@ def look(
 def _timed(
     page: Page, url: str, process: int, start_at: Visit, visit: Visit
 ) -> tuple[float, float, float]:
-    """Enter a room from a scene of the small run; return the seconds until what is promised is
-    there, until all is, and seconds of a core."""
+    """Enter a room from a scene of the small run; return the seconds until its first part is there,
+    the seconds until it is whole, and the server's CPU seconds."""
     loaded(page, url, start_at)
     page.wait_for_timeout(500)
     used = core(process)
@@ -444,5 +447,5 @@ def _timed(
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("CI", "true")  # no Chromium is an error
+    os.environ.setdefault("CI", "true")  # a missing Chromium is then an error
     sys.exit(main())

@@ -1,10 +1,10 @@
-"""A run of 500 trials through hard weather, beside what the server lets through.
+"""The throughput of a run of 500 trials on a failing endpoint, as a share of the possible one.
 
 A puppet's server in a process of its own answers 30% of requests with 429, 10% with 500, 5% with
-broken JSON, and lets 2% hang; in the second case it also takes no more than so many requests a
-second. What it allows: every slot of `--max-connections` always busy, or the rate it takes, times
-the share that it answers. Prints the share of that which a whole run reached, from its first
-call to its last retry, and writes the page with the limiter's curve.
+broken JSON, and lets 2% hang. In the second case it also has a rate cap. The possible throughput is
+that with all slots of `--max-connections` busy, or the rate cap, times the share of good replies.
+Prints which share of it a whole run reaches, from its first call to its last retry, and writes the
+page with the limiter's curve.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def study(url: str) -> Study:
 
 
 def allowed(rate: float | None) -> float:
-    """Return the answers a second that the server lets through."""
+    """Return the possible good replies a second."""
     answered = 1 - sum(ERRORS.values())
     held = answered * LATENCY + ERRORS["hang"] * PATIENCE  # errors are answered at once
     by_slots = CONNECTIONS * answered / held
     return min(by_slots, rate * answered) if rate else by_slots
 
 
-def tell(name: str, rate: float | None, root: str) -> Result:
+def measure(name: str, rate: float | None, root: str) -> Result:
     with server(rate) as url:
         clock = time.perf_counter()
         setup = Setup("off", stages=TRIALS, connections=CONNECTIONS)
@@ -85,19 +85,19 @@ def tell(name: str, rate: float | None, root: str) -> Result:
         f"{len(rows)} calls in {seconds:.0f} s, {sum(draws.values()) - len(draws)} twice in the "
         f"tables, {twice} answered twice"
     )
-    print(f"  {reached:.0f} calls/s of {allowed(rate):.0f} allowed: {reached / allowed(rate):.0%}")
+    print(f"  {reached:.0f} calls/s of {allowed(rate):.0f} possible: {reached / allowed(rate):.0%}")
     print(f"  {stats['requests']} requests, {stats['failed']}")
     return result
 
 
 def main() -> None:
-    where = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
-    where.mkdir(parents=True, exist_ok=True)
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
         for name, rate in (("errors", None), ("errors-and-a-rate", 150.0)):
-            page = report(read_material(tell(name, rate, root).folder))
-            (where / f"{name}.html").write_text(page.as_html())
-    print(f"pages with the limiter's curve: {where}")
+            page = report(read_material(measure(name, rate, root).folder))
+            (folder / f"{name}.html").write_text(page.as_html())
+    print(f"pages with the limiter's curve: {folder}")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class _Host:
     late: int = 0
     """Replies still to come to requests that were sent before the last cut or leap."""
     behind: bool = False
-    """Whether the host has not yet been told of that cut or leap."""
+    """Whether the host has not yet reported since that cut or leap."""
 
     @property
     def demand(self) -> int:

@@ -77,7 +77,7 @@ class Scheduler:
         while self._waiting and not self.stop and (place := self.pool.take_place()) is not None:
             number, host = place
             work = self._waiting.pop()
-            journaled = self.journal.of(work.trial.id)
+            journaled = self.journal.lines_of(work.trial.id)
             self._playing[asyncio.ensure_future(host.play(work, journaled))] = (work, number)
 
     async def _wait(self, killed: asyncio.Event) -> None:

@@ -109,7 +109,7 @@ class Journaled:
                 self.strange[file] = strange
         return self
 
-    def of(self, trial: str) -> list[list[bytes]]:
+    def lines_of(self, trial: str) -> list[list[bytes]]:
         """Return the lines of a trial's calls, including its branches, for `parse_calls`: one list
         for each file that has some."""
         return list(self._lines.get(trial, {}).values())
@@ -117,7 +117,7 @@ class Journaled:
     def calls(self) -> Iterator[Call]:
         """Yield every call."""
         for trial in self._lines:
-            yield from parse_calls(self.of(trial))
+            yield from parse_calls(self.lines_of(trial))
 
 
 def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:

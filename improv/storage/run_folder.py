@@ -132,8 +132,8 @@ class RunFolder:
         stranger, we would write, move and delete files elsewhere."""
         folder = self.local
         for file in itertools.chain(folder.glob("*"), *map(Path.iterdir, self._parts())):
-            odd = file.exists() and not (file.is_file() or file.is_dir())
-            if file.is_symlink() or odd:
+            special = file.exists() and not (file.is_file() or file.is_dir())
+            if file.is_symlink() or special:
                 raise RunError(f"{file}: a link or a special file; a run must not have one")
 
     # -- reading ---------------------------------------------------------------------------

@@ -60,9 +60,9 @@ def open_run(root: str | os.PathLike[str], run: str) -> RunFolder:
     runs = list_runs(root)
     if run == "last" and runs:
         return runs[0]
-    near = [r for r in runs if r.id.startswith(run) or r.id.endswith(run)]
-    if len(near) == 1:
-        return near[0]
-    known = ", ".join(r.id for r in (near or runs)[:5]) or "none"
-    why = "means several runs" if near else "is not a run"
+    matches = [r for r in runs if r.id.startswith(run) or r.id.endswith(run)]
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join(r.id for r in (matches or runs)[:5]) or "none"
+    why = "means several runs" if matches else "is not a run"
     raise RunError(f"{run}: {why} in {os.fspath(root)}; there: {known}")

@@ -50,19 +50,19 @@ class Transcripts:
         rows = self.tables.read("trials").to_pylist()
         exact = [r for r in rows if r["trial"] == name]
         numbered = [r for r in rows if name == str(r["index"])]
-        near = exact or numbered or [r for r in rows if r["trial"].startswith(name)]
+        matches = exact or numbered or [r for r in rows if r["trial"].startswith(name)]
         if branch:
-            near = [r for r in near if r["branch"].startswith(branch)]
+            matches = [r for r in matches if r["branch"].startswith(branch)]
             name = f"{name}~{branch}"
         else:
-            near = [r for r in near if r["branch"] == MAIN] or near
-        if len(near) != 1:
+            matches = [r for r in matches if r["branch"] == MAIN] or matches
+        if len(matches) != 1:
             what = "branch" if branch else "trial"
             plural = "branches" if branch else "trials"
-            why = f"means several {plural}" if near else f"is not a finished {what}"
+            why = f"means several {plural}" if matches else f"is not a finished {what}"
             run = self.tables.files.id
             raise RunError(f"{name}: {why} of {run}; `improv show {run}` lists them")
-        row: Json = near[0]
+        row: Json = matches[0]
         return row
 
     def branches(self, trial: str) -> list[Json]:

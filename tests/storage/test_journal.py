@@ -123,7 +123,7 @@ def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for call in calls[1:]:
         journal.append(call, [])
     assert list(known.refresh().calls()) == calls
-    assert known.of("t2") == [] and parse_calls(known.of("t1")) == calls
+    assert known.lines_of("t2") == [] and parse_calls(known.lines_of("t1")) == calls
     journal.close()
 
 
