@@ -99,20 +99,20 @@ def test_no_arm_has_a_word_of_another_or_of_authorship_that_its_data_has_not(
 ) -> None:
     rule = {"law": {**LAW, "enforced": "reminder", "every": 2}}
     base = {"author": {"contexts": CONTEXTS, "may": ["note"]}, "model": {"mode": mode}}
-    told = {}
+    shown = {}
     for name, live in [(n, v) for n in CONTEXTS for v in (False, True)]:
         arm = {"author": {"context": name, "live": live}, "rules": rule}
         done = play(trial(patched(scene, base), arm), improvised)
-        told[name, live] = "\n".join(words(a.prompt) for a in done.asks)
+        shown[name, live] = "\n".join(words(a.prompt) for a in done.asks)
         whispered = f"(A note from {CONTEXTS[name].get('called', 'the author')} to "
-        assert whispered in told[name, live]
+        assert whispered in shown[name, live]
         for other in set(CONTEXTS) - {name}:
-            assert CONTEXTS[other]["frame"] not in told[name, live]
+            assert CONTEXTS[other]["frame"] not in shown[name, live]
     for name in ("placebo", "notes"):
         for live in (False, True):
-            found = AUTHORSHIP.search(told[name, live])
-            assert not found, (name, live, found)
-    assert AUTHORSHIP.search(told["brief", False])
+            match = AUTHORSHIP.search(shown[name, live])
+            assert not match, (name, live, match)
+    assert AUTHORSHIP.search(shown["brief", False])
 
 
 def test_prompts_of_arms_differ_in_the_frame_only(scene: Scene) -> None:
@@ -139,7 +139,7 @@ def test_menus_are_no_part_of_a_trial_and_what_is_chosen_is(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize(
-    ("patch", "told"),
+    ("patch", "message"),
     [
         (
             "author: {context: placbo, contexts: {placebo: {}}}",
@@ -167,11 +167,11 @@ def test_menus_are_no_part_of_a_trial_and_what_is_chosen_is(scene: Scene) -> Non
         ("rules: {law: {says: x, marker: never_asks, of: Zoe}}", "rules.law.of: nobody is called"),
     ],
 )
-def test_what_does_not_fit_is_said_when_it_is_read(kettle: Any, patch: str, told: str) -> None:
+def test_what_does_not_fit_is_said_when_it_is_read(kettle: Any, patch: str, message: str) -> None:
     study = kettle.with_name("s.yaml")
     lines = "\n".join(f"  {line}" for line in patch.splitlines())
     study.write_text(f"study: s\nscenes: [kettle.yaml]\nset:\n{lines}\n")
-    with pytest.raises(StudyError, match=told):
+    with pytest.raises(StudyError, match=message):
         load(study)
 
 

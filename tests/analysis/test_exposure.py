@@ -108,16 +108,16 @@ def holding(folder: RunFolder, kind: BlockKind, text: str) -> str:
 
 
 def test_what_was_played_as_planned_is_clean_and_told_apart(played: RunFolder) -> None:
-    found = checked(played)
-    assert found.clean and not found.leaks
+    exposure = checked(played)
+    assert exposure.clean and not exposure.leaks
     calls = played.tables.read("calls").to_pylist()
-    assert found.prompts == len({(c["trial"], c["branch"], c["role"]) for c in calls})
-    assert found.blocks == len({id for c in calls for id in c["blocks"]})
+    assert exposure.prompts == len({(c["trial"], c["branch"], c["role"]) for c in calls})
+    assert exposure.blocks == len({id for c in calls for id in c["blocks"]})
     # What an arm's texts are is seen in that arm alone; what all share is in each.
-    arms = {kind: {c for c, k in found.seen if k == kind} for kind in shown_kinds(found)}
+    arms = {kind: {c for c, k in exposure.seen if k == kind} for kind in shown_kinds(exposure)}
     assert arms["frame"] == {"framed"} and arms["author"] == arms["note"] == {"live"}
     assert arms["card"] == arms["world"] == {"none", "framed", "live"}
-    assert shown_kinds(found)[:3] == ["frame", "author", "note"]
+    assert shown_kinds(exposure)[:3] == ["frame", "author", "note"]
 
 
 def frame(folder: RunFolder) -> str:
@@ -159,9 +159,9 @@ def test_a_text_in_the_wrong_prompt_is_found(
     owner: str,
 ) -> None:
     show(played, condition, role, block(played))
-    found = checked(played)
-    assert not found.clean and (found.leaked, found.unknown) == (1, 0)
-    (leak,) = found.leaks
+    exposure = checked(played)
+    assert not exposure.clean and (exposure.leaked, exposure.unknown) == (1, 0)
+    (leak,) = exposure.leaks
     assert (leak.condition, leak.role, leak.kind, leak.owner) == (condition, role, kind, owner)
     trials = {t["trial"]: t["condition"] for t in played.tables.read("trials").to_pylist()}
     assert trials[leak.trial] == condition and leak.branch == "main"
@@ -193,8 +193,8 @@ def test_what_all_arms_of_another_scene_hold_tells_no_arms_apart(tmp_path: Path)
 
 def test_a_block_that_no_table_knows_is_not_taken_for_harmless(played: RunFolder) -> None:
     show(played, "none", "Bo", "feedfeedfeedfeed")
-    found = checked(played)
-    assert not found.clean and (found.leaked, found.unknown) == (0, 1)
+    exposure = checked(played)
+    assert not exposure.clean and (exposure.leaked, exposure.unknown) == (0, 1)
 
 
 def test_all_leaks_are_counted_and_some_are_named(played: RunFolder) -> None:
@@ -205,17 +205,17 @@ def test_all_leaks_are_counted_and_some_are_named(played: RunFolder) -> None:
     names = {
         t["trial"] for t in played.tables.read("trials").to_pylist() if t["condition"] != "framed"
     }
-    found = checked(played)
-    assert found.leaked == 15 * sum(trial in names for trial, _ in roles) > 20
-    assert len(found.leaks) == 20
+    exposure = checked(played)
+    assert exposure.leaked == 15 * sum(trial in names for trial, _ in roles) > 20
+    assert len(exposure.leaks) == 20
 
 
 def test_a_study_that_gives_an_arms_text_to_another_is_caught(tmp_path: Path) -> None:
     # Somebody quotes the author of one arm in the direction of another.
     spoilt = STUDY.replace("none: {}", f"none: {{events: [{{turn: 2, direction: {FRAME}}}]}}")
-    found = checked(play(tmp_path, spoilt))
-    assert {(leak.condition, leak.owner) for leak in found.leaks} == {("none", "framed")}
-    assert {leak.role for leak in found.leaks} == {"Ana", "Bo"}
+    exposure = checked(play(tmp_path, spoilt))
+    assert {(leak.condition, leak.owner) for leak in exposure.leaks} == {("none", "framed")}
+    assert {leak.role for leak in exposure.leaks} == {"Ana", "Bo"}
 
 
 def test_an_edit_may_bring_a_text_into_its_branch_and_its_branches_branches(
@@ -231,8 +231,8 @@ def test_an_edit_may_bring_a_text_into_its_branch_and_its_branches_branches(
         place = of.format(*grown)
         assert branch(played, place, 2, edit=edit if of == none else read_edit([]), setup=OFF).done
     assert sum(r["branch"] != "main" for r in played.tables.read("trials").to_pylist()) == 2
-    found = checked(played)
-    assert found.clean and found.seen["none", "frame"] == 1
+    exposure = checked(played)
+    assert exposure.clean and exposure.seen["none", "frame"] == 1
     # What the branch may be shown, its trial may not.
     show(played, "none", "Bo", frame(played))
     assert checked(played).leaked == 1
@@ -259,14 +259,14 @@ def test_a_leak_is_fatal_to_a_planned_analysis(played: RunFolder) -> None:
 
 def test_what_a_large_run_showed_is_kept_until_its_tables_change(played: RunFolder) -> None:
     study, file = played.study(), played.local / _FILE
-    found = read_exposure(played, study)
-    assert cached_exposure(played, study) == found and not file.exists(), "it took no time"
-    assert cached_exposure(played, study, worth=0) == found
+    exposure = read_exposure(played, study)
+    assert cached_exposure(played, study) == exposure and not file.exists(), "it took no time"
+    assert cached_exposure(played, study, worth=0) == exposure
     kept = json.loads(file.read_text())
     file.write_text(json.dumps(kept | {"leaked": 7}))
     assert cached_exposure(played, study).leaked == 7, "it is what was kept"
     later = time.time_ns() + 5_000_000_000
     os.utime(played.local / "calls.parquet", ns=(later, later))
-    assert cached_exposure(played, study) == found
+    assert cached_exposure(played, study) == exposure
     file.write_text("{torn")
-    assert cached_exposure(played, study) == found
+    assert cached_exposure(played, study) == exposure

@@ -33,7 +33,7 @@ from tests.support.table import (
 
 
 def test_contrasts_are_paired_within_blocks_and_interactions_added_up() -> None:
-    given = crossed(
+    tables = crossed(
         {
             "x1": [0.1, 0.3, 0.5, 0.7, 0.2],
             "x2": [0.2, 0.4, 0.6, 0.8, 0.4],
@@ -45,7 +45,7 @@ def test_contrasts_are_paired_within_blocks_and_interactions_added_up() -> None:
         [{"first": a, "second": b}, {"first": c, "second": d}] for a, b, c, d in ("x1y2", "x2y1")
     )
     asked = plan(X_Y, contrast(one, other, "interaction"))
-    main, both = analyse(asked, given).findings
+    main, both = analyse(asked, tables).findings
     assert main.estimate.value == pytest.approx((4 * 0 + (0.2 + 0.4 - 0.0 - 0.5) / 2) / 5)
     assert both.estimate.value == pytest.approx((4 * 0.2 + 0.3) / 5)
     assert (main.estimate.n, main.estimate.unit, main.correction) == (5, "blocks", "holm")
@@ -55,16 +55,16 @@ def test_contrasts_are_paired_within_blocks_and_interactions_added_up() -> None:
 
 
 def test_a_block_without_all_its_conditions_is_dropped_and_named() -> None:
-    given = crossed({"x1": [0.1, 0.2, 0.3], "y1": [0.4, 0.4]})
-    (found,) = analyse(plan(X_Y), given).findings
-    assert (found.blocks, found.dropped) == (2, ("s/2",))
-    assert found.estimate.value == pytest.approx(-0.25)
+    tables = crossed({"x1": [0.1, 0.2, 0.3], "y1": [0.4, 0.4]})
+    (contrast,) = analyse(plan(X_Y), tables).findings
+    assert (contrast.blocks, contrast.dropped) == (2, ("s/2",))
+    assert contrast.estimate.value == pytest.approx(-0.25)
 
 
 def test_one_block_has_an_estimate_and_decides_nothing() -> None:
-    (found,) = analyse(plan(X_Y), crossed({"x1": [0.1], "y1": [0.9]})).findings
-    assert found.estimate.value == pytest.approx(-0.8) and found.estimate.n == 1
-    assert found.p == 1 and not found.rejected
+    (contrast,) = analyse(plan(X_Y), crossed({"x1": [0.1], "y1": [0.9]})).findings
+    assert contrast.estimate.value == pytest.approx(-0.8) and contrast.estimate.n == 1
+    assert contrast.p == 1 and not contrast.rejected
 
 
 def test_scenes_are_compared_unpaired_where_few_have_an_outcome() -> None:
@@ -73,12 +73,12 @@ def test_scenes_are_compared_unpaired_where_few_have_an_outcome() -> None:
         rows += said(f"x{k}", [0, k % 4 > 0])
         rows += said(f"y{k}", [0, k % 5 == 0] if k < 10 else [1, 1])
     asked = plan(X_Y, outcome={"of": "recovered", "unit": "scene"})
-    found = analyse(asked, made(trials(20, "x", "y"), rows))
-    (told,) = found.findings
-    assert told.estimate.value == pytest.approx(15 / 20 - 2 / 10)
-    assert (told.blocks, told.estimate.unit) == (30, "scenes")
-    assert told.p < 0.05 and told.rejected
-    assert [(a.units, a.without) for a in found.arms] == [(20, 0), (20, 10)]
+    analysis = analyse(asked, made(trials(20, "x", "y"), rows))
+    (contrast,) = analysis.findings
+    assert contrast.estimate.value == pytest.approx(15 / 20 - 2 / 10)
+    assert (contrast.blocks, contrast.estimate.unit) == (30, "scenes")
+    assert contrast.p < 0.05 and contrast.rejected
+    assert [(a.units, a.without) for a in analysis.arms] == [(20, 0), (20, 10)]
 
 
 def test_times_are_compared_by_survival() -> None:
@@ -86,13 +86,15 @@ def test_times_are_compared_by_survival() -> None:
     for k in range(12):
         rows += said(f"x{k}", [1] * 7 + [k % 2])
         rows += said(f"y{k}", [1, k < 3, *[1] * 6])
-    found = analyse(plan(X_Y, outcome={"of": "time"}), made(trials(12, "x", "y"), rows))
-    (told,) = found.findings
-    assert told.estimate.value == pytest.approx(8 - (2 + 6 * 3 / 12)) and told.estimate.low > 0
+    analysis = analyse(plan(X_Y, outcome={"of": "time"}), made(trials(12, "x", "y"), rows))
+    (contrast,) = analysis.findings
+    assert (
+        contrast.estimate.value == pytest.approx(8 - (2 + 6 * 3 / 12)) and contrast.estimate.low > 0
+    )
     # At turn 2 9 of y's 12 break (4.5 expected), at 8 none of its 3 beside 6 of x's 12 (1.2).
     chi2 = (9 - 4.5 - 1.2) ** 2 / (9 / 4 * 15 / 23 + 6 * 0.2 * 0.8 * 9 / 14)
-    assert told.p == pytest.approx(stats.chi2.sf(chi2, 1)) and told.rejected
-    x, y = found.survival
+    assert contrast.p == pytest.approx(stats.chi2.sf(chi2, 1)) and contrast.rejected
+    x, y = analysis.survival
     assert (x.name, y.name) == ("x", "y")
     assert x.points[7][1] == 1 and y.points[2][1] == pytest.approx(3 / 12)
 
@@ -102,12 +104,12 @@ def test_the_risk_of_breaking_is_told_against_the_first_condition() -> None:
     for k in range(12):
         rows += said(f"x{k}", [0 if turn == k % 6 + 2 else 1 for turn in range(8)])
         rows += said(f"y{k}", [0 if turn == k % 6 else 1 for turn in range(8)])
-    given = made(trials(12, "x", "y"), rows)
-    found = analyse(plan(X_Y), given)
-    (ratio,) = found.hazards
-    assert (found.reference, ratio.condition) == ("x", "y")
+    tables = made(trials(12, "x", "y"), rows)
+    analysis = analyse(plan(X_Y), tables)
+    (ratio,) = analysis.hazards
+    assert (analysis.reference, ratio.condition) == ("x", "y")
     assert ratio.ratio.low > 0 and ratio.p < 0.05, "scenes of y break two turns earlier"
-    assert not analyse(plan(X_Y, outcome={"of": "mean"}), given).hazards
+    assert not analyse(plan(X_Y, outcome={"of": "mean"}), tables).hazards
 
 
 def test_phrasings_are_findings_of_their_own() -> None:
@@ -121,11 +123,11 @@ def test_phrasings_are_findings_of_their_own() -> None:
                 rows += said(name, drawn(chance, 0.15 * p if copies == "several" else 0.4, 5))
     control = {"name": "copies", "icc": {"where": {"copies": "one"}, "within": 0.1}}
     asked = plan(outcome={"of": "phrasing", "factor": "words"}, controls=[control])
-    found = analyse(asked, made(played, rows))
-    mean, slope = found.findings
+    analysis = analyse(asked, made(played, rows))
+    mean, slope = analysis.findings
     assert mean.rejected and mean.estimate.value > 0.1 and not slope.rejected
     assert (mean.estimate.n, mean.estimate.unit) == (6, "phrasings")
-    (check,) = found.checks
+    (check,) = analysis.checks
     assert check.held is True and abs(check.estimate.value) < 0.1
     (check,) = analyse(asked, made(played[:72], rows)).checks
     assert check.held is None, "the copies were not played"
@@ -134,9 +136,9 @@ def test_phrasings_are_findings_of_their_own() -> None:
 # --- controls
 
 
-def held(given: Tables, kind: str, check: dict[str, Any], **more: Any) -> bool | None:
-    (found,) = analyse(plan(controls=[{"name": "n", kind: check}], **more), given).checks
-    return found.held
+def held(tables: Tables, kind: str, check: dict[str, Any], **more: Any) -> bool | None:
+    (check_result,) = analyse(plan(controls=[{"name": "n", kind: check}], **more), tables).checks
+    return check_result.held
 
 
 @pytest.mark.parametrize(
@@ -150,9 +152,9 @@ def test_equivalence_holds_within_its_margin_only(
     chance = np.random.default_rng(1)
     base = chance.integers(3, 6, size=60) / 10
     near = base + chance.choice([-0.1, 0, 0, 0.1], size=60)
-    given = crossed({"x1": base.tolist(), "y1": near.tolist(), "z1": (base + 0.2).tolist()})
+    tables = crossed({"x1": base.tolist(), "y1": near.tolist(), "z1": (base + 0.2).tolist()})
     check = {"plus": X, "minus": {"first": other}, "margin": margin}
-    assert held(given, "equivalence", check, outcome={"unit": unit}) is wanted
+    assert held(tables, "equivalence", check, outcome={"unit": unit}) is wanted
 
 
 def test_chance_holds_where_guessing_gives_the_same() -> None:
@@ -161,12 +163,12 @@ def test_chance_holds_where_guessing_gives_the_same() -> None:
     for k in range(100):
         for i in range(4):
             rows += said(f"x{k}", drawn(chance, 0.75, 1), f"probe:never.{i}", branch=f"p{i}")
-    given = made(trials(100, "x"), rows)
+    tables = made(trials(100, "x"), rows)
     check = {"measure": "probe:never", "is": 0.25, "margin": 0.1}
-    assert held(given, "chance", check) is True
-    assert held(given, "chance", check | {"is": 0.5}) is False
-    assert held(given, "chance", check | {"measure": "probe:stated"}) is None
-    assert held(given, "chance", check | {"where": {"first": "other"}}) is None
+    assert held(tables, "chance", check) is True
+    assert held(tables, "chance", check | {"is": 0.5}) is False
+    assert held(tables, "chance", check | {"measure": "probe:stated"}) is None
+    assert held(tables, "chance", check | {"where": {"first": "other"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -187,16 +189,16 @@ def test_a_bound_is_of_the_lines_that_it_is_about(
         rows += said(f"filter{k}", [1] * 10, "rule:law")
         rows += said(f"filter{k}", [0] * 5, "rule:law", who="Bo")
         rows += said(f"none{k}", lines(1, 10), "rule:law")
-    given = made(trials(40, "filter", "none", factor="rule"), rows)
+    tables = made(trials(40, "filter", "none", factor="rule"), rows)
     check = {"where": {"rule": rule}, "at_most": at_most}
-    assert held(given, "bound", check, outcome={"measure": "rule:law", "of_whom": who}) is wanted
+    assert held(tables, "bound", check, outcome={"measure": "rule:law", "of_whom": who}) is wanted
 
 
 def test_a_bound_of_an_arm_is_of_its_branches() -> None:
     played = [trial("t"), trial("t", branch="b", arm="why: yes")]
-    given = made(played, [*said("t", [0] * 400), *said("t", [1] * 400, branch="b")])
-    assert held(given, "bound", {"where": {ARM: "why: yes"}, "at_most": 0.02}) is True
-    assert held(given, "bound", {"where": {}, "at_most": 0.02}) is False
+    tables = made(played, [*said("t", [0] * 400), *said("t", [1] * 400, branch="b")])
+    assert held(tables, "bound", {"where": {ARM: "why: yes"}, "at_most": 0.02}) is True
+    assert held(tables, "bound", {"where": {}, "at_most": 0.02}) is False
 
 
 @pytest.mark.parametrize(("slope", "wanted"), [(0.0, True), (0.04, False)])
@@ -205,19 +207,19 @@ def test_flat_over_depth(slope: float, wanted: bool) -> None:
     rows: list[Row] = []
     for k in range(60):
         rows += said(f"x{k}", [float(chance.random() > 0.2 + slope * i) for i in range(12)])
-    given = made(trials(60, "x"), rows)
-    assert held(given, "flat", {"where": X, "margin": 0.02}) is wanted
-    assert held(given, "flat", {"where": Y, "margin": 0.02}) is None
+    tables = made(trials(60, "x"), rows)
+    assert held(tables, "flat", {"where": X, "margin": 0.02}) is wanted
+    assert held(tables, "flat", {"where": Y, "margin": 0.02}) is None
 
 
 # --- when nothing is decided
 
 
 def test_an_arm_with_too_much_missing_stops_everything() -> None:
-    given = crossed({"x1": [0.1] * 5, "y1": [0.4] * 5})
-    assert analyse(plan(X_Y), given).stopped == ()
-    of_x = given.scores["trial"].str.startswith("x") & (given.scores["turn"] == 10)
-    gaps = Tables(given.trials, given.scores.copy(), given.marks)
+    tables = crossed({"x1": [0.1] * 5, "y1": [0.4] * 5})
+    assert analyse(plan(X_Y), tables).stopped == ()
+    of_x = tables.scores["trial"].str.startswith("x") & (tables.scores["turn"] == 10)
+    gaps = Tables(tables.trials, tables.scores.copy(), tables.marks)
     gaps.scores.loc[of_x, "value"] = NAN
     (why,) = analyse(plan(X_Y), gaps).stopped
     assert (why.kind, why.cell) == (ReasonKind.MISSING_SCORES, "x · 1")
@@ -228,12 +230,12 @@ def test_an_arm_with_too_much_missing_stops_everything() -> None:
 
 
 def test_an_arm_with_too_many_failures_stops_everything() -> None:
-    given = crossed({"x1": [0.1] * 5, "y1": [0.4] * 5})
-    given.trials.loc[given.trials["trial"] == "y1-2", "status"] = "failed"
-    found = analyse(plan(X_Y), given)
+    tables = crossed({"x1": [0.1] * 5, "y1": [0.4] * 5})
+    tables.trials.loc[tables.trials["trial"] == "y1-2", "status"] = "failed"
+    analysis = analyse(plan(X_Y), tables)
     why = "y · 1: 1 of 5 units failed; more than 5% decides nothing"
-    assert found.stopped == (Reason(ReasonKind.FAILED_UNITS, why, "y · 1"),)
-    assert [(a.failed, a.without) for a in found.arms] == [(0, 0), (1, 1)]
+    assert analysis.stopped == (Reason(ReasonKind.FAILED_UNITS, why, "y · 1"),)
+    assert [(a.failed, a.without) for a in analysis.arms] == [(0, 0), (1, 1)]
 
 
 @pytest.mark.parametrize("name", ["they cannot judge", "not calibrated on planted lines"])
@@ -244,9 +246,9 @@ def test_no_name_of_an_arm_hides_its_numbers(name: str) -> None:
         for t in played
         for r in said(t["trial"], [1] * 9 + [NAN if t["condition"] == name else 1])
     ]
-    found = analyse(None, made(played, rows))
-    assert [why.kind for why in found.stopped] == [ReasonKind.MISSING_SCORES]
-    assert name in found.stopped[0].sentence and not found.mute
+    analysis = analyse(None, made(played, rows))
+    assert [why.kind for why in analysis.stopped] == [ReasonKind.MISSING_SCORES]
+    assert name in analysis.stopped[0].sentence and not analysis.mute
 
 
 @pytest.mark.parametrize("rows", [[], trials(1, "x", "y")], ids=["no trials", "no scores"])
@@ -258,11 +260,11 @@ def test_nothing_at_all_is_no_crash(of: str, rows: list[dict[str, Any]]) -> None
         {"name": "d", "chance": {"measure": "probe:q", "is": 0.5, "margin": 0.1}},
         {"name": "e", "equivalence": {"plus": X, "minus": Y, "margin": 0.1}},
     ]
-    found = analyse(plan(X_Y, outcome={"of": of}, controls=controls), made(rows))
-    assert [c.held for c in found.checks] == [None] * 4
-    (told,) = found.findings
-    assert math.isnan(told.estimate.value) and not told.rejected and told.estimate.why
-    assert bool(found.stopped) == bool(rows)
+    analysis = analyse(plan(X_Y, outcome={"of": of}, controls=controls), made(rows))
+    assert [c.held for c in analysis.checks] == [None] * 4
+    (contrast,) = analysis.findings
+    assert math.isnan(contrast.estimate.value) and not contrast.rejected and contrast.estimate.why
+    assert bool(analysis.stopped) == bool(rows)
 
 
 def test_nothing_at_all_has_no_phrasings_and_no_exploration() -> None:
@@ -270,9 +272,9 @@ def test_nothing_at_all_has_no_phrasings_and_no_exploration() -> None:
     (why,) = analyse(None, empty).stopped
     assert why == Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
     icc = [{"name": "i", "icc": {"where": {}, "within": 0.1}}]
-    found = analyse(plan(outcome={"of": "phrasing", "factor": "words"}, controls=icc), empty)
-    assert [c.held for c in found.checks] == [None] and len(found.findings) == 2
-    assert not any(c.rejected or c.estimate.value == c.estimate.value for c in found.findings)
+    analysis = analyse(plan(outcome={"of": "phrasing", "factor": "words"}, controls=icc), empty)
+    assert [c.held for c in analysis.checks] == [None] and len(analysis.findings) == 2
+    assert not any(c.rejected or c.estimate.value == c.estimate.value for c in analysis.findings)
 
 
 def test_scores_beyond_shares_make_no_curve() -> None:
@@ -283,11 +285,11 @@ def test_scores_beyond_shares_make_no_curve() -> None:
         for r in said(t["trial"], [-1.5, 2.0, 0.5], "likelihood", version="likelihood-1@some-model")
     ]
     asked = plan(X_Y, outcome={"of": "mean", "measure": "likelihood"})
-    found = analyse(asked, made(played, rows))
-    assert found.drift == () and found.stopped == () and not found.mute
-    assert found.findings[0].estimate.value == 0 and found.arms[0].value.value == pytest.approx(
-        1 / 3
-    )
+    analysis = analyse(asked, made(played, rows))
+    assert analysis.drift == () and analysis.stopped == () and not analysis.mute
+    assert analysis.findings[0].estimate.value == 0 and analysis.arms[
+        0
+    ].value.value == pytest.approx(1 / 3)
 
 
 # --- what nobody planned
@@ -302,17 +304,17 @@ def test_what_was_not_planned_is_exploratory_and_corrected_over_all_of_it() -> N
             broken = 0.9 if m == 0 and t["condition"] == "x" else 0.2
             rows += said(t["trial"], drawn(chance, broken, 5), f"rule:{m}")
         rows += said(t["trial"], [3.0], "secret:turn")
-    given = made(played, rows)
-    found = analyse(plan(X_Y), given)
-    assert len(found.exploratory) == 5 * 2
-    assert {(c.correction, c.planned) for c in found.exploratory} == {("bh", False)}
-    assert {c.name.split(":")[0] for c in found.exploratory} == {"rule"}
-    first = {c.name for c in found.exploratory if c.rejected}
+    tables = made(played, rows)
+    analysis = analyse(plan(X_Y), tables)
+    assert len(analysis.exploratory) == 5 * 2
+    assert {(c.correction, c.planned) for c in analysis.exploratory} == {("bh", False)}
+    assert {c.name.split(":")[0] for c in analysis.exploratory} == {"rule"}
+    first = {c.name for c in analysis.exploratory if c.rejected}
     assert first == {"rule:0: y against x", "rule:0: z against x"}
-    assert all(c.adjusted >= c.p for c in found.exploratory)
+    assert all(c.adjusted >= c.p for c in analysis.exploratory)
     # A planned family is not explored as well; without a plan all is explored.
-    rules = analyse(plan(X_Y, outcome={"measure": "rule"}), given)
+    rules = analyse(plan(X_Y, outcome={"measure": "rule"}), tables)
     assert {c.name.split(":")[0] for c in rules.exploratory} == {"sign"}
-    nothing = analyse(None, given)
+    nothing = analyse(None, tables)
     assert not nothing.planned and nothing.findings == () and len(nothing.exploratory) == 6 * 2
-    assert analyse(plan(X_Y), given, planned=False).planned is False
+    assert analyse(plan(X_Y), tables, planned=False).planned is False

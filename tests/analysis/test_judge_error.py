@@ -88,9 +88,9 @@ def scored(x: Sequence[int], y: Sequence[int], of: int = 10, version: str = JUDG
     return made(trials(len(x), "x", "y"), rows)
 
 
-def on_state(given: Tables, judges: Sequence[JudgeErrors]) -> Analysis:
+def on_state(tables: Tables, judges: Sequence[JudgeErrors]) -> Analysis:
     flat = {"name": "f", "flat": {"margin": 0.5}}
-    return analyse(plan(X_Y, outcome={"measure": "state"}, controls=[flat]), given, judges=judges)
+    return analyse(plan(X_Y, outcome={"measure": "state"}, controls=[flat]), tables, judges=judges)
 
 
 FEW = scored([1, 2, 3], [4, 5, 6])
@@ -120,11 +120,11 @@ def of_few(*parts: pd.DataFrame) -> list[JudgeErrors]:
 def test_a_judge_that_did_not_show_that_it_can_judge_decides_nothing(
     parts: list[pd.DataFrame], why: str
 ) -> None:
-    found = on_state(FEW, of_few(*parts) if parts else [])
-    assert found.mute and found.stopped[0].sentence.startswith(why)
-    assert found.judge == "" and found.corrected == {}
-    assert [c.held for c in found.checks] == [None]
-    assert math.isnan(found.checks[0].estimate.value)
+    analysis = on_state(FEW, of_few(*parts) if parts else [])
+    assert analysis.mute and analysis.stopped[0].sentence.startswith(why)
+    assert analysis.judge == "" and analysis.corrected == {}
+    assert [c.held for c in analysis.checks] == [None]
+    assert math.isnan(analysis.checks[0].estimate.value)
 
 
 def test_nothing_of_a_judge_that_cannot_judge_is_explored_either() -> None:
@@ -143,8 +143,8 @@ def test_judges_are_told_apart_and_their_errors_counted() -> None:
     rows = verdicts(["x0", "y0"], 0.9, 0.8)
     rows.loc[rows.index[:5], "value"] = NAN
     failed = verdicts(["x0"], 0.0, 0.0, n=3).assign(error="timeout: too late")
-    found = of_few(rows, failed, verdicts(["x0"], 1.0, 1.0, judge="k", family="p2l"))
-    by = {(j.measure, j.judge): j for j in found}
+    judges = of_few(rows, failed, verdicts(["x0"], 1.0, 1.0, judge="k", family="p2l"))
+    by = {(j.measure, j.judge): j for j in judges}
     assert set(by) == {("state", "j"), ("p2l", "k")}
     of_j = by["state", "j"]
     (confusion, _) = of_j.arms["x"]
@@ -167,16 +167,16 @@ def test_a_correction_takes_out_what_a_judge_makes_of_nothing() -> None:
             seen[c] = (chance.binomial(broken, se) + chance.binomial(n - broken, 1 - sp)).tolist()
             found_se, found_sp = chance.binomial(400, [se, sp]) / 400
             shown.append(verdicts([f"{c}0"], found_se, found_sp, n=400))
-        given = scored(**seen, of=n)
-        (judge,) = measure_judges(pd.concat(shown), given.trials, seed=study)
-        found = outcome_units(outcome, given)
-        naive, told = (
-            compare_sides("c", [X], [Y], outcome, found, study, j) for j in (None, judge)
+        tables = scored(**seen, of=n)
+        (judge,) = measure_judges(pd.concat(shown), tables.trials, seed=study)
+        units = outcome_units(outcome, tables)
+        naive, corrected = (
+            compare_sides("c", [X], [Y], outcome, units, study, j) for j in (None, judge)
         )
         assert naive.p < 0.05
         plain.append(naive.estimate.value)
-        right.append(told.estimate.value)
-        called += told.p <= 0.05
+        right.append(corrected.estimate.value)
+        called += corrected.p <= 0.05
     assert np.mean(plain) == pytest.approx(-0.2 * 0.8, abs=0.02), "what the judge makes of nothing"
     assert np.mean(right) == pytest.approx(0, abs=0.015)
     assert called <= 6, "about one in twenty of forty"
@@ -184,25 +184,25 @@ def test_a_correction_takes_out_what_a_judge_makes_of_nothing() -> None:
 
 def test_corrected_shares_are_the_true_ones() -> None:
     # With Se .9 and Sp .8 the .4 called broken are 2/7; with Sp .9 the .1 are none.
-    given = scored([4] * 10, [1] * 10)
+    tables = scored([4] * 10, [1] * 10)
     rows = [verdicts(["x0"], 0.9, 0.8, n=1000), verdicts(["y0"], 0.9, 0.9, n=1000)]
-    found = on_state(given, measure_judges(pd.concat(rows), given.trials, seed=0))
-    assert found.corrected["x"].value == pytest.approx(2 / 7, abs=0.001)
-    assert found.corrected["y"].value == pytest.approx(0, abs=0.001)
-    (told,) = found.findings
-    assert told.estimate.value == pytest.approx(2 / 7, abs=0.001) and told.rejected
-    assert told.estimate.low < 2 / 7 < told.estimate.high
-    assert found.judge == "j" and not found.mute and not found.stopped
-    assert [name for name, _ in found.absorptions] == ["x", "y"]
-    (_, grid), _ = found.absorptions
+    analysis = on_state(tables, measure_judges(pd.concat(rows), tables.trials, seed=0))
+    assert analysis.corrected["x"].value == pytest.approx(2 / 7, abs=0.001)
+    assert analysis.corrected["y"].value == pytest.approx(0, abs=0.001)
+    (contrast,) = analysis.findings
+    assert contrast.estimate.value == pytest.approx(2 / 7, abs=0.001) and contrast.rejected
+    assert contrast.estimate.low < 2 / 7 < contrast.estimate.high
+    assert analysis.judge == "j" and not analysis.mute and not analysis.stopped
+    assert [name for name, _ in analysis.absorptions] == ["x", "y"]
+    (_, grid), _ = analysis.absorptions
     errors = [(a.sensitivity, a.specificity) for a in grid]
     assert errors[0] == pytest.approx((0.9, 0.85)), "as calibrated, all conditions together"
     assert min(errors) < (0.9,) and min(sp for _, sp in errors) < 0.85, "and at its worst"
     page = Page("")
-    add_absorption(page, found)
-    told = page.as_markdown()
+    add_absorption(page, analysis)
+    contrast = page.as_markdown()
     largest = max(a.p for a in grid)
-    assert "largest p" in told and f"| {number(largest)} |" in told
+    assert "largest p" in contrast and f"| {number(largest)} |" in contrast
 
 
 def test_branches_are_judged_by_their_trials_calibration() -> None:
@@ -212,9 +212,9 @@ def test_branches_are_judged_by_their_trials_calibration() -> None:
         for arm, broken in (("yes", 6), ("no", 2)):
             played.append(trial(f"x{k}", f"s/{k}", branch=arm, arm=f"why: {arm}", **X))
             rows += said(f"x{k}", lines(broken, 10), STATE, branch=arm, version=JUDGE)
-    given = made(played, rows)
-    judges = measure_judges(verdicts(["x0"], 0.9, 0.9, n=500), given.trials, seed=0)
+    tables = made(played, rows)
+    judges = measure_judges(verdicts(["x0"], 0.9, 0.9, n=500), tables.trials, seed=0)
     asked = plan(contrast({ARM: "why: yes"}, {ARM: "why: no"}), outcome={"measure": "state"})
-    found = analyse(asked, given, judges=judges)
-    assert found.findings[0].estimate.value == pytest.approx(0.4 / 0.8)
-    assert not found.mute
+    analysis = analyse(asked, tables, judges=judges)
+    assert analysis.findings[0].estimate.value == pytest.approx(0.4 / 0.8)
+    assert not analysis.mute

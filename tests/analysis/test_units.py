@@ -19,8 +19,8 @@ Of = Literal["broken", "broke", "mean", "recovered", "time", "collision", "phras
 
 def value(of: Of, scores: Iterable[Row], moves: Iterable[Row] = (), **more: Any) -> float:
     """The outcome of the one trial "t"."""
-    (found,) = outcome_units(Outcome(of=of, **more), made([trial("t")], scores, moves))["value"]
-    return float(found)
+    (value,) = outcome_units(Outcome(of=of, **more), made([trial("t")], scores, moves))["value"]
+    return float(value)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_unit_has_one_number(of: Of, values: Sequence[float], wanted: float) -
 
 def test_times_say_whether_they_end_in_a_break() -> None:
     rows = [*said("a", [1, 0, 1]), *said("b", [1, 1]), *said("c", [NAN])]
-    found = outcome_units(Outcome(of="time"), made([trial(t) for t in "abc"], rows))
-    assert found["value"].tolist()[:2] == [2, 2] and math.isnan(found["value"][2])
-    assert found["event"].tolist()[:2] == [True, False]
+    units = outcome_units(Outcome(of="time"), made([trial(t) for t in "abc"], rows))
+    assert units["value"].tolist()[:2] == [2, 2] and math.isnan(units["value"][2])
+    assert units["event"].tolist()[:2] == [True, False]
 
 
 def test_an_outcome_counts_the_turns_and_the_people_it_names() -> None:
@@ -86,8 +86,8 @@ def test_recovery_counts_from_the_first_mark_where_moves_are_made() -> None:
     assert value("recovered", rows, [("t", MAIN, 5)]) == 1
     assert value("recovered", rows, [("t", MAIN, 3), ("t", MAIN, 5)]) == 0
     # In a run with moves a scene without one has no time zero, and so no number.
-    given = made([trial("t"), trial("u")], [*rows, *said("u", [0, 1])], [("t", MAIN, 5)])
-    assert outcome_units(Outcome(of="recovered"), given)["value"].isna().tolist() == [False, True]
+    tables = made([trial("t"), trial("u")], [*rows, *said("u", [0, 1])], [("t", MAIN, 5)])
+    assert outcome_units(Outcome(of="recovered"), tables)["value"].isna().tolist() == [False, True]
 
 
 def test_less_takes_away_the_same_number_of_another_measure() -> None:
@@ -99,10 +99,10 @@ def test_less_takes_away_the_same_number_of_another_measure() -> None:
 def test_what_is_missing_is_counted_and_a_failed_trial_has_no_number() -> None:
     rows = [*said("t", [1, NAN, 0.5, 0, NAN]), *said("t", [NAN], "rule:other")]
     rows += said("failed", [0, 0])
-    given = made([trial("failed", status="failed"), trial("t"), trial("u")], rows)
-    found = outcome_units(Outcome(), given)
-    assert found["lines"].tolist() == [2, 5, 0] and found["missing"].tolist() == [0, 2, 0]
-    assert found["value"].isna().tolist() == [True, False, True]
+    tables = made([trial("failed", status="failed"), trial("t"), trial("u")], rows)
+    units = outcome_units(Outcome(), tables)
+    assert units["lines"].tolist() == [2, 5, 0] and units["missing"].tolist() == [0, 2, 0]
+    assert units["value"].isna().tolist() == [True, False, True]
 
 
 def test_arms_of_branches_are_units_of_their_own() -> None:
@@ -110,15 +110,15 @@ def test_arms_of_branches_are_units_of_their_own() -> None:
     rows = [*said("t", [0, 0])]
     for branch, _ in arms:
         rows += said("t", [1, branch != "yes0"], branch=branch)
-    given = made([trial("t"), *(trial("t", branch=b, arm=arm) for b, arm in arms)], rows)
-    found = outcome_units(Outcome(), given, arms=True)
-    assert found["branch"].tolist() == ["no0", "no1", "yes0", "yes1"]
-    assert [lv[ARM] for lv in found["levels"]] == ["why: no"] * 2 + ["why: yes"] * 2
-    assert by_cell(found) == {
+    tables = made([trial("t"), *(trial("t", branch=b, arm=arm) for b, arm in arms)], rows)
+    units = outcome_units(Outcome(), tables, arms=True)
+    assert units["branch"].tolist() == ["no0", "no1", "yes0", "yes1"]
+    assert [lv[ARM] for lv in units["levels"]] == ["why: no"] * 2 + ["why: yes"] * 2
+    assert by_cell(units) == {
         "as written · why: no": {"s/0": 0.0},
         "as written · why: yes": {"s/0": 0.25},
     }
-    assert outcome_units(Outcome(), given)["value"].tolist() == [1.0]
+    assert outcome_units(Outcome(), tables)["value"].tolist() == [1.0]
 
 
 def test_probes_count_for_the_trial_they_were_put_in() -> None:
@@ -133,10 +133,10 @@ def test_probes_count_for_the_trial_they_were_put_in() -> None:
         ]
         for row in said(name, [answer], f"probe:{measure}", branch=branch)
     ]
-    found = outcome_units(
+    units = outcome_units(
         Outcome(of="mean", measure="probe:fact"), made([trial("t"), trial("u")], rows)
     )
-    assert found["value"].tolist() == [0.5, 1.0] and found["missing"].tolist() == [1, 0]
+    assert units["value"].tolist() == [0.5, 1.0] and units["missing"].tolist() == [1, 0]
 
 
 def test_a_family_is_named_by_colon_or_dot_without_what_is_derived_from_it() -> None:
@@ -153,39 +153,39 @@ def test_a_family_is_named_by_colon_or_dot_without_what_is_derived_from_it() -> 
         "stylometry",
         "dispersion",
     ]
-    given = made([trial("t")], [r for name in names for r in said("t", [1], name)])
+    tables = made([trial("t")], [r for name in names for r in said("t", [1], name)])
 
-    def found(measure: str) -> set[str]:
-        return set(scores_of(given.scores, measure)["measure"])
+    def measures_of(measure: str) -> set[str]:
+        return set(scores_of(tables.scores, measure)["measure"])
 
-    assert found("sign") == {SIGN, "sign:c/d"} and found(SIGN) == {SIGN}
-    assert found("probe:fact") == {"probe:fact.1", "probe:fact.2"}
+    assert measures_of("sign") == {SIGN, "sign:c/d"} and measures_of(SIGN) == {SIGN}
+    assert measures_of("probe:fact") == {"probe:fact.1", "probe:fact.2"}
     for derived in DERIVED:
         family = derived.partition(":")[0]
-        assert found(family) == {family}, "its numbers are in another unit"
-        assert found(derived) == {derived}
+        assert measures_of(family) == {family}, "its numbers are in another unit"
+        assert measures_of(derived) == {derived}
 
 
 def test_sequences_are_each_characters_and_traits_own_in_order() -> None:
     rows = [*said("t", [1, 0, NAN]), *said("t", [0, 1], "sign:c/d"), *said("t", [1], who="Bo")]
-    given = made(
+    tables = made(
         [trial("t"), trial("u", status="failed")],
         [*reversed(rows), *said("u", [0]), *said("t", [0], branch="b")],
     )
-    found = sequences(given, "sign").set_index(["character", "measure"])["values"].to_dict()
-    assert set(found) == {("Ana", SIGN), ("Ana", "sign:c/d"), ("Bo", SIGN)}
-    assert found["Ana", SIGN] == pytest.approx([1, 0, NAN], nan_ok=True)
+    values = sequences(tables, "sign").set_index(["character", "measure"])["values"].to_dict()
+    assert set(values) == {("Ana", SIGN), ("Ana", "sign:c/d"), ("Bo", SIGN)}
+    assert values["Ana", SIGN] == pytest.approx([1, 0, NAN], nan_ok=True)
 
 
 def test_conditions_stand_in_the_studys_order() -> None:
     rows = [trial("a", who="z"), trial("b", who="a"), trial("c", who="m")]
-    given = made(rows, conditions=["m", "z", "a"])
-    assert given.trials["condition"].tolist() == ["m", "z", "a"]
+    tables = made(rows, conditions=["m", "z", "a"])
+    assert tables.trials["condition"].tolist() == ["m", "z", "a"]
 
 
 def test_weights_are_means_of_cells_and_sums_of_sides() -> None:
-    found = outcome_units(Outcome(), crossed({cell: [0.1] for cell in ("x1", "x2", "y1", "y2")}))
-    assert cell_weights(found, [{"first": "x"}], [{"first": "y"}]) == {
+    units = outcome_units(Outcome(), crossed({cell: [0.1] for cell in ("x1", "x2", "y1", "y2")}))
+    assert cell_weights(units, [{"first": "x"}], [{"first": "y"}]) == {
         "x · 1": 0.5,
         "x · 2": 0.5,
         "y · 1": -0.5,
@@ -194,11 +194,11 @@ def test_weights_are_means_of_cells_and_sums_of_sides() -> None:
     one, other = (
         [{"first": a, "second": b}, {"first": c, "second": d}] for a, b, c, d in ("x1y2", "x2y1")
     )
-    assert cell_weights(found, one, other) == {"x · 1": 1, "x · 2": -1, "y · 1": -1, "y · 2": 1}
+    assert cell_weights(units, one, other) == {"x · 1": 1, "x · 2": -1, "y · 1": -1, "y · 2": 1}
     # What stands on both sides is in neither.
-    assert cell_weights(found, [{"first": "x"}], [{"first": "x", "second": "1"}]) == {
+    assert cell_weights(units, [{"first": "x"}], [{"first": "x", "second": "1"}]) == {
         "x · 1": -0.5,
         "x · 2": 0.5,
     }
     with pytest.raises(ValueError, match=r"no condition is \{first: w\}"):
-        cell_weights(found, [{"first": "w"}], [{"first": "y"}])
+        cell_weights(units, [{"first": "w"}], [{"first": "y"}])

@@ -36,9 +36,9 @@ def improv(*words: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess
 def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
     kettle: Path, tmp_path: Path
 ) -> None:
-    told = improv("run", str(kettle), "--name", "one", cwd=tmp_path)
-    assert "1 trials done, 0 failed" in told.stdout
-    assert "1/1 trials · 0 failed" in told.stderr
+    done = improv("run", str(kettle), "--name", "one", cwd=tmp_path)
+    assert "1 trials done, 0 failed" in done.stdout
+    assert "1/1 trials · 0 failed" in done.stderr
     folder = open_run(tmp_path / "runs", "one")
     assert folder.meta()["hosts"][0]["process"] != os.getpid()
     lines = [
@@ -74,8 +74,8 @@ def test_validate_says_everything_and_exits_2(kettle: Path, tmp_path: Path) -> N
 
 
 def test_schema_is_json() -> None:
-    found = orjson.loads(command("schema").stdout)
-    assert found["$defs"]["CharacterSpec"]["properties"]["secret"]["description"]
+    schema = orjson.loads(command("schema").stdout)
+    assert schema["$defs"]["CharacterSpec"]["properties"]["secret"]["description"]
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_missing_weights_say_the_command(
 
 
 def test_doctor_looks_at_everything(tmp_path: Path) -> None:
-    told = improv("doctor", "--ray", "off", cwd=tmp_path).stdout
+    output = improv("doctor", "--ray", "off", cwd=tmp_path).stdout
     for what in ("python", "ray", "mesa", "embedded model", "answers in", "runs folder"):
-        assert what in told
+        assert what in output
 
 
 def test_model_text_reaches_no_terminal_with_controls(kettle: Path, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def played(file: str) -> str:
 
 
 def test_a_new_scene_is_valid_and_plays(desk: Path) -> None:
-    told = command("new", "scene", "last-ferry").output
-    assert "written: last-ferry.yaml" in told and "improv validate last-ferry.yaml" in told
+    output = command("new", "scene", "last-ferry").output
+    assert "written: last-ferry.yaml" in output and "improv validate last-ferry.yaml" in output
     assert "good (1 trial)" in command("validate", "last-ferry.yaml").output
     assert load_scene("last-ferry.yaml").title == "Last ferry"
     assert "1 trials done, 0 failed" in played("last-ferry.yaml")
@@ -54,7 +54,7 @@ def test_nothing_is_written_over(desk: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "told"),
+    ("kind", "name", "message"),
     [
         ("scene", "../ferry", "not a name"),
         ("scene", "", "not a name"),
@@ -62,9 +62,9 @@ def test_nothing_is_written_over(desk: Path) -> None:
         ("scene", "no/where", "not a name"),
     ],
 )
-def test_what_is_no_name_is_refused(desk: Path, kind: str, name: str, told: str) -> None:
+def test_what_is_no_name_is_refused(desk: Path, kind: str, name: str, message: str) -> None:
     refused = command("new", kind, name, code=2)
-    assert told in refused.output
+    assert message in refused.output
     assert not list(desk.iterdir())
 
 

@@ -29,9 +29,9 @@ def prepared(written: dict[str, Any]) -> dict[str, Any]:
 
 def locked(package: str) -> str:
     """The version of `package` in the lock."""
-    found = re.search(rf"^{package}==(\S+)", (TOP / "requirements.txt").read_text(), re.MULTILINE)
-    assert found, f"{package} is not in requirements.txt"
-    return found[1]
+    match = re.search(rf"^{package}==(\S+)", (TOP / "requirements.txt").read_text(), re.MULTILINE)
+    assert match, f"{package} is not in requirements.txt"
+    return match[1]
 
 
 def test_ray_accepts_the_file(prepared: dict[str, Any]) -> None:

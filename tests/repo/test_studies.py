@@ -68,13 +68,13 @@ def test_a_small_study_plays_and_is_reported_without_a_leak(name: str, tmp_path:
     assert study.plan is not None
     result = run(study, runs=tmp_path / "runs", setup=Setup("off"))
     assert (result.failed, result.owed, result.broken) == (0, 0, 0)
-    found = read_material(result.folder)
-    assert found.exposure.clean and found.exposure.prompts
-    assert found.analysis.planned and not found.analysis.stopped
-    assert [c.name for c in found.analysis.findings] == [c.name for c in study.plan.contrasts]
-    assert all(c.estimate.n for c in found.analysis.findings)
-    assert len(found.analysis.checks) == len(study.plan.controls)
-    page = report(found)
+    material = read_material(result.folder)
+    assert material.exposure.clean and material.exposure.prompts
+    assert material.analysis.planned and not material.analysis.stopped
+    assert [c.name for c in material.analysis.findings] == [c.name for c in study.plan.contrasts]
+    assert all(c.estimate.n for c in material.analysis.findings)
+    assert len(material.analysis.checks) == len(study.plan.controls)
+    page = report(material)
     assert study.plan.hash in page.as_markdown()
     assert study.plan.hypothesis.split()[0] in page.as_markdown()
     assert "<script" not in page.as_html()
@@ -91,8 +91,8 @@ def test_what_is_planted_is_found_and_nothing_is_not() -> None:
 
 
 def test_what_two_seeds_show_is_a_fault_and_what_one_of_two_shows_is_marked() -> None:
-    def played(seed: int, found: bool) -> Played:
-        row = Row("contrast", "one against other", "0.1 [0, 0.2]", 0.03, found, False)
+    def played(seed: int, shown: bool) -> Played:
+        row = Row("contrast", "one against other", "0.1 [0, 0.2]", 0.03, shown, False)
         return Played("a-study", "nothing", seed, (row,))
 
     assert not faults_of([played(1, False), played(2, True)])

@@ -19,9 +19,9 @@ def test_there_are_ten() -> None:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.name)
 def test_a_planted_truth_is_found(check: Check, tmp_path: Path) -> None:
-    found = check.figures(1, tmp_path, **check.quick)
-    missed = [f for f in found if not f.near()]
-    assert found and not missed
+    figures = check.figures(1, tmp_path, **check.quick)
+    missed = [f for f in figures if not f.near()]
+    assert figures and not missed
 
 
 def test_a_figure_off_its_band_is_told() -> None:

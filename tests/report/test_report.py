@@ -38,9 +38,9 @@ def sloppy(tmp_path_factory: pytest.TempPathFactory) -> Material:
     """A shipped study, small, with a planted effect that few blocks can see."""
     whole = load("scenes/studies/sloppy-author.yaml", planted="effect")
     study = with_replicates(whole, 3)
-    found = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
-    assert not found.failed
-    return read_material(found.folder)
+    result = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
+    assert not result.failed
+    return read_material(result.folder)
 
 
 def test_a_page_counts_what_is_there_and_what_is_missing(
@@ -48,17 +48,17 @@ def test_a_page_counts_what_is_there_and_what_is_missing(
 ) -> None:
     server = puppet_server(errors={"400": 0.1, "500": 0.05})
     study = load(study_file, {"model": {"model": "puppet", "base_url": server.url}})
-    found = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
-    assert found.failed
-    page = page_of(found.folder)
+    result = run(study, runs=tmp_path / "r", setup=Setup(ray="off"))
+    assert result.failed
+    page = page_of(result.folder)
     text = page.as_markdown()
     assert "Does the author matter to a kettle?" in text
     missing = re.findall(r"\| ([^|]+) \| status 400 \| (\d+) \| (\d+) \|", text)
-    assert sum(int(n) for _, n, _ in missing) == found.failed
+    assert sum(int(n) for _, n, _ in missing) == result.failed
     assert {of for _, _, of in missing} == {"3"}
-    retried = sum(len(c["retried"]) for c in found.folder.tables.read("calls").to_pylist())
+    retried = sum(len(c["retried"]) for c in result.folder.tables.read("calls").to_pylist())
     assert retried and f"500 × {retried}" in text
-    assert found.folder.meta()["trials_hash"] in text
+    assert result.folder.meta()["trials_hash"] in text
     html = page.as_html()
     assert html.count("Limit of http") == 1 and "The limit on calls in flight" in html
 
@@ -80,19 +80,21 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
     assert heads[-1] == "How to reproduce"
     assert {"The plan", "What was played", "Controls", "Who saw what", "Cost"} <= set(heads)
     result = page.split("## ")[1]
-    told = re.findall(
+    sentences = re.findall(
         r"^- (.+?): (.+?) \\\[(.+?), (.+?)\\\], p .+?, (p \(Holm\) .+?), (\d+) blocks\. (\w+)",
         result,
         re.M,
     )
-    found = {c.name: c for c in sloppy.analysis.findings}
-    assert [name for name, *_ in told] == list(found) and len(found) == 3
-    for name, *numbers, holm, units, decision in told:
+    contrasts = {c.name: c for c in sloppy.analysis.findings}
+    assert [name for name, *_ in sentences] == list(contrasts) and len(contrasts) == 3
+    for name, *numbers, holm, units, decision in sentences:
         value, low, high = (float(n.replace("−", "-")) for n in numbers)
-        assert low < value < high and value == pytest.approx(found[name].estimate.value, abs=1e-3)
+        assert low < value < high and value == pytest.approx(
+            contrasts[name].estimate.value, abs=1e-3
+        )
         assert units == "21" and "Holm" in holm
-        assert (decision == "Shown") == (found[name].adjusted <= 0.05)
-    assert found["sloppy against careful"].rejected
+        assert (decision == "Shown") == (contrasts[name].adjusted <= 0.05)
+    assert contrasts["sloppy against careful"].rejected
     # Fewer blocks than planned is said, and so is whose lines these are.
     assert sloppy.analysis.plan is not None
     assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 played" in result
@@ -167,9 +169,9 @@ def test_the_command_writes_a_page(
     played: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = command("report", played.id, "--runs", played.root).output
+    output = command("report", played.id, "--runs", played.root).output
     for name in (f"{played.id}.html", f"{played.id}.md"):
-        assert f"written: {name}" in told and "How to reproduce" in Path(name).read_text()
+        assert f"written: {name}" in output and "How to reproduce" in Path(name).read_text()
 
 
 def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
@@ -179,8 +181,8 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
     (tmp_path / "file").touch()
     for name in (tmp_path / "no" / "page.html", tmp_path / "file" / "page.html", tmp_path):
         for what in (("report", "--plan", "no.yaml"), ("compare",), ("graph",)):
-            told = command(what[0], played.id, *words, str(name), *what[1:], code=2).output
-            assert "cannot be written" in told
+            output = command(what[0], played.id, *words, str(name), *what[1:], code=2).output
+            assert "cannot be written" in output
     # The look touches nothing: not what is there, and not a pipe that somebody reads.
     os.mkfifo(tmp_path / "pipe.md")
     there, new = tmp_path / "there.md", tmp_path / "new.md"
@@ -191,12 +193,12 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
 
 
 @pytest.mark.parametrize(
-    ("why", "told"),
+    ("why", "text"),
     [
         ("", "0.5 [no interval]"),
         ("no interval from so few blocks", "0.5 [no interval from so few blocks]"),
         ("Se + Sp may well be below 1", "0.5 [no interval: Se + Sp may well be below 1]"),
     ],
 )
-def test_a_number_without_an_interval_says_why(why: str, told: str) -> None:
-    assert estimate_text(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == told
+def test_a_number_without_an_interval_says_why(why: str, text: str) -> None:
+    assert estimate_text(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == text

@@ -254,9 +254,9 @@ def test_the_schema_is_what_the_reader_reads() -> None:
     import jsonschema
 
     powers = ("note", "cue", "move", "end")
-    found = reply_schema(powers, ["Ana", "Bo"], ["dream"])
+    schema = reply_schema(powers, ["Ana", "Bo"], ["dream"])
     good = '{"note_to":"Bo","note":"x","next":"Ana","move":"dream","end":false}'
-    jsonschema.validate(__import__("json").loads(good), found)
+    jsonschema.validate(__import__("json").loads(good), schema)
     acts = read_acts(good, powers, ["Ana", "Bo"], {"dream": "It was."}, set())
     assert [a.kind for a in acts] == ["note", "cue", "move"]
 

@@ -50,12 +50,12 @@ def grow_in(folder: RunFolder, place: str, turn: int, **more: Any) -> list[str]:
 
 def alter(folder: RunFolder, name: str, change: Callable[[list[Json]], Any], **where: Any) -> None:
     """Change the first row of a table that is so, as somebody with a text editor would."""
-    found = rows(folder, name)
-    at = next(i for i, r in enumerate(found) if all(r[k] == v for k, v in where.items()))
-    change_to = change(found[at : at + 1])
-    found[at : at + 1] = change_to if change_to is not None else [found[at]]
-    folder.tables.write(name, pa.Table.from_pylist(found, schema=SCHEMAS[name]))
+    table_rows = rows(folder, name)
+    at = next(i for i, r in enumerate(table_rows) if all(r[k] == v for k, v in where.items()))
+    change_to = change(table_rows[at : at + 1])
+    table_rows[at : at + 1] = change_to if change_to is not None else [table_rows[at]]
+    folder.tables.write(name, pa.Table.from_pylist(table_rows, schema=SCHEMAS[name]))
 
 
 def setting(**values: Any) -> Callable[[list[Json]], None]:
-    return lambda found: found[0].update(values)
+    return lambda rows: rows[0].update(values)

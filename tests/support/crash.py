@@ -166,14 +166,14 @@ class Stand:
     def hosts(self) -> list[int]:
         """Return the processes of hosts. Only those of this cluster: others may run beside it."""
         raylets = {self._of(node, "raylet") for node in self._nodes()}
-        found = []
+        processes = []
         for place in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if (place / "cmdline").read_bytes().startswith(b"ray::Host"):
                     status = (place / "status").read_text()
                     parent = int(status.split("PPid:")[1].split()[0])
-                    found += [int(place.name)] if parent in raylets else []
-        return sorted(found)
+                    processes += [int(place.name)] if parent in raylets else []
+        return sorted(processes)
 
     def kill_host(self, dice: random.Random) -> bool:
         hosts = self.hosts()
@@ -370,25 +370,25 @@ class Siege:
     def check(self) -> None:
         """Raise AssertionError where the run is not as if nothing had befallen it."""
         tally, asked = self.theatre.tally, self.theatre.server.asked
-        found = tables(self.folder)
+        now = tables(self.folder)
         for name, table in self._whole.items():
-            assert found[name].equals(table), f"{self.path}: {name}\n{_differing(table, found)}"
+            assert now[name].equals(table), f"{self.path}: {name}\n{_differing(table, now)}"
         meta = self.folder.meta()
         assert (meta["status"], meta["failed"]) == ("done", 0), meta
         again = {k: (n, asked[k]) for k, n in self._asked.items() if asked[k] != n}
         assert not again, f"{self.path}: journaled and asked again: {again}"
         assert not list(self.path.rglob("*.tmp")), self.path
         tally.runs += 1
-        tally.trials += len(found["trials"])
+        tally.trials += len(now["trials"])
         tally.journaled += len(self._asked)
         tally.in_flight += sum(n - 1 for n in asked.values() if n > 1)
 
 
-def _differing(whole: pa.Table, found: dict[str, pa.Table]) -> str:
+def _differing(whole: pa.Table, now: dict[str, pa.Table]) -> str:
     """Say which trials and branches are missing, or there twice, of a table that differs."""
-    rows = Counter((r["trial"], r["branch"]) for r in found["trials"].to_pylist())
+    rows = Counter((r["trial"], r["branch"]) for r in now["trials"].to_pylist())
     twice = [key for key, n in rows.items() if n > 1]
-    return f"{len(found['trials'])} trials and branches, twice {twice}; {len(whole)} rows wanted"
+    return f"{len(now['trials'])} trials and branches, twice {twice}; {len(whole)} rows wanted"
 
 
 def until(happened: Callable[[], object], patience: float = 240.0, every: float = 0.005) -> bool:

@@ -26,10 +26,10 @@ class Jumping(selectors.SelectSelector):
     now = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
-        found = super().select(0)
-        if not found and timeout:
+        events = super().select(0)
+        if not events and timeout:
             self.now += timeout
-        return found
+        return events
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):

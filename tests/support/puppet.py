@@ -63,17 +63,17 @@ def is_opposite(line: str) -> bool:
 
 def states(spec: Puppet, trial: str, lines: int, head: str = HEAD) -> list[bool]:
     """Play Bo's lines against a Mara who says nothing new; return the states he was in."""
-    found = []
+    opposite = []
     for turn in range(1, lines + 1):
         line = line_of(answer(script(head + "BO:", turn, trial), spec))
         assert is_opposite(line) != any(s in line for s in POLE), f"neither or both: {line!r}"
-        found.append(is_opposite(line))
+        opposite.append(is_opposite(line))
         head += f"BO: {line}\nMARA: Go on.\n"
-    return found
+    return opposite
 
 
-def near(found: float, truth: float, n: int) -> bool:
-    return abs(found - truth) < 3 * math.sqrt(truth * (1 - truth) / n)
+def near(share: float, truth: float, n: int) -> bool:
+    return abs(share - truth) < 3 * math.sqrt(truth * (1 - truth) / n)
 
 
 def ask(server: PuppetServer, body: dict[str, Any], **options: Any) -> Any:

@@ -80,8 +80,8 @@ def improvised(ask: Ask) -> str:
         for i, (name, of) in enumerate(fields.items())
         if "enum" in of
     }
-    told = {"note": f"Thought before turn {ask.draw.turn}."} if "note" in fields else {}
-    return json.dumps(chosen | told | ({"end": False} if "end" in fields else {}))
+    note = {"note": f"Thought before turn {ask.draw.turn}."} if "note" in fields else {}
+    return json.dumps(chosen | note | ({"end": False} if "end" in fields else {}))
 
 
 @dataclass
@@ -99,9 +99,9 @@ class Played:
     def like(self, ask: Ask) -> str:
         """Reply as was replied then at the same turn to the same role."""
         wanted = (ask.draw.turn, ask.draw.role, ask.draw.purpose)
-        found = [c for c in self.calls if (c.draw.turn, c.draw.role, c.draw.purpose) == wanted]
-        assert found, f"nobody asked this then: {ask.draw.key}"
-        return found[-1].reply
+        replies = [c for c in self.calls if (c.draw.turn, c.draw.role, c.draw.purpose) == wanted]
+        assert replies, f"nobody asked this then: {ask.draw.key}"
+        return replies[-1].reply
 
 
 def play(t: Trial, reply: Callable[[Ask], str], b: Branch | None = None, of: Any = None) -> Played:
@@ -178,7 +178,7 @@ def relived(t: Trial, parent: Played) -> None:
         then[ask.draw.turn, ask.draw.role, ask.draw.purpose] = ask.prompt
 
     def like(ask: Ask) -> str:
-        found = [
+        replies = [
             c.reply
             for c in parent.calls
             if (c.draw.turn, c.draw.role, c.draw.purpose, c.draw.attempt % FIRST_REGENERATION)
@@ -189,8 +189,8 @@ def relived(t: Trial, parent: Played) -> None:
                 ask.draw.attempt % FIRST_REGENERATION + ask.draw.attempt // REDRAW_STEP,
             )
         ]
-        assert found, ask.draw.key
-        return found[-1]
+        assert replies, ask.draw.key
+        return replies[-1]
 
     last = max(x.turn for x in parent.stage.turns)
     for fork in range(last):

@@ -100,8 +100,8 @@ def drawn(chance: np.random.Generator, broken: float, n: int) -> list[float]:
 
 
 def plan(*contrasts: dict[str, Any], **more: Any) -> Plan:
-    given = {"hypothesis": "h", "outcome": {}, "blocks": 1, "contrasts": contrasts}
-    return Plan.model_validate(given | more)
+    fields = {"hypothesis": "h", "outcome": {}, "blocks": 1, "contrasts": contrasts}
+    return Plan.model_validate(fields | more)
 
 
 def contrast(plus: Any, minus: Any, name: str = "c") -> dict[str, Any]:

@@ -26,12 +26,12 @@ def marginal(start: float, spread: float, drift: float) -> float:
     turns = np.arange(1, T + 1)
     odds = start + spread * nodes[:, None] + drift * turns
     mean = (expit(odds) * (weights / weights.sum())[:, None]).sum(axis=0)
-    design, found = np.column_stack([np.ones(T), turns]), np.zeros(2)
+    design, coefficients = np.column_stack([np.ones(T), turns]), np.zeros(2)
     for _ in range(30):
-        fit = expit(design @ found)
+        fit = expit(design @ coefficients)
         weighted = design * (fit * (1 - fit))[:, None]
-        found += np.linalg.solve(weighted.T @ design, design.T @ (mean - fit))
-    return float(found[1])
+        coefficients += np.linalg.solve(weighted.T @ design, design.T @ (mean - fit))
+    return float(coefficients[1])
 
 
 def scenes(
@@ -50,27 +50,29 @@ def test_planted_drift_is_found_without_bias_against_the_marginal_truth() -> Non
     truth = marginal(START, SPREAD, DRIFT)
     assert truth == pytest.approx(-0.1019, abs=1e-4)
     chance = np.random.default_rng(1)
-    found = [slope(scenes(chance, chance.normal(0, SPREAD, 30))) for _ in range(80)]
-    values = np.array([f.value for f in found])
+    fits = [slope(scenes(chance, chance.normal(0, SPREAD, 30))) for _ in range(80)]
+    values = np.array([f.value for f in fits])
     assert values.mean() == pytest.approx(truth, abs=3 * values.std() / math.sqrt(80))
     assert abs(values.mean() - DRIFT) > 2.5 * values.std() / math.sqrt(80)
-    assert np.mean([f.low <= truth <= f.high for f in found]) > 0.87
+    assert np.mean([f.low <= truth <= f.high for f in fits]) > 0.87
 
 
 def test_the_error_is_the_bias_reduced_sandwich_of_statsmodels() -> None:
     chance = np.random.default_rng(4)
-    given = scenes(chance, chance.normal(0, 1, 15))
-    given["b3"] = {t: v for t, v in given["b3"].items() if t < 5}  # scenes need not be as long
-    given["b4"][7] = None
-    y = [v for row in given.values() for v in row.values() if v is not None]
-    t = [t for row in given.values() for t, v in row.items() if v is not None]
-    groups = [b for b, row in given.items() for v in row.values() if v is not None]
+    scenes_by_block = scenes(chance, chance.normal(0, 1, 15))
+    scenes_by_block["b3"] = {
+        t: v for t, v in scenes_by_block["b3"].items() if t < 5
+    }  # scenes need not be as long
+    scenes_by_block["b4"][7] = None
+    y = [v for row in scenes_by_block.values() for v in row.values() if v is not None]
+    t = [t for row in scenes_by_block.values() for t, v in row.items() if v is not None]
+    groups = [b for b, row in scenes_by_block.items() for v in row.values() if v is not None]
     design = np.column_stack([np.ones(len(t)), t])
     model = GEE(np.array(y), design, groups, family=Binomial(), cov_struct=Exchangeable())
     fit = model.fit(cov_type="bias_reduced")
-    found = slope(given)
-    assert found.value == pytest.approx(fit.params[1], abs=1e-5)
-    error = (found.high - found.low) / 2 / 2.160369  # t of 13 degrees of freedom
+    estimate = slope(scenes_by_block)
+    assert estimate.value == pytest.approx(fit.params[1], abs=1e-5)
+    error = (estimate.high - estimate.low) / 2 / 2.160369  # t of 13 degrees of freedom
     assert error == pytest.approx(fit.bse[1], rel=1e-3)
 
 
@@ -79,7 +81,7 @@ def rows(*values: list[float | None]) -> dict[str, dict[int, float | None]]:
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("scene_values", "why"),
     [
         ({}, "no values"),
         (rows([None, math.nan], []), "no values"),
@@ -92,12 +94,12 @@ def rows(*values: list[float | None]) -> dict[str, dict[int, float | None]]:
     ],
 )
 def test_where_there_is_no_slope_there_is_a_reason(
-    given: dict[str, dict[int, float | None]], why: str
+    scene_values: dict[str, dict[int, float | None]], why: str
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = slope(given)
-        assert math.isnan(found.value) and math.isnan(found.low) and why in found.why
+        fit = slope(scene_values)
+        assert math.isnan(fit.value) and math.isnan(fit.low) and why in fit.why
 
 
 def test_almost_separated_scenes_neither_crash_nor_warn() -> None:
@@ -107,10 +109,10 @@ def test_almost_separated_scenes_neither_crash_nor_warn() -> None:
         for _ in range(40):
             n, turns = int(chance.integers(3, 7)), int(chance.integers(2, 7))
             keep = chance.choice([0.03, 0.5, 0.97])
-            given = rows(*(chance.random((n, turns)) < keep).astype(float).tolist())
-            found = slope(given)
-            assert math.isfinite(found.value) or found.why
-            assert math.isfinite(found.low) or found.why
+            scene_values = rows(*(chance.random((n, turns)) < keep).astype(float).tolist())
+            fit = slope(scene_values)
+            assert math.isfinite(fit.value) or fit.why
+            assert math.isfinite(fit.low) or fit.why
 
 
 def test_a_value_that_is_no_share_is_refused() -> None:
@@ -119,13 +121,13 @@ def test_a_value_that_is_no_share_is_refused() -> None:
 
 
 def test_a_curve_is_the_mean_over_scenes_with_a_band() -> None:
-    given = rows([1, 1, 0.5], [1, 0, None], [1, 0, 0], [1, 1])
-    found = mean_curve(given, seed=1)
-    assert [p.turn for p in found] == [1, 2, 3]
-    assert [p.mean.value for p in found] == [1.0, 0.5, 0.25]
-    assert found[0].mean.low == pytest.approx(0.025 ** (1 / 4)) and found[0].mean.high == 1.0
-    assert 0 <= found[1].mean.low < 0.5 < found[1].mean.high <= 1
-    assert found == mean_curve(given, seed=1) and mean_curve({}, seed=1) == []
+    scene_values = rows([1, 1, 0.5], [1, 0, None], [1, 0, 0], [1, 1])
+    curve = mean_curve(scene_values, seed=1)
+    assert [p.turn for p in curve] == [1, 2, 3]
+    assert [p.mean.value for p in curve] == [1.0, 0.5, 0.25]
+    assert curve[0].mean.low == pytest.approx(0.025 ** (1 / 4)) and curve[0].mean.high == 1.0
+    assert 0 <= curve[1].mean.low < 0.5 < curve[1].mean.high <= 1
+    assert curve == mean_curve(scene_values, seed=1) and mean_curve({}, seed=1) == []
 
 
 def test_the_band_of_a_curve_covers_the_planted_mean() -> None:
@@ -133,6 +135,6 @@ def test_the_band_of_a_curve_covers_the_planted_mean() -> None:
     turns = np.arange(1, T + 1)
     truth = expit(START + chance.normal(0, SPREAD, 200_000)[:, None] + DRIFT * turns).mean(axis=0)
     for seed in range(60):
-        found = mean_curve(scenes(chance, chance.normal(0, SPREAD, 40)), seed=seed, draws=400)
-        hits.append([p.mean.low <= m <= p.mean.high for p, m in zip(found, truth, strict=True)])
+        curve = mean_curve(scenes(chance, chance.normal(0, SPREAD, 40)), seed=seed, draws=400)
+        hits.append([p.mean.low <= m <= p.mean.high for p, m in zip(curve, truth, strict=True)])
     assert np.mean(hits) > 0.91

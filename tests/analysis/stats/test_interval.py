@@ -24,11 +24,11 @@ def rate(totals: Floats) -> Floats:
 
 def test_a_proportion_is_wilsons() -> None:
     # Worked by hand: p 8/10, z 1.959964, centre (p + z²/2n)/(1 + z²/n).
-    found = proportion(8, 10)
-    assert found.value == 0.8
-    assert found.low == pytest.approx(0.490162, abs=1e-6)
-    assert found.high == pytest.approx(0.943318, abs=1e-6)
-    assert (found.n, found.unit, found.level) == (10, "items", 0.95)
+    share = proportion(8, 10)
+    assert share.value == 0.8
+    assert share.low == pytest.approx(0.490162, abs=1e-6)
+    assert share.high == pytest.approx(0.943318, abs=1e-6)
+    assert (share.n, share.unit, share.level) == (10, "items", 0.95)
 
 
 def test_none_of_a_thousand_bounds_the_rate() -> None:
@@ -51,10 +51,10 @@ def test_an_interval_of_the_mean_is_about_the_one_of_theory() -> None:
     values = np.random.default_rng(1).normal(5, 2, size=100)
     half = 1.984 * values.std(ddof=1) / 10
     sums = np.column_stack([values, np.ones(100)])
-    [found] = bootstrap_sums(sums, rate, seed=3)
-    assert (found.value, found.n) == (pytest.approx(values.mean()), 100)
-    assert found.low == pytest.approx(values.mean() - half, abs=0.06)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.06)
+    [estimate] = bootstrap_sums(sums, rate, seed=3)
+    assert (estimate.value, estimate.n) == (pytest.approx(values.mean()), 100)
+    assert estimate.low == pytest.approx(values.mean() - half, abs=0.06)
+    assert estimate.high == pytest.approx(values.mean() + half, abs=0.06)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_another() -> None:
@@ -70,10 +70,10 @@ def test_scenes_cover_the_truth_where_turns_do_not(scenes: int) -> None:
     covered = by_turns = 0
     for study in range(400):
         called = rng.binomial(20, rng.beta(1.5, 3.5, size=scenes))
-        [found] = bootstrap_sums(
+        [estimate] = bootstrap_sums(
             np.column_stack([called, np.full(scenes, 20)]), rate, seed=study, draws=500
         )
-        covered += found.low <= 0.3 <= found.high
+        covered += estimate.low <= 0.3 <= estimate.high
         turns = proportion(int(called.sum()), 20 * scenes)
         by_turns += turns.low <= 0.3 <= turns.high
     # Three Monte-Carlo errors of .95 in 400 are .033; eight scenes lose a little.

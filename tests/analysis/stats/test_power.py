@@ -18,27 +18,27 @@ def pool(effect: float, n: int = 40_000, seed: int = 4) -> dict[str, dict[str, f
     """Blocks of two scenes of ten turns: base rate .5, logit SD 1 of blocks and .85 of scenes."""
     chance = np.random.default_rng(seed)
     block = chance.normal(0, 1, size=n)
-    found = {}
+    values = {}
     for condition, moved in (("treated", effect), ("none", 0.0)):
         odds = block + moved + chance.normal(0, 0.85, size=n)
         rates = chance.binomial(10, 1 / (1 + np.exp(-odds))) / 10
-        found[condition] = {f"b{i}": float(rate) for i, rate in enumerate(rates)}
-    return found
+        values[condition] = {f"b{i}": float(rate) for i, rate in enumerate(rates)}
+    return values
 
 
 def test_planted_power_is_found() -> None:
     # Check 4: logit −.6, paired.
-    found = contrast_power(pool(-0.6), A_B, [40, 80, 120], seed=1, repetitions=1500)
-    assert [p.n for p in found] == [40, 80, 120]
-    for share, wanted in zip(found, (0.62, 0.90, 0.97), strict=True):
+    powers = contrast_power(pool(-0.6), A_B, [40, 80, 120], seed=1, repetitions=1500)
+    assert [p.n for p in powers] == [40, 80, 120]
+    for share, wanted in zip(powers, (0.62, 0.90, 0.97), strict=True):
         assert share.power.value == pytest.approx(wanted, abs=0.04)
         assert share.power.low < share.power.value < share.power.high
         assert share.power.high - share.power.low < 0.06
 
 
 def test_without_an_effect_power_is_the_rate_of_false_alarms() -> None:
-    found = contrast_power(pool(0.0, n=200_000), A_B, [20, 60], seed=2, repetitions=2000)
-    assert all(0.034 < p.power.value < 0.066 for p in found)
+    powers = contrast_power(pool(0.0, n=200_000), A_B, [20, 60], seed=2, repetitions=2000)
+    assert all(0.034 < p.power.value < 0.066 for p in powers)
 
 
 def test_it_is_the_power_of_the_test_that_will_be_made() -> None:
@@ -60,10 +60,10 @@ def test_outcomes_that_cannot_be_counted_have_the_power_of_t() -> None:
         "treated": {str(i): float(x) for i, x in enumerate(d)},
         "none": {str(i): 0.0 for i in range(len(d))},
     }
-    (found,) = contrast_power(values, A_B, [40], seed=1, repetitions=1500, draws=999)
+    (power,) = contrast_power(values, A_B, [40], seed=1, repetitions=1500, draws=999)
     t = stats.t.ppf(0.975, 39)
     wanted = stats.nct.sf(t, 39, 0.4 * math.sqrt(40))
-    assert found.power.value == pytest.approx(wanted, abs=0.045)
+    assert power.power.value == pytest.approx(wanted, abs=0.045)
 
 
 def test_a_smaller_alpha_has_less_power() -> None:

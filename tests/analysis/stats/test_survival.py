@@ -33,8 +33,8 @@ def spells(condition: str, times: str, stratum: str = "") -> list[Spell]:
     ]
 
 
-def curves(given: Sequence[Spell]) -> dict[str, list[Step]]:
-    by_condition = {s.condition: [x for x in given if x.condition == s.condition] for s in given}
+def curves(breaks: Sequence[Spell]) -> dict[str, list[Step]]:
+    by_condition = {s.condition: [x for x in breaks if x.condition == s.condition] for s in breaks}
     return {
         condition: survival_curve(np.array([s.turn for s in own]), np.array([s.event for s in own]))
         for condition, own in by_condition.items()
@@ -45,15 +45,15 @@ def played(
     chance: np.random.Generator, n: int, effect: float, hazard: float = 0.1, turns: int = 12
 ) -> list[Spell]:
     """Paired scenes under "none" and "brief", whose log hazard is moved by `effect`."""
-    found = []
+    scenes = []
     for condition, moved in (("none", 0.0), ("brief", effect)):
         risk = 1 - (1 - hazard) ** math.exp(moved)
         breaks = chance.geometric(risk, size=n)
         for i, turn in enumerate(breaks):
             slug = f"slug{i % 4}"
             spell = Spell(condition, f"{slug}/{i}", min(int(turn), turns), turn <= turns, slug)
-            found.append(spell)
-    return found
+            scenes.append(spell)
+    return scenes
 
 
 def test_the_curve_of_a_textbook() -> None:
@@ -80,8 +80,8 @@ def test_the_curve_of_a_textbook() -> None:
 
 
 def test_the_curve_where_nothing_or_everything_has_broken() -> None:
-    found = curves([*spells("kept", "5+ 5+ 5+ 2+"), *spells("lost", "1 1 2 2")])
-    kept, lost = found["kept"], found["lost"]
+    by_condition = curves([*spells("kept", "5+ 5+ 5+ 2+"), *spells("lost", "1 1 2 2")])
+    kept, lost = by_condition["kept"], by_condition["lost"]
     assert [s.survival.value for s in kept] == [1.0] * 6
     assert kept[0].survival.low == pytest.approx(0.025 ** (1 / 4))
     assert kept[5].survival.low == pytest.approx(0.025 ** (1 / 3))  # one was seen no longer
@@ -91,10 +91,10 @@ def test_the_curve_where_nothing_or_everything_has_broken() -> None:
 
 
 def test_the_log_rank_test_of_a_textbook() -> None:
-    found = log_rank([*spells("6-MP", MP6), *spells("placebo", PLACEBO)])
-    assert found.chi2 == pytest.approx(16.79, abs=0.005)
-    assert (found.df, found.n) == (1, 42)
-    assert found.p == pytest.approx(stats.chi2.sf(found.chi2, 1)) and found.p < 1e-4
+    test = log_rank([*spells("6-MP", MP6), *spells("placebo", PLACEBO)])
+    assert test.chi2 == pytest.approx(16.79, abs=0.005)
+    assert (test.df, test.n) == (1, 42)
+    assert test.p == pytest.approx(stats.chi2.sf(test.chi2, 1)) and test.p < 1e-4
 
 
 def test_strata_take_up_what_slugs_share() -> None:
@@ -107,25 +107,25 @@ def test_strata_take_up_what_slugs_share() -> None:
 
 
 def test_three_conditions_are_tested_at_once() -> None:
-    found = log_rank([*spells("a", MP6), *spells("b", PLACEBO), *spells("c", PLACEBO)])
-    assert found.df == 2 and found.p < 0.001
+    test = log_rank([*spells("a", MP6), *spells("b", PLACEBO), *spells("c", PLACEBO)])
+    assert test.df == 2 and test.p < 0.001
 
 
 @pytest.mark.parametrize(
-    "given", [[], spells("a", "1 2 3"), [*spells("a", "5+ 5+"), *spells("b", "5+ 4+")]]
+    "breaks", [[], spells("a", "1 2 3"), [*spells("a", "5+ 5+"), *spells("b", "5+ 4+")]]
 )
-def test_nothing_to_test_gives_a_reason(given: Sequence[Spell]) -> None:
-    found = log_rank(given)
-    assert math.isnan(found.p) and found.why
-    assert math.isnan(restricted_mean_difference(given, "a", "z", seed=1).value)
-    assert all(h.ratio.why and math.isnan(h.p) for h in hazard_ratios(given, "a"))
+def test_nothing_to_test_gives_a_reason(breaks: Sequence[Spell]) -> None:
+    test = log_rank(breaks)
+    assert math.isnan(test.p) and test.why
+    assert math.isnan(restricted_mean_difference(breaks, "a", "z", seed=1).value)
+    assert all(h.ratio.why and math.isnan(h.p) for h in hazard_ratios(breaks, "a"))
 
 
 def test_restricted_means_are_areas_under_curves() -> None:
-    given = [*spells("a", "2 4+ 4+ 4+"), *spells("b", "1 2 3 4+")]
-    found = restricted_mean_difference(given, "a", "b", seed=1)
-    assert found.value == pytest.approx((1 + 1 + 0.75 + 0.75) - (1 + 0.75 + 0.5 + 0.25))
-    short = restricted_mean_difference(given, "a", "b", seed=1, horizon=2)
+    breaks = [*spells("a", "2 4+ 4+ 4+"), *spells("b", "1 2 3 4+")]
+    difference = restricted_mean_difference(breaks, "a", "b", seed=1)
+    assert difference.value == pytest.approx((1 + 1 + 0.75 + 0.75) - (1 + 0.75 + 0.5 + 0.25))
+    short = restricted_mean_difference(breaks, "a", "b", seed=1, horizon=2)
     assert short.value == pytest.approx(0.25)
     # An arm that has broken altogether is known for ever; the other to its fourth turn.
     gone = [*spells("a", "4+ 4+ 4+"), *spells("b", "1 1 2")]
@@ -136,27 +136,27 @@ def test_restricted_means_of_planted_hazards_are_covered() -> None:
     planted = sum(0.9 ** (math.exp(-0.6) * t) - 0.9**t for t in range(12))
     chance = np.random.default_rng(1)
     studies = [played(chance, 40, -0.6) for _ in range(150)]
-    found = [
+    differences = [
         restricted_mean_difference(study, "brief", "none", seed=seed, draws=500)
         for seed, study in enumerate(studies)
     ]
-    assert np.mean([f.value for f in found]) == pytest.approx(planted, abs=0.25)
-    assert np.mean([f.low <= planted <= f.high for f in found]) > 0.89
-    assert {(f.n, f.unit) for f in found} == {(40, "blocks")}
+    assert np.mean([f.value for f in differences]) == pytest.approx(planted, abs=0.25)
+    assert np.mean([f.low <= planted <= f.high for f in differences]) > 0.89
+    assert {(f.n, f.unit) for f in differences} == {(40, "blocks")}
 
 
 def test_pairing_narrows_the_interval() -> None:
     chance = np.random.default_rng(2)
-    given = []
+    data = []
     for i in range(60):
         broke = int(chance.integers(1, 12))
-        given += [
+        data += [
             Spell("none", f"b{i}", broke, True),
             Spell("brief", f"b{i}", broke + int(chance.integers(0, 3)), True),
         ]
-    apart = [Spell(s.condition, s.block + s.condition, s.turn, s.event) for s in given]
+    apart = [Spell(s.condition, s.block + s.condition, s.turn, s.event) for s in data]
     paired, unpaired = (
-        restricted_mean_difference(g, "brief", "none", seed=1, horizon=13) for g in (given, apart)
+        restricted_mean_difference(g, "brief", "none", seed=1, horizon=13) for g in (data, apart)
     )
     assert paired.value == pytest.approx(unpaired.value)
     assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
@@ -172,15 +172,15 @@ def test_without_an_effect_the_tests_of_times_reject_one_time_in_twenty() -> Non
 
 def test_a_planted_hazard_ratio_is_found() -> None:
     chance = np.random.default_rng(4)
-    found = [hazard_ratios(played(chance, 60, -0.6), "none")[0].ratio for _ in range(100)]
-    assert np.mean([f.value for f in found]) == pytest.approx(-0.6, abs=0.08)
-    assert np.mean([f.low <= -0.6 <= f.high for f in found]) > 0.87
+    ratios = [hazard_ratios(played(chance, 60, -0.6), "none")[0].ratio for _ in range(100)]
+    assert np.mean([f.value for f in ratios]) == pytest.approx(-0.6, abs=0.08)
+    assert np.mean([f.low <= -0.6 <= f.high for f in ratios]) > 0.87
 
 
 def test_hazards_are_those_of_the_model_of_all_scenes_and_turns() -> None:
-    given = played(np.random.default_rng(5), 60, -0.4)
-    (found,) = hazard_ratios(given, "none")
-    rows = [(s, t) for s in given for t in range(1, s.turn + 1)]
+    breaks = played(np.random.default_rng(5), 60, -0.4)
+    (ratio,) = hazard_ratios(breaks, "none")
+    rows = [(s, t) for s in breaks for t in range(1, s.turn + 1)]
     x = np.array([[*(t == k for k in range(1, 13)), s.condition == "brief"] for s, t in rows])
     y = np.array([s.event and t == s.turn for s, t in rows])
     blocks = np.unique([s.block for s, _ in rows], return_inverse=True)[1]
@@ -188,27 +188,27 @@ def test_hazards_are_those_of_the_model_of_all_scenes_and_turns() -> None:
     fit = GLM(y.astype(float), x.astype(float), family=family).fit(
         cov_type="cluster", cov_kwds={"groups": blocks}, use_t=True
     )
-    assert found.ratio.value == pytest.approx(fit.params[-1], abs=1e-5)
-    error = (found.ratio.high - found.ratio.low) / 2 / stats.t.ppf(0.975, 59)
+    assert ratio.ratio.value == pytest.approx(fit.params[-1], abs=1e-5)
+    error = (ratio.ratio.high - ratio.ratio.low) / 2 / stats.t.ppf(0.975, 59)
     assert error == pytest.approx(fit.bse[-1], rel=0.03)  # expected against observed information
-    assert found.p == pytest.approx(fit.pvalues[-1], abs=0.01)
+    assert ratio.p == pytest.approx(fit.pvalues[-1], abs=0.01)
 
 
 def test_a_condition_without_breaks_has_no_ratio_and_spoils_no_other() -> None:
-    given = [*played(np.random.default_rng(6), 40, -0.3), *spells("kept", "12+ 12+ 12+ 12+ 9+")]
-    brief, kept = hazard_ratios(given, "none")
+    breaks = [*played(np.random.default_rng(6), 40, -0.3), *spells("kept", "12+ 12+ 12+ 12+ 9+")]
+    brief, kept = hazard_ratios(breaks, "none")
     assert (brief.condition, kept.condition) == ("brief", "kept")
     assert math.isnan(kept.ratio.value) and "no finite estimate" in kept.ratio.why
-    alone = hazard_ratios([s for s in given if s.condition != "kept"], "none")[0]
+    alone = hazard_ratios([s for s in breaks if s.condition != "kept"], "none")[0]
     assert brief.ratio.value == pytest.approx(alone.ratio.value, abs=1e-6)
 
 
 def test_conditions_that_break_in_turns_of_their_own_are_told() -> None:
     # All of a break at turn 1 or last past 3, where only b breaks: turn 3 has both, but one way.
-    given = [*spells("a", "2+ 2+ 3+ 3+"), *spells("b", "3 3 3+ 4+")]
-    assert math.isnan(hazard_ratios(given, "a")[0].ratio.value)
+    breaks = [*spells("a", "2+ 2+ 3+ 3+"), *spells("b", "3 3 3+ 4+")]
+    assert math.isnan(hazard_ratios(breaks, "a")[0].ratio.value)
     assert (
         "fewer than three"
         in hazard_ratios([*spells("a", "1"), *spells("b", "2")], "a")[0].ratio.why
     )
-    assert "no scene of z" in hazard_ratios(given, "z")[0].ratio.why
+    assert "no scene of z" in hazard_ratios(breaks, "z")[0].ratio.why
