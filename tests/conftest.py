@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def kettle(tmp_path: Path) -> Path:
-    """A scene file with a bit of everything."""
+    """A scene file with most of the features."""
     path = tmp_path / "kettle.yaml"
     path.write_text(KETTLE)
     return path
@@ -148,8 +148,8 @@ def puppet_server() -> Iterator[Callable[..., PuppetServer]]:
 def local_ray() -> Iterator[None]:
     """One local Ray for the tests of a file; runs join it instead of starting their own.
 
-    It ends with the file: where a test finds that another has ended it, Ray joins whatever cluster
-    this machine has, such as one that another worker's tests are about to kill.
+    It ends with the file. A test that finds it ended would join any other cluster of this machine,
+    such as one that another worker's tests are about to kill.
     """
     import ray
 
@@ -194,7 +194,7 @@ def browser(runs: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
-    """A window that has Streamlit's own code compiled once; a page leaves nothing else behind."""
+    """A browser context that keeps Streamlit's compiled code; pages share nothing else."""
     found = browser.new_context(viewport={"width": 1400, "height": 900})
     # One page stays, and with it the process in which those that come are opened.
     found.new_page().goto(f"{url}_stcore/health")
@@ -218,7 +218,7 @@ def reader(context: BrowserContext, url: str) -> Iterator[Reader]:
 def served(
     kettle: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
 ) -> tuple[RunFolder, PuppetServer]:
-    """One kettle, played by a puppet behind a server that has forgotten what it was asked."""
+    """One scene, played by a puppet behind a server that keeps no record of its requests."""
     server = puppet_server()
     patch = {"model": {"model": "puppet", "base_url": server.url}}
     folder = run(load(kettle, patch), runs=tmp_path / "runs", name="tea", setup=OFF).folder
@@ -228,7 +228,7 @@ def served(
 
 @pytest.fixture
 def begun(puppet_server: Serve, tmp_path: Path) -> RunFolder:
-    """A run of ten trials of which ten calls were made."""
+    """A run of ten trials that was stopped after ten calls."""
     file = chairs(tmp_path, puppet_server().url)
     source = {"file": str(file), "patch": {}, "replicates": None}
     return run(load(file), runs=tmp_path / "runs", setup=TEN, source=source).folder

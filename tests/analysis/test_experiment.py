@@ -1,7 +1,7 @@
-"""What an experiment lays over a scene: contexts, phrasings, rules, structure, planned moves.
+"""What an experiment adds to a scene: contexts, phrasings, rules, structure, planned moves.
 
-Replies come from a hand or from a puppet in process; what was played is entered again as by any
-branch, and must be relived.
+Replies come from a function or from a puppet in this process. Each played scene is also entered
+again, as a branch does, and must be the same.
 """
 
 from __future__ import annotations

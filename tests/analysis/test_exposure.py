@@ -1,4 +1,4 @@
-"""The exposure ledger on real runs: a text that reached an arm it does not belong to is found."""
+"""The exposure ledger on real runs: a text that reached the wrong arm is found."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def played(once: Path, tmp_path: Path) -> RunFolder:
-    """A run of one's own, to write into."""
+    """A copy of the run that the test may change."""
     shutil.copytree(once / "runs", tmp_path / "runs")
     return open_run(str(tmp_path / "runs"), "arms")
 
@@ -83,7 +83,7 @@ def rewritten(folder: RunFolder, table: str, rows: list[dict[str, Any]]) -> None
 
 
 def show(folder: RunFolder, condition: str, role: str, id: str) -> None:
-    """Have the last call of a role in one arm's first scene list a block more."""
+    """Add a block to the last call of a role in the first scene of one arm."""
     trials = folder.tables.read("trials").to_pylist()
     name = next(t["trial"] for t in trials if t["condition"] == condition)
     calls = folder.tables.read("calls").to_pylist()
@@ -94,7 +94,7 @@ def show(folder: RunFolder, condition: str, role: str, id: str) -> None:
 
 
 def said(folder: RunFolder, kind: BlockKind, text: str) -> str:
-    """Have the run hold a block of that text."""
+    """Add a block with that text to the run."""
     block = Block.of(kind, text)
     rewritten(folder, "blocks", [*folder.tables.read("blocks").to_pylist(), asdict(block)])
     return block.id

@@ -1,4 +1,4 @@
-"""What judges' verdicts are worth: who may decide, and what a judge's errors do to a finding."""
+"""The errors of judges: which judge may decide, and what its errors do to a finding."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def verdicts(
     judge: str = "j",
     family: str = "state",
 ) -> pd.DataFrame:
-    """What a judge said of `n` planted lines at the pole and `n` at the opposite, in each trial."""
+    """Verdicts of a judge on `n` planted lines at each end of the trait, in each trial."""
     rows = [
         (
             name,
@@ -155,7 +155,7 @@ def test_judges_are_told_apart_and_their_errors_counted() -> None:
 
 
 def test_a_correction_takes_out_what_a_judge_makes_of_nothing() -> None:
-    """Both arms break as often; the judge sees breaks in one that are none: over 40 studies."""
+    """In 40 studies both arms break equally often, but the judge sees false breaks in one."""
     chance = np.random.default_rng(11)
     truth, n, blocks, rates = 0.2, 20, 40, {"x": (0.95, 0.95), "y": (0.95, 0.75)}
     outcome = Outcome(measure="state")

@@ -1,4 +1,4 @@
-"""The laboratory from the command alone: two runs are played, scored, reported and compared."""
+"""The whole analysis by commands: two runs are played, scored, reported and compared."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(folder: Path, name: str) -> RunFolder:
-    """The run, with its states judged: asked for once however often this is called."""
+    """The run with its states judged. The judge is asked once, however often this is called."""
     words = ["score", name, "--measure", "state", "--judge", "puppet", "--plants", "8"]
     command(*words, "--runs", str(folder / "runs"))
     return open_run(str(folder / "runs"), name)

@@ -33,7 +33,7 @@ def opened(reader: Reader, query: str = "") -> Page:
 
 
 def chart(page: Page, name: str) -> Locator:
-    """The chart that comes after a heading."""
+    """The chart below a heading."""
     own = page.locator('[data-testid="stVegaLiteChart"] svg.marks')
     chart_of_name = own.nth(["contrasts", "conditions", "survival", "drift"].index(name))
     chart_of_name.scroll_into_view_if_needed()
@@ -42,8 +42,8 @@ def chart(page: Page, name: str) -> Locator:
 
 
 def click_a_break(reader: Reader, analysis: Analysis) -> tuple[str, int]:
-    """Click a point of the drift of a condition that is drawn, at which somebody broke; return
-    the condition and the turn."""
+    """Click a point of a condition's drift at which somebody broke. Return the condition and
+    the turn."""
     drawn = [c for c in analysis.drift if c.name in analysis.compared[:LINES_AT_FIRST]]
     places = [(c.name, p[0], p[1]) for c in drawn for p in c.points]
     # One that no other lies upon.

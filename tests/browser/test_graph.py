@@ -1,4 +1,4 @@
-"""The Graph room in a real browser: arrows are clicked, turns slid, graphs taken along."""
+"""The Graph room in a real browser: arrows are clicked, turns are chosen, graphs are downloaded."""
 
 from __future__ import annotations
 

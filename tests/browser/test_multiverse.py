@@ -1,4 +1,4 @@
-"""The Multiverse in a real browser: points are clicked, bundles unfold, branches grow."""
+"""The Multiverse in a real browser: clicks on points, bundles that unfold, new branches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def label(page: Page, words: str) -> Locator:
 
 
 def press(reader: Reader, words: str) -> None:
-    """Click the point whose label says this: it lies left of it."""
+    """Click the point to the left of the label with this text."""
     box = reader.box(label(reader.page, words))
     reader.page.mouse.click(box["x"] - 12, box["y"] + box["height"] / 2)
 

@@ -1,4 +1,4 @@
-"""The Rate room in a real browser: a person judges with ten keys, and nothing tells them more."""
+"""The Rate room in a real browser: a person judges with ten keys and sees only the question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lobby and a scene's tools in a real browser: one click into a run, keys, marks, files."""
+"""The list of runs and the tools of a scene in a real browser: clicks, keys, marks, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage door in a real browser: a run is put together, started once, watched, stopped."""
+"""The Start room in a real browser: a run is configured, started once, watched and stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command, used as a person would: a scene through the whole house to terminal and page."""
+"""The command, used as a person would: a scene is played, shown, and reported on a page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.weather import command
 
 
 def improv(*words: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Give the command in a process of its own, as a shell does."""
+    """Run the command in its own process, as a shell does."""
     line = [sys.executable, "-m", "improv.cli", *words]
     env = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
     env.pop("IMPROV_RUNS", None)

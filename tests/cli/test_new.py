@@ -1,4 +1,4 @@
-"""Files to begin with: what `improv new` writes is valid, plays, and replaces nothing."""
+"""The files that `improv new` writes are valid, can be played, and replace nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The rules of the house: imports point down only, packages have doors, names are pinned.
 
-The stair itself is in tools/architecture.py, which also draws it.
+The order of packages is in tools/architecture.py, which also draws it.
 """
 
 from __future__ import annotations

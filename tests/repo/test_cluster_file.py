@@ -1,4 +1,4 @@
-"""`ray up ray_cluster.yaml` would be understood: read with Ray's own loader and schema, offline."""
+"""`ray up ray_cluster.yaml` is valid: Ray's own loader and schema read the file, offline."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.places import TOP
 
 @pytest.fixture(scope="module")
 def written() -> dict[str, Any]:
-    """The file as it is written."""
+    """The data of the file."""
     return yaml.safe_load((TOP / "ray_cluster.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
 def prepared(written: dict[str, Any]) -> dict[str, Any]:
-    """What the launcher makes of it: Ray's defaults for the provider filled in."""
+    """The data with Ray's defaults for the provider, as the launcher reads it."""
     return prepare_config(written)
 
 

@@ -1,4 +1,4 @@
-"""A wheel built here, installed elsewhere, brings the command, the viewer and the scenes along."""
+"""A wheel that is built here and installed elsewhere has the command, the viewer and the scenes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def names(wheel: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment that holds only the wheel, and borrows what improv depends on.
+    """A new environment with the wheel alone. Its dependencies are those of this environment.
 
     The borrowed folder is added as a plain path: its own .pth files, one of which points at this
     checkout, are not read there.
@@ -67,7 +67,7 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(home: Path, *command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program of that environment from `folder`, with nothing of this checkout in reach."""
+    """Run a program of that environment in `folder`, without access to this checkout."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env["NO_COLOR"] = "1"
     program, *arguments = command

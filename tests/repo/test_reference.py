@@ -1,4 +1,4 @@
-"""The reference pages are what classes and command say today; their examples are read."""
+"""The reference pages agree with the classes and the command. Their examples are valid."""
 
 from __future__ import annotations
 

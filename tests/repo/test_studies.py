@@ -1,6 +1,6 @@
-"""The studies that ship: each is whole, plays with puppets, and gets a report that says what it is.
+"""The shipped studies: each is valid, is played with puppets, and gets a report.
 
-At full size, and under more seeds, it is `make studies`.
+`make studies` does the same at full size and under more seeds.
 """
 
 from __future__ import annotations

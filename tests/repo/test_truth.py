@@ -1,6 +1,6 @@
-"""The planted truths in their small form: puppets, store, scores and tests, as in `make truth`.
+"""The planted truths of `make truth` at small size: puppets, storage, scores and tests.
 
-Sizes are small, so that figures are held to their bands but for three Monte-Carlo errors.
+Since sizes are small, a figure may leave its band by three Monte-Carlo errors.
 """
 
 from __future__ import annotations

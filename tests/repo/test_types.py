@@ -1,4 +1,4 @@
-"""Strict mypy has nothing to say. A test, so that it runs beside the others."""
+"""Strict mypy reports no errors. It is a test so that it runs together with the others."""
 
 from __future__ import annotations
 

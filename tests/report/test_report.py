@@ -1,4 +1,4 @@
-"""The page on a run: what is there, what is missing, how the endpoints behaved."""
+"""The report on a run: its results, what is missing, and how the endpoints behaved."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Branches on the stage alone: the shared turns are entered again, and edits change what follows.
 
-Replies come from a hand, so that every prompt can be compared with the one that the parent had."""
+Replies come from a function, so that every prompt can be compared with that of the parent."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_line_drawn_again_is_asked_as_it_was_and_can_be_gone_on_from(
 def test_a_line_edited_to_what_it_was_changes_nothing(
     scene: Scene, when: str, mode: str, order: str
 ) -> None:
-    """Whoever is said to have said something remembers it as said, with the cue and all."""
+    """A character whose line is edited to the same text remembers it as before, also the cue."""
     patch = {"order": order, "author": {"when": when}, "model": {"mode": mode}}
     tried = 0
     for seed in range(3):

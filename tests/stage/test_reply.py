@@ -1,4 +1,4 @@
-"""What models write, cleaned: 130 raw replies of SmolLM2-135M and 100 of other models' kind."""
+"""The cleaning of replies: 130 raw replies of SmolLM2-135M, and 100 like those of other models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_reader_agrees(row: dict[str, Any]) -> None:
 
 
 def test_few_replies_are_beyond_these_rules() -> None:
-    """What a reader sees and no rule does is kept in the file, with the reason: it is a limit."""
+    """The file keeps what a reader sees and no rule does, with the reason."""
     real = [r for r in ROWS if r["source"] != "by hand"]
     hard = [r for r in ROWS if "hard" in r]
     assert len(real) >= 120
@@ -42,7 +42,7 @@ def test_few_replies_are_beyond_these_rules() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: ascii(r["raw"][:30]))
 def test_rules_only_take_away(row: dict[str, Any]) -> None:
-    """Each word that is kept stood in the reply, in that order."""
+    """Each word that is kept was in the reply, in the same order."""
     words = iter(re.findall(r"\w+", row["raw"].replace("*", " ").replace("_", " ")))
     said = clean(row["raw"], row["speaker"], row["cast"]).text.replace("_", " ")
     if "\x1b" not in row["raw"] and "\u200b" not in row["raw"]:

@@ -1,4 +1,4 @@
-"""The stage: who acts when, who hears what, what the author may do. Replies come from a hand."""
+"""The stage: who acts when, who hears what, what the author may do. Replies are a function."""
 
 from __future__ import annotations
 

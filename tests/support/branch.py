@@ -49,7 +49,7 @@ def grow_in(folder: RunFolder, place: str, turn: int, **more: Any) -> list[str]:
 
 
 def alter(folder: RunFolder, name: str, change: Callable[[list[Json]], Any], **where: Any) -> None:
-    """Change the first row of a table that is so, as somebody with a text editor would."""
+    """Change the first row with the values `where`, as somebody with a text editor would."""
     table_rows = rows(folder, name)
     at = next(i for i, r in enumerate(table_rows) if all(r[k] == v for k, v in where.items()))
     change_to = change(table_rows[at : at + 1])

@@ -1,4 +1,4 @@
-"""A call as a model's client returns it, with only what a test cares about to be named."""
+"""A call as a model's client returns it. A test names only the fields that matter to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from improv.records import Call, Draw
 
 
 def made_call(draw: Draw, **fields: Any) -> Call:
-    """Return a call of `draw` that went well, but for the fields that are given."""
+    """Return a successful call of `draw`, changed by these fields."""
     made: dict[str, Any] = {
         "model": "m",
         "endpoint": "e",

@@ -1,8 +1,8 @@
 """What the tests of crashes and the storm share: drivers, clusters and disks that can be lost.
 
-A `Siege` is one run and all that befalls it. After each blow it reads the journal, and at the end
-it compares: every planned trial once, the tables of an undisturbed run, and no journaled call
-asked again, by the puppet's own books.
+A `Siege` is one run and all its failures. After each failure it reads the journal. At the end it
+checks that every planned trial is there once, that the tables equal those of an undisturbed run,
+and that no journaled call was asked again; the puppet counts its calls.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 
 
 def tables(folder: RunFolder) -> dict[str, pa.Table]:
-    """Every table but for what tells of the machine and the moment."""
+    """Every table without the columns that depend on the machine and the time."""
     names = [n for n in SCHEMAS if n != "limits"]
     return {n: folder.tables.read(n).drop_columns(list(CLOCK_COLUMNS.get(n, ()))) for n in names}
 
@@ -83,7 +83,7 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def hasty_ray() -> Iterator[None]:
-    """Set what Ray reads from the environment, for what is started meanwhile."""
+    """Set Ray's environment variables for processes that are started in this block."""
     before = {name: os.environ.get(name) for name in RAY_HASTE}
     os.environ.update(RAY_HASTE)
     try:
@@ -96,7 +96,7 @@ def hasty_ray() -> Iterator[None]:
 class Driver:
     """`improv ARGUMENTS` in a process of its own that starts at once: a fork, not an import.
 
-    No file that it writes can grow beyond `largest` bytes: what a quota does.
+    No file that it writes can grow beyond `largest` bytes, as under a quota.
     """
 
     def __init__(self, arguments: list[str], out: Path, largest: int | None = None) -> None:
@@ -120,7 +120,7 @@ class Driver:
         return self._process.exitcode == -signal.SIGKILL
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Return its exit code. Raises AssertionError, with its stacks, where it hangs."""
+        """Return its exit code. Raises AssertionError with its stacks if it hangs."""
         self._process.join(patience)
         if self.alive and self._process.pid is not None:
             os.kill(self._process.pid, signal.SIGUSR1)
@@ -208,7 +208,7 @@ class Stand:
 
 @contextlib.contextmanager
 def small_disk(place: Path, size: str) -> Iterator[bool]:
-    """Mount a disk of so many bytes; False where that is not permitted."""
+    """Mount a disk of so many bytes; return False if that is not permitted."""
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     done = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
@@ -235,7 +235,7 @@ def fill(place: Path) -> Path:
 
 @dataclass
 class Tally:
-    """What was done to how many runs, and what came of it."""
+    """Counts of runs, of failures, and of their results."""
 
     kills: Counter[str] = field(default_factory=Counter)
     runs: int = 0
@@ -269,7 +269,7 @@ class Theatre:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Answer nothing that is asked in this block, so that no run comes to its end in it."""
+        """Answer no request in this block, so that no run ends in it."""
         spec = self.server.spec
         self.server.spec = spec.model_copy(update={"latency": 5.0})
         try:
@@ -309,7 +309,7 @@ class Theatre:
 
 
 class Siege:
-    """One run, what befalls it, and whether it comes out whole."""
+    """One run, its failures, and the check that it is whole."""
 
     def __init__(
         self, theatre: Theatre, study: Path, whole: dict[str, pa.Table], runs: Path, name: str
@@ -339,7 +339,7 @@ class Siege:
         return self._out.read_text(errors="replace")
 
     def drive(self, *options: str, ray: str = "off", largest: int | None = None) -> Driver:
-        """Begin the run, or go on with it."""
+        """Start the run, or resume it."""
         if self.begun:
             what = ["resume", self.name]
         else:
@@ -362,13 +362,13 @@ class Siege:
             self._asked[key] = asked[key]
 
     def end(self, *options: str, ray: str = "off") -> None:
-        """Let it come to its end undisturbed, and check that it came out whole."""
+        """Let the run end undisturbed, and check that it is whole."""
         code = self.drive(*options, ray=ray).wait()
         assert code == 0, f"exit code {code}\n{self.said}"
         self.check()
 
     def check(self) -> None:
-        """Raise AssertionError where the run is not as if nothing had befallen it."""
+        """Raise AssertionError if the run differs from an undisturbed one."""
         tally, asked = self.theatre.tally, self.theatre.server.asked
         now = tables(self.folder)
         for name, table in self._whole.items():
@@ -392,7 +392,7 @@ def _differing(whole: pa.Table, now: dict[str, pa.Table]) -> str:
 
 
 def until(happened: Callable[[], object], patience: float = 240.0, every: float = 0.005) -> bool:
-    """Wait until something has happened; return whether it has."""
+    """Wait until `happened` is true or time is up; return which."""
     end = time.monotonic() + patience
     while not happened():
         if time.monotonic() > end:
@@ -402,7 +402,7 @@ def until(happened: Callable[[], object], patience: float = 240.0, every: float 
 
 
 def kill_in_compaction(siege: Siege, *options: str, delay: float = 0.0, before: str = "") -> bool:
-    """Drive a run to its end, and kill it while it brings its tables into order.
+    """Drive a run to its end, and kill it while it compacts its tables.
 
     `delay` seconds after its first sign. Returns whether it was killed there, and before the
     table `before` had its name, if one is named.

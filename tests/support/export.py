@@ -1,7 +1,7 @@
-"""What tests of exports share: a run in which everything happens, and its prompts as they were.
+"""What tests of exports share: a run with every kind of record, and its prompts as they were sent.
 
-Puppets play two conditions, in chat and in script mode: an author that whispers, an aside, somebody
-who comes and goes, a rule that has lines drawn again, an envelope, diaries between two sessions,
+Puppets play two conditions, in chat and in script mode: an author that whispers, an aside, a role
+that comes and goes, a rule that has lines drawn again, an envelope, diaries between two sessions,
 branches, regenerations, probes.
 """
 
@@ -57,7 +57,7 @@ probes:
 
 
 def busy_run(place: Path) -> RunFolder:
-    """Play the run in which everything happens."""
+    """Play the run with every kind of record."""
     (place / "kettle.yaml").write_text(KETTLE)
     file = place / "busy.yaml"
     file.write_text(BUSY)

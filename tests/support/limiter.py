@@ -1,7 +1,7 @@
 """Simulated endpoints under the real gate, loop and limiter.
 
-The event loop's clock jumps to the next thing that happens: minutes of a thousand calls a second
-take a second, and twice the same."""
+The clock of the event loop jumps to the next event. So minutes of a thousand calls a second take
+one second, and every repetition gives the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Jumping(selectors.SelectSelector):
-    """Never waits: says that the time it was given has passed."""
+    """A selector that never waits; it moves its clock instead."""
 
     now = 0.0
 
@@ -48,9 +48,9 @@ def at_once(story: Coroutine[Any, Any, T]) -> T:
 
 @dataclass
 class Endpoint:
-    """A simulated endpoint: a rate cap, a cap on what is in flight, and failures by chance.
+    """A simulated endpoint: a rate cap, a cap on calls in flight, and failures by chance.
 
-    Refusals and 5xx are back in 10 ms; what hangs is given up after five seconds.
+    Refusals and 5xx are back in 10 ms; a call that hangs is cancelled after five seconds.
     """
 
     latency: float = 0.2
@@ -106,7 +106,7 @@ class Endpoint:
 
 @dataclass
 class Second:
-    """What the endpoint had answered and refused, and the limit, at the end of a second."""
+    """At the end of a second: replies, refusals, and the limit."""
 
     answered: int
     refused: int
@@ -115,7 +115,7 @@ class Second:
 
 @dataclass
 class Play:
-    """How it went: second by second, and the limiter's own history."""
+    """The course of a simulation: each second, and the limiter's own history."""
 
     seconds: list[Second]
     history: list[LimiterEvent]
@@ -189,6 +189,6 @@ def play(
 
 
 async def turn_over() -> None:
-    """Let every task that can go on do so."""
+    """Let every task run that can."""
     for _ in range(5):
         await asyncio.sleep(0)

@@ -165,7 +165,7 @@ def holder(folder: Path) -> Any:
 
 
 def leave(folder: Path, **content: object) -> None:
-    """Leave what a holder left: like one of this machine that was here, but for `content`."""
+    """Write the lock of a holder that is gone: one of this machine, changed by `content`."""
     with RunLock(folder):
         mine = holder(folder)
     (folder / "lock").unlink()
@@ -186,7 +186,7 @@ def take_away(players: list[Player], *words: str) -> None:
 
 
 def race(players: list[Player], folder: Path) -> Iterator[tuple[Player, list[str]]]:
-    """Three rounds: all take at once, one has it, the others are refused, it is killed."""
+    """Three rounds: all take the lock, one gets it and is killed, the others are refused."""
     for _ in range(3):
         for player in players:
             player.tell("take")

@@ -77,7 +77,7 @@ def near(share: float, truth: float, n: int) -> bool:
 
 
 def ask(server: PuppetServer, body: dict[str, Any], **options: Any) -> Any:
-    """Send one request through the real client, and return what it makes of the reply."""
+    """Send one request through the real client, and return the call."""
     return asyncio.run(with_client(server, lambda c: send(c, body), **options))
 
 

@@ -38,7 +38,7 @@ def change(folder: RunFolder, **changes: Any) -> None:
 
 
 def improv(*words: str, **more: Any) -> subprocess.Popen[str]:
-    """Start the command as a shell would: in a process group of its own."""
+    """Start the command in its own process group, as a shell does."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
         [sys.executable, "-m", "improv.cli", *words], start_new_session=True, **(pipes | more)

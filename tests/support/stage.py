@@ -1,4 +1,4 @@
-"""Scenes played by hand, their replies a function of what is asked, and branches of them."""
+"""Scenes and branches whose replies are a function of the request."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def trial(scene: Scene, *patches: Mapping[str, Any], seed: int = 0) -> Trial:
 
 
 def improvised(ask: Ask) -> str:
-    """Reply by hash of who is asked what when: now a line, now an aside, now what is unreadable."""
+    """Reply by a hash of the request: a line, an aside, or an unreadable reply."""
     dice = seed_of("hand", ask.draw.key)
     if ask.schema is None:
         return LINES[dice % len(LINES)]
@@ -86,7 +86,7 @@ def improvised(ask: Ask) -> str:
 
 @dataclass
 class Played:
-    """A scene that was played by hand: its stage, and what was asked and answered."""
+    """A played scene: its stage, its requests and its replies."""
 
     stage: Stage
     asks: list[Ask]
@@ -97,7 +97,7 @@ class Played:
     """After each turn, from 0: what each would be shown if it were asked then."""
 
     def like(self, ask: Ask) -> str:
-        """Reply as was replied then at the same turn to the same role."""
+        """Give the reply that the same role got at the same turn."""
         wanted = (ask.draw.turn, ask.draw.role, ask.draw.purpose)
         replies = [c for c in self.calls if (c.draw.turn, c.draw.role, c.draw.purpose) == wanted]
         assert replies, f"nobody asked this then: {ask.draw.key}"
@@ -148,14 +148,14 @@ def moment(stage: Stage) -> dict[str, Prompt]:
 
 
 def grown(t: Trial, parent: Played, turn: int, edit: Edit | None = None, **more: Any) -> Branch:
-    """Return a branch of a scene that was played, with what it inherits."""
+    """Return a branch of a played scene, with its inherited turns and calls."""
     if isinstance(parent.stage, BranchStage):
         more |= {"inherited": parent.stage.past.branch.legacy}
     return grow(t.id, parent.stage.branch, turn, edit or Edit(), draws=1, **more)[0]
 
 
 def bare(turns: Iterable[Turn]) -> list[Turn]:
-    """Turns, whoever's they are."""
+    """Turns without their trial and branch."""
     return [replace(t, branch="") for t in turns]
 
 
@@ -171,8 +171,9 @@ QUIET = {"author": {"live": False, "frame": ""}, "model": {"mode": "chat"}}
 
 
 def relived(t: Trial, parent: Played) -> None:
-    """Every branch stands where its parent stood, and its parent's replies give its parent's
-    turns; every line can be drawn again as it was asked."""
+    """Every branch begins in the state of its parent, and the replies of the parent give its turns.
+    Every line can be drawn again with the same prompt.
+    """
     then = {}
     for ask in parent.asks:
         then[ask.draw.turn, ask.draw.role, ask.draw.purpose] = ask.prompt

@@ -1,4 +1,4 @@
-"""What tests of units and findings share: tables of a run made by hand, so that all can be counted.
+"""What tests of units and findings share: tables made by hand, whose results can be counted.
 
 Trials are named by their condition and number ("x3"); a trial's block is its number.
 """

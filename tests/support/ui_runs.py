@@ -40,7 +40,7 @@ def stage_run(runs: Path) -> RunFolder:
 
 
 def broken_run(runs: Path, name: str = "broken") -> RunFolder:
-    """Twelve turns: breaks of different kinds, a score that is missing, one of the whole scene."""
+    """Twelve turns: breaks of different kinds, a missing score, and a score of the whole scene."""
     folder = bare_run(runs, name)
     trial = plan(the_study())[0].id
     turns = [

@@ -1,4 +1,4 @@
-"""What the tests of bad weather share: a server that answers any bytes, and the command."""
+"""What the tests of bad endpoints share: a server that answers any bytes, and the command."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def http(
     more: str = "",
     length: int | None = None,
 ) -> bytes:
-    """Return an HTTP reply as bytes; `length` may say another length than the body has."""
+    """Return an HTTP reply as bytes; `length` may differ from that of the body."""
     data = body.encode() if isinstance(body, str) else body
     size = len(data) if length is None else length
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n"
@@ -112,7 +112,7 @@ def said(text: str | None, **more: object) -> str:
 
 
 def command(*words: str, code: int | None = 0) -> Result:
-    """Give the `improv` command in this process. What it prints is in `output`."""
+    """Run the `improv` command in this process. Its text is in `output`."""
     done = CliRunner().invoke(app, words)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
     assert code is None or done.exit_code == code, (done.exit_code, done.output)

@@ -47,7 +47,7 @@ def weighed(runs: Path) -> RunAnalysis:
 
 @pytest.fixture
 def own(runs: Path, tmp_path: Path) -> RunFolder:
-    """The run once more, to be changed."""
+    """A copy of the run that a test may change."""
     return open_run(shutil.copytree(runs, tmp_path / "runs"), STAGE_RUN)
 
 

@@ -1,4 +1,4 @@
-"""The Graph room without a browser: what it shows, where its address leads, what stays inert."""
+"""The Graph room without a browser: its content, its addresses, and text that stays inert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Multiverse: where the tree's points lie, what is told of a branch, and the page itself."""
+"""The Multiverse: the positions of the points, the texts on a branch, and the page itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OFF = Setup(ray="off")
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scene of eight turns, its line of turn 3 changed twice, a turn drawn eight times again,
-    one branch played on anew and branched in turn, one with another author."""
+    one branch that continues and is branched itself, one with another author."""
     runs = tmp_path_factory.mktemp("runs")
     patch = {"model": "puppet", "turns": 8}
     folder = run(load("cold-pass", patch), runs=runs, name="grown", setup=OFF).folder

@@ -1,4 +1,4 @@
-"""The Rate room without a browser: who is asked, what is kept, what the page does not tell."""
+"""The Rate room without a browser: its questions, the stored answers, and what it must not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lobby without a browser: what it says of each run, and where it leads."""
+"""The Runs room without a browser: the rows of the table and their links."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(app: AppTest) -> dict[str, str]:
-    """Return run → what its row says, as a person reads it."""
+    """Return run → the text of its row."""
     cells_by_run = {}
     for row in re.findall(r"<tr class=.*?</tr>", shown(app), re.DOTALL):
         name = re.search(r'class="id">([^<]*)<', row)

@@ -1,4 +1,4 @@
-"""The viewer's rooms without a browser: what a page shows, where a link leads, what stays inert."""
+"""The viewer's rooms without a browser: the content of pages, links, and text that stays inert."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The stage door: what is chosen is a study that loads, what is started is started once, and what
-arrives is what is played."""
+"""The Start room: its choices make a study that loads, a run is started once, and the page shows
+the lines as they are played."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges that err as we planted: what a rate becomes, when a judge may judge, who agrees."""
+"""Judges with planted errors: the corrected rate, when a judge may judge, and agreement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contrasts against planted truth and against numbers worked out by hand."""
+"""Contrasts against a planted truth and against numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compared(values: Mapping[str, Mapping[str, float | None]], seed: int = 1) ->
 
 
 def shares(chance: np.random.Generator, n: int, icc: float, turns: int = 10) -> Floats:
-    """Shares of broken turns of n scenes whose turns hang together by just `icc`."""
+    """Shares of broken turns of n scenes, whose turns have the intraclass correlation `icc`."""
     k = (1 - icc) / icc
     rates = chance.beta(0.3 * k, 0.7 * k, size=n)
     return np.asarray(chance.binomial(turns, rates) / turns, dtype=np.float64)

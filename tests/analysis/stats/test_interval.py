@@ -1,4 +1,4 @@
-"""Intervals count scenes, not turns, and a rate that was never seen is not a rate of nothing."""
+"""Intervals count scenes, not turns. An event that was never seen may still have a rate."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def by_turn(y: Floats) -> ByTurn:
 def planted(
     chance: np.random.Generator, icc: Floats | float, blocks: int = 20, phrasings: int = 12
 ) -> Floats:
-    """Scenes with a phrasing's part `icc` in the variance within blocks; blocks differ as well."""
+    """Scenes in which phrasings have the share `icc` of the variance within blocks."""
     share = np.broadcast_to(icc, TURNS)
     said = chance.normal(size=(1, phrasings, 1)) * np.sqrt(share)
     scene = 0.6 * chance.normal(size=(blocks, phrasings, 1))

@@ -1,4 +1,4 @@
-"""Power by resampling, against planted power and against the test run study by study."""
+"""Power by resampling, against planted power and against the test itself, run on many studies."""
 
 from __future__ import annotations
 

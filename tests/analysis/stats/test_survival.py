@@ -1,4 +1,4 @@
-"""Times to the first break: textbook numbers, planted hazards, and scenes that say nothing."""
+"""Times to the first break: textbook numbers, planted hazards, and scenes without information."""
 
 from __future__ import annotations
 
