@@ -142,14 +142,8 @@ def score(
         free = [m for m in chosen if m in FREE_SCORERS and not (models and m in JUDGED_SCORERS)]
         scores = _free_scores(runs, free, folder.study().probes)
         if models:
-            first = next(iter(models))
-            scores += _judged_scores(
-                runs,
-                [m for m in chosen if m in (*JUDGED_SCORERS, *PROBABILITY_SCORERS)],
-                questions,
-                known,
-                first,
-            )
+            judged = [m for m in chosen if m in (*JUDGED_SCORERS, *PROBABILITY_SCORERS)]
+            scores += _judged_scores(runs, judged, questions, known, next(iter(models)))
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
             # Verdicts of a `redo` that was stopped stay in the journal, for the next call.
