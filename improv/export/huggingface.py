@@ -127,7 +127,22 @@ def write_dataset(
 
 def dataset_card(rows: Mapping[str, int], run: Json) -> str:
     """Return the dataset card: front matter for `datasets`, then text for people."""
-    said = escape_markdown
+    lines = [*_front_matter(rows, run), f"# {escape_markdown(run['study'])}", ""]
+    if run["question"]:
+        lines += [escape_markdown(run["question"]), ""]
+    lines += [*_warnings(run), *_contents(rows), *_origin(run)]
+    lines += [
+        "## Licence",
+        "",
+        "Not chosen. Before you publish this dataset, add `license:` to the front matter of this "
+        "file, and check the licences of the scenes and the terms of the models.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _front_matter(rows: Mapping[str, int], run: Json) -> list[str]:
+    """Return the YAML that `datasets` and the Hub read."""
     size = next(iter(rows.values()))
     front = {
         "pretty_name": f"improv: {run['study']}",
@@ -139,14 +154,14 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
             for name in rows
         ],
     }
-    lines = ["---"]
     # JSON is valid YAML, and its quotes keep a name a text.
-    lines += [f"{key}: {orjson.dumps(value).decode()}" for key, value in front.items()]
-    lines += ["---", "", f"# {said(run['study'])}", ""]
-    if run["question"]:
-        lines += [said(run["question"]), ""]
-    lines += _warnings(run)
-    lines += [
+    pairs = [f"{key}: {orjson.dumps(value).decode()}" for key, value in front.items()]
+    return ["---", *pairs, "---", ""]
+
+
+def _contents(rows: Mapping[str, int]) -> list[str]:
+    """Return the section with the columns of each table."""
+    lines = [
         "## Contents",
         "",
         "```python",
@@ -170,7 +185,11 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
             for f in SCHEMAS[name]
         ]
         lines.append("")
-    lines += ["## Origin", ""]
+    return lines
+
+
+def _origin(run: Json) -> list[str]:
+    """Return the section on how the run was made."""
     facts = {
         "Run": run["run"],
         "Played": run["created"],
@@ -181,19 +200,16 @@ def dataset_card(rows: Mapping[str, int], run: Json) -> str:
         "Made with": f"improv {run['version']}",
         "Plan": run["plan"],
     }
-    lines += [f"- {what}: {said(str(value))}" for what, value in facts.items() if value]
-    lines += [
+    listed = [f"- {what}: {escape_markdown(str(value))}" for what, value in facts.items() if value]
+    return [
+        "## Origin",
+        "",
+        *listed,
         "",
         "Every call was stored before its reply was used, and `turns` are computed from `calls`. "
         "A trial that failed has the `status` `failed` in `trials`.",
         "",
-        "## Licence",
-        "",
-        "Not chosen. Before you publish this dataset, add `license:` to the front matter of this "
-        "file, and check the licences of the scenes and the terms of the models.",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _warnings(run: Json) -> list[str]:

@@ -41,19 +41,19 @@ def write_log(log: EvalLog, path: Path) -> None:
     write_eval_log(log, str(path), format="eval")
 
 
-def eval_log(samples: Sequence[PlayedScene], run: Json, premise: dict[str, str]) -> EvalLog:
+def eval_log(scenes: Sequence[PlayedScene], run: Json, premise: dict[str, str]) -> EvalLog:
     """Return the log of the scenes of one condition; `premise` has a premise for each scene."""
     from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats
 
-    first = samples[0].row
-    made = [_sample(one, premise.get(one.row["scene"], "")) for one in samples]
+    first = scenes[0].row
+    samples = [_sample(scene, premise.get(scene.row["scene"], "")) for scene in scenes]
     condition = first["condition"]
     levels = {pair["name"]: pair["value"] for pair in first["levels"]}
     name = f"{run['run']}/{condition}"
-    begin, end = _span([c for one in samples for c in one.own])
-    models = sorted({c.model for one in samples for c in one.own})
-    ids = list(dict.fromkeys(str(s.id) for s in made))
-    epochs = max(s.epoch for s in made)
+    begin, end = _span([call for scene in scenes for call in scene.own])
+    models = sorted({call.model for scene in scenes for call in scene.own})
+    ids = list(dict.fromkeys(str(s.id) for s in samples))
+    epochs = max(s.epoch for s in samples)
     spec = EvalSpec(
         eval_id=digest(f"eval {name}"),
         run_id=digest(f"run {run['run']}"),
@@ -75,8 +75,9 @@ def eval_log(samples: Sequence[PlayedScene], run: Json, premise: dict[str, str])
             "played": run["played"],
         },
     )
-    stats = EvalStats(started_at=begin, completed_at=end, model_usage=_total_usage(made))
-    return EvalLog(status="success", eval=spec, stats=stats, samples=made, results=_results(made))
+    stats = EvalStats(started_at=begin, completed_at=end, model_usage=_total_usage(samples))
+    results = _results(samples)
+    return EvalLog(status="success", eval=spec, stats=stats, samples=samples, results=results)
 
 
 def _sample(played: PlayedScene, premise: str) -> EvalSample:

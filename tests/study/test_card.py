@@ -66,8 +66,8 @@ def test_a_card_becomes_a_character_and_the_same_card_again(name: str, tmp_path:
     assert len(who.samples) == len(wanted["samples"])
     for said, phrase in zip(who.samples, wanted["samples"], strict=True):
         assert phrase in said
-    casting = card_to_entry(card, "Visitor")
-    assert len(casting.greetings) == wanted["greetings"]
+    card_entry = card_to_entry(card, "Visitor")
+    assert len(card_entry.greetings) == wanted["greetings"]
     assert [o.line for o in made.scene.opening] == ([wanted["opens"]] if wanted["opens"] else [])
     assert [field for field, _ in account.orders] == wanted.get("orders", [])
     for phrase in wanted.get("notes", ()):

@@ -54,11 +54,11 @@ def import_cards(files: Sequence[str], user: str = "", file: str = "the scene") 
     greeting opens the scene; the other greetings follow it as comments. `file` is the name of the
     scene in messages. Raises StudyError.
     """
-    castings, cast = _cast(files, user, [])
-    scenarios = list(dict.fromkeys(c.scenario for c in castings if c.scenario))
+    converted, cast = _cast(files, user, [])
+    scenarios = list(dict.fromkeys(c.scenario for c in converted if c.scenario))
     names = [entry["name"] for entry in cast]
     premise = scenarios[0] if len(scenarios) == 1 else f"{_listed(names)} meet."
-    lines = [(c.entry["name"], line) for c in castings for line in c.greetings]
+    lines = [(c.entry["name"], line) for c in converted for line in c.greetings]
     sources = ", ".join(Path(f).name for f in files)
     scene: Json = {"title": _listed(names)[:120], "about": f"Made from {sources}"[:500]}
     scene |= {"premise": premise, "cast": cast, "turns": 12}
@@ -66,7 +66,7 @@ def import_cards(files: Sequence[str], user: str = "", file: str = "the scene") 
     if lines:
         text += write_yaml({"opening": [{"who": lines[0][0], "line": lines[0][1]}]}, prose=True)
         text += _options(lines[1:])
-    return _checked(text, file, [c.account for c in castings])
+    return _checked(text, file, [c.account for c in converted])
 
 
 def import_into(scene: str, files: Sequence[str], user: str = "") -> Imported:
@@ -78,10 +78,10 @@ def import_into(scene: str, files: Sequence[str], user: str = "") -> Imported:
     path = find_source(scene)
     source = read_source(path)
     there = load_scene(path)
-    castings, cast = _cast(files, user, [c.name for c in there.cast])
+    converted, cast = _cast(files, user, [c.name for c in there.cast])
     text = path.read_bytes().decode("utf-8-sig")
-    made = _joined(text, source, cast)
-    return _checked(made, str(path), [c.account for c in castings])
+    joined = _joined(text, source, cast)
+    return _checked(joined, str(path), [c.account for c in converted])
 
 
 def import_fountain(file: str, number: int = 0) -> tuple[Imported, Adapted]:
@@ -182,20 +182,20 @@ def _cast(files: Sequence[str], user: str, there: list[str]) -> tuple[list[CardE
     names: list[str] = []
     for card in cards:
         names.append(_free(card_name(card), [*names, *there, user]))
-    met = {n: user or next((o for o in [*there, *names] if o != n), DEFAULT_USER) for n in names}
+    users = {n: user or next((o for o in [*there, *names] if o != n), DEFAULT_USER) for n in names}
     paired = list(zip(cards, names, strict=True))
-    castings = [card_to_entry(card, met[name], name=name) for card, name in paired]
-    if not there and len({c.scenario for c in castings if c.scenario}) == 1:
+    converted = [card_to_entry(card, users[name], name=name) for card, name in paired]
+    if not there and len({c.scenario for c in converted if c.scenario}) == 1:
         # The scenario becomes the premise, which the whole cast knows.
-        castings = [card_to_entry(c, met[name], name=name, scenario=False) for c, name in paired]
+        converted = [card_to_entry(c, users[name], name=name, scenario=False) for c, name in paired]
     entries = [
-        {**casting.entry, KEPT_CARD: {"card": card.whole, "user": met[name]}}
-        for casting, (card, name) in zip(castings, paired, strict=True)
+        {**card_entry.entry, KEPT_CARD: {"card": card.whole, "user": users[name]}}
+        for card_entry, (card, name) in zip(converted, paired, strict=True)
     ]
     somebody = user or (DEFAULT_USER if len(names) + len(there) == 1 else "")
     if somebody and somebody not in there:
         entries.append({"name": somebody, "role": f"who meets {_listed(names)}"[:200]})
-    return castings, entries
+    return converted, entries
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

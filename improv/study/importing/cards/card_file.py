@@ -61,18 +61,20 @@ def read_cast_cards(
             continue
         user = next((n for n in others if n and n != names[key]), DEFAULT_USER)
         try:
-            casting = card_to_entry(card, user, name=names[key])
+            card_entry = card_to_entry(card, user, name=names[key])
         except StudyError as e:
             problems.append(problem(("cast", key, CARD_FILE), str(e.problems[0])))
             continue
-        entry = {**casting.entry, **entries[key]}
-        if casting.length > LONGEST_CARD and "card" not in entries[key]:
-            what = f"{written[CARD_FILE]}: its text has {casting.length:,} characters; `card` may "
+        entry = {**card_entry.entry, **entries[key]}
+        if card_entry.length > LONGEST_CARD and "card" not in entries[key]:
+            what = (
+                f"{written[CARD_FILE]}: its text has {card_entry.length:,} characters; `card` may "
+            )
             what += f"have {LONGEST_CARD:,}; shorten it with `improv import-card`"
             problems.append(problem(("cast", key, CARD_FILE), what))
         if isinstance(key, str):
             del entry["name"]  # A patch by name keeps the name.
-        accounts.append(casting.account)
+        accounts.append(card_entry.account)
         entries[key] = entry
     if problems:
         raise StudyError(problems)

@@ -106,16 +106,16 @@ def _png_text(data: bytes, file: str) -> tuple[str, str, int]:
     assets = 0
     for kind, body in _chunks(data, file):
         if kind in _READERS:
-            word = _keyword(body)
-            if word in _KEYWORDS:
-                texts.setdefault(word, (kind, body))
-            assets += word.startswith("chara-ext-asset_")
-    word = next((word for word in _KEYWORDS if word in texts), "")
-    if not word:
+            keyword = _keyword(body)
+            if keyword in _KEYWORDS:
+                texts.setdefault(keyword, (kind, body))
+            assets += keyword.startswith("chara-ext-asset_")
+    keyword = next((keyword for keyword in _KEYWORDS if keyword in texts), "")
+    if not keyword:
         refuse_card(file, "a PNG picture without a card: it has no text 'chara' or 'ccv3'")
-    kind, body = texts[word]
-    packed = _READERS[kind](body.partition(b"\0")[2], f"its '{word}' text", file)
-    return word, _unpacked(packed, word, file), assets
+    kind, body = texts[keyword]
+    packed = _READERS[kind](body.partition(b"\0")[2], f"its '{keyword}' text", file)
+    return keyword, _unpacked(packed, keyword, file), assets
 
 
 def _chunks(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
@@ -185,21 +185,21 @@ def _inflated(data: bytes, what: str, file: str) -> bytes:
     return text
 
 
-def _unpacked(packed: bytes, word: str, file: str) -> str:
+def _unpacked(packed: bytes, keyword: str, file: str) -> str:
     """Decode base64; some programs write the JSON itself, which is accepted."""
     if len(packed) > MAX_TEXT * 4 // 3 + 4:
-        refuse_card(file, f"its '{word}' text has more than {MAX_TEXT // 10**6} MB")
+        refuse_card(file, f"its '{keyword}' text has more than {MAX_TEXT // 10**6} MB")
     if packed.lstrip()[:1] in (b"{", b"["):
         return _decoded(packed, file)
     bare = b"".join(packed.split()).rstrip(b"=")
     wrong = re.search(rb"[^A-Za-z0-9+/]", bare)
     if wrong or len(bare) % 4 == 1:
         where = f"character {wrong.start() + 1}" if wrong else "it is cut off"
-        refuse_card(file, f"its '{word}' text is not base64 ({where})")
+        refuse_card(file, f"its '{keyword}' text is not base64 ({where})")
     try:
         return _decoded(base64.b64decode(bare + b"=" * (-len(bare) % 4)), file)
     except binascii.Error:
-        refuse_card(file, f"its '{word}' text is not base64")
+        refuse_card(file, f"its '{keyword}' text is not base64")
 
 
 # -- CHARX
