@@ -73,6 +73,8 @@ class ErrorKind(StrEnum):
     MODEL = "model"
     """The model is not served there, or cannot be served here."""
     BUDGET = "budget"
+    UNTRUSTED = "untrusted"
+    """Nobody agreed to the address, or to the key, at the command."""
     # Why a trial failed.
     CHANGED = "changed"
     """This version of improv builds another prompt than the one in the journal."""
@@ -125,6 +127,7 @@ SHARED = frozenset(
         ErrorKind.QUOTA,
         ErrorKind.MODEL,
         ErrorKind.BUDGET,
+        ErrorKind.UNTRUSTED,
     }
 )
 """The kinds of failure that every further call would repeat."""

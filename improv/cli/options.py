@@ -65,7 +65,10 @@ FailOnError = Annotated[
 ]
 Trust = Annotated[
     list[str] | None,
-    typer.Option(help="A host that may receive your key and prompts, if the study names it."),
+    typer.Option(
+        help="A host or an address that may receive your key and prompts, if the study names it; "
+        "env:NAME for a variable that holds a key under an unusual name."
+    ),
 ]
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Go on even if study, program or model have changed.")

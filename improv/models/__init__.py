@@ -5,6 +5,7 @@ writes the prompts and interprets the replies.
 """
 
 __all__ = [
+    "agreed",
     "budget",
     "client",
     "embedded",

@@ -19,6 +19,7 @@ import openai
 import orjson
 
 from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
+from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance, call_spending
 from improv.models.endpoint import (
     call_error,
@@ -46,7 +47,8 @@ class Models:
 
     `embedded_url` returns the address at which this machine serves a model, by its name or path.
     `new_gate` makes the gate of an endpoint at the first call to it. Without `new_gate`, up to
-    `connections` attempts may be in flight to each endpoint.
+    `connections` attempts may be in flight to each endpoint. Nothing is sent to an address that is
+    not `agreed`.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class Models:
         embedded_url: Callable[[str], Awaitable[str]] | None = None,
         connections: int = 64,
         new_gate: Callable[[str], Gate] | None = None,
+        agreed: Agreed = NOTHING_AGREED,
     ) -> None:
         self._embedded_url = embedded_url
         self._connections = connections
         self._new_gate = new_gate
+        self._agreed = agreed
         self._clients: dict[tuple[str, str, float, int], Client] = {}
         self._gates: dict[str, Gate] = {}
         self._urls: dict[str, str] = {}
@@ -160,10 +164,13 @@ class Models:
     def _client(self, url: str, model: Model) -> Client:
         key = (url, model.api_key_env, model.timeout, model.retries)
         if key not in self._clients:
+            address = self._agreed.admit(url, "" if model.embedded else model.api_key_env)
+            url = str(address)
             secret = secret_for(url, model)
             wire = Wire(
                 self._gate(url, model),
                 secret,
+                address=address,
                 timeout=model.timeout,
                 connections=self._connections,
                 halted=self._halted,

@@ -17,11 +17,10 @@ import httpx2
 import openai
 
 from improv.errors import EndpointError, ErrorKind, ModelError, RunError
+from improv.models.agreed import NOTHING_AGREED, Agreed
+from improv.study.address import PORTS, read_address
 from improv.study.model_spec import Model
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_OPENAI = "api.openai.com"
-_PORTS = {"http": 80, "https": 443}
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 """OpenSSL's reasons for an answer that is not TLS, in older and newer versions."""
 
@@ -34,9 +33,11 @@ def remote_address(model: Model) -> str:
 def secret_for(url: str, model: Model) -> str:
     """Return the API key for a URL, "none" where no key is set.
 
-    Raises EndpointError of kind KEY if the key holds characters that no key has, or if OpenAI is
-    called without a key.
+    The embedded model needs no key and gets none. Raises EndpointError of kind KEY if the key
+    holds characters that no key has, or if OpenAI is called without a key.
     """
+    if model.embedded:
+        return "none"
     secret = os.environ.get(model.api_key_env, "").strip()
     if not (secret.isascii() and secret.isprintable()):
         # The message does not quote the key.
@@ -60,40 +61,30 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-def refuse_untrusted_addresses(models: Sequence[Model], trusted: Sequence[str]) -> None:
-    """Raise RunError if a model's address is neither on this machine, OpenAI's, nor trusted.
-
-    Trusted are the hosts in `trusted`, in IMPROV_TRUST and in OPENAI_BASE_URL. A study may come
-    from anybody, so a study alone must not decide where keys and text are sent.
-    """
-    known = {_OPENAI, _host(os.environ.get("OPENAI_BASE_URL", "")), *map(_host, trusted)}
-    known |= {_host(t.strip()) for t in os.environ.get("IMPROV_TRUST", "").split(",")}
+def refuse_untrusted(models: Sequence[Model], agreed: Agreed) -> None:
+    """Raise RunError if a model stands at an address that is none or that nobody agreed to, or
+    names a variable that nobody agreed to as its key. Models without an address pass."""
     for model in models:
-        address = remote_address(model)
-        host = _host(address)
-        if not host or not address.startswith(("http://", "https://")):
-            raise RunError(
-                f"model {model.model}: {public_address(address)!r} is not an address; write it "
-                "like http://127.0.0.1:8000/v1 (as base_url, or in OPENAI_BASE_URL)"
-            )
-        if host == _OPENAI and not address.startswith("https:"):
-            what = f"model {model.model}: {public_address(address)} would send the key unencrypted"
-            raise RunError(f"{what}; write https://{_OPENAI}/v1")
-        if host not in known and host not in _LOOPBACK:
-            raise RunError(
-                f"model {model.model}: the study would send the scenes, and the key in "
-                f"{model.api_key_env}, to {public_address(address)}. If you trust that "
-                f"address, say --trust {host} (or set IMPROV_TRUST)."
-            )
+        if model.embedded or model.in_process:
+            continue
+        try:
+            address = read_address(remote_address(model))
+        except ValueError as e:
+            where = "OPENAI_BASE_URL" if model.base_url is None else "base_url"
+            raise RunError(f"model {model.model}: the address in {where} {e}") from None
+        what = agreed.refusal(address) or agreed.key_refusal(model.api_key_env)
+        if what:
+            raise RunError(f"model {model.model}: {what}")
 
 
-def check_endpoint(url: str) -> None:
+def check_endpoint(url: str, agreed: Agreed = NOTHING_AGREED) -> None:
     """Open a connection to an address and close it, without a request.
 
-    Raises EndpointError if no call can succeed: the host name is unknown, the port is closed, the
-    server speaks no TLS, or its certificate is not trusted. Other failures pass, because they may
-    be temporary.
+    Raises EndpointError if no call can succeed: nobody agreed to the address, the host name is
+    unknown, the port is closed, the server speaks no TLS, or its certificate is not trusted. Other
+    failures pass, because they may be temporary.
     """
+    agreed.admit(url)
     parts, trusted = urlsplit(url), trusted_certificates()  # no client works without them
     host, scheme = parts.hostname or "", parts.scheme
     if has_proxy(url):
@@ -101,7 +92,7 @@ def check_endpoint(url: str) -> None:
     kind = ErrorKind.CONNECTION
     try:
         with socket.create_connection(
-            (host, parts.port or _PORTS[scheme]), timeout=3.0
+            (host, parts.port or PORTS[scheme]), timeout=3.0
         ) as connection:
             if scheme == "https":
                 trusted.wrap_socket(connection, server_hostname=host).close()
@@ -210,11 +201,3 @@ def _detail(error: openai.APIStatusError) -> str:
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     return f": {str(message)[:300]}" if message else ""
-
-
-def _host(address: str) -> str:
-    try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        return parts.hostname or "" if parts.port != 0 else ""
-    except ValueError:
-        return ""

@@ -88,4 +88,6 @@ def request_body(ask: Ask) -> Json:
     if model.puppet is not None or model.model == "puppet":
         # A puppet's spread over trials, and its count of draws, depend on the key of the draw.
         body["user"] = ask.draw.key
-    return body | model.extra
+    # The prompt and the model are never `extra`'s, even where nobody has looked at its names.
+    fixed = {name: body[name] for name in ("model", "messages", "prompt") if name in body}
+    return body | model.extra | fixed

@@ -25,11 +25,17 @@ import httpx2
 import openai
 import orjson
 
-from improv.errors import ErrorKind, ModelError
-from improv.models.endpoint import connection_dropped, has_proxy, trusted_certificates
+from improv.errors import EndpointError, ErrorKind, ModelError
+from improv.models.endpoint import (
+    connection_dropped,
+    has_proxy,
+    public_address,
+    trusted_certificates,
+)
 from improv.models.gate import Gate
 from improv.models.rate_limiter import AttemptKind
 from improv.records import Json
+from improv.study.address import Address
 
 _MAX_REPLY_BYTES = 4_000_000
 
@@ -90,6 +96,7 @@ class Wire(openai.DefaultAioHttpClient):
         gate: Gate,
         secret: str,
         *,
+        address: Address,
         timeout: float,
         connections: int,
         halted: asyncio.Event,
@@ -103,6 +110,7 @@ class Wire(openai.DefaultAioHttpClient):
             follow_redirects=False,
         )
         self._to_endpoint = gate
+        self._address = f"{address}/"
         # A short key ("none", "dummy") is no secret, and a reply may contain it as a word.
         self._secret = secret if len(secret) > _PLACEHOLDER_LENGTH else ""
         self._seconds = timeout
@@ -165,6 +173,10 @@ class Wire(openai.DefaultAioHttpClient):
         self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
     ) -> Json | httpx2.Response:
         """Make one attempt; return the reply, or the response with an error status."""
+        if not str(request.url).startswith(self._address):
+            # The last door: whoever built the request, it goes where it was agreed, or nowhere.
+            what = f"{public_address(str(request.url))} is not where this client may send anything"
+            raise EndpointError(what, kind=ErrorKind.UNTRUSTED)
         trip, gate, clock = _TRIP.get(), self._to_endpoint, time.perf_counter()
         self._check_halted(trip)
         async with gate:

@@ -62,7 +62,7 @@ def branch(
         fresh = _next(siblings, source.id, parent, turn, None if again else edit or Edit(), draws)
         branched(source, fresh[0])
         past(source, fresh[0], transcript.turns, ())
-        look_ahead(study, [source], setup, [fresh[0]])
+        agreed = look_ahead(study, [source], setup, [fresh[0]])
         kept = [asdict(b) for b in [*asked, *fresh]]
         folder.update({"branches": kept})
         wanted = {b.id for b in fresh}
@@ -72,6 +72,7 @@ def branch(
             study=study,
             trials=planned_trials,
             setup=setup,
+            agreed=agreed,
             watch=watch,
             lock=lock,
             journal=journal,

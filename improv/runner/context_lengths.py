@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from improv.errors import MachineError, Problem, StudyError, first_line
+from improv.errors import EndpointError, MachineError, Problem, StudyError, first_line
+from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.embedded import EmbeddedServer
-from improv.models.endpoint import public_address, remote_address
+from improv.models.endpoint import public_address, remote_address, secret_for
 from improv.models.puppet.player import count_tokens
 from improv.records import Json
 from improv.stage import prompts
@@ -37,8 +37,9 @@ _PATIENCE = 20.0
 Count = Callable[[str], int]
 
 
-def lengths(study: Study) -> list[Json]:
-    """Return a row for each context in use that has to match another: how long both are.
+def lengths(study: Study, agreed: Agreed = NOTHING_AGREED) -> list[Json]:
+    """Return a row for each context in use that has to match another: how long both are. Nobody
+    who is not `agreed` is asked.
 
     Keys: scene, context, tokens, matches, of (tokens of that), apart (relative), by. Raises
     StudyError for a study with a plan whose contexts are too far apart.
@@ -56,7 +57,7 @@ def lengths(study: Study) -> list[Json]:
                     continue
                 seen.add((name, used, key))
                 if key not in counters:
-                    counters[key] = _counter(model, stack)
+                    counters[key] = _counter(model, agreed, stack)
                 rows.append(_row(scene, name, used, *counters[key]))
     if study.plan is not None:
         _refuse(study, rows)
@@ -111,7 +112,7 @@ def _refuse(study: Study, rows: list[Json]) -> None:
         raise StudyError(problems)
 
 
-def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
+def _counter(model: Model, agreed: Agreed, stack: contextlib.ExitStack) -> tuple[Count, str]:
     """Return what counts tokens for a model, and what it is called."""
     if model.in_process:
         return count_tokens, BY_WORDS
@@ -120,18 +121,22 @@ def _counter(model: Model, stack: contextlib.ExitStack) -> tuple[Count, str]:
         stack.callback(served.close)
         address = served.url
     else:
-        address = remote_address(model)
+        address = str(agreed.admit(remote_address(model), model.api_key_env))
     root = address.rstrip("/").removesuffix("/v1")
+    try:
+        secret = secret_for(address, model)
+    except EndpointError:
+        return count_tokens, BY_WORDS  # Another machine, which plays, may have the key.
 
     def count(text: str) -> int:
         try:
-            return _asked(root, model, text)
+            return _asked(root, model, secret, text)
         except _UNABLE as e:
             what = f"{public_address(address)} counts tokens no more: {first_line(e)}"
             raise MachineError(what) from None
 
     try:
-        if _asked(root, model, "One, two.") < 1:
+        if _asked(root, model, secret, "One, two.") < 1:
             return count_tokens, BY_WORDS
     except _UNABLE:
         return count_tokens, BY_WORDS
@@ -148,16 +153,13 @@ class _Nowhere(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _asked(root: str, model: Model, text: str) -> int:
+def _asked(root: str, model: Model, secret: str, text: str) -> int:
     """Ask llama.cpp's or vLLM's own route. Raises one of _UNABLE."""
     body = {"content": text, "model": model.model, "prompt": text, "add_special": False}
     request = urllib.request.Request(
         f"{root}/tokenize",
         data=json.dumps(body).encode(),
-        headers={
-            "Content-Type": "application/json",
-            "Authorization": f"Bearer {os.environ.get(model.api_key_env) or 'none'}",
-        },
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {secret}"},
     )
     with urllib.request.build_opener(_Nowhere).open(request, timeout=_PATIENCE) as reply:
         found = json.loads(reply.read(4_000_000))

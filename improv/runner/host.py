@@ -30,6 +30,7 @@ from improv.errors import (
     ModelError,
     folder_unwritable,
 )
+from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance
 from improv.models.client import Models, SceneClient
 from improv.models.gate import Gate, LiveLimiter, SendReport, keep_reporting, report_to_actor
@@ -61,7 +62,8 @@ STOPS_THE_RUN = SHARED | {ErrorKind.DISK, ErrorKind.HALTED, ErrorKind.CHANGED}
 
 @dataclass(frozen=True, slots=True)
 class HostTerms:
-    """What a host knows of its session.
+    """What a host knows of its session. It sends nothing to an address that is not `agreed`,
+    whatever its own environment says.
 
     A host `on_ray` calls the model server of its node and the limiters of the cluster; all other
     hosts of a process share `limiters`. The host leases calls from `purse`, if there is a budget.
@@ -69,6 +71,7 @@ class HostTerms:
 
     session: int = 0
     connections: int = 64
+    agreed: Agreed = NOTHING_AGREED
     on_ray: bool = False
     limiters: dict[str, LiveLimiter] = field(default_factory=dict)
     purse: Any = None
@@ -88,7 +91,7 @@ class Host:
         self._journal = Journal(self._folder.local / "journal" / f"{self.name}.jsonl")
         self._shards = Shards(self._folder, self.name)
         url = node_url if terms.on_ray else process_url
-        self._models = Models(url, terms.connections, self._new_gate)
+        self._models = Models(url, terms.connections, self._new_gate, terms.agreed)
         self._allowance: Allowance | None = None
         if terms.purse is not None:
             self._allowance = Allowance(self.name, lease_of(terms.purse))

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError, first_line, folder_unwritable
+from improv.models.agreed import Agreed
 from improv.models.budget import Spent, call_spending
 from improv.models.endpoint import public_address, remote_address
 from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
 from improv.runner.host import HostTerms
 from improv.runner.host_pool import HostPool
-from improv.runner.preflight import look_ahead, wished
+from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch, Work
@@ -36,17 +37,20 @@ from improv.study.branch import Branch, from_json, planned_branches
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS
 from improv.study.model_spec import Model, Price
+from improv.study.named_models import edited_trials
 from improv.study.trial import Trial, models_of, plan, remote, trials_hash
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One session of a run: its trials, its setup, the lock on its folder, and notices so far."""
+    """One session of a run: its trials, its setup, what may be sent where, the lock on its folder,
+    and notices so far."""
 
     folder: RunFolder
     study: Study
     trials: Sequence[Trial]
     setup: Setup
+    agreed: Agreed
     watch: Watch | None
     lock: RunLock
     journal: Journaled
@@ -104,13 +108,13 @@ def run(
     """
     setup = setup or Setup()
     trials = plan(study)[: setup.limit]
-    look_ahead(study, trials, setup)
+    agreed = look_ahead(study, trials, setup)
     if name is not None and not RUN_ID.fullmatch(name):
         raise RunError(f"{name!r}: not a name for a run; letters, digits, '.', '_' and '-' only")
     fs, base = runs_filesystem(runs)
     root = os.fspath(runs) if "://" in os.fspath(runs) else base
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
-    meta = _meta(study, trials, setup, source) | {"lengths": lengths(study)}
+    meta = _meta(study, trials, setup, source) | {"lengths": lengths(study, agreed)}
     folder.create(study, meta)
     with RunLock(folder.local) as lock:
         session = Session(
@@ -118,6 +122,7 @@ def run(
             study=study,
             trials=trials,
             setup=setup,
+            agreed=agreed,
             watch=watch,
             lock=lock,
             journal=folder.journaled(),
@@ -139,12 +144,13 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         if not _owed(folder, study, trials, meta, None):
             return replace(_finish(folder, trials, Stop(), notices), idle=True)
         refuse_drift(folder, meta, identity(models), trials_hash(trials), anyway=setup.anyway)
-        look_ahead(study, trials, setup, asked_branches(meta))
+        agreed = look_ahead(study, trials, setup, asked_branches(meta))
         session = Session(
             folder=folder,
             study=study,
             trials=trials,
             setup=setup,
+            agreed=agreed,
             watch=watch,
             lock=lock,
             journal=journal,
@@ -197,11 +203,11 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
     stop, futile, notices = Stop(), 0, list(session.notices)
     work = _owed(folder, study, trials, meta, only)
     progress = Progress(_count_planned(work))
-    models = models_of(wished(study, trials, asked_branches(meta))) if setup.budget else []
+    models = models_of(edited_trials(study, trials, asked_branches(meta))) if setup.budget else []
     while work and not stop:
         journal.refresh()
         spent = _spent(folder, journal, models) if setup.budget else Spent()
-        terms = HostTerms(number, setup.connections)
+        terms = HostTerms(number, setup.connections, session.agreed)
         pool = HostPool(folder, [w.trial for w in work], setup=setup, terms=terms, spent=spent)
         scheduler = Scheduler(
             pool,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, ModelError
+from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, call_cost, call_spending
 from improv.models.client import Models
 from improv.models.embedded import embedded_server
@@ -53,9 +54,11 @@ class Question:
 
 @dataclass
 class JudgeTerms:
-    """How judges are asked: calls in flight to an endpoint, and the most that may be spent."""
+    """How judges are asked: calls in flight to an endpoint, what may be sent where, and the most
+    that may be spent."""
 
     connections: int = 64
+    agreed: Agreed = NOTHING_AGREED
     budget: Budget = field(default_factory=Budget)
     tell: TellProgress | None = None
 
@@ -84,7 +87,8 @@ def verdict_of(row: Json) -> Verdict:
 
 async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
     stop, tasks = Stop(), list[asyncio.Task[None]]()
-    models = Models(_served, terms.connections, partial(_gate, tasks, terms.connections))
+    gate = partial(_gate, tasks, terms.connections)
+    models = Models(_served, terms.connections, gate, terms.agreed)
     purse = PurseKeeper(terms.budget, Spent())
     allowance = Allowance("judges", purse.lease) if terms.budget else None
     verdicts = JsonLines(_file(folder))

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError
+from improv.models.agreed import agreed_at
 from improv.models.budget import Budget
-from improv.models.endpoint import refuse_untrusted_addresses
+from improv.models.endpoint import refuse_untrusted
 from improv.records import Json, Score, Stop, Transcript, Turn
 from improv.scoring.judges import (
     JudgeTerms,
@@ -55,7 +56,7 @@ from improv.study.measure_spec import (
     version_of,
 )
 from improv.study.model_spec import Model
-from improv.study.trial import Trial, models_of, plan, remote
+from improv.study.trial import Trial, models_of, plan
 
 MAX_TOKENS = 60
 """Maximum tokens of a verdict: one word in JSON."""
@@ -125,7 +126,11 @@ def score(
             folder.tables.compact(finished=False)
         meta = folder.meta()
         chosen = _chosen(measures, judges, meta)
+        # An address that the user types is trusted.
+        typed = [u for u in (judges.base_url, judges.second_base_url) if u]
+        agreed = agreed_at([*judges.trusted, *typed])
         models = _judge_models(judges, folder, budget)
+        refuse_untrusted(list(models.values()), agreed)
         runs = folder.transcripts.played(folder.study(), from_json(meta.get("branches", [])))
         questions = _questions(runs, chosen, models, judges)
         table = folder.tables.read("verdicts").to_pylist()
@@ -133,7 +138,7 @@ def score(
         mine = {q.key for q in questions}
         known = _known([*([] if redo else table), *fresh])
         owed = [q for q in questions if q.key not in known]
-        terms = JudgeTerms(connections, budget, tell)
+        terms = JudgeTerms(connections, agreed, budget, tell)
         if owed:
             folder.make_parts()
         stop = ask_judges(folder, owed, terms) if owed else Stop()
@@ -202,12 +207,9 @@ def _judge_models(judges: Judges, folder: RunFolder, budget: Budget) -> dict[str
         if base_url or judges.base_url:
             change["base_url"] = base_url or judges.base_url
         models[name] = Model.model_validate(base.model_dump(exclude_unset=True) | change)
-    # An address that the user types is trusted.
-    typed = [u for u in (judges.base_url, judges.second_base_url) if u]
     unpriced = [name for name, m in models.items() if m.price is None]
     if budget.cost is not None and unpriced:
         raise RunError(f"a budget in dollars needs a price, and {', '.join(unpriced)} has none")
-    refuse_untrusted_addresses([m for m in models.values() if remote(m)], [*judges.trusted, *typed])
     return models
 
 

@@ -5,6 +5,7 @@ trials and branches. Nothing here plays a scene, asks a model or touches a run's
 """
 
 __all__ = [
+    "address",
     "author_spec",
     "branch",
     "design",
@@ -14,6 +15,7 @@ __all__ = [
     "loader",
     "measure_spec",
     "model_spec",
+    "named_models",
     "overrides",
     "plan",
     "predicate",

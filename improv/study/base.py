@@ -34,6 +34,10 @@ Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\W\d_](?:[
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+class Unquoted(ValueError):
+    """What is wrong with a value that no message may quote, because it may be secret."""
+
+
 class SceneProblems(ValueError):
     """Fields of a scene that do not fit together: each problem with the path of its field."""
 

@@ -6,11 +6,13 @@ models.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from improv.study.base import Strict
+from improv.study.address import read_address
+from improv.study.base import Strict, Unquoted
 from improv.study.puppet_spec import Puppet
 
 
@@ -25,17 +27,65 @@ class Price(Strict):
     """For prompt tokens that the endpoint had cached. By default the price of prompts."""
 
 
+def _address(text: str) -> str:
+    """Return an address in its one spelling."""
+    try:
+        return str(read_address(text))
+    except ValueError as e:
+        # What is wrong with it may be a password.
+        raise Unquoted(f"the address {e}") from None
+
+
+AnyAddress = Annotated[
+    str,
+    AfterValidator(_address),
+    WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"}),
+]
+
+
+_FIXED = {
+    "what is asked": "messages prompt prompts prompt_embeds prompt_token_ids input inputs input_ids"
+    " instructions system suffix conversation context documents images raw template chat_template"
+    " previous_response_id",
+    "which model answers": "model models fallbacks mock_response custom_llm_provider",
+    "how the reply comes back": "stream stream_options background webhook callbacks store",
+    "how often it is asked": "n best_of",
+    "who asks, and with which key": "user api_key api_base api_version base_url headers"
+    " extra_headers extra_query extra_body",
+    "what else a server does": "tools tool_choice tool_resources parallel_tool_calls functions"
+    " function_call mcp_servers plugins web_search_options",
+}
+FIXED_FIELDS = {name: what for what, names in _FIXED.items() for name in names.split()}
+"""Fields of a request that `extra` may not set, each with what it would decide."""
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+def _further(fields: dict[str, Any]) -> dict[str, Any]:
+    """Check the names of `extra`. Some servers do not tell capitals from small letters."""
+    for name in fields:
+        if decides := FIXED_FIELDS.get(name.lower()):
+            raise ValueError(
+                f"'{name}' is not for 'extra' to set, because it decides {decides}; 'extra' only "
+                "says how a reply is sampled and computed, such as min_p or reasoning_effort"
+            )
+        if not _FIELD.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a field such as min_p")
+    return fields
+
+
 class Model(Strict):
     """A language model: its name, the address of its endpoint, and how it is sampled."""
 
     model: str = Field(default="embedded", min_length=1, max_length=200)
     """"embedded" (SmolLM2-135M, on this machine), "puppet", the path of a GGUF file, or a name
     that the endpoint knows."""
-    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")
-    """The address of an OpenAI-compatible endpoint. By default the value of OPENAI_BASE_URL, or
-    else OpenAI itself."""
+    base_url: AnyAddress | None = None
+    """The address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1. By default
+    the value of OPENAI_BASE_URL, or else OpenAI itself. An address on another machine has to be
+    agreed to when the study is played (`--trust`)."""
     api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The environment variable that holds the key. improv never writes the key itself."""
+    """The environment variable that holds the key. improv never writes the key itself. A name that
+    does not end with _API_KEY has to be agreed to when the study is played (`--trust env:NAME`)."""
     mode: Literal["chat", "script"] | None = None
     """"chat" for instructed models; "script" for base models and small ones, which continue the
     scene as a document. By default "script" for embedded models and GGUF files, else "chat"."""
@@ -52,8 +102,9 @@ class Model(Strict):
     """Seconds until an attempt counts as lost."""
     retries: int = Field(default=6, ge=0, le=100)
     """How often a call is tried again after it was refused, failed or lost."""
-    extra: dict[str, Any] = {}
-    """Further fields of the request body, such as min_p or dry_multiplier."""
+    extra: Annotated[dict[str, Any], AfterValidator(_further)] = {}
+    """Further fields of the request body, such as min_p or dry_multiplier: how a reply is sampled,
+    not what is asked or of whom."""
     price: Price | None = None
     """What calls cost. Without a price the cost of calls is unknown, not 0."""
     puppet: Puppet | None = None

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from improv.errors import Problem
-from improv.study.base import SceneProblems, did_you_mean
+from improv.study.base import SceneProblems, Unquoted, did_you_mean
 from improv.study.yaml_source import DataPath, Source
 
 
@@ -56,7 +56,7 @@ def _faults_of(error: Any, model: type[BaseModel]) -> list[Fault]:
         what = "this field is required"
     elif error["type"] == "string_pattern_mismatch":
         what = f"{_shown(error['input'])} does not have the form {error['ctx']['pattern']}"
-    elif not isinstance(error["input"], dict | list):
+    elif not isinstance(inner, Unquoted) and not isinstance(error["input"], dict | list):
         what = f"{what}, not {_shown(error['input'])}"
     return [Fault(place, what, at_key=False)]
 

@@ -77,7 +77,8 @@ def models_of(trials: Sequence[Trial]) -> list[Model]:
     models = []
     for scene in {id(t.scene): t.scene for t in trials}.values():
         models += [scene.model_of(c.name) for c in scene.cast]
-        if scene.author.live:
+        keeps = scene.memory == "bible" and any(event.wake for event in scene.events)
+        if scene.author.live or keeps:
             models.append(scene.model_of("author"))
     return models
 

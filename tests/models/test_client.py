@@ -18,6 +18,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from improv.errors import EndpointError
+from improv.models.agreed import agreed_at
 from improv.models.client import Models
 from improv.models.endpoint import check_endpoint
 from improv.models.puppet.server import PuppetServer
@@ -121,11 +122,11 @@ def test_no_key_for_openai_is_said_before_anything_is_sent(monkeypatch: pytest.M
 def test_keys_reach_the_endpoint_and_nothing_else(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PLANTED_KEY", "sk-planted-0123456789")
+    monkeypatch.setenv("PLANTED_API_KEY", "sk-planted-0123456789")
     httpserver.expect_request(
         "/v1/chat/completions", headers={"Authorization": "Bearer sk-planted-0123456789"}
     ).respond_with_json({"error": {"message": "bad key sk-…"}}, status=401)
-    model = Model(model="m", base_url=httpserver.url_for("/v1"), api_key_env="PLANTED_KEY")
+    model = Model(model="m", base_url=httpserver.url_for("/v1"), api_key_env="PLANTED_API_KEY")
     (call,) = complete(ask(model))
     assert call.error_kind == "key" and "sk-planted" not in repr(call)
     assert len(httpserver.log) == 1
@@ -170,11 +171,12 @@ def test_a_proxy_of_the_environment_is_passed(
     monkeypatch.setenv("http_proxy", httpserver.url_for(""))
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    check_endpoint("http://models.invalid/v1")
+    agreed = agreed_at(["models.invalid"])
+    check_endpoint("http://models.invalid/v1", agreed)
     model = Model(model="m", base_url="http://models.invalid/v1")
 
     async def one_after_another() -> list[str]:
-        models = Models()
+        models = Models(agreed=agreed)
         errors = [(await models.complete(ask(model, turn=i))).error for i in range(3)]
         await models.close()
         return errors

@@ -114,9 +114,9 @@ def test_no_call_quotes_the_key(
     answer: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "sk-planted/0123456789"
-    monkeypatch.setenv("PLANTED_KEY", key)
+    monkeypatch.setenv("PLANTED_API_KEY", key)
     with RawServer(lambda n, request, send: answer(key)) as server:
-        (call,) = complete(ask(server.url, retries=0, api_key_env="PLANTED_KEY"))
+        (call,) = complete(ask(server.url, retries=0, api_key_env="PLANTED_API_KEY"))
     assert f"Bearer {key}".encode() in server.seen[0]
     assert call.error or call.reply == "I know [key]."
     assert "planted" not in repr(call)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from improv.errors import RunError, StudyError
+from improv.errors import EndpointError, ErrorKind, RunError, StudyError
+from improv.models.endpoint import check_endpoint
 from improv.runner.branching import branch
+from improv.runner.context_lengths import lengths
+from improv.runner.host import STOPS_THE_RUN, Host, HostTerms
 from improv.runner.launch import resume, run
+from improv.runner.session import Work
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load
+from improv.study.model_spec import Model
 from improv.study.overrides import read_edit
 from improv.study.trial import plan
 from tests.support.run import KEY, OFF, chairs, change
@@ -47,11 +54,12 @@ def everywhere(url: str) -> dict[str, dict[str, Any]]:
     """Return all the places of a study that may name an address."""
     model = {"model": "puppet", "base_url": url}
     evil = {"scene": {"model": model}}
-    fork = {"name": "b", "at": [1]}
+    fork, wake = {"name": "b", "at": [1]}, [{"turn": 2, "wake": True}]
     return {
         "scene": {"set": {"model": model}},
         "cast": {"set": {"cast": {"Bo": {"model": model}}}},
         "author": {"set": {"author": {"live": True, "model": model}}},
+        "keeper": {"set": {"memory": "bible", "author": {"model": model}, "events": wake}},
         "level": {"factors": {"f": {"good": {}, "bad": {"model": model}}}},
         "branch": {"branches": [fork | {"arms": {"a": {}, "b": evil}}]},
     }
@@ -127,15 +135,96 @@ def test_a_strangers_run_folder_sends_nothing_either(begun: RunFolder, stranger:
     edit = json.dumps({"scene": {"model": model}})
     some = {"parent": "main", "fork": 1, "origin": "branch", "number": 0, "edit": edit}
     planned = plan(begun.study())[3].id
-    change(begun, branches=[some | {"trial": planned}])
-    with pytest.raises(RunError, match=r"--trust 127\.0\.0\.2"):
-        resume(begun, setup=OFF)
+    plain = some | {"trial": planned, "edit": "{}"}
+    heir = {"number": 1, "inherited": json.dumps([[1, json.loads(edit)]])}
+    again = {"origin": "regeneration", "fork": 0}
+    for branches in (
+        [some | {"trial": planned}],
+        [plain, plain | heir],  # alike but for what their ancestors changed
+        [plain | again, plain | again | heir],
+    ):
+        change(begun, branches=branches)
+        with pytest.raises(RunError, match=r"--trust 127\.0\.0\.2"):
+            resume(begun, setup=OFF)
     change(begun, branches=[])
     resume(begun, setup=OFF)
     words = read_edit(["model.model=puppet", f"model.base_url={url}"])
     with pytest.raises(RunError, match=r"--trust 127\.0\.0\.2"):
         branch(begun, "0", 2, edit=words, setup=OFF)
     assert not met.is_set()
+
+
+def test_a_condition_that_is_not_played_is_not_asked_either(stranger: Any, tmp_path: Path) -> None:
+    """Lengths of contexts are counted for every condition, whatever is played of them."""
+    url, met = stranger
+    factors = {"f": {"good": {}, "bad": {"model": {"model": "m", "base_url": url}}}}
+    file = chairs(tmp_path, None, 1, factors=factors)
+    with pytest.raises(RunError, match="If you trust that"):
+        run(load(file), runs=tmp_path / "r", setup=replace(OFF, limit=1))
+    assert not met.is_set()
+
+
+def test_what_gets_past_the_first_door_stands_before_the_last(
+    begun: RunFolder, stranger: Any
+) -> None:
+    """A model that only a host comes to know of: nothing is sent, and the run stops with why."""
+    url, met = stranger
+    study = begun.study()
+    trial = plan(study)[9]
+    evil = Model(model="m", base_url=url)
+    scene = trial.scene.model_copy(update={"model": evil})
+    host = Host(begun.root, begun.id, HostTerms())
+
+    async def play() -> Any:
+        (outcome,) = await host.play(Work(replace(trial, scene=scene), main=True), ())
+        await host.close()
+        return outcome
+
+    failure = asyncio.run(play()).failure
+    assert failure.kind == ErrorKind.UNTRUSTED in STOPS_THE_RUN and "--trust" in failure.message
+    with pytest.raises(EndpointError, match="--trust"):
+        lengths(load("author-context", {"model": {"model": "m", "base_url": url}}))
+    with pytest.raises(EndpointError, match="--trust"):
+        check_endpoint(url)
+    assert not met.is_set()
+
+
+def test_this_machine_is_asked_only_where_models_are_served(tmp_path: Path) -> None:
+    """What else listens on loopback may do anything with a request of a stranger's."""
+    with RawServer(lambda n, request, send: http(said("Here."))) as server:
+        root = server.url.removesuffix("/v1")
+        runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
+        for odd in ("/containers/create", "/v1/x", "/v1beta", "/a/b/c/d/v1", "/.x/v1"):
+            file = str(chairs(tmp_path, f"{root}{odd}", 1))
+            told = command("run", file, *runs, code=2).output.replace("\n", " ")
+            assert f"--trust {root}{odd}" in told and not server.seen
+        # Whoever knows better says which path; that is the only odd one then.
+        command("run", file, *runs, "--trust", f"{root}/.y/v1", code=2)
+        assert not server.seen
+        command("run", file, *runs, "--trust", f"{root}/.x/v1")
+        for plain in ("", "/v1", "/v1/", "/engines/llama.cpp/v1"):
+            command("run", str(chairs(tmp_path, f"{root}{plain}", 1)), *runs)
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PATH", "api_key_x"])
+def test_a_study_does_not_choose_which_secret_is_sent(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+    with RawServer(lambda n, request, send: http(said("Here."))) as server:
+        file = chairs(tmp_path, server.url, 1)
+        study = json.loads(file.read_text())
+        study["set"]["model"]["api_key_env"] = name
+        file.write_text(json.dumps(study))
+        runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
+        told = command("run", str(file), *runs, code=2).output
+        assert f"--trust env:{name}" in told and not server.seen and SECRET not in told
+        command("run", str(file), *runs, "--trust", f"env:{name}")
+        assert all(SECRET.encode() in request for request in server.seen)
+        study["set"]["model"]["api_key_env"] = "SOME_VENDORS_API_KEY"
+        file.write_text(json.dumps(study))
+        command("run", str(file), *runs)
+        assert SECRET.encode() not in server.seen[-1]
 
 
 EVIL = {

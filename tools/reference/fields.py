@@ -30,7 +30,6 @@ PATTERNS = {
     r"^[^\W\d_](?:[\w .'’-]*[\w.])?$": "a letter first, then letters, digits, spaces and . ' -",
     r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$": "letters, digits, spaces and . _ -",
     r"^[\w .-]+$": "letters, digits, spaces and . _ -",
-    r"^https?://[^\s/@]+(/[^\s]*)?$": "an address that begins with http:// or https://",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     r"\{\}": "with {} in it",
 }

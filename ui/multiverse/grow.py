@@ -237,7 +237,7 @@ def _told(run: run_data.ViewedRun, multiverse: Multiverse, now: processes.Starte
         '<div class="notice wrong" role="alert"><p><strong>No branch has grown.</strong></p>'
         f"<pre>{clipped(output, 2400)}</pre></div>"
     )
-    if "--anyway" in now.said and "--anyway" not in now.command:
+    if now.ours and "--anyway" in now.said and "--anyway" not in now.command:
         st.button(
             "Grow them anyway",
             key="grow:anyway",

@@ -41,7 +41,10 @@ _ours: dict[str, subprocess.Popen[bytes]] = {}
 class Started:
     """A process, as its file describes it. `at` and `ended` are seconds since 1970, `said` is the
     end of its output, and `more` are the caller's own values. `code` is the exit code, None while
-    the process runs and where another viewer started it."""
+    the process runs and where another viewer started it.
+
+    `ours` is whether this viewer started it. The files of another may have come with a stranger's
+    folder: they are shown, and no command is made of them."""
 
     name: str
     command: tuple[str, ...]
@@ -50,6 +53,7 @@ class Started:
     code: int | None
     said: str
     more: Json
+    ours: bool
 
     @property
     def alive(self) -> bool:
@@ -112,7 +116,7 @@ def process_state(root: str, name: str) -> Started | None:
         return None
     ours = _ours.get(str(folder / name))
     code = ours.poll() if ours is not None else None
-    return Started(name, command, at, ended, code, said, known)
+    return Started(name, command, at, ended, code, said, known, ours is not None)
 
 
 def interrupt(root: str, name: str) -> bool:

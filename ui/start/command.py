@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from improv.records import Json
+from improv.study.address import read_address
 from improv.study.scene import Scene
 
 EMBEDDED, PUPPET, ENDPOINT = "embedded", "puppet", "endpoint"
@@ -78,8 +79,11 @@ def still_missing(bill: Bill) -> str:
         return "Choose at least one author; “none” is a choice too."
     if bill.model == ENDPOINT and not bill.called.strip():
         return "Write the name of the model at that address."
-    if bill.model == ENDPOINT and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", bill.base_url):
-        return "Write the address like http://127.0.0.1:8000/v1"
+    if bill.model == ENDPOINT:
+        try:
+            read_address(bill.base_url)
+        except ValueError as e:
+            return f"The address {e}"
     return ""
 
 
@@ -110,8 +114,8 @@ def command(bill: Bill, file: str, run: str, root: str) -> list[str]:
 
 
 def resumed(run: str, root: str, host: str) -> list[str]:
-    """Return the arguments of `improv` that play the rest of a run; `host` is one that the user
-    typed, "" for none."""
+    """Return the arguments of `improv` that play the rest of a run; `host` is an address that the
+    user typed, "" for none."""
     words = ["resume", run, "--runs", root, "--ray", "off", "--stages", "1"]
     return [*words, f"--trust={host}"] if host else words
 

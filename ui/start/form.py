@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -184,7 +183,7 @@ def _start(bill: Bill, scene: Scene, run: str) -> None:
         if _written(file, start_command.study_file(bill, scene)):
             try:
                 load(file)  # an error in the file is shown here, not in the process's output
-                more = {"host": urlsplit(bill.base_url).hostname or ""}
+                more = {"host": bill.base_url if bill.model == start_command.ENDPOINT else ""}
                 command = start_command.command(bill, str(file), run, run_data.root())
                 processes.start(run_data.root(), run, processes.improv(*command), more)
             except ImprovError:

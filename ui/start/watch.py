@@ -198,7 +198,7 @@ def _over(run: run_data.ViewedRun, now: processes.Started | None) -> None:
                 key="door:resume",
                 type="primary",
                 on_click=_resume,
-                args=(run.id, now.more),
+                args=(run.id, now.more if now.ours else {}),
             )
         st.button("Start another", key="door:another", on_click=_another)
     if refused := st.session_state.pop("door:refused", ""):
