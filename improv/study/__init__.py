@@ -1,7 +1,7 @@
 """What people write: scenes, studies, plans, model and puppet specs, character cards, screenplays.
 
-Files become frozen data here, or an error that names line and column, and a study unfolds into
-trials and branches. Nothing here plays a scene, asks a model or touches a run's folder.
+This package reads files into frozen data, or reports errors with line and column, and it unfolds a
+study into trials and branches. It plays no scene, calls no model and touches no run folder.
 """
 
 __all__ = [

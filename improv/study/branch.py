@@ -1,7 +1,7 @@
 """Enters a played scene again: (transcript, turn, edit) -> a branch that can be played. Pure.
 
-A branch shares its trial and its parent's first turns, which are never drawn again; what follows
-is its own. Its identity is a hash of where it parts, how, and which of how many it is.
+A branch shares its trial and its parent's first turns, which are never drawn again; the turns after
+them are its own. Its id is a hash of the turn at which it parts, its edit and its number.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from improv.study.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Where a branch parts from its parent and how. `fork` is the last turn that they share.
+    """Where and how a branch parts from its parent. `fork` is the last turn that they share.
 
-    `edit` is an Edit as canonical JSON, `length` how many turns are drawn (None: to the end),
-    `number` tells branches apart that are otherwise the same. A regeneration draws one turn, as
-    attempt `number` of its parent's own draw; a probe asks `ask` of `of`, and plays no turn.
-    `inherited` is what its ancestors changed, oldest first, as JSON: [first turn, edit] each.
+    `edit` is an Edit as canonical JSON. `length` is the number of turns that are drawn (None: all
+    up to the end). `number` differs between branches that are otherwise equal. A regeneration draws
+    one turn, as attempt `number` of its parent's own draw. A probe asks the character `of` the
+    question `ask`, and plays no turn. `inherited` has the edits of the ancestors, oldest first, as
+    JSON: a list of [first turn, edit].
     """
 
     trial: str
@@ -55,38 +56,38 @@ class Branch:
 
     @property
     def changes(self) -> list[tuple[int, Edit]]:
-        """All that makes its scene another than the trial's: first turn, edit; its own last."""
+        """All edits that change the trial's scene, as (first turn, edit): the branch's own last."""
         past = [(turn, Edit.model_validate(edit)) for turn, edit in json.loads(self.inherited)]
         return [*past, (self.begins, self.change)]
 
     @property
     def keeps(self) -> bool:
-        """Whether the turn after the fork is its parent's but for the line that is said."""
+        """Whether the turn after the fork is the parent's, except for its line."""
         return keeps_turn(self.origin, self.edit)
 
     @property
     def begins(self) -> int:
-        """The first turn that is all its own, from which its edit holds."""
+        """The first turn that is wholly the branch's own. Its edit holds from there."""
         return self.fork + 1 + self.keeps
 
     @property
     def legacy(self) -> str:
-        """What a branch of this branch inherits."""
+        """What a branch of this branch has as `inherited`."""
         own = [] if self.edit == "{}" else [[self.begins, json.loads(self.edit)]]
         return json.dumps(json.loads(self.inherited) + own, sort_keys=True, ensure_ascii=False)
 
     def row(self) -> Json:
-        """Return what the table of trials says of a branch."""
-        told = self.edit if self.edit != "{}" else ""
+        """Return the branch's columns of the table of trials."""
+        edit = self.edit if self.edit != "{}" else ""
         if self.origin == "probe":
-            told = json.dumps({"of": self.of, "ask": self.ask}, ensure_ascii=False)
+            edit = json.dumps({"of": self.of, "ask": self.ask}, ensure_ascii=False)
         return {
             "branch": self.id,
             "origin": self.origin,
             "parent": self.parent,
             "fork": self.fork,
             "arm": self.arm,
-            "edit": told,
+            "edit": edit,
             "attempt": self.attempt,
         }
 
@@ -97,14 +98,15 @@ class Past:
 
     branch: Branch
     scenes: tuple[tuple[int, Scene], ...]
-    """What the shared turns were played from: first turn, scene."""
+    """The scenes that the shared turns were played from, as (first turn, scene)."""
     turns: tuple[Turn, ...]
-    """The parent's improvised turns, up to the one after the fork, which a regeneration or an
-    edited line partly keeps; and what was sealed before the first of them."""
+    """The parent's improvised turns up to the turn after the fork, a part of which a regeneration
+    or an edited line keeps; and the parent's envelope, from before the first turn."""
     thoughts: Mapping[int, str] = field(default_factory=dict)
-    """Turn → what the author replied before it."""
+    """Turn → the author's reply before that turn."""
 
     def of(self, turn: int) -> list[Turn]:
+        """Return the rows of one turn."""
         return [t for t in self.turns if t.turn == turn]
 
     def scene(self, turn: int) -> Scene:
@@ -113,9 +115,9 @@ class Past:
 
 
 def past(trial: Trial, branch: Branch, turns: Sequence[Turn], calls: Sequence[Call]) -> Past:
-    """Cut out of the parent's transcript and calls what a branch of `trial` begins with.
+    """Return the part of the parent's transcript and calls with which a branch of `trial` begins.
 
-    Raises StudyError where the parent never came as far as the fork.
+    Raises StudyError if the parent ended before the fork.
     """
     needed = branch.fork + branch.keeps
     spoken = {t.turn for t in turns if t.kind in ("line", "silence")}
@@ -143,20 +145,21 @@ _SAID = ("line", "probe")
 
 
 def keeps_turn(origin: str, edit: str) -> bool:
-    """Whether such a branch keeps its first own turn but for the line that is said."""
+    """Whether a branch of that origin and edit keeps the turn after its fork, except for the
+    line."""
     return origin == "regeneration" or (origin == "branch" and "line" in json.loads(edit or "{}"))
 
 
 def shared(calls: Sequence[Call], fork: int, *, kept: bool) -> list[Call]:
-    """Return those of a parent's calls that a branch shares: where a turn is `kept` but for its
-    line, what the author did and what was written down before that line, too."""
+    """Return the calls of a parent that a branch shares: those up to the fork. If the turn after
+    the fork is `kept` except for its line, the author's and the diaries' calls of that turn too."""
     return [c for c in calls if c.draw.turn <= (fork if c.draw.purpose in _SAID else fork + kept)]
 
 
 def branched(trial: Trial, branch: Branch) -> Trial:
-    """Return the trial as a branch plays it: its scene changed, its id the same.
+    """Return the trial as a branch plays it: with the edited scene and the same id.
 
-    Raises StudyError where the edit does not fit the scene.
+    Raises StudyError if the edit does not fit the scene.
     """
     return replace(trial, scene=edited(trial.scene, branch))
 
@@ -164,7 +167,7 @@ def branched(trial: Trial, branch: Branch) -> Trial:
 def edited(scene: Scene, branch: Branch) -> Scene:
     """Return the scene with a branch's edits laid over it, its ancestors' first.
 
-    Raises StudyError.
+    Raises StudyError if an edit does not fit the scene, or if the branch has nothing to play.
     """
     for _, edit in branch.changes:
         scene = changed(scene, edit)
@@ -177,8 +180,8 @@ def edited(scene: Scene, branch: Branch) -> Scene:
 
 
 def last_branch_turn(scene: Scene, branch: Branch) -> int:
-    """Return the turn that a branch ends with. (Its scene keeps its own length, of which an
-    author is told: a shorter one would be another scene.)"""
+    """Return the last turn of a branch. The scene's own `turns` stay as they are, because the
+    author's prompt has them: with a smaller number it would be another scene."""
     if branch.origin == "probe":
         return branch.fork
     if branch.origin == "regeneration":
@@ -190,10 +193,11 @@ def last_branch_turn(scene: Scene, branch: Branch) -> int:
 def grow(
     trial: str, parent: str, turn: int, edit: Edit, *, draws: int, first: int = 0, **more: object
 ) -> list[Branch]:
-    """Return branches that share a parent's turns up to `turn` and then play on by themselves.
+    """Return branches that share a parent's turns up to `turn` and draw their own turns after it.
 
-    Where the edit changes the line of that turn, the turn itself is the branches' own. `parent`
-    owns that turn, and `more` are further fields of a Branch, such as what it inherits.
+    If the edit changes the line of that turn, the turn itself is the branches' own. That turn is
+    `parent`'s own turn. `first` is the number of the first branch. `more` are further fields of a
+    Branch, such as `inherited`.
     """
     fork = turn - (edit.line is not None)
     if fork < 0:
@@ -208,7 +212,7 @@ def grow(
 def regenerate(
     trial: str, parent: str, turn: int, *, draws: int, first: int = 0, inherited: str = "[]"
 ) -> list[Branch]:
-    """Return further draws of one single turn of `parent`'s own, the first the `first` such."""
+    """Return further draws of one of `parent`'s own turns; `first` of them were made before."""
     if turn < 1:
         _refuse("turn", "only improvised turns, from 1 on, can be regenerated")
     return [
@@ -225,35 +229,35 @@ def regenerate(
 
 
 def planned_branches(study: Study, trial: Trial) -> list[Branch]:
-    """Return the branches, regenerations and probes that the study asks of a trial, each once."""
-    found: list[Branch] = []
+    """Return the branches, regenerations and probes that a study has for a trial, each once."""
+    branches: list[Branch] = []
     turns = trial.scene.turns
-    for wish in study.branches:
+    for branching in study.branches:
         # No arm can change the written opening, and arms are compared turn by turn.
-        first = int(any(edit.line is not None for edit in wish.arms.values()))
-        for at in _turns(wish.at, first, turns - 1):
-            for arm, edit in wish.arms.items():
-                found += grow(
+        first = int(any(edit.line is not None for edit in branching.arms.values()))
+        for at in _turns(branching.at, first, turns - 1):
+            for arm, edit in branching.arms.items():
+                branches += grow(
                     trial.id,
                     MAIN,
                     at,
                     edit,
-                    draws=wish.draws,
-                    arm=f"{wish.name}: {arm}",
-                    length=wish.turns,
+                    draws=branching.draws,
+                    arm=f"{branching.name}: {arm}",
+                    length=branching.turns,
                 )
-    for again in study.regenerations:
-        for at in _turns(again.at, 1, turns):
-            found += regenerate(trial.id, MAIN, at, draws=again.draws)
+    for regeneration in study.regenerations:
+        for at in _turns(regeneration.at, 1, turns):
+            branches += regenerate(trial.id, MAIN, at, draws=regeneration.draws)
     for probe in study.probes:
         names = [c.name for c in trial.scene.cast] if probe.of == EVERYBODY else [probe.of]
         for at in _turns(probe.at, 0, turns):
-            found += [
+            branches += [
                 Branch(trial.id, MAIN, at, "probe", k, arm=probe.name, of=name, ask=probe.ask)
                 for name in names
                 for k in range(probe.draws)
             ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(branches))
 
 
 def edit_json(edit: Edit) -> str:
@@ -262,7 +266,7 @@ def edit_json(edit: Edit) -> str:
 
 
 def from_json(rows: Iterable[Json]) -> list[Branch]:
-    """Read back the branches that a run was asked for."""
+    """Read the branches that a run folder stores."""
     return [Branch(**row) for row in rows]
 
 

@@ -1,7 +1,6 @@
-"""How a branch parted from its parent, in words. Pure: rows of the table of trials in.
+"""Describes in a few words what a branch changes. Pure: the input is rows of the table of trials.
 
-What a row says of its edit is data from a folder that may be anybody's: what cannot be read changes
-nothing that could be told.
+A row may come from anybody's run folder. An edit that cannot be read is treated as an empty edit.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from improv.records import MAIN, Json
 
 
 def describe_branch(row: Json) -> str:
-    """Return in a few words how a branch parted from its parent, the same for all of a family."""
+    """Return in a few words what a branch changes. Branches with the same edit have the same
+    text."""
     if row["branch"] == MAIN:
         return "as it was played"
     if row["origin"] == "regeneration":
@@ -23,12 +23,12 @@ def describe_branch(row: Json) -> str:
         return str(row["arm"] or "a question")
     if row["arm"]:
         return str(row["arm"])
-    told = [f"{what}: {text}" for what, text in _told(row)]
-    return "; ".join(told) or "played on anew"
+    changes = [f"{what}: {text}" for what, text in _changes(row)]
+    return "; ".join(changes) or "played on anew"
 
 
-def _told(row: Json) -> Iterator[tuple[str, str]]:
-    """Yield what an edit changes and to what, in few words."""
+def _changes(row: Json) -> Iterator[tuple[str, str]]:
+    """Yield what an edit changes, and its new value, in few words."""
     edit = edit_of(row)
     for what in ("line", "move"):
         if isinstance(edit.get(what), str):
@@ -40,23 +40,26 @@ def _told(row: Json) -> Iterator[tuple[str, str]]:
 
 
 def edit_of(row: Json) -> Json:
-    """Return a branch's edit; one that cannot be read changes nothing that could be told."""
+    """Return a branch's edit, or an empty one if it cannot be read."""
     try:
-        found = json.loads(row["edit"] or "{}")
+        edit = json.loads(row["edit"] or "{}")
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return edit if isinstance(edit, dict) else {}
 
 
 def patch_of(row: Json) -> Json:
+    """Return the patch of the scene in a branch's edit."""
     return mapping(edit_of(row).get("scene")) if row["origin"] == "branch" else {}
 
 
 def mapping(value: Any) -> Json:
+    """Return a value if it is a mapping, or else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def leaves(patch: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and value of each entry that is no mapping, down to a depth of seven."""
     for key, value in patch.items():
         if isinstance(value, dict) and value and len(path) < 6:
             yield from leaves(value, (*path, str(key)))
@@ -65,6 +68,7 @@ def leaves(patch: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def text_of(value: Any) -> str:
+    """Return a value of a patch as text for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -73,7 +77,7 @@ def text_of(value: Any) -> str:
 
 
 def describe_path(path: tuple[str, ...]) -> str:
-    """Say in words what stands at a path of a scene."""
+    """Return in words which part of a scene a path names."""
     match path:
         case ("cast", who, *rest):
             return f"{who}’s {' '.join(rest) or 'part'}"

@@ -14,7 +14,8 @@ from improv.study.yaml_source import MAX_BYTES, Source, read_yaml
 
 
 def find_source(path: str | Path) -> Path:
-    """Return the file meant by a path, or by the name of a scene or study that ships."""
+    """Return the file at a path, or of the shipped scene or study of that name. Raises
+    StudyError."""
     named = Path(path)
     if named.is_file():
         return named
@@ -31,16 +32,16 @@ def find_source(path: str | Path) -> Path:
 
 
 def read_source(path: str | Path) -> Source:
-    """Read the file meant by a path or a shipped name, unchecked. Raises StudyError."""
+    """Read a file by its path or shipped name, as unchecked data. Raises StudyError."""
     return read_file(find_source(path))
 
 
 def read_file(file: Path) -> Source:
-    """Read a YAML file that is one mapping. Raises StudyError."""
+    """Read a YAML file that must be one mapping. Raises StudyError."""
     name = str(file)
     try:
         size = file.stat().st_size
-        # Asked before reading, so that a file of gigabytes costs nothing.
+        # The size is checked before reading, so that a file of gigabytes costs nothing.
         text = "" if size > MAX_BYTES else file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise StudyError([Problem(name, 1, 1, "", f"not UTF-8 text (byte {e.start})")]) from None

@@ -1,7 +1,7 @@
-"""Reads scene and study files into frozen data, or says everything that is wrong with them.
+"""Reads scene and study files into frozen data, or reports everything that is wrong with them.
 
-An error names file, line, column and path, and all errors of a file come at once. scene defines
-what a scene is made of, yaml_source reads YAML, and trial unfolds a study into trials.
+An error names file, line, column and path, and all errors of a file are reported at once. scene and
+design define the fields, yaml_source reads YAML, and trial unfolds a study into trials.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Cell = tuple[str, Condition, Scene]
 
 
 class _Layer(NamedTuple):
-    """A patch that is laid over a scene, and its place in the study's file; None for options."""
+    """A patch that is laid over a scene, and its path in the study's file (None: from options)."""
 
     patch: Patch
     place: DataPath | None
@@ -39,15 +39,15 @@ class _Layer(NamedTuple):
 def load(path: str | Path, patch: Patch | None = None, planted: str = "") -> Study:
     """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
 
-    `planted` names one of the study's planted truths, which is laid over every scene; `patch`
-    goes over that, as the command's options do. Raises StudyError with every problem found.
+    `planted` names one of the study's planted truths, which is laid over every scene. `patch`, such
+    as the command's options, is laid over that. Raises StudyError with every problem of the files.
     """
     source = read_source(path)
     options = _Layer(patch or {}, None)
     if "study" in source.data:
         return _study(source, options, planted)
     if planted:
-        what = "a scene plants no truth; only a study's 'planted' does"
+        what = "a scene plants no truth; only a study can, with 'planted'"
         raise StudyError([Problem(source.file, 1, 1, "", what)])
     scene = _scene(source, [options])
     only = Condition("as written", ())
@@ -63,7 +63,7 @@ def load_scene(path: str | Path) -> Scene:
 
 
 def read_scene(text: str, file: str) -> Scene:
-    """Read a scene from its text; cards are looked for beside `file`. Raises StudyError."""
+    """Read a scene from its text; paths of cards are relative to `file`. Raises StudyError."""
     source = read_yaml(text, file)
     if not isinstance(source.data, dict):
         raise StudyError(
@@ -73,7 +73,7 @@ def read_scene(text: str, file: str) -> Scene:
 
 
 def named_cards(path: str | Path) -> list[Account]:
-    """Return what became of each card that a scene, or the scenes of a study, name.
+    """Return an account of each card that a scene names, or that the scenes of a study name.
 
     Raises StudyError.
     """
@@ -105,7 +105,7 @@ def _study(source: Source, options: _Layer, planted: str) -> Study:
             continue
         played, wrong = _cells(written, source, scene_source, conditions, over)
         cells += played
-        # The same mistake shows in every scene; it is told once.
+        # The same mistake shows in every scene; it is reported once.
         problems += [p for p in wrong if p not in problems]
     slugs = {slug.partition("/")[0] for slug, _, _ in cells}
     if not problems and len(slugs) < len(written.scenes):
@@ -132,23 +132,23 @@ def _study(source: Source, options: _Layer, planted: str) -> Study:
 
 
 def _planted(written: StudyFile, source: Source, name: str) -> list[_Layer]:
-    """Return the patch of the planted truth of that name, or none where no name is given."""
+    """Return the patch of the planted truth of that name as a list; an empty one for no name."""
     if not name:
         return []
     if name not in written.planted:
         known = ", ".join(written.planted) or "none"
         hint = did_you_mean(name, written.planted)
-        what = f"no truth is planted as '{name}'{hint}; there are: {known}"
+        what = f"no planted truth is called '{name}'{hint}; there are: {known}"
         raise StudyError([source.problem(("planted",), what)])
     return [_Layer(written.planted[name], ("planted", name))]
 
 
 def _scene_source(name: str, beside: Path) -> Source:
-    """Read the scene that a study names: a file relative to its own, or a shipped scene."""
+    """Read the scene that a study names: a file relative to the study's, or a shipped scene."""
     file = beside.parent / name
     source = read_file(file) if file.is_file() else read_source(name)
     if not source.data.keys() & {"title", "premise", "cast"}:
-        # Not checked as one, or the keys of any file of the machine would be shown.
+        # Checked as a scene, any file of the machine would have its keys shown in errors.
         what = f"{name} is no scene: it has no title, no premise and no cast"
         raise StudyError([Problem(source.file, 1, 1, "", what)])
     return source
@@ -161,7 +161,7 @@ def _cells(
     conditions: list[Condition],
     over: list[_Layer],
 ) -> tuple[list[Cell], list[Problem]]:
-    """Build one scene under every condition, within every combination of blocking levels."""
+    """Build one scene for every combination of blocking levels and every condition."""
     cells: list[Cell] = []
     problems: list[Problem] = []
     for block, condition in itertools.product(_blocks(written), conditions):
@@ -171,7 +171,7 @@ def _cells(
         try:
             scene = _scene(scene_source, [*layers, *over], source)
         except StudyError as e:
-            # The same mistake shows in every condition; it is told once.
+            # The same mistake shows in every condition; it is reported once.
             problems += [p for p in e.problems if p not in problems]
         else:
             slug = "/".join([Path(scene_source.file).stem, *(level for _, level in block)])
@@ -180,13 +180,14 @@ def _cells(
 
 
 def _blocks(written: StudyFile) -> list[tuple[tuple[str, str], ...]]:
-    """Return the combinations of the blocking factors' levels: (factor, level) each."""
+    """Return the combinations of the blocking factors' levels, each of (factor, level) pairs."""
     named = [[(name, level) for level in levels] for name, levels in written.blocks.items()]
     return list(itertools.product(*named))
 
 
 def _conditions(written: StudyFile, source: Source) -> tuple[list[Condition], list[Problem]]:
-    """Return the conditions to play: the listed cells, or else the product of the factors."""
+    """Return the conditions to play: `cells` if the study lists them, or else the product of its
+    factors."""
     factors = written.factors
     problems = [
         source.problem(("factors", name), "a factor needs at least one level")
@@ -223,7 +224,7 @@ def _conditions(written: StudyFile, source: Source) -> tuple[list[Condition], li
 
 
 def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) -> Scene:
-    """Build a scene from its file and patches; an error points at the patch that caused it."""
+    """Build a scene from its file and patches. An error points at the patch that caused it."""
     data: Any = read_cast_cards(source.data, Path(source.file).parent, source.problem)[0]
     laid: list[_Layer] = []
     for patch, place in layers:
@@ -253,27 +254,27 @@ def _inside(owner: Source, outer: DataPath, place: DataPath, what: str) -> Probl
 def _blame(
     error: ValidationError, source: Source, layers: list[_Layer], owner: Source | None, data: Any
 ) -> NoReturn:
-    """Raise StudyError with each problem at the last patch that gives the value, or in the scene's
-    file where none does."""
+    """Raise StudyError with each problem at the last patch that sets the value, or in the scene's
+    file if no patch sets it."""
     problems = []
     for path, what, at_key in faults(error, Scene):
         problem = source.problem(path, what, at_key=at_key)
         for patch, place in reversed(layers):
-            named = path
+            patch_path = path
             if len(path) > 1 and path[0] == "cast" and isinstance(patch.get("cast"), dict):
-                named = ("cast", name_of(data["cast"][path[1]]) or "", *path[2:])
-            if _holds(patch, named):
+                patch_path = ("cast", name_of(data["cast"][path[1]]) or "", *path[2:])
+            if _sets(patch, patch_path):
                 if place is not None and owner is not None:
-                    problem = owner.problem((*place, *named), what, at_key=at_key)
+                    problem = owner.problem((*place, *patch_path), what, at_key=at_key)
                 else:
-                    problem = Problem("options", 1, 1, ".".join(map(str, named)), what)
+                    problem = Problem("options", 1, 1, ".".join(map(str, patch_path)), what)
                 break
         problems.append(problem)
     raise StudyError(problems) from None
 
 
-def _holds(patch: Any, path: DataPath) -> bool:
-    """Whether `patch` itself gives the value at `path`, or a whole that contains it."""
+def _sets(patch: Any, path: DataPath) -> bool:
+    """Whether `patch` sets the value at `path`, or a mapping or list that contains it."""
     value = patch
     for step in path:
         if isinstance(value, dict):

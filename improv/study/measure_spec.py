@@ -1,7 +1,7 @@
-"""Measures: what each is called, what it needs, the unit and range of its scores, its version.
+"""The list of measures: name, what each needs, the unit and range of its scores, its version.
 
-One list for everybody who names a measure: plans, units of analysis, scorers, people as raters,
-and the pages that show scores. How a measure is computed is elsewhere. Pure.
+All parts of improv that name a measure use this list: plans, units of analysis, scorers, people as
+raters, and the pages that show scores. improv.scoring computes the measures. Pure.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ NEITHER = 0.5
 
 
 class Need(StrEnum):
-    """What must be there for a measure to be made."""
+    """What a measure needs to be computed."""
 
     NOTHING = "nothing"
     JUDGE = "a judge"
-    PROBABILITIES = "an endpoint that scores a given text"
+    PROBABILITIES = "an endpoint that returns probabilities for a given text"
 
 
 class Unit(StrEnum):
-    """What the values of a measure's scores are."""
+    """The unit of a measure's scores."""
 
     VERDICT = "verdict"
-    """1 holds, 0 does not; in between there is no evidence either way."""
+    """1: the statement holds. 0: it does not. A value in between is no evidence either way."""
     SHARE = "share"
     PROBABILITY = "probability"
     NATS = "nats"
@@ -40,7 +40,7 @@ class Unit(StrEnum):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the greatest value that there can be."""
+        """The smallest and the largest possible value."""
         return _RANGES[self]
 
 
@@ -53,19 +53,19 @@ _RANGES = {
     Unit.TURN: _POSITIVE,
     Unit.COSINE: _SHARE,
     Unit.DEVIATIONS: _POSITIVE,
-    # An unbiased estimate of a distance may lie below 0.
+    # An unbiased estimate of a distance can be below 0.
     Unit.DISTANCE: (-math.inf, math.inf),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """How people are told of a measure. What is "" is not said.
+    """The words for a measure on pages and in reports. A text that is "" is not shown.
 
-    `title` is its name; `short` one for narrow places. `holds` and `fails` are what 1 and 0 mean;
-    where a measure has poles, their names are said instead. `breaks` is what a character does
-    whose score is 0: a measure without it knows no breaks. `heading` and `question` stand over
-    what a rater is asked.
+    `title` is the measure's name, `short` a name for narrow places. `holds` and `fails` say what 1
+    and 0 mean; a measure with poles shows the poles instead. `breaks` says what a character does if
+    its score is 0; it is "" for a measure that has no breaks. `heading` and `question` are the
+    heading and the text above a rater's questions.
     """
 
     title: str
@@ -81,10 +81,10 @@ class Words:
 class Measure:
     """One measure.
 
-    `name` is what stands before the first colon or dot of its scores' names, or the whole name of
-    what is derived from another. `scorer` is what `improv score` calls it, where that differs.
-    `version` changes with its scores; `judged_version` is that of a judge's scores where a judge
-    may make what else needs nothing.
+    `name` is the part before the first colon or dot of its scores' names; for a measure that is
+    derived from another it is the whole name. `scorer` is the name that `improv score` uses, if it
+    differs. `version` changes when the scores change. `judged_version` is the version of a judge's
+    scores, for a measure that can be computed with or without a judge.
     """
 
     name: str
@@ -95,30 +95,32 @@ class Measure:
     scorer: str = ""
     judged_version: str = ""
     calibrated: bool = False
-    """There are planted lines for its judge."""
+    """Planted lines exist for its judge."""
     poles: bool = False
     """A score's name ends in a trait's pole and opposite: "sign:kind/mean"."""
     pooled: bool = True
-    """Whether all scores of it are one measure; each rule and each probe is one of its own."""
+    """Whether all its scores are one measure. False: each rule, and each probe, is its own
+    measure."""
     two_states: bool = False
-    """A character is at one of two states from line to line, so that a chain describes it."""
+    """A character is in one of two states at each line, so that a Markov chain describes it."""
     on_trial: bool = False
-    """Its scores count for the trial that they were taken from, whatever their branch."""
+    """Its scores count for the trial that they come from, whichever branch they are of."""
     explored: Literal["broken", "mean"] = "mean"
-    """How it is summed up where no plan asks for it: share of lines that score 0, or mean."""
+    """The summary if no plan names the measure: the share of lines that score 0, or the mean."""
 
     @property
     def derived(self) -> bool:
-        """Whether it is in a unit of its own, so that no mean of its family may have it in."""
+        """Whether it has a unit of its own, so that a mean of its family must leave it out."""
         return ":" in self.name
 
     @property
     def made_by(self) -> str:
+        """The name of the scorer that computes the measure."""
         return self.scorer or self.name.partition(":")[0]
 
     @property
     def judged(self) -> bool:
-        """Whether a judge makes it, or may."""
+        """Whether a judge computes it, or can compute it."""
         return self.needs is Need.JUDGE or bool(self.judged_version)
 
 
@@ -215,9 +217,9 @@ MEASURES = (
         unit=Unit.VERDICT,
         version="attribution-1",
         words=Words(
-            title="who speaks, by a judge who is not told",
-            short="told apart",
-            holds="told who speaks",
+            title="who speaks, as a judge recognises it",
+            short="recognised",
+            holds="speaker recognised",
             fails="mistaken for somebody else",
             heading="Who speaks",
             question="Who says a line, without its name.",
@@ -295,56 +297,56 @@ MEASURES = (
 _BY_NAME = {m.name: m for m in MEASURES}
 
 MEASURE_NAMES = tuple(m.name for m in MEASURES if not m.derived)
-"""What may stand before the colon of a score's name."""
+"""The words that can be before the colon of a score's name."""
 
 
-def _scorers(wanted: Iterable[Measure]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(m.made_by for m in wanted))
+def _scorers(measures: Iterable[Measure]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(m.made_by for m in measures))
 
 
 PREFERRED = ("sign", "state", "habit", "rule")
-"""What is looked at first where no plan names a measure."""
+"""The measures that are analysed first if no plan names one."""
 DERIVED = tuple(m.name for m in MEASURES if m.derived)
 """Whole names of scores in units of their own."""
 FREE_SCORERS = _scorers(m for m in MEASURES if m.needs is Need.NOTHING)
-"""Scorers that need no model. "marker" makes `habit:`, `sign:` and `rule:`."""
+"""Scorers that need no model. "marker" computes `habit:`, `sign:` and `rule:`."""
 JUDGED_SCORERS = _scorers(m for m in MEASURES if m.judged)
-"""Scorers that ask a judge. What it makes of secrets takes the place of the words' count."""
+"""Scorers that call a judge. Its scores of secrets replace those from counting words."""
 PROBABILITY_SCORERS = _scorers(m for m in MEASURES if m.needs is Need.PROBABILITIES)
-"""Scorers that need an endpoint which scores given text: only where they are named."""
+"""Scorers that need an endpoint with probabilities for a given text. They run only if named."""
 CALIBRATED = _scorers(m for m in MEASURES if m.calibrated)
-"""Judged measures with planted lines."""
+"""Scorers by a judge for which planted lines exist."""
 SCORERS = tuple(dict.fromkeys((*FREE_SCORERS, *JUDGED_SCORERS, *PROBABILITY_SCORERS)))
 
 
 def measure_family(name: str) -> str:
-    """Return what stands before the first colon or dot of a score's name."""
+    """Return the part of a score's name before its first colon or dot."""
     return re.split("[:.]", name, maxsplit=1)[0]
 
 
 def find_measure(name: str) -> Measure | None:
-    """Return the measure that makes scores of this name, None where there is none."""
+    """Return the measure of the scores with this name, or None if there is none."""
     return _BY_NAME.get(name) or _BY_NAME.get(measure_family(name))
 
 
 def measure(name: str) -> Measure:
-    """Return the measure that is called so. Raises KeyError."""
+    """Return the measure of this name. Raises KeyError."""
     return _BY_NAME[name]
 
 
 def has_two_states(name: str) -> bool:
-    """Whether scores of this name say at which of two states a character is, line by line."""
+    """Whether scores of this name say, line by line, in which of two states a character is."""
     known = find_measure(name)
     return known is not None and known.two_states
 
 
 def made_by(name: str) -> str:
-    """Return the scorer that makes scores of this name; what nobody makes keeps its family."""
+    """Return the scorer that computes scores of this name, or the name's family if none does."""
     known = find_measure(name)
     return known.made_by if known is not None else measure_family(name)
 
 
 def version_of(scorer: str, *, judged: bool = False) -> str:
-    """Return the version of the scores that a scorer makes, by a judge or without."""
+    """Return the version of a scorer's scores: those of a judge if `judged`."""
     known = next(m for m in MEASURES if m.made_by == scorer)
     return (judged and known.judged_version) or known.version

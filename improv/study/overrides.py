@@ -1,6 +1,6 @@
 """Lays patches and edits over scenes, and reads edits from a command's words and files.
 
-What an edit may say is data, in edit; what becomes of a played scene that is edited, in branch.
+The fields of an edit are in edit; branch makes a branch from an edit and a played scene.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from improv.study.yaml_source import DataPath, Source, core_scalar, read_yaml
 
 
 def merge(base: Any, patch: Any) -> Any:
-    """Lay `patch` over `base`: mappings merge, anything else replaces.
+    """Return `base` with `patch` laid over it: mappings merge, any other value replaces.
 
-    A cast may be patched by a mapping from a character's name to a patch of that character.
+    The patch of a cast can be a mapping from a character's name to a patch of that character.
     """
     if not isinstance(base, dict) or not isinstance(patch, dict):
         return copy.deepcopy(patch)
@@ -50,12 +50,12 @@ def name_of(member: Any) -> str | None:
 
 
 def read_edit(words: Sequence[str]) -> Edit:
-    """Read an edit from `path=text` words and YAML files, later ones over earlier.
+    """Read an edit from `path=text` words and YAML files; a later one is laid over an earlier one.
 
-    `line`, `move` and `memory.NAME` are the edit's own; any other path is one of the scene's
-    (`author.frame`, `cast.Ana.card`, `model`), whose text is a number, true, false or null where
-    YAML would say so, and YAML where it begins with a bracket or a quotation mark. Raises
-    StudyError.
+    `line`, `move` and `memory.NAME` are fields of the edit. Any other path is one of the scene's
+    (`author.frame`, `cast.Ana.card`, `model`). Its text is read as YAML if it begins with a bracket
+    or a quotation mark, and else as a plain YAML scalar: a number, true, false, null or text.
+    Raises StudyError.
     """
     whole: Patch = {}
     for word in words:
@@ -64,7 +64,7 @@ def read_edit(words: Sequence[str]) -> Edit:
             whole = merge(whole, _edit_file(word))
             continue
         own, _, rest = path.strip().partition(".")
-        # A name may have a dot in it; what else stands after `memory` has not.
+        # A name may have a dot in it, so all that follows `memory.` is one step.
         steps = [own, rest] if own == "memory" else path.strip().split(".")
         if not all(step.strip() for step in steps):
             raise StudyError([Problem("--edit", 1, 1, path, "not a path; write author.frame=TEXT")])
@@ -101,7 +101,7 @@ def _edit_file(word: str) -> Patch:
 
 
 def changed(scene: Scene, edit: Edit) -> Scene:
-    """Return the scene with an edit laid over it. Raises StudyError where it does not fit."""
+    """Return the scene with an edit laid over it. Raises StudyError if the edit does not fit."""
     made = try_edit(scene, edit)
     if isinstance(made, Scene):
         return made
@@ -109,26 +109,32 @@ def changed(scene: Scene, edit: Edit) -> Scene:
 
 
 def try_edit(scene: Scene, edit: Edit) -> Scene | list[Fault]:
-    """Return the scene that an edit makes, or everything in the edit that does not fit."""
+    """Return the edited scene, or everything in the edit that does not fit the scene."""
     names = [c.name for c in scene.cast]
     strangers = _strangers(edit, names)
     if strangers:
         return strangers
     data = merge(scene.model_dump(mode="json"), edit.scene)
     if _who(data.get("cast")) != _who(scene.model_dump(mode="json")["cast"]):
-        return [Fault(("scene", "cast"), "an edit may not change who is there", at_key=False)]
+        return [
+            Fault(
+                ("scene", "cast"),
+                "an edit cannot change who is in the cast or offstage",
+                at_key=False,
+            )
+        ]
     try:
         made = Scene.model_validate(data)
     except ValidationError as e:
         return [_in_edit(fault, edit, names) for fault in faults(e, Scene)]
     if made.opening != scene.opening:
-        what = "an edit may not change what was written to be said"
+        what = "an edit cannot change the written opening"
         return [Fault(("scene", "opening"), what, at_key=False)]
     return made
 
 
 def _strangers(edit: Edit, names: list[str]) -> list[Fault]:
-    """Find names in an edit that are nobody's in the cast."""
+    """Find names in an edit that no character of the cast has."""
     cast = edit.scene.get("cast")
     places: list[DataPath] = [("memory", n) for n in edit.memory if n != EVERYBODY]
     places += [("scene", "cast", n) for n in cast] if isinstance(cast, dict) else []
@@ -142,7 +148,7 @@ def _strangers(edit: Edit, names: list[str]) -> list[Fault]:
 
 
 def _in_edit(fault: Fault, edit: Edit, names: list[str]) -> Fault:
-    """Turn a fault of the edited scene into one of the edit, which names the cast."""
+    """Turn a fault of the edited scene into one of the edit, whose paths have characters' names."""
     place, what, at_key = fault
     if isinstance(edit.scene.get("cast"), dict) and len(place) > 1 and place[0] == "cast":
         place = ("cast", names[int(place[1])], *place[2:])

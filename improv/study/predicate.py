@@ -1,4 +1,4 @@
-"""What a program can verify on a line, with no model: habits, signs and rules. Pure."""
+"""Verifies predicates on a line without a model: habits, signs and rules. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _SENTENCE_END = re.compile(r"[.!?…。！？]+(?=\s|$|[\"”»')])")
 _STAGED = re.compile(r"\([^()]*\)")
 _DATA = re.compile(r"[\[{]\s*[{\[]*\s*[\"']")
 LOOP = 12
-"""Words from which on a line can be told to go in circles."""
+"""The fewest words of a line that can count as a loop."""
 
 
 def satisfies(predicate: Predicate, line: str) -> bool:
-    """Whether `line` is as the predicate says. Stage business in parentheses is not speech."""
+    """Whether `line` satisfies the predicate. Directions in parentheses do not count as speech."""
     spoken = _STAGED.sub(" ", line).strip()
     number = predicate.value if isinstance(predicate.value, int) else 0
     phrases = predicate.value if isinstance(predicate.value, list) else []
@@ -43,16 +43,16 @@ def satisfies(predicate: Predicate, line: str) -> bool:
 
 
 def is_unreadable(line: str) -> bool:
-    """Whether a line has nothing in it that could keep a predicate or break it.
+    """Whether a line has nothing that could satisfy or break a predicate.
 
-    Stage business alone says nothing; JSON is a reply to somebody else; and a line of twelve words
-    or more that says each of them six times and more goes in circles. A model that writes such
-    things is broken, and would otherwise look as consistent as can be.
+    These are a line of directions alone, JSON, and a loop: a line of at least twelve words that
+    repeats each of them six times on average. A model that writes such lines is broken, and would
+    look perfectly consistent if they counted.
     """
     spoken = _STAGED.sub(" ", line).strip()
     words = _words(spoken)
-    circles = len(words) >= LOOP and len(words) >= 6 * len(set(words))
-    return not words or circles or _DATA.match(spoken) is not None
+    loop = len(words) >= LOOP and len(words) >= 6 * len(set(words))
+    return not words or loop or _DATA.match(spoken) is not None
 
 
 def _words(text: str) -> list[str]:
@@ -65,8 +65,10 @@ def _within(phrase: list[str], words: list[str]) -> bool:
 
 
 def first_named(options: Sequence[str], text: str) -> str:
-    """Return which of `options` a text names first, the longest where several begin there; the
-    text itself where there are no options, or it names none of them."""
+    """Return the option that a text names first, the longest if several begin at that word.
+
+    Returns the text itself if it names no option, or if there are no options.
+    """
     words = _words(text)
     places = [
         (i, -len(phrase), k)

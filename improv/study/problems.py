@@ -1,6 +1,6 @@
-"""Says what is wrong with data that people wrote: pydantic's errors become problems with a place.
+"""Turns pydantic's errors into problems for people, each with the place of the value.
 
-A word that is nearly a known one gets a hint (base). Where in a file a value stands, source knows.
+An unknown word that is similar to a known one gets a hint. yaml_source knows the lines and columns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from improv.study.yaml_source import DataPath, Source
 
 
 class Fault(NamedTuple):
-    """One thing wrong with data: the place inside it, what, and whether it is the key there."""
+    """One thing wrong with data: its path, a message, and whether the key is wrong, not the
+    value."""
 
     place: DataPath
     what: str
@@ -26,12 +27,13 @@ class Fault(NamedTuple):
 
 
 def faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """Return everything that `model` refuses in its data, in words for people."""
-    return [fault for one in error.errors(include_url=False) for fault in _faults_of(one, model)]
+    """Return everything that `model` refuses in its data, with messages for people."""
+    errors = error.errors(include_url=False)
+    return [fault for detail in errors for fault in _faults_of(detail, model)]
 
 
 def problems_in(source: Source, error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Return the same with file, line and column, where the data is a whole file's."""
+    """Return the faults of a whole file's data as problems with file, line and column."""
     return [
         source.problem(place, what, at_key=at_key) for place, what, at_key in faults(error, model)
     ]
@@ -41,7 +43,7 @@ def _faults_of(error: Any, model: type[BaseModel]) -> list[Fault]:
     inner = (error.get("ctx") or {}).get("error")
     if isinstance(inner, SceneProblems):
         return [Fault(place, what, at_key=False) for place, what in inner.problems]
-    # Inside a union, a factor's patch or a validator, pydantic adds steps that no file has.
+    # Inside a union, a factor's patch or a validator, pydantic adds steps that are in no file.
     place = tuple(
         step
         for step in error["loc"]
@@ -62,7 +64,7 @@ def _faults_of(error: Any, model: type[BaseModel]) -> list[Fault]:
 
 
 def _fields_at(model: Any, place: DataPath) -> list[str]:
-    """Return the field names of the class that stands at `place` inside `model`."""
+    """Return the field names of the class that `place` inside `model` has."""
     kind: Any = model
     for step in place:
         field = _fields_of(kind).get(str(step))

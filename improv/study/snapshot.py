@@ -1,4 +1,4 @@
-"""Writes a study with every scene as it is played, which a run folder keeps, and reads it back.
+"""Writes and reads the study file of a run folder, which has every scene as it is played.
 
 The question, and single scenes, can be read alone, because a study of fifty cells takes a third of
 a second. loader reads the files that people write.
@@ -46,7 +46,7 @@ class _KeptStudy(WholeFile):
 
 _BRANCHINGS = ("branches", "regenerations", "probes")
 _CELLS, _CELL = "\ncells:\n", "\n- scene: "
-"""How the cells begin, and each of them: what is in a text is indented further."""
+"""The text before all cells, and before each cell. Lines inside a value are indented further."""
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 """A name that YAML writes without quotes."""
 
@@ -78,7 +78,7 @@ def write_study(study: Study) -> str:
 
 
 def read_study(text: str, file: str) -> Study:
-    """Read back what `write_study` wrote. Raises StudyError."""
+    """Read a study that `write_study` wrote. Raises StudyError."""
     data = read_yaml(text, file, own=True).data
     try:
         kept = _KeptStudy.model_validate(data)
@@ -106,7 +106,7 @@ def read_study(text: str, file: str) -> Study:
 
 
 def read_question(text: str, file: str) -> str:
-    """Return what a study asks, or else says about itself, without reading its scenes.
+    """Return a study's `question`, or else its `about`, without reading its scenes.
 
     Raises StudyError.
     """
@@ -116,7 +116,7 @@ def read_question(text: str, file: str) -> str:
 
 
 def read_played_scene(text: str, file: str, slug: str, condition: str) -> Scene | None:
-    """Return one scene as it is played under a condition, None where it is not there.
+    """Return one scene as it is played under a condition, or None if the file does not have it.
 
     Reads no other scene. Raises StudyError.
     """
@@ -135,5 +135,5 @@ def read_played_scene(text: str, file: str, slug: str, condition: str) -> Scene 
 
 
 def _not_written_here(file: str, error: Exception) -> StudyError:
-    what = f"not a study that improv resolved: {str(error).splitlines()[0]}"
+    what = f"not a study file that improv wrote: {str(error).splitlines()[0]}"
     return StudyError([Problem(file, 1, 1, "", what)])

@@ -1,7 +1,7 @@
-"""Unfolds a study into trials: scene × condition × replicate, each with an id of its content.
+"""Unfolds a study into trials: scene × condition × replicate, each with an id made of its content.
 
-Pure. The order is the order of play: conditions are interleaved within each replicate of a
-scene, so that a run cut short is still balanced.
+Pure. The trials are in the order of play: conditions are interleaved within each replicate of a
+scene, so that a run that is cut short is still balanced.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from improv.study.model_spec import Model
 from improv.study.scene import Scene
 
 TRIAL_VERSION = 1
-"""Rises when the same trial would be played differently, so that old ids never mean new scenes."""
+"""Increases when the same trial would be played differently, so that an old id never means a new
+scene."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The unit that is played. `block` names what its condition is compared within: the scene
-    and the replicate. `index` is its place in the plan."""
+    """The unit that is played. Conditions are compared within a `block`: a scene and a replicate.
+    `index` is the trial's place in the order of play."""
 
     id: str
     index: int
@@ -46,7 +47,7 @@ def plan(study: Study) -> list[Trial]:
     for replicate in range(study.replicates):
         for slug, cells in by_scene.items():
             block = f"{slug}/{replicate}"
-            # A seeded turn of the conditions, so that no arm is always played first.
+            # The conditions are rotated by a seeded number, so that no arm is always played first.
             start = seed_of("order", study.seed, block) % len(cells)
             for condition, scene, fingerprint in cells[start:] + cells[:start]:
                 identity = [TRIAL_VERSION, study.name, study.seed, slug, fingerprint]
@@ -73,7 +74,7 @@ def trials_hash(trials: list[Trial]) -> str:
 
 
 def models_of(trials: Sequence[Trial]) -> list[Model]:
-    """Return every model that the trials are played with, branches left aside."""
+    """Return every model that plays in the trials, without those that only branches use."""
     models = []
     for scene in {id(t.scene): t.scene for t in trials}.values():
         models += [scene.model_of(c.name) for c in scene.cast]
@@ -84,12 +85,12 @@ def models_of(trials: Sequence[Trial]) -> list[Model]:
 
 
 def remote(model: Model) -> bool:
-    """Whether a model is asked over the network."""
+    """Whether a model is called over the network."""
     return not model.embedded and not model.in_process
 
 
 def _fingerprint(scene: Scene) -> str:
-    """Hash what decides how the scene plays: not where its models stand or what they cost."""
+    """Hash what decides how the scene plays, without the addresses and prices of its models."""
     data = essence(scene)
     for model in [data["model"], data["author"]["model"], *(c["model"] for c in data["cast"])]:
         if model is not None:

@@ -1,7 +1,7 @@
 """Checks what a study's plan, branches and probes name against its factors and scenes.
 
-Each function returns every problem that it finds. What a single field may hold is checked by its
-class (plan, edit), and whether an edit fits a scene in overrides.
+Each function returns every problem that it finds. The classes (plan, edit) check single fields, and
+overrides checks whether an edit fits a scene.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from improv.study.yaml_source import DataPath, Source
 
 
 def block_problems(written: StudyFile, source: Source) -> list[Problem]:
-    """Find blocking factors without levels, and levels whose name would part a scene's slug."""
+    """Find blocking factors without levels, and levels whose name would split a scene's slug."""
     problems = []
     for name, levels in written.blocks.items():
         if not levels:
             problems.append(source.problem(("blocks", name), "needs at least one level"))
         for level in levels:
             if "/" in level:
-                what = "a blocking level may have no '/' in its name"
+                what = "the name of a blocking level cannot have a '/'"
                 problems.append(source.problem(("blocks", name, level), what, at_key=True))
     return problems
 
@@ -35,13 +35,13 @@ def block_problems(written: StudyFile, source: Source) -> list[Problem]:
 def plan_problems(
     written: StudyFile, source: Source, conditions: list[Condition], scenes: list[Scene]
 ) -> list[Problem]:
-    """Find what a plan names that the study has not."""
+    """Find names in a plan that the study does not have."""
     plan = written.plan
     if plan is None:
         return []
     problems = []
     if ARM in written.factors:
-        what = f"a study with a plan may have no factor called '{ARM}': it is a branch's arm"
+        what = f"rename the factor '{ARM}': in a plan this word means the arm of a branch"
         problems.append(source.problem(("factors", ARM), what, at_key=True))
     problems += _contrast_problems(plan, written, source, conditions)
     whom = plan.outcome.of_whom
@@ -59,7 +59,7 @@ def plan_problems(
 def _contrast_problems(
     plan: Plan, written: StudyFile, source: Source, conditions: list[Condition]
 ) -> list[Problem]:
-    """Find sides of contrasts and controls that are no condition of the study."""
+    """Find sides of contrasts and controls that no condition of the study fits."""
     known: dict[str, Sequence[str]] = {f: list(levels) for f, levels in written.factors.items()}
     arms = [f"{b.name}: {arm}" for b in written.branches for arm in b.arms]
     if arms:
@@ -74,13 +74,13 @@ def _contrast_problems(
         levels = {f: lv for f, lv in where.items() if f != ARM}
         exists = all(level in known.get(f, ()) for f, level in where.items())
         if exists and not any(fits(levels, dict(c.levels)) for c in conditions):
-            what = "none of the conditions that 'cells' lists is this one"
+            what = "none of the conditions in 'cells' has these levels"
             problems.append(source.problem(place, what))
     return problems
 
 
 def level_problem(factor: str, level: str, known: Mapping[str, Sequence[str]]) -> str:
-    """Say what is wrong where no factor, or no level of it, has that name; "" where both do."""
+    """Return a message if there is no such factor, or no such level of it; "" if both exist."""
     if factor not in known:
         return f"'{factor}' is not a factor{did_you_mean(factor, known)}"
     if level not in known[factor]:
@@ -89,7 +89,7 @@ def level_problem(factor: str, level: str, known: Mapping[str, Sequence[str]]) -
 
 
 def _as_written(data: Any, path: DataPath) -> DataPath:
-    """Leave out of a path the number of a mapping that stands there without a list around it."""
+    """Return the path without list numbers where the file has one mapping instead of a list."""
     steps = []
     for step in path:
         if isinstance(step, int) and isinstance(data, dict):
@@ -101,7 +101,7 @@ def _as_written(data: Any, path: DataPath) -> DataPath:
 
 
 def branching_problems(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:
-    """Find branches, regenerations and probes that no scene of the study can be asked for."""
+    """Find branches, regenerations and probes that fit no scene of the study."""
     longest = max((scene.turns for scene in scenes), default=0)
     branchings: list[tuple[str, Sequence[Any], int]] = [
         ("branches", written.branches, longest - 1),
@@ -120,7 +120,7 @@ def branching_problems(written: StudyFile, source: Source, scenes: list[Scene]) 
         names = [getattr(item, "name", None) for item in items]
         for i, name in enumerate(names):
             if name is not None and name in names[:i]:
-                what = f"there are {field} called '{name}' already"
+                what = f"other {field} are called '{name}' too; names must differ"
                 problems.append(source.problem((field, i, "name"), what))
     for i, branching in enumerate(written.branches):
         for arm, edit in branching.arms.items():
@@ -129,7 +129,7 @@ def branching_problems(written: StudyFile, source: Source, scenes: list[Scene]) 
 
 
 def _probe_problems(written: StudyFile, source: Source, scenes: list[Scene]) -> list[Problem]:
-    """Find probes of somebody who is missing, in the first of the scenes where that is so."""
+    """Find probes of a character who is missing in a scene; the first such scene is reported."""
     problems = []
     for i, probe in enumerate(written.probes):
         for scene in scenes:
@@ -145,7 +145,7 @@ def _probe_problems(written: StudyFile, source: Source, scenes: list[Scene]) -> 
 def _arm_problems(
     source: Source, branching: Branching, edit: Edit, place: DataPath, scenes: list[Scene]
 ) -> list[Problem]:
-    """Find what is wrong with an arm, in the first of the scenes that it does not fit."""
+    """Find what is wrong with an arm; only the first scene that it does not fit is reported."""
     turns = branching.at if branching.at != "every" else []
     if edit.line is not None and 0 in turns:
         what = "the written opening cannot be edited; branch at a turn from 1 on"

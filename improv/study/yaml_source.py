@@ -1,4 +1,4 @@
-"""Reads a YAML text as plain data together with the place of every value in it.
+"""Reads a YAML text as plain data together with the place of every value in it; writes YAML too.
 
 Scalars follow the YAML 1.2 core schema, so `yes, and`, `no` and `12:30` stay text. A file may come
 from anybody. So its events are counted before anything is built: bytes, depth, nodes with every
@@ -58,10 +58,10 @@ _TAGS = (":str", ":null", ":int", ":float", ":bool", ":seq", ":map")
 
 @dataclass(frozen=True)
 class Source:
-    """A file's data, and where each value of it stands.
+    """A file's data, and the place of each value in the file.
 
-    `places` maps the path of a value to its (line, column), and `keys` the path of a mapping's
-    entry to that of its key; both 1-based.
+    `places` maps the path of a value to its (line, column). `keys` maps the path of a mapping's
+    entry to the (line, column) of its key. Both count from 1.
     """
 
     file: str
@@ -70,7 +70,7 @@ class Source:
     keys: dict[DataPath, tuple[int, int]] = field(default_factory=dict)
 
     def problem(self, path: DataPath, what: str, *, at_key: bool = False) -> Problem:
-        """Describe what is wrong with the value at `path`, or with the nearest that exists."""
+        """Return a problem at the place of `path`, or of its nearest parent that is in the file."""
         known: DataPath = path
         table = self.keys if at_key else self.places
         while known and known not in table:
@@ -80,7 +80,7 @@ class Source:
 
 
 def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
-    """Read one YAML document. Raises StudyError with every problem of the text itself.
+    """Read one YAML document. Raises StudyError with every problem of its YAML.
 
     `own` is for files that improv wrote itself, which may be larger (KEPT).
     """
@@ -170,7 +170,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The same in C, ten times as fast, for what improv wrote: its errors have other words."""
+    """The same in C, ten times as fast, for files that improv wrote: its messages differ."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
@@ -195,7 +195,7 @@ class _Walk:
                 self._wrong(place, path, problem)
             return held
         if id(node) in self.open:
-            raise _error(self.file, *place, "an alias to something it is itself inside of")
+            raise _error(self.file, *place, "an alias to a value that contains the alias")
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -205,7 +205,7 @@ class _Walk:
             self.open.discard(id(node))
 
     def _mapping(self, node: yaml.Node, path: DataPath, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = _place(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
@@ -219,32 +219,34 @@ class _Walk:
             if key == "<<" and not key_node.style:
                 self._wrong(place, path, "merge keys (<<) are not part of YAML 1.2; use an alias")
                 continue
-            if key in found:
+            if key in mapping:
                 first = self.keys[here]
-                self._wrong(place, here, f"given twice; the first is on line {first[0]}")
+                self._wrong(place, here, f"this key is here twice, first on line {first[0]}")
                 continue
             self.keys[here] = place
-            found[key] = self.value(value_node, here, depth + 1)
-        return found
+            mapping[key] = self.value(value_node, here, depth + 1)
+        return mapping
 
     def _refuse_tag(self, node: yaml.Node, path: DataPath) -> None:
         tag = node.tag or ""
         if tag.startswith("!") or (tag.startswith("tag:yaml.org") and not tag.endswith(_TAGS)):
-            self._wrong(_place(node.start_mark), path, f"the tag {tag} is not known here")
+            self._wrong(
+                _place(node.start_mark), path, f"unknown tag {tag}; a scene or study needs no tags"
+            )
 
     def _wrong(self, place: tuple[int, int], path: DataPath, what: str) -> None:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
 
 
 def write_yaml(data: Any, *, prose: bool = False) -> str:
-    """Return `data` as YAML that `read` reads back as it was; with `prose`, texts of several lines
-    stand as they are, for people who go on writing there."""
+    """Return `data` as YAML from which `read_yaml` reads equal data. With `prose`, a text of
+    several lines is written as a block of lines, for people who edit the file."""
     kind = _ProseDumper if prose else _Dumper
     return yaml.dump(data, Dumper=kind, allow_unicode=True, sort_keys=False, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that the core schema, or any older reader, would take for something else."""
+    """Quotes text that the core schema, or a reader of older YAML, would not read as text."""
 
 
 _BREAKS = re.compile("[\x85\u2028\u2029]")
@@ -264,7 +266,7 @@ def _prose(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 class _ProseDumper(_Dumper):
-    """The same, with block literals."""
+    """The same, but writes a text of several lines as a block literal."""
 
 
 _Dumper.add_representer(str, _text)
@@ -272,7 +274,7 @@ _ProseDumper.add_representer(str, _prose)
 
 
 def core_scalar(text: str) -> Any:
-    """Read a plain scalar by the YAML 1.2 core schema: null, bool, int, float, or the text."""
+    """Return a plain scalar by the YAML 1.2 core schema: null, bool, int, float, or the text."""
     if text in _NULL:
         return None
     if text in _BOOL:

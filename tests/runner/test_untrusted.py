@@ -245,9 +245,9 @@ def test_yaml_of_a_stranger_runs_nothing(what: str, begun: RunFolder, tmp_path: 
     whole = evil + ("\n".join(kept) if key != "cells" else "study: x\n")
     file.write_text(whole)
     told = command("resume", "--runs", begun.root, "--ray", "off", code=2).output
-    assert "is not known here" in told and not mark.exists()
+    assert "unknown tag" in told and not mark.exists()
     (tmp_path / "evil.yaml").write_text(evil)
-    assert "is not known here" in command("validate", str(tmp_path / "evil.yaml"), code=2).output
+    assert "unknown tag" in command("validate", str(tmp_path / "evil.yaml"), code=2).output
     assert not mark.exists()
 
 

@@ -1,4 +1,4 @@
-"""Study files: what they say is what is played, and what is wrong is told with its place."""
+"""Study files: they are read as YAML 1.2, unfolded into trials, and errors name their place."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_core_scalars_stay_what_they_look_like(tmp_path: Path) -> None:
 
 
 def test_all_errors_at_once_with_place_and_hint(tmp_path: Path) -> None:
-    found = problems(
+    messages = problems(
         tmp_path,
         "title: T\npremise: p\ncast:\n  - name: Ana\n    role: r\n    goall: win\n"
         "  - {name: Bo, role: y, habit: {says: s, marker: at_most_words}}\nturns: many\n",
     )
-    assert found == [
+    assert messages == [
         "x.yaml:6:5: cast.0.goall: not a field (did you mean 'goal'?)",
         "x.yaml:7:32: cast.1.habit: 'at_most_words' needs a value: a number of words",
         "x.yaml:8:8: turns: input should be a valid integer, unable to parse string as an integer, "
@@ -62,7 +62,10 @@ def test_all_errors_at_once_with_place_and_hint(tmp_path: Path) -> None:
         ("", "x.yaml:1:1: the file is empty"),
         ("# only a comment\n", "the file is empty"),
         ("title: T\n\tpremise: p\n", "x.yaml:2:1: a tab"),
-        ("title: T\ntitle: U\npremise: p\n" + CAST, "x.yaml:2:1: title: given twice; the first is"),
+        (
+            "title: T\ntitle: U\npremise: p\n" + CAST,
+            "x.yaml:2:1: title: this key is here twice, first",
+        ),
         ("title: T\npremise: p\n", "x.yaml:1:1: cast: this field is required"),
         ("title: T\npremise: p\ncast: []\n", "x.yaml:3:7: cast: list should have at least 1 item"),
         (
@@ -72,8 +75,8 @@ def test_all_errors_at_once_with_place_and_hint(tmp_path: Path) -> None:
         ("title: T\npremise: p\ncast: [{name: Author, role: x}]\n", "is a word of the stage"),
         ("- a\n- b\n", "a scene is a mapping"),
         ("title: [T\n", "x.yaml:2:1: expected"),
-        ("title: !!python/object:os.system x\n", "the tag"),
-        ("a: &a [*a]\n", "an alias to something it is itself inside of"),
+        ("title: !!python/object:os.system x\n", "unknown tag"),
+        ("a: &a [*a]\n", "an alias to a value that contains the alias"),
         ("<<: {title: T}\n", "merge keys"),
         (b"title: \xff\xfe\n", "not UTF-8"),
         (b"title: a\x07b\n", "a character that YAML does not allow (#x0007)"),
@@ -164,7 +167,7 @@ def test_one_scene_of_a_resolved_study_is_read_without_the_others(name: str) -> 
     text = write_study(study)
     assert read_question(text, "x") == study.question
     for slug, condition, scene in [study.cells[0], study.cells[-1]]:
-        # What a text says is indented: it begins no cell, though it reads like one.
+        # The lines of a text are indented, so a text that looks like a cell does not begin one.
         odd = dataclasses.replace(
             study,
             about="\ncells:\n- scene: cold-pass\n",
@@ -174,15 +177,15 @@ def test_one_scene_of_a_resolved_study_is_read_without_the_others(name: str) -> 
             ),
         )
         assert read_played_scene(text, "x", slug, condition.name) == scene
-        found = read_played_scene(write_study(odd), "x", slug, condition.name)
-        assert found is not None
-        assert found.premise == f"Yes.\ncells:\n- scene: {slug}\n"
+        played = read_played_scene(write_study(odd), "x", slug, condition.name)
+        assert played is not None
+        assert played.premise == f"Yes.\ncells:\n- scene: {slug}\n"
     assert read_played_scene(text, "x", "nowhere", "none") is None
     with pytest.raises(StudyError):
         read_played_scene("study: s\ncells:\n- scene: a\n", "x", "a", "b")
 
 
-def test_what_a_run_keeps_reads_the_same_in_c(study_file: Path) -> None:
+def test_both_yaml_readers_read_a_run_folders_study_alike(study_file: Path) -> None:
     odd = ["yes", "no", "12:30", "null", "~", "1e5", "a: b", "# x", "\u2028", "a\n\nb\n", "<<"]
     study = dataclasses.replace(load(study_file), about="\n".join(odd), question=odd[2])
     text = write_study(study)
@@ -219,7 +222,7 @@ def test_every_shipped_scene_and_study_is_good() -> None:
 
 
 def test_shipped_scenes_are_written_with_care() -> None:
-    """Each has two to five characters, a trait with an opposite, and a habit its samples keep."""
+    """Each has two to five characters, a trait, and a habit that its written lines keep."""
     from improv.study.predicate import satisfies
 
     scenes = [load(f).cells[0][2] for f in sorted(shipped("scenes").glob("*.yaml"))]

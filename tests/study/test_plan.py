@@ -1,4 +1,4 @@
-"""Plans: what is wrong with one is told before anything is played, and its hash cannot slip."""
+"""Plans: a wrong one is refused before anything is played, and its hash is that of its content."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def wrong(file: Path, old: str, new: str) -> list[str]:
 
 
 def made(**changes: Any) -> Plan:
-    given: dict[str, Any] = {"hypothesis": "h", "outcome": {}, "blocks": 3}
-    return Plan.model_validate(given | changes)
+    fields: dict[str, Any] = {"hypothesis": "h", "outcome": {}, "blocks": 3}
+    return Plan.model_validate(fields | changes)
 
 
 # --- what is wrong with a plan
@@ -154,28 +154,31 @@ def test_a_plan_is_refused_with_the_place(
     before = planned.read_text().replace(old, new, 1).partition(at)[0] if at else ""
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     place = f"k.yaml:{line}:{column}: " if at else "k.yaml:"
-    found = wrong(planned, old, new)
+    messages = wrong(planned, old, new)
     where = f": {'.'.join(filter(None, ('plan', path)))}: "
-    assert any(p.startswith(place) and where in p and what in p for p in found), (place, found)
+    assert any(p.startswith(place) and where in p and what in p for p in messages), (
+        place,
+        messages,
+    )
 
 
 def test_a_phrasing_plan_names_a_factor_of_the_study(study_file: Path) -> None:
     text = PLAN[: PLAN.index("  contrasts")] + "  blocks: 3\n"
     text = text.replace("of: broken", "of: phrasing, factor: orders")
     study_file.write_text(study_file.read_text() + text)
-    (found,) = wrong(study_file, "kettles", "kettles")
-    assert found.endswith(
+    (message,) = wrong(study_file, "kettles", "kettles")
+    assert message.endswith(
         "plan.outcome.factor: 'orders' is not a factor (did you mean 'order'?)"
-    ), found
+    ), message
 
 
-def test_a_plan_may_not_mean_a_condition_that_no_cell_has(planned: Path) -> None:
+def test_a_contrast_needs_a_condition_that_is_played(planned: Path) -> None:
     text = planned.read_text().replace("plus: {author: live}", "plus: {author: live, order: round}")
     planned.write_text(
         f"{text}cells: [{{author: live, order: silence}}, {{author: none, order: round}}]\n"
     )
-    (found,) = wrong(planned, "kettles", "kettles")
-    assert "plan.contrasts.0.plus: none of the conditions that 'cells' lists" in found
+    (message,) = wrong(planned, "kettles", "kettles")
+    assert "plan.contrasts.0.plus: none of the conditions in 'cells' has" in message
 
 
 def test_arm_is_no_name_for_a_factor_of_a_planned_study(planned: Path) -> None:
@@ -185,7 +188,7 @@ def test_arm_is_no_name_for_a_factor_of_a_planned_study(planned: Path) -> None:
             "{arm: by-silence}", "{order: by-silence}"
         )
     )
-    assert any("no factor called 'arm'" in p for p in wrong(planned, "kettles", "kettles"))
+    assert any("rename the factor 'arm'" in p for p in wrong(planned, "kettles", "kettles"))
 
 
 def test_times_and_unpaired_scenes_take_one_mapping_a_side() -> None:
@@ -230,14 +233,14 @@ def test_the_hash_is_of_the_content_and_not_of_its_layout(planned: Path) -> None
     ]:
         assert old in text, old
         planned.write_text(text.replace(old, new))
-        found = load(planned).plan
-        assert found is not None
-        hashes.add(found.hash)
+        changed = load(planned).plan
+        assert changed is not None
+        hashes.add(changed.hash)
     assert len(hashes) == 10
     assert all(re.fullmatch("[0-9a-f]{32}", h) for h in hashes)
 
 
-def test_the_hash_stands_in_the_run_before_the_first_call(
+def test_the_hash_is_in_run_json_before_the_first_call(
     planned: Path, tmp_path: Path, httpserver: HTTPServer
 ) -> None:
     stored: list[str] = []
@@ -267,13 +270,13 @@ def test_another_plan_is_exploratory_and_its_own_is_planned(planned: Path, tmp_p
     )
     other = read_material(folder, load(planned).plan).analysis
     assert not other.planned and len(other.findings) == 1
-    # One that does not fit says so of its contrasts, and breaks nothing.
+    # A plan that does not fit the study has contrasts without an estimate, and is no error.
     strange = made(
         contrasts=[{"name": "c", "plus": {"mood": "good"}, "minus": {"mood": "bad"}}],
         outcome={"measure": "habit"},
     )
-    (told,) = read_material(folder, strange).analysis.findings
-    assert told.estimate.why == "no condition is {mood: good}" and not told.rejected
+    (finding,) = read_material(folder, strange).analysis.findings
+    assert finding.estimate.why == "no condition is {mood: good}" and not finding.rejected
 
 
 def test_a_run_whose_plan_was_changed_is_refused(planned: Path, tmp_path: Path) -> None:
@@ -289,7 +292,7 @@ def test_a_run_whose_plan_was_changed_is_refused(planned: Path, tmp_path: Path) 
     kept.write_text(kept.read_text().replace("The author matters.", "The author matters not."))
     with pytest.raises(RunError, match=r"(?s)matters not.*--anyway"):
         resume(folder, setup=OFF)
-    # Whoever goes on all the same has nothing planned any more.
+    # A run that goes on with --anyway has no planned analysis any more.
     assert resume(folder, setup=Setup(ray="off", anyway=True)).owed == 0
     assert not read_material(folder).analysis.planned
 
@@ -321,13 +324,15 @@ blocks:
         mine = [t for t in trials if t.block == block]
         assert len({t.condition for t in mine}) == len(mine) == 4
         assert len({t.scene.place for t in mine}) == 1
-    found = wrong(planned, "soup: {place", "a/b: {place")
-    assert found == ["k.yaml:21:11: blocks.topic.a/b: a blocking level may have no '/' in its name"]
-    found = wrong(planned, "{place: A court}", "{plce: A court}")
-    assert len(found) == 1 and "blocks.topic.law.plce: not a field (did you mean" in found[0]
+    messages = wrong(planned, "soup: {place", "a/b: {place")
+    assert messages == [
+        "k.yaml:21:11: blocks.topic.a/b: the name of a blocking level cannot have a '/'"
+    ]
+    (message,) = wrong(planned, "{place: A court}", "{plce: A court}")
+    assert "blocks.topic.law.plce: not a field (did you mean" in message
 
 
-def test_a_planted_truth_lies_over_all_and_options_over_it(planned: Path) -> None:
+def test_a_planted_truth_is_laid_over_all_scenes_and_options_over_it(planned: Path) -> None:
     text = (
         planned.read_text()
         + """\
@@ -345,12 +350,14 @@ planted:
     assert {t.id for t in trials_of(load(planned, None, "effect"))}.isdisjoint(
         t.id for t in trials_of(load(planned))
     )
-    with pytest.raises(StudyError, match=r"no truth is planted as 'efect'.*did you mean 'effect'"):
+    with pytest.raises(
+        StudyError, match=r"no planted truth is called 'efect'.*did you mean 'effect'"
+    ):
         load(planned, None, "efect")
     with pytest.raises(StudyError) as caught:
         load(planned, None, "none")
-    (told,) = {str(p) for p in caught.value.problems}
-    assert f"{planned}:22:53: planted.none.model.puppet.lpha: not a field" in told
+    (message,) = {str(p) for p in caught.value.problems}
+    assert f"{planned}:22:53: planted.none.model.puppet.lpha: not a field" in message
     with pytest.raises(StudyError, match="a scene plants no truth"):
         load(planned.with_name("kettle.yaml"), None, "effect")
 
@@ -379,7 +386,7 @@ blocks: {topic: {soup: {place: A soup kitchen}}}
 
 
 def contexts(file: Path, brief: int, placebo: int, model: dict[str, Any] | None = None) -> Study:
-    """A planned study whose two contexts have so many words."""
+    """Return a planned study whose two contexts have these numbers of words."""
     words = {
         "brief": {"name": "Ines Okafor", "frame": " ".join(["author"] * brief)},
         "placebo": {
@@ -411,9 +418,9 @@ def test_a_placebo_of_the_wrong_length_is_refused_in_a_planned_study(
     assert row["apart"] > 0.2
 
 
-def test_what_matches_nothing_at_all_is_no_match(planned: Path) -> None:
+def test_a_placebo_of_an_empty_context_is_refused(planned: Path) -> None:
     study = contexts(planned, 0, 30)
-    # The heading and the name alone make no frame.
+    # A context with only a heading and a name has no frame.
     with pytest.raises(StudyError, match="which it has to match, 0:"):
         lengths(study)
 
@@ -421,15 +428,15 @@ def test_what_matches_nothing_at_all_is_no_match(planned: Path) -> None:
 def test_lengths_are_counted_by_the_endpoints_tokenizer(
     planned: Path, httpserver: HTTPServer
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
     def tokenize(request: Request) -> Response:
-        asked.append(json.loads(request.data))
-        text = asked[-1]["prompt"]
-        # Kettles cost this tokenizer two each.
+        requests.append(json.loads(request.data))
+        text = requests[-1]["prompt"]
+        # To this tokenizer "kettle" is two tokens, any other word one.
         count = len(text.split()) + text.split().count("kettle")
-        found = {"tokens": [7] * count} if "llama" in request.path else {"count": count}
-        return Response(json.dumps(found), content_type="application/json")
+        reply = {"tokens": [7] * count} if "llama" in request.path else {"count": count}
+        return Response(json.dumps(reply), content_type="application/json")
 
     for root in ("/vllm", "/llama"):
         httpserver.expect_request(f"{root}/tokenize").respond_with_handler(tokenize)
@@ -439,7 +446,7 @@ def test_lengths_are_counted_by_the_endpoints_tokenizer(
         assert (row["tokens"], row["of"]) == (4 + 102, 105)
         with pytest.raises(StudyError, match=f"tokens of some-model.* allows {APART:.0%}"):
             lengths(contexts(planned, 100, 100, model))
-    assert {a["model"] for a in asked} == {"some-model"}
+    assert {r["model"] for r in requests} == {"some-model"}
 
 
 @pytest.mark.parametrize(
@@ -453,7 +460,7 @@ def test_lengths_are_counted_by_the_endpoints_tokenizer(
         Response('{"count": "x"}', 200),
     ],
 )
-def test_an_endpoint_that_cannot_count_leaves_it_to_words(
+def test_words_are_counted_where_an_endpoint_cannot_count_tokens(
     planned: Path, httpserver: HTTPServer, answer: Response
 ) -> None:
     httpserver.expect_request("/tokenize").respond_with_response(answer)
@@ -462,7 +469,7 @@ def test_an_endpoint_that_cannot_count_leaves_it_to_words(
     assert row["by"] == BY_WORDS
 
 
-def test_the_key_goes_nowhere_that_nobody_vouched_for(
+def test_the_key_is_not_sent_to_a_redirects_target(
     planned: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-mine-0123456789")
