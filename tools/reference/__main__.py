@@ -23,26 +23,25 @@ A scene is a YAML file with a premise, a world and a cast. It needs three things
 `premise`, and a `cast` of at least one character, each with a `name` and a `role`. All else has a
 default.
 
-`improv new scene NAME` writes a file to begin with, `improv validate FILE` says everything that is
-wrong with one, and `improv run FILE` plays it. A study changes fields of scenes from condition to
-condition; that is on the page of [study files](studies-reference.md). Where a field is said to be a
-mapping from name to something, the names are yours to choose. This page is written by
-`make reference`, from the classes that read the files.
+`improv new scene NAME` writes a first file, `improv validate FILE` reports everything that is wrong
+with a file, and `improv run FILE` plays it. A study changes fields of scenes from condition to
+condition; see [study files](studies-reference.md). In a mapping from name to something you choose
+the names. `make reference` writes this page from the classes that read the files.
 """
 STUDIES = """
 # Study files
 
-A study is a YAML file that names scenes, what is changed in them from condition to condition, how
-often each is played, and what will be looked at. It needs two things: a name, as `study`, and a
-list of `scenes`. All else has a default.
+A study is a YAML file that names scenes, says what changes in them from condition to condition and
+how often each is played, and can have a plan of the analysis. It needs two things: a name, as
+`study`, and a list of `scenes`. All else has a default.
 
-`improv new study NAME` writes a file to begin with, `improv validate FILE` says everything that is
-wrong with one, `improv run FILE --dry-run` says how many calls it would take, and `improv run FILE`
-plays it. The studies that ship are described in [studies.md](studies.md).
+`improv new study NAME` writes a first file, `improv validate FILE` reports everything that is wrong
+with a file, `improv run FILE --dry-run` counts the calls that it would make, and `improv run FILE`
+plays it. [studies.md](studies.md) describes the studies that ship with improv.
 
-A *patch* is part of a [scene](scenes.md#scene), written as there, that is laid over all of it:
-mappings are merged field by field, everything else is replaced. `{turns: 8, author: {live: true}}`
-is one. This page is written by `make reference`, from the classes that read the files.
+A *patch* is a part of a [scene](scenes.md#scene) that is laid over the scene: mappings are merged
+field by field, any other value replaces the old one. `{turns: 8, author: {live: true}}` is a patch.
+`make reference` writes this page from the classes that read the files.
 """
 
 
@@ -59,7 +58,7 @@ def pages() -> dict[str, str]:
 
 
 def _schema(kind: type[BaseModel]) -> str:
-    """Return the JSON Schema by which an editor completes a file."""
+    """Return the JSON Schema with which an editor completes and checks a file."""
     draft = "https://json-schema.org/draft/2020-12/schema"
     whole = {"$schema": draft, **kind.model_json_schema()}
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"

@@ -1,6 +1,6 @@
 """The page of the command: every command with its arguments and options, from its own help.
 
-The parser's tree is read, not what it prints, so that no width of a terminal shows.
+It reads the parser's tree and not the printed help, which depends on the width of a terminal.
 """
 
 from __future__ import annotations
@@ -30,35 +30,37 @@ def page() -> str:
     top: Any = typer.main.get_command(app)
     context = typer.Context(top, info_name="improv")
     commands = _commands(top, context)
-    contents = [f"- [`{path}`](#{path.replace(' ', '-')}): {_short(one)}" for path, one in commands]
-    sections = [_section(path, one) for path, one in commands]
+    contents = [
+        f"- [`{path}`](#{path.replace(' ', '-')}): {_short(command)}" for path, command in commands
+    ]
+    sections = [_section(path, command) for path, command in commands]
     return "\n\n".join([HEAD.strip(), "\n".join(contents), *sections]) + "\n"
 
 
 def _commands(group: Any, context: Any) -> list[tuple[str, Any]]:
-    found = []
+    commands = []
     for name in group.list_commands(context):
-        one = group.get_command(context, name)
-        if one.hidden:
+        command = group.get_command(context, name)
+        if command.hidden:
             continue
-        inner = typer.Context(one, parent=context, info_name=name)
-        if hasattr(one, "list_commands"):
-            found += _commands(one, inner)
+        inner = typer.Context(command, parent=context, info_name=name)
+        if hasattr(command, "list_commands"):
+            commands += _commands(command, inner)
         else:
-            found.append((inner.command_path, one))
-    return found
+            commands.append((inner.command_path, command))
+    return commands
 
 
-def _short(one: Any) -> str:
-    return " ".join((one.help or "").split("\n\n")[0].split())
+def _short(command: Any) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
 
 
-def _section(path: str, one: Any) -> str:
-    shown = [p for p in one.params if not getattr(p, "hidden", False)]
+def _section(path: str, command: Any) -> str:
+    shown = [p for p in command.params if not getattr(p, "hidden", False)]
     arguments = [p for p in shown if p.param_type_name == "argument"]
     options = [p for p in shown if p.param_type_name == "option" and p.name != "help"]
     usage = [path, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)]
-    parts = [" ".join(part.split()) for part in (one.help or "").split("\n\n")]
+    parts = [" ".join(part.split()) for part in (command.help or "").split("\n\n")]
     lines = [f"## {path}", "", "    " + " ".join(usage), "", "\n\n".join(parts), ""]
     lines += [_parameter(_usage(p), p) for p in arguments]
     lines += [_parameter(_flags(p), p) for p in options]
@@ -87,30 +89,30 @@ def _kind(option: Any) -> str:
     return "NUMBER" if kind in (int, float) else "TEXT"
 
 
-def _inner(one: Any) -> Any:
+def _inner(parameter: Any) -> Any:
     """Return the type of a parameter's value, or of each of its values."""
-    kind = one.type_descriptor.annotation
+    kind = parameter.type_descriptor.annotation
     while typing.get_origin(kind) in (list, typing.Union, types.UnionType):
         kind = next(a for a in typing.get_args(kind) if a is not type(None))
     return kind
 
 
-def _parameter(name: str, one: Any) -> str:
-    told = [" ".join((getattr(one, "help", "") or "").split())]
-    if limits := _limits(one):
-        told.append(limits)
-    if getattr(one, "multiple", False):
-        told.append("May be given several times.")
-    default = one.default
+def _parameter(name: str, parameter: Any) -> str:
+    sentences = [" ".join((getattr(parameter, "help", "") or "").split())]
+    if limits := _limits(parameter):
+        sentences.append(limits)
+    if getattr(parameter, "multiple", False):
+        sentences.append("May be given several times.")
+    default = parameter.default
     if isinstance(default, str | int | float) and not isinstance(default, bool) and default != "":
-        told.append(f"By default `{default}`.")
-    if variable := getattr(one, "envvar", None):
-        told.append(f"Read from `{variable}` where it is not given.")
-    return f"- `{name}`: {' '.join(filter(None, told))}".rstrip(": ")
+        sentences.append(f"By default `{default}`.")
+    if variable := getattr(parameter, "envvar", None):
+        sentences.append(f"By default the value of `{variable}`.")
+    return f"- `{name}`: {' '.join(filter(None, sentences))}".rstrip(": ")
 
 
-def _limits(one: Any) -> str:
-    least, most = getattr(one, "min", None), getattr(one, "max", None)
+def _limits(parameter: Any) -> str:
+    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if least is not None and most is not None:
         return f"From {least} to {most}."
     if least is not None:

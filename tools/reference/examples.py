@@ -1,6 +1,6 @@
-"""One short example of each class that scene and study files are made of, as a file has it.
+"""A short YAML example of each class of scene and study files.
 
-The test of the references reads each of them as the class whose name it has.
+tests/repo/test_reference.py reads each example as the class of that name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What people write, in words: the pages of scene files and study files, from the pydantic models.
+"""Writes the pages of scene files and study files from the pydantic models.
 
-A page has a section for each class that a file is made of, in the order in which a writer meets
-them. Types, limits and defaults come from the class; the sentences are its own docstrings.
+A page has a section for each class of the file, in the order in which a writer meets the classes.
+Types, limits and defaults come from the class; the sentences are its docstrings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHORTHANDS = {
     "_fact": "or its sentence alone",
     "_several": "or one mapping alone",
 }
-"""Validator → what it takes besides: a shorter way to write the same."""
+"""Validator → the shorter form that it also accepts."""
 PATTERNS = {
     r"^[^\W\d_](?:[\w .'’-]*[\w.])?$": "a letter first, then letters, digits, spaces and . ' -",
     r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$": "letters, digits, spaces and . _ -",
@@ -33,41 +33,41 @@ PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     r"\{\}": "with {} in it",
 }
-"""Pattern → what it asks for."""
+"""Pattern → what a text must be to match it."""
 PLURALS = {"text": "text", "whole number": "whole numbers", "number": "numbers"}
 
 
 def classes(top: Kind) -> list[Kind]:
-    """Return a class and all that its fields are made of, each once, in a writer's order."""
-    found: dict[Any, None] = {top: None}
+    """Return a class and all classes of its fields, each once, in a writer's order."""
+    kinds: dict[Any, None] = {top: None}
 
     def visit(annotation: Any, later: set[Any]) -> None:
-        if annotation in found or annotation in later:
+        if annotation in kinds or annotation in later:
             return
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found[annotation] = None
+            kinds[annotation] = None
             for field in annotation.model_fields.values():
                 visit(field.annotation, later)
         for argument in typing.get_args(annotation):
             visit(argument, later)
 
-    # What the top class has itself comes in its own turn, though a part of it may have it too.
+    # A class of a later field of `top` comes with that field, even if an earlier part uses it too.
     direct = [_kinds(field.annotation) for field in top.model_fields.values()]
     for place, field in enumerate(top.model_fields.values()):
-        visit(field.annotation, {kind for kinds in direct[place + 1 :] for kind in kinds})
-    return list(found)
+        visit(field.annotation, set().union(*direct[place + 1 :]))
+    return list(kinds)
 
 
 def title(kind: Kind) -> str:
-    """Return what a class is called on its page: "NoteSample" is "Note sample"."""
+    """Return the title of a class on its page: "NoteSample" is "Note sample"."""
     name = kind.__name__.removesuffix("File").removesuffix("Spec")
     return re.sub(r"(?<!^)([A-Z])", r" \1", name).capitalize()
 
 
 def page(top: Kind, head: str, beside: Iterable[Kind] = (), elsewhere: str = "") -> str:
-    """Return the page of a class, with a section for each class that it is made of.
+    """Return the page of a class, with a section for each class of its fields.
 
-    Classes `beside` have their sections on the page `elsewhere`.
+    The classes `beside` have their sections on the page `elsewhere`.
     """
     shared = set(beside)
     own = [kind for kind in classes(top) if kind not in shared]
@@ -83,11 +83,11 @@ def words(annotation: Any, metadata: Iterable[Any], places: dict[Kind, str]) -> 
     limits = list(metadata)
     while typing.get_origin(annotation) is typing.Annotated:
         annotation, *more = typing.get_args(annotation)
-        for one in more:
-            limits += one.metadata if isinstance(one, FieldInfo) else [one]
-    told = _plain(annotation, limits, places)
+        for limit in more:
+            limits += limit.metadata if isinstance(limit, FieldInfo) else [limit]
+    plain = _plain(annotation, limits, places)
     others = [SHORTHANDS.get(getattr(getattr(m, "func", None), "__name__", ""), "") for m in limits]
-    return ", ".join([told, *filter(None, others)])
+    return ", ".join([plain, *filter(None, others)])
 
 
 def _plain(annotation: Any, limits: list[Any], places: dict[Kind, str]) -> str:
@@ -100,8 +100,8 @@ def _plain(annotation: Any, limits: list[Any], places: dict[Kind, str]) -> str:
         return f"{', '.join(most)} or {last}" if most else last
     if origin is list:
         many = _range(limits, "items")
-        of = _plural(words(arguments[0], [], places))
-        return f"list of {of}" + (f" ({many})" if many else "")
+        items = _plural(words(arguments[0], [], places))
+        return f"list of {items}" + (f" ({many})" if many else "")
     if origin is dict:
         value = arguments[1]
         return "mapping" if value is Any else f"mapping from name to {words(value, [], places)}"
@@ -112,23 +112,22 @@ def _plain(annotation: Any, limits: list[Any], places: dict[Kind, str]) -> str:
     if annotation is str:
         size = _range(limits, "characters")
         patterns = [PATTERNS[p] for m in limits if (p := getattr(m, "pattern", None))]
-        told = f"text of {size}" if size else "text"
-        return f"{told} ({', '.join(patterns)})" if patterns else told
+        text = f"text of {size}" if size else "text"
+        return f"{text} ({', '.join(patterns)})" if patterns else text
     numbers = {int: "whole number", float: "number"}
-    told = _span(limits)
-    return f"{numbers[annotation]} {told}".strip()
+    return f"{numbers[annotation]} {_span(limits)}".strip()
 
 
-def _plural(told: str) -> str:
-    first = re.match(r"\[([\w ]+)\](.*)", told)
-    if first:
-        return f"[{first[1]}s]{first[2]}" if not first[1].endswith("y") else told
-    plural = PLURALS.get(told, told.replace("mapping", "mappings", 1))
+def _plural(singular: str) -> str:
+    link = re.match(r"\[([\w ]+)\](.*)", singular)
+    if link:
+        return f"[{link[1]}s]{link[2]}" if not link[1].endswith("y") else singular
+    plural = PLURALS.get(singular, singular.replace("mapping", "mappings", 1))
     return plural.replace("text of", "texts of", 1)
 
 
 def _range(limits: list[Any], what: str) -> str:
-    """Return how long something may be: "1 to 12 items"."""
+    """Return the allowed number of items or characters: "1 to 12 items"."""
     least = next((m.min_length for m in limits if getattr(m, "min_length", None)), None)
     most = next((m.max_length for m in limits if getattr(m, "max_length", None)), None)
     if most is None:
@@ -137,7 +136,7 @@ def _range(limits: list[Any], what: str) -> str:
 
 
 def _span(limits: list[Any]) -> str:
-    """Return between which ends a number lies: "from 0 to 1", "above 0, at most 5"."""
+    """Return the limits of a number: "from 0 to 1", "above 0, at most 5"."""
     ends = {
         key: getattr(m, key) for m in limits for key in ("ge", "gt", "le", "lt") if hasattr(m, key)
     }
@@ -160,7 +159,7 @@ def _section(kind: Kind, own: list[Kind], places: dict[Kind, str]) -> str:
     for part in rest:
         lines += ["", part]
     if users:
-        lines += ["", f"Stands as {', '.join(users)}."]
+        lines += ["", f"Used as {', '.join(users)}."]
     lines.append("")
     lines += [_field(name, field, places) for name, field in kind.model_fields.items()]
     lines += ["", "```yaml", EXAMPLES[kind.__name__].strip(), "```"]
@@ -168,9 +167,9 @@ def _section(kind: Kind, own: list[Kind], places: dict[Kind, str]) -> str:
 
 
 def _field(name: str, field: FieldInfo, places: dict[Kind, str]) -> str:
-    told = words(field.annotation, field.metadata, places)
+    kind = words(field.annotation, field.metadata, places)
     meaning = " ".join((field.description or "").split())
-    return f"- **`{field.alias or name}`**: {told}; {_default(field)}.  \n  {meaning}"
+    return f"- **`{field.alias or name}`**: {kind}; {_default(field)}.  \n  {meaning}"
 
 
 def _default(field: FieldInfo) -> str:
@@ -190,7 +189,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """Return the classes that a type is made of."""
+    """Return the classes of fields that a type contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}
     return {kind for argument in typing.get_args(annotation) for kind in _kinds(argument)}
