@@ -40,7 +40,7 @@ def message(text: str, *, own: bool = False) -> str:
         ("- " * 100_000, "nested more than 40 deep"),
         ("? " * 100_000, "nested more than 40 deep"),
         ("\n".join(" " * i + "a:" for i in range(1000)), "nested more than 40 deep"),
-        ("a: &a [*a]", "an alias to something it is itself inside of"),
+        ("a: &a [*a]", "an alias to a value that contains the alias"),
         ("a: " + "x" * 2_000_000, ""),
     ],
     ids=["aliases", "lists", "mappings", "items", "keys", "lines", "itself", "text"],
@@ -93,7 +93,7 @@ def test_a_number_of_thousands_of_digits_is_text(digits: str, tmp_path: Path) ->
     file.write_text(f"{SCENE}turns: {digits}\n")
     with pytest.raises(StudyError, match=r"s\.yaml:6:8: turns: .*integer"):
         load(file)
-    with pytest.raises(StudyError, match="not a study that improv resolved"):
+    with pytest.raises(StudyError, match="not a study file that improv wrote"):
         read_study(f"study: s\nseed: {digits}\ncells: []\n", "study.yaml")
 
 
