@@ -300,7 +300,7 @@ def viewer(runs: Path) -> Iterator[tuple[str, int]]:
     process, address, _ = start(runs)
     try:
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield address.partition("?")[0], int(child)
+        yield address.partition("#")[0], int(child)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)

@@ -8,7 +8,10 @@ The public names load on first use, so that `import improv` costs nothing. docs/
 docs/notebook.ipynb show them at work.
 """
 
-from __future__ import annotations
+from improv import import_path
+
+if import_path.starting_with_m():
+    import_path.leave_working_folder()  # before anything is imported from there
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import pytest
 
@@ -175,11 +176,11 @@ def browser_path() -> str:
 
 @pytest.fixture(scope="module")
 def url(runs: Path) -> Iterator[str]:
-    """The address of a running viewer, without a page."""
+    """The address of a running viewer, with its token, without a page."""
     from tests.support.browser import start
 
     server, address, _ = start(runs)
-    yield address.partition("?")[0]
+    yield address
     server.send_signal(signal.SIGINT)
     assert server.wait(120) == 0
 
@@ -197,7 +198,7 @@ def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     """A browser context that keeps Streamlit's compiled code; pages share nothing else."""
     found = browser.new_context(viewport={"width": 1400, "height": 900})
     # One page stays, and with it the process in which those that come are opened.
-    found.new_page().goto(f"{url}_stcore/health")
+    found.new_page().goto(urljoin(url, "_stcore/health"))
     yield found
     found.close()
 
@@ -208,7 +209,7 @@ def reader(context: BrowserContext, url: str) -> Iterator[Reader]:
 
     page = context.new_page()
     yield Reader(page, url)
-    if page.url.startswith(url):
+    if page.url.startswith(urljoin(url, "/")):
         page.evaluate("localStorage.clear(), sessionStorage.clear()")
     context.clear_cookies()
     page.close()

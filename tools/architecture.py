@@ -35,7 +35,7 @@ STAIR = (
         "records text files event_loop ray_cluster",
         "the ground: records, text, files, and what Ray and asyncio need",
     ),
-    ("errors version", "every way to fail; which version this is"),
+    ("errors import_path version", "every way to fail; which code this is, and where it is found"),
 )
 """Rows from top to bottom, and what each is for. A name is a package or a module of `improv`, or
 `ui`. It imports from rows below its own, never from its own row or above."""

@@ -3,6 +3,8 @@
 Streamlit's page in the browser cannot know whether `/scene` is a room of a viewer at `/` or a
 viewer itself. It asks both addresses for their health, and the browser reports the wrong one as an
 error. So the page that this server sends names the address of the server.
+
+`improv view` runs this file, with the port as its one argument.
 """
 
 from __future__ import annotations
@@ -11,34 +13,91 @@ import sys
 import threading
 from pathlib import Path
 
-import streamlit as st
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse
-from starlette.routing import Route
-from streamlit import file_util
-from streamlit.runtime.pages_manager import PagesManager
-
 _HERE = Path(__file__).resolve().parent
 if str(_HERE.parent) not in sys.path:
     sys.path.append(str(_HERE.parent))
 
+import streamlit as st  # noqa: E402
+import uvicorn  # noqa: E402
+from starlette.requests import Request  # noqa: E402
+from starlette.responses import HTMLResponse, RedirectResponse  # noqa: E402
+from starlette.routing import Route  # noqa: E402
+from streamlit import config, file_util  # noqa: E402
+from streamlit.runtime.pages_manager import PagesManager  # noqa: E402
+
+from ui.guard import Guard  # noqa: E402
 from ui.shared.address import LOBBY, ROOMS  # noqa: E402
 from ui.shared.preload import preload  # noqa: E402
 
-_BACKEND = '<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + "/" };</script>'
+ADDRESS = "127.0.0.1"
+HOSTS = (ADDRESS, "localhost")
+"""The names under which this machine is its own; no other name is answered."""
+SETTINGS = {
+    "server.address": ADDRESS,
+    "server.headless": True,  # `improv view` opens the browser, once the page answers
+    "server.fileWatcherType": "none",
+    "server.enableStaticServing": False,
+    "server.enableCORS": True,  # Streamlit's name for: other origins are refused
+    "server.corsAllowedOrigins": [],
+    "server.allowedHosts": list(HOSTS),
+    "server.enableXsrfProtection": True,
+    "server.xsrfCookieSameSite": "strict",
+    "server.enableAgentApi": False,
+    "server.trustedUserHeaders": {},
+    "browser.gatherUsageStats": False,
+    "browser.serverAddress": ADDRESS,
+    "client.allowedOrigins": [],  # pages that may steer ours from a frame
+    "client.toolbarMode": "viewer",
+    "client.showErrorDetails": "none",
+    "client.showErrorLinks": False,
+    "logger.level": "warning",
+    "logger.hideWelcomeMessage": True,
+    "global.developmentMode": False,
+    "secrets.files": [],
+}
+"""Streamlit's settings where they are not its own defaults, or must not be anything else."""
 
 
-# Streamlit also reads pages from a folder `pages` beside the script, and would do so when the first
-# reader opens the address of a room. app.py names the rooms itself.
-PagesManager.uses_pages_directory = False
+def main(port: int) -> None:
+    """Serve the viewer until a signal ends it."""
+    # No file of settings is read, neither of the working folder, which may be a stranger's, nor of
+    # the user, whose other pages may need what this one must not have.
+    config.get_config_files = _no_files
+    config.get_config_options(
+        force_reparse=True, options_from_flags=SETTINGS | {"server.port": port}
+    )
+    # Streamlit also reads pages from a folder `pages` beside the script, and would do so when the
+    # first reader opens the address of a room. app.py names the rooms itself.
+    PagesManager.uses_pages_directory = False
+    # The import takes seconds, and a browser takes as long to load the page.
+    threading.Thread(target=preload, args=("improv.report.material",), daemon=True).start()
+    page = HTMLResponse(_page(), headers={"Cache-Control": "no-cache"})
+
+    async def room(_: Request) -> HTMLResponse:
+        return page
+
+    routes = [Route(f"/{name}", _lobby if name == LOBBY else room) for name in ROOMS]
+    app = st.App(_HERE / "app.py", routes=[Route("/", room), *routes])
+    uvicorn.run(
+        Guard(app, HOSTS),
+        host=ADDRESS,
+        port=port,
+        ws="websockets-sansio",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+    )
 
 
-# The import takes seconds, and a browser takes as long to load the page.
-threading.Thread(target=preload, args=("improv.report.material",), daemon=True).start()
+def _no_files(file_name: str) -> list[str]:
+    return []
 
 
-async def _page(_: Request) -> HTMLResponse:
-    return HTMLResponse(_PAGE, headers={"Cache-Control": "no-cache"})
+def _page() -> str:
+    """Return Streamlit's page with this viewer's own script before all others."""
+    script = (_HERE / "page_head.js").read_text(encoding="utf-8")
+    plain = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
+    return plain.replace("<head>", f"<head><script>\n{script}</script>", 1)
 
 
 async def _lobby(request: Request) -> RedirectResponse:
@@ -46,10 +105,5 @@ async def _lobby(request: Request) -> RedirectResponse:
     return RedirectResponse(f"/?{request.url.query}".rstrip("?"))
 
 
-_PAGE = (
-    (Path(file_util.get_static_dir()) / "index.html")
-    .read_text(encoding="utf-8")
-    .replace("<head>", f"<head>{_BACKEND}", 1)
-)
-_ROUTES = [Route(f"/{room}", _lobby if room == LOBBY else _page) for room in ROOMS]
-app = st.App(_HERE / "app.py", routes=_ROUTES)
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

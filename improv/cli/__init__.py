@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from improv.cli.options import app
+from improv.import_path import leave_working_folder
 from improv.version import __version__
 
 __all__ = ["app", "main"]
@@ -33,4 +34,5 @@ def main_options(
 
 def main() -> None:
     """The entry point of the `improv` command."""
+    leave_working_folder()
     app()

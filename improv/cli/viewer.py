@@ -1,13 +1,13 @@
-"""Starts the viewer: Streamlit over `ui/`, for this machine only, until Ctrl-C.
+"""Starts the viewer: `ui/server.py`, for this machine only, until Ctrl-C.
 
-Settings that concern safety are on Streamlit's command line: no configuration file and no
-environment variable can change them there. The pages themselves are in `ui/`.
+The address that is printed has a token behind its `#`. A page that was opened without it can only
+read. The pages themselves, and what the server answers, are in `ui/`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,28 +20,32 @@ from urllib.parse import urlencode
 
 from improv.errors import MachineError
 from improv.files import shipped
+from improv.import_path import child_environment, python
 from improv.storage.runs import open_run, runs_filesystem
 
 _ADDRESS = "127.0.0.1"
 _START_LIMIT = 60.0
-"""Seconds until Streamlit must answer."""
+"""Seconds until the server must answer."""
 
 
 def view(runs: str, what: str, *, port: int, browser: bool) -> int:
     """Serve the viewer until Ctrl-C or SIGTERM, and return the exit code.
 
     `what` is RUN, RUN/TRIAL, or "" for the list of runs. Raises RunError if there is no such run
-    or trial, and MachineError if Streamlit does not start.
+    or trial, and MachineError if the server does not start.
     """
     root = runs if "://" in runs else runs_filesystem(runs)[1]
     page = _page(root, what)
     at = _free(port)
     if port and at != port:
         _say(f"port {port} is taken; this is {at}")
-    url = f"http://{_ADDRESS}:{at}/{page}"
-    # Streamlit greets with another address on standard output; errors go to standard error.
+    token = secrets.token_urlsafe(24)
+    url = f"http://{_ADDRESS}:{at}/{page}#token={token}"
+    # Errors go to standard error.
     server = subprocess.Popen(
-        _command(at), env=os.environ | {"IMPROV_RUNS": root}, stdout=subprocess.DEVNULL
+        python(str(shipped("ui") / "server.py"), str(at)),
+        env=_environment() | {"IMPROV_RUNS": root, "IMPROV_VIEWER_TOKEN": token},
+        stdout=subprocess.DEVNULL,
     )
     # Ctrl-C reaches the server too. This process waits until the server has ended.
     before = signal.signal(signal.SIGTERM, _as_interrupt)
@@ -86,23 +90,10 @@ def _free(port: int) -> int:
     raise MachineError(f"no port of {_ADDRESS} can be opened")
 
 
-def _command(port: int) -> list[str]:
-    options = {
-        "server.address": _ADDRESS,
-        "server.port": str(port),
-        "server.headless": "true",  # the browser is opened here, once the page answers
-        "server.fileWatcherType": "none",
-        "server.enableStaticServing": "false",
-        "browser.gatherUsageStats": "false",
-        "browser.serverAddress": _ADDRESS,
-        "client.toolbarMode": "viewer",
-        "client.showErrorDetails": "none",
-        "client.showErrorLinks": "false",
-        "logger.level": "warning",
-        "global.developmentMode": "false",
-    }
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(shipped("ui") / "server.py"), *flags]
+def _environment() -> dict[str, str]:
+    """Return the server's environment. Streamlit's settings are the viewer's own: a variable can
+    open another program's page to other addresses, but not this one."""
+    return {k: v for k, v in child_environment().items() if not k.startswith("STREAMLIT_")}
 
 
 def _wait(server: subprocess.Popen[bytes], port: int) -> None:
@@ -114,13 +105,15 @@ def _wait(server: subprocess.Popen[bytes], port: int) -> None:
     while time.monotonic() < until:
         if server.poll() is not None:
             raise MachineError(
-                f"Streamlit ended with code {server.returncode}; its messages are above"
+                f"the viewer's server ended with code {server.returncode}; its messages are above"
             )
         with contextlib.suppress(urllib.error.URLError, OSError):
             with direct.open(health, timeout=2):
                 return
         time.sleep(0.1)
-    raise MachineError(f"Streamlit did not answer at {_ADDRESS}:{port} within {_START_LIMIT:.0f} s")
+    raise MachineError(
+        f"the viewer did not answer at {_ADDRESS}:{port} within {_START_LIMIT:.0f} s"
+    )
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

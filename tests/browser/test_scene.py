@@ -173,7 +173,7 @@ def test_both_rooms_fit_a_phone(browser: Browser, url: str, scheme: str) -> None
     expect(page.locator(".playbill tr").first).to_be_attached()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     reader.check()
-    page.goto(url + "scene?run=broken&turn=7&find=line&marks=3.7")
+    page.goto(reader.top + "scene?run=broken&turn=7&find=line&marks=3.7")
     turn_is(page, 7)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     reader.check()

@@ -125,7 +125,7 @@ def test_what_a_model_wrote_is_text(reader: Reader) -> None:
 def test_every_link_that_is_wrong_is_told(reader: Reader) -> None:
     page = reader.open("?run=..%2F..%2Fetc&trial=x")
     expect(page.locator(".notice")).to_contain_text("There is no run “../../etc”")
-    page.goto(reader.url + "scene?run=puppet&turn=99")
+    page.goto(reader.top + "scene?run=puppet&turn=99")
     expect(page.locator(".notice")).to_contain_text("There is no turn “99”")
     expect(page.locator(".stException")).to_have_count(0)
     reader.check()
@@ -153,7 +153,7 @@ def test_it_can_be_read_on_a_phone(browser: Browser, url: str, scheme: str) -> N
 def test_a_thousand_turns_are_there_at_once(reader: Reader) -> None:
     page = reader.open("?run=puppet&turn=1")
     turn_is(page, 1)
-    page.goto(reader.url + "scene?run=long&turn=700")
+    page.goto(reader.top + "scene?run=long&turn=700")
     turn_is(page, 700)
     expect(page.locator("#turn-700")).to_be_in_viewport()
     reader.still()

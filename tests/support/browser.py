@@ -91,16 +91,22 @@ class Reader:
 
     page: Page
     url: str
+    """The viewer's address, with its token."""
     wrong: list[str] = field(default_factory=list)
     questions: int = 0
     """Number of calls of `still`."""
+
+    @property
+    def top(self) -> str:
+        """The viewer's address without its token, which the page has when it was opened once."""
+        return self.url.partition("#")[0]
 
     def open(self, query: str = "", room: str = "scene") -> Page:
         page = self.page
         page.on("console", lambda m: self._note(m.type in ("error", "warning"), m.text))
         page.on("pageerror", lambda e: self._note(True, str(e)))
         page.on("request", lambda r: self._note(not self._here(r.url), f"request to {r.url}"))
-        page.goto(self.url + f"{room}{query}")
+        page.goto(self.url.replace("#", f"{room}{query}#"))
         page.set_default_timeout(START * 1000)
         page.wait_for_selector(SHOWN.get(room, ".stMain h1"))
         self.still()

@@ -28,6 +28,7 @@ from improv.study.loader import load
 from improv.study.trial import Trial, plan
 from tests.support.call import made_call
 from tests.support.places import TOP
+from ui.shared import permission
 
 HOSTILE = (
     "<script>document.title='owned'</script>"
@@ -183,9 +184,11 @@ def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:
 
 
 def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **query: str) -> AppTest:
-    """Open the viewer at an address and draw it once."""
+    """Open the viewer at an address, with its token, and draw it once."""
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
+    monkeypatch.setenv(permission.TOKEN, "a-token")
     app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
+    app.session_state[permission.KEPT] = "a-token"
     app._bidi_component_manager = _components()
     for name, value in query.items():
         app.query_params[name] = value

@@ -25,10 +25,12 @@ from improv.study.trial import plan
 from tests.support.call import made_call
 from tests.support.ui import HOSTILE, address, bare_run, page, read, shown, the_study, well
 from ui.shared import processes
+from ui.shared.permission import Permit
 from ui.start import command as start_command
 from ui.start import progress
 from ui.start.command import EMBEDDED, ENDPOINT, PUPPET, Bill
 
+MAY = Permit("a test may")
 SCENES = sorted(file.stem for file in shipped("scenes").glob("*.yaml"))
 _ENDPOINT_BILL = Bill(
     scene="cold-pass",
@@ -136,9 +138,9 @@ def known(root: str, name: str) -> processes.Started:
 def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> None:
     root, command = str(tmp_path), [sys.executable, "-c", LIVES]
     assert processes.process_state(root, "r") is None
-    assert not processes.interrupt(root, "r")
-    assert processes.start(root, "r", command, {"host": "h"})
-    assert not processes.start(root, "r", command, {})
+    assert not processes.interrupt(MAY, root, "r")
+    assert processes.start(MAY, root, "r", command, {"host": "h"})
+    assert not processes.start(MAY, root, "r", command, {})
 
     def alive() -> bool:
         return known(root, "r").alive
@@ -147,13 +149,13 @@ def test_a_process_is_started_once_and_known_until_it_ends(tmp_path: Path) -> No
     until(True, lambda: "here" in known(root, "r").said)
     state = known(root, "r")
     assert (state.more, state.command) == ({"host": "h"}, tuple(command))
-    assert processes.interrupt(root, "r")
+    assert processes.interrupt(MAY, root, "r")
     until(False, alive)
     ended = known(root, "r")
     assert "KeyboardInterrupt" in ended.said
     assert ended.code not in (None, 0)
-    assert not processes.interrupt(root, "r")
-    assert processes.start(root, "r", [sys.executable, "-c", ""], {})
+    assert not processes.interrupt(MAY, root, "r")
+    assert processes.start(MAY, root, "r", [sys.executable, "-c", ""], {})
     until(False, alive)
     assert known(root, "r").code == 0
 
@@ -162,11 +164,11 @@ def test_nothing_is_written_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".viewer").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ImprovError, match="is a symbolic link"):
-        processes.start(str(tmp_path), "r", [sys.executable, "-c", ""], {})
+        processes.start(MAY, str(tmp_path), "r", [sys.executable, "-c", ""], {})
     with pytest.raises(ImprovError, match="a folder of this machine"):
-        processes.start("s3://bucket/runs", "r", [sys.executable, "-c", ""], {})
+        processes.start(MAY, "s3://bucket/runs", "r", [sys.executable, "-c", ""], {})
     with pytest.raises(ImprovError, match="cannot have this name"):
-        processes.start(str(tmp_path / "elsewhere"), "../r", [sys.executable, "-c", ""], {})
+        processes.start(MAY, str(tmp_path / "elsewhere"), "../r", [sys.executable, "-c", ""], {})
     assert not [f for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()]
 
 
@@ -239,7 +241,7 @@ def test_why_the_curtain_did_not_rise_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = "raise SystemExit('the <b>weights</b> are not installed')"
-    processes.start(str(tmp_path), "r1", [sys.executable, "-c", fails], {})
+    processes.start(MAY, str(tmp_path), "r1", [sys.executable, "-c", fails], {})
     until(False, lambda: known(str(tmp_path), "r1").alive)
     app = page(tmp_path, monkeypatch, room="stagedoor", run="r1")
     assert "The curtain did not rise" in read(app)
@@ -253,7 +255,9 @@ def test_a_run_that_was_stopped_can_be_gone_on_with(
 ) -> None:
     bare_run(tmp_path, "r2", status="stopped", trials=1)
     open_run(tmp_path, "r2").update({"stopped": "interrupted"})
-    processes.start(str(tmp_path), "r2", [sys.executable, "-c", ""], {"host": "models.example"})
+    processes.start(
+        MAY, str(tmp_path), "r2", [sys.executable, "-c", ""], {"host": "models.example"}
+    )
     until(False, lambda: known(str(tmp_path), "r2").alive)
     app = page(tmp_path, monkeypatch, room="stagedoor", run="r2")
     assert "Stopped: interrupted" in read(app)

@@ -7,9 +7,7 @@ the scenes behind them (`compare.scene_panel`), and each chart has a table with 
 from __future__ import annotations
 
 import math
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +28,7 @@ from improv.report.page import Page
 from improv.study.plan import Outcome
 from ui.compare import chart
 from ui.compare.chart import IntervalRow
-from ui.shared import address, chart_colours, run_data
+from ui.shared import address, chart_colours, processes, run_data
 from ui.shared.html import inert, safe, short_line
 
 REPORTING = 600.0
@@ -92,7 +90,7 @@ def report_html(root: str, run: str) -> bytes:
     its output."""
     with tempfile.TemporaryDirectory(prefix="improv-") as home:
         file = Path(home) / "report.html"
-        command = [sys.executable, "-m", "improv.cli", "report", run, "--runs", root]
+        command = processes.improv("report", run, "--runs", root)
         try:
             done = subprocess.run(
                 [*command, "--output", str(file)],
@@ -100,7 +98,7 @@ def report_html(root: str, run: str) -> bytes:
                 text=True,
                 check=False,
                 timeout=REPORTING,
-                env=os.environ | {"NO_COLOR": "1"},
+                env=processes.environment() | {"NO_COLOR": "1"},
                 stdin=subprocess.DEVNULL,
             )
             if file.is_file():

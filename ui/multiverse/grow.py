@@ -19,7 +19,7 @@ from improv.storage.runs import open_run
 from improv.study.branch import from_json
 from improv.study.scene import Scene
 from ui.multiverse.data import Multiverse, branch_title
-from ui.shared import notices, processes, run_data
+from ui.shared import notices, permission, processes, run_data
 from ui.shared.html import clipped, safe, short_line
 
 _MOST = 50
@@ -80,8 +80,14 @@ def grow_panel(
     shown = shlex.join(["improv", *command])
     st.code(shown, language=None, wrap_lines=True)
     st.button(
-        "Grow", key="grow", type="primary", on_click=_start, args=(run, row["trial"], command)
+        "Grow",
+        key="grow",
+        type="primary",
+        disabled=not permission.allowed(),
+        on_click=_start,
+        args=(run, row["trial"], command),
     )
+    permission.explain()
     if st.session_state.get("grow:refused"):
         st.html(f'<p class="wrong" role="alert">{safe(st.session_state["grow:refused"])}</p>')
 
@@ -168,13 +174,16 @@ def _start(run: run_data.ViewedRun, trial: str, command: list[str]) -> None:
     st.session_state["grow:refused"] = ""
     st.session_state["grow:seen"] = 0.0
     try:
-        processes.start(run_data.root(), process_name(run.id), processes.improv(*command), more)
+        permit = permission.permit()
+        name = process_name(run.id)
+        processes.start(permit, run_data.root(), name, processes.improv(*command), more)
     except ImprovError as e:
         st.session_state["grow:refused"] = str(e)
 
 
 def _stop(run: str) -> None:
-    processes.interrupt(run_data.root(), process_name(run))
+    if permission.allowed():
+        processes.interrupt(permission.permit(), run_data.root(), process_name(run))
 
 
 def _bar(run: run_data.ViewedRun, trial: str, begun: processes.Started) -> None:
@@ -186,7 +195,13 @@ def _bar(run: run_data.ViewedRun, trial: str, begun: processes.Started) -> None:
             st.rerun()
         share, words = _progress(run.id, trial, begun)
         st.progress(share, text=words)
-        st.button("Stop", key="grow:stop", on_click=_stop, args=(run.id,))
+        st.button(
+            "Stop",
+            key="grow:stop",
+            disabled=not permission.allowed(),
+            on_click=_stop,
+            args=(run.id,),
+        )
 
     st.fragment(tick, run_every=_TICK)()
 
@@ -238,11 +253,13 @@ def _told(run: run_data.ViewedRun, multiverse: Multiverse, now: processes.Starte
         f"<pre>{clipped(output, 2400)}</pre></div>"
     )
     if now.ours and "--anyway" in now.said and "--anyway" not in now.command:
+        words = now.command[len(processes.improv()) :]
         st.button(
             "Grow them anyway",
             key="grow:anyway",
+            disabled=not permission.allowed(),
             on_click=_start,
-            args=(run, str(now.more.get("trial", "")), [*now.command[3:], "--anyway"]),
+            args=(run, str(now.more.get("trial", "")), [*words, "--anyway"]),
         )
 
 

@@ -18,7 +18,7 @@ from improv.scoring.measures.judge_item import Item
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.measure_spec import measure as spec
-from ui.shared import address, navigation, notices, run_data
+from ui.shared import address, navigation, notices, permission, run_data
 from ui.shared.html import clipped, label, safe, short_line
 
 _LONGEST = 2_400
@@ -61,6 +61,7 @@ def draw_questions(run: run_data.ViewedRun) -> None:
             key="undo",
             shortcut="U",
             type="tertiary",
+            disabled=not permission.allowed(),
             on_click=_undo,
             args=(run.id, last.id, judge),
         )
@@ -141,6 +142,7 @@ def _ask(run: run_data.ViewedRun, item: Item, judge: str) -> None:
                         key=f"answer-{k}",
                         shortcut=str(k) if k < 10 else None,
                         width="stretch",
+                        disabled=not permission.allowed(),
                         on_click=_answered,
                         args=(run.id, item, judge, option),
                     )
@@ -152,9 +154,11 @@ def _ask(run: run_data.ViewedRun, item: Item, judge: str) -> None:
             shortcut="0",
             type="tertiary",
             width="stretch",
+            disabled=not permission.allowed(),
             on_click=_answered,
             args=(run.id, item, judge, ""),
         )
+        permission.explain()
 
 
 def question_html(text: str) -> str:
@@ -231,6 +235,7 @@ def _undo(run: str, item: str, judge: str) -> None:
 
 def _write(run: str, keep: Kept) -> None:
     try:
+        permission.permit()
         keep(open_run(run_data.root(), run))
         st.session_state.pop("rate:item", None)
     except (OSError, ImprovError) as e:

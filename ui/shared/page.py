@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from improv.errors import ImprovError
-from ui.shared import address, navigation, notices, run_data, run_picker
+from ui.shared import address, navigation, notices, permission, run_data, run_picker
 from ui.shared.lazy_rows import Rows
 
 
 def open_room(room: str, draw: Callable[[], None]) -> None:
     """Read the address, draw a room with `draw`, and write the address. An ImprovError of `draw` is
     shown on the page."""
+    permission.arrive()
     address.arrive(room)
     navigation.follow_links()
     try:

@@ -20,9 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from improv import files
+from improv import import_path
 from improv.errors import RunError
 from improv.records import Json
+from ui.shared.permission import TOKEN, Permit
 
 if sys.platform != "win32":
     import fcntl
@@ -62,10 +63,12 @@ class Started:
 
 def improv(*words: str) -> list[str]:
     """Return the command line that runs `improv` with these words under this Python."""
-    return [sys.executable, "-m", "improv.cli", *words]
+    return import_path.python("-m", "improv.cli", *words)
 
 
-def start(root: str, name: str, command: Sequence[str], more: Mapping[str, object]) -> bool:
+def start(
+    permit: Permit, root: str, name: str, command: Sequence[str], more: Mapping[str, object]
+) -> bool:
     """Start a process under a name. Return False if a process of that name runs already.
 
     Raises RunError where the name is not allowed, the runs folder cannot be written, or the command
@@ -87,7 +90,7 @@ def start(root: str, name: str, command: Sequence[str], more: Mapping[str, objec
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,
         )
         _ours[str(folder / name)] = process
@@ -119,7 +122,7 @@ def process_state(root: str, name: str) -> Started | None:
     return Started(name, command, at, ended, code, said, known, ours is not None)
 
 
-def interrupt(root: str, name: str) -> bool:
+def interrupt(permit: Permit, root: str, name: str) -> bool:
     """Send a process the signal of Ctrl-C. Return False if it has ended."""
     if not _NAME.fullmatch(name):
         return False
@@ -180,8 +183,7 @@ def _alive(log: Path) -> bool:
     return False
 
 
-def _environment() -> dict[str, str]:
-    """Return this environment with a PYTHONPATH that finds this installation of improv."""
-    home = str(Path(files.__file__).resolve().parent.parent)
-    path = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    return os.environ | {"PYTHONPATH": os.pathsep.join([*path, home])}
+def environment() -> dict[str, str]:
+    """Return the environment of a process that this viewer starts. It gets no token: what the
+    process plays has nothing to do with the page."""
+    return {k: v for k, v in import_path.child_environment().items() if k != TOKEN}

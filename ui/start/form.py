@@ -15,7 +15,7 @@ from improv.files import shipped
 from improv.storage.runs import new_run_id
 from improv.study.loader import load, load_scene
 from improv.study.scene import Scene
-from ui.shared import address, notices, processes, run_data
+from ui.shared import address, notices, permission, processes, run_data
 from ui.shared.html import label, safe, short_line
 from ui.start import command as start_command
 from ui.start.command import Bill
@@ -157,10 +157,11 @@ def _begin(bill: Bill, scene: Scene) -> None:
         "Raise the curtain",
         key="door:start",
         type="primary",
-        disabled=bool(missing),
+        disabled=bool(missing) or not permission.allowed(),
         on_click=_start,
         args=(bill, scene, run),
     )
+    permission.explain()
     if refused := st.session_state.pop("door:refused", ""):
         notices.problem(refused)
 
@@ -179,13 +180,14 @@ def _fresh_id(bill: Bill) -> str:
 
 def _start(bill: Bill, scene: Scene, run: str) -> None:
     try:
+        permit = permission.permit()
         file = processes.process_folder(run_data.root()) / f"{run}.yaml"
         if _written(file, start_command.study_file(bill, scene)):
             try:
                 load(file)  # an error in the file is shown here, not in the process's output
                 more = {"host": bill.base_url if bill.model == start_command.ENDPOINT else ""}
                 command = start_command.command(bill, str(file), run, run_data.root())
-                processes.start(run_data.root(), run, processes.improv(*command), more)
+                processes.start(permit, run_data.root(), run, processes.improv(*command), more)
             except ImprovError:
                 file.unlink(missing_ok=True)
                 raise

@@ -14,7 +14,7 @@ from improv.records import Json
 from improv.storage.lock import current_holder
 from improv.storage.runs import open_run
 from improv.study.trial import Trial
-from ui.shared import address, branch_lines, notices, processes, run_data, transcript
+from ui.shared import address, branch_lines, notices, permission, processes, run_data, transcript
 from ui.shared.html import clipped, safe, short_line
 from ui.start import command as start_command
 from ui.start import progress
@@ -92,7 +92,7 @@ def _not_there(name: str, now: processes.Started | None) -> None:
             if look is None or not look.alive or _there(name):
                 st.rerun()
             st.progress(0.0, text="The actors are on their way: the run is starting")
-            st.button("Stop", key="door:stop", on_click=_interrupt, args=(name,))
+            _stop_button(name)
 
         st.fragment(tick, run_every=_TICK)()
         return
@@ -130,13 +130,7 @@ def _stage(run: run_data.ViewedRun, trials: Sequence[Trial], *, alive: bool) -> 
     with st.container(horizontal=True, vertical_alignment="bottom", key="door-bar"):
         shown = _choose(trials, arrived)
         if alive:
-            st.button(
-                "Stop",
-                key="door:stop",
-                on_click=_interrupt,
-                args=(run.id,),
-                help="The lines so far are kept, and the run can be resumed.",
-            )
+            _stop_button(run.id)
         row = arrived.rows.get(shown.id)
         if row is not None and st.button("Read it in the Scene room", key="door:scene-room"):
             address.go_to_room("scene", run=run.id, trial=shown.id)
@@ -198,9 +192,11 @@ def _over(run: run_data.ViewedRun, now: processes.Started | None) -> None:
                 key="door:resume",
                 type="primary",
                 on_click=_resume,
+                disabled=not permission.allowed(),
                 args=(run.id, now.more if now.ours else {}),
             )
         st.button("Start another", key="door:another", on_click=_another)
+    permission.explain()
     if refused := st.session_state.pop("door:refused", ""):
         notices.problem(refused)
 
@@ -209,13 +205,26 @@ def _resume(run: str, more: Json) -> None:
     host = str(more.get("host") or "")
     command = start_command.resumed(run, run_data.root(), host)
     try:
-        processes.start(run_data.root(), run, processes.improv(*command), {"host": host})
+        permit = permission.permit()
+        processes.start(permit, run_data.root(), run, processes.improv(*command), {"host": host})
     except ImprovError as e:
         st.session_state["door:refused"] = str(e)
 
 
+def _stop_button(run: str) -> None:
+    st.button(
+        "Stop",
+        key="door:stop",
+        on_click=_interrupt,
+        args=(run,),
+        disabled=not permission.allowed(),
+        help="The lines so far are kept, and the run can be resumed.",
+    )
+
+
 def _interrupt(run: str) -> None:
-    processes.interrupt(run_data.root(), run)
+    if permission.allowed():
+        processes.interrupt(permission.permit(), run_data.root(), run)
 
 
 def _another() -> None:
