@@ -55,14 +55,12 @@ SETTINGS = {
     "global.developmentMode": False,
     "secrets.files": [],
 }
-"""Streamlit's settings where they are not its own defaults, or must not be anything else."""
+"""Streamlit's settings that concern safety; those of the page's look are in .streamlit/."""
 
 
 def main(port: int) -> None:
     """Serve the viewer until a signal ends it."""
-    # No file of settings is read, neither of the working folder, which may be a stranger's, nor of
-    # the user, whose other pages may need what this one must not have.
-    config.get_config_files = _no_files
+    config.get_config_files = _own_files
     config.get_config_options(
         force_reparse=True, options_from_flags=SETTINGS | {"server.port": port}
     )
@@ -71,10 +69,10 @@ def main(port: int) -> None:
     PagesManager.uses_pages_directory = False
     # The import takes seconds, and a browser takes as long to load the page.
     threading.Thread(target=preload, args=("improv.report.material",), daemon=True).start()
-    page = HTMLResponse(_page(), headers={"Cache-Control": "no-cache"})
+    page = _page()
 
     async def room(_: Request) -> HTMLResponse:
-        return page
+        return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
 
     routes = [Route(f"/{name}", _lobby if name == LOBBY else room) for name in ROOMS]
     app = st.App(_HERE / "app.py", routes=[Route("/", room), *routes])
@@ -89,8 +87,11 @@ def main(port: int) -> None:
     )
 
 
-def _no_files(file_name: str) -> list[str]:
-    return []
+def _own_files(file_name: str) -> list[str]:
+    """Return the files of settings that Streamlit reads: the viewer's own, which has the theme. It
+    would also read those of the working folder, which may be a stranger's, and of the user, whose
+    other pages may need what this one must not have."""
+    return [str(_HERE / ".streamlit" / file_name)]
 
 
 def _page() -> str:

@@ -55,6 +55,7 @@ DOORS = {
     "statsmodels": "analysis.stats",
     "streamlit": "ui",
     "typer": "cli",
+    "uvicorn": "ui",
     "xllamacpp": "models.embedded",
     "yaml": "study.yaml_source",
 }
