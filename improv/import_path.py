@@ -21,7 +21,11 @@ def leave_working_folder() -> None:
     """
     if starting_with_m() and not sys.flags.safe_path:
         del sys.path[0]  # the working folder
-    sys.path[:] = _absolute(sys.path)
+    named = os.environ.get(_PATH)
+    own = named.split(os.pathsep) if named else []
+    # Python has made the places of PYTHONPATH absolute, "" and "." too.
+    there = {os.path.abspath(place) for place in own if not os.path.isabs(place)} - {*own, home()}
+    sys.path[:] = [place for place in _absolute(sys.path) if place not in there]
     if home() not in sys.path:
         sys.path.append(home())
     os.environ.update(child_environment())

@@ -22,6 +22,9 @@ PREFIX = "improv."
 """A page writes its token, after this, into the only header of a WebSocket that a page can write.
 page_head.js has the same word."""
 
+_CORE = ("health", "host-config", "stream", "bidi-components")
+"""What the pages need of Streamlit's own addresses. Others are for programs that steer a page."""
+
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'self'; object-src 'none'",
     "X-Frame-Options": "DENY",
@@ -61,6 +64,9 @@ class Guard:
         named = scope["type"] == "websocket" or origins
         if named and origins != [f"http://{hosts[0]}"]:
             return "This viewer answers its own pages only, not those of another address."
+        core, _, rest = scope["path"].lstrip("/").partition("/")
+        if core == "_stcore" and rest.partition("/")[0] not in _CORE:
+            return "This viewer is for a browser; nothing else is served here."
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             return "This viewer is for reading; there is nothing to send to it."
         return ""

@@ -60,10 +60,7 @@ SETTINGS = {
 
 def main(port: int) -> None:
     """Serve the viewer until a signal ends it."""
-    config.get_config_files = _own_files
-    config.get_config_options(
-        force_reparse=True, options_from_flags=SETTINGS | {"server.port": port}
-    )
+    settle(port)
     # Streamlit also reads pages from a folder `pages` beside the script, and would do so when the
     # first reader opens the address of a room. app.py names the rooms itself.
     PagesManager.uses_pages_directory = False
@@ -84,6 +81,14 @@ def main(port: int) -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
+    )
+
+
+def settle(port: int) -> None:
+    """Give Streamlit all of its settings; it reads no others."""
+    config.get_config_files = _own_files
+    config.get_config_options(
+        force_reparse=True, options_from_flags=SETTINGS | {"server.port": port}
     )
 
 

@@ -32,11 +32,15 @@ START = 120
 """Most seconds that a page, a server or a process may take on a busy machine."""
 
 
-def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str], str, str]:
-    """Start `improv view`; return the process, its URL, and its output so far."""
-    command = [sys.executable, "-m", "improv.cli", "view", *what, "--no-browser"]
+def start(
+    runs: Path, *what: str, port: int = 0, folder: Path | None = None, **variables: str
+) -> tuple[subprocess.Popen[str], str, str]:
+    """Start `improv view` in a working folder; return the process, its URL, and its output."""
+    command = [sys.executable, "-P", "-m", "improv.cli", "view", *what, "--no-browser"]
     server = subprocess.Popen(
         [*command, "--runs", str(runs), "--port", str(port)],
+        cwd=folder,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,7 +56,7 @@ def start(runs: Path, *what: str, port: int = 0) -> tuple[subprocess.Popen[str],
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*flags: str) -> Iterator[Browser]:
     """Start the Chromium of this machine, else that of playwright."""
     names = [os.environ.get("IMPROV_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
     path = next((executable for name in names if name and (executable := shutil.which(name))), None)
@@ -61,7 +65,7 @@ def chromium() -> Iterator[Browser]:
             if os.environ.get("CI"):
                 pytest.fail("no Chromium to open the viewer with")
             pytest.skip("no Chromium to open the viewer with")
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
         yield browser
         browser.close()
 
