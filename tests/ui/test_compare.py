@@ -224,9 +224,15 @@ def test_what_is_kept_is_what_was_found(
     # NaN is not itself, so that the words are compared: every float is written whole.
     assert repr(cache.read_findings(folder, study)) == repr(findings)
     fields = orjson.loads(file.read_bytes().replace(b"NaN", b"null").replace(b"Infinity", b"9"))
-    assert file.stat().st_mode & 0o077 == 0 and fields["found"]["analysis"]["plan"] is None
+    assert file.stat().st_mode & 0o077 == 0 and fields["findings"]["analysis"]["plan"] is None
 
-    for torn in (b"", b"{", b"[]", b'{"of": 1}', b'{"of": "%s", "found": {}}' % before.encode()):
+    for torn in (
+        b"",
+        b"{",
+        b"[]",
+        b'{"state": 1}',
+        b'{"state": "%s", "findings": {}}' % before.encode(),
+    ):
         file.write_bytes(torn)
         assert cache.read_findings(folder, study) is None
     cache.write_findings(folder, findings, before)
