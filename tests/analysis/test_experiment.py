@@ -161,7 +161,7 @@ def test_menus_are_no_part_of_a_trial_and_what_is_chosen_is(scene: Scene) -> Non
         ("envelope: {of: Zoe, ask: What}", "envelope.of: nobody is called 'Zoe'"),
         (
             "envelope: {of: Bo, ask: What, kept: author}\nauthor: {live: false}",
-            "envelope.kept: there is no live author",
+            "envelope.kept: the scene has no live author",
         ),
         ("rules: {law: {says: x, marker: never_says}}", "'never_says' needs a value"),
         ("rules: {law: {says: x, marker: never_asks, of: Zoe}}", "rules.law.of: nobody is called"),
