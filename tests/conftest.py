@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # A process keeps the way of authentication that its first Ray had, and clusters of several nodes in
 # one process have no token: so no Ray of the tests has one.
 os.environ["RAY_AUTH_MODE"] = "disabled"
-# A shell starts what runs in its background with SIGINT ignored, and children inherit that: tests of
+# A shell starts what runs in its background with SIGINT ignored, which children inherit: tests of
 # Ctrl-C and of the viewer's end would wait for a signal that never comes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
