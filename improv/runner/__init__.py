@@ -1,7 +1,7 @@
-"""Plays a study: finds what is owed, starts hosts, gives them trials, and brings the run to an end.
+"""Plays a study: finds the trials that are owed, starts hosts, gives them trials, ends the run.
 
-Also what is decided before the first call (estimates, power, preflight) and what checks a played
-run (replay, provenance). What a scene does is in stage; what is measured, in scoring.
+The package also estimates a study's cost and power, checks a session before its first call, and
+checks played runs (replay, provenance). Scenes are played in stage, and measured in scoring.
 """
 
 __all__ = [

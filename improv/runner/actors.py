@@ -1,6 +1,6 @@
-"""The Ray actors beside the hosts, and how a host reaches them: a node's model server, the purse.
+"""The Ray actors that hosts call: the model server of a node, and the purse of a run.
 
-Without Ray the same is in the host's own process. The hosts themselves are elsewhere.
+Without Ray, both are objects in the host's own process. The hosts are in host and hosting.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class NodeModel:
 
 
 def node_model(node: str, model: str) -> Any:
-    """Return the actor that serves `model` on a node, started where there is none.
+    """Return the actor that serves `model` on a node. It is started if there is none.
 
-    Whoever asks first owns it, and it ends with its owner: so that is the driver, which asks
-    before it gives a host of that node anything to play.
+    The process that calls this first owns the actor, and the actor ends with its owner. So the
+    driver calls it before it gives a trial to a host of that node.
     """
     actor: Any = ray.remote(NodeModel)
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
@@ -42,8 +42,10 @@ def node_model(node: str, model: str) -> Any:
 
 
 def purse_actor(*arguments: Any) -> Any:
-    """Return a new actor that keeps the purse of a run, on the driver's own node: a worker node
-    that is lost must not take it along."""
+    """Return a new actor that keeps the purse of a run.
+
+    It is on the driver's node, so that a lost worker node does not take it along.
+    """
     actor: Any = ray.remote(PurseKeeper)
     here = ray.get_runtime_context().get_node_id()
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
@@ -51,7 +53,7 @@ def purse_actor(*arguments: Any) -> Any:
 
 
 def lease_of(purse: Any) -> Any:
-    """Return the purse's `lease` to await, whether it is in this process or an actor."""
+    """Return the coroutine function `lease` of a purse in this process or of a purse actor."""
     if isinstance(purse, PurseKeeper):
         return purse.lease
 
@@ -59,7 +61,7 @@ def lease_of(purse: Any) -> Any:
         try:
             return await purse.lease.remote(*arguments)
         except ray.exceptions.RayError:
-            why = "who keeps the budget has died"
+            why = "the actor that keeps the budget has died"
             raise EndpointError(why, kind=ErrorKind.BUDGET) from None
 
     return lease

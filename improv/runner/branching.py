@@ -48,11 +48,10 @@ def branch(
         if row["status"] == "failed" and row["turns"] < turn:
             raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
         refuse_drift(folder, meta, identity(models_of([source])), None, anyway=setup.anyway)
-        asked = asked_branches(meta)
-        parent = row["branch"]
+        earlier = asked_branches(meta)
         if again and edit is not None and not edit.empty:
             raise RunError("a regeneration changes nothing; edit a branch instead")
-        siblings = [*planned_branches(study, source), *(b for b in asked if b.trial == source.id)]
+        siblings = [*planned_branches(study, source), *(b for b in earlier if b.trial == source.id)]
         transcript = folder.transcripts.read(source.id, row["branch"])
         last = max((t.turn for t in transcript.lines()), default=0)
         if turn > last:
@@ -63,9 +62,7 @@ def branch(
         branched(source, fresh[0])
         past(source, fresh[0], transcript.turns, ())
         agreed = look_ahead(study, [source], setup, [fresh[0]])
-        kept = [asdict(b) for b in [*asked, *fresh]]
-        folder.update({"branches": kept})
-        wanted = {b.id for b in fresh}
+        folder.update({"branches": [asdict(b) for b in [*earlier, *fresh]]})
         planned_trials = trials[: number_in(meta, "trials")]
         session = Session(
             folder=folder,
@@ -78,7 +75,8 @@ def branch(
             journal=journal,
             notices=tuple(notices),
         )
-        return replace(play_owed(session, wanted), fresh=tuple(fresh))
+        result = play_owed(session, {b.id for b in fresh})
+        return replace(result, fresh=tuple(fresh))
 
 
 def _next(

@@ -1,8 +1,8 @@
-"""Whether a placebo is as long as what it stands in for, as the playing model counts tokens.
+"""Checks that a placebo is as long as the context that it has to match, in the model's tokens.
 
-A context that is longer than another changes more than whose context it is. Lengths are counted
-by the tokenizer of the model that plays where that can be asked (an embedded model, llama.cpp,
-vLLM), and by words and marks elsewhere, which a report says.
+If two contexts differ in length, their effects may come from the length. The tokenizer of the
+playing model counts the tokens if it can be called (an embedded model, llama.cpp, vLLM). For other
+models words and punctuation marks are counted; the report says which.
 """
 
 from __future__ import annotations
@@ -28,25 +28,28 @@ from improv.study.overrides import changed
 from improv.study.scene import Scene
 
 APART = 0.05
-"""How far the lengths of two contexts may be apart in a study with a plan."""
+"""Maximum relative difference of the lengths of two contexts in a study with a plan."""
 _APART_BY_WORDS = 0.10
-"""The same, where only words and marks could be counted."""
+"""The same, if only words and marks could be counted."""
 BY_WORDS = "words and marks"
 _PATIENCE = 20.0
+"""Timeout of a call to a tokenizer, in seconds."""
 
-Count = Callable[[str], int]
+_Count = Callable[[str], int]
 
 
 def lengths(study: Study, agreed: Agreed = NOTHING_AGREED) -> list[Json]:
-    """Return a row for each context in use that has to match another: how long both are. Nobody
-    who is not `agreed` is asked.
+    """Return a row with both lengths for each context in use that has to match another.
 
-    Keys: scene, context, tokens, matches, of (tokens of that), apart (relative), by. Raises
-    StudyError for a study with a plan whose contexts are too far apart.
+    No request goes to an address that is not `agreed`.
+
+    Keys: `scene`, `context`, `tokens`, `matches` (the other context), `of` (its tokens), `apart`
+    (the relative difference) and `by` (what counted the tokens). Raises StudyError if the study has
+    a plan and the lengths of two contexts differ too much.
     """
     rows = []
     seen = set()
-    counters: dict[tuple[str, str | None], tuple[Count, str]] = {}
+    counters: dict[tuple[str, str | None], tuple[_Count, str]] = {}
     with contextlib.ExitStack() as stack:
         for slug, _, scene in study.cells:
             name = slug.partition("/")[0]
@@ -73,17 +76,17 @@ def _in_use(scene: Scene) -> Iterator[str]:
             yield name
 
 
-def _row(scene: Scene, slug: str, used: str, count: Count, by: str) -> Json:
+def _row(scene: Scene, slug: str, used: str, count: _Count, by: str) -> Json:
     other = scene.author.contexts[used].matches
-    tokens, of = (count(_frame(scene, name)) for name in (used, other))
-    # What has to match nothing at all is as far from it as a thing can be.
-    apart = tokens / of - 1 if of else float(tokens > 0)
+    tokens, other_tokens = (count(_frame(scene, name)) for name in (used, other))
+    # A text that has to match an empty one differs from it by 100%.
+    apart = tokens / other_tokens - 1 if other_tokens else float(tokens > 0)
     return {
         "scene": slug,
         "context": used,
         "tokens": tokens,
         "matches": other,
-        "of": of,
+        "of": other_tokens,
         "apart": apart,
         "by": by,
     }
@@ -91,9 +94,10 @@ def _row(scene: Scene, slug: str, used: str, count: Count, by: str) -> Json:
 
 def _frame(scene: Scene, context: str) -> str:
     """Return the block that a context puts into every prompt."""
-    made = changed(scene, Edit(scene={"author": {"context": context, "shown": True}}))
-    who = made.cast[0]
-    head = prompts.character_head(made, who, made.model_of(who.name).plays_in)
+    with_context = changed(scene, Edit(scene={"author": {"context": context, "shown": True}}))
+    who = with_context.cast[0]
+    mode = with_context.model_of(who.name).plays_in
+    head = prompts.character_head(with_context, who, mode)
     return "".join(block.text for block in head if block.kind == "frame")
 
 
@@ -102,18 +106,18 @@ def _refuse(study: Study, rows: list[Json]) -> None:
     for row in rows:
         limit = _APART_BY_WORDS if row["by"] == BY_WORDS else APART
         if abs(row["apart"]) > limit:
-            what = (
+            message = (
                 f"the context '{row['context']}' has {row['tokens']} tokens ({row['by']}) and "
                 f"'{row['matches']}', which it has to match, {row['of']}: {row['apart']:+.1%}, and "
                 f"a planned study allows {limit:.0%}"
             )
-            problems.append(Problem(row["scene"], 1, 1, "author.contexts", what))
+            problems.append(Problem(row["scene"], 1, 1, "author.contexts", message))
     if problems:
         raise StudyError(problems)
 
 
-def _counter(model: Model, agreed: Agreed, stack: contextlib.ExitStack) -> tuple[Count, str]:
-    """Return what counts tokens for a model, and what it is called."""
+def _counter(model: Model, agreed: Agreed, stack: contextlib.ExitStack) -> tuple[_Count, str]:
+    """Return a function that counts a model's tokens, and the name of what it counts."""
     if model.in_process:
         return count_tokens, BY_WORDS
     if model.embedded:
@@ -130,13 +134,13 @@ def _counter(model: Model, agreed: Agreed, stack: contextlib.ExitStack) -> tuple
 
     def count(text: str) -> int:
         try:
-            return _asked(root, model, secret, text)
+            return _count_remotely(root, model, secret, text)
         except _UNABLE as e:
-            what = f"{public_address(address)} counts tokens no more: {first_line(e)}"
-            raise MachineError(what) from None
+            message = f"{public_address(address)} no longer counts tokens: {first_line(e)}"
+            raise MachineError(message) from None
 
     try:
-        if _asked(root, model, secret, "One, two.") < 1:
+        if _count_remotely(root, model, secret, "One, two.") < 1:
             return count_tokens, BY_WORDS
     except _UNABLE:
         return count_tokens, BY_WORDS
@@ -146,21 +150,21 @@ def _counter(model: Model, agreed: Agreed, stack: contextlib.ExitStack) -> tuple
 _UNABLE = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
 
-class _Nowhere(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: the key is for the address that somebody vouched for."""
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, because the key may go only to the address that the user trusts."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
-def _asked(root: str, model: Model, secret: str, text: str) -> int:
-    """Ask llama.cpp's or vLLM's own route. Raises one of _UNABLE."""
+def _count_remotely(root: str, model: Model, secret: str, text: str) -> int:
+    """Count tokens by the route /tokenize of llama.cpp and vLLM. Raises one of _UNABLE."""
     body = {"content": text, "model": model.model, "prompt": text, "add_special": False}
     request = urllib.request.Request(
         f"{root}/tokenize",
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {secret}"},
     )
-    with urllib.request.build_opener(_Nowhere).open(request, timeout=_PATIENCE) as reply:
-        found = json.loads(reply.read(4_000_000))
-    return int(found["count"]) if "count" in found else len(found["tokens"])
+    with urllib.request.build_opener(_NoRedirects).open(request, timeout=_PATIENCE) as reply:
+        answer = json.loads(reply.read(4_000_000))
+    return int(answer["count"]) if "count" in answer else len(answer["tokens"])

@@ -1,4 +1,4 @@
-"""Examines this machine: what is installed, which model would play, whether everything answers."""
+"""Examines this machine: the packages, the embedded model, the folder of runs, and Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from improv.study.model_spec import Model
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, whether it is good, and the remedy where it is not."""
+    """The result of one check: what was checked, whether it is good, and the remedy if not."""
 
     what: str
     good: bool
@@ -27,7 +27,10 @@ class Finding:
 
 
 def examine(runs: str, ray_at: str) -> Iterator[Finding]:
-    """Look at everything a run needs, cheapest first."""
+    """Check everything that a run needs, the cheapest checks first.
+
+    `runs` is the folder of runs, and `ray_at` is Ray's address, or "off".
+    """
     yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
     for name in ("improv-theatre", "ray", "mesa", "openai", "pyarrow", "networkx", "streamlit"):
         try:
@@ -44,12 +47,12 @@ def examine(runs: str, ray_at: str) -> Iterator[Finding]:
 def _endpoint() -> Finding:
     url = os.environ.get("OPENAI_BASE_URL")
     key = "set" if os.environ.get("OPENAI_API_KEY") else "not set"
-    where = "set" if url else "not set (OpenAI itself would be asked)"
+    where = "set" if url else "not set (calls go to OpenAI)"
     return Finding("endpoint", True, f"OPENAI_BASE_URL {where}, OPENAI_API_KEY {key}")
 
 
 def _embedded() -> Finding:
-    """Play one line with the model that a scene uses when it names none."""
+    """Play one line with the embedded model, which a scene uses if it names no model."""
     from improv.models.client import Models
     from improv.models.embedded import embedded_server, weights_file
     from improv.models.request import Ask, Prompt

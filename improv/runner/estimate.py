@@ -1,20 +1,20 @@
-"""What a study would ask of its models: calls, tokens and cost, found by playing it on paper.
+"""Estimates the calls, tokens and cost of a study before it is played.
 
-Every trial's real stage is played with an in-process puppet in place of each model, so that the
-prompts, the author's turns and what everybody remembers are the real ones; only the length of
-the replies is assumed. No disk, no network, no Ray. What is printed is drawn in terminal.
+The real stage of a trial is played with an in-process puppet in place of each model. So the
+prompts, the author's turns and the memories are the real ones, and only the length of the replies
+is assumed. There is no disk, no network and no Ray. cli.terminal prints the table.
 
-Each trial is played three times. *Low*: lines of a few words, an author that does nothing and
-ends the scene as soon as it may. *Expected*: lines as long as those written for the character
-(its samples and opening lines; the scene's, or else the puppet's own, where it has none), now
-and then with a name before them; notes as long as the author's samples; the author never ends
-the scene. *High*: every reply as long as its max_tokens allows. A model that is itself a puppet
-plays its declared process when expected, so that those figures are exact.
+Each trial is played three times. *Low*: lines of a few words; the author does nothing and ends the
+scene as soon as it may. *Expected*: lines as long as those written for the character (its samples
+and opening lines; if it has none, the scene's, or else the puppet's own), some with a name before
+them; notes as long as the author's samples; the author never ends the scene. *High*: every reply
+is as long as its max_tokens allows. At the expected level a model that is itself a puppet plays its
+declared process, so its figures are exact.
 
-How tokens are counted stands in token_counts.
+Tokens are counted in token_counts.
 
-Branches, regenerations and probes are entered as they will be, from the scene just played: one
-of those that differ only in their draw, on one trial of each scene under each condition.
+Branches, regenerations and probes are played from the scene just played. Of those that differ only
+in their draw one is played, on one trial of each scene under each condition.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from improv.study.scene import Scene
 from improv.study.trial import Trial
 
 AT_MOST = 120
-"""Trials played on paper unless told otherwise; those of one cell hardly differ."""
+"""Default maximum of trials that an estimate plays. The trials of one cell hardly differ."""
 
 _LONG_SCENE = 40
-"""Turns; a trial counts as several towards the most that are played, one for each so many."""
+"""Turns. Towards the maximum a longer trial counts as one for each 40 turns, rounded up."""
 
 Level = Literal["low", "expected", "high"]
 LEVELS: tuple[Level, ...] = ("low", "expected", "high")
@@ -61,7 +61,7 @@ LEVELS: tuple[Level, ...] = ("low", "expected", "high")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The least, the expected and the most of something."""
+    """A low, an expected and a high value."""
 
     low: float
     expected: float
@@ -69,19 +69,22 @@ class Range:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Range:
-        """Return the range of one value a level. Who speaks can hang on what is said, so that a
-        level that is low for the whole may be high for one model: the ends are the extremes."""
+        """Return the range of three values, one for each level.
+
+        The ends are the extremes of the three: the replies can decide who speaks, so the low level
+        of the whole may be the highest for one model.
+        """
         return cls(min(values), values[LEVELS.index("expected")], max(values))
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What falls to one model, condition or role, or to all.
+    """The calls, tokens and cost of one model, condition or role, or of all.
 
     Calls and tokens are counts, `cached` is the share of the expected prompt tokens that were in
     an earlier prompt of the same trial to the same model, and costs are dollars. `cost` is None
-    where any part of it has no price; `known` is then what the priced models cost (None for
-    nothing) and `unpriced` names the others.
+    if a model has no price. Then `known` is the cost of the models with a price (None if there are
+    none), and `unpriced` names the other models.
     """
 
     name: str
@@ -96,10 +99,10 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class UsageEstimate:
-    """What `trials` trials would ask, scaled from the `played` of them that were tried.
+    """The estimate for `trials` trials, scaled up from the `played` ones.
 
-    `counting` says how tokens were counted. The rows of a table need not add up to `total` at
-    their low and high ends, where speakers have models of their own.
+    `counting` says how tokens were counted. If speakers have models of their own, the low and high
+    ends of the rows need not add up to those of `total`.
     """
 
     trials: int
@@ -117,21 +120,21 @@ def estimate(
     branches: Callable[[Trial], Sequence[Branch]] | None = None,
     at_most: int = AT_MOST,
 ) -> UsageEstimate:
-    """Play `trials` on paper and return what they would ask.
+    """Play `trials` with puppets and return the estimate of their calls, tokens and cost.
 
-    `branches` gives what is grown from each of them. Raises StudyError for an edit that does not
-    fit its scene.
+    `branches` returns the branches of a trial. Raises StudyError for an edit that does not fit its
+    scene.
 
     Of more than `at_most` trials a balanced part is played and scaled up: equally many of each
-    scene under each condition, the first in the order of play. At least one of each is played
-    even if that makes more than `at_most`, because a cell's models may show in no other. Scenes
-    of more than _LONG_SCENE turns count as several, so that the whole takes seconds.
+    scene under each condition, the first in the order of play. At least one of each is played,
+    even if that makes more than `at_most`, because some models may play in one cell only. A scene
+    of more than _LONG_SCENE turns counts as several, so that an estimate takes seconds.
 
-    A prompt token counts as cached where the prompt begins as the last one of any thread of the
-    same trial and model did. That later trials begin alike is left out, so where an endpoint
-    caches prompts of any length (llama.cpp, vLLM) the share is its low bound; others cache only
-    long ones (OpenAI from 1,024 tokens). Low and expected costs count on it, the high one does
-    not.
+    A prompt token counts as cached if it is in the beginning that the prompt shares with the last
+    prompt of a thread of the same trial and model. The beginnings that later trials share are left
+    out. So the share is a lower bound for an endpoint that caches prompts of any length (llama.cpp,
+    vLLM); other endpoints cache only long ones (OpenAI from 1,024 tokens). The low and the expected
+    cost count on the cache, the high one does not.
     """
     sample = _sample(trials, at_most)
     ledger = event_loop.run_coroutine(_play_all(sample, branches or _none))
@@ -149,8 +152,8 @@ def estimate(
 
 
 def usage_table(estimated: UsageEstimate) -> list[tuple[str, ...]]:
-    """Return the estimate as rows of text, headings first: models, conditions and roles
-    where there are several, and the total.
+    """Return the estimate as rows of text, headings first: the models, the conditions and the
+    roles (each if there are several), and the total.
 
     Cells read low / expected / high, or one figure where the three are the same.
     """
@@ -167,7 +170,7 @@ def usage_table(estimated: UsageEstimate) -> list[tuple[str, ...]]:
 
 
 def cost_text(row: UsageRow) -> str:
-    """Return what a row costs in words: "unknown" where nothing has a price, never $0."""
+    """Return the cost of a row as text: "unknown" if no model has a price, never $0."""
     if row.cost is not None:
         low, high = dollars(row.cost.low), dollars(row.cost.high)
         return low if low == high else f"{low} – {high}"
@@ -177,7 +180,7 @@ def cost_text(row: UsageRow) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Return an amount for a person: to the cent, or less than one to two figures, never to 0."""
+    """Return dollars as text, to the cent. Less than a cent has two figures and is never 0."""
     if 0 < amount < 0.01:
         return f"${amount:.{1 - math.floor(math.log10(amount))}f}"
     return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
@@ -201,8 +204,10 @@ _ROLES = tuple(dict.fromkeys(_NAMES.values()))
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What one role of one condition asks of one model, a use a level. A role is the cast or the
-    author, or all that is asked for branches, regenerations or probes."""
+    """The use of one model by one role of one condition, at each level.
+
+    A role is the cast, the author, the memories, or all calls of branches, regenerations or probes.
+    """
 
     condition: str
     role: str
@@ -249,7 +254,7 @@ def _rows(
 
 
 def _label(billed: Billed, among: Sequence[Billed]) -> str:
-    """Return a model's name, with what tells it apart where another is called the same."""
+    """Return a model's name, with its address or a number if other models have the same name."""
     parts = [billed.model]
     alike = [b for b in among if b.model == billed.model]
     if len({b.base_url for b in alike}) > 1 and billed.base_url:
@@ -266,9 +271,9 @@ def _counting(billed: Sequence[Billed]) -> str:
     return f"tokens estimated at about {CHARACTERS} characters a token"
 
 
-def _span(of: Range, written: Callable[[float], str]) -> str:
-    shown = [written(value) for value in (of.low, of.expected, of.high)]
-    return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
+def _span(values: Range, text_of: Callable[[float], str]) -> str:
+    texts = [text_of(value) for value in (values.low, values.expected, values.high)]
+    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
 
 
 def _brief(count: float) -> str:
@@ -284,8 +289,11 @@ def _brief(count: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A trial to be played, how many it stands for, and for how many where it is branched: one
-    trial of a cell stands for all of them then, the others for none."""
+    """A trial that is played, and how many trials it represents.
+
+    `branching` is that number for its branches: one trial of a cell represents all of them, and
+    the other trials are not branched.
+    """
 
     trial: Trial
     weight: float
@@ -309,8 +317,10 @@ def _sample(trials: Sequence[Trial], at_most: int) -> list[_Part]:
 
 
 def _weight(trial: Trial) -> int:
-    """Return for how many trials one counts: every call reads the whole scene again, so a long
-    one takes far longer than its turns."""
+    """Return how many trials a long one counts for.
+
+    Every call reads the whole scene again, so the time grows faster than the number of turns.
+    """
     return math.ceil(trial.scene.turns / _LONG_SCENE)
 
 
@@ -321,12 +331,12 @@ def _none(trial: Trial) -> Sequence[Branch]:
 async def _play_all(
     sample: Sequence[_Part], branches: Callable[[Trial], Sequence[Branch]]
 ) -> list[_Entry]:
-    found: dict[tuple[str, str, Billed], tuple[Use, Use, Use]] = {}
+    uses_by_key: dict[tuple[str, str, Billed], tuple[Use, Use, Use]] = {}
 
     def count(player: _Player, weight: float) -> None:
         for (role, billed), use in player.uses.items():
             key = (trial.condition, role, billed)
-            uses = found.setdefault(key, (Use(), Use(), Use()))
+            uses = uses_by_key.setdefault(key, (Use(), Use(), Use()))
             uses[LEVELS.index(player.level)].add(use, weight)
 
     for part in sample:
@@ -341,16 +351,16 @@ async def _play_all(
                 try:
                     begun = past(trial, branch, stage.turns, player.calls)
                 except StudyError:
-                    continue  # an author ended the scene before
+                    continue  # the author ended the scene before the fork
                 changed = branched(trial, branch)
                 again = _Player(changed.scene, level, branch.origin, player)
                 await create_stage(changed, begun).play(again.draw)
                 count(again, part.branching * draws)
-    return [_Entry(*key, uses) for key, uses in found.items()]
+    return [_Entry(*key, uses) for key, uses in uses_by_key.items()]
 
 
 def _alike(branches: Sequence[Branch]) -> dict[Branch, int]:
-    """Return one of all branches that differ only in their draw, and how many those are."""
+    """Return one of each group of branches that differ only in their draw → the group's size."""
     first: dict[Branch, Branch] = {}
     counts: dict[Branch, int] = {}
     for branch in branches:
@@ -360,7 +370,7 @@ def _alike(branches: Sequence[Branch]) -> dict[Branch, int]:
 
 
 class _Player:
-    """A puppet that stands in for every model of one scene, and keeps count."""
+    """Plays every model of one scene as a puppet, and counts the calls and tokens."""
 
     def __init__(
         self,
@@ -376,12 +386,12 @@ class _Player:
         self._origin = origin
         self._models = Models()
         self._shown: dict[Billed, dict[str, str]] = {}
-        """The last prompt of each thread, by what is billed for it."""
+        """The last prompt of each thread, by model."""
         for billed, texts in parent._shown.items() if parent else ():
             self._shown[billed] = dict(texts)
 
     async def draw(self, ask: Ask) -> Call:
-        """Answer as the stage's models would at this level, and count what it takes."""
+        """Reply in place of the stage's model at this level, and count the call and its tokens."""
         model, role, most = ask.model, ask.draw.role, most_tokens(ask.model)
         billed = Billed.of(model)
         if billed.puppet and self.level == "expected":
@@ -395,14 +405,14 @@ class _Player:
         stand_in = model.model_copy(update=played)
         call = await self._models.complete(dataclasses.replace(ask, model=stand_in, schema=schema))
         if not billed.puppet and schema is None:
-            # What the puppet holds for so many tokens may be more characters than those have.
+            # A puppet's reply of `most` of its own tokens may have more characters than a model's.
             room = math.floor(most * CHARACTERS)
             reply = call.reply.encode()[:room].decode(errors="ignore")
             call = dataclasses.replace(call, reply=reply)
         text = prompt_text(ask.prompt, billed.puppet)
-        # In a branch cast and author are one: what is asked there is asked for the branch.
-        whose = ask.draw.purpose if self._origin == "main" else self._origin
-        use = self.uses.setdefault((_NAMES[whose], billed), Use())
+        # In a branch the calls of cast and author all count for the branch.
+        purpose = ask.draw.purpose if self._origin == "main" else self._origin
+        use = self.uses.setdefault((_NAMES[purpose], billed), Use())
         shown = self._shown.setdefault(billed, {})
         prefix = max((shared_start(text, last) for last in shown.values()), default=0)
         shown[f"{ask.draw.branch}/{role}"] = text
@@ -428,7 +438,7 @@ class _Player:
         return [" ".join(line.split()) for line in own or all_ or POLE]
 
     def _narrowed(self, schema: Json, most: int, puppet: bool) -> Json:
-        """Return an author's schema that leaves only what it does at this level."""
+        """Return the author's schema, narrowed to what the author does at this level."""
         fields: Json = dict(schema["properties"])
         for name, field in fields.items():
             options = field.get("enum", [])

@@ -62,8 +62,9 @@ STOPS_THE_RUN = SHARED | {ErrorKind.DISK, ErrorKind.HALTED, ErrorKind.CHANGED}
 
 @dataclass(frozen=True, slots=True)
 class HostTerms:
-    """What a host knows of its session. It sends nothing to an address that is not `agreed`,
-    whatever its own environment says.
+    """The terms of a session that a host needs.
+
+    A host sends nothing to an address that is not `agreed`, whatever its own environment says.
 
     A host `on_ray` calls the model server of its node and the limiters of the cluster; all other
     hosts of a process share `limiters`. The host leases calls from `purse`, if there is a budget.

@@ -53,7 +53,7 @@ class Hosting(Protocol):
         """Start what the hosts need. Raises MachineError."""
 
     def default_count(self, most: int) -> int:
-        """Return the number of hosts, at most `most`, if the user does not give it."""
+        """Return the number of hosts if the user chose none: at most `most`."""
 
     def new_host(self) -> AnyHost: ...
 
@@ -65,9 +65,12 @@ class Hosting(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class HostNeeds:
-    """What hosts are made from: the run's folder, the setup and terms of the session, what earlier
-    sessions spent, the embedded models and the endpoints that will be called, and the number of
-    scenes that a host plays at once."""
+    """What hosts are made from.
+
+    `spent` is what earlier sessions have spent. `embedded` and `endpoints` are the embedded models
+    and the endpoints that will be called. `stages` is the number of scenes that a host plays at
+    once.
+    """
 
     folder: RunFolder
     setup: Setup

@@ -176,12 +176,12 @@ def _scored(result: Result, study: Study) -> Result:
 
     Hosts have made the markers already. Scores by a judge are made by `improv score`.
     """
-    wanted = (
+    measures = (
         [m for m in study.plan.measures() if m in FREE_SCORERS] if study.plan is not None else []
     )
-    if not wanted or result.owed or result.stopped:
+    if not measures or result.owed or result.stopped:
         return result
-    scored = score(result.folder, wanted)
+    scored = score(result.folder, measures)
     return replace(result, notices=(*result.notices, *scored.notices))
 
 
@@ -198,8 +198,8 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         folder.make_parts()
         folder.update({"status": "playing", "session": number})
     except OSError as e:
-        what = f"{folder.path}: cannot be written: {e.strerror or e}"
-        raise unwritable_error(what, e) from None
+        message = f"{folder.path}: cannot be written: {e.strerror or e}"
+        raise unwritable_error(message, e) from None
     stop, futile, notices = Stop(), 0, list(session.notices)
     work = _owed(folder, study, trials, meta, only)
     progress = Progress(_count_planned(work))
@@ -241,7 +241,7 @@ def _finish(
 ) -> Result:
     """Join the shards into tables, update run.json, and return the state of the run.
 
-    A disk that cannot be written stops neither: the result says so.
+    If the disk cannot be written, the result says so, and no error is raised.
     """
     meta = folder.meta()
     owed_work = _owed(folder, folder.study(), trials, meta, None)
@@ -311,9 +311,9 @@ def _owed(
         asked_for.setdefault(b.trial, []).append(b)
     owed = []
     for trial in trials:
-        wishes = [*planned_branches(study, trial), *asked_for.get(trial.id, [])]
+        branches = [*planned_branches(study, trial), *asked_for.get(trial.id, [])]
         left = tuple(
-            b for b in wishes if (trial.id, b.id) not in played and (only is None or b.id in only)
+            b for b in branches if (trial.id, b.id) not in played and (only is None or b.id in only)
         )
         main = (trial.id, MAIN) not in played and only is None
         if main or left:

@@ -28,7 +28,9 @@ from improv.study.plan import Plan
 from improv.study.trial import models_of, plan
 
 POOL = 200
+"""Blocks that are played for the pool."""
 SIZES = (10, 20, 40, 80, 120)
+"""Numbers of blocks for which the power is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ def rehearse(study: Study, *, blocks: int = POOL, watch: Watch | None = None) ->
     """
     _plan_with_contrasts(study)
     if not all(model.in_process for model in models_of(plan(study))):
-        raise RunError("only puppets rehearse; plant a truth in the study and name it (--planted)")
+        raise RunError(
+            "power is estimated with puppets; plant a truth in the study and name it (--planted)"
+        )
     whole = with_replicates(study, max(1, math.ceil(blocks / len(study.scenes))))
     with tempfile.TemporaryDirectory(prefix="improv-") as root:
         result = run(whole, runs=root, name="rehearsal", setup=Setup("off"), watch=watch)
         if result.failed or result.owed:
-            raise RunError(f"{result.failed + result.owed} trials of the rehearsal were not played")
+            raise RunError(f"{result.failed + result.owed} trials of the pool were not played")
         return read_tables(result.folder)
 
 
@@ -110,9 +114,11 @@ def powers(
 
 def _plan_with_contrasts(study: Study) -> Plan:
     if study.plan is None:
-        raise RunError(f"{study.name} has no plan, so nothing that could be found or missed")
+        raise RunError(f"{study.name} has no plan, so no test whose power can be estimated")
     if not study.plan.contrasts:
-        raise RunError(f"{study.name}: its plan has no contrasts whose power could be told")
+        raise RunError(
+            f"{study.name}: its plan has no contrasts, so no test whose power can be estimated"
+        )
     return study.plan
 
 

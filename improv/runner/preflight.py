@@ -28,20 +28,20 @@ def look_ahead(
 ) -> Agreed:
     """Raise the error that the session would meet later; return what may be sent where.
 
-    Checked are the weights, the edits, the addresses (agreed to, and answering), the keys, and the
+    It checks the weights, the edits, the addresses (agreed to, and answering), the keys, and the
     prices that a budget in dollars needs. Raises StudyError, EndpointError, MachineError, RunError.
     """
     agreed = agreed_at(setup.trusted)
     refuse_untrusted(named_models(study, trials, asked), agreed)
     models = models_of(edited_trials(study, trials, asked))
-    for model in {m.model for m in models if m.embedded}:
-        weights_file(model)
-    far = [m for m in models if remote(m)]
+    for name in {m.model for m in models if m.embedded}:
+        weights_file(name)
+    remote_models = [m for m in models if remote(m)]
     if setup.ray in ("off", "local"):
         # The nodes of a cluster may have keys and routes that this machine does not have.
-        for called in far:
-            secret_for(remote_address(called), called)
-        for url in {remote_address(called) for called in far}:
+        for model in remote_models:
+            secret_for(remote_address(model), model)
+        for url in {remote_address(m) for m in remote_models}:
             check_endpoint(url, agreed)
     unpriced = sorted({m.model for m in models if m.price is None})
     if setup.budget.cost is not None and unpriced:

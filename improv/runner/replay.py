@@ -36,13 +36,13 @@ class Check:
 
 
 def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
-    """Step a trial (by id or number, with `~BRANCH` a branch) again, or all of a run's.
+    """Step one trial again (`ID` or number) or one branch (`ID~BRANCH`), or all of a run.
 
     Raises RunError if there is no such trial.
     """
     study = folder.study()
     trials = {t.id: t for t in plan(study)}
-    asked = {(b.trial, b.id): b for b in from_json(folder.meta().get("branches", []))}
+    asked_for = {(b.trial, b.id): b for b in from_json(folder.meta().get("branches", []))}
     rows = [folder.transcripts.trial(what)] if what else folder.tables.read("trials").to_pylist()
     stored = {row["id"]: Block(**row) for row in folder.tables.read("blocks").to_pylist()}
     for row in rows:
@@ -50,8 +50,8 @@ def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
         if trial is None:
             yield Check(row["trial"], row["branch"], 0, 0, "the study has no such trial any more")
             continue
-        wishes = asked if row["branch"] == MAIN else asked | _planned(study, trial)
-        yield _check(folder, stored, trial, row, wishes.get((trial.id, row["branch"])))
+        branches = asked_for if row["branch"] == MAIN else asked_for | _planned(study, trial)
+        yield _check(folder, stored, trial, row, branches.get((trial.id, row["branch"])))
 
 
 def _planned(study: Study, trial: Trial) -> dict[tuple[str, str], Branch]:
@@ -70,7 +70,13 @@ def _check(
         calls = folder.transcripts.calls(trial.id, name)
         if name != MAIN:
             if branch is None:
-                return Check(trial.id, name, 0, 0, "nobody knows what this branch was asked to be")
+                return Check(
+                    trial.id,
+                    name,
+                    0,
+                    0,
+                    "neither the study nor run.json says what this branch changes",
+                )
             parent = folder.transcripts.calls(trial.id, branch.parent)
             shared = {call.draw for call in parent}
             turns = folder.transcripts.read(trial.id, branch.parent).turns
@@ -79,22 +85,22 @@ def _check(
     except (StudyError, RunError) as e:
         expected = row["failure_kind"] == ErrorKind.UNREACHED and row["failure"] == str(e)
         return Check(trial.id, name, 0, 0, "" if expected else str(e))
-    again = _Again(calls, stored)
+    recorded_calls = _RecordedCalls(calls, stored)
     stage = create_stage(trial, before)
-    problem = event_loop.run_coroutine(again.play(stage))
+    problem = event_loop.run_coroutine(recorded_calls.play(stage))
     difference = _first_difference(recorded, stage.turns, whole=not problem) or problem
     failure = [row["failure"], *(row["failure"] or "").strip().splitlines()[-1:]]
     if problem and difference == problem and problem in failure:
         difference = ""
     elif not difference and row["status"] == "failed":
-        difference = f"it failed then ({failure[-1]}) and does not now"
-    elif not difference and (extra := again.left - shared):
+        difference = f"it failed when it was played ({failure[-1]}) and does not fail now"
+    elif not difference and (extra := recorded_calls.left - shared):
         first = min(extra, key=lambda d: (d.turn, d.key))
         difference = f"turn {first.turn}: nothing asks for {first.key}, which is recorded"
     return Check(trial.id, name, stage.turn, len(calls), difference)
 
 
-class _Again:
+class _RecordedCalls:
     """Answers a stage from recorded calls, as long as draws and prompts are the recorded ones."""
 
     def __init__(self, calls: list[Call], stored: dict[str, Block]) -> None:
@@ -116,13 +122,13 @@ class _Again:
             return f"{type(e).__name__}: {e}"
         return ""
 
-    def _answer(self, ask: Ask, book: dict[str, Block]) -> Call:
+    def _answer(self, ask: Ask, blocks: dict[str, Block]) -> Call:
         turn = f"turn {ask.draw.turn}"
         call = self._known.get(ask.draw)
         if call is None:
             raise RunError(f"{turn}: asks for {ask.draw.key}, which is not recorded")
         self.left.discard(ask.draw)
-        now = [book[b] for b in ask.prompt.blocks]
+        now = [blocks[b] for b in ask.prompt.blocks]
         then = [self._stored.get(b) for b in call.blocks]
         for i, (is_now, was) in enumerate(zip_longest(now, then)):
             if is_now != was:

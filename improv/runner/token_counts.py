@@ -1,11 +1,11 @@
-"""How many tokens a prompt and a reply have, without asking a tokenizer.
+"""Estimates the number of tokens of prompts and replies, without a tokenizer.
 
-Tokens are counted for puppets as a puppet counts them. For all other models a token is taken to
+For puppets, tokens are counted as a puppet counts them. For all other models a token is taken to
 be CHARACTERS bytes of UTF-8, and a chat message costs four more for its role. On the shipped
-scenes the tokenizers of GPT-4, GPT-4o and Qwen come to 4.0 on prompts, 3.7 on spoken lines and
-3.5 on JSON, SmolLM2's to 3.4: for English the convention is good to a tenth or so, and with
-other scripts it can be half or double. What a model thinks before it speaks is not in it, nor
-are retries, or the schema where an endpoint bills that too.
+scenes the tokenizers of GPT-4, GPT-4o and Qwen have 4.0 bytes a token on prompts, 3.7 on spoken
+lines and 3.5 on JSON; SmolLM2's has 3.4. So for English the estimate is right to about a tenth;
+for other scripts the true number can be half or double. The estimate leaves out reasoning, retries,
+and the schema, which some endpoints bill too.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from improv.models.request import Prompt
 from improv.study.model_spec import Model, Price
 
 CHARACTERS = 3.8
-"""Bytes of UTF-8, in English characters, that a token of a real model is taken to have."""
+"""Bytes of UTF-8 (characters, in English) that a token of a real model is taken to have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What has a bill of its own: a model where it stands and what it costs there."""
+    """What a bill is made out for: a model at an address, with its price there."""
 
     model: str
     base_url: str | None
     price: Price | None
     puppet: bool
-    """Whether a puppet is meant, in process or behind a URL: its tokens are words and marks."""
+    """Whether it is a puppet, in process or behind a URL. Its tokens are words and marks."""
 
     @classmethod
     def of(cls, model: Model) -> Billed:
@@ -39,7 +39,7 @@ class Billed:
 
 @dataclass(slots=True)
 class Use:
-    """Calls and tokens so far, in parts of a call where trials stand for others."""
+    """Calls and tokens so far. They can be fractions, because a played trial has a weight."""
 
     calls: float = 0.0
     prompt: float = 0.0
@@ -59,29 +59,29 @@ class Use:
 
 
 def most_tokens(model: Model) -> int:
-    """Return how many tokens a reply may have."""
+    """Return the maximum tokens of a reply."""
     extra = model.extra
     most = extra.get("max_completion_tokens") or extra.get("max_tokens") or model.max_tokens
     return most if isinstance(most, int) else model.max_tokens
 
 
 def prompt_text(prompt: Prompt, puppet: bool) -> str:
-    """Return a prompt as one text whose beginning is what a prefix cache would compare."""
+    """Return a prompt as one text, so that a prefix cache's comparison can be simulated."""
     if prompt.mode == "script":
         return prompt.text
     if puppet:
         return "\n".join(m["content"] for m in prompt.messages)
-    # Fifteen bytes stand for the four tokens or so that mark a message and its role.
+    # Fifteen bytes are the four tokens or so that mark a message and its role.
     return "".join(f"\n{m['role']:=^13}\n{m['content']}" for m in prompt.messages)
 
 
 def tokens_in(text: str, puppet: bool) -> float:
-    """Return how many tokens a text has: a puppet's, which are words and marks, or a model's."""
+    """Return the tokens of a text: a puppet's, which are words and marks, or a model's."""
     return count_tokens(text) if puppet else len(text.encode()) / CHARACTERS
 
 
 def filler(tokens: int, puppet: bool) -> str:
-    """Return a plain line of so many tokens."""
+    """Return a plain line of about `tokens` tokens."""
     tokens = max(tokens, 1)
     if puppet:
         return " ".join((_WORDS * (tokens // len(_WORDS) + 1))[:tokens])
@@ -91,7 +91,7 @@ def filler(tokens: int, puppet: bool) -> str:
 
 
 _WORDS = ("I", "remember", "everything", "that", "nobody", "mentioned", "yesterday", "and")
-"""Long words, so that a text as long as a real model's tokens has fewer of a puppet's."""
+"""Long words, so that a filler has fewer tokens of a puppet than of a real model."""
 
 
 def shared_start(text: str, other: str) -> int:

@@ -126,7 +126,7 @@ def test_outcomes_that_are_not_paired_repeat_the_analysis_itself(
 @pytest.mark.parametrize(
     ("changes", "planted", "why"),
     [
-        ({}, "somebody", "only puppets rehearse"),
+        ({}, "somebody", "power is estimated with puppets"),
         ({"plan:": "about: |"}, "effect", "has no plan"),
         (
             {"{measure: sign}": "{of: phrasing, measure: sign, factor: author}", CONTRASTS: ""},

@@ -82,7 +82,7 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     assert "turn 5: nothing asks for" in differences(folder, "0")[0]
     restored()
     alter(folder, "trials", setting(status="failed", failure="gone"), branch=MAIN)
-    assert differences(folder, "0") == ["it failed then (gone) and does not now"]
+    assert differences(folder, "0") == ["it failed when it was played (gone) and does not fail now"]
     restored()
     folder.update({"branches": []})
     assert "nobody knows" in differences(folder, f"0~{again}")[0]

@@ -494,7 +494,7 @@ def test_a_tokenizer_that_gives_up_half_way_is_a_message(
     httpserver.expect_ordered_request("/tokenize").respond_with_response(good)
     httpserver.expect_ordered_request("/tokenize").respond_with_data("down", status=503)
     model = {"model": "m", "base_url": httpserver.url_for("/v1")}
-    with pytest.raises(MachineError, match="counts tokens no more: HTTP Error 503"):
+    with pytest.raises(MachineError, match="no longer counts tokens: HTTP Error 503"):
         lengths(contexts(planned, 60, 60, model))
 
 
