@@ -1,7 +1,7 @@
-"""Draws the house: its packages by rows, and which imports which, as the code has it.
+"""Draws the packages of improv in rows, and the imports between them.
 
-The stair stands here, and `tests/repo/test_architecture.py` holds the code to it. `--write` puts
-the picture into docs/architecture.md, between two markers, so that it shows today's imports.
+The rows are declared here, and `tests/repo/test_architecture.py` checks the code against them.
+`--write` puts the picture of today's imports into docs/architecture.md, between two markers.
 
     python -m tools.architecture            print the rows, the picture and the arrows
     python -m tools.architecture --write    and put the picture into docs/architecture.md
@@ -21,11 +21,14 @@ PAGE = TOP / "docs" / "architecture.md"
 BEGIN, END = "<!-- picture: python -m tools.architecture --write -->", "<!-- end of picture -->"
 
 STAIR = (
-    ("cli ui", "the faces: parse, call one function, print or draw; nobody imports them"),
+    (
+        "cli ui",
+        "what users meet: parse, call one function, print or draw; nothing imports them",
+    ),
     ("api", "improv from Python: runs, tables, transcripts"),
     ("runner", "plays a study: launch, hosts, scheduler, replay, power, estimates"),
-    ("report export", "what goes out: a page for a referee, other programs' formats"),
-    ("scoring", "a played run is put to measures and judges"),
+    ("report export", "results for others: a report page, and other programs' formats"),
+    ("scoring", "scores of played runs, by measures and judges"),
     ("graph", "who speaks to whom: networks, their measures, comparison, pictures"),
     ("analysis", "scores become units, units become estimates with intervals; exposure"),
     ("stage", "one scene: Mesa, characters, author, prompts, cleaning of replies"),
@@ -33,33 +36,33 @@ STAIR = (
     ("study", "what people write: scenes, studies, plans, cards; trials and branches"),
     (
         "records text files event_loop ray_cluster",
-        "the ground: records, text, files, and what Ray and asyncio need",
+        "the base: records, text, files, and what Ray and asyncio need",
     ),
-    ("errors import_path version", "every way to fail; which code this is, and where it is found"),
+    ("errors import_path version", "all errors; which code this is, and where it is found"),
 )
-"""Rows from top to bottom, and what each is for. A name is a package or a module of `improv`, or
-`ui`. It imports from rows below its own, never from its own row or above."""
+"""The rows from top to bottom, and what each is for. A name is a package or a module of `improv`,
+or `ui`. A package imports from rows below its own, never from its own row or from one above."""
 
 ROOF = {"cli", "ui"}
-"""Nobody imports these, not even the Python API."""
+"""Packages that nothing imports, not even the Python API."""
 
 MOST = 25
-"""Packages and modules at the top two levels, at most: so many a newcomer can hold in the head."""
+"""Maximum packages and modules in all rows, so that a newcomer can remember them."""
 
 RANK = {name: rank for rank, (row, _) in enumerate(reversed(STAIR)) for name in row.split()}
 
 
 @dataclass(frozen=True)
 class Import:
-    """One import: the file and line where it stands, its room, and the dotted name it reaches."""
+    """One import: its file and line, the package that imports (`room`), and the imported name."""
 
     file: Path
     line: int
     room: str
     module: str
-    """What is imported from, or imported: "improv.study.scene", "numpy.typing"."""
+    """The module that is imported, or imported from: "improv.study.scene", "numpy.typing"."""
     name: str
-    """Which name is imported from there; "" for a plain `import`."""
+    """The name that is imported from the module; "" for a plain `import`."""
 
     @property
     def package(self) -> str:
@@ -67,7 +70,7 @@ class Import:
 
     @property
     def target(self) -> str:
-        """The room it reaches; "" where it reaches no room of this house."""
+        """The package of improv that is imported; "" for any other package."""
         first, *rest = [*self.module.split("."), *([self.name] if self.name else [])]
         if first == "ui":
             return "ui"
@@ -79,9 +82,9 @@ class Import:
 
 
 def rooms() -> dict[Path, str]:
-    """Return every source file of improv and its viewer, with the room that it belongs to.
+    """Return every source file of improv and its viewer → the package that it belongs to.
 
-    `improv/__init__.py` belongs to none: its public names load on first use.
+    `improv/__init__.py` is left out, because its public names load on first use.
     """
     files = {}
     for file in sorted((TOP / "improv").rglob("*.py")):
@@ -93,7 +96,7 @@ def rooms() -> dict[Path, str]:
 
 
 def imports(file: Path, room: str) -> Iterator[Import]:
-    """Yield all imports of a file, those inside functions too, but for its `__main__` block."""
+    """Yield all imports of a file, also those inside functions, except in its `__main__` block."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if not _is_main_block(node)]
     for node in ast.walk(tree):
@@ -107,39 +110,37 @@ def imports(file: Path, room: str) -> Iterator[Import]:
 
 def all_imports() -> list[Import]:
     """Return every import of every file."""
-    return [one for file, room in rooms().items() for one in imports(file, room)]
+    return [each for file, room in rooms().items() for each in imports(file, room)]
 
 
-def arrows(found: list[Import]) -> dict[tuple[str, str], list[Import]]:
-    """Return (from, to) → the imports that make the arrow, for each pair of rooms that has any."""
+def arrows(every_import: list[Import]) -> dict[tuple[str, str], list[Import]]:
+    """Return (from, to) → the imports, for each pair of packages that has any."""
     pairs: dict[tuple[str, str], list[Import]] = {}
-    for one in found:
-        if one.target and one.target != one.room:
-            pairs.setdefault((one.room, one.target), []).append(one)
+    for each in every_import:
+        if each.target and each.target != each.room:
+            pairs.setdefault((each.room, each.target), []).append(each)
     return dict(sorted(pairs.items()))
 
 
-def faults(found: list[Import]) -> list[str]:
-    """Return every arrow that does not point down, and every room that has no place.
+def faults(every_import: list[Import]) -> list[str]:
+    """Return every import that does not point down, and every package that is in no row.
 
-    Where all arrows point down there is no circle either: it would have to come up somewhere.
+    If all imports point down, there is no circle of imports either.
     """
     homeless = sorted(set(rooms().values()) - set(RANK))
-    wrong = [
-        f"improv/{name}: has no place on the stair of tools/architecture.py" for name in homeless
-    ]
-    for (source, target), made in arrows(found).items():
+    wrong = [f"improv/{name}: is in no row of tools/architecture.py" for name in homeless]
+    for (source, target), made in arrows(every_import).items():
         if source in RANK and RANK[target] >= RANK[source]:
-            way = "sideways" if RANK[target] == RANK[source] else "up"
-            wrong += [f"{one} ({way}: {source} to {target})" for one in made]
+            direction = "sideways" if RANK[target] == RANK[source] else "up"
+            wrong += [f"{each} ({direction}: {source} to {target})" for each in made]
     return wrong
 
 
 def picture(pairs: dict[tuple[str, str], list[Import]]) -> str:
-    """Draw the stair with a line down from each room to the rooms that it imports.
+    """Draw the rows, with a line down from each package to the packages that it imports.
 
-    A room's line begins at ┬, beside its name, and meets the name of each room that it imports at
-    ┤, the last at ┘.
+    A line begins at ┬ beside its package. It meets each imported package at ┤, and the last one
+    at ┘.
     """
     names = [(row, name) for row, (several, _) in enumerate(STAIR) for name in several.split()]
     sources = [name for _, name in names if any(source == name for source, _ in pairs)]
@@ -168,7 +169,7 @@ def picture(pairs: dict[tuple[str, str], list[Import]]) -> str:
 
 
 def passage() -> str:
-    """Return what stands between the markers of docs/architecture.md."""
+    """Return the text between the markers of docs/architecture.md."""
     table = ["| row | packages and modules | what they are for |", "|---|---|---|"]
     for above, (row, meaning) in enumerate(STAIR):
         names = ", ".join(f"`{name}`" for name in row.split())
@@ -178,7 +179,7 @@ def passage() -> str:
 
 
 def written(page: str) -> str:
-    """Return docs/architecture.md with the picture of today."""
+    """Return docs/architecture.md with the picture of today's imports."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -187,12 +188,12 @@ def written(page: str) -> str:
 
 
 def main() -> int:
-    """Print the house, write its picture if asked; 1 where an arrow points up."""
+    """Print the picture; with --write, put it into the page. Return 1 if an import points up."""
     parser = argparse.ArgumentParser(description="Draw the packages of improv and their imports.")
     parser.add_argument("--write", action="store_true", help="put the picture into docs")
     write = parser.parse_args().write
-    found = all_imports()
-    pairs = arrows(found)
+    every_import = all_imports()
+    pairs = arrows(every_import)
     print(picture(pairs), end="\n\n")
     for name in RANK:
         targets = {target: len(made) for (source, target), made in pairs.items() if source == name}
@@ -200,7 +201,7 @@ def main() -> int:
             print(f"{name} -> {', '.join(f'{t} ({n})' for t, n in targets.items())}")
     names = set(rooms().values())
     print(f"\n{len(names)} packages and modules, {len(STAIR)} rows, {len(pairs)} arrows")
-    wrong = faults(found)
+    wrong = faults(every_import)
     if len(names) > MOST:
         wrong.append(f"{len(names)} packages and modules at the top two levels: at most {MOST}")
     for fault in wrong:

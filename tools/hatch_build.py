@@ -1,7 +1,7 @@
-"""Build hook: `ui/`, `scenes/` and the sample run ship inside the wheel's `improv/`.
+"""Build hook that puts `ui/`, `scenes/` and the sample run into the wheel, inside `improv/`.
 
-In a checkout they stay at the top, so an editable install takes nothing from here; hatchling's own
-`force-include` would copy them into site-packages there, and fails when the sample run is missing.
+In a checkout they stay at the top, so the hook adds nothing to an editable install. Hatchling's own
+`force-include` would copy them into site-packages there, and it fails if the sample run is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ShipFolders(BuildHookInterface):  # type: ignore[type-arg]
     """Adds each folder that exists to a standard wheel, under `improv/`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Name what goes in; hatchling calls this once before it writes the wheel."""
+        """Name the files to add. Hatchling calls this once before it writes the wheel."""
         if version != "standard":
             return
         for name in FOLDERS:

@@ -1,9 +1,9 @@
-"""Takes the pictures of the viewer that stand in docs/rooms: every room, light, dark and narrow.
+"""Takes the pictures of the viewer in docs/rooms: every room, light, dark and narrow.
 
     python -m tools.pictures RUNS [ROOM...]
 
-RUNS is a folder of runs whose path may be shown, with `sample` in it, a run `honey` of several
-characters for the Graph room, and a run `author-context` for Compare.
+RUNS is a folder of runs whose path may be shown in a picture. It holds three runs: `sample`,
+`honey` with several characters for the Graph room, and `author-context` for Compare.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ROOMS = Path(__file__).resolve().parent.parent / "docs" / "rooms"
 SIZES = {"light": (1400, 900), "dark": (1400, 900), "narrow": (390, 844)}
 PLACES = {
     "runs": "",
-    "scene": "?run=sample&trial={told}&turn=5",
-    "multiverse": "?run=sample&trial={parted}",
+    "scene": "?run=sample&trial={authored}&turn=5",
+    "multiverse": "?run=sample&trial={branched}",
     "graph": "?run=honey&condition=live+author",
     "compare": "?run=author-context",
     "rate": "?run=sample",
@@ -40,8 +40,8 @@ def main() -> int:
     parser.add_argument("rooms", nargs="*", default=[], metavar="ROOM")
     args = parser.parse_args()
     rows = open_run(str(args.runs), "sample").tables.read("trials").to_pylist()
-    parted = next(r["trial"] for r in rows if sum(o["trial"] == r["trial"] for o in rows) > 3)
-    told = [r["trial"] for r in rows if r["condition"] == "live author"][-1]
+    branched = next(r["trial"] for r in rows if sum(o["trial"] == r["trial"] for o in rows) > 3)
+    authored = [r["trial"] for r in rows if r["condition"] == "live author"][-1]
     ROOMS.mkdir(exist_ok=True)
     server, address, _ = start(args.runs)
     try:
@@ -53,14 +53,14 @@ def main() -> int:
                 )
                 for room in args.rooms or PLACES:
                     reader = Reader(context.new_page(), address.partition("?")[0])
-                    place = PLACES[room].format(parted=parted, told=told)
+                    place = PLACES[room].format(branched=branched, authored=authored)
                     page = reader.open(place, room=room.removeprefix(LOBBY))
                     if room == "rate":
-                        begin(page)
+                        begin_rating(page)
                     reader.still()
                     page.wait_for_load_state("networkidle")
-                    page.wait_for_timeout(1500)  # charts move into their places
-                    keep(page, ROOMS / f"{room}-{look}.png")
+                    page.wait_for_timeout(1500)  # the charts are animated when they appear
+                    write_picture(page, ROOMS / f"{room}-{look}.png")
                     page.close()
                 context.close()
     finally:
@@ -69,15 +69,15 @@ def main() -> int:
     return 0
 
 
-def begin(page: Page) -> None:
-    """Say who rates, and wait for the first question."""
+def begin_rating(page: Page) -> None:
+    """Fill in the rater's name, and wait for the first question."""
     page.get_by_role("textbox", name="Your name").fill("Ada")
     page.get_by_role("button", name="Begin").click()
     page.locator(".ask").wait_for()
 
 
-def keep(page: Page, file: Path) -> None:
-    """Write what the page shows with 256 colours, a third of the bytes."""
+def write_picture(page: Page, file: Path) -> None:
+    """Write a screenshot with 256 colours, which takes a third of the bytes."""
     shown = Image.open(io.BytesIO(page.screenshot()))
     shown.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
     print(file.name, file.stat().st_size // 1024, "kB", flush=True)

@@ -2,8 +2,9 @@
 
     python -m tools.sample
 
-Needed when the code that decides how a scene is played (improv.runner.provenance.PLAYING) has
-changed: a run of another program can be read but not branched. Ten minutes on two quiet cores.
+The sample has to be played anew if the code that decides how a scene is played has changed
+(improv.runner.provenance.PLAYING), because the run of another program can be read but not branched.
+It takes ten minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from improv.study.overrides import read_edit
 
 SAMPLE = Path(__file__).resolve().parent.parent / "runs" / "sample"
 OFF = Setup(ray="off")
-# Where the demonstration is entered again: the scene, the turn, what is changed, how often.
+# Branches and regenerations of the scene: the turn, the edit, the number of draws, whether the turn
+# itself is drawn again.
 PARLOUR = [
     (3, [], 1, False),
     (3, ["move=A moth comes out of the owl and lands on the thimble."], 1, False),
@@ -35,15 +37,15 @@ COLD_PASS = [(4, ["author.live=false"], 1, False)]
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as home:
-        _well(run(load("demo"), runs=home, name="sample", setup=OFF, source=_source()))
+        _check(run(load("demo"), runs=home, name="sample", setup=OFF, source=_source()))
         folder = open_run(home, "sample")
         rows = [
             r for r in folder.tables.read("trials").to_pylist() if r["condition"] == "live author"
         ]
-        for scene, ways in (("parlour", PARLOUR), ("cold-pass", COLD_PASS)):
+        for scene, branches in (("parlour", PARLOUR), ("cold-pass", COLD_PASS)):
             trial = next(r["trial"] for r in rows if r["scene"] == scene)
-            for turn, edit, draws, again in ways:
-                _well(
+            for turn, edit, draws, again in branches:
+                _check(
                     branch(
                         folder,
                         trial,
@@ -63,7 +65,7 @@ def _source() -> Json:
     return {"file": "demo", "patch": {}, "replicates": None, "planted": ""}
 
 
-def _well(result: Result) -> None:
+def _check(result: Result) -> None:
     if result.exit_code:
         sys.exit(f"{result.folder.id}: exit code {result.exit_code}; the sample stays as it is")
     print(f"{result.folder.id}: {result.done} scenes, {len(result.fresh)} new branches", flush=True)

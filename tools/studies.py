@@ -1,12 +1,12 @@
-"""Every shipped study, played by puppets at its full size: does its plan find what was planted?
+"""Plays every shipped study with puppets at full size, to see whether its plan finds the truth.
 
-Each study is played under each of its planted truths, with an effect and with none, through all
-that a real run goes through: plan, stage, store, scores, analysis. Under an effect every planned
-contrast must be found that is not truly nothing, and under nothing none may be; each control must
-hold; no arm may have seen another's text, and no more may be missing than the plan allows. All of
-it is done under several seeds: at α = .05 one study in twenty finds what is not there, so that
-what one seed alone shows is named, and what two seeds show is a fault. Writes docs/studies.md
-where all of them were asked for, and leaves with 1 where there is a fault.
+Each study is played under each of its planted truths, with an effect and with none, in the same way
+as a real run: plan, stage, store, scores, analysis. With an effect, every planned contrast must be
+found (but for EXCEPTIONS); with none, no contrast may be found. Each control must hold. No arm may
+see another arm's text, and no more scores may be missing than the plan allows. Every study is
+played with several seeds. At α = .05 one study in twenty finds what is not there, so an error that
+one of several seeds shows is printed in bold, and one that two seeds show is a fault. If all
+studies are played, the tool writes docs/studies.md. The exit code is 1 if there is a fault.
 
     python tools/studies.py [STUDY ...] [--planted effect] [--seed 1 --seed 2] [--output FILE]
 """
@@ -46,14 +46,14 @@ LEAK = "an arm saw another's text"
 EXCEPTIONS = {
     ("outside-text", "unheeded", "reminder against the rule alone"): "nobody heeds the reminder",
 }
-"""(study, planted, contrast) → why it is not to be found, though something is planted."""
+"""(study, planted, contrast) → why the contrast must not be found, although a truth is planted."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A planned contrast or a control: what was found of it, and what should have been.
+    """The result of a planned contrast or a control, and the result that is expected.
 
-    `found` of a control is whether it held; None is what could not be told.
+    For a control, `found` says whether it held. It is None if the data could not decide.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of one study under one planted truth."""
+    """The results of one study under one planted truth."""
 
     study: str
     planted: str
@@ -83,13 +83,13 @@ class Played:
     missing: float = 0.0
     faults: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
-    """Of a processor: what a busy machine does besides is no part of it."""
+    """Processor time, which does not depend on other work of the machine."""
 
 
 def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None) -> Played:
-    """Play one study under one planted truth, and return what its plan found.
+    """Play one study under one planted truth, and return the results of its plan.
 
-    It is played at full size where no other number of replicates is given.
+    Without `replicates`, the study is played at full size.
     """
     began = time.process_time()
     study = replace(load(STUDIES / f"{name}.yaml", planted=planted), seed=seed)
@@ -98,26 +98,26 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     assert study.plan is not None
     with tempfile.TemporaryDirectory(prefix="improv-studies-") as root:
         result = run(study, runs=root, name=name, setup=Setup("off"))
-        wanted = [m for m in study.plan.measures() if m in JUDGED_SCORERS and m != "secret"]
+        judged = [m for m in study.plan.measures() if m in JUDGED_SCORERS and m != "secret"]
         lost = result.failed + result.owed + result.broken
         faults = [f"{lost} not played to the end"] if lost else []
-        if wanted:
-            scored = score(result.folder, wanted, Judges("puppet"))
+        if judged:
+            scored = score(result.folder, judged, Judges("puppet"))
             faults += [f"{n} verdicts failed" for n in [scored.failed + scored.owed] if n]
-        of = read_material(result.folder)
-    found = of.analysis
-    faults += [reason.sentence for reason in found.stopped]
-    if not of.exposure.clean:
-        faults.append(f"{LEAK}: {of.exposure.leaked} leaks")
-    if not found.planned:
+        material = read_material(result.folder)
+    analysis = material.analysis
+    faults += [reason.sentence for reason in analysis.stopped]
+    if not material.exposure.clean:
+        faults.append(f"{LEAK}: {material.exposure.leaked} leaks")
+    if not analysis.planned:
         faults.append("the plan is not the one that the run was begun with")
     rows = [
         _contrast(name, planted, c.name, estimate_text(c.estimate), c.adjusted, c.rejected)
-        for c in found.findings
+        for c in analysis.findings
     ]
     rows += [
         Row("control", f"{c.name}: {c.what}", estimate_text(c.estimate), math.nan, c.held, True)
-        for c in found.checks
+        for c in analysis.checks
     ]
     return Played(
         name,
@@ -126,8 +126,8 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
         tuple(rows),
         len(plan(study)),
         result.branches,
-        len(of.calls),
-        max((arm.missing_share for arm in found.arms), default=0.0),
+        len(material.calls),
+        max((arm.missing_share for arm in analysis.arms), default=0.0),
         tuple(faults),
         time.process_time() - began,
     )
@@ -135,12 +135,12 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
 
 def _contrast(study: str, planted: str, name: str, estimate: str, p: float, found: bool) -> Row:
     why = EXCEPTIONS.get((study, planted, name), "")
-    told = None if math.isnan(p) else found
-    return Row("contrast", name, estimate, p, told, planted != NOTHING and not why, why)
+    decided = None if math.isnan(p) else found
+    return Row("contrast", name, estimate, p, decided, planted != NOTHING and not why, why)
 
 
 def faults_of(all_played: Sequence[Played]) -> list[str]:
-    """Return what cannot be luck: trouble in a run, and what two seeds, or the only one, show."""
+    """Return the faults: trouble in a run, and wrong results of two seeds or of the only seed."""
     wrong = [f"{p.study}, {p.planted}, seed {p.seed}: {f}" for p in all_played for f in p.faults]
     odd = Counter((p.study, p.planted, r.name) for p in all_played for r in p.rows if not r.right)
     seeds = len({p.seed for p in all_played})
@@ -157,11 +157,11 @@ def page(all_played: Sequence[Played]) -> Iterator[str]:
     yield "# The studies, on planted truth"
     yield ""
     yield "Written by `make studies`. Every study in `scenes/studies` that has a plan is played by"
-    yield "puppets at full size, under each truth that it plants, and put to its own planned"
-    yield "analysis. Intervals are 95%, those of a difference that must be near to nothing 90%; p"
-    yield "is after Holm's correction. Where nothing is planted, one study in twenty finds a thing"
-    yield "all the same, and one control in twenty that is true cannot be shown: what a single"
-    yield "seed shows is printed in bold, and what two of them show is a fault."
+    yield "puppets at full size, under each truth that it plants, and analysed by its own plan."
+    yield "Intervals are 95%, and 90% for a difference that must be near zero; p is after Holm's"
+    yield "correction. If nothing is planted, one study in twenty still finds an effect, and one"
+    yield "true control in twenty cannot be shown. A wrong result of one seed is printed in bold,"
+    yield "and a wrong result of two seeds is a fault."
     yield ""
     yield from _summary(all_played)
     wrong = faults_of(all_played)
@@ -174,50 +174,52 @@ def page(all_played: Sequence[Played]) -> Iterator[str]:
         yield ""
         if not same:
             continue
-        yield f"| planned | {' | '.join(f'seed {p.seed}' for p in same)} | to be |"
+        yield f"| planned | {' | '.join(f'seed {p.seed}' for p in same)} | expected |"
         yield "|---|" + "---|" * (len(same) + 1)
         for rows in zip(*(p.rows for p in same), strict=True):
-            wanted = _VERDICTS[rows[0].kind][rows[0].expected]
+            expected = _VERDICTS[rows[0].kind][rows[0].expected]
             why = f" ({rows[0].why})" if rows[0].why else ""
-            yield f"| {rows[0].name} | {' | '.join(map(_told, rows))} | {wanted}{why} |"
+            yield f"| {rows[0].name} | {' | '.join(map(_result_text, rows))} | {expected}{why} |"
 
 
 def _summary(all_played: Sequence[Played]) -> Iterator[str]:
-    quiet = [p for p in all_played if p.planted == NOTHING]
-    loud = sum(any(r.kind == "contrast" and r.found for r in p.rows) for p in quiet)
+    without = [p for p in all_played if p.planted == NOTHING]
+    false_alarms = sum(any(r.kind == "contrast" and r.found for r in p.rows) for p in without)
     checks = [r for p in all_played for r in p.rows if r.kind == "control"]
     leaks = sum(LEAK in fault for p in all_played for fault in p.faults)
-    there = [r for p in all_played for r in p.rows if r.kind == "contrast" and r.expected]
+    effects = [r for p in all_played for r in p.rows if r.kind == "contrast" and r.expected]
     yield (
-        f"{sum(bool(r.found) for r in there)} of {len(there)} planted effects were found; "
-        f"{loud} of {len(quiet)} runs found something where nothing was planted; "
+        f"{sum(bool(r.found) for r in effects)} of {len(effects)} planted effects were found; "
+        f"{false_alarms} of {len(without)} runs found something although nothing was planted; "
         f"{sum(bool(r.found) for r in checks)} of {len(checks)} controls held; {LEAK} in {leaks} "
         f"of {len(all_played)} runs. "
         f"{sum(p.calls for p in all_played):,} calls; "
-        f"{sum(p.seconds for p in all_played) / 60:.0f} minutes of a processor."
+        f"{sum(p.seconds for p in all_played) / 60:.0f} minutes of processor time."
     )
     yield ""
     yield "| study | planted | seed | scenes | branches | calls | missing, at most | contrasts found | controls that held | seconds |"  # noqa: E501
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for p in all_played:
-        found = [r for r in p.rows if r.kind == "contrast"]
-        held = [r for r in p.rows if r.kind == "control"]
-        counts = (f"{sum(bool(r.found) for r in rows)} of {len(rows)}" for rows in (found, held))
+        contrasts = [r for r in p.rows if r.kind == "contrast"]
+        controls = [r for r in p.rows if r.kind == "control"]
+        counts = (
+            f"{sum(bool(r.found) for r in rows)} of {len(rows)}" for rows in (contrasts, controls)
+        )
         yield (
             f"| {p.study} | {p.planted} | {p.seed} | {p.trials:,} | {p.branches:,} | {p.calls:,} "
             f"| {p.missing:.1%} | {' | '.join(counts)} | {p.seconds:.0f} |"
         )
 
 
-def _told(row: Row) -> str:
+def _result_text(row: Row) -> str:
     p = "" if math.isnan(row.p) else f", p = {row.p:.4f}" if row.p >= 0.0001 else ", p < .0001"
     odd = "" if row.right else f": **{_VERDICTS[row.kind][row.found]}**"
     return f"{row.estimate}{p}{odd}"
 
 
 _VERDICTS: dict[str, dict[bool | None, str]] = {
-    "contrast": {True: "found", False: "not found", None: "not told"},
-    "control": {True: "held", False: "not shown", None: "not told"},
+    "contrast": {True: "found", False: "not found", None: "not decided"},
+    "control": {True: "held", False: "not shown", None: "not decided"},
 }
 
 
@@ -227,27 +229,27 @@ def main() -> int:
     parser.add_argument("--planted", action="append")
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--output", help="docs/studies.md, where all studies are played")
-    asked = parser.parse_args()
-    names = asked.studies or [
+    parser.add_argument("--output", help="file of the page; docs/studies.md for all studies")
+    args = parser.parse_args()
+    names = args.studies or [
         f.stem for f in sorted(STUDIES.glob("*.yaml")) if load(f).plan is not None
     ]
     work = [
         (name, planted, seed)
         for name in names
-        for planted in asked.planted or truths(name)
-        for seed in asked.seed or SEEDS
+        for planted in args.planted or truths(name)
+        for seed in args.seed or SEEDS
     ]
     done = []
-    with multiprocessing.get_context("spawn").Pool(asked.jobs, maxtasksperchild=1) as pool:
-        for played in pool.imap(_one, work):
+    with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=1) as pool:
+        for played in pool.imap(_play, work):
             done.append(played)
             print(f"{played.study}, {played.planted}, seed {played.seed}: {played.seconds:.0f} s")
             for fault in played.faults:
                 print(f"  {fault}")
             for row in played.rows:
-                print(f"  {row.name} | {_told(row)}", flush=True)
-    output = asked.output or ("" if asked.studies or asked.planted or asked.seed else PAGE)
+                print(f"  {row.name} | {_result_text(row)}", flush=True)
+    output = args.output or ("" if args.studies or args.planted or args.seed else PAGE)
     if output:
         Path(output).write_text("\n".join([*page(done), ""]))
         print(f"{output} written")
@@ -257,11 +259,11 @@ def main() -> int:
 
 
 def truths(name: str) -> list[str]:
-    """Return the names of what a study plants."""
+    """Return the names of the truths that a study plants."""
     return list(yaml.safe_load((STUDIES / f"{name}.yaml").read_text())["planted"])
 
 
-def _one(work: tuple[str, str, int]) -> Played:
+def _play(work: tuple[str, str, int]) -> Played:
     try:
         return rehearsed(*work)
     except Exception as e:

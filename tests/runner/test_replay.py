@@ -85,7 +85,7 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     assert differences(folder, "0") == ["it failed when it was played (gone) and does not fail now"]
     restored()
     folder.update({"branches": []})
-    assert "nobody knows" in differences(folder, f"0~{again}")[0]
+    assert "says what this branch changes" in differences(folder, f"0~{again}")[0]
     # Nothing of all this asked a model.
     assert not server.asked and main
 

@@ -1,4 +1,4 @@
-"""Checks of what is drawn again: twenty questions, and the entropy of a tree."""
+"""Checks of repeated draws: twenty questions, and the entropy of branches."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def questions(seed: int, root: Path, *, games: int) -> list[Figure]:
     again = (Regeneration(at=[1], draws=DRAWN - 1),)
     folder = play(study("questions", seed, NAMES, 1, games, arms, plan, regenerations=again), root)
     score(folder, ["dispersion"])
-    given = read_tables(folder)
-    found = analyse(folder.study().plan, given, seed=seed)
-    values = outcome_units(found.outcome, given) if found.outcome else None
+    tables = read_tables(folder)
+    analysis = analyse(folder.study().plan, tables, seed=seed)
+    values = outcome_units(analysis.outcome, tables) if analysis.outcome else None
     assert values is not None
     by_arm = {c: part["value"] for c, part in values.groupby("condition")}
     k = len(THINGS)
@@ -58,12 +58,12 @@ def questions(seed: int, root: Path, *, games: int) -> list[Figure]:
         "outside": ("an envelope that no prompt shows: the same", alike - 0.02, alike + 0.02),
         "alias": (f"2% alias: truth {other:.3f}", other - 0.012, other + 0.012),
     }
-    told = {arm.cell: arm.value.value for arm in found.arms}
+    reported = {arm.cell: arm.value.value for arm in analysis.arms}
     figures = []
     for arm, (what, low, high) in bands.items():
-        made = averaged(f"ĉ, {what}", by_arm[arm].tolist(), low, high)
-        assert math.isclose(made.value, told[arm]), "a report's arm is the mean over its units"
-        figures.append(made)
+        mean = averaged(f"ĉ, {what}", by_arm[arm].tolist(), low, high)
+        assert math.isclose(mean.value, reported[arm]), "a report's arm is the mean over its units"
+        figures.append(mean)
     missing = by_arm["cold"].isna()
     return [*figures, averaged("ĉ refused at temperature 0", missing.tolist(), 1.0, 1.0)]
 
@@ -95,12 +95,14 @@ def entropy(
     plan = planned(blocks=scenes, outcome=COLLISION, controls=[flat])
     alike, bits, sloped, held = [], [], [], []
     for k in range(runs):
-        one = seed_of("entropy", seed, k)
-        wanted = study("entropy", one, ACTS, max(DEPTHS), scenes, None, plan, regenerations=again)
-        folder = play(wanted, root / f"{k}")
+        run_seed = seed_of("entropy", seed, k)
+        flat_study = study(
+            "entropy", run_seed, ACTS, max(DEPTHS), scenes, None, plan, regenerations=again
+        )
+        folder = play(flat_study, root / f"{k}")
         score(folder, ["dispersion"])
-        found = analyse(wanted.plan, read_tables(folder), seed=one)
-        (arm,), (check,) = found.arms, found.checks
+        analysis = analyse(flat_study.plan, read_tables(folder), seed=run_seed)
+        (arm,), (check,) = analysis.arms, analysis.checks
         alike.append(arm.value.value)
         sloped.append(check.estimate.value)
         held.append(bool(check.held))
@@ -131,12 +133,12 @@ CHECKS = [
         "a puppet that sealed one of six objects, one that did not, one that misnames 2% of the "
         "time",
         "A reveal is drawn ten times: once in play, nine times by regeneration. `score` reads the "
-        "objects with the dispersion measure, `analyse` makes the mean of each arm. Uncommitted, "
-        "a game's own distribution is Dirichlet(1) over six, so that ĉ is 2/7; an alias of 2% "
-        "leaves .98² + .02²/5.",
-        "An envelope that does not reach the prompt, or one that does although it is outside; "
-        "draws that are copies of one another; a number reported where temperature 0 makes it 1 "
-        "for nothing.",
+        "objects with the dispersion measure, and `analyse` computes the mean of each arm. Without "
+        "a commitment a game's own distribution is Dirichlet(1) over six, so that ĉ is 2/7. With "
+        "an alias of 2%, ĉ is .98² + .02²/5.",
+        "An envelope does not reach the prompt, or one that is outside does; draws are copies of "
+        "one another; or a number is reported at temperature 0, where it is 1 whatever the model "
+        "does.",
         questions,
         {"games": 400},
         {"games": 150},
@@ -146,11 +148,11 @@ CHECKS = [
         7,
         "Entropy of branches",
         "100 equally likely acts at every depth, 20 draws",
-        "Lines at turns 2, 6 and 10 are drawn 20 times each. ĉ comes from the scores, the plug-in "
-        "entropy from the same counts; the planned control of flatness is that of a report, with "
-        "a margin of .001 a turn.",
-        "A biased ĉ, or one that moves with depth, would let a tree seem to narrow that does not. "
-        "The plug-in's loss of 2.5 bits is the reason why no entropy is reported.",
+        "Lines at turns 2, 6 and 10 are drawn 20 times each. ĉ comes from the scores, and the "
+        "plug-in entropy from the same counts. The planned control of flatness is that of a "
+        "report, with a margin of .001 a turn.",
+        "With a biased ĉ, or one that changes with depth, a tree seems to narrow although it does "
+        "not. No entropy is reported because the plug-in estimate loses 2.5 bits.",
         entropy,
         {"runs": 10, "scenes": 40},
         {"runs": 5, "scenes": 30, "margin": 0.0015},

@@ -1,4 +1,4 @@
-"""Checks of what is read through a judge that errs, and of what cannot be read at all."""
+"""Checks of scores by a judge that errs, and of replies that cannot be read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from improv.scoring.scorer import Judges, score
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from tools.truth.planting import (
+    NO_BAND,
     SAME,
-    TOLD,
     Check,
     Figure,
     averaged,
@@ -36,7 +36,7 @@ STATE = {"of": "broken", "measure": "state"}
 
 
 class Bench:
-    """Has each run judged as soon as it is played, and keeps the verdicts on planted lines."""
+    """Has each run judged after it was played, and keeps the verdicts on planted lines."""
 
     def __init__(self, plants: int) -> None:
         self._judges = Judges("puppet", plants=plants)
@@ -45,7 +45,7 @@ class Bench:
     def __call__(self, folder: RunFolder) -> None:
         done = score(folder, ["state"], self._judges)
         if done.owed or done.failed:
-            raise RuntimeError(f"{done.owed + done.failed} verdicts were not given")
+            raise RuntimeError(f"{done.owed + done.failed} verdicts are missing")
         rows = folder.tables.read("verdicts").to_pandas()
         self.each.append(rows[rows["measure"].str.startswith("calibration:")])
 
@@ -58,35 +58,36 @@ class Bench:
 
 
 def absorbing(
-    seed: int, root: Path, *, studies: int, found: int, scenes: int = 100, plants: int = 60
+    seed: int, root: Path, *, studies: int, effect_studies: int, scenes: int = 100, plants: int = 60
 ) -> list[Figure]:
     turns, plan = 20, Plan.model_validate(planned(blocks=scenes, outcome=STATE))
     level: list[Figure] = []
     strength: list[Figure] = []
-    for beta, many in ((0.0, studies), (0.02, found)):
+    for beta, many in ((0.0, studies), (0.02, effect_studies)):
         puppet = {"alpha": 0.1, "beta": beta, "judge": GOOD}
 
-        def make(one: int, few: int, puppet: Any = puppet) -> Any:
-            return study("absorbing", one, puppet, turns, few, plan=plan.model_dump())
+        def make(one: int, replicates: int, puppet: Any = puppet) -> Any:
+            return study("absorbing", one, puppet, turns, replicates, plan=plan.model_dump())
 
         bench = Bench(plants)
         played = pool(make, many * scenes, seed_of(seed, beta), root, bench, most=scenes)
-        trials = played.given.trials
-        (showed,) = measure_judges(bench.verdicts, trials, seed=seed)
-        se, sp = (r.value for r in (showed.pooled.sensitivity(), showed.pooled.specificity()))
+        trials = played.tables.trials
+        (errors,) = measure_judges(bench.verdicts, trials, seed=seed)
+        se, sp = (r.value for r in (errors.pooled.sensitivity(), errors.pooled.specificity()))
         naive, rejected, least = [], [], []
         for blocks, verdicts in zip(played.runs(), bench.each, strict=True):
             own = played.study(blocks)
             ((_, (test,)),) = absorptions(own, "state", [se], [sp])
-            told = analyse(plan, own, seed=seed, judges=measure_judges(verdicts, trials, seed=seed))
-            grid = least_certain(told.absorptions[0][1]) if told.absorptions else None
+            judges = measure_judges(verdicts, trials, seed=seed)
+            absorbed = analyse(plan, own, seed=seed, judges=judges).absorptions
+            grid = least_certain(absorbed[0][1]) if absorbed else None
             naive.append(test.naive)
             rejected.append(test.p <= 0.05)
             least.append(grid is not None and grid.p <= 0.05)
         if beta:
             strength = [
                 averaged("finds β = .02", rejected, 0.9, 1.0),
-                averaged("a report's grid of Se and Sp finds β = .02", least, *TOLD),
+                averaged("a report's grid of Se and Sp finds β = .02", least, *NO_BAND),
             ]
         else:
             level = [
@@ -102,7 +103,7 @@ def absorbing(
 
 
 def _rates(bench: Bench, truth: float) -> list[float]:
-    """Return how many of each run's planted lines of this truth were judged rightly."""
+    """Return the share of each run's planted lines of this truth that were judged correctly."""
     planted = [rows[rows["truth"] == truth]["value"] for rows in bench.each]
     return [float((values == truth).mean()) for values in planted]
 
@@ -111,8 +112,8 @@ def _rates(bench: Bench, truth: float) -> list[float]:
 
 FIFTH = {"alpha": 0.2, "beta": 0.8, "judge": GOOD}
 """Every line is at the opposite with probability .2, whatever was said before."""
-FORETOLD = 130
-"""Blocks at which a difference of .024 is .31 of studies' finding."""
+POWERED = 130
+"""Blocks with which 31% of studies detect a difference of .024."""
 WORSE = {"model": {"puppet": {"judge": {"specificity": 0.92}}}}
 
 
@@ -124,49 +125,50 @@ def correction(
     settled = Plan.model_validate(plan)
     (c,) = settled.contrasts
 
-    def make(one: int, few: int) -> Any:
-        return study("judged", one, FIFTH, turns, few, {"good": SAME, "worse": WORSE}, plan)
+    def make(one: int, replicates: int) -> Any:
+        return study("judged", one, FIFTH, turns, replicates, {"good": SAME, "worse": WORSE}, plan)
 
     bench = Bench(plants)
     played = pool(make, studies * blocks, seed, root, bench, most=2 * blocks)
-    trials = played.given.trials
-    seen: dict[str, list[float]] = {"good": [], "worse": []}
-    right: dict[str, list[float]] = {"good": [], "worse": []}
-    apart, plain, mended, covered, caught = [], [], [], [], []
+    trials = played.tables.trials
+    observed: dict[str, list[float]] = {"good": [], "worse": []}
+    corrected: dict[str, list[float]] = {"good": [], "worse": []}
+    differences, uncorrected_rejects, corrected_rejects, covered, shown = [], [], [], [], []
     for k, (names, verdicts) in enumerate(zip(played.runs(), bench.each, strict=True)):
         own = played.study(names)
-        (showed,) = measure_judges(verdicts, trials, seed=seed_of("judged", seed, k))
-        found = analyse(settled, own, seed=seed_of("analysed", seed, k), judges=[showed])
-        for arm in found.arms:
-            seen[arm.cell].append(arm.value.value)
-            right[arm.cell].append(found.corrected[arm.cell].value)
-            covered.append(found.corrected[arm.cell].low <= 0.2 <= found.corrected[arm.cell].high)
-        (contrast,) = found.findings
+        (errors,) = measure_judges(verdicts, trials, seed=seed_of("judged", seed, k))
+        analysis = analyse(settled, own, seed=seed_of("analysed", seed, k), judges=[errors])
+        for arm in analysis.arms:
+            rate = analysis.corrected[arm.cell]
+            observed[arm.cell].append(arm.value.value)
+            corrected[arm.cell].append(rate.value)
+            covered.append(rate.low <= 0.2 <= rate.high)
+        (contrast,) = analysis.findings
         naive = compare_sides(
             c.name, c.plus, c.minus, settled.outcome, outcome_units(settled.outcome, own), k
         )
-        apart.append(contrast.estimate.value)
-        mended.append(contrast.rejected)
-        plain.append(naive.p <= settled.alpha)
-        caught.append("specificity" in showed.difference.differs)
+        differences.append(contrast.estimate.value)
+        corrected_rejects.append(contrast.rejected)
+        uncorrected_rejects.append(naive.p <= settled.alpha)
+        shown.append("specificity" in errors.difference.differs)
     (whole,) = measure_judges(bench.verdicts, trials, seed=seed)
     rates = [
-        averaged("observed rate, Sp .95: .220 expected", seen["good"], 0.21, 0.23),
-        averaged("corrected rate, Sp .95: truth .200", right["good"], 0.19, 0.21),
-        averaged("observed rate, Sp .92: .244 expected", seen["worse"], 0.234, 0.254),
-        averaged("corrected rate, Sp .92: truth .200", right["worse"], 0.19, 0.21),
-        averaged("corrected difference: truth 0", apart, -0.01, 0.01),
-        averaged("corrected test rejects", mended, 0.0, 0.07),
+        averaged("observed rate, Sp .95: .220 expected", observed["good"], 0.21, 0.23),
+        averaged("corrected rate, Sp .95: truth .200", corrected["good"], 0.19, 0.21),
+        averaged("observed rate, Sp .92: .244 expected", observed["worse"], 0.234, 0.254),
+        averaged("corrected rate, Sp .92: truth .200", corrected["worse"], 0.19, 0.21),
+        averaged("corrected difference: truth 0", differences, -0.01, 0.01),
+        averaged("corrected test rejects", corrected_rejects, 0.0, 0.07),
     ]
-    if blocks < FORETOLD:
+    if blocks < POWERED:
         return rates
     differ = float("specificity" in whole.difference.differs)
     return [
         *rates,
-        averaged("uncorrected test rejects: .31 foretold", plain, 0.21, 0.41),
+        averaged("uncorrected test rejects: .31 expected", uncorrected_rejects, 0.21, 0.41),
         Figure("all planted lines show that Sp differs", differ, 0.0, 1, 1),
-        averaged(f"{plants} planted lines an arm show it", caught, *TOLD),
-        averaged("interval of a corrected rate covers .200", covered, *TOLD),
+        averaged(f"{plants} planted lines an arm show it", shown, *NO_BAND),
+        averaged("interval of a corrected rate covers .200", covered, *NO_BAND),
     ]
 
 
@@ -182,14 +184,14 @@ def unreadable(seed: int, root: Path, *, scenes: int, judged_scenes: int) -> lis
     }
     plan = planned(*((arm, "sound") for arm in arms if arm != "sound"), blocks=scenes)
     puppet, turns = {"alpha": 0.1, "beta": 0.3}, 10
-    wanted = study("mute", seed, puppet, turns, scenes, arms, plan)
-    folder = play(wanted, root / "played")
-    given = read_tables(folder)
-    found = analyse(wanted.plan, given, seed=seed)
-    share = {arm.cell: arm.missing_share for arm in found.arms}
-    stopped = [arm for arm in arms if any(why.cell == arm for why in found.stopped)]
+    mute_study = study("mute", seed, puppet, turns, scenes, arms, plan)
+    folder = play(mute_study, root / "played")
+    tables = read_tables(folder)
+    analysis = analyse(mute_study.plan, tables, seed=seed)
+    share = {arm.cell: arm.missing_share for arm in analysis.arms}
+    stopped = [arm for arm in arms if any(why.cell == arm for why in analysis.stopped)]
     rows = folder.tables.read("turns", columns=["trial", "turn", "kind", "text"]).to_pandas()
-    rows = rows.merge(given.scores, on=["trial", "turn"])
+    rows = rows.merge(tables.scores, on=["trial", "turn"])
     silent = rows["kind"] == "silence"
     said = ~silent & rows["text"].map(lambda text: any(s in text for s in POLE + OPPOSITE))
     error = (0.08 * 0.92 / (scenes * turns)) ** 0.5
@@ -223,21 +225,21 @@ def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
     plan = planned(("mute", "sound"), blocks=scenes, outcome=STATE)
     turns = 10
 
-    def make(one: int, few: int) -> Any:
-        return study("unread", one, {"judge": {}}, turns, few, arms, plan)
+    def make(one: int, replicates: int) -> Any:
+        return study("unread", one, {"judge": {}}, turns, replicates, arms, plan)
 
     bench = Bench(plants=60)
     played = pool(make, scenes, seed, root, bench)
-    given = played.given
-    judges = measure_judges(bench.verdicts, given.trials, seed=seed)
-    found = analyse(Plan.model_validate(plan), given, seed=seed, judges=judges)
-    share = {arm.cell: arm.missing_share for arm in found.arms}
-    kept = any(why.cell == "mute" for why in found.stopped)
+    tables = played.tables
+    judges = measure_judges(bench.verdicts, tables.trials, seed=seed)
+    analysis = analyse(Plan.model_validate(plan), tables, seed=seed, judges=judges)
+    share = {arm.cell: arm.missing_share for arm in analysis.arms}
+    stopped = any(why.cell == "mute" for why in analysis.stopped)
     able = judges[0].arms["mute"][1].able
     error = (0.12 * 0.88 / (scenes * turns)) ** 0.5
     return [
         Figure("missing, of 12% unreadable verdicts", share["mute"], error, 0.08, 0.16),
-        Figure("that arm is stopped, its judge refused", float(kept and not able), 0.0, 1, 1),
+        Figure("that arm is stopped, its judge refused", float(stopped and not able), 0.0, 1, 1),
     ]
 
 
@@ -248,20 +250,19 @@ CHECKS = [
         "β 0 (and .02), a judge of Se .9 and Sp .95",
         "Each study is a run of 100 scenes of 20 lines, judged line by line through `score` by a "
         "puppet that errs as often as declared; 60 lines of each truth are planted among them. "
-        "`trajectories.absorptions` tests β = 0 with the emissions at the Se and Sp that the "
-        "planted "
-        "lines of all studies showed, as SCIENCE.md has it. A report knows the planted lines of "
-        "its own study alone, and the emissions that these give reject a true β = 0 far too "
-        "often: it tests at the ends of what they leave for Se and for Sp too, and believes the "
-        "largest p. That is banded as the test itself is; of its power nothing was promised, and "
-        "it is only told.",
-        "A naive β̂ is not 0 where nobody ever returned. A test that rejects more than 5% calls "
-        "the judge's misses returns; one that misses β = .02 proves nothing when it does not "
-        "reject.",
+        "`trajectories.absorptions` tests β = 0 with the emissions at the Se and Sp that are "
+        "estimated from the planted lines of all studies, as SCIENCE.md says. A report knows the "
+        "planted lines of its own study alone. With the emissions at those estimates it would "
+        "reject a true β = 0 far too often. So it also tests at the ends of the intervals of Se "
+        "and Sp, and takes the largest p. That test has the same band as the first one. Its power "
+        "has no band, because SCIENCE.md promises none.",
+        "A naive β̂ is not 0 although no character ever returned. A test that rejects more than 5% "
+        "takes the judge's errors for returns; if a test misses β = .02, then that it does not "
+        "reject says nothing.",
         absorbing,
-        {"studies": 60, "found": 30},
-        {"studies": 20, "found": 10},
-        {"studies": 2, "found": 1, "scenes": 60, "plants": 250},
+        {"studies": 60, "effect_studies": 30},
+        {"studies": 20, "effect_studies": 10},
+        {"studies": 2, "effect_studies": 1, "scenes": 60, "plants": 250},
     ),
     Check(
         8,
@@ -270,14 +271,12 @@ CHECKS = [
         "other",
         "Each study is a run of 130 blocks, two arms of equal truth, ten lines a scene, judged "
         "through `score`, with 156 planted lines of each truth an arm. `analyse` corrects each "
-        "arm by its own planted lines and tests the planned contrast corrected; `compare_sides` "
-        "without "
-        "a judge is the uncorrected test. Figures are means over studies. Whether Sp differs is "
-        "Fisher's test on the planted lines (`calibration.compare_errors`), once on those of all "
-        "studies "
-        "together.",
-        "A corrected rate off .200 means that calibration and scoring do not see the same judge. "
-        "If the corrected test rejects more than 7%, a judge that errs unevenly makes findings.",
+        "arm by its own planted lines and tests the corrected contrast; `compare_sides` without a "
+        "judge is the uncorrected test. Figures are means over studies. Fisher's test on the "
+        "planted lines (`calibration.compare_errors`) decides whether Sp differs: in each study, "
+        "and once on the lines of all studies together.",
+        "If a corrected rate is not .200, calibration and scoring do not see the same judge. If "
+        "the corrected test rejects more than 7%, a judge that errs unevenly produces findings.",
         correction,
         {"studies": 80},
         {"studies": 20},
@@ -287,10 +286,10 @@ CHECKS = [
         9,
         "Mute and garbling puppets",
         "2% and 8% empty replies, 80% garbled ones, a judge whose verdicts are 12% unreadable",
-        "Each is an arm. Which replies became silences is read from the turns, what they scored "
-        "from the scores, and what is decided from `analyse`. Garbled lines that hold none of the "
-        "sentences that a puppet says (placeholders, loops, cut JSON) say nothing of its state.",
-        "An unreadable reply that counts as kept makes a broken model look consistent.",
+        "Each is an arm. The silences are read from the turns and their values from the scores; "
+        "`analyse` decides which arms are stopped. A garbled line without any of a puppet's "
+        "sentences (a placeholder, a loop, cut JSON) does not show the puppet's state.",
+        "If an unreadable reply counts as kept, a broken model looks consistent.",
         unreadable,
         {"scenes": 150, "judged_scenes": 150},
         {"scenes": 100, "judged_scenes": 60},

@@ -1,6 +1,7 @@
-"""What the checks share: puppets in a small scene, runs played and read back, studies dealt from
-them. A pool of scenes is played once and dealt into studies several times over; its groups share
-no scene, so that their spread is the Monte-Carlo error of a figure.
+"""What the checks share: a scene with a puppet, pools of played scenes, studies dealt from them.
+
+A pool of scenes is played once and dealt into studies several times. The groups of a pool share no
+scene, so the spread of their means is the Monte-Carlo error of a figure.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from improv.study.plan import Plan
 from improv.study.scene import Scene
 
 Patch = dict[str, Any]
-TOLD = (-math.inf, math.inf)
-"""The band of a figure that nothing is asked of."""
+NO_BAND = (-math.inf, math.inf)
+"""The band of a figure for which the page gives no band."""
 SAME: Patch = {}
 BRIEF: Patch = {"author": {"frame": "Ines Okafor never lets a character turn."}}
 PLACEBO: Patch = {"author": {"frame": "The theatre is heated by a boiler of 1911."}}
@@ -50,17 +51,19 @@ SCENE: Patch = {
         }
     ],
 }
-"""A puppet says "never" at the opposite and nowhere else, so that the sign reads its state."""
+"""A puppet says "never" at the opposite and nowhere else. So the sign shows its state."""
 ROUGH = 0.2
-"""An error from which on a figure says next to nothing."""
+"""A standard error from which on a figure says almost nothing."""
 RUN = 2000
-"""Trials in one run of a pool: what fits into memory on a laptop."""
+"""Maximum trials in one run of a pool: as many as fit into the memory of a laptop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number that a check found, its Monte-Carlo error, and the band it has to be in. One that
-    is only told has a band without ends."""
+    """One number of a check, its Monte-Carlo error, and the band that it has to be in.
+
+    The band is infinite (NO_BAND) for a number that no band is promised for.
+    """
 
     what: str
     value: float
@@ -77,16 +80,21 @@ class Figure:
         return self.low <= self.value <= self.high
 
     def near(self, errors: float = 3.0) -> bool:
-        """Whether it is in its band but for so many errors: what a smaller form can ask. A figure
-        that is hardly known has to be in its band."""
+        """Whether the figure misses its band by at most `errors` standard errors.
+
+        A figure whose error is ROUGH or more has to be in its band.
+        """
         room = errors * self.error if self.error < ROUGH else 0.0
         return self.low - room <= self.value <= self.high + room
 
 
 @dataclass(frozen=True)
 class Check:
-    """A truth that is planted and what becomes of it. `figures` takes a seed, a folder to play
-    in, and sizes; `full`, `again` (for another seed) and `quick` (for tests) are sets of these."""
+    """A planted truth, and how it is checked.
+
+    `figures` takes a seed, a folder to play in, and sizes. `full`, `again` (for another seed) and
+    `quick` (for tests) are sets of sizes. `how` and `failing` are text of the page.
+    """
 
     number: int
     name: str
@@ -109,7 +117,7 @@ def study(
     plan: Patch | None = None,
     **more: Any,
 ) -> Study:
-    """Return a study of one scene with Ana in it; an arm is a level of the factor "given"."""
+    """Return a study of one scene with Ana. An arm is a level of the factor "given"."""
     base = merge(SCENE, {"turns": turns, "model": {"model": "puppet", "puppet": puppet}})
     cells = []
     for arm, patch in (arms or {"only": SAME}).items():
@@ -129,19 +137,19 @@ def study(
 
 
 def planned(*against: tuple[str, str], blocks: int, **more: Any) -> Patch:
-    """Return a plan whose contrasts are of these arms: (plus, minus) each."""
+    """Return a plan with a contrast for each (plus, minus) pair of arms."""
     contrasts = [
         {"name": f"{a} against {b}", "plus": {"given": a}, "minus": {"given": b}}
         for a, b in against
     ]
     outcome = more.pop("outcome", {"of": "broken", "measure": "sign"})
-    told = {"hypothesis": "The arms differ.", "outcome": outcome, "blocks": blocks}
-    return {**told, "contrasts": contrasts, **more}
+    fields = {"hypothesis": "The arms differ.", "outcome": outcome, "blocks": blocks}
+    return {**fields, "contrasts": contrasts, **more}
 
 
-def play(wanted: Study, root: Path) -> RunFolder:
-    """Play a study with Ray off, every trial of it. Raises RuntimeError where one failed."""
-    result = run(wanted, runs=root, setup=Setup(ray="off"))
+def play(whole: Study, root: Path) -> RunFolder:
+    """Play every trial of a study with Ray off. Raises RuntimeError if a trial fails."""
+    result = run(whole, runs=root, setup=Setup(ray="off"))
     if result.failed or result.owed:
         raise RuntimeError(f"{result.failed} trials failed, {result.owed} are owed")
     return result.folder
@@ -149,13 +157,13 @@ def play(wanted: Study, root: Path) -> RunFolder:
 
 @dataclass
 class Pool:
-    """Tables of scenes that were played alike, by block, for studies to be dealt from."""
+    """The tables of a pool of scenes, by block. Studies are dealt from them."""
 
-    given: Tables
+    tables: Tables
     _places: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        blocks = self.given.scores["trial"].map(self.given.trials.set_index("trial")["block"])
+        blocks = self.tables.scores["trial"].map(self.tables.trials.set_index("trial")["block"])
         self._places = dict(blocks.reset_index(drop=True).groupby(blocks.to_numpy()).indices)
 
     @property
@@ -164,17 +172,17 @@ class Pool:
 
     def runs(self) -> list[list[str]]:
         """Return the blocks of each run that was played."""
-        found: dict[str, list[str]] = {}
+        by_run: dict[str, list[str]] = {}
         for block in self.blocks:
-            found.setdefault(block.partition(":")[0], []).append(block)
-        return [found[run] for run in sorted(found, key=int)]
+            by_run.setdefault(block.partition(":")[0], []).append(block)
+        return [by_run[number] for number in sorted(by_run, key=int)]
 
     def study(self, blocks: Sequence[str]) -> Tables:
-        """Return the tables of these blocks alone, as a run of them would have."""
+        """Return the tables of these blocks alone, as a run of them would have them."""
         rows = np.concatenate([self._places[b] for b in blocks])
-        trials = self.given.trials
+        trials = self.tables.trials
         trials = trials[trials["block"].isin(blocks)]
-        return Tables(trials, self.given.scores.iloc[rows], self.given.marks.iloc[:0])
+        return Tables(trials, self.tables.scores.iloc[rows], self.tables.marks.iloc[:0])
 
 
 def pool(
@@ -185,26 +193,26 @@ def pool(
     after: Callable[[RunFolder], None] = lambda folder: None,
     most: int = RUN,
 ) -> Pool:
-    """Play so many blocks as runs of at most `most` trials; return what is read back of them.
+    """Play `blocks` blocks in runs of at most `most` trials, and return their tables.
 
-    `make` gives the study of a seed and a number of replicates. `after` is called with each run
-    before it is read, and each is thrown away then.
+    `make` returns the study for a seed and a number of replicates. `after` is called with each run
+    before its tables are read. Then the run is deleted.
     """
     arms = len(make(0, 1).cells)
     each = min(blocks, max(1, most // arms))
-    found = []
+    parts = []
     for part in range(math.ceil(blocks / each)):
-        few = min(each, blocks - part * each)
-        folder = play(make(seed_of("truth", seed, part), few), root / f"{part}")
+        replicates = min(each, blocks - part * each)
+        folder = play(make(seed_of("truth", seed, part), replicates), root / f"{part}")
         after(folder)
-        one = read_tables(folder)
+        tables = read_tables(folder)
         shutil.rmtree(root / f"{part}")
-        named = f"{part}:" + one.trials["block"]
-        found.append(Tables(one.trials.assign(block=named), one.scores, one.marks))
+        named = f"{part}:" + tables.trials["block"]
+        parts.append(Tables(tables.trials.assign(block=named), tables.scores, tables.marks))
     return Pool(
         Tables(
             *(
-                pd.concat([getattr(t, name) for t in found], ignore_index=True)
+                pd.concat([getattr(t, name) for t in parts], ignore_index=True)
                 for name in ("trials", "scores", "marks")
             )
         )
@@ -228,18 +236,21 @@ def deal(
                 yield group, own[start : start + size]
 
 
-def figure(what: str, found: Iterable[tuple[int, float]], low: float, high: float) -> Figure:
-    """Return the mean over groups of (group, number) pairs, its error from how groups differ."""
+def figure(what: str, pairs: Iterable[tuple[int, float]], low: float, high: float) -> Figure:
+    """Return the mean over groups of (group, number) pairs; the error comes from their spread."""
     by_group: dict[int, list[float]] = {}
-    for group, value in found:
+    for group, value in pairs:
         by_group.setdefault(group, []).append(float(value))
     means = [float(np.mean(values)) for values in by_group.values()]
     return averaged(what, means, low, high)
 
 
 def averaged(what: str, values: Sequence[float], low: float, high: float) -> Figure:
-    """Return the mean of independent numbers. All alike, the next might still have been another;
-    a band of no width wants certainty, and allows for no error."""
+    """Return the mean of independent numbers, with its standard error.
+
+    The error of n equal numbers is 1 / (n + 2), because the next one might differ. A band without
+    width allows no error.
+    """
     n = len(values)
     error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     error = 0.0 if low == high else error or 1 / (n + 2)

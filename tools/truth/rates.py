@@ -17,9 +17,9 @@ from improv.runner.power import powers, rehearse
 from improv.study.plan import Outcome, Plan
 from tools.truth.planting import (
     BRIEF,
+    NO_BAND,
     PLACEBO,
     SAME,
-    TOLD,
     Check,
     Figure,
     averaged,
@@ -72,18 +72,18 @@ def chain(
     for k, (group, blocks) in enumerate(dealt):
         (cell,) = cell_chains(Outcome(), played.study(blocks), seed_of("fit", seed, k))
         for name, truth in truths.items():
-            found = getattr(cell.chain, name)
-            covered[name].append((group, found.low <= truth <= found.high))
-            means[name].append((group, found.value))
-    called = {"alpha": "α", "beta": "β", "opposite_share": "π"}
+            estimate = getattr(cell.chain, name)
+            covered[name].append((group, estimate.low <= truth <= estimate.high))
+            means[name].append((group, estimate.value))
+    letters = {"alpha": "α", "beta": "β", "opposite_share": "π"}
     return [
         *(
-            figure(f"interval of {called[name]} covers {truths[name]:.4f}", found, 0.93, 0.97)
-            for name, found in covered.items()
+            figure(f"interval of {letters[name]} covers {truths[name]:.4f}", pairs, 0.93, 0.97)
+            for name, pairs in covered.items()
         ),
         *(
             figure(
-                f"mean {called[name]}̂: truth {truth:.4f}", means[name], 0.97 * truth, 1.03 * truth
+                f"mean {letters[name]}̂: truth {truth:.4f}", means[name], 0.97 * truth, 1.03 * truth
             )
             for name, truth in truths.items()
         ),
@@ -111,34 +111,37 @@ def intraclass(frame: Frame) -> float:
 
 
 def rejections(
-    plan: Plan, found: Frame, size: int, *, groups: int, deals: int, seed: int
+    plan: Plan, units: Frame, size: int, *, groups: int, deals: int, seed: int
 ) -> list[tuple[int, float]]:
     """Deal the units into studies; return whether each rejects any of the planned contrasts.
 
-    The first study goes through `compare_sides`. For all others what that does is done here, but
-    for
-    making each block's numbers anew from the units, which takes most of the time.
+    The first study goes through `compare_sides`, and has to give the same contrasts. The other
+    studies are tested by the same functions, but each block's numbers are made only once, because
+    that takes most of the time.
     """
-    values = by_cell(found)
-    weighed = {c.name: cell_weights(found, c.plus, c.minus) for c in plan.contrasts}
-    blocks, results = sorted(found["block"].unique()), []
+    values = by_cell(units)
+    weighed = {c.name: cell_weights(units, c.plus, c.minus) for c in plan.contrasts}
+    blocks, results = sorted(units["block"].unique()), []
     dealt = deal(blocks, size, groups=groups, deals=deals, seed=seed)
     for k, (group, names) in enumerate(dealt):
-        own = {cell: {b: of[b] for b in names if b in of} for cell, of in values.items()}
-        here = seed_of("test", seed, k)
-        made = [
-            contrast(own, weighed[c.name], name=c.name, seed=here, planned=True)
+        own = {
+            cell: {b: by_block[b] for b in names if b in by_block}
+            for cell, by_block in values.items()
+        }
+        test_seed = seed_of("test", seed, k)
+        contrasts = [
+            contrast(own, weighed[c.name], name=c.name, seed=test_seed, planned=True)
             for c in plan.contrasts
         ]
         if not k:
-            part = found[found["block"].isin(names)]
-            whole = [
-                compare_sides(c.name, c.plus, c.minus, plan.outcome, part, here)
+            part = units[units["block"].isin(names)]
+            reported = [
+                compare_sides(c.name, c.plus, c.minus, plan.outcome, part, test_seed)
                 for c in plan.contrasts
             ]
-            if whole != made:
-                raise RuntimeError("what is tested here is not what a report tests")
-        results.append((group, float(any(c.rejected for c in holm(made, plan.alpha)))))
+            if reported != contrasts:
+                raise RuntimeError("this test differs from the test of a report")
+        results.append((group, float(any(c.rejected for c in holm(contrasts, plan.alpha)))))
     return results
 
 
@@ -155,16 +158,16 @@ def false_alarms(
 
         played = pool(make, studies * size, seed, root)
         settled = Plan.model_validate(plan)
-        found = rejections(
+        rejected = rejections(
             settled,
-            outcome_units(settled.outcome, played.given),
+            outcome_units(settled.outcome, played.tables),
             size,
             groups=groups,
             deals=deals,
             seed=seed,
         )
-        seen = intraclass(sequences(played.given, "sign"))
-        figures.append(figure(f"rejects, ICC {icc:g} (played: {seen:.2f})", found, 0.03, 0.07))
+        seen = intraclass(sequences(played.tables, "sign"))
+        figures.append(figure(f"rejects, ICC {icc:g} (played: {seen:.2f})", rejected, 0.03, 0.07))
     return figures
 
 
@@ -180,9 +183,9 @@ def placebo(
 
     played = pool(make, studies * size, seed, root)
     settled = Plan.model_validate(plan)
-    given = outcome_units(settled.outcome, played.given)
-    once = rejections(settled, given, size, groups=1, deals=1, seed=seed)
-    again = rejections(settled, given, size, groups=groups, deals=deals, seed=seed)
+    units = outcome_units(settled.outcome, played.tables)
+    once = rejections(settled, units, size, groups=1, deals=1, seed=seed)
+    again = rejections(settled, units, size, groups=groups, deals=deals, seed=seed)
     return [
         averaged(
             "rejects any of two, Holm, each scene in one study", [r for _, r in once], 0.03, 0.07
@@ -200,25 +203,28 @@ def power(seed: int, root: Path, *, pools: int, blocks: int) -> list[Figure]:
     brief = BRIEF["author"]["frame"]
     puppet = {"alpha": 0.3, "beta": 0.7, "spread": 0.43, "effects": {brief: -0.6}}
     plan = planned(("brief", "none"), blocks=blocks)
-    found: dict[int, list[float]] = {size: [] for size in POWER}
+    by_size: dict[int, list[float]] = {size: [] for size in POWER}
     for k in range(pools):
-        one = seed_of("power", seed, k)
-        wanted = study("power", one, puppet, 8, 1, {"none": SAME, "brief": BRIEF}, plan)
-        (row,) = powers(wanted, rehearse(wanted, blocks=blocks), tuple(POWER), seed=one)
-        for told in row.sizes:
-            found[told.n].append(told.power.value)
-    return [averaged(f"power, {n} blocks", found[n], *band) for n, band in POWER.items()]
+        pool_seed = seed_of("power", seed, k)
+        framed = study("power", pool_seed, puppet, 8, 1, {"none": SAME, "brief": BRIEF}, plan)
+        (row,) = powers(framed, rehearse(framed, blocks=blocks), tuple(POWER), seed=pool_seed)
+        for at_size in row.sizes:
+            by_size[at_size.n].append(at_size.power.value)
+    return [averaged(f"power, {n} blocks", by_size[n], *band) for n, band in POWER.items()]
 
 
 # -- 5 ------------------------------------------------------------------------------------------
 
 DRIFT = {"alpha": 0.08, "beta": 0.5, "drift": 0.12, "spread": 1.0}
 LATE = 4
-"""The first turn of the slope: before it scenes are still leaving the pole that they begin at."""
+"""The first turn of the slope. Before it, scenes are still leaving the pole that they begin at."""
 
 
 def marginal(puppet: dict[str, float], turns: int) -> tuple[Array, Array]:
-    """Return P(pole) at each turn and P(pole at both) for each two, over the puppets' logits."""
+    """Return P(pole) at each turn (turns,) and P(pole at both) for each two turns (turns, turns).
+
+    The mean over the puppets' logits is taken by quadrature.
+    """
     steps = [
         expit(logit(puppet["alpha"]) + puppet["drift"] * t + puppet["spread"] * NODES)
         for t in range(turns)
@@ -242,8 +248,10 @@ def marginal(puppet: dict[str, float], turns: int) -> tuple[Array, Array]:
 
 
 def marginal_slope(puppet: dict[str, float], turns: int) -> float:
-    """Return what GEE with an exchangeable correlation converges to: the root of D'V⁻¹(E[y] − μ),
-    with the correlation that residuals then have."""
+    """Return the slope to which GEE with an exchangeable correlation converges.
+
+    It is the root of D'V⁻¹(E[y] − μ), with the correlation of the residuals at that root.
+    """
     mean, both = marginal(puppet, turns)
     mean, both = mean[LATE - 1 :], both[LATE - 1 :, LATE - 1 :]
     design = np.column_stack([np.ones_like(mean), np.arange(LATE, turns + 1)])
@@ -275,18 +283,18 @@ def drift(seed: int, root: Path, *, studies: int, size: int = 100) -> list[Figur
         played = pool(make, studies * size, seed, root)
         truth = marginal_slope(puppet, turns)
         outcome = Outcome(first=LATE)
-        found, covered = [], []
+        slopes, covered = [], []
         for _, blocks in deal(played.blocks, size, groups=1, deals=1, seed=seed):
-            given = played.study(blocks)
-            ((_, told),) = drift_slopes(
-                outcome, turn_grids(outcome, given, outcome_units(outcome, given))
+            tables = played.study(blocks)
+            ((_, slope),) = drift_slopes(
+                outcome, turn_grids(outcome, tables, outcome_units(outcome, tables))
             )
-            found.append(told.value)
-            covered.append(told.low <= truth <= told.high)
+            slopes.append(slope.value)
+            covered.append(slope.low <= truth <= slope.high)
         room = max(0.05 * abs(truth), 0.005)
         what = f"mean slope, drift {name}: truth {truth:.4f}"
-        figures.append(averaged(what, found, truth - room, truth + room))
-        figures.append(averaged(f"its interval covers, drift {name}", covered, *TOLD))
+        figures.append(averaged(what, slopes, truth - room, truth + room))
+        figures.append(averaged(f"its interval covers, drift {name}", covered, *NO_BAND))
     return figures
 
 
@@ -297,12 +305,10 @@ CHECKS = [
         "α .10, β .30, 100 scenes × 20 turns, scene SD 1 on the logit of α",
         "One puppet alone on the stage says 20 lines a scene. Each study is 100 scenes; its chain "
         "is fitted and its scenes are resampled by `trajectories.cell_chains`. Scenes differ in "
-        "α, so "
-        "that the estimand is the pooled ratio E[n01]/E[n0·], had by Gauss–Hermite quadrature of "
-        "the declared process; β is .3 in all. The pool is dealt into studies several times over.",
-        "Intervals that are too short (scenes counted as if they were alike, or turns as if they "
-        "were independent) fall below the band, and every interval on an α or β in a report is "
-        "then wrong.",
+        "α, so the estimand is the pooled ratio E[n01]/E[n0·], which Gauss–Hermite quadrature of "
+        "the declared process gives; β is .3 in all. The pool is dealt into studies several times.",
+        "If intervals are too short (scenes are taken to be alike, or turns to be independent), "
+        "coverage falls below the band, and every interval of an α or β in a report is wrong.",
         chain,
         {"studies": 200, "groups": 20, "deals": 4},
         {"studies": 40, "groups": 10, "deals": 8},
@@ -311,14 +317,14 @@ CHECKS = [
     Check(
         3,
         "False alarms of the primary test",
-        "two arms that differ by a text no puppet listens to; lines of a scene correlate by .1, "
-        ".3, .5",
+        "two arms that differ by a text that no puppet reacts to; lines of a scene correlate by "
+        ".1, .3, .5",
         "Both arms have the same puppet, 40 blocks each, ten lines a scene; the planned contrast "
         "goes through `outcome_units` and `compare_sides` as in a report. The correlation comes "
-        "of a spread of "
-        "α and of a chain that stays where it is; the one measured on what was played is given.",
-        "Above the band the test takes turns for units, and finds effects in nothing; below it "
-        "the test wastes scenes.",
+        "from the spread of α and from a chain that stays where it is. It is measured on the "
+        "played scenes.",
+        "Above the band the test takes turns for units, and finds effects where there are none; "
+        "below it the test wastes scenes.",
         false_alarms,
         {"studies": 120, "groups": 12, "deals": 20},
         {"studies": 40, "groups": 8, "deals": 30},
@@ -331,8 +337,8 @@ CHECKS = [
         "the process alone .36 standard deviations of a block's difference",
         "`rehearse` plays pools of blocks and `powers` draws studies from them, as `improv power` "
         "does. The error is between pools.",
-        "A power that is promised and not there makes studies too small; the contrast loses "
-        "blocks or pairs them wrongly.",
+        "If the estimated power is too high, studies are planned too small. If the power is below "
+        "its band, the contrast loses blocks or pairs them wrongly.",
         power,
         {"pools": 8, "blocks": 1000},
         {"pools": 4, "blocks": 600},
@@ -343,11 +349,11 @@ CHECKS = [
         "Drift",
         "+.12 on the logit of α with every line (and none), scene SD 1",
         "The slope of consistency on turns 4 to 14 by GEE, from `trajectories.drift_slopes`, "
-        "averaged over "
-        "studies of 100 scenes. The truth is marginal: the root of the population's estimating "
-        "equation, with the mean and the covariances of lines by quadrature.",
-        "A slope off the band is biased (a conditional slope, say, would be steeper), and one "
-        "where none was planted is an artefact of the turn.",
+        "averaged over studies of 100 scenes. The true slope is marginal: the root of the "
+        "population's estimating equation, with the mean and the covariances of lines by "
+        "quadrature.",
+        "A slope outside the band is biased (a conditional slope, for example, is steeper). A "
+        "slope without planted drift is an artefact of the turn.",
         drift,
         {"studies": 60},
         {"studies": 15},
@@ -358,9 +364,9 @@ CHECKS = [
         "Placebo study",
         "three arms that are all the same puppet",
         "Two planned contrasts with Holm's correction, 40 blocks of ten lines, 400 repetitions "
-        "that share no scene: how many reject anything. The same scenes dealt into 2,000 studies "
-        "give the rate with a smaller error.",
-        "Above the band the instrument finds effects of nothing, whatever else it finds.",
+        "that share no scene. The figure is the share of repetitions that reject a contrast. The "
+        "same scenes, dealt into 2,000 studies, give the rate with a smaller error.",
+        "Above the band improv finds effects where there are none.",
         placebo,
         {"studies": 400, "groups": 20, "deals": 5},
         {"studies": 80, "groups": 8, "deals": 20},
