@@ -1,4 +1,4 @@
-"""Keys reach the endpoint and nothing else; an endpoint that cannot answer is found out at once."""
+"""A key reaches its endpoint and nothing else. An endpoint that cannot answer is refused first."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def test_a_planted_key_reaches_the_endpoint_and_nothing_else(
     if hosted:
         # One trial of each way to end: a page takes a second.
         ends = {r["failure_kind"]: r["trial"] for r in folder.tables.read("trials").to_pylist()}
-        told = next(
+        quoting = next(
             c.draw.trial for c in folder.transcripts.all_calls() if c.reply == "I know [key]."
         )
-        for trial in {*ends.values(), told}:
+        for trial in {*ends.values(), quoting}:
             app = page(runs, monkeypatch, run="one", trial=trial)
             out += shown(app) + str(app)
         assert "I know (key)." in out, "the viewer showed nothing to look at"
@@ -116,9 +116,9 @@ def test_a_key_that_is_none_is_not_quoted(
     server = puppet_server()
     file = chairs(tmp_path, server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted\nX-Evil: 1")
-    with pytest.raises(EndpointError, match="OPENAI_API_KEY holds characters that no key") as told:
+    with pytest.raises(EndpointError, match="OPENAI_API_KEY holds characters that no key") as error:
         run(load(file), runs=tmp_path / "r", setup=OFF)
-    assert "planted" not in str(told.value)
+    assert "planted" not in str(error.value)
     assert server.requests == 0 and not (tmp_path / "r").exists()
 
 
@@ -137,6 +137,6 @@ def test_who_cannot_answer_is_found_out_before_anything_starts(
         monkeypatch.delenv(name, raising=False)
     runs = ("--runs", str(tmp_path / "r"))
     file = str(chairs(tmp_path, None, 1))
-    told = command("run", file, *runs, "--base-url", address, code=1).output
-    assert word in told.replace("\n", " ")
+    output = command("run", file, *runs, "--base-url", address, code=1).output
+    assert word in output.replace("\n", " ")
     assert not (tmp_path / "r").exists()

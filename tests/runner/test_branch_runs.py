@@ -1,5 +1,5 @@
-"""Branches in whole runs, with a puppet behind a real server that counts what it is asked; and what
-a person may get wrong when asking for one."""
+"""Branches in whole runs, with a puppet behind a real server that counts its calls; and the errors
+of a request for a branch."""
 
 from __future__ import annotations
 
@@ -65,12 +65,14 @@ def test_branches_share_what_was_played_and_draw_only_what_follows(
             c for c in folder.transcripts.calls(main) if c.draw.turn <= fork
         ]
     assert len({*ends, tuple(x.text for x in parent.turns)}) == 5
-    told = {r["branch"]: r for r in rows(folder, "trials")}
-    assert [(told[i]["origin"], told[i]["parent"], told[i]["fork"]) for i in (ids[0], again)] == [
+    trials = {r["branch"]: r for r in rows(folder, "trials")}
+    assert [
+        (trials[i]["origin"], trials[i]["parent"], trials[i]["fork"]) for i in (ids[0], again)
+    ] == [
         ("branch", "main", 3),
         ("regeneration", "main", 2),
     ]
-    assert (told[again]["attempt"], told[again]["status"]) == (FIRST_REGENERATION, "done")
+    assert (trials[again]["attempt"], trials[again]["status"]) == (FIRST_REGENERATION, "done")
     assert differences(folder) == []
 
 
@@ -91,8 +93,8 @@ def test_branches_can_be_branched_and_so_can_regenerations(
     (twice,) = grow_in(folder, f"0~{again}", 5, again=True)
     (edited,) = grow_in(folder, f"0~{child}", 5, edit=Edit(line="It boils over!"))
     (last,) = grow_in(folder, f"0~{edited}", 5)
-    told = {r["branch"]: (r["parent"], r["fork"], r["origin"]) for r in rows(folder, "trials")}
-    assert told == {
+    trials = {r["branch"]: (r["parent"], r["fork"], r["origin"]) for r in rows(folder, "trials")}
+    assert trials == {
         MAIN: ("", 0, "main"),
         first: (MAIN, 2, "branch"),
         child: (first, 4, "branch"),
@@ -108,7 +110,7 @@ def test_branches_can_be_branched_and_so_can_regenerations(
     assert lines(folder, again)[:4] == lines(folder, first)[:4] and len(lines(folder, again)) == 5
     assert lines(folder, on)[:5] == lines(folder, again)
     assert lines(folder, last)[4] == lines(folder, edited)[4] == "It boils over!"
-    assert len({tuple(lines(folder, b)) for b in told}) == 8
+    assert len({tuple(lines(folder, b)) for b in trials}) == 8
     # What the first branch changed, its branches and theirs are played with.
     texts = {r["id"]: r["text"] for r in rows(folder, "blocks")}
     for each in (first, child, on, last, twice):
@@ -129,9 +131,9 @@ def test_asking_again_gives_further_draws_never_the_same_ones(
     again = grow_in(folder, "0", 2, again=True, draws=2)
     # A branch's turn that is its parent's is regenerated as what it is: its parent's.
     again += grow_in(folder, f"0~{ids[0]}", 2, again=True)
-    told = rows(folder, "trials", origin="regeneration")
-    assert sorted(r["attempt"] for r in told) == [1000, 1001, 1002]
-    assert {r["parent"] for r in told} == {MAIN}
+    regenerations = rows(folder, "trials", origin="regeneration")
+    assert sorted(r["attempt"] for r in regenerations) == [1000, 1001, 1002]
+    assert {r["parent"] for r in regenerations} == {MAIN}
     assert set(server.asked.values()) == {1} and len({*ids, *again}) == 6
     assert differences(folder) == []
 
@@ -276,14 +278,14 @@ def test_the_command_branches_and_replays(kettle: Path, tmp_path: Path) -> None:
     folder = run(load(kettle), runs=tmp_path / "runs", name="tea", setup=OFF).folder
     words_of_edit = ["--edit", "line=A bomb!", "--edit", "author.live=false"]
     runs = ("--runs", folder.root)
-    given = ["branch", "tea/0@3", "-n", "2", *words_of_edit, *runs]
-    told = command(*given).stdout
+    words = ["branch", "tea/0@3", "-n", "2", *words_of_edit, *runs]
+    output = command(*words).stdout
     ids = [b["branch"] for b in rows(folder, "trials", origin="branch")]
-    assert len(ids) == 2 and all(i in told for i in ids) and told.count("A bomb!") == 2
+    assert len(ids) == 2 and all(i in output for i in ids) and output.count("A bomb!") == 2
     alter(folder, "turns", setting(text="Boo."), branch=ids[0], turn=5, kind="line")
-    told = " ".join(command("replay", "tea", *runs, code=1).stdout.split())
-    assert f"~{ids[0]}: turn 5.0: text was" in told
-    assert "2 scenes come out the same, 1 not" in told
+    output = " ".join(command("replay", "tea", *runs, code=1).stdout.split())
+    assert f"~{ids[0]}: turn 5.0: text was" in output
+    assert "2 scenes come out the same, 1 not" in output
     wrong = command("branch", "tea/0@3", "--edit", "auther.frame=x", *runs, code=2)
     assert "auther: not a field (did you mean 'author'?)" in " ".join(wrong.stderr.split())
 

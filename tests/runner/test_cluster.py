@@ -17,17 +17,17 @@ from improv.study.loader import load
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    found = Cluster(
+    started = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     try:
         for _ in range(2):
-            found.add_node(num_cpus=1)
-        found.wait_for_nodes(timeout=120)
-        yield found
+            started.add_node(num_cpus=1)
+        started.wait_for_nodes(timeout=120)
+        yield started
     finally:
         ray.shutdown()
-        found.shutdown()
+        started.shutdown()
 
 
 @pytest.mark.ray

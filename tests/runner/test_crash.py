@@ -1,6 +1,6 @@
-"""Whatever is killed, torn or filled up: the run can be resumed, and comes out as if nothing was.
+"""Processes are killed, files torn, disks filled: the run is resumed and ends with the same tables.
 
-A longer storm of the same is benchmarks/storm.py (`make storm`).
+benchmarks/storm.py (`make storm`) does the same for longer.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ ON_CLUSTER = ("--stages", "2", "--hosts", "2")
 @pytest.fixture(scope="module")
 def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
     warm_up()
-    found = Theatre(tmp_path_factory.mktemp("theatre"))
-    yield found
-    found.close()
+    started = Theatre(tmp_path_factory.mktemp("theatre"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    found = Stand()
-    yield found
-    found.close()
+    started = Stand()
+    yield started
+    started.close()
 
 
 @pytest.fixture
@@ -149,8 +149,8 @@ def test_shards_of_two_flushes_at_once_are_both_whole(theatre: Theatre) -> None:
         other.add(trial, (), (), ())
         threading.Thread(target=other.flush).start()
     assert until(lambda: len(list((siege.path / "shards").glob("*.trials.parquet"))) == 2)
-    found = folder.tables.read("trials")["trial"].to_pylist()
-    assert {"a", "b"} <= set(found)
+    trials = folder.tables.read("trials")["trial"].to_pylist()
+    assert {"a", "b"} <= set(trials)
 
 
 @pytest.mark.parametrize("how", ["disk", "quota"])

@@ -43,20 +43,20 @@ def actual(folder: RunFolder) -> dict[str, int]:
     return {k: sum(r[k] for r in rows) for k in ("calls", "prompt_tokens", "completion_tokens")}
 
 
-def every_row(found: UsageEstimate) -> Iterator[UsageRow]:
-    yield from (found.total, *found.models, *found.conditions, *found.roles)
+def every_row(usage: UsageEstimate) -> Iterator[UsageRow]:
+    yield from (usage.total, *usage.models, *usage.conditions, *usage.roles)
 
 
 @pytest.mark.parametrize("mode", ["chat", "script"])
 def test_a_puppet_run_is_foretold_exactly(study_file: Path, tmp_path: Path, mode: str) -> None:
     patch = {"model": {"model": "puppet", "mode": mode}}
     folder = run(load(study_file, patch), runs=tmp_path / "runs", setup=Setup(ray="off")).folder
-    found, real = estimated(study_file, patch), actual(folder)
-    assert found.trials == found.played == real.pop("calls") / 7.5 == 12
-    assert found.total.calls == Range(90, 90, 90)  # six lines, and three author's turns in half
-    assert found.total.prompt.expected == real["prompt_tokens"]
-    assert found.total.completion.expected == real["completion_tokens"]
-    assert "words" in found.counting
+    usage, real = estimated(study_file, patch), actual(folder)
+    assert usage.trials == usage.played == real.pop("calls") / 7.5 == 12
+    assert usage.total.calls == Range(90, 90, 90)  # six lines, and three author's turns in half
+    assert usage.total.prompt.expected == real["prompt_tokens"]
+    assert usage.total.completion.expected == real["completion_tokens"]
+    assert "words" in usage.counting
 
 
 def test_a_strangers_run_is_foretold_within_a_band(
@@ -65,31 +65,31 @@ def test_a_strangers_run_is_foretold_within_a_band(
     # Nothing tells the estimate that a puppet answers there: it counts characters and guesses.
     patch = {"model": {"model": "stranger", "base_url": puppet_server().url}}
     folder = run(load(study_file, patch), runs=tmp_path / "runs", setup=Setup(ray="off")).folder
-    found, real = estimated(study_file, patch), actual(folder)
-    assert found.total.calls.expected == real["calls"]
+    usage, real = estimated(study_file, patch), actual(folder)
+    assert usage.total.calls.expected == real["calls"]
     # The puppet counts words and marks, some seven in a hundred fewer than models' tokens, and
     # nothing for a message's role.
-    assert real["prompt_tokens"] <= found.total.prompt.expected <= 1.35 * real["prompt_tokens"]
-    assert found.total.prompt.high > 1.5 * real["prompt_tokens"]
-    low, high = found.total.completion.low, found.total.completion.high
+    assert real["prompt_tokens"] <= usage.total.prompt.expected <= 1.35 * real["prompt_tokens"]
+    assert usage.total.prompt.high > 1.5 * real["prompt_tokens"]
+    low, high = usage.total.completion.low, usage.total.completion.high
     assert low < real["completion_tokens"] < high
-    assert "3.8 characters a token" in found.counting
+    assert "3.8 characters a token" in usage.counting
 
 
 def test_the_sample_run_is_foretold_prompts_within_a_sixth_replies_within_a_third() -> None:
     from improv.storage.runs import open_run
 
     folder = open_run(TOP / "runs", "sample")
-    found, real = estimate(plan(folder.study())), actual(folder)
-    assert found.total.calls.expected == real["calls"]
-    total = found.total
+    usage, real = estimate(plan(folder.study())), actual(folder)
+    assert usage.total.calls.expected == real["calls"]
+    total = usage.total
     for name, guess, share in (("prompt", total.prompt, 6), ("completion", total.completion, 3)):
         assert guess.low < real[f"{name}_tokens"] < guess.high
         # How long a model's lines are nobody knows before it has spoken.
         assert guess.expected == pytest.approx(real[f"{name}_tokens"], rel=1 / share)
     rows = folder.tables.read("trials").to_pylist()
     cached = sum(r["cached_tokens"] for r in rows if r["origin"] == "main")
-    assert found.total.cached == pytest.approx(cached / real["prompt_tokens"], abs=0.05)
+    assert usage.total.cached == pytest.approx(cached / real["prompt_tokens"], abs=0.05)
 
 
 def test_each_model_reads_the_prompts_of_its_own_mode(kettle: Path) -> None:
@@ -109,8 +109,8 @@ def test_each_model_reads_the_prompts_of_its_own_mode(kettle: Path) -> None:
 
 def test_lines_are_as_long_as_the_written_ones_and_at_most_as_their_model_may(kettle: Path) -> None:
     def lines(patch: dict[str, Any]) -> Range:
-        found = estimated(kettle, {"model": {"model": "m", "max_tokens": 50}, **patch})
-        return next(r for r in found.roles if r.name == "cast").completion
+        usage = estimated(kettle, {"model": {"model": "m", "max_tokens": 50}, **patch})
+        return next(r for r in usage.roles if r.name == "cast").completion
 
     talk = {"samples": ["The kettle, I am told, was my grandmother's before it was anybody's."]}
     short, long = lines({}), lines({"cast": {"Ana": talk, "Bo": talk, "Cy": talk}})
@@ -119,10 +119,10 @@ def test_lines_are_as_long_as_the_written_ones_and_at_most_as_their_model_may(ke
 
 
 def test_an_author_that_may_end_the_scene_makes_calls_a_range(kettle: Path) -> None:
-    found = estimated(kettle, {"model": "m", "author": {"may": ["note", "end"]}})
+    usage = estimated(kettle, {"model": "m", "author": {"may": ["note", "end"]}})
     # It is asked before turns 1, 3 and 5, and at 5 it may end what has half been played.
-    assert found.total.calls == Range(4 + 3, 6 + 3, 6 + 3)
-    notes = next(r for r in found.roles if r.name == "author").completion
+    assert usage.total.calls == Range(4 + 3, 6 + 3, 6 + 3)
+    notes = next(r for r in usage.roles if r.name == "author").completion
     assert notes.low < notes.expected < notes.high <= 3 * 200
     assert notes.high == pytest.approx(3 * 200, rel=0.02)
 
@@ -166,16 +166,16 @@ def test_a_price_by_hand(tmp_path: Path) -> None:
 
 def test_what_has_no_price_is_unknown_and_never_nothing(kettle: Path) -> None:
     for model in ("embedded", "puppet", "stranger"):
-        found = estimated(kettle, {"model": model})
-        assert all(row.cost is None and row.known is None for row in every_row(found))
-        assert {row[-1] for row in usage_table(found)[1:]} == {"unknown"}
-        assert not any("$" in cell for row in usage_table(found) for cell in row)
+        usage = estimated(kettle, {"model": model})
+        assert all(row.cost is None and row.known is None for row in every_row(usage))
+        assert {row[-1] for row in usage_table(usage)[1:]} == {"unknown"}
+        assert not any("$" in cell for row in usage_table(usage) for cell in row)
 
 
 def test_what_is_known_is_named_beside_what_is_not(kettle: Path) -> None:
-    found = estimated(kettle, {"model": TWO, "cast": {"Bo": {"model": "local.gguf"}}})
-    by_name = {row.name: row for row in found.models}
-    large, total = by_name["large"], found.total
+    usage = estimated(kettle, {"model": TWO, "cast": {"Bo": {"model": "local.gguf"}}})
+    by_name = {row.name: row for row in usage.models}
+    large, total = by_name["large"], usage.total
     assert total.cost is None and total.known == large.cost is not None
     assert by_name["local.gguf"].cost is None
     assert total.unpriced == ("local.gguf",)
@@ -194,8 +194,8 @@ def test_a_free_model_has_a_price_and_a_cheap_one_is_not_free(kettle: Path) -> N
 
 def test_models_of_one_name_are_told_apart(kettle: Path) -> None:
     other = {"model": {**TWO, "base_url": "http://other.example/v1"}}
-    found = estimated(kettle, {"model": TWO, "cast": {"Bo": other}})
-    assert [r.name for r in found.models] == ["large", "large at http://other.example/v1"]
+    usage = estimated(kettle, {"model": TWO, "cast": {"Bo": other}})
+    assert [r.name for r in usage.models] == ["large", "large at http://other.example/v1"]
 
 
 @pytest.mark.parametrize(
@@ -254,43 +254,43 @@ def test_branches_regenerations_and_probes_are_counted(study_file: Path) -> None
     plainly = estimated(study_file, {"model": TWO})
     study_file.write_text(study_file.read_text() + GROWN)
     study = load(study_file, {"model": TWO})
-    found = estimate(plan(study), branches=lambda trial: planned_branches(study, trial))
-    calls = {row.name: row.calls.expected for row in found.roles}
+    usage = estimate(plan(study), branches=lambda trial: planned_branches(study, trial))
+    calls = {row.name: row.calls.expected for row in usage.roles}
     assert calls["cast"] == 12 * 6 and calls["author"] == 6 * 3
     # Of six turns four are left after turn 2 and two after turn 4; a live author, in half of the
     # trials and one arm, is asked before turns 3 and 5.
     assert calls["branches"] == 12 * 2 * 3 * (4 + 2) + 6 * 3 * (2 + 1)
     assert calls["regenerations"] == 12 * 5
     assert calls["probes"] == 12 * 7 * 2  # after the opening, and after each turn
-    assert found.total.calls.expected == sum(calls.values())
-    assert found.total.cached > plainly.total.cached
-    assert found.total.cost and plainly.total.cost
-    assert found.total.cost.expected > plainly.total.cost.expected
+    assert usage.total.calls.expected == sum(calls.values())
+    assert usage.total.cached > plainly.total.cached
+    assert usage.total.cost and plainly.total.cost
+    assert usage.total.cost.expected > plainly.total.cost.expected
     part = estimate(plan(study), branches=lambda trial: planned_branches(study, trial), at_most=4)
-    assert part.total.calls == found.total.calls
+    assert part.total.calls == usage.total.calls
 
 
 def test_a_scene_of_many_turns_counts_as_several(kettle: Path) -> None:
     trials = plan(with_replicates(load(kettle, {"turns": 100, "author": {"live": False}}), 6))
-    found = estimate(trials, at_most=6)
-    assert found.played == 2
-    assert found.total.calls.expected == 600
+    usage = estimate(trials, at_most=6)
+    assert usage.played == 2
+    assert usage.total.calls.expected == 600
 
 
 def test_a_thousand_trials_take_seconds() -> None:
     study = with_replicates(load("demo", {"model": TWO}), 250)
     began = time.process_time()
-    found = estimate(plan(study))
+    usage = estimate(plan(study))
     assert time.process_time() - began < 10
-    assert (found.trials, found.played) == (1000, 120)
+    assert (usage.trials, usage.played) == (1000, 120)
 
 
 def test_the_table_reads_well(study_file: Path) -> None:
-    found = estimated(study_file, {"model": TWO})
-    head, *rows = usage_table(found)
+    usage = estimated(study_file, {"model": TWO})
+    head, *rows = usage_table(usage)
     assert [row[0] for row in rows] == [
         "large",
-        *(c.name for c in found.conditions),
+        *(c.name for c in usage.conditions),
         "cast",
         "author",
         "total",
@@ -316,8 +316,8 @@ def test_nothing_is_written_and_no_address_is_called(study_file: Path) -> None:
 
     sys.addaudithook(watch)  # for good, hence the switch
     try:
-        found = estimate(plan(study))
+        usage = estimate(plan(study))
     finally:
         watching = False
-    assert found.total.calls.expected == 90
+    assert usage.total.calls.expected == 90
     assert seen == []

@@ -66,9 +66,9 @@ def pool(kettles: Path) -> Tables:
     return rehearse(load(kettles, planted="effect"), blocks=150)
 
 
-def told(found: list[Rehearsed], name: str = "framed") -> list[float]:
-    (one,) = (r for r in found if r.name == name)
-    return [p.power.value for p in one.sizes]
+def power_by_size(contrasts: list[Rehearsed], name: str = "framed") -> list[float]:
+    (contrast,) = (r for r in contrasts if r.name == name)
+    return [p.power.value for p in contrast.sizes]
 
 
 def planning(kettles: Path, study: str) -> Study:
@@ -80,36 +80,36 @@ def planning(kettles: Path, study: str) -> Study:
 
 def test_power_grows_with_the_number_of_blocks(kettles: Path, pool: Tables) -> None:
     study = load(kettles, planted="effect")
-    found = powers(study, pool, [10, 30, 90], repetitions=500)
-    small, middle, large = told(found)
+    contrasts = powers(study, pool, [10, 30, 90], repetitions=500)
+    small, middle, large = power_by_size(contrasts)
     assert 0.05 < small < middle - 0.1 and middle < large - 0.1
-    (one,) = found
-    for share in one.sizes:
+    (contrast,) = contrasts
+    for share in contrast.sizes:
         assert share.repetitions == 500 and share.power.unit == "repetitions"
         # The Monte-Carlo error of a share of 500.
         assert share.power.low <= share.power.value <= share.power.high
         error = (share.power.value * (1 - share.power.value) / 500) ** 0.5
         assert share.power.high - share.power.low == pytest.approx(2 * 1.96 * error, abs=0.01)
-    assert powers(study, pool, [10, 30, 90], repetitions=500) == found
-    assert powers(study, pool, [10, 30, 90], repetitions=500, seed=1) != found
+    assert powers(study, pool, [10, 30, 90], repetitions=500) == contrasts
+    assert powers(study, pool, [10, 30, 90], repetitions=500, seed=1) != contrasts
 
 
 def test_with_nothing_planted_power_is_the_rate_of_false_alarms(kettles: Path) -> None:
     study = load(kettles, planted="nothing")
-    shares = told(powers(study, rehearse(study, blocks=200), [10, 20], repetitions=1000))
+    shares = power_by_size(powers(study, rehearse(study, blocks=200), [10, 20], repetitions=1000))
     assert all(0.01 < share < 0.08 for share in shares), shares
 
 
 def test_each_of_several_contrasts_has_its_part_of_alpha(kettles: Path, pool: Tables) -> None:
-    one = told(powers(load(kettles, planted="effect"), pool, [40], repetitions=500))
+    one = power_by_size(powers(load(kettles, planted="effect"), pool, [40], repetitions=500))
     both = powers(
         planning(kettles, STUDY.replace("  blocks: 40", f"{SECOND}  blocks: 40")),
         pool,
         [40],
         repetitions=500,
     )
-    assert told(both)[0] < one[0] - 0.03
-    assert told(both, "again")[0] < 0.1
+    assert power_by_size(both)[0] < one[0] - 0.03
+    assert power_by_size(both, "again")[0] < 0.1
 
 
 @pytest.mark.parametrize("outcome", ["{of: time, measure: sign}", "{measure: sign, unit: scene}"])
@@ -117,9 +117,9 @@ def test_outcomes_that_are_not_paired_repeat_the_analysis_itself(
     kettles: Path, pool: Tables, outcome: str
 ) -> None:
     study = planning(kettles, STUDY.replace("outcome: {measure: sign}", f"outcome: {outcome}"))
-    (found,) = powers(study, pool, [8, 80], repetitions=100)
-    assert [p.repetitions for p in found.sizes] == [10, 10]
-    small, large = (p.power.value for p in found.sizes)
+    (contrast,) = powers(study, pool, [8, 80], repetitions=100)
+    assert [p.repetitions for p in contrast.sizes] == [10, 10]
+    small, large = (p.power.value for p in contrast.sizes)
     assert small < 0.6 and large > 0.9
 
 

@@ -30,11 +30,11 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
             folder.tables.write(name, table)
 
     # (a) a reply
-    told = next(r for r in rows(folder, "turns", branch=MAIN, turn=2) if r["speaker"])
+    spoken = next(r for r in rows(folder, "turns", branch=MAIN, turn=2) if r["speaker"])
     alter(folder, "calls", setting(reply="I said nothing."), branch=MAIN, turn=2, purpose="line")
     (first, *_) = differences(folder, "0")
     assert first == (
-        f"turn 2.0: text was {json.dumps(told['text'], ensure_ascii=False)}, "
+        f"turn 2.0: text was {json.dumps(spoken['text'], ensure_ascii=False)}, "
         'comes out as "I said nothing."'
     )
     assert differences(folder, f"0~{grown_id}") == []  # it shares turns, not how they came about
@@ -57,28 +57,34 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     assert "heard_by was" in differences(folder, f"0~{grown_id}")[0]
     assert differences(folder, "0") == []
     restored()
-    alter(folder, "turns", lambda found: [], branch=MAIN, turn=6, kind="line")
+    alter(folder, "turns", lambda matching: [], branch=MAIN, turn=6, kind="line")
     assert "rows were recorded" in differences(folder, "0")[0]
     restored()
     # (c) a block shown: the list of a call, and the text of a block
     ids = next(r["blocks"] for r in rows(folder, "calls", branch=MAIN, turn=3, purpose="line"))
     alter(folder, "calls", setting(blocks=ids[1:]), branch=MAIN, turn=3, purpose="line")
-    (told_so,) = differences(folder, "0")
-    assert told_so.startswith("turn 3: ") and "would be shown, as block 1, the " in told_so
+    (difference,) = differences(folder, "0")
+    assert difference.startswith("turn 3: ") and "would be shown, as block 1, the " in difference
     restored()
     alter(folder, "blocks", setting(text="You always lie."), id=ids[-2])
-    (told_so,) = differences(folder, "0")
-    assert f"as block {len(ids) - 1}, " in told_so and "'You always lie.'" in told_so
+    (difference,) = differences(folder, "0")
+    assert f"as block {len(ids) - 1}, " in difference and "'You always lie.'" in difference
     restored()
-    alter(folder, "blocks", lambda found: [], id=ids[-2])
+    alter(folder, "blocks", lambda matching: [], id=ids[-2])
     assert "where it was shown nothing" in differences(folder, "0")[0]
     restored()
     # (d) a call that is missing, and one that nobody made
-    alter(folder, "calls", lambda found: [], branch=MAIN, turn=5, purpose="line")
-    (told_so,) = differences(folder, "0")
-    assert told_so.startswith("turn 5: asks for") and "is not recorded" in told_so
+    alter(folder, "calls", lambda matching: [], branch=MAIN, turn=5, purpose="line")
+    (difference,) = differences(folder, "0")
+    assert difference.startswith("turn 5: asks for") and "is not recorded" in difference
     restored()
-    alter(folder, "calls", lambda found: [*found, found[0] | {"attempt": 7}], branch=MAIN, turn=5)
+    alter(
+        folder,
+        "calls",
+        lambda calls: [*calls, calls[0] | {"attempt": 7}],
+        branch=MAIN,
+        turn=5,
+    )
     assert "turn 5: nothing asks for" in differences(folder, "0")[0]
     restored()
     alter(folder, "trials", setting(status="failed", failure="gone"), branch=MAIN)

@@ -26,10 +26,12 @@ def test_a_run_whose_study_was_edited_is_refused_with_the_difference(begun: RunF
     file = Path(begun.path, "study.yaml")
     file.write_text(file.read_text().replace("who hurries", "who dawdles"))
     runs = ("--runs", begun.root, "--ray", "off")
-    told = command("resume", *runs, code=2).output
-    assert "has changed since it was begun" in told and "--anyway" in told
-    assert "\n-" in told and "who hurries" in told and "\n+" in told and "who dawdles" in told
-    assert "+++ study.yaml now" in told
+    output = command("resume", *runs, code=2).output
+    assert "has changed since it was begun" in output and "--anyway" in output
+    assert (
+        "\n-" in output and "who hurries" in output and "\n+" in output and "who dawdles" in output
+    )
+    assert "+++ study.yaml now" in output
     assert begun.meta()["status"] == "stopped", "a refusal changes nothing"
     again = command("resume", *runs, "--anyway")
     assert "10 trials done, 0 failed" in again.output
@@ -73,7 +75,7 @@ def test_a_run_of_old_has_its_hashes_under_their_old_names(begun: RunFolder) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "difference"),
     [
         ({"versions": {"improv-theatre": "0.0.1"}}, r"improv: version 0\.0\.1 then, [\d.]+ now"),
         ({"program": "0123456789abcdef"}, "its code was 0123456789abcdef then, [0-9a-f]{16} now"),
@@ -82,10 +84,10 @@ def test_a_run_of_old_has_its_hashes_under_their_old_names(begun: RunFolder) -> 
     ],
 )
 def test_a_run_of_another_program_or_model_is_refused(
-    changes: dict[str, Any], told: str, begun: RunFolder
+    changes: dict[str, Any], difference: str, begun: RunFolder
 ) -> None:
     change(begun, **changes)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=difference):
         resume(begun, setup=OFF)
     assert resume(begun, setup=Setup(ray="off", anyway=True)).done == 10
 
@@ -130,9 +132,9 @@ def test_resuming_a_finished_run_does_nothing_and_says_so(
     command("run", str(file), *runs, code=code)
     requests = server.requests
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "r").rglob("*.parquet")}
-    told = command("resume", *runs, code=code).output
-    assert "Nothing to play: all planned trials are done." in told
-    assert "still owed" not in told and server.requests == requests
+    output = command("resume", *runs, code=code).output
+    assert "Nothing to play: all planned trials are done." in output
+    assert "still owed" not in output and server.requests == requests
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "r").rglob("*.parquet")} == before
 
 
@@ -148,19 +150,19 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_is_taken_over(
     child = improv("run", str(file), "--name", "one", *runs, "--stages", "2")
     try:
         until(lambda: server.answered >= 8, child)
-        told = command("resume", "one", *runs, code=2).output
-        assert f"process {child.pid}" in told and "plays this run since" in told
-        told = command("branch", "one/0@1", "--runs", str(tmp_path / "r"), code=2).output
-        assert "plays this run since" in told
+        output = command("resume", "one", *runs, code=2).output
+        assert f"process {child.pid}" in output and "plays this run since" in output
+        output = command("branch", "one/0@1", "--runs", str(tmp_path / "r"), code=2).output
+        assert "plays this run since" in output
         assert child.poll() is None
     finally:
         child.kill()
         child.communicate()
     asked = dict(server.asked)
     journaled = {c.draw.key for c in open_run(tmp_path / "r", "one").journaled().calls()}
-    told = command("resume", "one", *runs).output
-    assert "took over from" in told and str(child.pid) in told
-    assert "10 trials done, 0 failed" in told
+    output = command("resume", "one", *runs).output
+    assert "took over from" in output and str(child.pid) in output
+    assert "10 trials done, 0 failed" in output
     assert journaled and all(server.asked[key] == asked[key] == 1 for key in journaled)
 
 

@@ -47,12 +47,12 @@ def test_the_same_tables_however_it_is_hosted(
     study = load(study_file)
     setups = [Setup(ray="off"), Setup(ray="off", stages=1), Setup(ray="off", hosts=5, stages=64)]
     setups += [Setup(hosts=h, stages=s) for h, s in ((1, 64), (2, 1), (5, 64))]
-    found = [run(study, runs=tmp_path / str(i), setup=s) for i, s in enumerate(setups)]
-    assert [(r.done, r.failed, r.owed) for r in found] == [(12, 0, 0)] * len(setups)
-    first = tables(found[0].folder)
+    results = [run(study, runs=tmp_path / str(i), setup=s) for i, s in enumerate(setups)]
+    assert [(r.done, r.failed, r.owed) for r in results] == [(12, 0, 0)] * len(setups)
+    first = tables(results[0].folder)
     unjudged = {"verdicts"}
     assert {name for name, table in first.items() if not len(table)} == unjudged
-    for result in found[1:]:
+    for result in results[1:]:
         for name, table in tables(result.folder).items():
             assert table.equals(first[name]), (name, result.folder.path)
 

@@ -38,7 +38,7 @@ WAKES = {
 }
 
 
-def told(ask: Ask) -> str:
+def answer(ask: Ask) -> str:
     purpose = ask.draw.purpose
     if purpose in ("diary", "bible"):
         return f"{ask.draw.role} at {ask.draw.turn}:\nit hums."
@@ -64,7 +64,7 @@ def test_everybody_wakes_with_what_the_scene_grants_and_no_more(
     scene: Scene, mode: str, memory: str, page: list[str]
 ) -> None:
     t = trial(scene, QUIET, WAKES, {"memory": memory, "model": {"mode": mode}})
-    done = play(t, told)
+    done = play(t, answer)
     bo = [a for a in done.asks if a.draw.role == "Bo" and a.draw.purpose == "line"]
     late = next(a for a in bo if a.draw.turn >= 6)
     assert remembered(late) == page
@@ -91,7 +91,7 @@ def test_everybody_wakes_with_what_the_scene_grants_and_no_more(
 
 
 def test_with_all_of_it_remembered_nobody_writes_or_forgets(scene: Scene) -> None:
-    done = play(trial(scene, QUIET, WAKES), told)
+    done = play(trial(scene, QUIET, WAKES), answer)
     assert {a.draw.purpose for a in done.asks} == {"line"}
     assert "Line 1." in words(done.asks[-1].prompt)
 
@@ -111,13 +111,13 @@ def test_sessions_are_relived_with_all_else_that_happens(
 
 def test_what_is_remembered_may_be_changed_from_a_branch_on(scene: Scene) -> None:
     t = trial(scene, QUIET, WAKES, {"memory": "diary"})
-    parent = play(t, told)
+    parent = play(t, answer)
     edit = Edit(scene={"memory": "nothing"})
-    arm = play(t, told, grown(t, parent, 4, edit), parent)
+    arm = play(t, answer, grown(t, parent, 4, edit), parent)
     assert {a.draw.purpose for a in arm.asks} == {"line"}
     early = next(a for a in arm.asks if a.draw.turn == 5)
     assert remembered(early) and not remembered(arm.asks[-1])
-    child = play(t, told, grown(t, arm, 6), arm)
+    child = play(t, answer, grown(t, arm, 6), arm)
     assert bare(child.stage.turns) == bare(arm.stage.turns)
 
 
@@ -149,7 +149,7 @@ def test_what_is_sealed_stands_where_it_is_kept_and_nowhere_else(
         if ask.draw.purpose == "envelope":
             assert "What is in it? One of: tea, rain water." in words(ask.prompt)
             return "BO: It is Rain water, no tea."
-        return told(ask)
+        return answer(ask)
 
     done = play(t, reply)
     first = done.asks[0].draw

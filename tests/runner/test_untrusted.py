@@ -73,8 +73,8 @@ def test_a_study_sends_nothing_to_whom_nobody_vouched_for(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     file = chairs(tmp_path, None, 2, **everywhere(url)[where])
     runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
-    told = command("run", str(file), *runs, code=2).output
-    assert f"to {url}" in told and "--trust 127.0.0.2" in told and KEY not in told
+    output = command("run", str(file), *runs, code=2).output
+    assert f"to {url}" in output and "--trust 127.0.0.2" in output and KEY not in output
     assert not (tmp_path / "r").exists() and not met.is_set()
     command("validate", str(file))
     command("run", str(file), "--dry-run")
@@ -88,9 +88,9 @@ def test_whoever_is_trusted_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with RawServer(reply, host="127.0.0.2") as server:
         file = chairs(tmp_path, server.url, 1)
         runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
-        told = command("run", str(file), *runs, "--trust", "127.0.0.2", "--max-calls", "2", code=4)
+        done = command("run", str(file), *runs, "--trust", "127.0.0.2", "--max-calls", "2", code=4)
         # A folder's word is no more than a study's: whoever goes on says it again.
-        assert "--trust 127.0.0.2" in told.output
+        assert "--trust 127.0.0.2" in done.output
         assert "--trust 127.0.0.2" in command("resume", *runs, code=2).output
         assert len(server.seen) == 2
         command("resume", *runs, "--trust", server.url)
@@ -244,8 +244,8 @@ def test_yaml_of_a_stranger_runs_nothing(what: str, begun: RunFolder, tmp_path: 
     kept = [line for line in file.read_text().splitlines() if not line.startswith(f"{key}:")]
     whole = evil + ("\n".join(kept) if key != "cells" else "study: x\n")
     file.write_text(whole)
-    told = command("resume", "--runs", begun.root, "--ray", "off", code=2).output
-    assert "unknown tag" in told and not mark.exists()
+    output = command("resume", "--runs", begun.root, "--ray", "off", code=2).output
+    assert "unknown tag" in output and not mark.exists()
     (tmp_path / "evil.yaml").write_text(evil)
     assert "unknown tag" in command("validate", str(tmp_path / "evil.yaml"), code=2).output
     assert not mark.exists()
@@ -336,10 +336,10 @@ def test_nonsense_in_run_json_is_an_answer_or_no_matter(
     changes: dict[str, Any], begun: RunFolder
 ) -> None:
     change(begun, **changes)
-    told = command("resume", "--runs", begun.root, "--ray", "off", code=None)
-    assert told.exit_code in (0, 2)
-    told_why = ("10 trials done", "run.json", "has changed since")
-    assert any(words in told.output for words in told_why)
+    done = command("resume", "--runs", begun.root, "--ray", "off", code=None)
+    assert done.exit_code in (0, 2)
+    answers = ("10 trials done", "run.json", "has changed since")
+    assert any(words in done.output for words in answers)
 
 
 SECRET = "hunter2-correct-horse"
@@ -385,8 +385,8 @@ def test_a_model_file_that_is_none_stops_the_run_with_an_answer(tmp_path: Path) 
     fake.write_text(SECRET * 100)
     file = chairs(tmp_path, None, 3)
     file.write_text(file.read_text().replace('"puppet"', json.dumps(str(fake))))
-    told = command("run", str(file), "--runs", str(tmp_path / "r"), "--ray", "off", code=1).output
-    assert "fake.gguf: llama.cpp cannot serve it" in told and SECRET not in told
-    assert "0 trials done, 0 failed, 3 still owed" in told
+    output = command("run", str(file), "--runs", str(tmp_path / "r"), "--ray", "off", code=1).output
+    assert "fake.gguf: llama.cpp cannot serve it" in output and SECRET not in output
+    assert "0 trials done, 0 failed, 3 still owed" in output
     meta = orjson.loads(Path(open_run(tmp_path / "r", "last").path, "run.json").read_bytes())
     assert meta["status"] == "stopped"

@@ -196,8 +196,8 @@ def test_two_raters_and_two_windows_write_at_once(folder: RunFolder) -> None:
         list(
             pool.map(lambda j: human_ratings.add_rating(folder, j[1], j[0], truly(j[1]), 0.1), jobs)
         )
-    found = Counter(r["judge"] for r in folder.tables.read("verdicts").to_pylist())
-    assert found == {ANN: len(items), BEN: len(items)}
+    counts = Counter(r["judge"] for r in folder.tables.read("verdicts").to_pylist())
+    assert counts == {ANN: len(items), BEN: len(items)}
     lines = b"".join(f.read_bytes() for f in (folder.local / RATINGS_FOLDER).iterdir()).splitlines()
     assert len([orjson.loads(line) for line in lines if line]) == len(jobs)
 

@@ -74,12 +74,12 @@ def test_every_line_is_asked_about_once_and_silences_are_not(
 def test_a_judge_is_blind(transcript: Transcript, scene: Scene) -> None:
     # All that could tell the arm, in all that is sent: the request as it goes over the wire.
     author = scene.author
-    told = [author.frame, author.bible, author.name, "curtain burns", "Okafor", "t1", "main"]
+    hidden = [author.frame, author.bible, author.name, "curtain burns", "Okafor", "t1", "main"]
     puppet = Model(model="puppet")
     for item in everything(transcript, scene):
         body = request_body(judge_call(Question(item, puppet, "puppet")))
         sent = orjson.dumps(body).decode()
-        for text in told:
+        for text in hidden:
             assert text not in sent, (item.measure, text)
         # The same item of another trial is the same question, to the letter.
     moved = Transcript(
@@ -146,9 +146,9 @@ def test_the_order_of_options_is_drawn_for_each_item(scene: Scene) -> None:
 def test_a_reply_that_is_not_exactly_an_option_is_missing(
     reply: str, value: float | None, transcript: Transcript, scene: Scene
 ) -> None:
-    found = read_answer(trait_state.state_items(transcript, scene)[0], reply)
-    assert found.value == value
-    assert found.reply == reply  # kept, whatever it was
+    verdict = read_answer(trait_state.state_items(transcript, scene)[0], reply)
+    assert verdict.value == value
+    assert verdict.reply == reply  # kept, whatever it was
 
 
 def test_no_line_can_close_its_brackets(scene: Scene) -> None:
@@ -183,9 +183,9 @@ def test_pairs_above_the_cap_are_sampled_the_same_way_each_time(scene: Scene) ->
 
 
 def test_a_schema_allows_the_options_alone() -> None:
-    found: Any = answer_schema(("a", "b"))
-    assert found["properties"]["answer"]["enum"] == ["a", "b"]
-    assert found["additionalProperties"] is False
+    schema: Any = answer_schema(("a", "b"))
+    assert schema["properties"]["answer"]["enum"] == ["a", "b"]
+    assert schema["additionalProperties"] is False
 
 
 # -- calibration -------------------------------------------------------------------------------

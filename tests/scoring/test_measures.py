@@ -173,7 +173,7 @@ def test_the_cosine_is_the_one_of_the_book() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "found"),
+    ("text", "options", "act"),
     [
         ("It is the spoon, not the key.", ["key", "spoon"], "spoon"),
         ("A tea spoon is it.", ["spoon", "tea spoon"], "tea spoon"),
@@ -185,8 +185,8 @@ def test_the_cosine_is_the_one_of_the_book() -> None:
         ("", ["key"], ""),
     ],
 )
-def test_the_act_of_a_line(text: str, options: list[str], found: str) -> None:
-    assert dispersion.act(text, options) == found
+def test_the_act_of_a_line(text: str, options: list[str], act: str) -> None:
+    assert dispersion.act(text, options) == act
 
 
 def test_the_collision_probability_is_unbiased() -> None:
@@ -194,8 +194,10 @@ def test_the_collision_probability_is_unbiased() -> None:
     assert dispersion.collision(["a", "b", "a", "b"]) == pytest.approx(4 / 12)
     assert dispersion.collision(["a", "", ""]) is None
     luck = random.Random(5)
-    found = [dispersion.collision([str(luck.randrange(6)) for _ in range(10)]) for _ in range(3000)]
-    mean = sum(c for c in found if c is not None) / len(found)
+    estimates = [
+        dispersion.collision([str(luck.randrange(6)) for _ in range(10)]) for _ in range(3000)
+    ]
+    mean = sum(c for c in estimates if c is not None) / len(estimates)
     assert mean == pytest.approx(1 / 6, abs=0.006)  # the plug-in Σp² would give .25
 
 
@@ -281,6 +283,6 @@ def test_personas_of_a_likelihood_differ_in_nothing_but_the_trait(scene: Scene) 
 def test_a_line_that_says_nothing_is_missing_and_not_kept(text: str, value: float | None) -> None:
     habit = {"says": "never says never", "marker": "never_says", "value": ["never"]}
     cast = [{"name": "Ana", "role": "who waits", "habit": habit}]
-    wanted = Scene.model_validate({"title": "T", "premise": "A kettle.", "cast": cast})
-    (found,) = predicates.habit_scores(whole(said(1, "Ana", text)), wanted)
-    assert found.value == value and found.evidence == text
+    scene = Scene.model_validate({"title": "T", "premise": "A kettle.", "cast": cast})
+    (score,) = predicates.habit_scores(whole(said(1, "Ana", text)), scene)
+    assert score.value == value and score.evidence == text

@@ -80,8 +80,8 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
     folder = play(judged)
     server = puppet_server(judge={})
     before = folder.tables.read("turns"), folder.tables.read("calls"), folder.tables.read("trials")
-    found = score(folder, judges=Judges("puppet", base_url=server.url, plants=5))
-    assert (found.exit_code, found.owed, found.failed) == (0, 0, 0)
+    scoring = score(folder, judges=Judges("puppet", base_url=server.url, plants=5))
+    assert (scoring.exit_code, scoring.owed, scoring.failed) == (0, 0, 0)
     # Nothing was played.
     assert (
         folder.tables.read("turns"),
@@ -89,7 +89,7 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
         folder.tables.read("trials"),
     ) == before
     rows = verdicts(folder)
-    assert len(rows) == found.asked == server.answered
+    assert len(rows) == scoring.asked == server.answered
     assert {r["error"] for r in rows} == {""}
     for row in rows:
         assert sorted(row["options"]) == sorted(set(row["options"]))
@@ -151,9 +151,9 @@ def test_scores_of_another_version_are_replaced_and_said(judged: Path) -> None:
     folder.tables.write(
         "scores", pa.Table.from_pylist(old, schema=folder.tables.read("scores").schema)
     )
-    found = score(folder, ["marker"])
+    scoring = score(folder, ["marker"])
     assert folder.tables.read("scores").to_pylist() == rows
-    assert found.measures["habit:never_asks"][2] == "marker-2"
+    assert scoring.measures["habit:never_asks"][2] == "marker-2"
     # Verdicts on a question that is worded otherwise now are no answers to it.
     folder = play(judged, {"model": {"model": "puppet", "puppet": {"judge": {}}}})
     score(folder, ["p2l"], Judges("puppet", plants=0))
@@ -172,8 +172,8 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
         text = text.replace(f"    {arm}: {{", f"    {arm}: {{model: {{{puppet}}}, ")
     judged.write_text(text.replace("replicates: 2", "replicates: 4"))
     folder = play(judged)
-    found = score(folder, ["state", "p2l"], Judges("puppet", plants=90))
-    assert found.owed == 0
+    scoring = score(folder, ["state", "p2l"], Judges("puppet", plants=90))
+    assert scoring.owed == 0
     arms = {r["trial"]: r["condition"] for r in folder.tables.read("trials").to_pylist()}
     for arm, (se, sp) in truth.items():
         for measure in ("calibration:state:honest/deceitful", "calibration:p2l"):
@@ -195,15 +195,15 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
 def test_unreadable_verdicts_and_silences_are_missing(judged: Path) -> None:
     spec = {"judge": {"unreadable": 1.0}, "mute": 0.2}
     folder = play(judged, {"model": {"model": "puppet", "puppet": spec}})
-    found = score(folder, judges=Judges("puppet", plants=3))
+    scoring = score(folder, judges=Judges("puppet", plants=3))
     silent = sum(t["kind"] == "silence" for t in folder.tables.read("turns").to_pylist())
     assert silent > 0
     for measure in ("state:honest/deceitful", "p2l", "attribution", "secret", "l2l"):
-        n, missing, _ = found.measures[measure]
+        n, missing, _ = scoring.measures[measure]
         assert n > 0 and missing == n, measure
     assert {s["value"] for s in scores(folder, "secret:turn")} == {None}
     lines = [t for t in folder.tables.read("turns").to_pylist() if t["kind"] in ("line", "silence")]
-    assert found.measures["p2l"][0] == len(lines)  # the silent turns too
+    assert scoring.measures["p2l"][0] == len(lines)  # the silent turns too
     plants = [r for r in verdicts(folder) if r["truth"] is not None]
     assert plants and all(r["value"] is None for r in plants)
 
@@ -214,10 +214,10 @@ def test_a_judge_that_cannot_be_reached_for_a_while_is_asked_again(
     folder = play(judged)
     server = puppet_server(judge={}, errors={"418": 0.4})
     judges = Judges("puppet", base_url=server.url, plants=0)
-    found = score(folder, ["p2l"], judges)
+    scoring = score(folder, ["p2l"], judges)
     failed = [r for r in verdicts(folder) if r["error"]]
-    assert found.failed == len(failed) > 0
-    assert found.exit_code == 1
+    assert scoring.failed == len(failed) > 0
+    assert scoring.exit_code == 1
     assert all(r["value"] is None and r["error"].startswith("status 418") for r in failed)
     missing = [s for s in scores(folder, "p2l") if s["value"] is None]
     assert missing == []  # owed, not judged
@@ -271,12 +271,12 @@ def test_whoever_is_killed_in_the_middle_pays_nothing_twice(
     assert left.exists()
     server.spec = server.spec.model_copy(update={"latency": 0.0})
     judges = Judges("puppet", base_url=server.url, plants=8)
-    found = score(folder, judges=judges, redo=bool(redo))
+    scoring = score(folder, judges=judges, redo=bool(redo))
     assert 25 <= paid < len(server.asked)
     twice = [k for k, n in server.asked.items() if n > 1]
     # What was on the wire when the process died was lost with it: three at most.
     assert len(twice) <= (3 if number == signal.SIGKILL else 0)
-    assert found.owed == found.failed == 0
+    assert scoring.owed == scoring.failed == 0
     assert not left.exists()
     clocks = ["started", "latency", "endpoint"]
     for name in ("scores", "verdicts"):
@@ -290,13 +290,13 @@ def test_a_budget_ends_it_and_the_rest_is_owed(judged: Path, puppet_server: Serv
     folder = play(judged)
     server = puppet_server(judge={})
     judges = Judges("puppet", base_url=server.url, plants=2)
-    found = score(folder, judges=judges, budget=Budget(calls=10), connections=2)
-    assert (found.kind, found.exit_code) == ("budget", 4)
-    assert found.asked == server.answered == 10
-    assert found.owed > 0
+    scoring = score(folder, judges=judges, budget=Budget(calls=10), connections=2)
+    assert (scoring.kind, scoring.exit_code) == ("budget", 4)
+    assert scoring.asked == server.answered == 10
+    assert scoring.owed > 0
     assert len(verdicts(folder)) == 10
     again = score(folder, judges=judges)
-    assert again.asked == found.owed
+    assert again.asked == scoring.owed
     assert set(server.asked.values()) == {1}
     with pytest.raises(RunError, match="needs a price"):
         score(folder, judges=judges, budget=Budget(cost=1.0))
@@ -306,11 +306,11 @@ def test_two_judges_judge_the_same_items(judged: Path, puppet_server: Serve) -> 
     folder = play(judged)
     one, other = puppet_server(judge=GOOD), puppet_server(judge=GOOD)
     judges = Judges("one", "other", one.url, other.url, plants=2)
-    found = score(folder, ["state"], judges)
+    scoring = score(folder, ["state"], judges)
     rows = verdicts(folder)
     by_judge = {j: {r["item"] for r in rows if r["judge"] == j} for j in ("one", "other")}
     assert by_judge["one"] == by_judge["other"]
-    assert one.answered == other.answered == found.asked / 2
+    assert one.answered == other.answered == scoring.asked / 2
     assert {s["version"] for s in scores(folder, "state:honest/deceitful")} == {"state-1@one"}
     assert folder.meta()["scored"]["state"]["second_judge"] == "other"
     with pytest.raises(RunError, match="another name"):
@@ -348,7 +348,7 @@ branches:
   - {name: knock, at: [1], arms: {as it was: {}, louder: {move: A knock.}}, draws: 3}
 """
     folder = play(judged, more=more)
-    found = score(folder)
+    scoring = score(folder)
     answers = {
         t["branch"]: t for t in folder.tables.read("turns").to_pylist() if t["kind"] == "probe"
     }
@@ -366,7 +366,7 @@ branches:
         assert s["value"] == pytest.approx(sum(n * (n - 1) for n in counts) / 42)
     energy = scores(folder, "dispersion:energy")
     assert [s["character"] for s in energy] == ["louder"] * 4
-    assert found.measures["dispersion"][1] == 0
+    assert scoring.measures["dispersion"][1] == 0
 
 
 def test_at_temperature_nothing_dispersion_is_missing(judged: Path) -> None:
@@ -383,8 +383,8 @@ def test_likelihood_is_read_over_http_from_an_endpoint_that_scores(
     folder = play(judged)
     # A puppet that plays the opposite as soon as its persona says so.
     server = puppet_server(alpha=0.1, beta=0.9, effects={"Always deceitful": 4.0})
-    found = score(folder, ["likelihood"], Judges("puppet", base_url=server.url))
-    assert (found.exit_code, found.failed) == (0, 0)
+    scoring = score(folder, ["likelihood"], Judges("puppet", base_url=server.url))
+    assert (scoring.exit_code, scoring.failed) == (0, 0)
     rows = scores(folder, "likelihood")
     lines = {(t["trial"], t["turn"]): t["text"] for t in folder.tables.read("turns").to_pylist()}
     assert len(rows) == sum(r["turn"] is not None for r in rows) > 4
@@ -401,9 +401,9 @@ def test_an_endpoint_that_scores_no_given_text_is_named(judged: Path, httpserver
     # As llama.cpp answers: the echo is ignored, and so is the request for logprobs.
     plain = {"choices": [{"text": "", "finish_reason": "length", "logprobs": None}]}
     httpserver.expect_request("/v1/completions").respond_with_json(plain)
-    found = score(folder, ["likelihood"], Judges("some", base_url=httpserver.url_for("/v1")))
-    assert found.kind == "unscored"
-    assert "vLLM" in found.stopped and "llama.cpp" in found.stopped
+    scoring = score(folder, ["likelihood"], Judges("some", base_url=httpserver.url_for("/v1")))
+    assert scoring.kind == "unscored"
+    assert "vLLM" in scoring.stopped and "llama.cpp" in scoring.stopped
     assert scores(folder, "likelihood") == []
 
 
