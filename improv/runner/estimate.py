@@ -11,8 +11,6 @@ them; notes as long as the author's samples; the author never ends the scene. *H
 is as long as its max_tokens allows. At the expected level a model that is itself a puppet plays its
 declared process, so its figures are exact.
 
-Tokens are counted in token_counts.
-
 Branches, regenerations and probes are played from the scene just played. Of those that differ only
 in their draw one is played, on one trial of each scene under each condition.
 """
@@ -69,11 +67,8 @@ class Range:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Range:
-        """Return the range of three values, one for each level.
-
-        The ends are the extremes of the three: the replies can decide who speaks, so the low level
-        of the whole may be the highest for one model.
-        """
+        """Return the range of the values at the three levels; its ends are their extremes."""
+        # The replies can decide who speaks: the low level of all may be the highest of one model.
         return cls(min(values), values[LEVELS.index("expected")], max(values))
 
 
@@ -187,7 +182,6 @@ def dollars(amount: float) -> str:
 
 
 # --- what is counted
-
 
 _NAMES = {
     "line": "cast",
@@ -317,10 +311,7 @@ def _sample(trials: Sequence[Trial], at_most: int) -> list[_Part]:
 
 
 def _weight(trial: Trial) -> int:
-    """Return how many trials a long one counts for.
-
-    Every call reads the whole scene again, so the time grows faster than the number of turns.
-    """
+    # Every call reads the whole scene again: the time grows faster than the number of turns.
     return math.ceil(trial.scene.turns / _LONG_SCENE)
 
 
