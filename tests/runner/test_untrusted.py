@@ -196,8 +196,8 @@ def test_this_machine_is_asked_only_where_models_are_served(tmp_path: Path) -> N
         runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
         for odd in ("/containers/create", "/v1/x", "/v1beta", "/a/b/c/d/v1", "/.x/v1"):
             file = str(chairs(tmp_path, f"{root}{odd}", 1))
-            told = command("run", file, *runs, code=2).output.replace("\n", " ")
-            assert f"--trust {root}{odd}" in told and not server.seen
+            output = command("run", file, *runs, code=2).output.replace("\n", " ")
+            assert f"--trust {root}{odd}" in output and not server.seen
         # Whoever knows better says which path; that is the only odd one then.
         command("run", file, *runs, "--trust", f"{root}/.y/v1", code=2)
         assert not server.seen
@@ -217,8 +217,8 @@ def test_a_study_does_not_choose_which_secret_is_sent(
         study["set"]["model"]["api_key_env"] = name
         file.write_text(json.dumps(study))
         runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
-        told = command("run", str(file), *runs, code=2).output
-        assert f"--trust env:{name}" in told and not server.seen and SECRET not in told
+        output = command("run", str(file), *runs, code=2).output
+        assert f"--trust env:{name}" in output and not server.seen and SECRET not in output
         command("run", str(file), *runs, "--trust", f"env:{name}")
         assert all(SECRET.encode() in request for request in server.seen)
         study["set"]["model"]["api_key_env"] = "SOME_VENDORS_API_KEY"
