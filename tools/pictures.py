@@ -52,7 +52,7 @@ def main() -> int:
                     color_scheme="dark" if look == "dark" else "light",
                 )
                 for room in args.rooms or PLACES:
-                    reader = Reader(context.new_page(), address.partition("?")[0])
+                    reader = Reader(context.new_page(), address)
                     place = PLACES[room].format(branched=branched, authored=authored)
                     page = reader.open(place, room=room.removeprefix(LOBBY))
                     if room == "rate":

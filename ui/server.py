@@ -81,6 +81,7 @@ def main(port: int) -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # nothing stands before it
     )
 
 

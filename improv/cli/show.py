@@ -60,7 +60,11 @@ def view_command(
     ] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
 ) -> None:
-    """Open the viewer in a browser; it serves this machine only."""
+    """Open the viewer in a browser; it serves this machine only.
+
+    The address that it prints ends in a token. A page that was opened without it shows everything,
+    but starts, stops and saves nothing.
+    """
     with reported_errors():
         from improv.cli.viewer import view
 
