@@ -17,6 +17,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from improv.text import visible
+
 
 class ImprovError(Exception):
     """Base of all errors that improv raises on purpose.
@@ -25,6 +27,10 @@ class ImprovError(Exception):
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        # The message may quote a file or a model, and a traceback prints it as it is.
+        return visible(super().__str__())
 
 
 @dataclass(frozen=True, slots=True)

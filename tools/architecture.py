@@ -35,10 +35,14 @@ STAIR = (
     ("models storage", "calls to one endpoint; the folder of one run"),
     ("study", "what people write: scenes, studies, plans, cards; trials and branches"),
     (
-        "records text files event_loop ray_cluster",
-        "the base: records, text, files, and what Ray and asyncio need",
+        "records files event_loop ray_cluster",
+        "the base: records, files, and what Ray and asyncio need",
     ),
-    ("errors import_path version", "all errors; which code this is, and where it is found"),
+    ("errors output", "all errors; what cleans the output to terminals and logs"),
+    (
+        "text import_path version",
+        "cleaning of text; which code this is, and where it is found",
+    ),
 )
 """The rows from top to bottom, and what each is for. A name is a package or a module of `improv`,
 or `ui`. A package imports from rows below its own, never from its own row or from one above."""

@@ -17,6 +17,11 @@ _HERE = Path(__file__).resolve().parent
 if str(_HERE.parent) not in sys.path:
     sys.path.append(str(_HERE.parent))
 
+from improv.output import clean_output  # noqa: E402
+
+if __name__ == "__main__":
+    clean_output()  # before the loggers of Streamlit take the streams
+
 import streamlit as st  # noqa: E402
 import uvicorn  # noqa: E402
 from starlette.requests import Request  # noqa: E402

@@ -8,6 +8,7 @@ import typer
 
 from improv.cli.options import app
 from improv.import_path import leave_working_folder
+from improv.output import clean_output
 from improv.version import __version__
 
 __all__ = ["app", "main"]
@@ -35,4 +36,5 @@ def main_options(
 def main() -> None:
     """The entry point of the `improv` command."""
     leave_working_folder()
+    clean_output()  # to the end, so that a traceback is clean as well
     app()

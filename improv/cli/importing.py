@@ -3,7 +3,6 @@ writes a card. What they print about a card or a screenplay is here too."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,7 +83,7 @@ def export_card_command(
             terminal.complain("a picture cannot be printed; name a file with -o")
             raise typer.Exit(2)
         else:
-            sys.stdout.write(card.decode())
+            terminal.print_file(card.decode())
 
 
 @app.command("import-fountain")
@@ -118,7 +117,7 @@ def _write_scene(text: str, output: str, *, new: bool) -> None:
         save(text, output, new=new)
         terminal.say(f"written: {output}")
     else:
-        sys.stdout.write(text)
+        terminal.print_file(text)
 
 
 # These lines go to standard error: standard output may hold the scene itself.

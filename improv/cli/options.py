@@ -12,10 +12,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from improv.cli import terminal
+from improv.cli.console import App, CleanGroup
 from improv.errors import ImprovError, RunError
 
-app = typer.Typer(
+app = App(
     name="improv",
+    cls=CleanGroup,
     help="Language models on an improv stage: does author-level context keep them true?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from improv import files
+from improv.cli.console import CleanConsole
 from improv.errors import ErrorKind
 from improv.records import MAIN
-from improv.text import one_line
+from improv.text import one_line, visible
 
 if TYPE_CHECKING:
     from improv.runner.doctor import Finding
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from improv.scoring.scorer import ScoringResult
     from improv.storage.run_folder import RunFolder
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = CleanConsole()
+err = CleanConsole(stderr=True)
 
 _PLAIN_INTERVAL = 5.0
 """Seconds between progress lines if the output is no terminal."""
@@ -82,10 +82,10 @@ def progress() -> Iterator[Watch]:
         yield tell
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bars:
@@ -273,6 +273,13 @@ def write_output(name: str, text: str | bytes) -> None:
     """Write a file and print its name. Raises RunError."""
     files.write_file(name, text)
     say(f"written: {name}")
+
+
+def print_file(text: str) -> None:
+    """Print the text of a file. Characters that are invisible are left out, which is said."""
+    sys.stdout.write(text)
+    if visible(text) != text:
+        complain("invisible characters were left out; with -o FILE, the text is written whole")
 
 
 def runs(folders: Sequence[RunFolder], where: str) -> None:

@@ -13,12 +13,14 @@ import ray
 from improv.errors import EndpointError, ErrorKind
 from improv.models.budget import PurseKeeper
 from improv.models.embedded import embedded_server
+from improv.output import clean_output
 
 
 class NodeModel:
     """The Ray actor that serves one embedded model to every host of its node."""
 
     def __init__(self, model: str) -> None:
+        clean_output()
         self._served = embedded_server(model)
 
     def url(self) -> str:

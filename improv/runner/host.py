@@ -34,6 +34,7 @@ from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance
 from improv.models.client import Models, SceneClient
 from improv.models.gate import Gate, LiveLimiter, SendReport, keep_reporting, report_to_actor
+from improv.output import clean_output
 from improv.records import MAIN, Call, Draw, Failure, Transcript, TrialOutcome
 from improv.runner.actors import lease_of, node_url, process_url
 from improv.runner.session import Work
@@ -83,6 +84,8 @@ class Host:
 
     def __init__(self, root: str, run: str, terms: HostTerms | None = None) -> None:
         terms = terms or HostTerms()
+        if terms.on_ray:
+            clean_output()  # of a process of its own, which Ray keeps in files
         self.name = f"{terms.session:03d}-{uuid.uuid4().hex[:12]}"
         # A thousand scenes are a million long-lived objects. To search them for garbage as often as
         # Python does by default takes a tenth of all CPU time.

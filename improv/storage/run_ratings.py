@@ -7,7 +7,6 @@ to the raters are in scoring.
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from improv.errors import RunError, first_line
+from improv.output import logger
 from improv.records import Json, seed_of
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_files import READ_ERRORS, RunFiles
@@ -23,7 +23,7 @@ from improv.storage.schemas import SCHEMAS
 
 RATINGS_FOLDER, HUMAN_PREFIX = "ratings", "human:"
 """The folder of the ratings in a run folder, and the prefix of a person's name as a judge."""
-_log = logging.getLogger("improv")
+_log = logger()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ own rows; `transcripts` adds those that it shares with its parents.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from improv.errors import RunError, first_line
+from improv.output import logger
 from improv.records import Block, Json, Score
 from improv.storage.journal import LIMITS_FILE, VERDICTS_FILE
 from improv.storage.jsonl import read_rows
@@ -35,7 +35,7 @@ from improv.storage.schemas import (
 )
 
 ROWS_PER_GROUP = 10_000
-_log = logging.getLogger("improv")
+_log = logger()
 _KEY_SEPARATOR = "\x1f"
 
 

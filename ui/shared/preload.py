@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import logging
+
+from improv.output import logger
 
 
 def preload(module: str) -> None:
@@ -12,4 +13,4 @@ def preload(module: str) -> None:
     try:
         importlib.import_module(module)
     except Exception:
-        logging.getLogger("improv").exception("%s could not be imported ahead of use", module)
+        logger().exception("%s could not be imported ahead of use", module)

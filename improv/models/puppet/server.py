@@ -25,6 +25,7 @@ from aiohttp import web
 from improv.errors import MachineError
 from improv.models.puppet.player import ShownRequest, answer, count_tokens, read_request
 from improv.models.puppet.schema_filler import Dice
+from improv.output import clean_output
 from improv.records import Json
 from improv.study.puppet_spec import Puppet
 
@@ -294,6 +295,7 @@ def serve_puppet(spec: Puppet | None = None, port: int = 0, **options: Any) -> N
 
 def main() -> None:
     """Read the command line of `python -m improv.models.puppet.server`."""
+    clean_output()
     parser = argparse.ArgumentParser(
         prog="python -m improv.models.puppet.server", description=__doc__
     )
