@@ -65,7 +65,7 @@ SETTINGS = {
 
 def main(port: int) -> None:
     """Serve the viewer until a signal ends it."""
-    settle(port)
+    apply_settings(port)
     # Streamlit also reads pages from a folder `pages` beside the script, and would do so when the
     # first reader opens the address of a room. app.py names the rooms itself.
     PagesManager.uses_pages_directory = False
@@ -90,7 +90,7 @@ def main(port: int) -> None:
     )
 
 
-def settle(port: int) -> None:
+def apply_settings(port: int) -> None:
     """Give Streamlit all of its settings; it reads no others."""
     config.get_config_files = _own_files
     config.get_config_options(

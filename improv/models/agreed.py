@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from improv.errors import EndpointError, ErrorKind, RunError
-from improv.study.address import PORTS, Address, read_address, read_place
+from improv.study.address import PORTS, Address, read_address, read_host_and_port
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPENAI = Address("https", "api.openai.com", PORTS["https"], "")
@@ -125,5 +125,5 @@ def _grant(word: str) -> Grant:
     if "://" in word:
         address = read_address(word)
         return Grant(address.host, address.port, address.scheme, address.path)
-    host, port = read_place(word)
+    host, port = read_host_and_port(word)
     return Grant(host, port)

@@ -61,7 +61,7 @@ def read_address(text: str) -> Address:
     if whole is None:
         raise ValueError(f"is not an address; write it like {EXAMPLE}")
     scheme, path = whole["scheme"].lower(), (whole["path"] or "").rstrip("/")
-    host, port = read_place(whole["place"])
+    host, port = read_host_and_port(whole["place"])
     segments = path.split("/")[1:]
     if not all(_SEGMENT.fullmatch(s) and s.strip(".") for s in segments):
         raise ValueError("has a path with an empty or dotted part, or an odd character in it")
@@ -77,7 +77,7 @@ _NEVER = {
 }
 
 
-def read_place(text: str) -> tuple[str, int | None]:
+def read_host_and_port(text: str) -> tuple[str, int | None]:
     """Return host and port of `host` or `host:port`. Raises ValueError, as read_address does."""
     if "@" in text:
         raise ValueError(

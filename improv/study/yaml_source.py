@@ -29,11 +29,11 @@ class Limits:
     text: int
 
 
-WRITTEN = Limits(bytes=1_000_000, nodes=100_000, text=200_000)
+WRITTEN_LIMITS = Limits(bytes=1_000_000, nodes=100_000, text=200_000)
 """For files that people write. A longer text is refused where its field is checked."""
-KEPT = Limits(bytes=32_000_000, nodes=500_000, text=1_000_000)
+KEPT_LIMITS = Limits(bytes=32_000_000, nodes=500_000, text=1_000_000)
 """For the files that improv itself keeps in a run folder. A folder may come from a stranger."""
-MAX_BYTES = WRITTEN.bytes
+MAX_BYTES = WRITTEN_LIMITS.bytes
 
 DataPath = tuple[str | int, ...]
 
@@ -82,9 +82,9 @@ class Source:
 def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
     """Read one YAML document. Raises StudyError with every problem of its YAML.
 
-    `own` is for files that improv wrote itself, which may be larger (KEPT).
+    `own` is for files that improv wrote itself, which may be larger (KEPT_LIMITS).
     """
-    limits = KEPT if own else WRITTEN
+    limits = KEPT_LIMITS if own else WRITTEN_LIMITS
     size = len(text.encode(errors="surrogatepass"))
     if size > limits.bytes:
         kind = "what a run keeps of its study" if own else "a scene or study"

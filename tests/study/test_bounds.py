@@ -16,7 +16,7 @@ from improv.study.loader import load
 from improv.study.overrides import merge
 from improv.study.scene import Scene
 from improv.study.snapshot import read_study
-from improv.study.yaml_source import KEPT, WRITTEN, read_yaml
+from improv.study.yaml_source import KEPT_LIMITS, WRITTEN_LIMITS, read_yaml
 
 ALIASES = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
@@ -56,18 +56,18 @@ def test_what_would_explode_is_refused_at_once(text: str, what: str, own: bool) 
     assert time.process_time() - begun < 60
 
 
-@pytest.mark.parametrize("limits", [WRITTEN, KEPT])
+@pytest.mark.parametrize("limits", [WRITTEN_LIMITS, KEPT_LIMITS])
 def test_a_text_within_the_limits_is_read(limits: Any) -> None:
     nodes = limits.nodes // 20
     text = "a:\n" + "- b\n" * nodes + f"c: {'x' * (limits.text - 1)}\n"
-    data = read_yaml(text, "x", own=limits is KEPT).data
+    data = read_yaml(text, "x", own=limits is KEPT_LIMITS).data
     assert len(data["a"]) == nodes
     assert len(data["c"]) == limits.text - 1
 
 
 def test_an_alias_counts_as_what_it_unfolds_to() -> None:
     shared = "a: &a [" + ",".join("x" * 1000) + "]\n"
-    most = WRITTEN.nodes // 1001 - 1
+    most = WRITTEN_LIMITS.nodes // 1001 - 1
     assert read_yaml(shared + "b: [" + ",".join(["*a"] * most) + "]", "x").data["b"]
     assert "keys and values" in message(shared + "b: [" + ",".join(["*a"] * (most + 2)) + "]")
 

@@ -138,7 +138,7 @@ import json, os
 from ui import server
 from streamlit import config
 from streamlit.web.bootstrap import prepare_streamlit_environment
-server.settle(1)
+server.apply_settings(1)
 prepare_streamlit_environment(server.__file__)
 names = [n for n in config.get_config_options() if config.is_manually_set(n)]
 print(json.dumps([os.environ.get("OPENAI_BASE_URL"), {n: config.get_option(n) for n in names}]))

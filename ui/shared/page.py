@@ -12,7 +12,7 @@ from ui.shared.lazy_rows import Rows
 def open_room(room: str, draw: Callable[[], None]) -> None:
     """Read the address, draw a room with `draw`, and write the address. An ImprovError of `draw` is
     shown on the page."""
-    permission.arrive()
+    permission.keep_token()
     address.arrive(room)
     navigation.follow_links()
     try:

@@ -19,7 +19,7 @@ TOKEN = "IMPROV_VIEWER_TOKEN"
 """The environment variable in which the server gets the token."""
 HEADER = "X-Improv-Token"
 """The header in which the guard hands over the token that a page has shown."""
-KEPT = "permission:token"
+_KEPT = "permission:token"
 """The session's name for the token that its page has shown."""
 READ_ONLY = (
     "This page can only read, because it was opened without the token of this viewer. Open the "
@@ -30,16 +30,16 @@ Permit = NewType("Permit", str)
 """Says that the page of this session has shown the right token. `permit` makes it."""
 
 
-def arrive() -> None:
+def keep_token() -> None:
     """Keep the token that the page has shown; call before a room is drawn."""
     if shown := st.context.headers.get(HEADER):
-        st.session_state[KEPT] = shown
+        st.session_state[_KEPT] = shown
 
 
 def allowed() -> bool:
     """Whether this page may play, stop and write."""
     token = os.environ.get(TOKEN, "")
-    shown = str(st.session_state.get(KEPT, ""))
+    shown = str(st.session_state.get(_KEPT, ""))
     # Without a token nobody may.
     return bool(token) and hmac.compare_digest(shown.encode(), token.encode())
 
