@@ -229,7 +229,7 @@ def test_what_cannot_be_kept_is_said(folder: RunFolder, tmp_path: Path) -> None:
     )
     far = RunFolder(store, f"{base.lstrip('/')}/{folder.id}", "s3://somewhere")
     assert asked_of(far)[0].id == first.id  # it can be read there
-    with pytest.raises(RunError, match="mounts"):
+    with pytest.raises(RunError, match="played in a local folder"):
         human_ratings.add_rating(far, first, ANN, truly(first), 1.0)
 
 
