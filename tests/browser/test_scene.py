@@ -69,7 +69,7 @@ def test_one_click_leads_from_the_lobby_into_a_run(reader: Reader) -> None:
 
 def test_the_lobby_is_there_by_its_name_too(reader: Reader) -> None:
     page = reader.open("?seek=broken", room="runs")
-    expect(page).to_have_url(f"{reader.url}?seek=broken")
+    expect(page).to_have_url(f"{reader.top}?seek=broken")
     expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
     expect(page.locator(".playbill tbody tr")).to_have_count(1)
     reader.check()

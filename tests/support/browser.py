@@ -88,6 +88,10 @@ milliseconds since the first call with this `question`."""
 STILL = 200
 """Milliseconds, longer than Streamlit's pause between two runs of a script."""
 
+AT_REST = """() => document.getAnimations().every(a => a.playState !== 'running'
+    || a.effect?.getTiming().iterations === Infinity)"""
+"""Whether every transition and animation that ends has ended."""
+
 
 @dataclass
 class Reader:
@@ -156,6 +160,9 @@ class Reader:
         """Fail on an error noted so far, and on a serious or critical violation that axe
         reports."""
         assert not self.wrong
+        # Text that is fading in has too little contrast for as long as that takes.
+        self.still()
+        self.page.wait_for_function(AT_REST, timeout=START * 1000)
         # Violations only: without the passed rules axe takes a third of the time.
         options = {"resultTypes": ["violations"]}
         violations = Axe().run(self.page, options=options).response["violations"]
