@@ -16,7 +16,7 @@ REPLY_LIMIT = 20_000
 
 # --- characters and tokens
 
-_ESCAPES = re.compile(
+ESCAPES = re.compile(
     r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]?|\x1b[\]PX^_][^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)?|\x1b.?"
 )
 _INVISIBLE = re.compile(
@@ -41,7 +41,7 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    text = _BREAKS.sub("\n", _ESCAPES.sub("", text))
+    text = _BREAKS.sub("\n", ESCAPES.sub("", text))
     return _JOINERS.sub(r"\1", _INVISIBLE.sub(r"\1", text))
 
 

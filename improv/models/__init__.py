@@ -13,5 +13,6 @@ __all__ = [
     "gate",
     "puppet",
     "rate_limiter",
+    "redaction",
     "request",
 ]

@@ -22,7 +22,7 @@ _OPENAI = Address("https", "api.openai.com", PORTS["https"], "")
 _PLAIN_PATH = re.compile(r"(?:(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}/v1)?")
 """The paths that servers of models have. With any other, what listens there may be no such
 server, and a request to it may do anything."""
-_KEY_NAME = re.compile(r"(?:[A-Za-z0-9_]*_)?API_KEY|HF_TOKEN")
+KEY_NAME = re.compile(r"(?:[A-Za-z0-9_]*_)?API_KEY|HF_TOKEN")
 """The names that keys for models have. AWS_SECRET_ACCESS_KEY, say, is for something else."""
 _VARIABLE = "env:"
 
@@ -76,7 +76,7 @@ class Agreed:
 
     def key_refusal(self, variable: str) -> str:
         """Return why the value of a variable may not be sent as a key, or "" if it may."""
-        if _KEY_NAME.fullmatch(variable) or variable in self.variables:
+        if KEY_NAME.fullmatch(variable) or variable in self.variables:
             return ""
         return (
             f"the study would send the value of {variable} as a key, and that is no name for the "

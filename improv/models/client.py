@@ -30,6 +30,7 @@ from improv.models.endpoint import (
 )
 from improv.models.gate import Gate
 from improv.models.puppet.player import answer
+from improv.models.redaction import Redactor, known_keys
 from improv.models.request import Ask, request_body
 from improv.models.transport import Client, Trip, Wire
 from improv.models.turnstile import Turnstile
@@ -62,6 +63,7 @@ class Models:
         self._connections = connections
         self._new_gate = new_gate
         self._agreed = agreed
+        self._redactor: Redactor | None = None
         self._clients: dict[tuple[str, str, float, int], Client] = {}
         self._gates: dict[str, Gate] = {}
         self._urls: dict[str, str] = {}
@@ -169,7 +171,7 @@ class Models:
             secret = secret_for(url, model)
             wire = Wire(
                 self._gate(url, model),
-                secret,
+                self._keys_redactor(),
                 address=address,
                 timeout=model.timeout,
                 connections=self._connections,
@@ -184,6 +186,12 @@ class Models:
                 max_retries=model.retries,
             )
         return self._clients[key]
+
+    def _keys_redactor(self) -> Redactor:
+        """Return what takes every key out of replies that any model of this run is sent."""
+        if self._redactor is None:
+            self._redactor = Redactor(known_keys(self._agreed))
+        return self._redactor
 
     def _gate(self, url: str, model: Model) -> Gate:
         endpoint = public_address(url)

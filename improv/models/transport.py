@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -34,6 +35,7 @@ from improv.models.endpoint import (
 )
 from improv.models.gate import Gate
 from improv.models.rate_limiter import AttemptKind
+from improv.models.redaction import Redactor
 from improv.records import Json
 from improv.study.address import Address
 
@@ -94,7 +96,7 @@ class Wire(openai.DefaultAioHttpClient):
     def __init__(
         self,
         gate: Gate,
-        secret: str,
+        redactor: Redactor,
         *,
         address: Address,
         timeout: float,
@@ -111,8 +113,8 @@ class Wire(openai.DefaultAioHttpClient):
         )
         self._to_endpoint = gate
         self._address = f"{address}/"
-        # A short key ("none", "dummy") is no secret, and a reply may contain it as a word.
-        self._secret = secret if len(secret) > _PLACEHOLDER_LENGTH else ""
+        self._redactor = redactor
+        _LOG.addFilter(redactor)
         self._seconds = timeout
         self._connections = connections
         self._halted = halted
@@ -167,6 +169,7 @@ class Wire(openai.DefaultAioHttpClient):
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+        _LOG.removeFilter(self._redactor)
         await super().aclose()
 
     async def _attempt(
@@ -187,13 +190,12 @@ class Wire(openai.DefaultAioHttpClient):
             try:
                 async with asyncio.timeout(self._seconds):
                     status, headers, content = await answer()
-                content = _redacted(self._secret, content)
                 end, kind = str(status), _load_kind(status)
                 pause = _pause(headers) if kind == "limited" else 0.0
                 if not 200 <= status < 300:
-                    return _error_response(status, headers, content, request)
+                    return _error_response(status, headers, content, request, self._redactor)
                 end = "unreadable"
-                reply = _parse_reply(headers, content, request, self._secret)
+                reply = _parse_reply(headers, content, request, self._redactor)
                 end, kind = "ok", "ok"
                 return reply
             except (TimeoutError, aiohttp.ClientConnectionError, httpx2.TimeoutException) as e:
@@ -342,48 +344,49 @@ async def _gathered(body: AsyncIterable[bytes]) -> bytes:
     return b"".join(chunks)
 
 
-def _redacted(secret: str, content: bytes) -> bytes:
-    """Return a body with the API key replaced by "[key]", in case the endpoint quotes it."""
-    if not secret:
-        return content
-    if b"\\u" in content or b"\\/" in content:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            # Escapes can hide the key, and orjson writes it without escapes.
-            content = orjson.dumps(orjson.loads(content))
-    return content.replace(secret.encode(), b"[key]")
-
-
 def _parse_reply(
-    headers: Mapping[str, str], content: bytes, request: httpx2.Request, secret: str
+    headers: Mapping[str, str], content: bytes, request: httpx2.Request, redactor: Redactor
 ) -> Json:
-    """Return a body parsed as a JSON object. Raises httpx2.DecodingError if it is none, which the
-    client answers with a new attempt."""
+    """Return a body parsed as a JSON object, without keys. Raises httpx2.DecodingError if it is
+    none, which the client answers with a new attempt."""
     try:
         reply = orjson.loads(content)
     except orjson.JSONDecodeError:
-        kind = headers.get("content-type", "no content type")
-        kind = kind.replace(secret, "[key]")[:100] if secret else kind[:100]
-        start = content[:80].decode("utf-8", "replace")
+        # Keys are taken out first: half of one would not be known again.
+        kind = redactor(headers.get("content-type", "no content type"))[:100]
+        start = redactor(content[:_QUOTED].decode("utf-8", "replace"))[:80]
         what = f"answered {kind} that is not JSON: {start!r}"
         raise httpx2.DecodingError(what, request=request) from None
     if not isinstance(reply, dict):
         raise httpx2.DecodingError("answered no object", request=request)
-    return reply
+    found: Json = redactor.in_json(reply)
+    return found
 
 
 def _error_response(
-    status: int, headers: Mapping[str, str], content: bytes, request: httpx2.Request
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    request: httpx2.Request,
+    redactor: Redactor,
 ) -> httpx2.Response:
-    """Return a response with an error status; forbid a retry if the account has no credit."""
-    kept = {k.lower(): v for k, v in headers.items() if k.lower() not in _TRANSFER_HEADERS}
+    """Return a response with an error status, without keys; forbid a retry if the account has no
+    credit. Of its headers the client needs only what they say of retries."""
+    found = {name: redactor(headers[name]) for name in _RETRY_HEADERS if name in headers}
     if b"insufficient_quota" in content:
-        kept["x-should-retry"] = "false"
-    return httpx2.Response(status, headers=kept, content=content, request=request)
+        found["x-should-retry"] = "false"
+    try:
+        content = orjson.dumps(redactor.in_json(orjson.loads(content)))
+    except orjson.JSONDecodeError:
+        content = redactor(content[:_QUOTED].decode("utf-8", "replace")).encode()
+    return httpx2.Response(status, headers=found, content=content, request=request)
 
 
-_TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
-_PLACEHOLDER_LENGTH = 5
-"""Keys of at most this length count as placeholders."""
+_QUOTED = 4_000
+"""Bytes of an answer that is no JSON of which anything is kept."""
+_RETRY_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
+_LOG = logging.getLogger("httpx2")
+"""Where httpx2 writes the reason of every status, as the endpoint says it."""
 
 
 def _pause(headers: Mapping[str, str]) -> float:

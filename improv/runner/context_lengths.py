@@ -19,6 +19,7 @@ from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.embedded import EmbeddedServer
 from improv.models.endpoint import public_address, remote_address, secret_for
 from improv.models.puppet.player import count_tokens
+from improv.models.redaction import Redactor, known_keys
 from improv.records import Json
 from improv.stage import prompts
 from improv.study.design import Study
@@ -136,7 +137,8 @@ def _counter(model: Model, agreed: Agreed, stack: contextlib.ExitStack) -> tuple
         try:
             return _count_remotely(root, model, secret, text)
         except _UNABLE as e:
-            message = f"{public_address(address)} no longer counts tokens: {first_line(e)}"
+            why = Redactor(known_keys(agreed))(first_line(e))
+            message = f"{public_address(address)} no longer counts tokens: {why}"
             raise MachineError(message) from None
 
     try:

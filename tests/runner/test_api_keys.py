@@ -18,6 +18,7 @@ from improv.storage.runs import open_run
 from improv.storage.schemas import SCHEMAS
 from improv.study.loader import load
 from tests.support.run import HOSTED, KEY, OFF, Serve, chairs, improv
+from tests.support.spellings import SPELLINGS
 from tests.support.ui import page, shown
 from tests.support.weather import RawServer, Send, command, http, said
 
@@ -108,6 +109,49 @@ def test_a_planted_key_reaches_the_endpoint_and_nothing_else(
     for path in [runs / "one", *(runs / "one").rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), (path, oct(mode))
+
+
+def spelled_out(n: int, request: bytes, send: Send) -> bytes:
+    """Answer with the key in one spelling after the other, in one place after the other."""
+    spelled = [*SPELLINGS.values()][n % len(SPELLINGS)](KEY)
+    error = json.dumps({"error": {"message": spelled, "code": spelled}})
+    match n // len(SPELLINGS):
+        case 0:
+            reason = spelled.encode("ascii", "ignore").decode().replace("\n", " ")
+            return http(error, f"500 {reason}", more=f"X-Request-Id: {KEY}\r\n")
+        case 1:
+            return http(f"<h1>{spelled}</h1>", "500 Oh", "text/html", f"Retry-After: {KEY}\r\n")
+        case 2:
+            return http(spelled, kind="text/plain")
+        case 3:
+            return http(json.dumps({"error": spelled, spelled: spelled}))
+    return http(said(f"I know {spelled}, Bo.", model=spelled, system_fingerprint=spelled))
+
+
+def test_a_key_in_any_spelling_is_found_nowhere(tmp_path: Path) -> None:
+    runs = ("--runs", str(tmp_path / "runs"))
+    env = os.environ | {"OPENAI_API_KEY": KEY, "OPENAI_LOG": "debug"}
+    with RawServer(spelled_out) as server:
+        file = chairs(tmp_path, server.url, 5 * len(SPELLINGS))
+        file.write_text(file.read_text().replace('"puppet",', '"puppet", "retries": 0,'))
+        child = improv("run", str(file), *runs, "--name", "one", "--ray", "off", env=env)
+        written = "".join(child.communicate(timeout=400))
+    folder = open_run(tmp_path / "runs", "one")
+    calls = list(folder.transcripts.all_calls())
+    assert len(server.seen) == len(calls) == 10 * len(SPELLINGS)
+    assert sum("[key]" in call.reply for call in calls) == 6 * len(SPELLINGS)
+    assert sum("[key]" in call.error for call in calls) > 2.9 * len(SPELLINGS)
+    for form in ("jsonl", "markdown"):
+        command("export", "one", "--to", form, "-o", str(tmp_path / form), *runs)
+    written += command("report", "one", *runs, "-o", str(tmp_path / "page.html")).output
+    written += command("show", "one/200", "--prompts", "--notes", *runs).output
+    for name in SCHEMAS:
+        rows = folder.tables.read(name).to_pylist()
+        written += str(rows) + json.dumps(rows, default=str, ensure_ascii=False)
+    whole = written.encode() + b"".join(data for _, data in every_byte(tmp_path))
+    for what, spell in SPELLINGS.items():
+        for spelled in (spell(KEY), spell(KEY)[2:-4]):
+            assert spelled.encode() not in whole, what
 
 
 def test_a_key_that_is_none_is_not_quoted(
