@@ -18,11 +18,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from improv.errors import StudyError
 from improv.records import Json
 from improv.study.importing.cards.card import MAX_TEXT, Card, read_card, refuse_card
 
 MAX_FILE = 64_000_000
 """Bytes of a card's file, at most: a picture, or an archive with pictures and sounds."""
+MAX_CHUNKS = 100_000
+"""Chunks of a PNG, at most."""
 MAX_LISTING = 2_000_000
 """Bytes of an archive's table of contents, at most."""
 
@@ -30,6 +33,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _KEYWORDS = ("ccv3", "chara")
 """The first one present is read: beside a V3 card there may be a V2 card for older programs."""
 _CARD = "card.json"
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The methods by which programs of cards pack a CHARX, and whose unpacking can be limited."""
 
 
 def load_card(path: str | Path, name: str = "") -> Card:
@@ -120,8 +125,11 @@ def _png_text(data: bytes, file: str) -> tuple[str, str, int]:
 
 def _chunks(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield the kind and the body of each chunk; verify the checksums of chunks of text."""
-    at, ended = len(_PNG), False
+    at, ended, chunks = len(_PNG), False, 0
     while at < len(data) and not ended:
+        chunks += 1
+        if chunks > MAX_CHUNKS:
+            refuse_card(file, f"the PNG has more than {MAX_CHUNKS:,} chunks; save it anew")
         head = data[at : at + 8]
         if len(head) < 8:
             break
@@ -211,23 +219,36 @@ def _zip_text(data: bytes, file: str) -> tuple[str, int]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-            if _CARD not in names:
-                refuse_card(file, f"an archive without '{_CARD}'; a CHARX has it at its root")
-            info = archive.getinfo(_CARD)
-            if info.flag_bits & 1:
-                refuse_card(file, "an encrypted archive, which cannot be read")
-            if info.file_size > MAX_TEXT:
-                what = f"'{_CARD}' unpacks to {info.file_size / 1e6:.0f} MB"
-                refuse_card(file, f"{what}; a card may have {MAX_TEXT // 10**6} MB")
-            with archive.open(info) as opened:
-                # The size that the archive states may be wrong.
-                text = opened.read(MAX_TEXT + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as e:
+            text = _member(archive, file)
+    except StudyError:
+        raise
+    except Exception as e:
+        # Each decompressor and each Python has errors of its own, and the bytes are a stranger's.
         refuse_card(file, f"the archive is broken: {str(e)[:80].lower() or 'it is cut off'}")
-    except (NotImplementedError, RuntimeError, OSError) as e:
-        refuse_card(file, f"the archive has a format that cannot be read: {str(e)[:80].lower()}")
     assets = sum(1 for name in names if name != _CARD and not name.endswith("/"))
     return _decoded(text, file), assets
+
+
+def _member(archive: zipfile.ZipFile, file: str) -> bytes:
+    """Return the bytes of an archive's `card.json`."""
+    if _CARD not in archive.namelist():
+        refuse_card(file, f"an archive without '{_CARD}'; a CHARX has it at its root")
+    info = archive.getinfo(_CARD)
+    if info.flag_bits & 1:
+        refuse_card(file, "an encrypted archive, which cannot be read")
+    if info.compress_type not in _PACKINGS:
+        # zipfile unpacks the others without a limit: 1 MB of bzip2 may become 20 GB, and LZMA
+        # takes as much memory as its first bytes ask for.
+        method = zipfile.compressor_names.get(info.compress_type, str(info.compress_type))
+        what = f"'{_CARD}' is packed by the method {method}; pack it again as an ordinary zip"
+        refuse_card(file, what)
+    if info.file_size > MAX_TEXT:
+        what = f"'{_CARD}' unpacks to {info.file_size / 1e6:.0f} MB"
+        refuse_card(file, f"{what}; a card may have {MAX_TEXT // 10**6} MB")
+    with archive.open(info) as opened:
+        # The size that the archive states may be wrong: zipfile stops at it, and the checksum
+        # does not match then.
+        return opened.read(MAX_TEXT + 1)
 
 
 def _check_listing(data: bytes, file: str) -> None:
