@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from improv.errors import ErrorKind, error_line, kind_of, read_error_line
+from improv.folder import Folder
 from improv.records import MAIN, Call, Draw
 from improv.storage.journal import Journal, Journaled
 from improv.storage.schemas import SCHEMAS, records_table
@@ -57,11 +58,11 @@ def test_what_is_no_line_of_an_error_loses_nothing(line: str) -> None:
 
 def test_the_journal_of_an_old_run_is_read(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
-    journal = Journal(path)
+    journal = Journal(Folder(path.parent), path.name)
     for call in CALLS:
         journal.append(call, ())
     journal.close()
-    assert list(Journaled(tmp_path).refresh().calls()) == CALLS
+    assert list(Journaled(Folder(tmp_path)).refresh().calls()) == CALLS
     old = []
     for line, call in zip(path.read_bytes().splitlines(), CALLS, strict=True):
         identity, blocks, rest = orjson.loads(line)
@@ -70,7 +71,7 @@ def test_the_journal_of_an_old_run_is_read(tmp_path: Path) -> None:
         rest[at.index("error")] = call.error_line
         old.append(orjson.dumps([identity, blocks, rest]) + b"\n")
     path.write_bytes(b"".join(old))
-    assert list(Journaled(tmp_path).refresh().calls()) == CALLS
+    assert list(Journaled(Folder(tmp_path)).refresh().calls()) == CALLS
 
 
 @pytest.mark.parametrize("columns", [None, ["error"], ["error_kind"], ["role", "error"]])

@@ -38,6 +38,7 @@ STAIR = (
         "records files event_loop ray_cluster",
         "the base: records, files, and what Ray and asyncio need",
     ),
+    ("folder", "a local folder whose files are reached through no link"),
     ("errors output", "all errors; what cleans the output to terminals and logs"),
     (
         "text import_path version",

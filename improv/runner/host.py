@@ -92,7 +92,7 @@ class Host:
         gc.set_threshold(200_000, 20, 100)
         self._terms = terms
         self._folder: RunFolder = open_run(root, run)
-        self._journal = Journal(self._folder.local / "journal" / f"{self.name}.jsonl")
+        self._journal = Journal(self._folder.journals, f"{self.name}.jsonl")
         self._shards = Shards(self._folder, self.name)
         url = node_url if terms.on_ray else process_url
         self._models = Models(url, terms.connections, self._new_gate, terms.agreed)

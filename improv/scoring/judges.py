@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, ModelError
@@ -75,7 +74,7 @@ def ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTer
 def journaled_verdicts(folder: RunFolder) -> list[Json]:
     """Return the verdicts that are not in the table yet. A torn line is skipped and asked again."""
     try:
-        data = _file(folder).read_bytes()
+        data = folder.journals.read(VERDICTS_FILE)
     except FileNotFoundError:
         return []
     return [row for row in read_rows(data) if "item" in row and "judge" in row]
@@ -91,7 +90,7 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
     models = Models(_served, terms.connections, gate, terms.agreed)
     purse = PurseKeeper(terms.budget, Spent())
     allowance = Allowance("judges", purse.lease) if terms.budget else None
-    verdicts = JsonLines(_file(folder))
+    verdicts = JsonLines(folder.journals, VERDICTS_FILE)
     left = iter(questions)
     failed = done = 0
 
@@ -199,10 +198,6 @@ def _row(question: Question, call: Call) -> Json:
         "started": call.started,
         "latency": call.latency,
     }
-
-
-def _file(folder: RunFolder) -> Path:
-    return folder.local / "journal" / VERDICTS_FILE
 
 
 async def _served(model: str) -> str:

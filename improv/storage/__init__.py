@@ -5,6 +5,7 @@ analysis interprets the numbers in it.
 """
 
 __all__ = [
+    "filesystem",
     "journal",
     "jsonl",
     "lock",

@@ -11,7 +11,6 @@ finished, its tables hold the content of its journals.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import orjson
 
 from improv.errors import kind_of, read_error_line
+from improv.folder import Entry, Folder
 from improv.records import Block, Call, Draw
 from improv.storage.jsonl import JsonLines, read_whole_lines
 
@@ -41,13 +41,10 @@ class Journal:
     full or gone; the lines written before stay valid.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Folder, name: str) -> None:
         self._shown: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
-        self._lines = JsonLines(path)
-        with contextlib.suppress(OSError):  # some filesystems cannot sync a folder
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        self._lines = JsonLines(folder, name)
+        folder.sync()
 
     def append(self, call: Call, blocks: Iterable[Block]) -> None:
         """Write a call, and the blocks that it is the first to show, in one piece. Raises
@@ -81,7 +78,7 @@ class Journaled:
     the time of the disk. `refresh` continues where the last one stopped.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._read: dict[str, int] = {}
         self._lines: dict[str, dict[str, list[bytes]]] = {}
@@ -89,12 +86,11 @@ class Journaled:
         """For each file, the number of its torn and foreign lines, if there are any."""
 
     def refresh(self) -> Journaled:
-        """Read the lines written since the last call, up to the last whole line of each file."""
-        for file in sorted(self._folder.glob("*.jsonl")):
-            if file.name in (LIMITS_FILE, VERDICTS_FILE) or not file.is_file():
-                continue
+        """Read the lines written since the last call, up to the last whole line of each file.
+        Raises RunError for a link."""
+        for file in self._files():
             start = self._read.get(file.name, 0)
-            lines, self._read[file.name], torn = read_whole_lines(file, start)
+            lines, self._read[file.name], torn = read_whole_lines(self._folder, file.name, start)
             strange = int(torn)
             for line in lines:
                 if line.startswith(_CALL) and line.endswith(b"]"):
@@ -106,8 +102,16 @@ class Journaled:
                 elif line and not (line.startswith(b'["') and line.endswith(b"]")):
                     strange += 1
             if strange:
-                self.strange[file] = strange
+                self.strange[self._folder.path / file.name] = strange
         return self
+
+    def _files(self) -> list[Entry]:
+        try:
+            entries = self._folder.entries()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = [entry for entry in entries if entry.name.endswith(".jsonl")]
+        return [e for e in names if not e.is_folder and e.name not in (LIMITS_FILE, VERDICTS_FILE)]
 
     def lines_of(self, trial: str) -> list[list[bytes]]:
         """Return the lines of a trial's calls, including its branches, for `parse_calls`: one list

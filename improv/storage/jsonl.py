@@ -9,17 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import orjson
 
+from improv.folder import Folder
 from improv.records import Json
-
-# O_NOFOLLOW: a folder from a stranger may contain a link, and we would write to its target. Windows
-# lacks this flag, and needs O_BINARY so that it does not change line ends.
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
-_FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 class JsonLines:
@@ -27,12 +22,12 @@ class JsonLines:
 
     Each append reaches the operating system at once, so a crash of the process loses nothing.
     `sync` bounds what a power cut loses. Opening and appending raise OSError if the disk is full or
-    gone; the lines written before stay valid.
+    gone; the lines written before stay valid. Opening raises RunError for a link.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Folder, name: str) -> None:
         self._dirty = False
-        self._file = os.open(path, _FLAGS, 0o600)
+        self._file = folder.open_to_append(name)
         try:
             # While another process writes, its last line may look torn. Then this one adds an empty
             # line, which readers skip.
@@ -86,13 +81,13 @@ def read_rows(data: bytes) -> Iterator[Json]:
                 yield row
 
 
-def read_whole_lines(path: Path, start: int = 0) -> tuple[list[bytes], int, bool]:
+def read_whole_lines(folder: Folder, name: str, start: int = 0) -> tuple[list[bytes], int, bool]:
     """Read the whole lines of a file from byte `start` on. A process may still write to it.
 
     Returns the lines, the byte after the last one, which is the next `start`, and whether a part of
-    a line follows. Raises OSError.
+    a line follows. Raises OSError, and RunError for a link.
     """
-    with path.open("rb") as source:
+    with folder.open_to_read(name) as source:
         source.seek(start)
         data = source.read()
     whole = data.rfind(b"\n") + 1

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from improv.errors import ImprovError, MachineError, RunError
+from improv.folder import Folder
 from improv.storage.lock_holder import (
     BEAT_HEAD,
     HOLDER_FILE,
@@ -69,6 +70,7 @@ class RunLock:
         self, folder: str | Path, *, beat: float = 2.0, patience: float | None = None
     ) -> None:
         self.folder = Path(folder)
+        self._home = _run_home(self.folder)
         self.lost = threading.Event()
         self.took_over = ""
         self._beat = beat
@@ -86,7 +88,7 @@ class RunLock:
         self.took_over = ""
         self._me = this_process(self._beat)
         try:
-            self._file = os.open(self.folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            self._file = self._home.open_in_place(_LOCK_FILE, make=True)
             _OPEN.add(self)
             self._flocked = self._flock()
             self._claim()
@@ -133,7 +135,7 @@ class RunLock:
                     return False
                 if e.errno not in _TAKEN:
                     raise
-            holder = parse_holder(read_holder(self.folder))
+            holder = parse_holder(read_holder(self._home))
             state = _state_of(holder) if holder else "gone"
             if state == "alive":
                 raise self._refusal(holder)
@@ -148,7 +150,7 @@ class RunLock:
     def _claim(self) -> None:
         """Write this process into holder.json, after the holder there is known to be dead."""
         while True:
-            raw = read_holder(self.folder)
+            raw = read_holder(self._home)
             if self._is_mine(raw):
                 return  # the file server made the link, but its first answer was lost
             if raw is None:
@@ -183,7 +185,7 @@ class RunLock:
         patience = self._patience
         if patience is None:
             patience = 3 * max(self._beat, holder.every if holder else 0) + _MARGIN
-        now = _watch(self.folder, raw, patience, self._poll)
+        now = _watch(self._home, raw, patience, self._poll)
         if now is None:
             return "", False
         if now != raw:
@@ -195,39 +197,35 @@ class RunLock:
         that is uncertain."""
         mine = self._draft()
         try:
-            os.link(mine, self.folder / HOLDER_FILE)  # fails if it exists, on file servers too
+            self._home.link(mine, HOLDER_FILE)  # fails if it exists, on file servers too
             return True
         except FileExistsError:
             return None
         except OSError:  # a filesystem without links
-            mine.replace(self.folder / HOLDER_FILE)
+            self._home.rename(mine, HOLDER_FILE)
             return False
         finally:
-            mine.unlink(missing_ok=True)
+            self._home.remove(mine)
 
     def _write_over(self) -> None:
         mine = self._draft()
         try:
-            mine.replace(self.folder / HOLDER_FILE)
+            self._home.rename(mine, HOLDER_FILE)
         finally:
-            mine.unlink(missing_ok=True)
+            self._home.remove(mine)
 
-    def _draft(self) -> Path:
-        path = self.folder / f"{HOLDER_FILE}.{self._me.token}"
-        try:
-            path.touch(0o600)
-            path.write_bytes(holder_bytes(self._me))
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise
-        return path
+    def _draft(self) -> str:
+        """Write the claim of this process under a name of its own; return the name."""
+        name = f"{HOLDER_FILE}.{self._me.token}"
+        self._home.remove(name)
+        self._home.create(name, holder_bytes(self._me))
+        return name
 
     def _is_still_mine(self) -> bool:
         """Read holder.json again after one beat. If two processes take the lock over at once, the
         last writer owns it."""
         time.sleep(self._beat)
-        raw = read_holder(self.folder)
+        raw = read_holder(self._home)
         if raw is None or self._is_mine(raw):
             return raw is not None
         raise self._refusal(parse_holder(raw))
@@ -249,7 +247,7 @@ class RunLock:
         while not self._stop.wait(self._beat):
             # The disk may be full, or the file server away. Another process may then take over;
             # the next beat that succeeds finds this out.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RunError):
                 if not self._beat_once():
                     self.lost.set()
                     return
@@ -260,7 +258,8 @@ class RunLock:
         try:
             # Reading and writing use one open file. If another claim replaces the file in between,
             # the number goes into our old file, which nobody reads.
-            with (self.folder / HOLDER_FILE).open("r+b", buffering=0) as file:
+            handle = self._home.open_in_place(HOLDER_FILE)
+            with os.fdopen(handle, "r+b", buffering=0) as file:
                 holder = parse_holder(file.read(MAX_HOLDER_BYTES))
                 if holder is None:
                     return True  # torn: the next beat finds a new holder
@@ -284,9 +283,9 @@ class RunLock:
         file, self._file = self._file, None
         if file is None:
             return
-        with contextlib.suppress(OSError):
-            if self._is_mine(read_holder(self.folder)):
-                (self.folder / HOLDER_FILE).unlink()
+        with contextlib.suppress(OSError, RunError):
+            if self._is_mine(read_holder(self._home)):
+                self._home.remove(HOLDER_FILE)
         with contextlib.suppress(OSError):
             if sys.platform != "win32" and self._flocked:
                 fcntl.flock(file, fcntl.LOCK_UN)
@@ -308,9 +307,9 @@ def current_holder(folder: str | Path, *, patience: float = 0.0) -> str | None:
     within that many seconds. Without, it counts as alive, and the sentence says that this is not
     certain.
     """
-    folder = Path(folder)
+    home = _run_home(Path(folder))
     try:
-        raw = read_holder(folder)
+        raw = read_holder(home)
         holder = parse_holder(raw)
         if raw is None or holder is None:
             return None
@@ -318,10 +317,10 @@ def current_holder(folder: str | Path, *, patience: float = 0.0) -> str | None:
         if state == "unknown" and not patience:
             return f"{_plays(holder)}, as far as can be told from here"
         if state == "unknown":
-            now = _watch(folder, raw, patience, min(patience / 4, 0.25))
+            now = _watch(home, raw, patience, min(patience / 4, 0.25))
             state, holder = ("gone" if now == raw else "alive"), parse_holder(now)
-    except OSError:
-        return None
+    except (OSError, RunError):
+        return None  # where a link has the name of the file, nobody plays
     return _plays(holder) if holder and state == "alive" else None
 
 
@@ -343,7 +342,13 @@ def _plays(holder: Holder) -> str:
     return f"{holder} plays this run since {holder.created}"
 
 
-def _watch(folder: Path, raw: bytes, patience: float, poll: float) -> bytes | None:
+def _run_home(folder: Path) -> Folder:
+    """Return the folder of a run. The folder of runs is trusted; the run itself may be a link."""
+    folder = folder.absolute()
+    return Folder(folder.parent, folder.name)
+
+
+def _watch(folder: Folder, raw: bytes, patience: float, poll: float) -> bytes | None:
     """Wait up to `patience` seconds for holder.json to change; return its content."""
     end = time.monotonic() + patience
     while True:

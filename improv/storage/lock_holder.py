@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from improv.folder import Folder
+
 HOLDER_FILE = "holder.json"
 
 _SLOWEST = 60.0
@@ -94,11 +96,12 @@ def beat_bytes(beat: int) -> bytes:
     return f"{beat:>{_WIDTH}}".encode()
 
 
-def read_holder(folder: Path) -> bytes | None:
-    """Return the content of holder.json, None if there is no such file. Raises OSError."""
+def read_holder(folder: Folder) -> bytes | None:
+    """Return the content of holder.json, None if there is no such file. Raises OSError, and
+    RunError for a link."""
     for tries in range(3):
         try:
-            with (folder / HOLDER_FILE).open("rb") as source:
+            with folder.open_to_read(HOLDER_FILE) as source:
                 return source.read(MAX_HOLDER_BYTES)
         except FileNotFoundError:
             return None

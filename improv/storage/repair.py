@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from improv.errors import first_line
+from improv.folder import Folder
 from improv.storage.journal import Journal, Journaled
 from improv.storage.run_files import READ_ERRORS
 from improv.storage.run_folder import RunFolder
@@ -27,9 +28,7 @@ def repair(run: RunFolder, journal: Journaled) -> list[str]:
     in the journal.
     """
     folder, messages = run.local, []
-    for file in [*folder.glob("*.tmp"), *folder.glob("*/*.tmp")]:
-        if file.is_file():
-            file.unlink(missing_ok=True)
+    _remove_unfinished(run.files.folder)
     tables = [folder / f"{name}.parquet" for name in TRIAL_TABLES]
     for file in sorted(folder.glob("*.parquet")):
         if not file.exists():
@@ -50,7 +49,8 @@ def repair(run: RunFolder, journal: Journaled) -> list[str]:
 def repair_shards(run: RunFolder) -> list[str]:
     """Move torn and foreign shards to aside/; return a message for each. Raises OSError."""
     messages: list[str] = []
-    shards = [f for f in sorted((run.local / "shards").glob("*")) if f.is_file()]
+    home = run.files.folder.within("shards")
+    shards = [home.path / entry.name for entry in home.entries() if entry.is_file]
     complete = set(run.tables.stems())
     for file in shards:
         stem, _, rest = file.name.partition(".")
@@ -60,7 +60,7 @@ def repair_shards(run: RunFolder) -> list[str]:
         if kind not in TRIAL_TABLES or not rest.endswith(".parquet"):
             messages.append(_move_aside(run, [file], "is no shard of a run"))
         elif stem not in complete:
-            file.unlink(missing_ok=True)  # the host died while it wrote this shard
+            home.remove(file.name)  # the host died while it wrote this shard
         else:
             others = [f for f in shards if f.name.startswith(f"{stem}.") and f != file]
             messages += _check(run, file, kind, [file, *others], content=True)
@@ -73,7 +73,7 @@ def _restore_journal(run: RunFolder) -> None:
     redrawn = {
         (r["trial"], r["branch"]): r["parent"] for r in rows if r["origin"] == "regeneration"
     }
-    journal = Journal(run.local / f"journal/repaired-{uuid.uuid4().hex[:12]}.jsonl")
+    journal = Journal(run.journals, f"repaired-{uuid.uuid4().hex[:12]}.jsonl")
     try:
         for call in run.transcripts.all_calls():
             branch = redrawn.get((call.draw.trial, call.draw.branch), call.draw.branch)
@@ -96,9 +96,21 @@ def _check(run: RunFolder, file: Path, kind: str, files: list[Path], *, content:
 
 
 def _move_aside(run: RunFolder, files: Sequence[Path], why: str) -> str:
-    aside = run.local / "aside"
-    aside.mkdir(mode=0o700, exist_ok=True)
+    folder = run.files.folder
+    folder.make("aside")
     for file in files:
-        if file.exists():
-            file.rename(aside / f"{uuid.uuid4().hex[:6]}-{file.name}")
-    return f"{files[0]}: {why}; set aside in {aside}"
+        name = file.relative_to(folder.path).as_posix()
+        if folder.is_file(name):
+            folder.rename(name, f"aside/{uuid.uuid4().hex[:6]}-{file.name}")
+    return f"{files[0]}: {why}; set aside in {folder.path / 'aside'}"
+
+
+def _remove_unfinished(folder: Folder) -> None:
+    """Remove the files that a process was writing when it was killed."""
+    for entry in folder.entries():
+        inner = folder.within(entry.name)
+        names = [e.name for e in inner.entries() if e.is_file] if entry.is_folder else []
+        for name in [name for name in names if name.endswith(".tmp")]:
+            inner.remove(name)
+        if entry.is_file and entry.name.endswith(".tmp"):
+            folder.remove(entry.name)

@@ -21,9 +21,8 @@ their own.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ import orjson
 import pyarrow.fs as pafs
 
 from improv.errors import RunError
+from improv.folder import Folder
 from improv.records import Json
 from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
@@ -80,18 +80,23 @@ class RunFolder:
         """The folder as a local path. Raises RunError if it is not on a local filesystem."""
         return self.files.local
 
+    @property
+    def journals(self) -> Folder:
+        """The folder of the journals. Raises RunError if the run is not on a local filesystem."""
+        return self.files.folder.within("journal")
+
     # -- writing ---------------------------------------------------------------------------
 
     def create(self, study: Study, meta: Json) -> None:
         """Make the folder with its study and run.json. Raises RunError if that is impossible or
         there is a run already, MachineError if the disk is full."""
-        folder = self.local
+        folder = self.files.folder
         text = write_study(study).encode()
         try:
             if self.exists():
                 raise RunError(f"{self.path}: there is a run already")
             # Transcripts may be confidential, so only their owner may read them.
-            folder.mkdir(mode=0o700, parents=True)
+            folder.make(new=True)
         except OSError as e:
             raise unwritable_error(
                 f"{self.path}: cannot be written: {e.strerror or e}", e
@@ -102,7 +107,7 @@ class RunFolder:
             self.files.write("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
-            shutil.rmtree(folder, ignore_errors=True)  # half a run would keep the name
+            shutil.rmtree(folder.path, ignore_errors=True)  # half a run would keep the name
             raise unwritable_error(
                 f"{self.path}: cannot be written: {e.strerror or e}", e
             ) from None
@@ -111,7 +116,7 @@ class RunFolder:
         """Make the folders for journals and shards if they are missing. A copy of a finished run
         may lack them, because git and others do not copy empty folders. Raises OSError."""
         for part in ("journal", "shards"):
-            (self.local / part).mkdir(mode=0o700, exist_ok=True)
+            self.files.folder.make(part)
 
     def update(self, changes: Json) -> None:
         """Set keys of run.json; the file changes whole or not at all. Raises OSError."""
@@ -120,7 +125,7 @@ class RunFolder:
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
         """Append rows to the history of the endpoints' limits. Raises OSError."""
-        history = JsonLines(self.local / "journal" / LIMITS_FILE)
+        history = JsonLines(self.journals, LIMITS_FILE)
         try:
             history.append(*rows)
         finally:
@@ -130,11 +135,14 @@ class RunFolder:
     def refuse_links(self) -> None:
         """Raise RunError if the run has a link or a special file: through one in a folder from a
         stranger, we would write, move and delete files elsewhere."""
-        folder = self.local
-        for file in itertools.chain(folder.glob("*"), *map(Path.iterdir, self._parts())):
-            special = file.exists() and not (file.is_file() or file.is_dir())
-            if file.is_symlink() or special:
-                raise RunError(f"{file}: a link or a special file; a run must not have one")
+        parts = [self.files.folder]
+        while parts:
+            folder = parts.pop()
+            for entry in folder.entries():
+                if entry.is_odd:
+                    raise folder.refusal(entry.name, entry.kind)
+                if entry.is_folder:
+                    parts.append(folder.within(entry.name))
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -176,10 +184,7 @@ class RunFolder:
 
     def journaled(self) -> Journaled:
         """Return the journals, read to their ends. Raises OSError."""
-        return Journaled(self.local / "journal").refresh()
-
-    def _parts(self) -> Iterator[Path]:
-        return (f for f in self.local.glob("*") if f.is_dir() and not f.is_symlink())
+        return Journaled(self.journals).refresh()
 
 
 def _with_new_names(meta: Json) -> Json:

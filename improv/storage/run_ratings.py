@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
-from improv.errors import RunError, first_line
+from improv.errors import first_line
 from improv.output import logger
 from improv.records import Json, seed_of
 from improv.storage.jsonl import JsonLines, read_rows
@@ -51,13 +51,11 @@ class Ratings:
     def add(self, judge: str, row: Json) -> None:
         """Append a line to a rater's file, and wait until it is on the disk.
 
-        Raises OSError, and RunError if the folder is not local or is a link.
+        Raises OSError, and RunError if the folder is not local or there is a link.
         """
-        home = self.files.local / RATINGS_FOLDER
-        home.mkdir(mode=0o700, exist_ok=True)
-        if home.is_symlink():
-            raise RunError(f"{home}: a link; a run must not have one")
-        with JsonLines(home / rating_file_name(judge)) as ratings:
+        self.files.folder.make(RATINGS_FOLDER)
+        home = self.files.folder.within(RATINGS_FOLDER)
+        with JsonLines(home, rating_file_name(judge)) as ratings:
             ratings.append(row)
 
     def merge_into(self, verdicts: pa.Table, trial: str | None) -> pa.Table:

@@ -150,7 +150,7 @@ class RunTables:
         removed too. A process that is killed in between leaves rows that are in a shard and in a
         table; `read` returns them once.
         """
-        folder = self.files.local
+        folder = self.files.folder
         stems = self.stems()
         if stems:
             for name in TRIAL_TABLES:
@@ -158,15 +158,15 @@ class RunTables:
                 # would be in some tables and not in others.
                 self.write(name, self._read_parts(name, stems))
             for shard in [f"{stem}.{name}.parquet" for stem in stems for name in TRIAL_TABLES]:
-                (folder / "shards" / shard).unlink(missing_ok=True)
-        if (folder / f"journal/{LIMITS_FILE}").exists():
+                folder.remove(f"shards/{shard}")
+        if folder.is_file(f"journal/{LIMITS_FILE}"):
             self.write("limits", self.read("limits"))
-            (folder / f"journal/{LIMITS_FILE}").unlink(missing_ok=True)
+            folder.remove(f"journal/{LIMITS_FILE}")
         if finished:
-            for file in folder.glob("journal/*"):
+            for file in folder.entries("journal"):
                 # Verdicts get into a table only together with the scores.
-                if file.is_file() and file.name != VERDICTS_FILE:
-                    file.unlink(missing_ok=True)
+                if file.is_file and file.name != VERDICTS_FILE:
+                    folder.remove(f"journal/{file.name}")
 
     def write_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
         """Replace the tables of scores and verdicts, each whole or not at all. Raises OSError.
@@ -177,7 +177,7 @@ class RunTables:
         table = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
         self.write("verdicts", table)
         self.write("scores", records_table("scores", list(scores)))
-        (self.files.local / "journal" / VERDICTS_FILE).unlink(missing_ok=True)
+        self.files.folder.remove(f"journal/{VERDICTS_FILE}")
 
     def _read_parts(
         self,

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from improv.errors import RunError
+from improv.storage.filesystem import local_filesystem
 from improv.storage.run_folder import RunFolder
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -24,8 +25,9 @@ def runs_filesystem(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]
     text = os.fspath(root)
     try:
         if "://" in text:
-            return pafs.FileSystem.from_uri(text)  # type: ignore[no-any-return]
-        return pafs.LocalFileSystem(), str(Path(text).resolve())
+            fs, path = pafs.FileSystem.from_uri(text)
+            return local_filesystem(Path(path)) if fs.type_name == "local" else (fs, path)
+        return local_filesystem(Path(text))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as e:
         raise RunError(f"{text}: not an address that holds runs: {e}") from None
 

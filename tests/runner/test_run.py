@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from improv.errors import RunError
+from improv.folder import Folder
 from improv.models.puppet.server import PuppetServer
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
@@ -201,7 +202,7 @@ def test_resuming_a_finished_run_does_nothing(played: RunFolder) -> None:
 
 def test_a_torn_journal_line_is_owed_again(played: RunFolder) -> None:
     call = played.transcripts.calls(played.transcripts.trial("0")["trial"])[0]
-    journal = Journal(Path(played.path, "journal", "host.jsonl"))
+    journal = Journal(Folder(Path(played.path, "journal")), "host.jsonl")
     for _ in range(3):
         journal.append(call, [])
     journal.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from improv.folder import Folder
 from improv.records import Block, Call, Draw
 from improv.storage.journal import Journal, Journaled, parse_calls
 from tests.support.call import made_call
@@ -41,7 +42,7 @@ def grown(turns: int, role: str = "Bo", trial: str = "t1", script: bool = False)
 
 
 def written(path: Path, calls: list[Call]) -> Path:
-    journal = Journal(path / "h.jsonl")
+    journal = Journal(Folder(path), "h.jsonl")
     for call in calls:
         journal.append(call, [Block("x", "note", "A\nnote")])
     journal.close()
@@ -53,7 +54,7 @@ def test_calls_come_back_as_they_were(tmp_path: Path, script: bool) -> None:
     bo, ana = grown(40, script=script), grown(40, "Ana", script=script)
     calls = [c for pair in zip(bo, ana, strict=True) for c in pair]
     file = written(tmp_path, calls)
-    assert list(Journaled(tmp_path).refresh().calls()) == calls
+    assert list(Journaled(Folder(tmp_path)).refresh().calls()) == calls
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -67,13 +68,13 @@ def test_a_long_scene_does_not_swell_its_journal(tmp_path: Path) -> None:
 
 def test_what_comes_after_a_trial_was_forgotten_stands_on_its_own(tmp_path: Path) -> None:
     calls = grown(20)
-    journal = Journal(tmp_path / "h.jsonl")
+    journal = Journal(Folder(tmp_path), "h.jsonl")
     for call in calls:
         if call is calls[10]:
             journal.forget("t1")
         journal.append(call, ())
     journal.close()
-    assert list(Journaled(tmp_path).refresh().calls()) == calls
+    assert list(Journaled(Folder(tmp_path)).refresh().calls()) == calls
     shared = [line[1][0] for line in map(orjson.loads, (tmp_path / "h.jsonl").open())]
     assert [i for i, n in enumerate(shared) if not n] == [0, 10]
 
@@ -83,7 +84,7 @@ def test_a_torn_end_costs_the_last_call_alone(tmp_path: Path, cut: int) -> None:
     calls = grown(20)
     file = written(tmp_path, calls)
     file.write_bytes(file.read_bytes()[:-cut])
-    whole = list(Journaled(tmp_path).refresh().calls())
+    whole = list(Journaled(Folder(tmp_path)).refresh().calls())
     assert whole == calls[: len(whole)] and len(whole) >= 18
 
 
@@ -94,7 +95,7 @@ def test_a_line_lost_in_the_middle_takes_along_only_what_builds_on_it(tmp_path: 
     at = next(i for i, line in enumerate(lines) if line.startswith(b'[["t1","main",5,"Bo"'))
     lines[at] = lines[at][:25]
     file.write_bytes(b"\n".join(lines))
-    journal = Journaled(tmp_path).refresh()
+    journal = Journaled(Folder(tmp_path)).refresh()
     calls = list(journal.calls())
     # No call has other blocks than it had. Calls that share blocks with a lost one are made again.
     assert all(c in bo or c in ana for c in calls)
@@ -105,20 +106,20 @@ def test_a_line_lost_in_the_middle_takes_along_only_what_builds_on_it(tmp_path: 
 
 def test_after_a_failed_write_the_next_line_stands_on_its_own(tmp_path: Path) -> None:
     calls = grown(3)
-    journal = Journal(tmp_path / "h.jsonl")
+    journal = Journal(Folder(tmp_path), "h.jsonl")
     journal.append(calls[0], [])
     with largest_file((tmp_path / "h.jsonl").stat().st_size + 20), pytest.raises(OSError):
         journal.append(calls[1], [])
     journal.append(calls[2], [])
     journal.close()
-    assert list(Journaled(tmp_path).refresh().calls()) == [calls[0], calls[2]]
+    assert list(Journaled(Folder(tmp_path)).refresh().calls()) == [calls[0], calls[2]]
 
 
 def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     calls = grown(6)
-    journal = Journal(tmp_path / "h.jsonl")
+    journal = Journal(Folder(tmp_path), "h.jsonl")
     journal.append(calls[0], [])
-    known = Journaled(tmp_path).refresh()
+    known = Journaled(Folder(tmp_path)).refresh()
     assert list(known.calls()) == calls[:1]
     for call in calls[1:]:
         journal.append(call, [])
@@ -131,6 +132,6 @@ def test_foreign_files_do_no_harm(tmp_path: Path) -> None:
     calls = grown(2)
     written(tmp_path, calls)
     (tmp_path / "z.jsonl").write_bytes(b'{"a": 1}\n\xff\xfe\n[["t1"]\n[["t1",2],[0,[]],[]]\n[[[\n')
-    journal = Journaled(tmp_path).refresh()
+    journal = Journaled(Folder(tmp_path)).refresh()
     assert list(journal.calls()) == calls
     assert journal.strange[tmp_path / "z.jsonl"] >= 3

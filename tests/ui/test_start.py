@@ -214,7 +214,7 @@ def test_a_run_that_somebody_plays_is_watched_line_by_line(
 ) -> None:
     folder = bare_run(tmp_path, "playing", status="playing")
     trial = plan(the_study())[0].id
-    journal = Journal(folder.local / "journal/host.jsonl")
+    journal = Journal(folder.journals, "host.jsonl")
 
     def say(turn: int, who: str, reply: str, purpose: str = "line") -> None:
         draw = Draw(trial, "main", turn, who, purpose)  # type: ignore[arg-type]
