@@ -409,8 +409,11 @@ def kill_in_compaction(siege: Siege, *options: str, delay: float = 0.0, before: 
     """
     had = {f.name for f in siege.path.glob("*.parquet")}
     driver = siege.drive(*options)
-    first = siege.path / "turns.parquet.tmp"
-    until(lambda: first.exists() or not driver.alive or _fresh(siege.path, had), every=0.0005)
+
+    def compacting() -> bool:
+        return any(siege.path.glob("turns.parquet.*.tmp")) or _fresh(siege.path, had)
+
+    until(lambda: compacting() or not driver.alive, every=0.0005)
     time.sleep(delay)
     struck = driver.kill()
     siege.blow("driver, compacting", struck)
