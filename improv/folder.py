@@ -44,12 +44,17 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A name in a folder. `kind` is one of the S_IF constants of the module `stat`."""
+    """A name in a folder."""
 
     name: str
-    kind: int
+    mode: int
     size: int
     mtime_ns: int
+
+    @property
+    def kind(self) -> int:
+        """One of the S_IF constants of the module `stat`."""
+        return stat.S_IFMT(self.mode)
 
     @property
     def is_file(self) -> bool:
@@ -170,11 +175,11 @@ class Folder:
         with self.writing(name) as sink:
             sink.write(data)
 
-    def create(self, name: str, data: bytes) -> None:
+    def create(self, name: str, data: bytes, *, mode: int = 0o600) -> None:
         """Write a file that does not exist yet. Raises FileExistsError."""
         with self._parent(name) as place:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(place.open(flags), "wb") as sink:
+            with os.fdopen(place.open(flags, mode), "wb") as sink:
                 try:
                     sink.write(data)
                     sink.flush()
@@ -264,7 +269,7 @@ class _Place:
             found = os.stat(self.name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        return Entry(self.path.name, _kind(found), found.st_size, found.st_mtime_ns)
+        return Entry(self.path.name, _mode(found), found.st_size, found.st_mtime_ns)
 
     def require_file(self, *, missing_ok: bool = True) -> None:
         entry = self.entry()
@@ -335,11 +340,11 @@ def _check_parts(path: Path, parts: list[str]) -> None:
             raise RunError(f"{path}: {part!r} is not the name of a file in a run")
 
 
-def _kind(found: os.stat_result) -> int:
-    """Return the kind of a file. A junction of Windows counts as a link."""
+def _mode(found: os.stat_result) -> int:
+    """Return the kind and permissions of a file. A junction of Windows counts as a link."""
     if getattr(found, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1):
         return stat.S_IFLNK
-    return stat.S_IFMT(found.st_mode)
+    return found.st_mode
 
 
 def _refusal(path: Path, kind: int, *, folder: bool = False) -> RunError:

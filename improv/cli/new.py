@@ -18,6 +18,7 @@ import typer
 from improv.cli import terminal
 from improv.cli.options import app, reported_errors
 from improv.errors import RunError, StudyError
+from improv.files import create_file
 
 _SHIPPED = "night-bus"
 """The shipped scene that a new study plays if its folder holds no scene."""
@@ -208,8 +209,7 @@ def write_new(kind: str, name: str, output: str = "") -> Path:
             file=file, name=json.dumps(stem), scene=json.dumps(_newest_scene(file))
         )
     try:
-        with file.open("x", encoding="utf-8") as new:
-            new.write(text)
+        create_file(file, text)
     except FileExistsError:
         raise RunError(
             f"{file}: exists already; choose another name, or write elsewhere with -o FILE"

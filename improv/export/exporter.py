@@ -7,12 +7,13 @@ renamed when it is complete. Of a run that is still playing, the scenes until no
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import orjson
 
@@ -27,6 +28,7 @@ from improv.export.selection import (
     select_scenes,
     study_scenes,
 )
+from improv.files import make_folder, open_for_writing
 from improv.records import Json
 from improv.storage.run_folder import RunFolder
 from improv.version import __version__
@@ -115,7 +117,7 @@ class _Export:
 def _jsonl(job: _Export) -> None:
     about = {"run": job.run["run"], "study": job.run["study"], "puppets": job.run["puppets"]}
     lines = 0
-    with BlockStore(job.folder) as store, _atomic_file(job.target) as sink:
+    with BlockStore(job.folder) as store, open_for_writing(job.target) as sink:
         for number, played in enumerate(played_scenes(job.chosen), 1):
             for row in conversations.conversations(played, store, about):
                 sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
@@ -126,7 +128,7 @@ def _jsonl(job: _Export) -> None:
 
 def _otel(job: _Export) -> None:
     spans = 0
-    with BlockStore(job.folder) as store, _atomic_file(job.target) as sink:
+    with BlockStore(job.folder) as store, open_for_writing(job.target) as sink:
         for number, played in enumerate(played_scenes(job.chosen), 1):
             row = otel.scene_trace(played, store, job.run, job.run["version"])
             spans += len(row["resourceSpans"][0]["scopeSpans"][0]["spans"])
@@ -152,12 +154,12 @@ def _inspect(job: _Export) -> None:
         condition = samples[0].row["condition"]
         premises = {slug: s.premise for (slug, name), s in known.items() if name == condition}
         log = inspect_log.eval_log(samples, job.run, premises)
-        temporary = job.target / f".{file}.tmp.eval"
-        try:
-            inspect_log.write_log(log, temporary)
-            temporary.replace(job.target / f"{file}.eval")
-        finally:
-            temporary.unlink(missing_ok=True)
+        # Inspect writes to a path of its own choice, so it writes where nobody else does.
+        with tempfile.TemporaryDirectory(prefix="improv-") as own:
+            whole = Path(own, f"{file}.eval")
+            inspect_log.write_log(log, whole)
+            with whole.open("rb") as source, open_for_writing(job.target / whole.name) as sink:
+                shutil.copyfileobj(source, sink)
     job.result.written = {"logs": len(parts), "samples": done}
 
 
@@ -190,7 +192,7 @@ def _documents(ending: str, job: _Export) -> None:
             if single
             else job.target / document_export.document_file_name(played.row, ending)
         )
-        with _atomic_file(file) as sink:
+        with open_for_writing(file) as sink:
             sink.write(text.encode())
         job.progress(number, job.chosen.count)
     job.result.written = {"scenes": job.chosen.count}
@@ -267,19 +269,7 @@ def _make_target(target: Path, folder: bool, force: bool) -> None:
         raise RunError(
             f"{target}: exists already; overwrite it with --force, or give another name with -o"
         )
-    (target if folder else target.parent).mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def _atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file; rename it to `path` when it is complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as sink:
-            yield sink
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    make_folder(target if folder else target.parent)
 
 
 def _no_progress(done: int, total: int) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from improv import files
 from improv.export.document import escape_markdown
 from improv.export.selection import Selection
 from improv.records import Json
@@ -116,12 +117,10 @@ def write_dataset(
         target = folder / f"{name}.parquet"
         rows[name] = _copy(_pieces(selection, name, blocks), name, target)
         if not rows[name]:
-            target.unlink()
+            files.remove_file(target)
     progress(len(TABLES), len(TABLES))
     rows = {name: n for name, n in rows.items() if n}
-    temporary = folder / ".README.md.tmp"
-    temporary.write_text(dataset_card(rows, run), encoding="utf-8")
-    temporary.replace(folder / "README.md")
+    files.write_file(folder / "README.md", dataset_card(rows, run))
     return rows
 
 
@@ -263,19 +262,17 @@ def _category(rows: int) -> str:
 
 
 def _copy(pieces: Iterator[pa.Table], name: str, target: Path) -> int:
-    """Write pieces of a table to a temporary file, then rename it; return the number of rows."""
-    temporary = target.with_name(f".{target.name}.tmp")
+    """Write pieces of a table to a file; return the number of rows."""
     rows = 0
-    try:
-        with pq.ParquetWriter(
-            temporary, SCHEMAS[name], compression="zstd", write_page_checksum=True
-        ) as sink:
-            for piece in pieces:
-                rows += len(piece)
-                sink.write_table(conform(piece, name), row_group_size=_ROW_GROUP)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        files.open_for_writing(target) as whole,
+        pq.ParquetWriter(
+            whole, SCHEMAS[name], compression="zstd", write_page_checksum=True
+        ) as sink,
+    ):
+        for piece in pieces:
+            rows += len(piece)
+            sink.write_table(conform(piece, name), row_group_size=_ROW_GROUP)
     return rows
 
 

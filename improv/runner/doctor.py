@@ -86,15 +86,21 @@ def _embedded() -> Finding:
 
 
 def _writable(runs: str) -> Finding:
+    from improv.storage.filesystem import local_folder
     from improv.storage.runs import runs_filesystem
 
     try:
         fs, path = runs_filesystem(runs)
-        probe = f"{path}/.doctor"
-        fs.create_dir(path)
-        with fs.open_output_stream(probe) as sink:
-            sink.write(b"improv")
-        fs.delete_file(probe)
+        folder, probe = local_folder(fs, path), ".doctor"
+        if folder is not None:
+            folder.make()
+            folder.write(probe, b"improv")
+            folder.remove(probe)
+        else:
+            fs.create_dir(path)
+            with fs.open_output_stream(f"{path}/{probe}") as sink:
+                sink.write(b"improv")
+            fs.delete_file(f"{path}/{probe}")
     except (OSError, ImprovError) as e:
         return Finding("runs folder", False, f"{runs}: {e}", "choose another with --runs")
     return Finding("runs folder", True, f"{path} can be written")

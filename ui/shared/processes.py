@@ -22,6 +22,7 @@ from pathlib import Path
 
 from improv import import_path
 from improv.errors import RunError
+from improv.folder import Folder
 from improv.records import Json
 from ui.shared.permission import TOKEN, Permit
 
@@ -78,9 +79,9 @@ def start(
     if not _NAME.fullmatch(name):
         raise RunError(f"{name!r}: a process of the viewer cannot have this name")
     try:
-        file = os.open(folder / f"{name}.log", _OPEN, 0o600)
+        file = folder.open_to_append(f"{name}.log")
     except OSError as e:
-        raise RunError(f"{folder}: cannot be written: {e.strerror or e}") from None
+        raise RunError(f"{folder.path}: cannot be written: {e.strerror or e}") from None
     try:
         if not _taken(file):
             return False
@@ -93,9 +94,9 @@ def start(
             env=environment(),
             start_new_session=True,
         )
-        _ours[str(folder / name)] = process
+        _ours[str(folder.path / name)] = process
         known = {"command": list(command), "pid": process.pid, "at": time.time(), **more}
-        (folder / f"{name}.json").write_text(json.dumps(known), encoding="utf-8")
+        folder.write(f"{name}.json", json.dumps(known).encode())
     except OSError as e:
         raise RunError(f"{command[0]}: cannot be started: {e.strerror or e}") from None
     finally:
@@ -109,15 +110,16 @@ def process_state(root: str, name: str) -> Started | None:
         return None
     try:
         folder = process_folder(root, make=False)
-        known = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        known = json.loads(folder.read(f"{name}.json"))
         command = tuple(map(str, known.pop("command")))
         at, _ = float(known.pop("at")), int(known.pop("pid"))
-        log = folder / f"{name}.log"
-        ended = None if _alive(log) else log.stat().st_mtime
-        said = log.read_bytes()[-4 * _SAID :].decode("utf-8", "replace")[-_SAID:]
+        with folder.open_to_read(f"{name}.log") as log:
+            ended = None if _alive(folder, name) else os.fstat(log.fileno()).st_mtime
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 4 * _SAID))
+            said = log.read().decode("utf-8", "replace")[-_SAID:]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError):
         return None
-    ours = _ours.get(str(folder / name))
+    ours = _ours.get(str(folder.path / name))
     code = ours.poll() if ours is not None else None
     return Started(name, command, at, ended, code, said, known, ours is not None)
 
@@ -128,9 +130,9 @@ def interrupt(permit: Permit, root: str, name: str) -> bool:
         return False
     try:
         folder = process_folder(root, make=False)
-        known = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        known = json.loads(folder.read(f"{name}.json"))
         # While the lock is held the pid cannot belong to another process.
-        if not _alive(folder / f"{name}.log"):
+        if not _alive(folder, name):
             return False
         os.kill(int(known["pid"]), signal.SIGINT)
     except (OSError, ValueError, KeyError, TypeError, RunError):
@@ -138,22 +140,18 @@ def interrupt(permit: Permit, root: str, name: str) -> bool:
     return True
 
 
-def process_folder(root: str, *, make: bool = True) -> Path:
-    """Return the folder of the processes' files. Raises RunError where it cannot be written."""
+def process_folder(root: str, *, make: bool = True) -> Folder:
+    """Return the folder of the processes' files. Raises RunError where it cannot be written, or is
+    a link."""
     if "://" in root:
         raise RunError(f"{root}: the viewer starts runs in a folder of this machine only")
-    folder = Path(root).resolve() / FOLDER
-    if folder.is_symlink():
-        raise RunError(f"{folder}: is a symbolic link, which the viewer does not follow")
+    folder = Folder(Path(root).resolve(), FOLDER)
     if make:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.make()
         except OSError as e:
-            raise RunError(f"{folder}: cannot be written: {e.strerror or e}") from None
+            raise RunError(f"{folder.path}: cannot be written: {e.strerror or e}") from None
     return folder
-
-
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
 def _taken(file: int) -> bool:
@@ -168,18 +166,16 @@ def _taken(file: int) -> bool:
     return False
 
 
-def _alive(log: Path) -> bool:
-    """Whether a process holds the lock of the file."""
+def _alive(folder: Folder, name: str) -> bool:
+    """Whether a process holds the lock of its output file."""
     if sys.platform == "win32":
-        ours = _ours.get(str(log.with_suffix("")))
+        ours = _ours.get(str(folder.path / name))
         return ours is not None and ours.poll() is None
-    file = os.open(log, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
+    with folder.open_to_read(f"{name}.log") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
     return False
 
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import streamlit as st
 
 from improv.errors import ImprovError, RunError
 from improv.files import shipped
+from improv.folder import Folder
 from improv.storage.runs import new_run_id
 from improv.study.loader import load, load_scene
 from improv.study.scene import Scene
@@ -138,7 +138,7 @@ def _bill(name: str, scene: Scene) -> Bill:
 def _begin(bill: Bill, scene: Scene) -> None:
     st.html('<h2 class="side-title">The command</h2>')
     run = _fresh_id(bill)
-    file = processes.process_folder(run_data.root(), make=False) / f"{run}.yaml"
+    file = processes.process_folder(run_data.root(), make=False).path / f"{run}.yaml"
     command = start_command.command(bill, str(file), run, run_data.root())
     missing = start_command.still_missing(bill)
     if missing:
@@ -171,7 +171,8 @@ def _fresh_id(bill: Bill) -> str:
     started, so that a second click does not start another run."""
     known = str(st.session_state.get("door:id", ""))
     slug = start_command.slug(bill.scene).lower()
-    taken = (processes.process_folder(run_data.root(), make=False) / f"{known}.yaml").exists()
+    folder = processes.process_folder(run_data.root(), make=False)
+    taken = folder.entry(f"{known}.yaml") is not None
     if not known or taken or st.session_state.get("door:slug") != slug:
         known = new_run_id(slug)
         st.session_state["door:id"], st.session_state["door:slug"] = known, slug
@@ -181,30 +182,30 @@ def _fresh_id(bill: Bill) -> str:
 def _start(bill: Bill, scene: Scene, run: str) -> None:
     try:
         permit = permission.permit()
-        file = processes.process_folder(run_data.root()) / f"{run}.yaml"
-        if _written(file, start_command.study_file(bill, scene)):
+        folder = processes.process_folder(run_data.root())
+        file = folder.path / f"{run}.yaml"
+        if _written(folder, file.name, start_command.study_file(bill, scene)):
             try:
                 load(file)  # an error in the file is shown here, not in the process's output
                 more = {"host": bill.base_url if bill.model == start_command.ENDPOINT else ""}
                 command = start_command.command(bill, str(file), run, run_data.root())
                 processes.start(permit, run_data.root(), run, processes.improv(*command), more)
             except ImprovError:
-                file.unlink(missing_ok=True)
+                folder.remove(file.name)
                 raise
         address.go(run=run, trial="", branch="", turn=0)
     except ImprovError as e:
         st.session_state["door:refused"] = str(e)
 
 
-def _written(file: Path, text: str) -> bool:
+def _written(folder: Folder, name: str, text: str) -> bool:
     """Write a new file. Return False if it exists already. Raises RunError."""
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
-            sink.write(text)
+        folder.create(name, text.encode())
     except FileExistsError:
         return False
     except OSError as e:
-        raise RunError(f"{file}: cannot be written: {e.strerror or e}") from None
+        raise RunError(f"{folder.path / name}: cannot be written: {e.strerror or e}") from None
     return True
 
 

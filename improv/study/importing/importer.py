@@ -8,13 +8,12 @@ scene is checked, before a file is written.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from improv.errors import Problem, RunError, StudyError
+from improv.files import write_file
 from improv.records import Json
 from improv.study.find import find_source, read_source
 from improv.study.importing.cards.card import Card
@@ -113,21 +112,7 @@ def save(text: str, file: str, *, new: bool) -> None:
         raise RunError(
             f"{file}: this file exists; choose another name, or add the cards to it with --into"
         )
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, suffix=".part", delete=False
-        ) as part:
-            part.write(text)
-        if not new:
-            Path(part.name).chmod(path.stat().st_mode & 0o777)
-        else:
-            # Only its owner can read a temporary file; a new file follows the umask.
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(part.name).chmod(0o666 & ~mask)
-        Path(part.name).replace(path)
-    except OSError as e:
-        raise RunError(f"{file}: cannot be written: {e.strerror}") from None
+    write_file(file, text)
 
 
 def export_card(scene: str, name: str = "", picture: str = "") -> bytes:
