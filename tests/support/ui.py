@@ -188,7 +188,7 @@ def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **que
     monkeypatch.setenv("IMPROV_RUNS", str(runs))
     monkeypatch.setenv(permission.TOKEN, "a-token")
     app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
-    app.session_state[permission.KEPT] = "a-token"
+    app.session_state[permission.TOKEN_KEPT] = "a-token"
     app._bidi_component_manager = _components()
     for name, value in query.items():
         app.query_params[name] = value

@@ -24,7 +24,7 @@ OFF = Setup(ray="off")
 
 def without_token(app: AppTest, shown: str = "") -> AppTest:
     """Draw the page again as one that shows another token."""
-    app.session_state[permission.KEPT] = shown
+    app.session_state[permission.TOKEN_KEPT] = shown
     return well(app.run())
 
 

@@ -19,7 +19,7 @@ TOKEN = "IMPROV_VIEWER_TOKEN"
 """The environment variable in which the server gets the token."""
 HEADER = "X-Improv-Token"
 """The header in which the guard hands over the token that a page has shown."""
-_KEPT = "permission:token"
+TOKEN_KEPT = "permission:token"
 """The session's name for the token that its page has shown."""
 READ_ONLY = (
     "This page can only read, because it was opened without the token of this viewer. Open the "
@@ -33,13 +33,13 @@ Permit = NewType("Permit", str)
 def keep_token() -> None:
     """Keep the token that the page has shown; call before a room is drawn."""
     if shown := st.context.headers.get(HEADER):
-        st.session_state[_KEPT] = shown
+        st.session_state[TOKEN_KEPT] = shown
 
 
 def allowed() -> bool:
     """Whether this page may play, stop and write."""
     token = os.environ.get(TOKEN, "")
-    shown = str(st.session_state.get(_KEPT, ""))
+    shown = str(st.session_state.get(TOKEN_KEPT, ""))
     # Without a token nobody may.
     return bool(token) and hmac.compare_digest(shown.encode(), token.encode())
 
