@@ -99,7 +99,8 @@ class Call:
     `started` is Unix time in seconds. `latency` is in seconds from sending to the whole reply, with
     retries and the pauses between them; it does not include `waited`, the seconds before the rate
     limiter let the call go. `retried` holds one reason for each retry. The endpoint counts the
-    tokens; a count is None if the endpoint does not give it. `error` is the message of a call that
+    tokens of prompt and reply; if it gives no count that can be true, they are `estimated`. A count
+    that nobody gives is None. `error` is the message of a call that
     failed and `error_kind` its kind; both are empty for a call that succeeded. `served` is the
     model that the endpoint names in its reply, with its fingerprint.
     """
@@ -123,6 +124,7 @@ class Call:
     waited: float = 0.0
     retried: tuple[str, ...] = ()
     served: str = ""
+    estimated: bool = False
 
     @property
     def error_line(self) -> str:
@@ -238,6 +240,8 @@ class TrialOutcome:
     completion_tokens: int
     failure: Failure | None
     origin: Origin = "main"
+    estimated: int = 0
+    """How many of the calls have tokens that are estimated."""
 
 
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ from tests.support.call import made_call
 from tests.support.ui import bare_run, keep
 
 LATE = "http://127.0.0.1:1/v1 did not answer within 120 s"
-OLD = [name for name in SCHEMAS["calls"].names if name != "error_kind"]
+OLD = [name for name in SCHEMAS["calls"].names if name not in ("error_kind", "estimated")]
 
 
 def failed(turn: int, kind: ErrorKind, text: str) -> Call:
@@ -66,8 +66,9 @@ def test_the_journal_of_an_old_run_is_read(tmp_path: Path) -> None:
     old = []
     for line, call in zip(path.read_bytes().splitlines(), CALLS, strict=True):
         identity, blocks, rest = orjson.loads(line)
-        assert rest.pop() == call.error_kind
-        at = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
+        assert [rest.pop(), rest.pop()] == [call.estimated, call.error_kind]
+        names = ("draw", "blocks", "error_kind", "estimated")
+        at = [f.name for f in fields(Call) if f.name not in names]
         rest[at.index("error")] = call.error_line
         old.append(orjson.dumps([identity, blocks, rest]) + b"\n")
     path.write_bytes(b"".join(old))

@@ -60,10 +60,13 @@ def plain_error(text: str) -> None:
 @contextmanager
 def progress() -> Iterator[Watch]:
     """Show a run's progress: one bar per condition, or a plain line every few seconds."""
-    warned = False
+    warned = said = False
 
     def stopping(standing: Standing) -> None:
-        nonlocal warned
+        nonlocal warned, said
+        if standing.estimated and not said:
+            said = True
+            complain("An endpoint does not count tokens; they are estimated by length.")
         if standing.stopping and not warned:
             warned = True
             complain("Finishing the open calls; Ctrl-C again stops at once.")

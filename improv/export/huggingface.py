@@ -83,6 +83,7 @@ COLUMN_DESCRIPTIONS = {
     "retries": "number of retries",
     "retried": "reason of each retry",
     "error_kind": "kind of the error; empty if there is none",
+    "estimated": "whether the tokens are estimated, because the endpoint gives no count",
     "error": "message of the error; empty if there is none",
     "id": "hash of kind and text",
     "character": "the character of the line or of the state",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from improv.errors import EndpointError, ErrorKind
@@ -71,6 +71,19 @@ def token_cost(
     cached_price = price.prompt if price.cached is None else price.cached
     prompt_cost = (prompt - cached) * price.prompt + cached * cached_price
     return (prompt_cost + completion * price.completion) / 1e6
+
+
+BYTES_PER_TOKEN = 2
+"""Bytes of UTF-8 that a token has where nobody counts them. English has about four in a token and
+few languages less than two, so an estimate is rather too high, and a limit is kept."""
+_MESSAGE_TOKENS = 8
+"""Tokens that mark a message and its role, at most."""
+
+
+def estimated_tokens(texts: Sequence[str]) -> int:
+    """Return the tokens of texts by their length, rather too many than too few."""
+    bytes_of_all = sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return math.ceil(bytes_of_all / BYTES_PER_TOKEN) + _MESSAGE_TOKENS * len(texts)
 
 
 def call_cost(call: Call, price: Price | None) -> float:

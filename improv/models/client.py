@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -20,7 +21,7 @@ import orjson
 
 from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
 from improv.models.agreed import NOTHING_AGREED, Agreed
-from improv.models.budget import Allowance, call_spending
+from improv.models.budget import Allowance, call_spending, estimated_tokens
 from improv.models.endpoint import (
     call_error,
     connection_dropped,
@@ -101,8 +102,7 @@ class Models:
         except MachineError as e:
             # This machine cannot serve the model, so no other call to it can succeed either.
             reply, finish, kind, error = "", "error", ErrorKind.MODEL, str(e)
-        usage = response.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
+        usage = _Usage.of(response, ask, reply)
         return Call(
             draw=ask.draw,
             model=ask.model.model,
@@ -112,9 +112,9 @@ class Models:
             blocks=ask.prompt.blocks,
             reply=reply,
             finish_reason=finish,
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
-            cached_tokens=_cached(usage, response),
+            prompt_tokens=usage.prompt,
+            completion_tokens=usage.completion,
+            cached_tokens=usage.cached,
             started=started,
             latency=time.perf_counter() - clock - trip.waited,
             retries=len(trip.retried),
@@ -123,6 +123,7 @@ class Models:
             waited=trip.waited,
             retried=trip.retried,
             served=_served(response),
+            estimated=usage.estimated,
         )
 
     async def address(self, model: Model) -> str:
@@ -317,6 +318,35 @@ def _served(response: Json) -> str:
     """Return the model that the response names, and its system fingerprint if there is one."""
     names = (response.get("model"), response.get("system_fingerprint"))
     return " ".join(name for name in names if isinstance(name, str))[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """The tokens of a call, as the endpoint counts them or as they are estimated."""
+
+    prompt: int | None
+    completion: int | None
+    cached: int | None
+    estimated: bool
+
+    @classmethod
+    def of(cls, response: Json, ask: Ask, reply: str) -> _Usage:
+        """Read the usage of a response. A count that is none, or 0 where there is text, is replaced
+        by an estimate; a response that never came has no usage."""
+        said = response.get("usage")
+        usage = said if isinstance(said, dict) else {}
+        prompt = _count(usage.get("prompt_tokens"))
+        completion = _count(usage.get("completion_tokens"))
+        cached = _cached(usage, response)
+        if not response:
+            return cls(prompt, completion, cached, False)
+        counted = bool(prompt) and (bool(completion) or (completion == 0 and not reply))
+        if not prompt:
+            texts = [m["content"] for m in ask.prompt.messages] or [ask.prompt.text]
+            prompt = min(estimated_tokens(texts), _MAX_COUNT)
+        if not completion:
+            completion = min(estimated_tokens([reply]), _MAX_COUNT) if reply else 0
+        return cls(prompt, completion, cached, not counted)
 
 
 def _cached(usage: Json, response: Json) -> int | None:

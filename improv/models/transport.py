@@ -36,6 +36,7 @@ from improv.models.endpoint import (
 from improv.models.gate import Gate
 from improv.models.rate_limiter import AttemptKind
 from improv.models.redaction import Redactor
+from improv.models.reply_json import parse_json
 from improv.records import Json
 from improv.study.address import Address
 
@@ -350,8 +351,8 @@ def _parse_reply(
     """Return a body parsed as a JSON object, without keys. Raises httpx2.DecodingError if it is
     none, which the client answers with a new attempt."""
     try:
-        reply = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        reply = parse_json(content)
+    except ValueError:
         # Keys are taken out first: half of one would not be known again.
         kind = redactor(headers.get("content-type", "no content type"))[:100]
         start = redactor(content[:_QUOTED].decode("utf-8", "replace"))[:80]
@@ -376,8 +377,8 @@ def _error_response(
     if b"insufficient_quota" in content:
         found["x-should-retry"] = "false"
     try:
-        content = orjson.dumps(redactor.in_json(orjson.loads(content)))
-    except orjson.JSONDecodeError:
+        content = orjson.dumps(redactor.in_json(parse_json(content)))
+    except ValueError:
         content = redactor(content[:_QUOTED].decode("utf-8", "replace")).encode()
     return httpx2.Response(status, headers=found, content=content, request=request)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from improv.analysis.exposure import Exposure, shown_kinds
+from improv.models.budget import BYTES_PER_TOKEN
 from improv.records import Json
 from improv.report import charts
 from improv.report.charts import ChartLine, thin_points
@@ -68,6 +69,12 @@ def add_cost(page: Page, material: Material) -> None:
         rows.append((model, len(own), prompt, cached, completion, dollars))
     names = ["model", "calls", "prompt tokens", "of them cached", "completion tokens", "cost"]
     page.table(names, rows)
+    if estimated := sum(bool(c.get("estimated")) for c in material.calls):
+        page.say(
+            f"The tokens of {estimated:,} calls are estimated by length, one token for "
+            f"{BYTES_PER_TOKEN} bytes, because the endpoint does not count them; the true numbers "
+            "are probably smaller."
+        )
 
 
 def add_endpoints(page: Page, calls: Sequence[Json], limits: Sequence[Json]) -> None:

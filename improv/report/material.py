@@ -29,6 +29,7 @@ _CALL_COLUMNS = [
     "prompt_tokens",
     "completion_tokens",
     "cached_tokens",
+    "estimated",
 ]
 
 

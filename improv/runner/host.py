@@ -230,6 +230,7 @@ class Host:
                 completion_tokens=sum(c.completion_tokens or 0 for c in calls),
                 failure=failure,
                 origin=before.branch.origin if before is not None else "main",
+                estimated=sum(c.estimated for c in calls),
             ),
         )
 

@@ -17,7 +17,7 @@ from improv import event_loop
 from improv.analysis.cache import cache_if_large
 from improv.errors import ErrorKind, RunError, first_line, folder_unwritable
 from improv.models.agreed import Agreed
-from improv.models.budget import Spent, call_spending
+from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
 from improv.models.endpoint import public_address, remote_address
 from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
@@ -87,6 +87,10 @@ class Result:
         return 1 if self.failed or self.owed or self.broken else 0
 
 
+ESTIMATED = (
+    "an endpoint does not count tokens: what was used, and what it costs, is estimated by length, "
+    f"one token for {BYTES_PER_TOKEN} bytes"
+)
 _EXITS = {ErrorKind.BUDGET: 4, ErrorKind.HALTED: 130, ErrorKind.DISK: 3}
 
 
@@ -229,6 +233,8 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
             stop.record("nothing that was played could be written", ErrorKind.DISK)
         with contextlib.suppress(OSError):
             folder.update({"hosts": list(pool.played.values())})
+    if progress.estimated:
+        notices.append(ESTIMATED)
     return _finish(folder, trials, stop, notices, progress.seconds)
 
 

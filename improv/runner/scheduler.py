@@ -109,6 +109,7 @@ class Scheduler:
         for outcome in outcomes:
             if outcome.failure and outcome.failure.kind in STOPS_THE_RUN:
                 stop.record(outcome.failure.message, outcome.failure.kind)
+                progress.estimated += outcome.estimated
             else:
                 progress.count(outcome)
         if stop.kind in SHARED | {ErrorKind.DISK}:

@@ -54,6 +54,8 @@ class Progress:
     turns: int = 0
     calls: int = 0
     tokens: int = 0
+    estimated: int = 0
+    """Calls whose tokens are estimated, because their endpoint does not count them."""
     stopping: bool = False
     """Whether the user interrupted the session."""
     began: float = field(default_factory=time.monotonic)
@@ -66,6 +68,7 @@ class Progress:
         self.turns += outcome.turns
         self.calls += outcome.calls
         self.tokens += outcome.completion_tokens
+        self.estimated += outcome.estimated
 
     @property
     def over(self) -> int:

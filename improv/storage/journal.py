@@ -23,9 +23,10 @@ from improv.folder import Entry, Folder
 from improv.records import Block, Call, Draw
 from improv.storage.jsonl import JsonLines, read_whole_lines
 
-_CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", "error_kind")]
-_CALL_FIELDS += ["error_kind"]
-"""The fields in the rest of a call's line, in order. Journals of old runs lack the last one."""
+_ADDED = ["error_kind", "estimated"]
+"""The last fields of a call's line. Journals of old runs lack the last one, or both."""
+_CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", *_ADDED)] + _ADDED
+"""The fields in the rest of a call's line, in order."""
 LIMITS_FILE = "limits.jsonl"
 """The history of the limits of endpoints. It is in the journals' folder, and is no journal."""
 VERDICTS_FILE = "verdicts.jsonl"
@@ -147,9 +148,9 @@ def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:
 def _fields(rest: list[Any]) -> dict[str, Any]:
     """Return the fields in the rest of a call's line. Raises ValueError if their number is
     wrong."""
-    old = len(rest) == len(_CALL_FIELDS) - 1
-    known = dict(zip(_CALL_FIELDS[:-1] if old else _CALL_FIELDS, rest, strict=True))
-    if old:
+    missing = min(len(_CALL_FIELDS) - len(rest), len(_ADDED))
+    known = dict(zip(_CALL_FIELDS[: len(_CALL_FIELDS) - max(missing, 0)], rest, strict=True))
+    if "error_kind" not in known:
         known["error_kind"], known["error"] = read_error_line(known["error"])
     else:
         known["error_kind"] = kind_of(known["error_kind"])

@@ -92,6 +92,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("served", _TEXT),
             ("error_kind", _TEXT),
             ("error", _TEXT),
+            ("estimated", pa.bool_()),
         ]
     ),
     "blocks": pa.schema([("id", _TEXT), ("kind", _TEXT), ("text", _TEXT)]),
@@ -151,6 +152,9 @@ Trials and branches are rows of one table. A branch has an `origin` ("branch", "
 "probe"), its `parent` branch, and its `fork`, the last turn that it shares with the parent. The
 other tables hold only a branch's own rows.
 
+Where a call is `estimated`, the endpoint gave no count of tokens that can be true, and improv
+estimated the tokens by the length of prompt and reply.
+
 A verdict is one judge's answer about one `item`: the `prompt` with the `options` in the order
 shown, the raw `reply`, the option read from it (`answer`), and its number (`value`). `truth` is
 null except for planted lines, whose measure begins with "calibration:"."""
@@ -176,7 +180,7 @@ SORT_COLUMNS = {
     "limits": ["endpoint", "at"],
 }
 _DRAW_FIELDS = [f.name for f in fields(Draw)]
-_EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
+_EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.bool_(): False}
 _NULLABLE = {
     "turn",
     "value",

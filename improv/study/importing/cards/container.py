@@ -35,6 +35,8 @@ _KEYWORDS = ("ccv3", "chara")
 _CARD = "card.json"
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The methods by which programs of cards pack a CHARX, and whose unpacking can be limited."""
+_OTHERS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"}
+"""The names of other methods."""
 
 
 def load_card(path: str | Path, name: str = "") -> Card:
@@ -239,7 +241,7 @@ def _member(archive: zipfile.ZipFile, file: str) -> bytes:
     if info.compress_type not in _PACKINGS:
         # zipfile unpacks the others without a limit: 1 MB of bzip2 may become 20 GB, and LZMA
         # takes as much memory as its first bytes ask for.
-        method = zipfile.compressor_names.get(info.compress_type, str(info.compress_type))
+        method = _OTHERS.get(info.compress_type, str(info.compress_type))
         what = f"'{_CARD}' is packed by the method {method}; pack it again as an ordinary zip"
         refuse_card(file, what)
     if info.file_size > MAX_TEXT:

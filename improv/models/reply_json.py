@@ -1,0 +1,46 @@
+"""Parses the JSON that an endpoint answers, as far as it can be meant. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+_HALF = re.compile("[\ud800-\udfff]")
+_INT64_DIGITS = 18
+
+
+def parse_json(content: bytes) -> Any:
+    """Return the value in a body; half an emoji in its text becomes U+FFFD. Raises ValueError.
+
+    An endpoint that cuts a reply after so many tokens may cut between the two halves of an emoji.
+    What is left is still a reply, but orjson refuses it, as JSON should not hold it.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as e:
+        try:
+            text = content.decode("utf-8", "replace")
+            return _whole(json.loads(text, parse_int=_number, parse_constant=_no_number))
+        except (ValueError, RecursionError):
+            raise e from None
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _INT64_DIGITS else float(digits)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_whole(v) for v in value]
+    if isinstance(value, dict):
+        return {_whole(k): _whole(v) for k, v in value.items()}
+    return value
