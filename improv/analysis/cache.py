@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 FINDINGS_FILE = "findings.json"
 MANY_SCORES = 100_000
 """Minimum scores of a run whose findings are kept: fewer are read as fast as a page is drawn."""
-_LARGEST = 64 * 2**20
-"""A larger file (in bytes) is not read: findings are never that large."""
 _CODE = ("improv.analysis", "improv.records", "improv.study", "improv.storage.schemas")
 """The code that findings depend on."""
 _TABLES = ("trials", "turns", "scores", "verdicts")
@@ -38,12 +36,8 @@ _TABLES = ("trials", "turns", "scores", "verdicts")
 def read_findings(folder: RunFolder, study: Study) -> Findings | None:
     """Return the findings of the run in its present state, None if the file has none."""
     with contextlib.suppress(*READ_ERRORS, RunError, ValidationError, KeyError, TypeError):
-        file = f"{folder.path}/{FINDINGS_FILE}"
-        if not 0 < (folder.fs.get_file_info(file).size or 0) <= _LARGEST:
-            return None
-        with folder.fs.open_input_stream(file) as source:
-            # Not orjson: it knows no NaN, and an interval's end may be one.
-            row = json.loads(source.read())
+        # Not orjson: it knows no NaN, and an interval's end may be one.
+        row = json.loads(folder.files.read_cache(FINDINGS_FILE))
         if row["state"] == run_state(folder) != "":
             findings = _reader().validate_python(row["findings"])
             return replace(findings, analysis=replace(findings.analysis, plan=study.plan))
@@ -60,8 +54,7 @@ def write_findings(folder: RunFolder, findings: Findings, before: str) -> None:
     # The plan is not written: it is in the study's file, which `run_state` covers.
     plain = replace(findings, analysis=replace(findings.analysis, plan=None))
     row = {"state": before, "findings": _reader().dump_python(plain)}
-    with contextlib.suppress(OSError, RunError):
-        folder.files.write(FINDINGS_FILE, json.dumps(row).encode())
+    folder.files.write_cache(FINDINGS_FILE, json.dumps(row).encode())
 
 
 def run_state(folder: RunFolder) -> str:

@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.analysis.exposure import NAMED_LEAKS, TELLING, Exposure, ExposureRules, Leak
-from improv.errors import RunError
 from improv.records import Block, Json, digest
 from improv.storage.run_files import READ_ERRORS
 from improv.storage.run_folder import RunFolder
@@ -104,10 +103,8 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
     Raises RunError.
     """
     before = _state(folder)
-    file = f"{folder.path}/{_FILE}"
     with contextlib.suppress(*READ_ERRORS, TypeError):
-        with folder.fs.open_input_stream(file) as source:
-            kept = orjson.loads(source.read())
+        kept = orjson.loads(folder.files.read_cache(_FILE))
         if before and kept["of"] == before:
             seen = {(condition, kind): n for condition, kind, n in kept["seen"]}
             leaks = tuple(Leak(*leak) for leak in kept["leaks"])
@@ -127,9 +124,7 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
             "leaked": exposure.leaked,
             "unknown": exposure.unknown,
         }
-        # A folder that cannot be written is read all the same.
-        with contextlib.suppress(OSError, RunError):
-            folder.files.write(_FILE, orjson.dumps(row))
+        folder.files.write_cache(_FILE, orjson.dumps(row))
     return exposure
 
 

@@ -6,6 +6,7 @@ Files can be read at any address that pyarrow.fs knows, and written only in a lo
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,14 @@ import pyarrow.fs as pafs
 
 from improv.errors import RunError
 from improv.folder import Folder
+from improv.output import logger
 from improv.storage.filesystem import local_folder
 
+_log = logger()
 READ_ERRORS = (OSError, pa.ArrowException, KeyError, ValueError)
 """The errors that reading a torn or foreign file may raise."""
+_LARGEST_CACHE = 64 * 2**20
+"""A larger cache (in bytes) is not read: no cache of ours is that large."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,24 @@ class RunFiles:
         """Write a file, whole or not at all. Raises OSError, and RunError if it is not local or a
         link has its name."""
         self.folder.write(name, data)
+
+    def read_cache(self, name: str) -> bytes:
+        """Return a file that only saves time; b"" if it is missing, too large, or cannot be read.
+        A link is named in a warning."""
+        try:
+            size = self.fs.get_file_info(f"{self.path}/{name}").size or 0
+            return self.read(name) if 0 < size <= _LARGEST_CACHE else b""
+        except RunError as e:
+            _log.warning("%s", e)
+        except READ_ERRORS:
+            pass  # what it held is computed again
+        return b""
+
+    def write_cache(self, name: str, data: bytes) -> None:
+        """Write a file that only saves time. A folder that cannot be written is no error: it is
+        read all the same."""
+        with contextlib.suppress(OSError, RunError):
+            self.write(name, data)
 
     def open_for_writing(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """Open a file for writing under a new name; rename it when it is whole and on disk."""
