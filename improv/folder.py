@@ -213,7 +213,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, or a link itself, if it is there."""
-        with self._parent(name) as place, contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._parent(name) as place:
             place.unlink()
 
     def rename(self, name: str, new: str) -> None:
