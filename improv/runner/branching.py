@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from improv.errors import RunError
-from improv.runner.launch import Result, Session, asked_branches, entered, number_in, play_owed
+from improv.runner.launch import Result, Session, entered, number_in, play_owed
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.session import Setup, Watch
 from improv.storage.run_folder import RunFolder
+from improv.storage.run_record import asked_branches
 from improv.study.branch import Branch, branched, grow, past, planned_branches, regenerate
 from improv.study.edit import Edit
 from improv.study.trial import models_of, plan

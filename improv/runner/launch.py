@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
-from improv.errors import ErrorKind, RunError, first_line, folder_unwritable
+from improv.errors import ErrorKind, RunError, folder_unwritable
 from improv.models.agreed import Agreed
 from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
 from improv.models.endpoint import public_address, remote_address
@@ -30,10 +30,11 @@ from improv.runner.session import LIVES, Progress, Setup, Watch, Work
 from improv.scoring.scorer import score
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable_error
-from improv.storage.repair import repair, repair_shards
+from improv.storage.repair import find_damage, heal, repair_shards, tidy
 from improv.storage.run_folder import RunFolder
+from improv.storage.run_record import asked_branches
 from improv.storage.runs import RUN_ID, new_run_id, runs_filesystem
-from improv.study.branch import Branch, from_json, planned_branches
+from improv.study.branch import Branch, planned_branches
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS
 from improv.study.model_spec import Model, Price
@@ -144,10 +145,13 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     with entered(folder) as (lock, journal, notices):
         meta, study = folder.meta(), folder.study()
         trials = plan(study)[: number_in(meta, "trials")]
-        models = models_of(trials)
+        now = identity(models_of(trials))
+        if damage := find_damage(folder):
+            refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
+            notices += heal(folder, journal, damage)
         if not _owed(folder, study, trials, meta, None):
             return replace(_finish(folder, trials, Stop(), notices), idle=True)
-        refuse_drift(folder, meta, identity(models), trials_hash(trials), anyway=setup.anyway)
+        refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
         agreed = look_ahead(study, trials, setup, asked_branches(meta))
         session = Session(
             folder=folder,
@@ -166,12 +170,12 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
 
 @contextlib.contextmanager
 def entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]:
-    """Hold the lock of a run, and repair its folder first. Raises RunError."""
+    """Hold the lock of a run, and move torn and foreign files aside first. Raises RunError."""
     folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
         journal = folder.journaled()
-        notices += repair(folder, journal)
+        notices += tidy(folder, journal)
         yield lock, journal, notices
 
 
@@ -370,17 +374,6 @@ def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | No
         "ray": setup.ray if setup.ray in ("local", "off") else "cluster",
         **identity(models_of(trials)),
     }
-
-
-def asked_branches(meta: Json) -> list[Branch]:
-    """Return the branches in run.json. Raises RunError if they cannot be read."""
-    try:
-        branches = from_json(meta.get("branches", []))
-        for b in branches:
-            _ = b.change
-    except (TypeError, ValueError) as e:
-        raise RunError(f"run.json: its branches cannot be read: {first_line(e)}") from None
-    return branches
 
 
 def number_in(meta: Json, name: str, default: int | None = None) -> int:

@@ -19,7 +19,7 @@ from improv.records import MAIN, Block, Call, Draw, Json, Turn
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.storage.run_folder import RunFolder
-from improv.study.branch import Branch, Past, branched, from_json, past, planned_branches
+from improv.study.branch import Branch, Past, branched, past, planned_branches
 from improv.study.design import Study
 from improv.study.trial import Trial, plan
 
@@ -42,7 +42,7 @@ def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
     """
     study = folder.study()
     trials = {t.id: t for t in plan(study)}
-    asked_for = {(b.trial, b.id): b for b in from_json(folder.meta().get("branches", []))}
+    asked_for = {(b.trial, b.id): b for b in folder.asked_branches()}
     rows = [folder.transcripts.trial(what)] if what else folder.tables.read("trials").to_pylist()
     stored = {row["id"]: Block(**row) for row in folder.tables.read("blocks").to_pylist()}
     for row in rows:

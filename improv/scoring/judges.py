@@ -25,6 +25,7 @@ from improv.scoring.measures.judge_item import Item, Verdict
 from improv.storage.journal import VERDICTS_FILE
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_folder import RunFolder
+from improv.storage.table_rules import is_row
 from improv.study.model_spec import Model
 
 STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}
@@ -77,7 +78,7 @@ def journaled_verdicts(folder: RunFolder) -> list[Json]:
         data = folder.journals.read(VERDICTS_FILE)
     except FileNotFoundError:
         return []
-    return [row for row in read_rows(data) if "item" in row and "judge" in row]
+    return [row for row in read_rows(data) if is_row("verdicts", row)]
 
 
 def verdict_of(row: Json) -> Verdict:

@@ -41,10 +41,9 @@ from improv.scoring.measures.judge_item import Item
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
 from improv.storage.lock import RunLock
-from improv.storage.repair import repair
+from improv.storage.repair import tidy
 from improv.storage.run_folder import RunFolder
 from improv.storage.transcripts import Played
-from improv.study.branch import from_json
 from improv.study.edit import Probe
 from improv.study.measure_spec import (
     CALIBRATED,
@@ -121,7 +120,7 @@ def score(
     folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
-        notices += repair(folder, folder.journaled())
+        notices += tidy(folder, folder.journaled())
         if folder.tables.stems():
             folder.tables.compact(finished=False)
         meta = folder.meta()
@@ -131,7 +130,7 @@ def score(
         agreed = agreed_at([*judges.trusted, *typed])
         models = _judge_models(judges, folder, budget)
         refuse_untrusted(list(models.values()), agreed)
-        runs = folder.transcripts.played(folder.study(), from_json(meta.get("branches", [])))
+        runs = folder.transcripts.played(folder.study(), folder.asked_branches())
         questions = _questions(runs, chosen, models, judges)
         table = folder.tables.read("verdicts").to_pylist()
         fresh = journaled_verdicts(folder)

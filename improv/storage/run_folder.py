@@ -37,14 +37,13 @@ from improv.storage.jsonl import JsonLines
 from improv.storage.lock import unwritable_error
 from improv.storage.run_files import RunFiles
 from improv.storage.run_ratings import Ratings
+from improv.storage.run_record import LARGEST, RUN_FILE, asked_branches, read_record
 from improv.storage.run_tables import RunTables
 from improv.storage.transcripts import Transcripts
+from improv.study.branch import Branch
 from improv.study.design import Study
 from improv.study.scene import Scene
 from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
-
-_NEW_NAMES = {"plan": "trials_hash", "analysis": "plan_hash"}
-"""The old names of the hashes in run.json, and the present ones."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,20 @@ class RunFolder:
         return self.files.exists("run.json")
 
     def meta(self) -> Json:
-        """Return run.json. Raises RunError if it cannot be read."""
+        """Return run.json, whose known keys have their types. Raises RunError if the file cannot be
+        read or a key is wrong."""
+        file = f"{self.path}/{RUN_FILE}"
         try:
-            meta = orjson.loads(self.files.read("run.json"))
-        except (OSError, orjson.JSONDecodeError) as e:
-            raise RunError(f"{self.path}/run.json: cannot be read: {e}") from None
-        return _with_new_names(meta) if isinstance(meta, dict) else {}
+            if (self.fs.get_file_info(file).size or 0) > LARGEST:
+                raise RunError(f"{file}: has more than {LARGEST:,} bytes")
+            data = self.files.read(RUN_FILE)
+        except OSError as e:
+            raise RunError(f"{file}: cannot be read: {e.strerror or e}") from None
+        return read_record(data, file)
+
+    def asked_branches(self) -> list[Branch]:
+        """Return the branches that users asked for, besides those of the study. Raises RunError."""
+        return asked_branches(self.meta(), f"{self.path}/{RUN_FILE}")
 
     def study(self) -> Study:
         """Return the resolved study. Raises RunError and StudyError."""
@@ -186,9 +193,3 @@ class RunFolder:
         """Return the journals, read to their ends. Raises OSError."""
         return Journaled(self.journals).refresh()
 
-
-def _with_new_names(meta: Json) -> Json:
-    """Return run.json with the present names of its hashes."""
-    renamed = {_NEW_NAMES.get(key, key): value for key, value in meta.items()}
-    # If both names are there, the present one counts.
-    return renamed | {key: meta[key] for key in _NEW_NAMES.values() if key in meta}

@@ -20,6 +20,7 @@ from improv.records import Json, seed_of
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_files import READ_ERRORS, RunFiles
 from improv.storage.schemas import SCHEMAS
+from improv.storage.table_rules import is_row
 
 RATINGS_FOLDER, HUMAN_PREFIX = "ratings", "human:"
 """The folder of the ratings in a run folder, and the prefix of a person's name as a judge."""
@@ -100,8 +101,4 @@ def _is_rating(row: Json) -> bool:
         return False
     if row.get("retracted"):
         return True
-    try:
-        pa.Table.from_pylist([row], schema=SCHEMAS["verdicts"])
-    except READ_ERRORS:
-        return False
-    return set(row) == set(SCHEMAS["verdicts"].names)
+    return is_row("verdicts", row)

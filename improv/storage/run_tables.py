@@ -7,35 +7,43 @@ own rows; `transcripts` adds those that it shares with its parents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from improv.errors import RunError, first_line
-from improv.output import logger
+from improv.errors import RunError
 from improv.records import Block, Json, Score
 from improv.storage.journal import LIMITS_FILE, VERDICTS_FILE
 from improv.storage.jsonl import read_rows
-from improv.storage.run_files import READ_ERRORS, RunFiles
+from improv.storage.run_files import RunFiles
 from improv.storage.run_ratings import Ratings
 from improv.storage.schemas import (
     SCHEMAS,
     SORT_COLUMNS,
     TRIAL_TABLES,
-    columns_to_read,
-    conform,
     first_of_each,
     records_table,
-    with_error_kind,
 )
+from improv.storage.table_file import ROWS_PER_GROUP, TableFile
+from improv.storage.table_links import (
+    OWNED_TABLES,
+    OWNER_COLUMNS,
+    link_columns,
+    missing_calls,
+    missing_rows,
+    stranger,
+    twins_or_circles,
+)
+from improv.storage.table_rules import is_row
 
-ROWS_PER_GROUP = 10_000
-_log = logger()
+_ATTEMPTS, _PAUSE = 4, 0.05
+"""How often, and after how many seconds, tables are read again while their files change."""
 _KEY_SEPARATOR = "\x1f"
 
 
@@ -51,22 +59,35 @@ class RunTables:
     ) -> pa.Table:
         """Return a table: the compacted file and all shards that count.
 
-        With `trial`, only that trial's rows, read from the row groups that can hold them. A file
-        that cannot be read is skipped with a warning. Raises OSError if the folder cannot be read.
+        With `trial`, only that trial's rows, read from the row groups that can hold them. Raises
+        RunError if a file is missing or damaged, and OSError if the folder cannot be read.
         """
-        return self._read_parts(name, self.stems(), trial, columns)
+        wanted = SCHEMAS[name].names if columns is None else list(columns)
+        more = [c for c in link_columns(name) if c not in wanted]
+
+        def read_once() -> pa.Table:
+            stems = self.stems()
+            table = self._read_parts(name, stems, trial, [*wanted, *more])
+            if name in OWNED_TABLES:
+                owners = self._read_parts("trials", stems, trial, OWNER_COLUMNS).to_pylist()
+                self._refuse(name, stranger(table, _keys_of(owners)))
+                self._refuse(name, missing_rows(name, table, owners))
+            elif name == "trials" and {"trial", "branch", "parent"} <= set(wanted):
+                self._refuse(name, twins_or_circles(table))
+            return table.select(wanted) if more else table
+
+        return self._steadily(read_once)
 
     def read_coded(self, name: str, columns: Sequence[str], texts: Sequence[str]) -> pa.Table:
         """Return columns of a table, with the columns `texts` dictionary-encoded. This takes a
-        fifth of the time and memory if a million rows have few different trials and measures."""
+        fifth of the time and memory if a million rows have few different trials and measures.
+        `columns` include the trial and the branch. Raises what `read` raises."""
         stems = self.stems()
-        file = f"{self.files.path}/{name}.parquet"
-        exists = self.files.fs.get_file_info(file).type == pafs.FileType.File
-        table = None
-        if exists and not stems:
-            table = self._read_file(file, name, list(columns), None, coded=texts)
-        if table is None:
-            table = self._read_parts(name, stems, None, columns)
+        if stems or not self.files.exists(f"{name}.parquet"):
+            table = self.read(name, columns=columns)
+        else:
+            table = self._file(name).read(columns, coded=texts)
+            self._refuse(name, stranger(table, self._owners(stems)))
         for column in texts:
             if not pa.types.is_dictionary(table.schema.field(column).type):
                 at = table.schema.get_field_index(column)
@@ -78,25 +99,22 @@ class RunTables:
     ) -> Iterator[pa.Table]:
         """Yield columns of a table in pieces, in its order, because the calls of a large run do not
         fit into memory. `texts` are the Parquet paths of the columns to dictionary-encode
-        ("blocks.list.element"). Raises RunError if the file breaks off.
+        ("blocks.list.element"). Raises what `read` raises.
         """
-        stems, begun = self.stems(), False
-        file = f"{self.files.path}/{name}.parquet"
-        try:
-            with self.files.fs.open_input_file(file) as source:
-                table = pq.ParquetFile(source, read_dictionary=list(texts))
-                old = name == "calls" and "error_kind" not in table.schema_arrow.names
-                if not stems and set(columns) <= set(table.schema_arrow.names):
-                    for batch in table.iter_batches(ROWS_PER_GROUP, columns=list(columns)):
-                        begun = True
-                        piece = pa.Table.from_batches([batch])
-                        yield (with_error_kind(piece) if old else piece).select(columns)
-                    return
-        except READ_ERRORS as e:
-            if begun:
-                raise RunError(f"{file}: cannot be read: {first_line(e)}") from None
-            _log.debug("%s: read whole, for %s", file, first_line(e))
-        yield self._read_parts(name, stems, None, columns)
+        stems = self.stems()
+        if stems or not self.files.exists(f"{name}.parquet"):
+            yield self.read(name, columns=columns)
+            return
+        file, owned = self._file(name), name in OWNED_TABLES
+        owners = self._owners(stems) if owned else set()
+        more = [c for c in ("trial", "branch") if owned and c not in columns]
+        if name == "calls":
+            trials = self._read_parts("trials", stems, None, OWNER_COLUMNS).to_pylist()
+            self._refuse(name, missing_calls(file.rows(), trials))
+        for piece in file.batches([*columns, *more], texts):
+            if owned:
+                self._refuse(name, stranger(piece, owners))
+            yield piece.select(list(columns)) if more else piece
 
     def blocks(self, ids: Iterable[str]) -> dict[str, Block]:
         """Return the blocks with these ids, by id. An unknown id is left out."""
@@ -105,7 +123,9 @@ class RunTables:
         blocks: dict[str, Block] = {}
         for file in [f"{self.files.path}/blocks.parquet", *files]:
             # A million lines are a million blocks, so only the wanted ones are converted.
-            part = self._read_file(file, "blocks", None, [("id", "in", wanted)]) if wanted else None
+            part = None
+            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                part = TableFile(self.files.fs, file, "blocks").read(ids=wanted) if wanted else None
             rows = part.to_pylist() if part is not None else []
             blocks |= {row["id"]: Block(**row) for row in rows}
         return blocks
@@ -191,18 +211,22 @@ class RunTables:
         rated = ["judge", "item"] if name == "verdicts" else []
         needed = None if wanted is None else list(dict.fromkeys([*wanted, *by, *rated]))
         of_trials = trial is not None and "trial" in SCHEMAS[name].names
-        keep = [("trial", "=", trial)] if of_trials else None
+        only = trial if of_trials else None
         files = [f"{self.files.path}/{name}.parquet"]
         files += [f"{self.files.path}/shards/{stem}.{name}.parquet" for stem in stems]
+        infos = self.files.fs.get_file_info(files)
+        if not stems and name in TRIAL_TABLES and infos[0].type != pafs.FileType.File:
+            self._refuse(name, self._missing(name))
         lost = self._lost(stems, trial) if by else {}
         seen: set[str] = set()
         parts = []
-        for info in self.files.fs.get_file_info(files):
+        for info in infos:
             if info.type != pafs.FileType.File:
                 continue
-            part = self._read_file(info.path, name, needed, keep)
-            if part is None:
-                continue
+            try:
+                part = TableFile(self.files.fs, info.path, name).read(needed, trial=only)
+            except FileNotFoundError:
+                continue  # compacted since the folder was listed
             if by:
                 keys = _keys(part)
                 gone = seen | lost.get(info.base_name.split(".")[0], set())
@@ -215,7 +239,9 @@ class RunTables:
             parts.append(part)
         if name == "limits":
             parts += self._limits_since(parts)
-        whole = pa.concat_tables(parts) if parts else conform(pa.table({}), name, needed)
+        if not parts:
+            parts = [SCHEMAS[name].empty_table().select(needed or SCHEMAS[name].names)]
+        whole = pa.concat_tables(parts)
         if name == "verdicts":
             whole = Ratings(self.files).merge_into(whole, trial)
         elif not stems and name != "limits":
@@ -226,6 +252,11 @@ class RunTables:
         whole = whole.sort_by(order) if order else whole
         return whole if wanted is None else whole.select(wanted)
 
+    def _missing(self, name: str) -> str:
+        """Return what is wrong if the table `name` is missing: nothing if none is there yet."""
+        others = [other for other in TRIAL_TABLES if self.files.exists(f"{other}.parquet")]
+        return f"is missing, and {others[0]}.parquet is there" if others else ""
+
     def _lost(self, stems: Sequence[str], trial: str | None) -> dict[str, set[str]]:
         """Return for each shard the trials that do not count, because an earlier shard has them.
 
@@ -233,35 +264,39 @@ class RunTables:
         """
         lost: dict[str, set[str]] = {}
         seen: set[str] = set()
-        keep = [("trial", "=", trial)] if trial is not None else None
         for stem in stems:
             path = f"{self.files.path}/shards/{stem}.trials.parquet"
-            part = self._read_file(path, "trials", ["trial", "branch"], keep)
-            keys = set(_keys(part).to_pylist()) if part is not None else set()
+            keys: set[str] = set()
+            with contextlib.suppress(FileNotFoundError):
+                file = TableFile(self.files.fs, path, "trials")
+                keys = set(_keys(file.read(["trial", "branch"], trial=trial)).to_pylist())
             lost[stem] = keys & seen
             seen |= keys
         return lost
 
-    def _read_file(
-        self, path: str, name: str, columns: list[str] | None, keep: Any, coded: Sequence[str] = ()
-    ) -> pa.Table | None:
-        try:
-            with self.files.fs.open_input_file(path) as source:
-                names = pq.read_schema(source).names
-            with self.files.fs.open_input_file(path) as source:
-                known = None if columns is None else columns_to_read(name, columns)
-                known = None if known is None else [c for c in known if c in names]
-                part = pq.read_table(
-                    source, columns=known, filters=keep, read_dictionary=list(coded) or None
-                )
-            if coded and columns is not None and set(columns) <= set(names):
-                return part.select(columns)
-            return conform(part, name, columns)
-        except FileNotFoundError:
-            return None  # compacted since the folder was listed
-        except READ_ERRORS as e:
-            _log.warning("%s: skipped, because it cannot be read: %s", path, first_line(e))
-            return None
+    def _file(self, name: str) -> TableFile:
+        return TableFile(self.files.fs, f"{self.files.path}/{name}.parquet", name)
+
+    def _owners(self, stems: Sequence[str]) -> set[tuple[str, str]]:
+        """Return the (trial, branch) of each row of the table of trials."""
+        return _keys_of(self._read_parts("trials", stems, None, ["trial", "branch"]).to_pylist())
+
+    def _refuse(self, name: str, problem: str) -> None:
+        if problem:
+            raise self._file(name).damaged(problem)
+
+    def _steadily(self, read: Callable[[], pa.Table]) -> pa.Table:
+        """Return `read()`. While a host plays the run, files come and go between two reads, so a
+        problem counts only if the shards stay the same."""
+        for _ in range(_ATTEMPTS):
+            before = self.stems()
+            try:
+                return read()
+            except RunError:
+                if self.stems() == before:
+                    raise
+                time.sleep(_PAUSE)
+        return read()
 
     def _limits_since(self, parts: Sequence[pa.Table]) -> list[pa.Table]:
         """Return the rows of the limits' history that are not in the table yet."""
@@ -270,16 +305,12 @@ class RunTables:
         except OSError:
             return []
         newest = max((pc.max(p["at"]).as_py() or 0.0 for p in parts), default=0.0)
-        rows = [row for row in read_rows(data) if _is_limit(row) and row["at"] > newest]
+        rows = [row for row in read_rows(data) if is_row("limits", row) and row["at"] > newest]
         return [pa.Table.from_pylist(rows, schema=SCHEMAS["limits"])] if rows else []
 
 
-def _is_limit(row: Json) -> bool:
-    try:
-        pa.Table.from_pylist([row], schema=SCHEMAS["limits"])
-    except READ_ERRORS:
-        return False
-    return isinstance(row.get("at"), int | float)
+def _keys_of(rows: Sequence[Json]) -> set[tuple[str, str]]:
+    return {(row["trial"], row["branch"]) for row in rows}
 
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:

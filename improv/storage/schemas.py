@@ -180,21 +180,29 @@ SORT_COLUMNS = {
     "limits": ["endpoint", "at"],
 }
 _DRAW_FIELDS = [f.name for f in fields(Draw)]
-_EMPTY = {_TEXT: "", _TEXTS: [], pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.bool_(): False}
-_NULLABLE = {
-    "turn",
-    "value",
-    "truth",
-    "failure_turn",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
+NEW_COLUMNS: dict[str, Json] = {
+    "trials": {"origin": "main", "parent": "", "fork": 0, "arm": "", "edit": "", "attempt": 0},
+    "calls": {"waited": 0.0, "retried": [], "served": "", "error_kind": "", "estimated": False},
 }
+"""The columns that tables of older versions lack, and the value that they are filled with."""
+
+_TOKENS = frozenset({"prompt_tokens", "completion_tokens", "cached_tokens"})
+NULLABLE: dict[str, frozenset[str]] = {
+    "trials": _TOKENS | {"failure_turn"},
+    "turns": frozenset(),
+    "calls": _TOKENS,
+    "blocks": frozenset(),
+    "scores": frozenset({"turn", "value"}),
+    "verdicts": _TOKENS | {"turn", "value", "truth", "cost"},
+    "limits": frozenset(),
+}
+"""The columns of each table that may have nulls."""
 
 
 def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Return `part` with the columns and types of the table `name`. Columns that an old run lacks
-    are filled. Raises pyarrow.ArrowInvalid if a column cannot be converted."""
+    are filled. Raises pyarrow.ArrowInvalid if a column cannot be converted, and KeyError if one is
+    missing that every version writes."""
     if name == "calls":
         part = with_error_kind(part)
     schema = SCHEMAS[name]
@@ -202,8 +210,7 @@ def conform(part: pa.Table, name: str, columns: Sequence[str] | None = None) -> 
         schema = pa.schema([schema.field(c) for c in columns])
     for field in schema:
         if field.name not in part.schema.names:
-            empty = None if field.name in _NULLABLE else _EMPTY.get(field.type)
-            value = "main" if field.name == "origin" else empty
+            value = NEW_COLUMNS[name][field.name]
             part = part.append_column(field, pa.array([value] * len(part), field.type))
     return part.select(schema.names).cast(schema)
 
