@@ -260,7 +260,10 @@ class Run:
         return html_table(head, rows, f"{self.id}: {self._summary()}")
 
     def _summary(self) -> str:
-        meta = self.meta
+        try:
+            meta = self.meta
+        except RunError as e:
+            return str(e)
         models = ", ".join(map(str, meta.get("models", [])))
         return f"{meta.get('study', '')}, played by {models}, {meta.get('status', '')}"
 

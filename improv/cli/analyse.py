@@ -111,7 +111,10 @@ def report_command(
         folder = open_run(runs, run)
         names = [output] if output else [f"{folder.id}.html", f"{folder.id}.md"]
         files.check_writable(*names)
-        page = report(read_material(folder, load(plan).plan if plan else None))
+        material = read_material(folder, load(plan).plan if plan else None)
+        for difference in material.differences:
+            terminal.complain(difference)
+        page = report(material)
         for name in names:
             text = page.as_markdown() if name.endswith(".md") else page.as_html()
             terminal.write_output(name, text)

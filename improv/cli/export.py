@@ -67,6 +67,8 @@ def _print_exported(exported: ExportResult, to: str) -> None:
     if exported.failed:
         kept = "the tables hold them as failed" if to == "hf" else "they are left out"
         terminal.complain(f"{exported.failed:,} of the chosen scenes failed; {kept}")
+    for difference in exported.differences:
+        terminal.complain(difference)
     if exported.playing:
         terminal.complain("the run is still playing: these are its scenes until now")
     if exported.owed:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from improv import files
 from improv.cli.console import CleanConsole
-from improv.errors import ErrorKind
+from improv.errors import ErrorKind, RunError
 from improv.records import MAIN
 from improv.text import one_line, visible
 
@@ -294,8 +294,14 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
     for name in ("run", "status", "trials", "created", "model", "study"):
         # People copy the id, so it is never cut; other cells may be.
         table.add_column(name, overflow="ellipsis", no_wrap=name not in ("model", "study"))
+    problems = []
     for folder in folders:
-        meta = folder.meta()
+        try:
+            meta = folder.meta()
+        except RunError as e:
+            problems.append(str(e))
+            table.add_row(Text(one_line(folder.id)), Text("cannot be read; see below"))
+            continue
         failed = f", {meta['failed']} failed" if meta.get("failed") else ""
         cells = [
             folder.id,
@@ -307,6 +313,8 @@ def runs(folders: Sequence[RunFolder], where: str) -> None:
         ]
         table.add_row(*(Text(one_line(str(c if c is not None else ""))) for c in cells))
     out.print(table)
+    for problem in problems:
+        say(one_line(problem))
 
 
 def trials(folder: RunFolder) -> None:

@@ -44,7 +44,8 @@ class ExportResult:
     """The result of an export: its path, the number of scenes, and the counts in `written` by kind.
 
     `failed` counts scenes that failed; only "hf" exports them. `owed` counts planned trials that
-    are not played yet. `playing` is true if the run was still playing.
+    are not played yet. `playing` is true if the run was still playing. `differences` say which
+    files of the run are not as improv wrote them.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class ExportResult:
     failed: int = 0
     owed: int = 0
     playing: bool = False
+    differences: tuple[str, ...] = ()
 
 
 def export(
@@ -83,6 +85,7 @@ def export(
     result = ExportResult(target, chosen.count, failed=chosen.failed)
     if chosen.whole or not wanted.trial:
         result.owed = max(0, planned - len(chosen.known))
+    result.differences = tuple(folder.checksums.differences())
     result.playing = meta.get("status") == "playing"
     single = form.page != "" and target.suffix == form.page
     if single and chosen.count > 1:

@@ -40,7 +40,7 @@ class Material:
     `calls` rows need endpoint, model, latency, error, retried and the token counts. `costs` maps
     a model to its dollars so far, None if it has no price. `lengths` are the rows that
     context_lengths.lengths made before the first call. `talk` has a graph of who speaks to whom for
-    each condition.
+    each condition. `differences` say which files are not as improv wrote them.
     """
 
     run: str
@@ -56,6 +56,7 @@ class Material:
     costs: Mapping[str, float | None] = field(default_factory=dict)
     lengths: Sequence[Json] = ()
     talk: Sequence[MeasuredGraph] = ()
+    differences: Sequence[str] = ()
 
     @property
     def embedded(self) -> bool:
@@ -84,6 +85,7 @@ def read_material(folder: RunFolder, plan: Plan | None = None) -> Material:
         costs=_costs(study, calls),
         lengths=_rows(meta.get("lengths")),
         talk=condition_graphs(folder),
+        differences=folder.checksums.differences(),
     )
 
 

@@ -100,8 +100,9 @@ def plan_notice(analysis: Analysis) -> str:
 
 def undecided_reasons(material: Material) -> list[str]:
     """Return the reasons why nothing is decided, except the model that played and a late plan."""
+    changed = [f"Nothing is decided: {difference}." for difference in material.differences]
     if material.analysis.plan is None:
-        return [reason.sentence for reason in material.analysis.stopped]
+        return [*changed, *(reason.sentence for reason in material.analysis.stopped)]
     reasons = [f"Nothing is decided. {reason.sentence}" for reason in material.analysis.stopped]
     if not material.exposure.clean:
         summary = exposure_summary(material.exposure)
@@ -110,7 +111,7 @@ def undecided_reasons(material: Material) -> list[str]:
             f"Nothing is decided: the exposure check found {summary}; no arm may see another's "
             "text, and every block that was shown must be known (see below).",
         )
-    return reasons
+    return [*changed, *reasons]
 
 
 def is_decisive(material: Material) -> bool:

@@ -27,6 +27,7 @@ from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch, Work
+from improv.scoring.lost_scores import restore_scores
 from improv.scoring.scorer import score
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable_error
@@ -147,25 +148,32 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         trials = plan(study)[: number_in(meta, "trials")]
         now = identity(models_of(trials))
         if damage := find_damage(folder):
-            refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
+            try:
+                refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
+            except RunError as e:
+                raise RunError("\n".join([*damage.values(), str(e)])) from None
             notices += heal(folder, journal, damage)
-        if not _owed(folder, study, trials, meta, None):
-            return replace(_finish(folder, trials, Stop(), notices), idle=True)
-        refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
-        agreed = look_ahead(study, trials, setup, asked_branches(meta))
-        session = Session(
-            folder=folder,
-            study=study,
-            trials=trials,
-            setup=setup,
-            agreed=agreed,
-            watch=watch,
-            lock=lock,
-            journal=journal,
-            notices=tuple(notices),
-        )
-        result = play_owed(session)
-    return _scored(result, study)
+        idle = not _owed(folder, study, trials, meta, None)
+        if idle:
+            result = replace(_finish(folder, trials, Stop(), notices), idle=True)
+        else:
+            refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
+            agreed = look_ahead(study, trials, setup, asked_branches(meta))
+            session = Session(
+                folder=folder,
+                study=study,
+                trials=trials,
+                setup=setup,
+                agreed=agreed,
+                watch=watch,
+                lock=lock,
+                journal=journal,
+                notices=tuple(notices),
+            )
+            result = play_owed(session)
+    if not (result.owed or result.stopped):
+        result = replace(result, notices=(*result.notices, *restore_scores(folder)))
+    return result if idle else _scored(result, study)
 
 
 @contextlib.contextmanager

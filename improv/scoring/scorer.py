@@ -121,6 +121,7 @@ def score(
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
         notices += tidy(folder, folder.journaled())
+        notices += folder.checksums.differences()
         if folder.tables.stems():
             folder.tables.compact(finished=False)
         meta = folder.meta()
@@ -135,25 +136,25 @@ def score(
         table = folder.tables.read("verdicts").to_pylist()
         fresh = journaled_verdicts(folder)
         mine = {q.key for q in questions}
-        known = _known([*([] if redo else table), *fresh])
+        known = known_verdicts([*([] if redo else table), *fresh])
         owed = [q for q in questions if q.key not in known]
         terms = JudgeTerms(connections, agreed, budget, tell)
         if owed:
             folder.make_parts()
         stop = ask_judges(folder, owed, terms) if owed else Stop()
         fresh = journaled_verdicts(folder)
-        known = _known([*([] if redo else table), *fresh])
+        known = known_verdicts([*([] if redo else table), *fresh])
         free = [m for m in chosen if m in FREE_SCORERS and not (models and m in JUDGED_SCORERS)]
-        scores = _free_scores(runs, free, folder.study().probes)
+        scores = free_scores(runs, free, folder.study().probes)
         if models:
             judged = [m for m in chosen if m in (*JUDGED_SCORERS, *PROBABILITY_SCORERS)]
-            scores += _judged_scores(runs, judged, questions, known, next(iter(models)))
+            scores += judged_scores(runs, judged, questions, known, next(iter(models)))
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
             # Verdicts of a `redo` that was stopped stay in the journal, for the next call.
             rows = _merged(table, fresh, mine, models, chosen)
-            old = [_score_of(r) for r in folder.tables.read("scores").to_pylist()]
-            kept = [s for s in old if _scorer(s.measure) not in chosen]
+            old = [score_from_row(r) for r in folder.tables.read("scores").to_pylist()]
+            kept = [s for s in old if scorer_of(s.measure) not in chosen]
             folder.tables.write_verdicts([*kept, *scores], rows)
             folder.update({"scored": _scored_facts(meta, chosen, models, scores)})
             cache_if_large(folder)
@@ -222,7 +223,7 @@ def _questions(
     by_trial: dict[str, list[Item]] = {p.trial.id: [] for p in runs}
     for p in runs:
         if p.origin in ("main", "branch"):
-            by_trial[p.trial.id] += _items(p, chosen)
+            by_trial[p.trial.id] += items_of(p, chosen)
     lines = planted_lines(judges.lines)
     conditions: dict[str, list[Played]] = {}
     for p in runs:
@@ -242,7 +243,7 @@ def _questions(
     return questions
 
 
-def _items(p: Played, chosen: Sequence[str]) -> list[Item]:
+def items_of(p: Played, chosen: Sequence[str]) -> list[Item]:
     return [item for m in QUESTIONS if m in chosen for item in QUESTIONS[m](p.transcript, p.scene)]
 
 
@@ -254,7 +255,7 @@ def _judge_for(model: Model, trial: Trial) -> Model:
     return model
 
 
-def _free_scores(
+def free_scores(
     runs: Sequence[Played], chosen: Sequence[str], probes: Sequence[Probe]
 ) -> list[Score]:
     """Compute the scores that need no model."""
@@ -321,7 +322,7 @@ def _dispersed(runs: Sequence[Played]) -> list[Score]:
     return scores
 
 
-def _judged_scores(
+def judged_scores(
     runs: Sequence[Played],
     chosen: Sequence[str],
     questions: Sequence[Question],
@@ -334,7 +335,7 @@ def _judged_scores(
     asked: dict[str, list[Item]] = {}
     for q in questions:
         if q.judge == first and q.item.truth is None:
-            asked.setdefault(_scorer(q.item.measure), []).append(q.item)
+            asked.setdefault(scorer_of(q.item.measure), []).append(q.item)
     scores: list[Score] = []
     for m in chosen:
         items = asked.get(m, [])
@@ -370,7 +371,7 @@ def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
     return scores
 
 
-def _known(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
+def known_verdicts(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
     """Return the verdicts that need not be asked for again: the last one of each that succeeded."""
     return {(r["item"], r["judge"]): r for r in rows if not r["error"]}
 
@@ -398,7 +399,7 @@ def _merged(
     return [
         row
         for key, row in last.items()
-        if key in asked or row["judge"] not in models or _scorer(row["measure"]) not in chosen
+        if key in asked or row["judge"] not in models or scorer_of(row["measure"]) not in chosen
     ]
 
 
@@ -407,7 +408,7 @@ def _scored_facts(
 ) -> Json:
     """Return what run.json says about each measure: its version, its judges, and the time."""
     names = [*models, "", ""]
-    versions = {_scorer(s.measure): s.version for s in scores}
+    versions = {scorer_of(s.measure): s.version for s in scores}
     facts = dict(meta.get("scored") or {})
     for m in chosen:
         judged = bool(models) and (m in JUDGED_SCORERS or m in PROBABILITY_SCORERS)
@@ -428,10 +429,10 @@ def _counts(scores: Sequence[Score]) -> dict[str, tuple[int, int, str]]:
     return dict(sorted(counts.items()))
 
 
-def _scorer(measure: str) -> str:
+def scorer_of(measure: str) -> str:
     """Return the scorer whose scores, or plants, have this name."""
     return made_by(measure.removeprefix("calibration:"))
 
 
-def _score_of(row: Json) -> Score:
+def score_from_row(row: Json) -> Score:
     return Score(**row)

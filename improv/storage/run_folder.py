@@ -10,6 +10,7 @@
       trials.parquet  turns.parquet  calls.parquet  blocks.parquet  scores.parquet  limits.parquet
       verdicts.parquet      the judges' verdicts, from journal/verdicts.jsonl after a scoring
       ratings/<rater>.jsonl people's ratings: verdicts of judges named "human:NAME"
+      checksums.json        a checksum of each table, of study.yaml and of run.json
       exposure.json         the cached exposure ledger of a large run
       findings.json         the cached findings of its analysis
       aside/                torn and foreign files
@@ -32,6 +33,7 @@ import pyarrow.fs as pafs
 from improv.errors import RunError
 from improv.folder import Folder
 from improv.records import Json
+from improv.storage.checksums import Checksums
 from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
 from improv.storage.lock import unwritable_error
@@ -75,6 +77,10 @@ class RunFolder:
         return Ratings(self.files)
 
     @property
+    def checksums(self) -> Checksums:
+        return Checksums(self.files)
+
+    @property
     def local(self) -> Path:
         """The folder as a local path. Raises RunError if it is not on a local filesystem."""
         return self.files.local
@@ -102,7 +108,7 @@ class RunFolder:
             ) from None
         try:
             self.make_parts()
-            self.files.write("study.yaml", text)
+            self.checksums.write("study.yaml", text)
             self.files.write("journal/study.yaml", text)
             self.update(meta)
         except OSError as e:
@@ -120,7 +126,7 @@ class RunFolder:
     def update(self, changes: Json) -> None:
         """Set keys of run.json; the file changes whole or not at all. Raises OSError."""
         meta = (self.meta() if self.exists() else {}) | changes
-        self.files.write("run.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+        self.checksums.write(RUN_FILE, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
         """Append rows to the history of the endpoints' limits. Raises OSError."""
@@ -192,4 +198,3 @@ class RunFolder:
     def journaled(self) -> Journaled:
         """Return the journals, read to their ends. Raises OSError."""
         return Journaled(self.journals).refresh()
-

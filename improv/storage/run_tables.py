@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from improv.errors import RunError
 from improv.records import Block, Json, Score
+from improv.storage.checksums import Checksums
 from improv.storage.journal import LIMITS_FILE, VERDICTS_FILE
 from improv.storage.jsonl import read_rows
 from improv.storage.run_files import RunFiles
@@ -143,7 +144,7 @@ class RunTables:
     def write(self, name: str, table: pa.Table) -> None:
         """Write a table, sorted and compressed; whole or not at all. Raises OSError."""
         table = table.sort_by([(c, "ascending") for c in SORT_COLUMNS[name]])
-        with self.files.open_for_writing(f"{name}.parquet") as sink:
+        with Checksums(self.files).open_for_writing(f"{name}.parquet") as sink:
             pq.write_table(
                 table,
                 sink,
@@ -196,8 +197,12 @@ class RunTables:
         """
         table = pa.Table.from_pylist(list(verdicts), schema=SCHEMAS["verdicts"])
         self.write("verdicts", table)
-        self.write("scores", records_table("scores", list(scores)))
+        self.write_scores(scores)
         self.files.folder.remove(f"journal/{VERDICTS_FILE}")
+
+    def write_scores(self, scores: Iterable[Score]) -> None:
+        """Replace the table of scores, whole or not at all. Raises OSError."""
+        self.write("scores", records_table("scores", list(scores)))
 
     def _read_parts(
         self,

@@ -39,14 +39,19 @@ def new_run_id(name: str) -> str:
 
 
 def list_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
-    """Return the runs in a folder, newest first. Other folders and torn runs are skipped."""
+    """Return the runs in a folder, newest first. Folders without a run.json are skipped. A run
+    whose run.json is odd is among the last, and says what is wrong when it is read."""
     fs, base = runs_filesystem(root)
     runs = []
     for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
         if info.type == pafs.FileType.Directory and RUN_ID.fullmatch(info.base_name):
             folder = RunFolder(fs, f"{base}/{info.base_name}", os.fspath(root))
+            if not folder.exists():
+                continue
+            created = ""
             with contextlib.suppress(RunError):
-                runs.append((str(folder.meta().get("created", "")), folder))
+                created = folder.meta().get("created", "")
+            runs.append((created, folder))
     return [folder for _, folder in sorted(runs, key=lambda pair: pair[0], reverse=True)]
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -55,30 +55,27 @@ class TableFile:
     ) -> pa.Table:
         """Return the columns, or all of them; of one `trial` alone, or of the rows with these
         `ids`. The columns `coded` stay dictionary-encoded if the file has no old columns."""
-        with self._open(coded, columns) as (source, file):
+        with self._open(coded, columns) as file:
             there = self._present(file, columns)
-            keep = None if trial is None else [("trial", "=", trial)]
-            keep = keep if ids is None else [("id", "in", list(ids))]
-            if keep is None:
-                part = file.read(columns=there)
+            if trial is not None:
+                part = _matching(file, there, "trial", [trial])
+            elif ids is not None:
+                part = _matching(file, there, "id", ids)
             else:
-                source.seek(0)
-                part = pq.read_table(
-                    source, columns=there, filters=keep, page_checksum_verification=True
-                )
+                part = file.read(columns=there)
             return self._checked(part, columns, coded)
 
     def batches(self, columns: Sequence[str], coded: Sequence[str] = ()) -> Iterator[pa.Table]:
         """Yield the columns in pieces, in the order of the file. `coded` are the Parquet paths of
         the columns to dictionary-encode ("blocks.list.element")."""
-        with self._open(coded, columns) as (_, file):
+        with self._open(coded, columns) as file:
             there = self._present(file, columns)
             for batch in file.iter_batches(ROWS_PER_GROUP, columns=there):
                 yield self._checked(pa.Table.from_batches([batch]), columns, coded)
 
     def rows(self) -> int:
         """Return the number of rows, from the end of the file."""
-        with self._open((), ()) as (_, file):
+        with self._open((), ()) as file:
             return int(file.metadata.num_rows)
 
     def check(self) -> None:
@@ -93,7 +90,7 @@ class TableFile:
     @contextlib.contextmanager
     def _open(
         self, coded: Sequence[str], columns: Sequence[str] | None
-    ) -> Iterator[tuple[Any, pq.ParquetFile]]:
+    ) -> Iterator[pq.ParquetFile]:
         try:
             with self.fs.open_input_file(self.path) as source:
                 file = pq.ParquetFile(
@@ -105,7 +102,7 @@ class TableFile:
                 problem = problem or check_schema(self.name, file.schema_arrow, columns)
                 if problem:
                     raise self.damaged(problem)
-                yield source, file
+                yield file
         except FileNotFoundError:
             raise
         except DAMAGE as e:
@@ -162,6 +159,22 @@ def _size_problem(meta: pq.FileMetaData, size: int) -> str:
     if unpacked > _LARGEST or unpacked > max(_UNPACKED, _MOST_TIMES * size):
         return f"unpacks to {unpacked:,} bytes, which is too large"
     return ""
+
+
+def _matching(
+    file: pq.ParquetFile, columns: Sequence[str], key: str, values: Sequence[str]
+) -> pa.Table:
+    """Return the rows whose `key` is one of the values, from the row groups that can hold them."""
+    leaves = file.metadata.schema
+    at = next(i for i in range(len(leaves)) if leaves.column(i).path == key)
+    groups = []
+    for i in range(file.metadata.num_row_groups):
+        ends = file.metadata.row_group(i).column(at).statistics
+        known = ends is not None and ends.has_min_max and isinstance(ends.min, str)
+        if not known or any(ends.min <= value <= ends.max for value in values):
+            groups.append(i)
+    part = file.read_row_groups(groups, columns=list(dict.fromkeys([*columns, key])))
+    return part.filter(pc.is_in(part[key], value_set=pa.array(values, pa.string())))
 
 
 def _is_coded(kind: pa.DataType) -> bool:

@@ -58,13 +58,12 @@ def missing_calls(there: int, trials: Sequence[Json]) -> str:
 def twins_or_circles(trials: pa.Table) -> str:
     """Return what is wrong with the keys of the table of trials: a row that is there twice, or
     branches that are each other's parents."""
-    rows = trials.select(["trial", "branch", "parent"]).to_pylist()
-    parents = {(r["trial"], r["branch"]): r["parent"] for r in rows}
-    if len(parents) != len(rows):
+    keys = trials.select(["trial", "branch"]).group_by(["trial", "branch"]).aggregate([])
+    if len(keys) != len(trials):
         return "has two rows for one trial or branch"
+    rows = trials.select(["trial", "branch", "parent"]).filter(pc.field("branch") != MAIN)
+    parents = {(r["trial"], r["branch"]): r["parent"] for r in rows.to_pylist()}
     for trial, branch in parents:
-        if branch == MAIN:
-            continue
         seen = {branch}
         at = parents[trial, branch]
         while at != MAIN and (trial, at) in parents:
@@ -77,5 +76,10 @@ def twins_or_circles(trials: pa.Table) -> str:
 
 def _pairs(table: pa.Table) -> list[tuple[str, str]]:
     """Return the different trials and branches in a table."""
-    keys = table.select(["trial", "branch"]).group_by(["trial", "branch"]).aggregate([])
+    keys = (
+        table.select(["trial", "branch"])
+        .unify_dictionaries()
+        .group_by(["trial", "branch"])
+        .aggregate([])
+    )
     return list(zip(keys["trial"].to_pylist(), keys["branch"].to_pylist(), strict=True))

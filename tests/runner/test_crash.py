@@ -17,7 +17,7 @@ import pytest
 
 from improv.runner.launch import resume
 from improv.runner.session import Setup
-from improv.storage.repair import repair
+from improv.storage.repair import tidy
 from improv.storage.schemas import TRIAL_TABLES
 from improv.storage.shards import Shards
 from tests.support.crash import (
@@ -119,7 +119,7 @@ def test_a_host_thought_dead_goes_on_writing_what_was_cleared_away(shards: Siege
     late = {written[name]: written[name].read_bytes() for name in TRIAL_TABLES[1:]}
     for file in late:
         file.unlink()
-    repair(shards.folder, shards.folder.journaled())
+    tidy(shards.folder, shards.folder.journaled())
     for file, data in late.items():
         file.write_bytes(data)
     shards.end()

@@ -106,7 +106,9 @@ def _means(folder: RunFolder, *, grown: bool) -> tuple[Mean, ...]:
 
 def _cost(folder: RunFolder) -> tuple[float | None, tuple[str, ...]]:
     """Return the cost of models and judges in dollars, and the models without a price."""
-    judged = sum(folder.tables.read("verdicts", columns=["cost"])["cost"].to_pylist())
+    # A person's rating has no cost.
+    costs = folder.tables.read("verdicts", columns=["cost"])["cost"].to_pylist()
+    judged = sum(cost or 0.0 for cost in costs)
     prices = _prices(folder)
     if not any(prices.values()):
         return judged or None, tuple(prices)

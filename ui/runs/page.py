@@ -77,11 +77,12 @@ def _table(page: int) -> None:
     st.html(table.runs_table([(run, _standing(run)) for run in runs]))
 
 
-def _standing(run: run_data.ViewedRun) -> runs_data.Standing | None:
+def _standing(run: run_data.ViewedRun) -> runs_data.Standing | str:
+    """Return the figures of a run, or a sentence about what cannot be read."""
     try:
-        return runs_data.standing(run)
-    except ImprovError:
-        return None
+        return run.problem or runs_data.standing(run)
+    except ImprovError as e:
+        return str(e)
 
 
 def _page(pages: int) -> int:

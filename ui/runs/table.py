@@ -20,8 +20,9 @@ _MARKS = {"playing": "▶", "done": "✓", "stopped": "❚❚"}
 _WORDS = {"playing": "being played", "done": "done", "stopped": "stopped"}
 
 
-def runs_table(runs: Sequence[tuple[run_data.ViewedRun, Standing | None]]) -> str:
-    """Return the table. The Standing of a run is None where its tables cannot be read."""
+def runs_table(runs: Sequence[tuple[run_data.ViewedRun, Standing | str]]) -> str:
+    """Return the table. Instead of a Standing there is a sentence about a run that
+    cannot be read."""
     head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
     body = "".join(_row(run, standing) for run, standing in runs)
     return (
@@ -30,11 +31,11 @@ def runs_table(runs: Sequence[tuple[run_data.ViewedRun, Standing | None]]) -> st
     )
 
 
-def _row(run: run_data.ViewedRun, standing: Standing | None) -> str:
+def _row(run: run_data.ViewedRun, standing: Standing | str) -> str:
     study = short_line(str(run.meta.get("study") or run.id), 60)
     name = f"{study}: open the scenes of run {run.id}"
     # The link names the trial: after an incomplete address, Back needs two steps.
-    first = standing.first if standing is not None else ""
+    first = "" if isinstance(standing, str) else standing.first
     link = navigation.link("scene", study, name=name, run=run.id, trial=first)
     cells = [
         ("Status", _status(run, standing)),
@@ -66,11 +67,11 @@ def _told(meta: Json) -> str:
     return safe(short_line(", ".join([*parts, begun]), 80))
 
 
-def _status(run: run_data.ViewedRun, standing: Standing | None) -> str:
+def _status(run: run_data.ViewedRun, standing: Standing | str) -> str:
     status = str(run.meta.get("status") or "")
     label = _WORDS.get(status, short_line(status, 24) or "unknown")
     head = f'<span class="status"><i aria-hidden="true">{_MARKS.get(status, "?")}</i> {safe(label)}'
-    if run.playing and standing is not None and run.planned:
+    if run.playing and not isinstance(standing, str) and run.planned:
         share = min(standing.over / run.planned, 1.0)
         progress = f"{standing.over} of {run.planned} trials are over"
         return head + (
@@ -82,9 +83,9 @@ def _status(run: run_data.ViewedRun, standing: Standing | None) -> str:
     return f'{head}</span><span class="why">{safe(why)}</span>' if why else f"{head}</span>"
 
 
-def _trials(run: run_data.ViewedRun, standing: Standing | None) -> str:
-    if standing is None:
-        return '<span class="wrong">cannot be read</span>'
+def _trials(run: run_data.ViewedRun, standing: Standing | str) -> str:
+    if isinstance(standing, str):
+        return f'<span class="wrong">{safe(short_line(standing, 400))}</span>'
     planned = f" of {run.planned:,}" if standing.over < run.planned else ""
     failed = f'<span class="wrong">{standing.failed:,} failed</span>' if standing.failed else ""
     noun = "branch" if standing.grown == 1 else "branches"
@@ -92,16 +93,16 @@ def _trials(run: run_data.ViewedRun, standing: Standing | None) -> str:
     return f'<span class="number">{standing.over:,}{planned}</span>{failed}{grown}'
 
 
-def _cost(standing: Standing | None) -> str:
-    if standing is None or standing.cost is None:
+def _cost(standing: Standing | str) -> str:
+    if isinstance(standing, str) or standing.cost is None:
         return '<span class="why" title="No model of this run has a price">unknown</span>'
     least = "at least " if standing.unpriced else ""
     digits = 2 if standing.cost >= 1 else 4
     return f'<span class="number">{least}${standing.cost:,.{digits}f}</span>'
 
 
-def _means(standing: Standing | None) -> str:
-    if standing is None or not standing.means:
+def _means(standing: Standing | str) -> str:
+    if isinstance(standing, str) or not standing.means:
         return '<span class="why">no scores</span>'
     details = "; ".join(
         f"{_name(m)} {m.value:.3f} over {m.scores:,} scores, {m.missing:,} missing"

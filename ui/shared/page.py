@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from improv.errors import ImprovError
+from improv.errors import ImprovError, RunError
 from ui.shared import address, navigation, notices, permission, run_data, run_picker
 from ui.shared.lazy_rows import Rows
 
@@ -36,6 +36,8 @@ def chosen(
         notices.no_runs()
         return None
     run = run_picker.choose_run(runs)
+    if run.problem:
+        raise RunError(run.problem)
     rows = run_data.trial_rows(run)
     if run.playing and not unwatched(run.id):
         notices.being_played(run, len(rows))

@@ -37,11 +37,13 @@ def root() -> str:
 
 @dataclass(frozen=True)
 class ViewedRun:
-    """A run as the rooms show it. `stamp` changes whenever its tables may have changed."""
+    """A run as the rooms show it. `stamp` changes whenever its tables may have changed. `problem`
+    says what is wrong with its run.json, and `meta` is empty then."""
 
     id: str
     meta: Json
     stamp: str
+    problem: str = ""
 
     @property
     def playing(self) -> bool:
@@ -74,13 +76,16 @@ class Play:
 
 
 def all_runs() -> list[ViewedRun]:
-    """Return every run that can be read, newest first. Raises RunError."""
+    """Return every run, newest first. Raises RunError."""
     return [_known(folder) for folder in list_runs(root())]
 
 
 def find_run(name: str) -> ViewedRun:
     """Return a run by its id, a unique part of it, or "last". Raises RunError."""
-    return _known(open_run(root(), name))
+    run = _known(open_run(root(), name))
+    if run.problem:
+        raise RunError(run.problem)
+    return run
 
 
 def trial_rows(run: ViewedRun) -> Rows:
@@ -165,14 +170,19 @@ _CHANGING = ("trials", "scores", "verdicts")
 
 
 def _known(folder: RunFolder) -> ViewedRun:
-    meta = folder.meta()
-    stamp = f"{meta.get('status')} {meta.get('ended')} {meta.get('created')}"
+    meta: Json = {}
+    problem = ""
+    try:
+        meta = folder.meta()
+    except RunError as e:
+        problem = str(e)
+    stamp = f"{problem} {meta.get('status')} {meta.get('ended')} {meta.get('created')}"
     # Scoring, or a new branch, changes a run that has ended.
     for info in folder.fs.get_file_info([f"{folder.path}/{name}.parquet" for name in _CHANGING]):
         stamp += f" {info.mtime_ns}"
     if meta.get("status") == "playing":
         stamp += f" {int(time.time() / REFRESH)}"
-    return ViewedRun(folder.id, meta, stamp)
+    return ViewedRun(folder.id, meta, stamp, problem)
 
 
 def patiently(read: Callable[[], _Read]) -> _Read:
