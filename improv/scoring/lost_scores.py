@@ -51,7 +51,7 @@ def restore_scores(folder: RunFolder) -> list[str]:
             return []
         kept = [score_from_row(r) for r in folder.tables.read("scores").to_pylist()]
         folder.tables.write_scores([*kept, *scores])
-    names = ", ".join(sorted(lost))
+    names = ", ".join(sorted({scorer_of(s.measure) for s in scores}))
     return [f"{folder.id}: {len(scores):,} scores ({names}) are made again; no judge was asked"]
 
 

@@ -14,14 +14,15 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
 from improv.errors import kind_of, read_error_line
 from improv.folder import Entry, Folder
-from improv.records import Block, Call, Draw
+from improv.records import Block, Call, Draw, Purpose
 from improv.storage.jsonl import JsonLines, read_whole_lines
+from improv.storage.table_rules import LAST_TIME, LONGEST, MOST_TURNS
 
 _ADDED = ["error_kind", "estimated"]
 """The last fields of a call's line. Journals of old runs lack the last one, or both."""
@@ -32,6 +33,11 @@ LIMITS_FILE = "limits.jsonl"
 VERDICTS_FILE = "verdicts.jsonl"
 """The verdicts that no table holds yet. It is in the journals' folder, and is no journal."""
 _CALL = b'[["'
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "retries")
+_NUMBERS = {"started": LAST_TIME, "latency": LONGEST, "waited": LONGEST}
+"""The fields of a call that are seconds, and the most that each may be."""
+_LONGEST_LINE = 64 * 2**20
+"""A longer line (in bytes) counts as a foreign one."""
 
 
 class Journal:
@@ -94,7 +100,9 @@ class Journaled:
             lines, self._read[file.name], torn = read_whole_lines(self._folder, file.name, start)
             strange = int(torn)
             for line in lines:
-                if line.startswith(_CALL) and line.endswith(b"]"):
+                if len(line) > _LONGEST_LINE:
+                    strange += 1
+                elif line.startswith(_CALL) and line.endswith(b"]"):
                     trial = line[len(_CALL) : line.find(b'"', len(_CALL))].decode(
                         "utf-8", "replace"
                     )
@@ -134,6 +142,8 @@ def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:
         for line in lines:
             with contextlib.suppress(orjson.JSONDecodeError, TypeError, ValueError):
                 identity, (shared, fresh), rest = orjson.loads(line)
+                if not _is_identity(identity) or not _is_texts(fresh) or not _is_count(shared):
+                    continue
                 known = _fields(rest)
                 draw = Draw(*identity)
                 role = (draw.trial, draw.branch, draw.role)
@@ -146,16 +156,47 @@ def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:
 
 
 def _fields(rest: list[Any]) -> dict[str, Any]:
-    """Return the fields in the rest of a call's line. Raises ValueError if their number is
-    wrong."""
+    """Return the fields in the rest of a call's line. Raises ValueError if their number or a type
+    is wrong."""
     missing = min(len(_CALL_FIELDS) - len(rest), len(_ADDED))
     known = dict(zip(_CALL_FIELDS[: len(_CALL_FIELDS) - max(missing, 0)], rest, strict=True))
+    if not all(_fits(name, value) for name, value in known.items()):
+        raise ValueError("a field of another type")
     if "error_kind" not in known:
         known["error_kind"], known["error"] = read_error_line(known["error"])
     else:
         known["error_kind"] = kind_of(known["error_kind"])
     known["retried"] = tuple(known["retried"])
     return known
+
+
+def _is_identity(values: Any) -> bool:
+    """Return whether `values` are the six fields of a draw."""
+    if not isinstance(values, list) or len(values) != 6:
+        return False
+    trial, branch, turn, role, purpose, attempt = values
+    known = purpose in get_args(Purpose) and turn <= MOST_TURNS if _is_count(turn) else False
+    return known and _is_texts([trial, branch, role]) and _is_count(attempt)
+
+
+def _is_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _is_count(value: Any) -> bool:
+    """Return whether a value is a count that the tables can hold."""
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Return whether a value can be that of a call's field."""
+    if name in _NUMBERS:
+        return type(value) in (int, float) and abs(value) <= _NUMBERS[name]
+    if name in _COUNTS:
+        return _is_count(value) or (value is None and name != "retries")
+    if name == "estimated":
+        return isinstance(value, bool)
+    return _is_texts(value) if name == "retried" else isinstance(value, str)
 
 
 def _shared(before: tuple[str, ...], now: tuple[str, ...]) -> int:

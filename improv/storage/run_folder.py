@@ -189,10 +189,10 @@ class RunFolder:
         Raises RunError."""
         if first:
             with contextlib.suppress(OSError):
-                return self.files.read("journal/study.yaml").decode()
+                return self.files.read("journal/study.yaml").decode("utf-8", "replace")
         try:
             return self.files.read("study.yaml").decode()
-        except OSError as e:
+        except (OSError, UnicodeDecodeError) as e:
             raise RunError(f"{self.path}/study.yaml: cannot be read: {e}") from None
 
     def journaled(self) -> Journaled:

@@ -19,9 +19,9 @@ from improv.storage.schemas import NEW_COLUMNS, NULLABLE, SCHEMAS
 
 MOST_TURNS = 10_000_000
 """The largest number of a turn."""
-_LAST_TIME = 253_402_300_799.0
+LAST_TIME = 253_402_300_799.0
 """The last second of the year 9999, since the epoch."""
-_LONGEST = 1e12
+LONGEST = 1e12
 """The largest number of seconds or dollars."""
 _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("trials", "status"): ("done", "failed"),
@@ -144,9 +144,9 @@ def _range_of(path: str, whole: bool) -> tuple[float | None, float | None]:
     if path in _TURNS:
         return 0, MOST_TURNS
     if path in _TIMES:
-        return 0, _LAST_TIME
+        return 0, LAST_TIME
     if path in _SECONDS:
-        return -_LONGEST, _LONGEST
+        return -LONGEST, LONGEST
     return (0, None) if whole else (None, None)
 
 
