@@ -46,10 +46,10 @@ def list_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
     for info in fs.get_file_info(pafs.FileSelector(base, allow_not_found=True)):
         if info.type == pafs.FileType.Directory and RUN_ID.fullmatch(info.base_name):
             folder = RunFolder(fs, f"{base}/{info.base_name}", os.fspath(root))
-            if not folder.exists():
-                continue
             created = ""
             with contextlib.suppress(RunError):
+                if not folder.exists():
+                    continue
                 created = folder.meta().get("created", "")
             runs.append((created, folder))
     return [folder for _, folder in sorted(runs, key=lambda pair: pair[0], reverse=True)]

@@ -171,14 +171,15 @@ _CHANGING = ("trials", "scores", "verdicts")
 
 def _known(folder: RunFolder) -> ViewedRun:
     meta: Json = {}
-    problem = ""
+    problem, changing = "", []
     try:
         meta = folder.meta()
+        changing = folder.fs.get_file_info([f"{folder.path}/{name}.parquet" for name in _CHANGING])
     except RunError as e:
         problem = str(e)
     stamp = f"{problem} {meta.get('status')} {meta.get('ended')} {meta.get('created')}"
     # Scoring, or a new branch, changes a run that has ended.
-    for info in folder.fs.get_file_info([f"{folder.path}/{name}.parquet" for name in _CHANGING]):
+    for info in changing:
         stamp += f" {info.mtime_ns}"
     if meta.get("status") == "playing":
         stamp += f" {int(time.time() / REFRESH)}"
