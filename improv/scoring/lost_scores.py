@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyarrow.compute as pc
-
 from improv.records import Json, Score
 from improv.scoring.judges import Question, journaled_verdicts
 from improv.scoring.scorer import (
@@ -33,7 +31,7 @@ def restore_scores(folder: RunFolder) -> list[str]:
     scored = folder.meta().get("scored", {})
     if not scored:
         return []
-    measures = pc.unique(folder.tables.read("scores", columns=["measure"])["measure"])
+    measures = folder.tables.read("scores", columns=["measure"])["measure"].unique()
     there = {scorer_of(measure) for measure in measures.to_pylist()}
     lost = {m: facts.get("judge", "") for m, facts in scored.items() if m not in there}
     if not lost:

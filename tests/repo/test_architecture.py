@@ -46,7 +46,7 @@ DOORS = {
     "orjson": "*",
     "pandas": "analysis runner.power api ui",
     "pyarrow": "storage analysis graph export api",
-    "pydantic": "study analysis.cache",
+    "pydantic": "study analysis.cache storage.run_record",
     "ray": "models.gate graph.parallel runner ray_cluster",
     "resvg_py": "graph",
     "rich": "cli",
