@@ -13,9 +13,11 @@ __all__ = [
     "run_files",
     "run_folder",
     "run_ratings",
+    "run_record",
     "run_tables",
     "runs",
     "schemas",
     "shards",
+    "table_rules",
     "transcripts",
 ]
