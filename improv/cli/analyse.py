@@ -136,7 +136,10 @@ def compare_command(
 
         folders = [open_run(runs, run) for run in runs_of]
         files.check_writable(output)
-        page = comparison_page([read_material(folder) for folder in folders])
+        materials = [read_material(folder) for folder in folders]
+        for difference in (d for material in materials for d in material.differences):
+            terminal.complain(difference)
+        page = comparison_page(materials)
         text = page.as_markdown() if output.endswith(".md") else page.as_html()
         terminal.write_output(output, text)
 
