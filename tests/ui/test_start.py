@@ -3,6 +3,8 @@ the lines as they are played."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -170,6 +172,26 @@ def test_nothing_is_written_where_a_link_leads(tmp_path: Path) -> None:
     with pytest.raises(ImprovError, match="cannot have this name"):
         processes.start(MAY, str(tmp_path / "elsewhere"), "../r", [sys.executable, "-c", ""], {})
     assert not [f for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()]
+
+
+@pytest.mark.parametrize("name", ["r.log", "r.json"])
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+def test_a_file_of_a_process_is_no_link(name: str, kind: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    place = processes.process_folder(str(tmp_path)).path / name
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to(victim)
+    else:
+        os.link(victim, place)
+    assert processes.process_state(str(tmp_path), "r") is None
+    with contextlib.suppress(ImprovError):
+        processes.start(MAY, str(tmp_path), "r", [sys.executable, "-c", "print(1)"], {})
+        # A whole file is replaced, and what had the same content keeps it.
+        assert (name, kind) == ("r.json", "hard link")
+    assert victim.read_text() == "precious"
 
 
 def test_the_choices_are_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
