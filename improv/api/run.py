@@ -27,7 +27,8 @@ from improv.records import MAIN, Json
 from improv.runner.session import Setup, Watch
 from improv.storage import runs as run_list
 from improv.storage.run_folder import RunFolder
-from improv.study.design import Study, with_replicates
+from improv.study.design import Study
+from improv.study.limits import MAX_TRIALS
 from improv.study.loader import load
 from improv.study.overrides import read_edit
 
@@ -269,22 +270,29 @@ class Run:
 
 
 def load_study(
-    path: Where, *, planted: str = "", replicates: int | None = None, **scene: Any
+    path: Where,
+    *,
+    planted: str = "",
+    replicates: int | None = None,
+    max_trials: int = MAX_TRIALS,
+    **scene: Any,
 ) -> Study:
     """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
 
     `planted` names one of the study's planted truths, which puppets then play. `replicates`
-    replaces the study's number. All other keywords are set in every scene, like a study's `set`:
+    replaces the study's number, and `max_trials` is the most trials, branches included, that the
+    study may have. All other keywords are set in every scene, like a study's `set`:
     turns=8, model="gpt-4.1-mini", author={"live": False}. Raises StudyError, which lists every
     problem.
     """
     if isinstance(scene.get("model"), str):
         scene["model"] = {"model": scene["model"]}
-    study = load(os.fspath(path), scene, planted)
-    return study if replicates is None else with_replicates(study, replicates)
+    return load(os.fspath(path), scene, planted, replicates=replicates, max_trials=max_trials)
 
 
-def dry_run(study: Study | Where, *, limit: int | None = None) -> DryRun:
+def dry_run(
+    study: Study | Where, *, limit: int | None = None, max_trials: int = MAX_TRIALS
+) -> DryRun:
     """Estimate the calls, tokens and dollars that playing a study takes. No model is called.
 
     Raises StudyError."""
@@ -292,9 +300,11 @@ def dry_run(study: Study | Where, *, limit: int | None = None) -> DryRun:
     from improv.runner.estimate import estimate
     from improv.study.branch import planned_branches
     from improv.study.trial import plan
+    from improv.study.trial_count import refuse_too_many
 
-    loaded = study if isinstance(study, Study) else load_study(study)
-    trials = plan(loaded)[:limit]
+    loaded = study if isinstance(study, Study) else load_study(study, max_trials=max_trials)
+    trials = plan(loaded).first(limit)
+    refuse_too_many(trials, max_trials)
     return DryRun(estimate(trials, branches=lambda trial: planned_branches(loaded, trial)))
 
 
@@ -310,9 +320,9 @@ def run(
     """Play a study into a new run under `runs` (or $IMPROV_RUNS, or "runs"), and return it.
 
     `settings` are the fields of Setup and the command's budgets: ray="off", hosts, stages,
-    connections, limit, fail_on_error, trusted, max_calls, max_tokens, max_cost. Trials that fail
-    are rows of the run, not errors. Raises StudyError, RunError if the run's folder cannot be
-    created, and MachineError if Ray or a model cannot start.
+    connections, limit, fail_on_error, trusted, max_trials, max_calls, max_tokens, max_cost. Trials
+    that fail are rows of the run, not errors. Raises StudyError, RunError if the run's folder
+    cannot be created, and MachineError if Ray or a model cannot start.
     """
     from improv.runner import launch
 
@@ -320,11 +330,12 @@ def run(
     if not isinstance(study, Study):
         # `improv resume` reads the file again and compares.
         source = {"file": os.fspath(study), "patch": {}, "replicates": None, "planted": ""}
+    wanted = _setup(setup, settings)
     result = launch.run(
-        study if isinstance(study, Study) else load_study(study),
+        study if isinstance(study, Study) else load_study(study, max_trials=wanted.max_trials),
         runs=_runs(runs),
         name=name,
-        setup=_setup(setup, settings),
+        setup=wanted,
         watch=watch,
         source=source,
     )

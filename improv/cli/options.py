@@ -72,6 +72,16 @@ Trust = Annotated[
         "env:NAME for a variable that holds a key under an unusual name."
     ),
 ]
+MaxTrials = Annotated[
+    int,
+    typer.Option(
+        "--max-trials",
+        min=1,
+        max=2_000_000_000,
+        help="Refuse a study of more trials, branches included. A hundredth of it is the limit "
+        "for conditions × scenes.",
+    ),
+]
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Go on even if study, program or model have changed.")
 ]

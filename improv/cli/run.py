@@ -15,6 +15,7 @@ from improv.cli.options import (
     MaxCalls,
     MaxCost,
     MaxTokens,
+    MaxTrials,
     RayAt,
     Runs,
     Stages,
@@ -24,6 +25,7 @@ from improv.cli.options import (
     read_place,
     reported_errors,
 )
+from improv.study.limits import MAX_TRIALS
 
 if TYPE_CHECKING:
     from improv.study.design import Study
@@ -66,6 +68,7 @@ def run_command(
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
     fail_on_error: FailOnError = None,
+    max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost, and play nothing.")
@@ -73,7 +76,6 @@ def run_command(
 ) -> None:
     """Play a study or a scene, and store it as a new run."""
     with reported_errors():
-        from improv.study.design import with_replicates
         from improv.study.loader import load
 
         options = {"model": model, "base_url": base_url, "mode": mode}
@@ -81,9 +83,7 @@ def run_command(
         patch: dict[str, Any] = {"model": model_fields} if model_fields else {}
         if turns is not None:
             patch["turns"] = turns
-        loaded = load(study, patch, planted)
-        if replicates is not None:
-            loaded = with_replicates(loaded, replicates)
+        loaded = load(study, patch, planted, replicates=replicates, max_trials=max_trials)
         if dry_run:
             _print_estimate(loaded, limit)
             raise typer.Exit(0)
@@ -101,6 +101,7 @@ def run_command(
             limit=limit,
             budget=Budget(max_calls, max_tokens, max_cost),
             fail_on_error=fail_on_error,
+            max_trials=max_trials,
             # An address on the command line is the user's own choice, so it is trusted.
             trusted=(*(trust or ()), *([base_url] if base_url else ())),
         )
@@ -116,7 +117,7 @@ def _print_estimate(study: Study, limit: int | None) -> None:
     from improv.study.branch import planned_branches
     from improv.study.trial import plan
 
-    trials = plan(study)[:limit]
+    trials = plan(study).first(limit)
     terminal.print_estimate(estimate(trials, branches=lambda trial: planned_branches(study, trial)))
 
 
@@ -132,6 +133,7 @@ def resume_command(
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
     fail_on_error: FailOnError = None,
+    max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
     anyway: Anyway = False,
 ) -> None:
@@ -154,6 +156,7 @@ def resume_command(
             connections=connections,
             budget=budget,
             fail_on_error=fail_on_error,
+            max_trials=max_trials,
             trusted=tuple(trust or ()),
             anyway=anyway,
         )
@@ -186,6 +189,7 @@ def branch_command(
     runs: Runs = "runs",
     ray: RayAt = "off",
     connections: Connections = 64,
+    max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
     anyway: Anyway = False,
 ) -> None:
@@ -202,7 +206,13 @@ def branch_command(
 
         run, trial, turn = read_place(what)
         folder = open_run(runs, run)
-        setup = Setup(ray=ray, connections=connections, trusted=tuple(trust or ()), anyway=anyway)
+        setup = Setup(
+            ray=ray,
+            connections=connections,
+            trusted=tuple(trust or ()),
+            anyway=anyway,
+            max_trials=max_trials,
+        )
         result = branch(
             folder,
             trial,

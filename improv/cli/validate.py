@@ -9,13 +9,15 @@ import typer
 
 from improv.cli import terminal
 from improv.cli.importing import print_accounts
-from improv.cli.options import RayAt, Runs, app, reported_errors
+from improv.cli.options import MaxTrials, RayAt, Runs, app, reported_errors
 from improv.errors import StudyError
+from improv.study.limits import MAX_TRIALS
 
 
 @app.command("validate")
 def validate_command(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scenes and studies.")],
+    max_trials: MaxTrials = MAX_TRIALS,
 ) -> None:
     """Check scene and study files; print all problems, and exit with code 2 if there are any."""
     from improv.study.loader import load, named_cards
@@ -24,7 +26,7 @@ def validate_command(
     problem_count = 0
     for file in files:
         try:
-            study = load(file)
+            study = load(file, max_trials=max_trials)
         except StudyError as e:
             problem_count += len(e.problems)
             terminal.plain_error(str(e))

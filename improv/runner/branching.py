@@ -18,6 +18,7 @@ from improv.storage.run_record import asked_branches
 from improv.study.branch import Branch, branched, grow, past, planned_branches, regenerate
 from improv.study.edit import Edit
 from improv.study.trial import models_of, plan
+from improv.study.trial_count import refuse_too_many
 
 
 def branch(
@@ -42,14 +43,15 @@ def branch(
     with entered(folder) as (lock, journal, notices):
         meta, study = folder.meta(), folder.study()
         row = folder.transcripts.trial(trial)
-        trials = plan(study)
-        source = next((t for t in trials if t.id == row["trial"]), None)
+        trials, earlier = plan(study), asked_branches(meta)
+        planned_trials = trials.first(number_in(meta, "trials"))
+        refuse_too_many(planned_trials, setup.max_trials, asked=len(earlier) + draws)
+        source = trials.find(row["trial"], row["index"])
         if source is None:
             raise RunError(f"{folder.id}: its study has no trial {row['trial']} any more")
         if row["status"] == "failed" and row["turns"] < turn:
             raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
-        refuse_drift(folder, meta, identity(models_of([source])), None, anyway=setup.anyway)
-        earlier = asked_branches(meta)
+        refuse_drift(folder, meta, identity(models_of([source])), None, setup)
         if again and edit is not None and not edit.empty:
             raise RunError("a regeneration changes nothing; edit a branch instead")
         siblings = [*planned_branches(study, source), *(b for b in earlier if b.trial == source.id)]
@@ -64,7 +66,6 @@ def branch(
         past(source, fresh[0], transcript.turns, ())
         agreed = look_ahead(study, [source], setup, [fresh[0]])
         folder.update({"branches": [asdict(b) for b in [*earlier, *fresh]]})
-        planned_trials = trials[: number_in(meta, "trials")]
         session = Session(
             folder=folder,
             study=study,

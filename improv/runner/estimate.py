@@ -40,18 +40,16 @@ from improv.runner.token_counts import (
     shared_start,
     tokens_in,
 )
+from improv.runner.trial_sample import SampledTrial, sample_trials
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.study.branch import Branch, branched, past
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene
-from improv.study.trial import Trial
+from improv.study.trial import Trial, Trials
 
 AT_MOST = 120
 """Default maximum of trials that an estimate plays. The trials of one cell hardly differ."""
-
-_LONG_SCENE = 40
-"""Turns. Towards the maximum a longer trial counts as one for each 40 turns, rounded up."""
 
 Level = Literal["low", "expected", "high"]
 LEVELS: tuple[Level, ...] = ("low", "expected", "high")
@@ -110,7 +108,7 @@ class UsageEstimate:
 
 
 def estimate(
-    trials: Sequence[Trial],
+    trials: Trials,
     *,
     branches: Callable[[Trial], Sequence[Branch]] | None = None,
     at_most: int = AT_MOST,
@@ -123,7 +121,7 @@ def estimate(
     Of more than `at_most` trials a balanced part is played and scaled up: equally many of each
     scene under each condition, the first in the order of play. At least one of each is played,
     even if that makes more than `at_most`, because some models may play in one cell only. A scene
-    of more than _LONG_SCENE turns counts as several, so that an estimate takes seconds.
+    of more than LONG_SCENE turns counts as several, so that an estimate takes seconds.
 
     A prompt token counts as cached if it is in the beginning that the prompt shares with the last
     prompt of a thread of the same trial and model. The beginnings that later trials share are left
@@ -131,7 +129,7 @@ def estimate(
     vLLM); other endpoints cache only long ones (OpenAI from 1,024 tokens). The low and the expected
     cost count on the cache, the high one does not.
     """
-    sample = _sample(trials, at_most)
+    sample = sample_trials(trials, at_most)
     ledger = event_loop.run_coroutine(_play_all(sample, branches or _none))
     billed = list(dict.fromkeys(entry.billed for entry in ledger))
     by_role = sorted(ledger, key=lambda entry: _ROLES.index(entry.role))
@@ -281,46 +279,12 @@ def _brief(count: float) -> str:
 # --- what is played
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A trial that is played, and how many trials it represents.
-
-    `branching` is that number for its branches: one trial of a cell represents all of them, and
-    the other trials are not branched.
-    """
-
-    trial: Trial
-    weight: float
-    branching: int
-
-
-def _sample(trials: Sequence[Trial], at_most: int) -> list[_Part]:
-    cells: dict[tuple[str, str], list[Trial]] = {}
-    for trial in trials:
-        cells.setdefault((trial.slug, trial.condition), []).append(trial)
-    few = sum(map(_weight, trials)) <= at_most
-    chosen = []
-    for cell in cells.values():
-        part = max(1, at_most // (len(cells) * _weight(cell[0])))
-        each = len(cell) if few else min(len(cell), part)
-        chosen += [
-            _Part(trial, len(cell) / each, len(cell) if trial is cell[0] else 0)
-            for trial in cell[:each]
-        ]
-    return chosen
-
-
-def _weight(trial: Trial) -> int:
-    # Every call reads the whole scene again: the time grows faster than the number of turns.
-    return math.ceil(trial.scene.turns / _LONG_SCENE)
-
-
 def _none(trial: Trial) -> Sequence[Branch]:
     return ()
 
 
 async def _play_all(
-    sample: Sequence[_Part], branches: Callable[[Trial], Sequence[Branch]]
+    sample: Sequence[SampledTrial], branches: Callable[[Trial], Sequence[Branch]]
 ) -> list[_Entry]:
     uses_by_key: dict[tuple[str, str, Billed], tuple[Use, Use, Use]] = {}
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,9 +21,10 @@ from improv.models.endpoint import public_address, remote_address
 from improv.records import Stop
 from improv.runner.host import HostTerms
 from improv.runner.hosting import AnyHost, HostNeeds, hosting
+from improv.runner.owed import Owed
 from improv.runner.session import LIVES, Setup
 from improv.storage.run_folder import RunFolder
-from improv.study.trial import Trial, models_of, remote
+from improv.study.trial import remote
 
 _EMBEDDED_STAGES = 2
 """Scenes at once on the embedded model. It keeps the prompts of about two scenes in its cache."""
@@ -42,7 +42,7 @@ class HostPool:
     def __init__(
         self,
         folder: RunFolder,
-        trials: Sequence[Trial],
+        owed: Owed,
         *,
         setup: Setup,
         terms: HostTerms,
@@ -50,10 +50,10 @@ class HostPool:
     ) -> None:
         self._folder = folder
         self._setup = setup
-        models = models_of(trials)
+        models = owed.models
         embedded = sorted({m.model for m in models if m.embedded})
         self._stages = setup.stages or (_EMBEDDED_STAGES if embedded else _REMOTE_STAGES)
-        self._most_hosts = math.ceil(len(trials) / self._stages)
+        self._most_hosts = math.ceil(owed.trials / self._stages)
         self._hosting = hosting(
             HostNeeds(
                 folder=folder,

@@ -10,8 +10,9 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
@@ -23,10 +24,11 @@ from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
 from improv.runner.host import HostTerms
 from improv.runner.host_pool import HostPool
+from improv.runner.owed import owed
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.scheduler import Scheduler
-from improv.runner.session import LIVES, Progress, Setup, Watch, Work
+from improv.runner.session import LIVES, Progress, Setup, Watch
 from improv.scoring.lost_scores import restore_scores
 from improv.scoring.scorer import score
 from improv.storage.journal import Journaled
@@ -35,12 +37,13 @@ from improv.storage.repair import find_damage, heal, repair_shards, tidy
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_record import asked_branches
 from improv.storage.runs import RUN_ID, new_run_id, runs_filesystem
-from improv.study.branch import Branch, planned_branches
+from improv.study.branch import Branch
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS
 from improv.study.model_spec import Model, Price
 from improv.study.named_models import edited_trials
-from improv.study.trial import Trial, models_of, plan, remote, trials_hash
+from improv.study.trial import Trials, models_of, plan, remote, trials_hash
+from improv.study.trial_count import refuse_too_many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Session:
 
     folder: RunFolder
     study: Study
-    trials: Sequence[Trial]
+    trials: Trials
     setup: Setup
     agreed: Agreed
     watch: Watch | None
@@ -113,7 +116,8 @@ def run(
     endpoint does not answer.
     """
     setup = setup or Setup()
-    trials = plan(study)[: setup.limit]
+    trials = plan(study).first(setup.limit)
+    refuse_too_many(trials, setup.max_trials)
     agreed = look_ahead(study, trials, setup)
     if name is not None and not RUN_ID.fullmatch(name):
         raise RunError(f"{name!r}: not a name for a run; letters, digits, '.', '_' and '-' only")
@@ -145,20 +149,22 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     setup = setup or Setup()
     with entered(folder) as (lock, journal, notices):
         meta, study = folder.meta(), folder.study()
-        trials = plan(study)[: number_in(meta, "trials")]
+        trials = plan(study).first(number_in(meta, "trials"))
+        asked = asked_branches(meta)
+        refuse_too_many(trials, setup.max_trials, asked=len(asked))
         now = identity(models_of(trials))
         if damage := find_damage(folder):
             try:
-                refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
+                refuse_drift(folder, meta, now, trials_hash(trials), setup)
             except RunError as e:
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
             notices += heal(folder, journal, damage)
-        idle = not _owed(folder, study, trials, meta, None)
+        idle = not owed(folder, trials, asked)
         if idle:
             result = replace(_finish(folder, trials, Stop(), notices), idle=True)
         else:
-            refuse_drift(folder, meta, now, trials_hash(trials), anyway=setup.anyway)
-            agreed = look_ahead(study, trials, setup, asked_branches(meta))
+            refuse_drift(folder, meta, now, trials_hash(trials), setup)
+            agreed = look_ahead(study, trials, setup, asked)
             session = Session(
                 folder=folder,
                 study=study,
@@ -217,14 +223,15 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         message = f"{folder.path}: cannot be written: {e.strerror or e}"
         raise unwritable_error(message, e) from None
     stop, futile, notices = Stop(), 0, list(session.notices)
-    work = _owed(folder, study, trials, meta, only)
-    progress = Progress(_count_planned(work))
-    models = models_of(edited_trials(study, trials, asked_branches(meta))) if setup.budget else []
+    asked = asked_branches(meta)
+    work = owed(folder, trials, asked, only)
+    progress = Progress(dict(work.by_condition))
+    models = models_of(edited_trials(study, trials, asked)) if setup.budget else []
     while work and not stop:
         journal.refresh()
         spent = _spent(folder, journal, models) if setup.budget else Spent()
         terms = HostTerms(number, setup.connections, session.agreed)
-        pool = HostPool(folder, [w.trial for w in work], setup=setup, terms=terms, spent=spent)
+        pool = HostPool(folder, work, setup=setup, terms=terms, spent=spent)
         scheduler = Scheduler(
             pool,
             work,
@@ -239,8 +246,8 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
         # A host may have died after it reported a trial and before it wrote it: the folder counts.
         with contextlib.suppress(OSError):
             notices += repair_shards(folder)
-        before, work = work, _owed(folder, study, trials, meta, only)
-        futile += sum(w.size for w in work) >= sum(w.size for w in before)
+        before, work = work, owed(folder, trials, asked, only)
+        futile += work.size >= before.size
         if work and futile >= LIVES:
             stop.record("nothing that was played could be written", ErrorKind.DISK)
         with contextlib.suppress(OSError):
@@ -252,7 +259,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
 
 def _finish(
     folder: RunFolder,
-    trials: Sequence[Trial],
+    trials: Trials,
     stop: Stop,
     notices: Iterable[str] = (),
     seconds: float | None = None,
@@ -262,29 +269,21 @@ def _finish(
     If the disk cannot be written, the result says so, and no error is raised.
     """
     meta = folder.meta()
-    owed_work = _owed(folder, folder.study(), trials, meta, None)
+    left = owed(folder, trials, asked_branches(meta))
     messages = list(notices)
     # To join the tables of a large run takes long; readers read shards as well, and the next
     # session joins them.
     if not stop.at_once:
         try:
-            folder.tables.compact(finished=not owed_work)
+            folder.tables.compact(finished=not left)
         except OSError as e:
             stop.record(folder_unwritable(e), ErrorKind.DISK)
-    columns = ["branch", "status", "failure_kind"]
-    table = folder.tables.read("trials", columns=columns).to_pylist()
-    mains = [r["status"] for r in table if r["branch"] == MAIN]
-    broken = sum(
-        r["branch"] != MAIN and r["status"] == "failed" and r["failure_kind"] != ErrorKind.UNREACHED
-        for r in table
-    )
-    done, failed = mains.count("done"), mains.count("failed")
-    owed = sum(w.size for w in owed_work)
+    ended = _count_ended(folder)
     changes: Json = {
-        "status": "stopped" if owed else "done",
-        "done": done,
-        "failed": failed,
-        "grown": len(table) - len(mains),
+        "status": "stopped" if left else "done",
+        "done": ended.done,
+        "failed": ended.failed,
+        "grown": ended.branches,
         "stopped": stop.reason,
         "ended": _now(),
     }
@@ -296,47 +295,41 @@ def _finish(
         folder.update(changes)
     except OSError as e:
         messages.append(f"run.json could not be written: {e.strerror or e}")
-    if not owed:
+    if not left:
         cache_if_large(folder)
     return Result(
         folder=folder,
-        done=done,
-        failed=failed,
-        owed=owed,
+        done=ended.done,
+        failed=ended.failed,
+        owed=left.size,
         stopped=stop.reason,
         kind=stop.kind,
-        branches=len(table) - len(mains),
+        branches=ended.branches,
         notices=tuple(messages),
-        broken=broken,
+        broken=ended.broken,
     )
 
 
-def _owed(
-    folder: RunFolder,
-    study: Study,
-    trials: Sequence[Trial],
-    meta: Json,
-    only: set[str] | None,
-) -> list[Work]:
-    """Return the trials and branches that are not in the folder yet, in the order of play.
+class _Ended(NamedTuple):
+    done: int
+    failed: int
+    branches: int
+    broken: int
 
-    Branches are planned by the study, or were asked for later and are in run.json.
-    """
-    table = folder.tables.read("trials", columns=["trial", "branch"])
-    played = set(zip(table["trial"].to_pylist(), table["branch"].to_pylist(), strict=True))
-    asked_for: dict[str, list[Branch]] = {}
-    for b in asked_branches(meta):
-        asked_for.setdefault(b.trial, []).append(b)
-    owed = []
-    for trial in trials:
-        branches = [*planned_branches(study, trial), *asked_for.get(trial.id, [])]
-        left = tuple(
-            b for b in branches if (trial.id, b.id) not in played and (only is None or b.id in only)
-        )
-        main = (trial.id, MAIN) not in played and only is None
-        if main or left:
-            owed.append(Work(trial, main, left))
-    return owed
+
+def _count_ended(folder: RunFolder) -> _Ended:
+    """Count the trials and branches in the folder, and those that failed."""
+    columns = ["branch", "status", "failure_kind"]
+    done = failed = branches = broken = 0
+    for rows in folder.tables.read("trials", columns=columns).to_batches(10_000):
+        for branch, status, kind in zip(*(rows[c].to_pylist() for c in columns), strict=True):
+            if branch == MAIN:
+                done += status == "done"
+                failed += status == "failed"
+            else:
+                branches += 1
+                broken += status == "failed" and kind != ErrorKind.UNREACHED
+    return _Ended(done, failed, branches, broken)
 
 
 def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:
@@ -359,21 +352,14 @@ def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Sp
     return total
 
 
-def _count_planned(work: Sequence[Work]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for w in work:
-        counts[w.trial.condition] = counts.get(w.trial.condition, 0) + w.size
-    return counts
-
-
-def _meta(study: Study, trials: Sequence[Trial], setup: Setup, source: Json | None) -> Json:
+def _meta(study: Study, trials: Trials, setup: Setup, source: Json | None) -> Json:
     return {
         "study": study.name,
         "scenes": study.scenes,
         "conditions": [c.name for c in study.conditions],
         "models": sorted({m.model for m in models_of(trials)}),
         "trials": len(trials),
-        "trials_hash": trials_hash(list(trials)),
+        "trials_hash": trials_hash(trials),
         "plan_hash": study.plan.hash if study.plan is not None else "",
         "seed": study.seed,
         "source": source,

@@ -18,8 +18,8 @@ from improv.errors import RunError, StudyError
 from improv.models.embedded import weights_file
 from improv.models.endpoint import public_address, remote_address
 from improv.records import Json
+from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
-from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.model_spec import Model
 from improv.study.snapshot import write_study
@@ -57,10 +57,10 @@ def program() -> str:
 
 
 def refuse_drift(
-    folder: RunFolder, meta: Json, now: Json, trials_hash: str | None, *, anyway: bool
+    folder: RunFolder, meta: Json, now: Json, trials_hash: str | None, setup: Setup
 ) -> None:
     """Raise RunError with the differences if the run has changed since it was begun."""
-    changes = _study_changes(folder, meta)
+    changes = _study_changes(folder, meta, setup.max_trials)
     then = _texts(meta, "versions").get("improv-theatre")
     here = now["versions"].get("improv-theatre")
     if then != here:
@@ -74,7 +74,7 @@ def refuse_drift(
             changes.append(f"model {model}: {was} then, {is_now} now")
     if trials_hash is not None and trials_hash != meta.get("trials_hash") and not changes:
         changes.append("plan: this version of improv would play other trials than were planned")
-    if changes and not anyway:
+    if changes and not setup.anyway:
         raise RunError(
             f"{folder.id}: has changed since it was begun:\n"
             + "\n".join(changes)
@@ -84,16 +84,21 @@ def refuse_drift(
         )
 
 
-def _study_changes(folder: RunFolder, meta: Json) -> list[str]:
+def _study_changes(folder: RunFolder, meta: Json, max_trials: int) -> list[str]:
     now, then = folder.study_text(), folder.study_text(first=True)
     changes = _diff(then, now, "study.yaml when it was begun", "study.yaml now")
     source = meta.get("source")
     if not changes and isinstance(source, dict):
         try:
             planted = str(source.get("planted") or "")
-            study = load(str(source.get("file")), source.get("patch") or {}, planted)
-            if source.get("replicates"):
-                study = with_replicates(study, int(source["replicates"]))
+            replicates = source.get("replicates")
+            study = load(
+                str(source.get("file")),
+                source.get("patch") or {},
+                planted,
+                replicates=int(replicates) if replicates else None,
+                max_trials=max_trials,
+            )
         except (StudyError, ValueError, TypeError, AttributeError):
             return []  # the file is gone or no study any more; the folder has its own copy
         changes = _diff(now, write_study(study), "as it was begun", f"{source['file']} now")

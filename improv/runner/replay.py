@@ -41,9 +41,9 @@ def replay(folder: RunFolder, what: str = "") -> Iterator[Check]:
     Raises RunError if there is no such trial.
     """
     study = folder.study()
-    trials = {t.id: t for t in plan(study)}
     asked_for = {(b.trial, b.id): b for b in folder.asked_branches()}
     rows = [folder.transcripts.trial(what)] if what else folder.tables.read("trials").to_pylist()
+    trials = plan(study).find_all((row["trial"], row["index"]) for row in rows)
     stored = {row["id"]: Block(**row) for row in folder.tables.read("blocks").to_pylist()}
     for row in rows:
         trial = trials.get(row["trial"])

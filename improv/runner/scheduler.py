@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 
 import ray
@@ -31,7 +32,7 @@ class Scheduler:
     """
 
     pool: HostPool
-    work: Sequence[Work]
+    work: Iterable[Work]
     _: KW_ONLY
     journal: Journaled
     lock: RunLock
@@ -39,15 +40,18 @@ class Scheduler:
     progress: Progress
     watch: Watch | None = None
     fail_on_error: float | None = None
-    _waiting: list[Work] = field(init=False)
-    _lives: dict[str, int] = field(init=False)
+    _unplayed: Iterator[Work] = field(init=False)
+    _waiting: list[Work] = field(init=False, default_factory=list)
+    """Work that is given out next: it lost its host, or it is the next that is unplayed."""
+    _lives: dict[str, int] = field(init=False, default_factory=dict)
+    """How many more hosts may die with a trial, for trials whose hosts died."""
     _playing: dict[asyncio.Task[list[TrialOutcome]], tuple[Work, int]] = field(
         init=False, default_factory=dict
     )
 
     def __post_init__(self) -> None:
-        self._waiting = list(reversed(self.work))
-        self._lives = dict.fromkeys((w.trial.id for w in self.work), LIVES)
+        self._unplayed = iter(self.work)
+        self._look_for_work()
 
     async def run(self) -> None:
         """Keep every host full until nothing is owed or something stops the session."""
@@ -77,8 +81,14 @@ class Scheduler:
         while self._waiting and not self.stop and (place := self.pool.take_place()) is not None:
             number, host = place
             work = self._waiting.pop()
+            self._look_for_work()
             journaled = self.journal.lines_of(work.trial.id)
             self._playing[asyncio.ensure_future(host.play(work, journaled))] = (work, number)
+
+    def _look_for_work(self) -> None:
+        """Have something waiting as long as anything is unplayed. A million trials are not held."""
+        if not self._waiting:
+            self._waiting.extend(itertools.islice(self._unplayed, 1))
 
     async def _wait(self, killed: asyncio.Event) -> None:
         """Wait until a trial ends, a host starts or the user interrupts; a second at most."""
@@ -98,8 +108,8 @@ class Scheduler:
         except ray.exceptions.RayError as e:
             if pool.replace_host(number):
                 self.journal.refresh()
-            self._lives[work.trial.id] -= 1
-            if self._lives[work.trial.id] > 0:
+            lives = self._lives[work.trial.id] = self._lives.get(work.trial.id, LIVES) - 1
+            if lives > 0:
                 self._waiting.append(work)
             else:
                 why = f"the hosts of trial {work.trial.id} keep dying: {first_line(e)}"

@@ -13,6 +13,7 @@ from improv.errors import ErrorKind
 from improv.models.budget import Budget
 from improv.records import TrialOutcome
 from improv.study.branch import Branch
+from improv.study.limits import MAX_TRIALS
 from improv.study.trial import Trial
 
 LIVES = 3
@@ -28,6 +29,7 @@ class Setup:
     number of requests in flight to one endpoint, and `limit` the number of trials. `fail_on_error`
     is the share of failed trials above which a run stops. `trusted` are addresses that a study may
     send the key to. `anyway` plays on a run although its study or program has changed.
+    `max_trials` is the most trials, branches included, that a study may ask for.
     """
 
     ray: str = "local"
@@ -39,6 +41,7 @@ class Setup:
     fail_on_error: float | None = None
     trusted: tuple[str, ...] = ()
     anyway: bool = False
+    max_trials: int = MAX_TRIALS
 
 
 @dataclass

@@ -114,11 +114,11 @@ class Transcripts:
 
         `requested` are the branches that users requested, besides those of the study's plan.
         """
-        trials = {t.id: t for t in plan(study)}
         turns: dict[tuple[str, str], list[Turn]] = {}
         for row in self.tables.read("turns").to_pylist():
             turns.setdefault((row["trial"], row["branch"]), []).append(turn_from_row(row))
         rows = {(r["trial"], r["branch"]): r for r in self.tables.read("trials").to_pylist()}
+        trials = plan(study).find_all((row["trial"], row["index"]) for row in rows.values())
         branches: dict[str, dict[str, Branch]] = {}
         played = []
         for (trial, branch), row in rows.items():

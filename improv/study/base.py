@@ -6,7 +6,7 @@ The docstring of every field is the sentence that `improv schema` shows in an ed
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,17 +57,20 @@ class WholeFile(Strict):
         return data
 
 
+def essential_fields(value: Strict) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a value that are part of a trial's id, by name and content."""
+    fields = type(value).model_fields
+    for name, content in value:
+        later = name in value.LATER and content == fields[name].get_default()
+        if name not in value.MENUS and not later:
+            yield name, content
+
+
 def essence(value: Any) -> Any:
     """Return data as JSON holds it, without `MENUS`, and without `LATER` fields at their
     default."""
     if isinstance(value, Strict):
-        fields = type(value).model_fields
-        return {
-            name: essence(content)
-            for name, content in value
-            if name not in value.MENUS
-            and not (name in value.LATER and content == fields[name].get_default())
-        }
+        return {name: essence(content) for name, content in essential_fields(value)}
     if isinstance(value, dict):
         return {key: essence(content) for key, content in value.items()}
     if isinstance(value, list | tuple):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from improv.errors import Problem, StudyError
 from improv.records import FIRST_REGENERATION, MAIN, Call, Json, Origin, Turn, digest
 from improv.study.design import Study
-from improv.study.edit import Edit, Turns
+from improv.study.edit import Edit, turns_of
 from improv.study.overrides import changed
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.trial import Trial
@@ -44,7 +44,8 @@ class Branch:
 
     @property
     def id(self) -> str:
-        return digest(json.dumps(asdict(self), sort_keys=True), size=6)
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return digest(json.dumps(values, sort_keys=True), size=6)
 
     @property
     def attempt(self) -> int:
@@ -90,6 +91,9 @@ class Branch:
             "edit": edit,
             "attempt": self.attempt,
         }
+
+
+_FIELDS = tuple(f.name for f in fields(Branch))
 
 
 @dataclass(frozen=True)
@@ -229,35 +233,39 @@ def regenerate(
 
 
 def planned_branches(study: Study, trial: Trial) -> list[Branch]:
-    """Return the branches, regenerations and probes that a study has for a trial, each once."""
-    branches: list[Branch] = []
+    """Return the branches, regenerations and probes that the study plans for a trial, each once."""
+    branches = (
+        replace(branch, number=branch.number + k)
+        for branch, draws in planned_draws(study, trial)
+        for k in range(draws)
+    )
+    return list(dict.fromkeys(branches))
+
+
+def planned_draws(study: Study, trial: Trial) -> Iterator[tuple[Branch, int]]:
+    """Yield the first of those planned branches that differ only in their draw, and how many of
+    them an entry of the study asks for."""
     turns = trial.scene.turns
-    for branching in study.branches:
+    for wish in study.branches:
         # No arm can change the written opening, and arms are compared turn by turn.
-        first = int(any(edit.line is not None for edit in branching.arms.values()))
-        for at in _turns(branching.at, first, turns - 1):
-            for arm, edit in branching.arms.items():
-                branches += grow(
-                    trial.id,
-                    MAIN,
-                    at,
-                    edit,
-                    draws=branching.draws,
-                    arm=f"{branching.name}: {arm}",
-                    length=branching.turns,
-                )
-    for regeneration in study.regenerations:
-        for at in _turns(regeneration.at, 1, turns):
-            branches += regenerate(trial.id, MAIN, at, draws=regeneration.draws)
+        first = int(any(edit.line is not None for edit in wish.arms.values()))
+        for at in turns_of(wish.at, first, turns - 1):
+            for arm, edit in wish.arms.items():
+                name = f"{wish.name}: {arm}"
+                (branch,) = grow(trial.id, MAIN, at, edit, draws=1, arm=name, length=wish.turns)
+                yield branch, wish.draws
+    for again in study.regenerations:
+        for at in turns_of(again.at, 1, turns):
+            (branch,) = regenerate(trial.id, MAIN, at, draws=1)
+            yield branch, again.draws
     for probe in study.probes:
         names = [c.name for c in trial.scene.cast] if probe.of == EVERYBODY else [probe.of]
-        for at in _turns(probe.at, 0, turns):
-            branches += [
-                Branch(trial.id, MAIN, at, "probe", k, arm=probe.name, of=name, ask=probe.ask)
-                for name in names
-                for k in range(probe.draws)
-            ]
-    return list(dict.fromkeys(branches))
+        for at in turns_of(probe.at, 0, turns):
+            for name in names:
+                branch = Branch(
+                    trial.id, MAIN, at, "probe", 0, arm=probe.name, of=name, ask=probe.ask
+                )
+                yield branch, probe.draws
 
 
 def edit_json(edit: Edit) -> str:
@@ -268,10 +276,6 @@ def edit_json(edit: Edit) -> str:
 def from_json(rows: Iterable[Json]) -> list[Branch]:
     """Read the branches that a run folder stores."""
     return [Branch(**row) for row in rows]
-
-
-def _turns(at: Turns, first: int, last: int) -> Iterator[int]:
-    yield from range(first, last + 1) if at == "every" else (t for t in at if t <= last)
 
 
 def _refuse(path: str, what: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from improv.study.base import WholeFile
 from improv.study.edit import Branching, Patch, Probe, Regeneration
+from improv.study.limits import MAX_REPLICATES
 from improv.study.plan import Plan
 from improv.study.scene import Scene
 
@@ -40,7 +41,7 @@ class StudyFile(WholeFile):
     blocks: dict[str, dict[str, Patch]] = {}
     """Blocking factor (a topic, a cast) → level → a patch of the scene. Each combination makes a
     scene of its own, and conditions are compared within that scene."""
-    replicates: int = Field(default=1, ge=1, le=100_000)
+    replicates: int = Field(default=1, ge=1, le=MAX_REPLICATES)
     """How often each scene is played under each condition."""
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     """A number that all random draws of the study depend on. Another seed gives other draws."""

@@ -5,6 +5,7 @@ Plain frozen data, as people write it. The module branch makes branches of trial
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -109,6 +110,13 @@ class Probe(Strict):
     def _turns(self) -> Self:
         _check_turns(self.at, 0)
         return self
+
+
+def turns_of(at: Turns, first: int, last: int) -> Sequence[int]:
+    """Return the turns that `at` means in a scene whose last such turn is `last`, each once."""
+    if at == "every":
+        return range(first, last + 1)
+    return list(dict.fromkeys(turn for turn in at if turn <= last))
 
 
 def _check_turns(at: Turns, least: int) -> None:

@@ -20,9 +20,13 @@ from improv.study.edit import Patch
 from improv.study.find import read_file, read_source
 from improv.study.importing.cards.card_file import read_cast_cards
 from improv.study.importing.cards.convert import Account
+from improv.study.limits import MAX_TRIALS
 from improv.study.overrides import merge, name_of
 from improv.study.problems import faults, problems_in
 from improv.study.scene import Scene
+from improv.study.scene_parts import SceneParts
+from improv.study.trial import plan
+from improv.study.trial_count import file_problems, refuse_too_many, trial_problems
 from improv.study.validation import block_problems, branching_problems, level_problem, plan_problems
 from improv.study.yaml_source import DataPath, Source, read_yaml
 
@@ -36,25 +40,40 @@ class _Layer(NamedTuple):
     place: DataPath | None
 
 
-def load(path: str | Path, patch: Patch | None = None, planted: str = "") -> Study:
+def load(
+    path: str | Path,
+    patch: Patch | None = None,
+    planted: str = "",
+    *,
+    replicates: int | None = None,
+    max_trials: int = MAX_TRIALS,
+) -> Study:
     """Read a study, or a scene as a study of one condition, from a file or by its shipped name.
 
     `planted` names one of the study's planted truths, which is laid over every scene. `patch`, such
-    as the command's options, is laid over that. Raises StudyError with every problem of the files.
+    as the command's options, is laid over that; `replicates` replaces the study's number. Raises
+    StudyError with every problem of the files, and where trials and branches would be more than
+    `max_trials`.
     """
     source = read_source(path)
     options = _Layer(patch or {}, None)
     if "study" in source.data:
-        return _study(source, options, planted)
+        return _study(source, options, planted, replicates, max_trials)
     if planted:
         what = "a scene plants no truth; only a study can, with 'planted'"
         raise StudyError([Problem(source.file, 1, 1, "", what)])
     scene = _scene(source, [options])
     only = Condition("as written", ())
     slug = Path(source.file).stem
-    return Study(
-        name=scene.title, about=scene.about, conditions=(only,), cells=((slug, only, scene),)
+    study = Study(
+        name=scene.title,
+        about=scene.about,
+        replicates=replicates or 1,
+        conditions=(only,),
+        cells=((slug, only, scene),),
     )
+    refuse_too_many(plan(study), max_trials)
+    return study
 
 
 def load_scene(path: str | Path) -> Scene:
@@ -89,38 +108,37 @@ def named_cards(path: str | Path) -> list[Account]:
     return accounts
 
 
-def _study(source: Source, options: _Layer, planted: str) -> Study:
+def _study(
+    source: Source, options: _Layer, planted: str, replicates: int | None, max_trials: int
+) -> Study:
     try:
         written = StudyFile.model_validate(source.data)
     except ValidationError as e:
         raise StudyError(problems_in(source, e, StudyFile)) from None
+    if too_many := file_problems(written, source, replicates, max_trials):
+        raise StudyError(too_many)
     conditions, problems = _conditions(written, source)
     over = [*_planted(written, source, planted), options]
     cells: list[Cell] = []
+    parts = SceneParts()
     for i, name in enumerate(written.scenes):
         try:
             scene_source = _scene_source(name, beside=Path(source.file))
         except StudyError as e:
             problems += [source.problem(("scenes", i), str(p.what)) for p in e.problems]
             continue
-        played, wrong = _cells(written, source, scene_source, conditions, over)
+        played, wrong = _cells(written, source, scene_source, conditions, over, parts)
         cells += played
         # The same mistake shows in every scene; it is reported once.
         problems += [p for p in wrong if p not in problems]
     slugs = {slug.partition("/")[0] for slug, _, _ in cells}
     if not problems and len(slugs) < len(written.scenes):
         problems.append(source.problem(("scenes",), "two scene files have the same name"))
-    scenes = [scene for _, _, scene in cells]
-    problems += branching_problems(written, source, scenes)
-    problems += block_problems(written, source)
-    problems += plan_problems(written, source, conditions, scenes)
-    if problems:
-        raise StudyError(problems)
-    return Study(
+    study = Study(
         name=written.study,
         question=written.question,
         about=written.about,
-        replicates=written.replicates,
+        replicates=written.replicates if replicates is None else replicates,
         seed=written.seed,
         conditions=tuple(conditions),
         cells=tuple(cells),
@@ -129,6 +147,14 @@ def _study(source: Source, options: _Layer, planted: str) -> Study:
         probes=tuple(written.probes),
         plan=written.plan,
     )
+    problems += trial_problems(plan(study), max_trials, source)
+    scenes = [scene for _, _, scene in cells]
+    problems += branching_problems(written, source, scenes)
+    problems += block_problems(written, source)
+    problems += plan_problems(written, source, conditions, scenes)
+    if problems:
+        raise StudyError(problems)
+    return study
 
 
 def _planted(written: StudyFile, source: Source, name: str) -> list[_Layer]:
@@ -160,16 +186,21 @@ def _cells(
     scene_source: Source,
     conditions: list[Condition],
     over: list[_Layer],
+    parts: SceneParts,
 ) -> tuple[list[Cell], list[Problem]]:
     """Build one scene for every combination of blocking levels and every condition."""
     cells: list[Cell] = []
     problems: list[Problem] = []
+    try:
+        base = _with_cards(scene_source)
+    except StudyError as e:
+        return [], e.problems
     for block, condition in itertools.product(_blocks(written), conditions):
         layers = [_Layer(written.set, ("set",))]
         layers += [_Layer(written.blocks[b][lv], ("blocks", b, lv)) for b, lv in block]
         layers += [_Layer(written.factors[f][lv], ("factors", f, lv)) for f, lv in condition.levels]
         try:
-            scene = _scene(scene_source, [*layers, *over], source)
+            scene = _scene(scene_source, [*layers, *over], source, base, parts)
         except StudyError as e:
             # The same mistake shows in every condition; it is reported once.
             problems += [p for p in e.problems if p not in problems]
@@ -223,9 +254,24 @@ def _conditions(written: StudyFile, source: Source) -> tuple[list[Condition], li
     return conditions, problems
 
 
-def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) -> Scene:
-    """Build a scene from its file and patches. An error points at the patch that caused it."""
-    data: Any = read_cast_cards(source.data, Path(source.file).parent, source.problem)[0]
+def _with_cards(source: Source) -> Any:
+    """Return a scene's data with its cards read. Raises StudyError."""
+    return read_cast_cards(source.data, Path(source.file).parent, source.problem)[0]
+
+
+def _scene(
+    source: Source,
+    layers: list[_Layer],
+    owner: Source | None = None,
+    base: Any = None,
+    parts: SceneParts | None = None,
+) -> Scene:
+    """Build a scene from its file and patches. An error points at the patch that caused it.
+
+    `base` is the scene's data if its cards were read before, and `parts` has what other scenes of
+    the study share with it.
+    """
+    data = _with_cards(source) if base is None else base
     laid: list[_Layer] = []
     for patch, place in layers:
         if owner is not None and place is not None:
@@ -242,7 +288,7 @@ def _scene(source: Source, layers: list[_Layer], owner: Source | None = None) ->
                     what = f"nobody in {source.file} is called '{name}'{did_you_mean(name, names)}"
                     raise StudyError([owner.problem((*place, "cast", name), what, at_key=True)])
     try:
-        return Scene.model_validate(data)
+        return (parts or SceneParts()).build(data)
     except ValidationError as e:
         _blame(e, source, laid, owner, data)
 

@@ -7,14 +7,15 @@ another. Whoever decides who may be asked looks at all of them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from improv.study.base import Strict
-from improv.study.branch import Branch, branched, planned_branches
+from improv.study.branch import Branch, branched, planned_draws
 from improv.study.design import Study
 from improv.study.model_spec import Model
-from improv.study.trial import Trial
+from improv.study.trial import Trial, find_trials, one_of_each_cell
 
 
 def named_models(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Model]:
@@ -33,19 +34,21 @@ def named_models(study: Study, trials: Sequence[Trial], asked: Sequence[Branch])
 
 
 def edited_trials(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]) -> list[Trial]:
-    """Return the trials, and each as every edit that its branches have would change it."""
+    """Return a trial of each cell, and each as every edit that its branches have would change it.
+
+    The branches are those that the study plans, and those of `asked` that are of these trials.
+    """
     tried: set[tuple[str, ...]] = set()
-    edited = list(trials)
-    branches: dict[str, list[Branch]] = {}
-    for branch in asked:
-        branches.setdefault(branch.trial, []).append(branch)
-    for trial in trials:
-        for b in [*planned_branches(study, trial), *branches.get(trial.id, ())]:
-            # By what it changes, its ancestors' edits too: one name may stand for several changes.
-            kind = (trial.slug, trial.condition, b.arm, b.edit, b.of, b.inherited)
-            if kind not in tried:
-                tried.add(kind)
-                edited.append(branched(trial, b))
+    edited = list(one_of_each_cell(trials))
+    known = find_trials(trials, {branch.trial for branch in asked})
+    planned = ((trial, b) for trial in tuple(edited) for b, _ in planned_draws(study, trial))
+    wished = ((known[b.trial], b) for b in asked if b.trial in known)
+    for trial, b in itertools.chain(planned, wished):
+        # By what it changes, its ancestors' edits too: one name may stand for several changes.
+        kind = (trial.slug, trial.condition, b.arm, b.edit, b.of, b.inherited)
+        if kind not in tried:
+            tried.add(kind)
+            edited.append(branched(trial, b))
     return edited
 
 

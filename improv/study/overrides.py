@@ -114,8 +114,12 @@ def try_edit(scene: Scene, edit: Edit) -> Scene | list[Fault]:
     strangers = _strangers(edit, names)
     if strangers:
         return strangers
-    data = merge(scene.model_dump(mode="json"), edit.scene)
-    if _who(data.get("cast")) != _who(scene.model_dump(mode="json")["cast"]):
+    if not edit.scene:
+        return scene
+    # What the edit leaves alone was checked when the scene was read.
+    written = scene.model_dump(mode="json", include=set(edit.scene))
+    data = dict(scene) | merge(written, edit.scene)
+    if "cast" in edit.scene and _who(data["cast"]) != _who(written["cast"]):
         return [
             Fault(
                 ("scene", "cast"),

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from improv.records import digest
 from improv.study.base import Strict
+from improv.study.limits import MAX_REPLICATES
 from improv.study.measure_spec import MEASURE_NAMES, measure_family
 
 ARM = "arm"
@@ -203,7 +204,7 @@ class Plan(Strict):
     """Checks that can catch a false positive. If one fails, the result is withdrawn."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """The significance level of the planned tests, for all contrasts together."""
-    blocks: int = Field(ge=1, le=100_000)
+    blocks: int = Field(ge=1, le=MAX_REPLICATES)
     """How many blocks are played."""
     exclude: Exclusions = Exclusions()
     """Which data are excluded, and when no decision is made."""

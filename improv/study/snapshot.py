@@ -15,9 +15,10 @@ from improv.errors import Problem, StudyError
 from improv.study.base import Strict, WholeFile
 from improv.study.design import Condition, Study
 from improv.study.edit import Branching, Probe, Regeneration
+from improv.study.limits import MAX_REPLICATES
 from improv.study.plan import Plan
 from improv.study.scene import Scene
-from improv.study.yaml_source import read_yaml, write_yaml
+from improv.study.yaml_source import KEPT, read_yaml, write_yaml
 
 
 class _KeptCell(Strict):
@@ -35,7 +36,7 @@ class _KeptStudy(WholeFile):
     study: str
     question: str
     about: str
-    replicates: int = Field(ge=1)
+    replicates: int = Field(ge=1, le=MAX_REPLICATES)
     seed: int
     plan: Plan | None = None
     branches: list[Branching] = []
@@ -52,7 +53,10 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
 def write_study(study: Study) -> str:
-    """Return the study as YAML with every scene as it is played."""
+    """Return the study as YAML with every scene as it is played.
+
+    Raises StudyError if it would be more than `read_study` reads.
+    """
     data: dict[str, Any] = {
         "study": study.name,
         "question": study.question,
@@ -74,7 +78,26 @@ def write_study(study: Study) -> str:
         }
         for slug, condition, scene in study.cells
     ]
+    _refuse_too_large(study, data)
     return write_yaml(data)
+
+
+def _refuse_too_large(study: Study, data: Any) -> None:
+    nodes = _count_nodes(data)
+    if nodes > KEPT.nodes:
+        what = (
+            f"with every one of {len(study.cells):,} scenes as it is played, the study has "
+            f"{nodes:,} keys and values, and a run's folder holds {KEPT.nodes:,}; play fewer "
+            "conditions in one run"
+        )
+        raise StudyError([Problem(study.name, 1, 1, "", what)])
+
+
+def _count_nodes(data: Any) -> int:
+    """Count keys, values, lists and mappings, as the reader of YAML does."""
+    if isinstance(data, dict):
+        return 1 + len(data) + sum(map(_count_nodes, data.values()))
+    return 1 + sum(map(_count_nodes, data)) if isinstance(data, list) else 1
 
 
 def read_study(text: str, file: str) -> Study:

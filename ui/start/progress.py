@@ -8,7 +8,7 @@ and whether a note was read, is known only when the trial is finished.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -17,7 +17,7 @@ from improv.records import MAIN, Call, Json
 from improv.stage.reply import clean
 from improv.storage.runs import open_run
 from improv.study.scene import Scene
-from improv.study.trial import Trial, plan
+from improv.study.trial import Trial, Trials, find_trials, plan
 from ui.shared import run_data
 from ui.shared.spoken_line import SpokenLine
 
@@ -37,25 +37,25 @@ class Arrived:
         return sum(s.turn > 0 and s.kind in ("line", "silence") for s in said)
 
 
-def planned_trials(run: run_data.ViewedRun) -> list[Trial]:
+def planned_trials(run: run_data.ViewedRun) -> Trials:
     """Return the trials of a run, in the order of play. Raises StudyError, RunError."""
-    return _planned(run_data.root(), run.id)[: run.planned]
+    return _planned(run_data.root(), run.id).first(run.planned)
 
 
-def arrived(run: run_data.ViewedRun, trials: list[Trial]) -> Arrived:
+def arrived(run: run_data.ViewedRun, trials: Sequence[Trial]) -> Arrived:
     """Return the state of a run now. Raises RunError where it cannot be read."""
     # The journals are removed when a run ends, possibly while they are read.
     return run_data.patiently(lambda: _arrived(run, trials))
 
 
-def _arrived(run: run_data.ViewedRun, trials: list[Trial]) -> Arrived:
+def _arrived(run: run_data.ViewedRun, trials: Sequence[Trial]) -> Arrived:
     rows = {str(row["trial"]): row for row in run_data.trial_rows(run)}
     calls: dict[str, list[Call]] = {}
     if run.planned > len(rows):
         for call in open_run(run_data.root(), run.id).journaled().calls():
             if call.draw.branch == MAIN and call.draw.trial not in rows and not call.error:
                 calls.setdefault(call.draw.trial, []).append(call)
-    scenes = {trial.id: trial.scene for trial in trials}
+    scenes = {id_: trial.scene for id_, trial in find_trials(trials, calls).items()}
     known = {trial: calls_of_trial for trial, calls_of_trial in calls.items() if trial in scenes}
     latest = max(known, key=lambda trial: max(c.started for c in known[trial]), default="")
     begun = {
@@ -120,5 +120,5 @@ def _note(turn: int, reply: str) -> list[SpokenLine]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _planned(root: str, run: str) -> list[Trial]:
+def _planned(root: str, run: str) -> Trials:
     return plan(open_run(root, run).study())

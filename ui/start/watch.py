@@ -44,7 +44,7 @@ def watch(name: str) -> None:
         _not_there(name, now)
         return
     trials = progress.planned_trials(run)
-    titles = list(dict.fromkeys(t.scene.title for t in trials))
+    titles = list(dict.fromkeys(t.scene.title for t in trials.one_of_each_cell()))
     title = titles[0] if len(titles) == 1 else f"{len(titles)} scenes"
     st.html(
         f'<header class="room-head"><h1>{safe(short_line(title, 120))}</h1>'
@@ -114,7 +114,7 @@ def _there(name: str) -> bool:
 
 def _stage(run: run_data.ViewedRun, trials: Sequence[Trial], *, alive: bool) -> None:
     """Draw the progress of a run, and the lines so far of the chosen scene."""
-    arrived = progress.arrived(run, list(trials))
+    arrived = progress.arrived(run, trials)
     failed = sum(r["status"] == "failed" for r in arrived.rows.values())
     # A scene can be over before its rows are in the tables.
     lines = {t.id: t.scene.turns if t.id in arrived.rows else arrived.lines(t.id) for t in trials}
