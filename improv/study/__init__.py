@@ -12,6 +12,7 @@ __all__ = [
     "edit",
     "edit_summary",
     "importing",
+    "limits",
     "loader",
     "measure_spec",
     "model_spec",
@@ -23,5 +24,6 @@ __all__ = [
     "scene",
     "snapshot",
     "trial",
+    "trial_count",
     "yaml_source",
 ]

@@ -18,7 +18,7 @@ from improv.study.edit import Branching, Probe, Regeneration
 from improv.study.limits import MAX_REPLICATES
 from improv.study.plan import Plan
 from improv.study.scene import Scene
-from improv.study.yaml_source import KEPT, read_yaml, write_yaml
+from improv.study.yaml_source import KEPT_LIMITS, read_yaml, write_yaml
 
 
 class _KeptCell(Strict):
@@ -84,11 +84,11 @@ def write_study(study: Study) -> str:
 
 def _refuse_too_large(study: Study, data: Any) -> None:
     nodes = _count_nodes(data)
-    if nodes > KEPT.nodes:
+    if nodes > KEPT_LIMITS.nodes:
         what = (
             f"with every one of {len(study.cells):,} scenes as it is played, the study has "
-            f"{nodes:,} keys and values, and a run's folder holds {KEPT.nodes:,}; play fewer "
-            "conditions in one run"
+            f"{nodes:,} keys and values, and a run's folder holds {KEPT_LIMITS.nodes:,}; "
+            "play fewer conditions in one run"
         )
         raise StudyError([Problem(study.name, 1, 1, "", what)])
 

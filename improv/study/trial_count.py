@@ -138,9 +138,9 @@ def trial_problems(
     if not largest.number:
         place: DataPath = ("replicates",) if study.replicates > 1 else ()
         return [problem(place, _over("all trials", total, "", max_trials))]
-    of_one = f"{largest.factors} = {_number(largest.number)} in each trial"
+    each = f"{largest.factors} = {_number(largest.number)} in each trial"
     over = _over(f"{_counted(len(trials), 'trial')} with all branches", total, "", max_trials)
-    return [problem(largest.place, f"{of_one}; {over}")]
+    return [problem(largest.place, f"{each}; {over}")]
 
 
 def refuse_too_many(trials: Trials, max_trials: int, *, asked: int = 0) -> None:
