@@ -97,7 +97,7 @@ PUBLIC = [
 
 LINES = 450
 """Lines of a file, at most."""
-NAMES = 20
+NAMES = 22
 """Names in the `__all__` of a package, at most: a door, not a wall taken out."""
 
 
