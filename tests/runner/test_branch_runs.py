@@ -163,7 +163,7 @@ def test_branches_and_their_branches_that_were_lost_are_played_in_their_order(
     grow_in(folder, f"0~{again}", 4)
     whole = everything(folder)
     for name in ("trials", "turns", "calls", "scores"):
-        left = [r for r in rows(folder, name) if r["branch"] == MAIN]
+        left = [r for r in whole[name] if r["branch"] == MAIN]
         folder.tables.write(name, pa.Table.from_pylist(left, schema=SCHEMAS[name]))
     assert resume(folder, setup=OFF).exit_code == 0
     for name in ("trials", "turns", "calls", "scores"):
