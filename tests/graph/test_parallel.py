@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -16,10 +15,10 @@ from improv.graph import build, parallel
 from improv.graph.build import GraphRequest, GraphResult, graph_files
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import runs_filesystem
-from improv.storage.schemas import SCHEMAS
 from improv.study.design import Condition, Study
 from improv.study.scene import Scene
 from tests.support.graph import FERRY, written
+from tests.support.run import whole_table
 
 CAST = ("Mara", "Bo", "Inès")
 STRANGERS = [(6, "Zed", "Mara, I am in no cast list.", "Mara", "name", [])]
@@ -55,9 +54,15 @@ def ferries(tmp_path: Path) -> RunFolder:
             lines, trial=f"{i * 7 % 18:02}", scene=slug, condition=arm, block=f"{slug}/{i // 6}"
         )
         rows += turns
-        trials.append(row | {"index": i, "origin": "main", "status": "done"})
+        row |= {
+            "index": i,
+            "origin": "main",
+            "status": "done",
+        }
+        row["turns"] = sum(turn["turn"] > 0 for turn in turns)
+        trials.append(row)
     for name, records in (("turns", rows), ("trials", trials)):
-        folder.tables.write(name, pa.Table.from_pylist(records, SCHEMAS[name]))
+        folder.tables.write(name, whole_table(name, records))
     return folder
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import NULLABLE, SCHEMAS
 from tests.support.weather import SCENE
 
 Serve = Callable[..., PuppetServer]
@@ -58,3 +60,19 @@ HOSTED = [
     pytest.param((), id="ray", marks=pytest.mark.ray),
 ]
 KEY = "sk-planted/0123456789-abcdefghij"
+
+
+def whole_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows as one of a run's tables; what a row leaves out is empty, or 0."""
+    empty = {
+        field.name: _empty(field.type)
+        for field in SCHEMAS[name]
+        if field.name not in NULLABLE[name]
+    }
+    return pa.Table.from_pylist([empty | row for row in rows], SCHEMAS[name])
+
+
+def _empty(kind: pa.DataType) -> Any:
+    if pa.types.is_list(kind):
+        return []
+    return "" if pa.types.is_string(kind) else pa.scalar(0, pa.int8()).cast(kind).as_py()
