@@ -64,7 +64,7 @@ truth: $(PLAY_READY) ## plant ten truths, analyse them, write docs/truth.md (ARG
 studies: $(PLAY_READY) ## play every study with puppets, write docs/studies.md (ARGS="waluigi --seed 3")
 	@$(BIN)/python tools/studies.py $(ARGS)
 
-reference: $(PLAY_READY) ## write docs/scenes.md, docs/studies-reference.md, docs/cli.md, docs/schema
+reference: $(PLAY_READY) ## write the reference pages: scenes, studies, command, limits, schema
 	@$(BIN)/python -m tools.reference
 
 notebook: $(DEV_READY) ## execute docs/notebook.ipynb, and keep its output

@@ -40,7 +40,8 @@ from improv.models.reply_json import parse_json
 from improv.records import Json
 from improv.study.address import Address
 
-_MAX_REPLY_BYTES = 4_000_000
+MAX_REPLY_BYTES = 4_000_000
+"""Bytes of a whole answer. A longer one is an error, and the rest is not read."""
 
 
 @dataclass(slots=True)
@@ -338,8 +339,8 @@ async def _gathered(body: AsyncIterable[bytes]) -> bytes:
     size = 0
     async for chunk in body:
         size += len(chunk)
-        if size > _MAX_REPLY_BYTES:
-            what = f"a reply of more than {_MAX_REPLY_BYTES // 1_000_000} MB"
+        if size > MAX_REPLY_BYTES:
+            what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
             raise ModelError(what, kind=ErrorKind.ENDLESS)
         chunks.append(chunk)
     return b"".join(chunks)

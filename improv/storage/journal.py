@@ -36,7 +36,7 @@ _CALL = b'[["'
 _COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "retries")
 _NUMBERS = {"started": LAST_TIME, "latency": LONGEST, "waited": LONGEST}
 """The fields of a call that are seconds, and the most that each may be."""
-_LONGEST_LINE = 64 * 2**20
+LONGEST_LINE = 64 * 2**20
 """A longer line (in bytes) counts as a foreign one."""
 
 
@@ -100,7 +100,7 @@ class Journaled:
             lines, self._read[file.name], torn = read_whole_lines(self._folder, file.name, start)
             strange = int(torn)
             for line in lines:
-                if len(line) > _LONGEST_LINE:
+                if len(line) > LONGEST_LINE:
                     strange += 1
                 elif line.startswith(_CALL) and line.endswith(b"]"):
                     trial = line[len(_CALL) : line.find(b'"', len(_CALL))].decode(

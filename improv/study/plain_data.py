@@ -15,7 +15,7 @@ from typing import Any
 MAX_DEPTH = 40
 """Lists and mappings that may stand inside each other."""
 _HALF = re.compile("[\ud800-\udfff]")
-_MAX_BITS = 1300
+MAX_BITS = 1300
 """A card may hold an integer of any size; Python writes and reads those below 4,300 digits."""
 
 Place = tuple[str | int, ...]
@@ -33,8 +33,8 @@ def value_problem(value: Any) -> str:
     elif isinstance(value, float):
         if not math.isfinite(value):
             return f"{value} is no number that can be kept; write a finite one"
-    elif isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        return f"a number of {value.bit_length()} bits; at most {_MAX_BITS} are read"
+    elif isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"a number of {value.bit_length()} bits; at most {MAX_BITS} are read"
     return ""
 
 

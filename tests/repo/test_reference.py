@@ -25,7 +25,14 @@ def written() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["scenes.md", "studies-reference.md", "cli.md", "schema/scene.json", "schema/study.json"],
+    [
+        "scenes.md",
+        "studies-reference.md",
+        "cli.md",
+        "limits.md",
+        "schema/scene.json",
+        "schema/study.json",
+    ],
 )
 def test_the_pages_are_of_today(name: str, written: dict[str, str]) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == written[name], "make reference"

@@ -1,4 +1,4 @@
-"""Writes the references: docs/scenes.md, docs/studies-reference.md, docs/cli.md, docs/schema.
+"""Writes the references: scenes.md, studies-reference.md, cli.md, limits.md, schema, all in docs.
 
 python -m tools.reference
 """
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from improv.study.design import StudyFile
 from improv.study.scene import Scene
-from tools.reference import command, fields
+from tools.reference import command, fields, limits
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -52,6 +52,7 @@ def pages() -> dict[str, str]:
         "scenes.md": fields.page(Scene, SCENES),
         "studies-reference.md": fields.page(StudyFile, STUDIES, shared, "scenes.md"),
         "cli.md": command.page(),
+        "limits.md": limits.page(),
         "schema/scene.json": _schema(Scene),
         "schema/study.json": _schema(StudyFile),
     }
