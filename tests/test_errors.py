@@ -17,6 +17,7 @@ from improv.records import MAIN, Call, Draw
 from improv.storage.journal import Journal, Journaled
 from improv.storage.schemas import SCHEMAS, records_table
 from tests.support.call import made_call
+from tests.support.run import whole_table
 from tests.support.ui import bare_run, keep
 
 LATE = "http://127.0.0.1:1/v1 did not answer within 120 s"
@@ -80,6 +81,8 @@ def test_the_table_of_an_old_run_is_read(tmp_path: Path, columns: list[str] | No
     folder = bare_run(tmp_path, "old")
     keep(folder, [], calls=CALLS)
     folder.tables.compact(finished=True)
+    trial = {"trial": "t", "branch": "main", "origin": "main", "status": "done"}
+    folder.tables.write("trials", whole_table("trials", [trial | {"calls": len(CALLS)}]))
     new = folder.tables.read("calls", columns=columns)
     assert new.select([c for c in new.schema.names if c[:5] == "error"]).to_pylist() == [
         {c: getattr(call, c) for c in new.schema.names if c[:5] == "error"} for call in CALLS

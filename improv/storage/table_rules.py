@@ -23,7 +23,7 @@ LAST_TIME = 253_402_300_799.0
 """The last second of the year 9999, since the epoch."""
 LONGEST = 1e12
 """The largest number of seconds or dollars."""
-_WORDS: dict[tuple[str, str], tuple[str, ...]] = {
+KNOWN_WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("trials", "status"): ("done", "failed"),
     ("trials", "origin"): get_args(Origin),
     ("turns", "kind"): get_args(TurnKind),
@@ -31,6 +31,7 @@ _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("turns", "acts.kind"): get_args(ActKind),
     ("calls", "purpose"): get_args(Purpose),
 }
+"""(table, column) → the words that the column may hold."""
 _TURNS = ("turn", "fork", "failure_turn")
 _TIMES = ("started", "at")
 _SECONDS = ("seconds", "latency", "waited", "cost")
@@ -151,7 +152,7 @@ def _range_of(path: str, whole: bool) -> tuple[float | None, float | None]:
 
 
 def _word_problem(name: str, path: str, values: Any) -> str:
-    words = _WORDS.get((name, path))
+    words = KNOWN_WORDS.get((name, path))
     if words is None:
         return ""
     odd = [str(w) for w in pc.unique(values).to_pylist() if w not in words]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from improv.errors import RunError
 from improv.study.author_spec import AuthorSpec
 from improv.study.base import (
     Name,
@@ -319,8 +320,13 @@ class Scene(WholeFile):
         return self
 
     def character(self, name: str) -> CharacterSpec:
-        """Return the character of that name. The cast must have one."""
-        return next(c for c in self.cast if c.name == name)
+        """Return the character of that name. Raises RunError if the cast has none, as where a table
+        of a run does not belong to its study."""
+        for character in self.cast:
+            if character.name == name:
+                return character
+        cast = ", ".join(c.name for c in self.cast)
+        raise RunError(f"{self.title}: nobody is called {name[:80]!r}; the cast is {cast}")
 
     def model_of(self, role: str) -> Model:
         """Return the model that plays `role`: a character's name, or "author"."""

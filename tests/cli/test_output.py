@@ -25,6 +25,7 @@ from improv.cli import app
 from improv.errors import ErrorKind, ModelError, Problem, StudyError
 from improv.import_path import child_environment
 from improv.output import CleanStream, cleaned_output, logger
+from improv.storage.table_rules import KNOWN_WORDS
 from tests.support.places import CARDS, TOP
 from tests.support.weather import SCENE, command
 
@@ -69,6 +70,7 @@ JOINED = {
     "levels",
     "params",
     "edit",
+    *(column.partition(".")[0] for _, column in KNOWN_WORDS),
 }
 """Columns by which tables are joined, and words that must be known, are spoiled one by one."""
 

@@ -58,6 +58,8 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     assert differences(folder, "0") == []
     restored()
     alter(folder, "turns", lambda matching: [], branch=MAIN, turn=6, kind="line")
+    assert "has 5 lines where its trials have 6 turns" in differences(folder, "0")[0]
+    alter(folder, "trials", setting(turns=5), branch=MAIN)
     assert "rows were recorded" in differences(folder, "0")[0]
     restored()
     # (c) a block shown: the list of a call, and the text of a block
@@ -74,7 +76,9 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
     assert "where it was shown nothing" in differences(folder, "0")[0]
     restored()
     # (d) a call that is missing, and one that nobody made
+    made = len(rows(folder, "calls", branch=MAIN))
     alter(folder, "calls", lambda matching: [], branch=MAIN, turn=5, purpose="line")
+    alter(folder, "trials", setting(calls=made - 1), branch=MAIN)
     (difference,) = differences(folder, "0")
     assert difference.startswith("turn 5: asks for") and "is not recorded" in difference
     restored()
@@ -85,6 +89,7 @@ def test_replay_shows_the_first_difference(served: tuple[RunFolder, PuppetServer
         branch=MAIN,
         turn=5,
     )
+    alter(folder, "trials", setting(calls=made + 1), branch=MAIN)
     assert "turn 5: nothing asks for" in differences(folder, "0")[0]
     restored()
     alter(folder, "trials", setting(status="failed", failure="gone"), branch=MAIN)

@@ -85,7 +85,7 @@ QUIET = """([question, long]) => {
 }"""
 """Whether the page's script has not run, and its address and height have not changed, for `long`
 milliseconds since the first call with this `question`."""
-STILL = 200
+STILL = 300
 """Milliseconds, longer than Streamlit's pause between two runs of a script."""
 
 AT_REST = """() => document.getAnimations().every(a => a.playState !== 'running'

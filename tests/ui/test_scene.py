@@ -15,6 +15,7 @@ from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.scoring.scorer import Judges, score
 from improv.storage.runs import open_run
+from improv.storage.schemas import SCHEMAS
 from improv.study.edit import Edit
 from improv.study.loader import load
 from tests.support.ui import (
@@ -81,7 +82,15 @@ def test_a_jump_to_a_failure_crosses_scenes(
     (row,) = table.to_pylist()
     how = [("done", None), ("failed", 5), ("failed", 2)]
     rows = [
-        {**row, "trial": f"t{i}", "index": i, "status": s, "failure_turn": at}
+        {
+            **row,
+            "trial": f"t{i}",
+            "index": i,
+            "status": s,
+            "failure_turn": at,
+            "turns": 2,
+            "calls": 0,
+        }
         for i, (s, at) in enumerate(how)
     ]
     folder.tables.write("trials", table.from_pylist(rows, schema=table.schema))
@@ -99,6 +108,8 @@ def test_a_jump_to_a_failure_crosses_scenes(
         for t in lines
     ]
     folder.tables.write("turns", turns.from_pylist(made, schema=turns.schema))
+    for name in ("calls", "blocks", "scores"):
+        folder.tables.write(name, SCHEMAS[name].empty_table())
     app = page(tmp_path, monkeypatch, run="two", trial="t0")
     seen = []
     for _ in range(3):
