@@ -62,9 +62,10 @@ def folder(root: str) -> RunFolder:
 def _trials() -> pa.Table:
     at = np.arange(SCENES)
     ids = [f"{i:012x}" for i in (at * 2_654_435_761 % 2**48).tolist()]
+    blanks = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
     columns: dict[str, object] = {
-        name: pa.array([None] * SCENES, SCHEMAS["trials"].field(name).type)
-        for name in SCHEMAS["trials"].names
+        field.name: pa.array([blanks.get(field.type, [])] * SCENES, field.type)
+        for field in SCHEMAS["trials"]
     }
     columns |= {
         "trial": ids,
@@ -75,6 +76,7 @@ def _trials() -> pa.Table:
         "block": [f"ferry/{i}" for i in (at // CONDITIONS).tolist()],
         "origin": ["main"] * SCENES,
         "status": ["done"] * SCENES,
+        "turns": np.full(SCENES, TURNS),
     }
     return pa.table(columns, schema=SCHEMAS["trials"])
 
