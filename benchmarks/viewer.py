@@ -4,14 +4,13 @@ The puppet plays a few scenes, and each is copied hundreds of times: fifty thous
 study author-context. Every line has its own text, so there are as many blocks as lines, and some
 scores are inverted at random. The tables are sorted and have row groups, as storage writes them.
 
-The browser goes from room to room as by a click on a link. A time ends when the room is whole and
-the server has nothing left to send. Each room is entered when the server has read nothing of the
-run (cold), and again (warm). Compare is entered in two servers. The first has no findings, as after
-a run's end or a scoring: the planned result must be there within the limit (`cold`), and the time
-of the whole room is printed last. The second reads the findings that the first one kept beside the
-tables. `core` is the CPU seconds of the server, which other work on the machine does not change.
-`loaded` is the room in a fresh page, including Streamlit's scripts. Exits 1 if a limit is exceeded:
-1 s for Runs and any scene, 3 s for Compare, and 1.5 GiB for the server. `--folder` keeps the run.
+The browser goes from room to room as by a click. A time ends when the room is whole and the server
+has nothing left to send. Each room is entered before the server has read the run (cold), and again
+(warm). Compare is entered in two servers. The first has no findings, as after a scoring: the
+planned result must be there within the limit (`cold`), and the time of the whole room is printed
+last. The second reads the findings of the first. `core` is the server's CPU seconds. `loaded` is
+the room in a fresh page, including Streamlit's scripts. Exits 1 if a limit is exceeded: 1 s for
+Runs and any scene, 3 s for Compare, and 1.5 GiB for the server. `--folder` keeps the run.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from improv.study.puppet_spec import Puppet
 from improv.study.scene import Scene
-from tests.support.run import OFF, TEN, Serve, chairs
+from tests.support.run import OFF, PLAN, TEN, Serve, chairs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -123,6 +123,13 @@ def study_file(kettle: Path) -> Path:
     path = kettle.with_name("kettles.yaml")
     path.write_text(STUDY)
     return path
+
+
+@pytest.fixture
+def planned(study_file: Path) -> Path:
+    """A study file with a plan."""
+    study_file.write_text(study_file.read_text() + PLAN)
+    return study_file
 
 
 @pytest.fixture

@@ -177,7 +177,11 @@ def test_a_page_without_the_token_only_reads(reader: Reader, runs: Path) -> None
     page = reader.open("?scene=cold-pass", room="stagedoor")
     button = page.get_by_role("button", name="Raise the curtain")
     expect(button).to_be_disabled()
-    expect(page.get_by_text("This page can only read")).to_be_visible()
+    notice = page.get_by_text("This page can only read")
+    expect(notice).to_be_visible()
+    # The words of a button that cannot be pressed are read as those that say why.
+    colour = notice.evaluate("(text) => getComputedStyle(text).color")
+    expect(button.locator("p")).to_have_css("color", colour)
     reader.check()
 
     # The whole address makes it the reader's own, at once and after a reload; its # is emptied.
@@ -186,6 +190,6 @@ def test_a_page_without_the_token_only_reads(reader: Reader, runs: Path) -> None
     assert "token" not in page.url
     page.reload()
     expect(button).to_be_enabled()
-    expect(page.get_by_text("This page can only read")).to_be_hidden()
+    expect(notice).to_be_hidden()
     reader.check()
     assert not (runs / processes.FOLDER).exists()

@@ -23,6 +23,16 @@ from tests.support.weather import SCENE
 Serve = Callable[..., PuppetServer]
 OFF = Setup(ray="off")
 TEN = Setup(ray="off", budget=Budget(calls=10))
+PLAN = """\
+plan:
+  hypothesis: The author matters.
+  outcome: {of: broken, measure: habit, of_whom: Ana}
+  contrasts:
+    - {name: live against none, plus: {author: live}, minus: {author: none}}
+  controls:
+    - {name: orders, equivalence: {plus: {order: round}, minus: {order: silence}, margin: .1}}
+  blocks: 3
+"""
 
 
 def chairs(folder: Path, url: str | None, replicates: int = 10, **more: Any) -> Path:
