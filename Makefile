@@ -20,7 +20,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint style format lock bench storm truth studies reference notebook wheel clean
+.PHONY: help setup dev demo test lint style format lock bench storm fuzz truth studies reference notebook wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ bench: $(DEV_READY) ## run every benchmark
 
 storm: $(DEV_READY) ## kill processes 200 times, check that nothing is lost (ARGS="--kills 50 --seed 7")
 	@$(BIN)/python benchmarks/storm.py $(ARGS)
+
+fuzz: $(DEV_READY) ## 10,000 bent inputs of each kind, write docs/fuzz.md (ARGS="--inputs 500 --kind study")
+	@$(BIN)/python -m tools.fuzz $(ARGS)
 
 truth: $(PLAY_READY) ## plant ten truths, analyse them, write docs/truth.md (ARGS="--only 4 9")
 	@$(BIN)/python -m tools.truth $(ARGS)

@@ -42,21 +42,23 @@ _page = st.lists(
     _joined(st.sampled_from(["Title", "Credit", "Author", "Draft date", "x"]), ": ", _line, "\n"),
     max_size=3,
 ).map("".join)
+_SCENE = "INT. KITCHEN - DAY\n\nA kettle.\n\nANA\nIt hums.\n\nBO (O.S.)\n(softly)\nAna, wait.\n\n"
 plays = st.fixed_dictionaries(
     {
         "page": _page,
+        "first": st.sampled_from([_SCENE, _SCENE, ""]),
         "elements": st.lists(_element, max_size=14),
         "times": st.sampled_from([1] * 20 + [40, 400]),
         "coding": codings,
         "bytes": byte_bends | st.just([]),
-        "number": st.integers(-1, 5) | st.just(10**9),
+        "number": st.sampled_from([0, 0, 0, 1, 1, 2, -1, 10**9]),
         "command": st.integers(0, 7),
     }
 )
 
 
 def try_play(words: Words, place: Path, shared: Path) -> None:
-    text = f"{words['page']}\n{''.join(words['elements']) * words['times']}"[:3_000_000]
+    text = f"{words['page']}\n{words['first']}{''.join(words['elements']) * words['times']}"[:3_000_000]
     data = bend_bytes(encoded(text, words["coding"]), words["bytes"])
     for element in read_fountain(data.decode("utf-8", "replace")).elements:
         plain(element.text)

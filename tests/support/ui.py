@@ -189,7 +189,7 @@ def page(runs: Path, monkeypatch: pytest.MonkeyPatch, room: str = "scene", **que
     monkeypatch.setenv(permission.TOKEN, "a-token")
     app = AppTest.from_file(str(shipped("ui") / "app.py"), default_timeout=120)
     app.session_state[permission.TOKEN_KEPT] = "a-token"
-    app._bidi_component_manager = _components()
+    app._bidi_component_manager = components()
     for name, value in query.items():
         app.query_params[name] = value
     return well(in_room(app, room).run())
@@ -206,7 +206,7 @@ def in_room(app: AppTest, room: str) -> AppTest:
 
 
 @cache
-def _components() -> BidiComponentManager:
+def components() -> BidiComponentManager:
     """Return Streamlit's registry of components, made once, because it searches every installed
     package."""
     manager = BidiComponentManager()
