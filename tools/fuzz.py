@@ -70,7 +70,12 @@ class Tally:
     def row(self) -> list[str]:
         cells = [self.counts.total(), *(self.counts[outcome] for outcome in Outcome)]
         numbers = [f"{cell:,}" for cell in cells]
-        return [self.kind.what, *numbers, f"{self.slowest:.1f} s", f"{self.largest / 2**20:,.0f} MiB"]
+        return [
+            self.kind.what,
+            *numbers,
+            f"{self.slowest:.1f} s",
+            f"{self.largest / 2**20:,.0f} MiB",
+        ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,13 +19,14 @@ Bend = list[Any]
 """[place, how, value] of data; [place, how, value] of bytes, whose place is in thousandths."""
 
 ODD_TEXTS = [
-    *("", " ", "\0", "\x1b[31mred", "\u202egnirts", "\ud800", "half \udc00", "\u2028", "a\r\nb", "\t"),
+    *("", " ", "\0", "\x1b[31mred", "\u202egnirts", "\ud800", "half \udc00", "\u2028", "a\r\nb"),
     *("@x*300@", "@y*25000@", "@word *9000@", "- ", "{", "[[", "yes", "null", "~", ".nan", "1e999"),
-    *("0x@f*5000@", "@9*400@", "@9*5000@", "../../../etc/passwd", "/dev/zero", "C:\\x"),
-    *("<script>", "{{user}} and {{char}}", "{{random:a,b}}", "everybody", "author", "nobody", "Ana"),
-    *("İstanbul", "ﬁ", "ß", "Ω≈ç", "日本", "👩‍👩‍👧", "@e\u0301*50@", "another's diary", "\ufeff", "&a [*a]"),
-    *("http://[::1", "http://127.0.0.1:99999/v1", "file:///etc/passwd", "puppet", "embedded", "x.gguf"),
+    *("0x@f*5000@", "@9*400@", "@9*5000@", "../../../etc/passwd", "/dev/zero", "C:\\x", "\t"),
+    *("<script>", "{{user}} and {{char}}", "{{random:a,b}}", "everybody", "author", "nobody"),
+    *("İstanbul", "ﬁ", "ß", "Ω≈ç", "日本", "👩‍👩‍👧", "@e\u0301*50@", "another's diary"),
+    *("http://[::1", "http://127.0.0.1:99999/v1", "file:///etc/passwd", "puppet", "embedded"),
     *("%s %d {0}", "=1+1", "a.b.c", "\u0600", "1_000", "2001-01-01", "<<", "!!python/none", "*x"),
+    *("x.gguf", "Ana", "\ufeff", "&a [*a]"),
 ]
 ODD_NUMBERS = [0, -1, 1, 2, 7, 13, 100, 2001, 2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63]
 ODD_NUMBERS += [-(2**63) - 1, 10**19, 10**300]
@@ -48,12 +49,15 @@ odd = st.one_of(
     st.just({}),
 )
 
-_HOW = ["replace", "remove", "double", "rename", "swap", "wrap", "box", "many", "add", "deep", "cast"]
+_HOW = ["replace", "remove", "double", "rename", "swap", "wrap"]
+_HOW += ["box", "many", "add", "deep", "cast"]
 data_bends = st.lists(
     st.tuples(st.integers(0, 4000), st.sampled_from(_HOW), odd).map(list), max_size=4
 )
-_TOKENS = ["{", "}", "[", "]", '"', ":", ",", "- ", "#", "&a ", "*a", "<<: ", "!!x ", "| ", "\n", "\0"]
-_TOKENS += ["\r", "\t", "\\u0000", "\\ud800", "\ufeff", "\u2028", "---\n", "...\n", "%YAML 9\n", "'"]
+_TOKENS = [
+    *("{", "}", "[", "]", '"', ":", ",", "- ", "#", "&a ", "*a", "<<: ", "!!x ", "| ", "\n", "\0"),
+    *("\r", "\t", "\\u0000", "\\ud800", "\ufeff", "\u2028", "---\n", "...\n", "%YAML 9\n", "'"),
+]
 _BYTE_HOW = ["flip", "cut", "drop", "put", "repeat", "zero", "raw", "swap", "head", "tail"]
 byte_bends = st.lists(
     st.tuples(

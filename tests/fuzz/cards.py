@@ -119,7 +119,9 @@ def _png(text: bytes, words: Words) -> bytes:
         body = b"\0" + zlib.compress(body)
     elif kind == b"iTXt":
         packed = words["chunk"].endswith("packed")
-        body = (b"\1\0" if packed else b"\0\0") + b"\0\0" + (zlib.compress(body) if packed else body)
+        body = (
+            (b"\1\0" if packed else b"\0\0") + b"\0\0" + (zlib.compress(body) if packed else body)
+        )
     parts = [_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0), True)]
     parts += [_chunk(kind, keyword + body, words["checksum"])] * (1 + words["twice"])
     parts += [_chunk(b"IDAT", zlib.compress(b"\0\0"), True), _chunk(b"IEND", b"", True)]
@@ -144,8 +146,13 @@ def _charx(text: bytes, words: Words) -> bytes:
     data = sink.getvalue()
     if packing in (9, 93):
         # The method's number is at byte 8 of a local header, and 10 of the directory's.
-        data = data.replace(b"PK\x03\x04\x14\0\0\0\0\0", b"PK\x03\x04\x14\0\0\0" + bytes([packing, 0]))
-        data = data.replace(b"PK\x01\x02\x14\x03\x14\0\0\0\0\0", b"PK\x01\x02\x14\x03\x14\0\0\0" + bytes([packing, 0]))
+        data = data.replace(
+            b"PK\x03\x04\x14\0\0\0\0\0", b"PK\x03\x04\x14\0\0\0" + bytes([packing, 0])
+        )
+        data = data.replace(
+            b"PK\x01\x02\x14\x03\x14\0\0\0\0\0",
+            b"PK\x01\x02\x14\x03\x14\0\0\0" + bytes([packing, 0]),
+        )
     return data
 
 

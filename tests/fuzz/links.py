@@ -24,8 +24,12 @@ from ui.guard import Guard
 from ui.shared import address, permission
 
 _values = st.one_of(
-    st.sampled_from(["x", "y", "0", "1", "3", "7", "main", "last", "in chat", "as script", "Ana", "all"]),
-    st.sampled_from(["habit:never_asks", "1e9", "-1", "99999999999", "x/0", "0@2", "Ana→Bo", "nan"]),
+    st.sampled_from(
+        ["x", "y", "0", "1", "3", "7", "main", "last", "in chat", "as script", "Ana", "all"]
+    ),
+    st.sampled_from(
+        ["habit:never_asks", "1e9", "-1", "99999999999", "x/0", "0@2", "Ana→Bo", "nan"]
+    ),
     st.sampled_from(ODD_TEXTS),
     st.text(max_size=12),
 )
@@ -41,7 +45,9 @@ _query = _rooms.flatmap(
         }
     )
 )
-_raw = st.one_of(st.text(max_size=20), st.sampled_from(["localhost:8501", "[::1", "a@b", "x:99999", "::"]))
+_raw = st.one_of(
+    st.text(max_size=20), st.sampled_from(["localhost:8501", "[::1", "a@b", "x:99999", "::"])
+)
 _guard = st.fixed_dictionaries(
     {
         "path": st.sampled_from(["/", "/scene", "/_stcore/stream", "//_stcore/x", "/%00"]) | _raw,
@@ -49,7 +55,10 @@ _guard = st.fixed_dictionaries(
         "method": st.sampled_from(["GET", "HEAD", "POST", "OPTIONS", "ODD"]),
         "headers": st.lists(
             st.tuples(
-                st.sampled_from(["host", "origin", "sec-websocket-protocol", "x-improv-token", "x"]), _raw
+                st.sampled_from(
+                    ["host", "origin", "sec-websocket-protocol", "x-improv-token", "x"]
+                ),
+                _raw,
             ).map(list),
             max_size=4,
         ),
@@ -134,4 +143,11 @@ def prepare(shared: Path) -> None:
         shutil.copytree(shared / "made" / "busy.run", shared / name)
 
 
-LINK = Kind("link", "links into the viewer's rooms, over whole and damaged runs", links, try_link, prepare, quick=8)
+LINK = Kind(
+    "link",
+    "links into the viewer's rooms, over whole and damaged runs",
+    links,
+    try_link,
+    prepare,
+    quick=5,
+)

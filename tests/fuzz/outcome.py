@@ -46,7 +46,7 @@ class Kind:
     inputs: SearchStrategy[Words]
     attempt: Callable[[Words, Path, Path], None]
     prepare: Callable[[Path], None] = lambda shared: None
-    quick: int = 60
+    quick: int = 40
     """Inputs of the quick turn."""
 
 

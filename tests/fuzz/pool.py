@@ -1,8 +1,9 @@
 """Tries inputs in child processes, so that a hang, a crash and a flood of memory are outcomes.
 
 A child has ten seconds and 2 GiB for an input. It watches its own peak; the parent watches the time
-and the memory, and kills a child that is over. A slow input is tried once more in a fresh child
-before it counts, because the machine may have been busy.
+and the memory, and kills a child that is over. Time is what the child computed or slept while the
+parent could look: seconds in which a busy machine let neither of them run do not count. A slow
+input is tried once more in a fresh child before it counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import multiprocessing
 import os
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +35,10 @@ _ADDRESSES = 16 * 2**30
 _FRAME = re.compile(r'File "[^"]*/(?:improv|ui)/(?:[^"]*/)?(\w+\.py)", line \d+ in (\w+)')
 _WARM = 300.0
 """Seconds until a child has imported everything."""
+_LOOK = 0.05
+"""Seconds between two looks at a child."""
+_TICK = 2 * _LOOK
+"""The most seconds that count between two looks; what is over, the parent did not run."""
 
 
 def find_kind(name: str) -> Kind:
@@ -57,28 +63,40 @@ class Child:
         theirs.close()
         self.words: Words | None = None
         self.again = False
-        self.began = time.monotonic()
         self.ready = False
+        self._start_clock()
 
     def give(self, words: Words, *, again: bool = False) -> None:
-        self.words, self.again, self.began = words, again, time.monotonic()
+        self.words, self.again = words, again
+        self._start_clock()
         self.pipe.send(words)
 
     def look(self) -> Result | None:
         """Return what became of the input, None while it is tried."""
+        seconds = self._seconds()
         try:
             if self.pipe.poll(0):
-                return dataclasses.replace(self.pipe.recv(), seconds=time.monotonic() - self.began)
+                return dataclasses.replace(self.pipe.recv(), seconds=seconds)
         except (EOFError, OSError):
             self.process.join(5)
             return Result(Outcome.TRACEBACK, f"the process ended with {self.process.exitcode}")
-        seconds = time.monotonic() - self.began
         if self.rss() > BYTES:
-            return Result(Outcome.LARGE, "while it was tried", self.stack(), seconds, self.rss())
+            stack = self._ask_for_stack()
+            return Result(Outcome.LARGE, _deepest(stack), stack, seconds, self.rss())
         if seconds > (SECONDS if self.ready else _WARM):
-            time.sleep(0.5)  # for the stack that it is writing
-            return Result(Outcome.SLOW, _deepest(self.stack()), self.stack(), seconds)
+            stack = self._ask_for_stack()
+            return Result(Outcome.SLOW, _deepest(stack), stack, seconds)
         return None
+
+    def _start_clock(self) -> None:
+        self._looked, self._ticks, self._used = time.monotonic(), 0.0, _cpu_seconds(self.process)
+
+    def _seconds(self) -> float:
+        """Return the seconds that the input has taken."""
+        now = time.monotonic()
+        self._ticks += min(now - self._looked, _TICK)
+        self._looked = now
+        return max(self._ticks, _cpu_seconds(self.process) - self._used)
 
     def rss(self) -> int:
         with contextlib.suppress(OSError, IndexError, ValueError):
@@ -86,9 +104,15 @@ class Child:
             return pages * resource.getpagesize()
         return 0
 
-    def stack(self) -> str:
-        with contextlib.suppress(OSError):
-            return self._stack.read_text()[-6000:]
+    def _ask_for_stack(self) -> str:
+        """Let the child write where it is; return that."""
+        if self.process.pid is not None and self.ready:
+            os.kill(self.process.pid, signal.SIGUSR1)
+        for _ in range(40):
+            with contextlib.suppress(OSError):
+                if text := self._stack.read_text():
+                    return text[-6000:]
+            time.sleep(_LOOK)
         return ""
 
     def end(self) -> None:
@@ -132,7 +156,7 @@ class Pool:
     def _new(self) -> Child:
         child = Child(self._kind, self._shared, self._stacks)
         while (result := child.look()) is None:
-            time.sleep(0.02)
+            wait_for([child.pipe], timeout=_LOOK)
         if result.bad:
             child.end()
             raise RuntimeError(f"no process can try inputs: {result.where}\n{result.text}")
@@ -142,15 +166,13 @@ class Pool:
 
     def _collect(self) -> None:
         busy = [child for child in self._children if child.words is not None]
-        wait_for([child.pipe for child in busy], timeout=0.05)
+        wait_for([child.pipe for child in busy], timeout=_LOOK)
         for child in busy:
             result, words = child.look(), child.words
             if result is None or words is None:
                 continue
             child.words = None
-            if result.outcome is Outcome.TRACEBACK and child.process.is_alive():
-                self.results.append((words, result))
-            elif not result.bad:
+            if not result.bad or (result.outcome is Outcome.TRACEBACK and child.process.is_alive()):
                 self.results.append((words, result))
             else:
                 self._children.remove(child)
@@ -171,24 +193,31 @@ def _serve(kind_name: str, shared: Path, stack: Path, pipe: Connection) -> None:
     for handle in (0, 1, 2):
         os.dup2(silence, handle)
     kind = find_kind(kind_name)
-    pipe.send(Result(Outcome.FINE))
     with stack.open("w") as stacks:
+        faulthandler.register(signal.SIGUSR1, file=stacks)
+        pipe.send(Result(Outcome.FINE))
         while True:
             try:
                 words: Any = pipe.recv()
             except EOFError:
                 return
-            stacks.seek(0)
-            stacks.truncate()
-            faulthandler.dump_traceback_later(SECONDS - 0.5, file=stacks)
             _forget_peak()
-            with tempfile.TemporaryDirectory(prefix="improv-fuzz-", ignore_cleanup_errors=True) as place:
+            with tempfile.TemporaryDirectory(
+                prefix="improv-fuzz-", ignore_cleanup_errors=True
+            ) as place:
                 result = attempt(kind, words, Path(place), shared)
-            faulthandler.cancel_dump_traceback_later()
             peak = _peak()
             if peak > BYTES and result.outcome in (Outcome.FINE, Outcome.TOLD):
                 result = Result(Outcome.LARGE, "at its peak", result.text)
             pipe.send(dataclasses.replace(result, peak=peak))
+
+
+def _cpu_seconds(process: BaseProcess) -> float:
+    """Return the seconds that a process has computed; 0.0 where the system does not tell."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        return sum(int(tick) for tick in ticks) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _forget_peak() -> None:

@@ -4,11 +4,9 @@ the real transport from a server on loopback."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gzip
 import json
-import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,9 @@ from tests.fuzz.outcome import Kind, Words, command
 from tests.support.weather import SCENE, RawServer, ask
 
 _said = st.one_of(
-    st.sampled_from(["BO: Then we wait.", "(aside) No.", '{"note_to": "Ana", "note": "Wait."}', "ANA:"]),
+    st.sampled_from(
+        ["BO: Then we wait.", "(aside) No.", '{"note_to": "Ana", "note": "Wait."}', "ANA:"]
+    ),
     st.sampled_from(ODD_TEXTS),
     st.text(max_size=60),
     odd,
@@ -50,8 +50,14 @@ _logprobs = st.fixed_dictionaries(
 )
 _choice = st.one_of(
     st.fixed_dictionaries(
-        {"index": st.just(0), "message": st.fixed_dictionaries({"role": st.just("assistant"), "content": _said})},
-        optional={"finish_reason": st.sampled_from(["stop", "length", None, 5, "x" * 99]), "logprobs": odd},
+        {
+            "index": st.just(0),
+            "message": st.fixed_dictionaries({"role": st.just("assistant"), "content": _said}),
+        },
+        optional={
+            "finish_reason": st.sampled_from(["stop", "length", None, 5, "x" * 99]),
+            "logprobs": odd,
+        },
     ),
     st.fixed_dictionaries({"text": st.just("Then we wait.") | _said, "logprobs": _logprobs}),
 )
@@ -63,20 +69,62 @@ _usage = st.fixed_dictionaries(
 _body = st.one_of(
     st.fixed_dictionaries(
         {"choices": st.lists(_choice, min_size=1, max_size=2), "usage": _usage},
-        optional={"model": _said, "system_fingerprint": odd, "error": odd, "timings": odd, "id": odd},
+        optional={
+            "model": _said,
+            "system_fingerprint": odd,
+            "error": odd,
+            "timings": odd,
+            "id": odd,
+        },
     ),
-    st.fixed_dictionaries({"error": st.fixed_dictionaries({"message": _said, "code": odd, "type": odd})}),
+    st.fixed_dictionaries(
+        {"error": st.fixed_dictionaries({"message": _said, "code": odd, "type": odd})}
+    ),
 )
 _header = st.sampled_from(
     [
         *("Retry-After: 0", "Retry-After: x", "retry-after-ms: nan", "x-should-retry: true"),
-        *("Content-Encoding: gzip", "Content-Encoding: br", "Content-Encoding: deflate", "Set-Cookie: a=b"),
-        *("Location: http://127.0.0.1:9/", "Content-Type: \x7f", "X: " + "y" * 9000, "Connection: upgrade"),
-        *("Transfer-Encoding: gzip", "Content-Length: 5", "X-Ünï: é", "Age", ": empty", "A: b\r\n c: d"),
+        *(
+            "Content-Encoding: gzip",
+            "Content-Encoding: br",
+            "Content-Encoding: deflate",
+            "Set-Cookie: a=b",
+        ),
+        *(
+            "Location: http://127.0.0.1:9/",
+            "Content-Type: \x7f",
+            "X: " + "y" * 9000,
+            "Connection: upgrade",
+        ),
+        *(
+            "Transfer-Encoding: gzip",
+            "Content-Length: 5",
+            "X-Ünï: é",
+            "Age",
+            ": empty",
+            "A: b\r\n c: d",
+        ),
     ]
 )
-_statuses = ["200 OK"] * 9 + ["201 Made", "204 No", "307 Go", "400 Bad", "401 Key", "403 No", "404 No"]
-_statuses += ["408 Late", "409 Busy", "413 Big", "422 No", "429 Slow", "500 Oh", "503 Busy", "999 Odd"]
+_statuses = ["200 OK"] * 9 + [
+    "201 Made",
+    "204 No",
+    "307 Go",
+    "400 Bad",
+    "401 Key",
+    "403 No",
+    "404 No",
+]
+_statuses += [
+    "408 Late",
+    "409 Busy",
+    "413 Big",
+    "422 No",
+    "429 Slow",
+    "500 Oh",
+    "503 Busy",
+    "999 Odd",
+]
 _statuses += ["100 Continue", "101 Switch", "", "0 x", "abc"]
 replies = st.fixed_dictionaries(
     {
@@ -86,7 +134,9 @@ replies = st.fixed_dictionaries(
         "bytes": byte_bends | st.just([]),
         "status": st.sampled_from(_statuses),
         "headers": st.lists(_header, max_size=2) | st.just([]),
-        "framing": st.sampled_from(["length"] * 4 + ["chunked", "short", "long", "none", "sse", "gzip", "bomb"]),
+        "framing": st.sampled_from(
+            ["length"] * 4 + ["chunked", "short", "long", "none", "sse", "gzip", "bomb"]
+        ),
         "wire": byte_bends | st.just([]) | st.just([]),
         "how": st.sampled_from(["call", "call", "call", "logprob", "scene"]),
     }
@@ -173,4 +223,4 @@ def _try_scene(url: str, place: Path) -> None:
     command("show", f"{shown[0]}/0", "--prompts", "--notes", "--runs", str(place / "runs"))
 
 
-REPLY = Kind("reply", "replies of endpoints", replies, try_reply, quick=40)
+REPLY = Kind("reply", "replies of endpoints", replies, try_reply, quick=15)

@@ -35,10 +35,14 @@ _file = st.one_of(
 _column = st.fixed_dictionaries(
     {
         "table": _table,
-        "how": st.sampled_from(["drop", "null", "value", "retype", "rows", "repeat", "mix", "name"]),
+        "how": st.sampled_from(
+            ["drop", "null", "value", "retype", "rows", "repeat", "mix", "name"]
+        ),
         "column": st.integers(0, 40),
         "row": st.integers(0, 500),
-        "type": st.sampled_from(["string", "int64", "float64", "binary", "bool_", "list", "struct"]),
+        "type": st.sampled_from(
+            ["string", "int64", "float64", "binary", "bool_", "list", "struct"]
+        ),
         "value": odd,
     }
 )
@@ -47,7 +51,9 @@ _gone = st.fixed_dictionaries({"gone": _file})
 _swapped = st.fixed_dictionaries({"file": _file, "from": _file})
 _data = st.fixed_dictionaries(
     {
-        "data": st.sampled_from(["run.json", "run.json", "study.yaml", "checksums.json", "findings.json"]),
+        "data": st.sampled_from(
+            ["run.json", "run.json", "study.yaml", "checksums.json", "findings.json"]
+        ),
         "bends": data_bends,
     }
 )
@@ -152,7 +158,11 @@ def _put(file: Path, data: bytes) -> None:
 def _read(file: Path) -> Any:
     try:
         text = file.read_text()
-        return read_yaml(text, file.name, own=True).data if file.suffix == ".yaml" else json.loads(text)
+        return (
+            read_yaml(text, file.name, own=True).data
+            if file.suffix == ".yaml"
+            else json.loads(text)
+        )
     except Exception:
         return None  # An earlier damage has left nothing to read.
 
@@ -171,7 +181,9 @@ def _damage_table(file: Path, damage: Words) -> None:
     elif how == "null":
         table = table.set_column(at, name, pa.nulls(len(table), column.type))
     elif how == "name":
-        table = table.rename_columns([*table.column_names[:at], "trial", *table.column_names[at + 1 :]])
+        table = table.rename_columns(
+            [*table.column_names[:at], "trial", *table.column_names[at + 1 :]]
+        )
     elif how == "rows":
         table = table.slice(0, damage["row"] % (len(table) + 1))
     elif how == "repeat":
@@ -205,5 +217,5 @@ def _retyped(column: pa.ChunkedArray, kind: str) -> pa.Array:
 
 
 FOLDER = Kind(
-    "run", "run folders with changed files, and 16 commands", folders, try_folder, prepare, quick=12
+    "run", "run folders with changed files, and 16 commands", folders, try_folder, prepare, quick=8
 )

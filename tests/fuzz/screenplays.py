@@ -12,9 +12,13 @@ from improv.study.loader import load_scene
 from tests.fuzz.bend import ODD_TEXTS, bend_bytes, byte_bends, codings, encoded
 from tests.fuzz.outcome import Kind, Words, command
 
-_name = st.sampled_from(["ANA", "BO", "Ana", "MR. O'HARA", "ÉLOÏSE", "R2D2", "@McCLANE", "THE 3RD MAN"])
+_name = st.sampled_from(
+    ["ANA", "BO", "Ana", "MR. O'HARA", "ÉLOÏSE", "R2D2", "@McCLANE", "THE 3RD MAN"]
+)
 _line = st.one_of(
-    st.sampled_from(["The lamp is out.", "*Never* say **that**.", "(softly)", "~la la la", "Yes, and."]),
+    st.sampled_from(
+        ["The lamp is out.", "*Never* say **that**.", "(softly)", "~la la la", "Yes, and."]
+    ),
     st.sampled_from(ODD_TEXTS),
     st.text(max_size=40),
     st.text("*_\\[]()/ab \n", max_size=60),
@@ -27,8 +31,16 @@ def _joined(*parts: object) -> st.SearchStrategy[str]:
 
 
 _element = st.one_of(
-    _joined(st.sampled_from(["INT. KITCHEN - DAY", "EXT. SEA", "I/E. CAR", ".FORCED", "INT."]), "\n\n"),
-    _joined(_name, st.sampled_from(["", " (V.O.)", " (CONT'D)", " ^", " (((", "  "]), "\n", _line, "\n\n"),
+    _joined(
+        st.sampled_from(["INT. KITCHEN - DAY", "EXT. SEA", "I/E. CAR", ".FORCED", "INT."]), "\n\n"
+    ),
+    _joined(
+        _name,
+        st.sampled_from(["", " (V.O.)", " (CONT'D)", " ^", " (((", "  "]),
+        "\n",
+        _line,
+        "\n\n",
+    ),
     _joined(_name, "\n(", _line, ")\n", _line, "\n\n"),
     _joined(_line, "\n\n"),
     _joined("!", _line, "\n\n"),
@@ -58,7 +70,9 @@ plays = st.fixed_dictionaries(
 
 
 def try_play(words: Words, place: Path, shared: Path) -> None:
-    text = f"{words['page']}\n{words['first']}{''.join(words['elements']) * words['times']}"[:3_000_000]
+    text = f"{words['page']}\n{words['first']}{''.join(words['elements']) * words['times']}"[
+        :3_000_000
+    ]
     data = bend_bytes(encoded(text, words["coding"]), words["bytes"])
     for element in read_fountain(data.decode("utf-8", "replace")).elements:
         plain(element.text)

@@ -96,8 +96,12 @@ _values = st.one_of(
 _paths = st.one_of(
     st.sampled_from(sorted(Scene.model_fields)),
     st.sampled_from(["line", "move", "memory.Ana", "memory.everybody", "memory.", "scene.turns"]),
-    st.sampled_from(["cast.Ana.card", "cast.Bo.model", "cast.0.name", "author.frame", "author.may"]),
-    st.sampled_from(["model.extra", "model.base_url", "model.extra.messages", "..", "", "cast.Ana"]),
+    st.sampled_from(
+        ["cast.Ana.card", "cast.Bo.model", "cast.0.name", "author.frame", "author.may"]
+    ),
+    st.sampled_from(
+        ["model.extra", "model.base_url", "model.extra.messages", "..", "", "cast.Ana"]
+    ),
     st.text(max_size=8),
 )
 edits = st.fixed_dictionaries(
@@ -168,6 +172,8 @@ def try_edit(words: Words, place: Path, shared: Path) -> None:
     assert Scene.model_validate(read_yaml(kept, "scene", own=True).data) == made
 
 
-SCENE = Kind("scene", "scene files", scenes, try_scene)
-STUDY_KIND = Kind("study", "study files, with factors, blocks and plans", studies, try_study)
+SCENE = Kind("scene", "scene files", scenes, try_scene, quick=20)
+STUDY_KIND = Kind(
+    "study", "study files, with factors, blocks and plans", studies, try_study, quick=15
+)
 EDIT = Kind("edit", "edits, in words and in files", edits, try_edit)

@@ -55,9 +55,7 @@ def well(name: str, words: Words, place: Path, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_quick_turn_is_fine_or_told(
-    name: str, tmp_path: Path, prepared: dict[str, Path]
-) -> None:
+def test_a_quick_turn_is_fine_or_told(name: str, tmp_path: Path, prepared: dict[str, Path]) -> None:
     shared, count = prepared[name], 0
 
     @settings(

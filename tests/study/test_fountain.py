@@ -160,6 +160,8 @@ def test_any_scene_of_a_screenplay_can_be_imported() -> None:
     assert third.character("Mara").samples[0] == "(not looking) You are late. (beat) Again."
     with pytest.raises(StudyError, match=r"there is no scene 9: .* has 3; people speak in 1, 2, 3"):
         import_fountain(str(QUAY), 9)
+    with pytest.raises(StudyError, match="there is no scene -1: "):
+        import_fountain(str(QUAY), -1)
 
 
 # -- round trips

@@ -55,7 +55,7 @@ def adapt(play: Screenplay, file: str, number: int = 0) -> Adapted:
     speaking = [i for i, part in enumerate(scenes) if _speakers(part)]
     if not speaking:
         raise StudyError([Problem(file, 1, 1, "", "nobody speaks in this screenplay")])
-    if number > len(scenes):
+    if not 0 <= number <= len(scenes):
         what = f"there is no scene {number}: the screenplay has {len(scenes)}; people speak in "
         what += ", ".join(str(i + 1) for i in speaking[:20])
         raise StudyError([Problem(file, 1, 1, "", what)])
