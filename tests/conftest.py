@@ -74,20 +74,28 @@ model: puppet
 """
 
 
-WAITING = ("browser", "ray", "slow", "weights")
-"""Marks of tests that wait for other processes more than they compute."""
+SLOW = ("browser", "ray", "slow", "weights")
+"""Marks of tests that take long."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files of the slowest tests first.
+    """Put the files of slow tests first, with those of browser tests evenly among them.
 
     Files are given to the workers one by one. Where a slow file begins last, one worker tests it
-    while the others have nothing left to do.
+    while the others have nothing left to do. Where several browsers draw at once, the processors
+    are busy with them for minutes, while tests that wait for Ray would leave them free.
     """
     slow: Counter[Path] = Counter()
+    draws: set[Path] = set()
     for item in items:
-        slow[item.path] += sum(item.get_closest_marker(mark) is not None for mark in WAITING)
-    items.sort(key=lambda item: -slow[item.path])  # Stable: the order within a file remains.
+        slow[item.path] += sum(item.get_closest_marker(mark) is not None for mark in SLOW)
+        if item.get_closest_marker("browser"):
+            draws.add(item.path)
+    place: dict[Path, float] = {}
+    for kind in (draws, slow.keys() - draws):
+        files = sorted((path for path in kind if slow[path]), key=lambda path: (-slow[path], path))
+        place |= {path: (n + 0.5) / len(files) for n, path in enumerate(files)}
+    items.sort(key=lambda item: place.get(item.path, 1))  # Stable: the order in a file remains.
 
 
 @pytest.fixture
@@ -206,7 +214,7 @@ def browser(runs: Path) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     """A browser context that keeps Streamlit's compiled code; pages share nothing else."""
-    found = browser.new_context(viewport={"width": 1400, "height": 900})
+    found = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
     # One page stays, and with it the process in which those that come are opened.
     found.new_page().goto(urljoin(url, "_stcore/health"))
     yield found

@@ -134,6 +134,7 @@ def test_from_a_point_of_a_curve_to_the_line_that_broke(reader: Reader, runs: Pa
 def test_keys_lead_everywhere(reader: Reader) -> None:
     page = opened(reader)
     choice = page.get_by_role("combobox", name="The scenes behind").nth(1)
+    reader.still()
     choice.focus()
     page.keyboard.type("none")
     expect(page.get_by_role("option")).to_have_count(1)

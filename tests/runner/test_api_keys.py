@@ -73,7 +73,7 @@ def test_a_planted_key_reaches_the_endpoint_and_nothing_else(
         file = chairs(tmp_path, server.url, 20)
         words = ("run", str(file), "--runs", str(runs), "--name", "one", *hosted)
         child = improv(*words, env=env, umask=0)
-        out, err = child.communicate(timeout=120)
+        out, err = child.communicate(timeout=600)
         assert child.returncode == 1, (out, err)
         logs = list(every_byte(Path(ray)))
     assert len(server.seen) > 30

@@ -74,17 +74,37 @@ expect.set_options(timeout=START * 1000)
 SHOWN = {"scene": "html[data-prompter] .stMain:has(.play):has(.st-key-shown)"}
 """Room → a selector that matches once its page is complete; other rooms have a heading only."""
 
+COUNT_MESSAGES = """(() => {
+    // Streamlit answers whatever the page sends. Until it has, the page is about to change.
+    const Socket = window.WebSocket
+    window.__unanswered = null
+    window.WebSocket = class extends Socket {
+        constructor(...how) {
+            super(...how)
+            this.addEventListener('message', () => { window.__unanswered = null })
+        }
+        send(data) {
+            window.__unanswered = performance.now()
+            super.send(data)
+        }
+    }
+})()"""
+"""Run in a page before its own scripts."""
+
 QUIET = """([question, long]) => {
     const state = document.querySelector('.stApp')?.dataset.testScriptState
     const stale = document.querySelector('.stMain :is([data-stale="true"], .stSkeleton)')
     const seen = `${question} ${location.href} ${document.querySelector('.stMain')?.scrollHeight}`
     const now = performance.now()
-    if (state !== 'notRunning' || stale || window.__seen !== seen) window.__since = now
+    const unanswered = window.__unanswered && now - window.__unanswered < 10 * long
+    const busy = unanswered || state !== 'notRunning' || stale
+    if (busy || window.__seen !== seen) window.__since = now
     window.__seen = seen
     return now - window.__since > long
 }"""
-"""Whether the page's script has not run, and its address and height have not changed, for `long`
-milliseconds since the first call with this `question`."""
+"""Whether the page has waited for no answer of its server, its script has not run, and its address
+and height have not changed, for `long` milliseconds since the first call with this `question`. A
+few messages have no answer: none is waited for ten times as long."""
 STILL = 300
 """Milliseconds, longer than Streamlit's pause between two runs of a script."""
 
@@ -114,6 +134,7 @@ class Reader:
         page.on("console", lambda m: self._note(m.type in ("error", "warning"), m.text))
         page.on("pageerror", lambda e: self._note(True, str(e)))
         page.on("request", lambda r: self._note(not self._here(r.url), f"request to {r.url}"))
+        page.add_init_script(COUNT_MESSAGES)
         page.goto(self.url.replace("#", f"{room}{query}#"))
         page.set_default_timeout(START * 1000)
         page.wait_for_selector(SHOWN.get(room, ".stMain h1"))
@@ -163,8 +184,9 @@ class Reader:
         # Text that is fading in has too little contrast for as long as that takes.
         self.still()
         self.page.wait_for_function(AT_REST, timeout=START * 1000)
-        # Violations only: without the passed rules axe takes a third of the time.
-        options = {"resultTypes": ["violations"]}
+        # Without the rules that are kept, and without fetching style sheets that none of the rules
+        # reads, axe takes a quarter of the time.
+        options = {"resultTypes": ["violations"], "preload": False}
         violations = Axe().run(self.page, options=options).response["violations"]
         grave = [
             f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
