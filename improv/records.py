@@ -102,7 +102,8 @@ class Call:
     tokens of prompt and reply; if it gives no count that can be true, they are `estimated`. A count
     that nobody gives is None. `error` is the message of a call that
     failed and `error_kind` its kind; both are empty for a call that succeeded. `served` is the
-    model that the endpoint names in its reply, with its fingerprint.
+    model that the endpoint names in its reply, with its fingerprint. `reasoning` is what the model
+    thought before it replied, where the endpoint says it; its tokens are part of the completion's.
     """
 
     draw: Draw
@@ -125,6 +126,8 @@ class Call:
     retried: tuple[str, ...] = ()
     served: str = ""
     estimated: bool = False
+    reasoning: str = ""
+    reasoning_tokens: int | None = None
 
     @property
     def error_line(self) -> str:

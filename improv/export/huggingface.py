@@ -84,6 +84,8 @@ COLUMN_DESCRIPTIONS = {
     "retried": "reason of each retry",
     "error_kind": "kind of the error; empty if there is none",
     "estimated": "whether the tokens are estimated, because the endpoint gives no count",
+    "reasoning": "what the model thought before the reply, where the endpoint says it",
+    "reasoning_tokens": "tokens of the reply that were reasoning; empty if nobody says",
     "error": "message of the error; empty if there is none",
     "id": "hash of kind and text",
     "character": "the character of the line or of the state",

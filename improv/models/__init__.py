@@ -11,6 +11,8 @@ __all__ = [
     "embedded",
     "endpoint",
     "gate",
+    "manners",
+    "manners_keeper",
     "puppet",
     "rate_limiter",
     "redaction",

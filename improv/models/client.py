@@ -20,6 +20,7 @@ import openai
 import orjson
 
 from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
+from improv.models.adapting import Adapter, Request
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance, call_spending, estimated_tokens
 from improv.models.endpoint import (
@@ -30,7 +31,10 @@ from improv.models.endpoint import (
     secret_for,
 )
 from improv.models.gate import Gate
+from improv.models.manners import ADAPTED
+from improv.models.manners_keeper import Keeper, Place
 from improv.models.puppet.player import answer
+from improv.models.reasoning import reasoning_text, reasoning_tokens
 from improv.models.redaction import Redactor, known_keys
 from improv.models.request import Ask, request_body
 from improv.models.transport import Client, Trip, Wire
@@ -50,7 +54,7 @@ class Models:
     `embedded_url` returns the address at which this machine serves a model, by its name or path.
     `new_gate` makes the gate of an endpoint at the first call to it. Without `new_gate`, up to
     `connections` attempts may be in flight to each endpoint. Nothing is sent to an address that is
-    not `agreed`.
+    not `agreed`. `manners` keeps what is learned of each model, for all hosts of a run.
     """
 
     def __init__(
@@ -59,7 +63,9 @@ class Models:
         connections: int = 64,
         new_gate: Callable[[str], Gate] | None = None,
         agreed: Agreed = NOTHING_AGREED,
+        manners: Keeper | None = None,
     ) -> None:
+        self._adapter = Adapter(manners)
         self._embedded_url = embedded_url
         self._connections = connections
         self._new_gate = new_gate
@@ -79,10 +85,10 @@ class Models:
         `read` takes the text and the finish reason out of a response of another form than a chat
         or completions reply. It raises ModelError if the response does not hold them.
         """
-        body = request_body(ask)
         started = time.time()
         clock = time.perf_counter()
         trip = Trip()
+        request = Request(ask, trip, request_body(ask))
         response: Json = {}
         kind, error = ErrorKind.NONE, ""
         endpoint = "puppet"
@@ -91,12 +97,13 @@ class Models:
                 spec = ask.model.puppet or Puppet()
                 if spec.latency:
                     await asyncio.sleep(spec.latency)
-                response = answer(body, spec)
+                response = answer(request.body, spec)
             else:
                 url = await self.address(ask.model)
                 endpoint = public_address(url)
-                response = await self._post(url, ask.model, body, trip)
+                response = await self._post(url, request)
             reply, finish = (read or _reply)(response)
+            reply = _cut_at_stop(reply, request)
         except ModelError as e:
             reply, finish, kind, error = "", "error", e.kind, str(e)
         except MachineError as e:
@@ -108,7 +115,7 @@ class Models:
             model=ask.model.model,
             endpoint=endpoint,
             mode=ask.prompt.mode,
-            params=_params(body),
+            params=_params(request),
             blocks=ask.prompt.blocks,
             reply=reply,
             finish_reason=finish,
@@ -124,6 +131,8 @@ class Models:
             retried=trip.retried,
             served=_served(response),
             estimated=usage.estimated,
+            reasoning=reasoning_text(response),
+            reasoning_tokens=reasoning_tokens(response),
         )
 
     async def address(self, model: Model) -> str:
@@ -153,11 +162,17 @@ class Models:
             await client.close()
         self._clients.clear()
 
-    async def _post(self, url: str, model: Model, body: Json, trip: Trip) -> Json:
-        path = "/chat/completions" if "messages" in body else "/completions"
+    async def _post(self, url: str, request: Request) -> Json:
+        model = request.ask.model
         client = self._client(url, model)
+        path = "/chat/completions" if request.ask.prompt.mode == "chat" else "/completions"
+        place = Place("embedded" if model.embedded else public_address(url), model.model)
+
+        async def post(body: Json) -> Json:
+            return await client.send_json(path, orjson.dumps(body), request.trip)
+
         try:
-            return await client.send_json(path, orjson.dumps(body), trip)
+            return await self._adapter.send(place, request, post)
         except (openai.APIError, httpx2.HTTPError) as e:
             if model.embedded and connection_dropped(e):
                 # Its server may have been started again at another address.
@@ -299,14 +314,25 @@ _MAX_COUNT = 2**31 - 1
 """The largest number that an int32 column of a table holds."""
 
 
-def _params(body: Json) -> str:
-    """Return the sampling parameters of a request as JSON: the body without the prompt."""
-    shown = {
-        k: v for k, v in body.items() if k not in ("messages", "prompt", "user", "json_schema")
-    }
-    if isinstance(shown.get("response_format"), dict):
-        shown["response_format"] = "json_schema"
+def _params(request: Request) -> str:
+    """Return the sampling parameters of a request as JSON: the body without the prompt, and the
+    manners that changed it."""
+    hidden = ("messages", "prompt", "user", "json_schema")
+    shown = {k: v for k, v in request.body.items() if k not in hidden}
+    form = shown.get("response_format")
+    if isinstance(form, dict):
+        shown["response_format"] = form.get("type", "json_schema")
+    if request.adapted:
+        shown[ADAPTED] = request.adapted
     return orjson.dumps(shown, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _cut_at_stop(reply: str, request: Request) -> str:
+    """Return a reply up to the first stop string, if the endpoint was not told of them."""
+    if request.ask.prompt.stop and "stop" not in request.body:
+        ends = [at for stop in request.ask.prompt.stop if (at := reply.find(stop)) >= 0]
+        return reply[: min(ends, default=len(reply))]
+    return reply
 
 
 def _count(value: Any) -> int | None:

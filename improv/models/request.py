@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from improv.models.manners import DEFAULT_ROOM, shared_schema
 from improv.records import Call, Draw, Json
 from improv.study.model_spec import Model
 
@@ -57,8 +58,12 @@ STRUCTURED_SAMPLING: Json = {"temperature": 0.7, "min_p": 0.1}
 names and JSON punctuation, because every reply repeats them."""
 
 
-def request_body(ask: Ask) -> Json:
-    """Return the JSON body of the request: the prompt, the sampling, and the seed of the draw."""
+def request_body(ask: Ask, *, reasons: bool = False) -> Json:
+    """Return the JSON body of the request: the prompt, the sampling, and the seed of the draw.
+
+    `reasons` says that the model was seen to reason, which takes tokens before the line. A field
+    that `extra` sets to null is left out.
+    """
     model, prompt = ask.model, ask.prompt
     body: Json = {"model": model.model}
     if model.embedded:
@@ -67,7 +72,7 @@ def request_body(ask: Ask) -> Json:
         body["messages"] = prompt.messages
     else:
         body["prompt"] = prompt.text
-    body["max_tokens"] = model.max_tokens
+    body["max_tokens"] = model.max_tokens + _room(ask, reasons)
     if prompt.stop:
         body["stop"] = prompt.stop
     if model.temperature is not None:
@@ -77,17 +82,28 @@ def request_body(ask: Ask) -> Json:
     if model.seeded:
         body["seed"] = ask.draw.seed
     if ask.schema is not None:
+        # The embedded model knows every keyword, and needs the limits of lengths to end in time.
+        schema = ask.schema if model.embedded else shared_schema(ask.schema)
         # llama.cpp reads `json_schema` on its completions route, and only there.
         if prompt.mode == "chat":
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "reply", "strict": True, "schema": ask.schema},
+                "json_schema": {"name": "reply", "strict": True, "schema": schema},
             }
         else:
-            body["json_schema"] = ask.schema
+            body["json_schema"] = schema
     if model.puppet is not None or model.model == "puppet":
         # A puppet's spread over trials, and its count of draws, depend on the key of the draw.
         body["user"] = ask.draw.key
     # The prompt and the model are never `extra`'s, even where nobody has looked at its names.
     fixed = {name: body[name] for name in ("model", "messages", "prompt") if name in body}
-    return body | model.extra | fixed
+    body |= model.extra
+    return {name: value for name, value in body.items() if value is not None} | fixed
+
+
+def _room(ask: Ask, reasons: bool) -> int:
+    """Return the tokens for reasoning before a reply. Models reason in chat only."""
+    if ask.prompt.mode != "chat":
+        return 0
+    set_room = ask.model.reasoning_tokens
+    return set_room if set_room is not None else DEFAULT_ROOM if reasons else 0

@@ -34,6 +34,7 @@ from improv.models.endpoint import (
     trusted_certificates,
 )
 from improv.models.gate import Gate
+from improv.models.manners import refuses_form
 from improv.models.rate_limiter import AttemptKind
 from improv.models.redaction import Redactor
 from improv.models.reply_json import parse_json
@@ -375,7 +376,7 @@ def _error_response(
     """Return a response with an error status, without keys; forbid a retry if the account has no
     credit. Of its headers the client needs only what they say of retries."""
     found = {name: redactor(headers[name]) for name in _RETRY_HEADERS if name in headers}
-    if b"insufficient_quota" in content:
+    if b"insufficient_quota" in content or (status >= 500 and refuses_form(content)):
         found["x-should-retry"] = "false"
     try:
         content = orjson.dumps(redactor.in_json(parse_json(content)))

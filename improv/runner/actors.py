@@ -1,11 +1,13 @@
-"""The Ray actors that hosts call: the model server of a node, and the purse of a run.
+"""The Ray actors that hosts call: the model server of a node, and a run's purse and manners.
 
-Without Ray, both are objects in the host's own process. The hosts are in host and hosting.
+Without Ray, all are objects in the host's own process. The hosts are in host and hosting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -13,7 +15,10 @@ import ray
 from improv.errors import EndpointError, ErrorKind
 from improv.models.budget import PurseKeeper
 from improv.models.embedded import embedded_server
+from improv.models.manners import Lesson
+from improv.models.manners_keeper import Form, Keeper, MannersKeeper, Place
 from improv.output import clean_output
+from improv.records import Json
 
 
 class NodeModel:
@@ -67,6 +72,44 @@ def lease_of(purse: Any) -> Any:
             raise EndpointError(why, kind=ErrorKind.BUDGET) from None
 
     return lease
+
+
+def manners_actor(rows: Sequence[Json]) -> Any:
+    """Return a new actor that keeps the manners of models for all hosts of a run. It is on the
+    driver's node, like the purse."""
+    actor: Any = ray.remote(MannersKeeper)
+    here = ray.get_runtime_context().get_node_id()
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+    return actor.options(num_cpus=0, scheduling_strategy=affinity).remote(rows)
+
+
+def keeper_of(manners: Any) -> Keeper | None:
+    """Return the keeper of manners: one in this process, or one that calls an actor."""
+    if manners is None or isinstance(manners, MannersKeeper):
+        return manners
+    return _RayKeeper(manners)
+
+
+class _RayKeeper:
+    """Calls the keeper's actor. Without the actor, a host learns alone."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def meet(self, place: Place, form: Form) -> tuple[bool, tuple[Lesson, ...]]:
+        with contextlib.suppress(ray.exceptions.RayError):
+            goes_first, lessons = await self._actor.meet.remote(place, form)
+            return bool(goes_first), tuple(lessons)
+        return True, ()
+
+    async def met(self, place: Place, form: Form, lessons: tuple[Lesson, ...]) -> None:
+        with contextlib.suppress(ray.exceptions.RayError):
+            await self._actor.met.remote(place, form, lessons)
+
+    async def rows(self) -> list[Json]:
+        with contextlib.suppress(ray.exceptions.RayError):
+            return list(await self._actor.rows.remote())
+        return []
 
 
 async def process_url(model: str) -> str:

@@ -36,7 +36,7 @@ from improv.models.client import Models, SceneClient
 from improv.models.gate import Gate, LiveLimiter, SendReport, keep_reporting, report_to_actor
 from improv.output import clean_output
 from improv.records import MAIN, Call, Draw, Failure, Transcript, TrialOutcome
-from improv.runner.actors import lease_of, node_url, process_url
+from improv.runner.actors import keeper_of, lease_of, node_url, process_url
 from improv.runner.session import Work
 from improv.scoring.measures.predicates import marker_scores
 from improv.stage.branch_stage import create_stage
@@ -69,6 +69,7 @@ class HostTerms:
 
     A host `on_ray` calls the model server of its node and the limiters of the cluster; all other
     hosts of a process share `limiters`. The host leases calls from `purse`, if there is a budget.
+    What it learns of the manners of models goes to `manners`, for all hosts of the run.
     """
 
     session: int = 0
@@ -77,6 +78,7 @@ class HostTerms:
     on_ray: bool = False
     limiters: dict[str, LiveLimiter] = field(default_factory=dict)
     purse: Any = None
+    manners: Any = None
 
 
 class Host:
@@ -95,7 +97,8 @@ class Host:
         self._journal = Journal(self._folder.journals, f"{self.name}.jsonl")
         self._shards = Shards(self._folder, self.name)
         url = node_url if terms.on_ray else process_url
-        self._models = Models(url, terms.connections, self._new_gate, terms.agreed)
+        manners = keeper_of(terms.manners)
+        self._models = Models(url, terms.connections, self._new_gate, terms.agreed, manners)
         self._allowance: Allowance | None = None
         if terms.purse is not None:
             self._allowance = Allowance(self.name, lease_of(terms.purse))

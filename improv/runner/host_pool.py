@@ -18,7 +18,7 @@ import ray
 from improv.errors import ErrorKind, first_line
 from improv.models.budget import Spent
 from improv.models.endpoint import public_address, remote_address
-from improv.records import Stop
+from improv.records import Json, Stop
 from improv.runner.host import HostTerms
 from improv.runner.hosting import AnyHost, HostNeeds, hosting
 from improv.runner.owed import Owed
@@ -60,6 +60,7 @@ class HostPool:
                 setup=setup,
                 terms=terms,
                 spent=spent,
+                manners=folder.meta().get("manners", []),
                 embedded=embedded,
                 endpoints=sorted({public_address(remote_address(m)) for m in models if remote(m)}),
                 stages=self._stages,
@@ -70,6 +71,8 @@ class HostPool:
         """How many scenes each host plays; a host that is starting is not in it."""
         self._lost: set[int] = set()
         self._limits_kept = 0.0
+        self.manners: list[Json] = folder.meta().get("manners", [])
+        """What is known of the manners of models, as run.json has it."""
         self._halted = False
         self.starting: set[asyncio.Task[None]] = set()
         self.played: dict[int, dict[str, Any]] = {}
@@ -157,7 +160,8 @@ class HostPool:
                 await self._hosts[number].halt()
 
     async def keep_limits(self, *, now: bool = False) -> None:
-        """Write down the history of the limiters, at most once a second unless `now`."""
+        """Write down the history of the limiters, and what was learned of the manners of models,
+        at most once a second unless `now`."""
         if not now and time.monotonic() - self._limits_kept < 1.0:
             return
         self._limits_kept = time.monotonic()
@@ -166,6 +170,11 @@ class HostPool:
                 rows = [{"endpoint": endpoint, **asdict(m)} for m in await history()]
                 if rows:
                     self._folder.keep_limits(rows)
+        manners = await self._hosting.manners()
+        if manners and manners != self.manners:
+            self.manners = manners
+            with contextlib.suppress(OSError):
+                self._folder.update({"manners": manners})
 
     async def close(self, stop: Stop, *, at_once: bool = False) -> None:
         """Have every host write what it holds, unless `at_once`, and end the hosts."""

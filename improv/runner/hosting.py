@@ -15,10 +15,11 @@ import ray
 
 from improv.models.budget import PurseKeeper, Spent
 from improv.models.gate import limiter_actor
+from improv.models.manners_keeper import MannersKeeper
 from improv.models.rate_limiter import LimiterEvent
 from improv.ray_cluster import start_ray
-from improv.records import TrialOutcome
-from improv.runner.actors import node_model, purse_actor
+from improv.records import Json, TrialOutcome
+from improv.runner.actors import keeper_of, manners_actor, node_model, purse_actor
 from improv.runner.host import Host, HostTerms
 from improv.runner.session import Setup, Work
 from improv.storage.run_folder import RunFolder
@@ -60,6 +61,9 @@ class Hosting(Protocol):
     def limit_histories(self) -> dict[str, LimitHistory]:
         """Return the history of each endpoint's limiter."""
 
+    async def manners(self) -> list[Json]:
+        """Return the rows of what is known of the manners of models."""
+
     def end(self) -> None: ...
 
 
@@ -67,7 +71,8 @@ class Hosting(Protocol):
 class HostNeeds:
     """What hosts are made from.
 
-    `spent` is what earlier sessions have spent. `embedded` and `endpoints` are the embedded models
+    `spent` is what earlier sessions have spent, and `manners` what they have learned of the models.
+    `embedded` and `endpoints` are the embedded models
     and the endpoints that will be called. `stages` is the number of scenes that a host plays at
     once.
     """
@@ -76,6 +81,7 @@ class HostNeeds:
     setup: Setup
     terms: HostTerms
     spent: Spent
+    manners: Sequence[Json]
     embedded: Sequence[str]
     endpoints: Sequence[str]
     stages: int
@@ -93,7 +99,8 @@ class LocalHosting:
         self._folder = needs.folder
         budget = needs.setup.budget
         purse = PurseKeeper(budget, needs.spent) if budget else None
-        self._terms = replace(needs.terms, purse=purse)
+        self._keeper = MannersKeeper(needs.manners)
+        self._terms = replace(needs.terms, purse=purse, manners=self._keeper)
 
     def start(self) -> None:
         """Do nothing: such hosts need nothing else."""
@@ -106,6 +113,9 @@ class LocalHosting:
 
     def limit_histories(self) -> dict[str, LimitHistory]:
         return {endpoint: live.history for endpoint, live in self._terms.limiters.items()}
+
+    async def manners(self) -> list[Json]:
+        return await self._keeper.rows()
 
     def end(self) -> None:
         """Do nothing: such hosts end with this process."""
@@ -148,6 +158,7 @@ class RayHosting:
         self._terms = needs.terms
         self._started_ray = False
         self._purse: Any = None
+        self._manners: Any = None
         self._limiters: dict[str, Any] = {}
         self._served: dict[Any, Any] = {}
         """The models' servers by node and model. They end when this process drops them."""
@@ -157,7 +168,8 @@ class RayHosting:
         self._started_ray = start_ray(setup.ray)
         if setup.budget:
             self._purse = purse_actor(setup.budget, needs.spent)
-        self._terms = replace(needs.terms, on_ray=True, purse=self._purse)
+        self._manners = manners_actor(needs.manners)
+        self._terms = replace(needs.terms, on_ray=True, purse=self._purse, manners=self._manners)
         for endpoint in needs.endpoints:
             self._limiters[endpoint] = limiter_actor(endpoint, setup.connections)
 
@@ -183,8 +195,12 @@ class RayHosting:
     def limit_histories(self) -> dict[str, LimitHistory]:
         return {endpoint: _history(actor) for endpoint, actor in self._limiters.items()}
 
+    async def manners(self) -> list[Json]:
+        keeper = keeper_of(self._manners)
+        return [] if keeper is None else await keeper.rows()
+
     def end(self) -> None:
-        for actor in (*self._served.values(), self._purse):
+        for actor in (*self._served.values(), self._purse, self._manners):
             if actor is not None:
                 _kill(actor)
         if self._started_ray:

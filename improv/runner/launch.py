@@ -20,6 +20,7 @@ from improv.errors import ErrorKind, RunError, folder_unwritable
 from improv.models.agreed import Agreed
 from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
 from improv.models.endpoint import public_address, remote_address
+from improv.models.manners_keeper import sentences
 from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
 from improv.runner.host import HostTerms
@@ -252,6 +253,8 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
             stop.record("nothing that was played could be written", ErrorKind.DISK)
         with contextlib.suppress(OSError):
             folder.update({"hosts": list(pool.played.values())})
+    known = meta.get("manners", [])
+    notices += sentences([m for m in folder.meta().get("manners", []) if m not in known])
     if progress.estimated:
         notices.append(ESTIMATED)
     return _finish(folder, trials, stop, notices, progress.seconds)

@@ -7,6 +7,7 @@ improv.scoring.scorer turns verdicts into scores.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, call_cos
 from improv.models.client import Models
 from improv.models.embedded import embedded_server
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
+from improv.models.manners_keeper import MannersKeeper
 from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw, Json, Stop
 from improv.scoring.measures import judge_item, likelihood
@@ -88,7 +90,8 @@ def verdict_of(row: Json) -> Verdict:
 async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
     stop, tasks = Stop(), list[asyncio.Task[None]]()
     gate = partial(_gate, tasks, terms.connections)
-    models = Models(_served, terms.connections, gate, terms.agreed)
+    keeper = MannersKeeper(folder.meta().get("manners", []))
+    models = Models(_served, terms.connections, gate, terms.agreed, keeper)
     purse = PurseKeeper(terms.budget, Spent())
     allowance = Allowance("judges", purse.lease) if terms.budget else None
     verdicts = JsonLines(folder.journals, VERDICTS_FILE)
@@ -142,7 +145,16 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
                 task.cancel()
             verdicts.close()
             await models.close()
+            await _keep_manners(folder, keeper)
     return stop
+
+
+async def _keep_manners(folder: RunFolder, keeper: MannersKeeper) -> None:
+    """Write what was learned of the judges into run.json. It is learned anew if that fails."""
+    rows = await keeper.rows()
+    with contextlib.suppress(OSError):
+        if rows != folder.meta().get("manners", []):
+            folder.update({"manners": rows})
 
 
 def judge_call(question: Question) -> Ask:

@@ -24,8 +24,8 @@ from improv.records import Block, Call, Draw, Purpose
 from improv.storage.jsonl import JsonLines, read_whole_lines
 from improv.storage.table_rules import LAST_TIME, LONGEST, MOST_TURNS
 
-_ADDED = ["error_kind", "estimated"]
-"""The last fields of a call's line. Journals of old runs lack the last one, or both."""
+_ADDED = ["error_kind", "estimated", "reasoning", "reasoning_tokens"]
+"""The last fields of a call's line. Journals of old runs lack the last ones, or all."""
 _CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", *_ADDED)] + _ADDED
 """The fields in the rest of a call's line, in order."""
 LIMITS_FILE = "limits.jsonl"
@@ -33,7 +33,7 @@ LIMITS_FILE = "limits.jsonl"
 VERDICTS_FILE = "verdicts.jsonl"
 """The verdicts that no table holds yet. It is in the journals' folder, and is no journal."""
 _CALL = b'[["'
-_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "retries")
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "retries", "reasoning_tokens")
 _NUMBERS = {"started": LAST_TIME, "latency": LONGEST, "waited": LONGEST}
 """The fields of a call that are seconds, and the most that each may be."""
 LONGEST_LINE = 64 * 2**20

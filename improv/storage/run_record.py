@@ -59,6 +59,15 @@ class _Scored(_Checked):
     at: str = ""
 
 
+class _Manner(_Checked):
+    """A manner that was learned of a model, and the endpoint's words that taught it."""
+
+    endpoint: str
+    model: str
+    manner: str
+    because: str = ""
+
+
 class RunRecord(_Checked):
     """The keys of run.json. A run that is being made has the first ones only."""
 
@@ -78,6 +87,7 @@ class RunRecord(_Checked):
     program: str = ""
     served: dict[str, str] = {}
     platform: str = ""
+    manners: list[_Manner] = []
     lengths: list[_Length] = []
     session: _Count = 0
     hosts: list[dict[str, Any]] = []

@@ -93,6 +93,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("error_kind", _TEXT),
             ("error", _TEXT),
             ("estimated", pa.bool_()),
+            ("reasoning", _TEXT),
+            ("reasoning_tokens", pa.int32()),
         ]
     ),
     "blocks": pa.schema([("id", _TEXT), ("kind", _TEXT), ("text", _TEXT)]),
@@ -153,7 +155,9 @@ Trials and branches are rows of one table. A branch has an `origin` ("branch", "
 other tables hold only a branch's own rows.
 
 Where a call is `estimated`, the endpoint gave no count of tokens that can be true, and improv
-estimated the tokens by the length of prompt and reply.
+estimated the tokens by the length of prompt and reply. `reasoning` is what a model thought before
+its reply, and `reasoning_tokens` are those of its completion tokens that were reasoning; null where
+the endpoint does not say.
 
 A verdict is one judge's answer about one `item`: the `prompt` with the `options` in the order
 shown, the raw `reply`, the option read from it (`answer`), and its number (`value`). `truth` is
@@ -182,7 +186,15 @@ SORT_COLUMNS = {
 _DRAW_FIELDS = [f.name for f in fields(Draw)]
 NEW_COLUMNS: dict[str, Json] = {
     "trials": {"origin": "main", "parent": "", "fork": 0, "arm": "", "edit": "", "attempt": 0},
-    "calls": {"waited": 0.0, "retried": [], "served": "", "error_kind": "", "estimated": False},
+    "calls": {
+        "waited": 0.0,
+        "retried": [],
+        "served": "",
+        "error_kind": "",
+        "estimated": False,
+        "reasoning": "",
+        "reasoning_tokens": None,
+    },
 }
 """The columns that tables of older versions lack, and the value that they are filled with."""
 
@@ -190,7 +202,7 @@ _TOKENS = frozenset({"prompt_tokens", "completion_tokens", "cached_tokens"})
 NULLABLE: dict[str, frozenset[str]] = {
     "trials": _TOKENS | {"failure_turn"},
     "turns": frozenset(),
-    "calls": _TOKENS,
+    "calls": _TOKENS | {"reasoning_tokens"},
     "blocks": frozenset(),
     "scores": frozenset({"turn", "value"}),
     "verdicts": _TOKENS | {"turn", "value", "truth", "cost"},

@@ -96,6 +96,9 @@ class Model(Strict):
     """The share of probability that tokens are drawn from. By default the endpoint's own value."""
     max_tokens: int = Field(default=80, ge=1, le=4000)
     """At most this many tokens a line."""
+    reasoning_tokens: int | None = Field(default=None, ge=0, le=200_000)
+    """Room for the reasoning of a chat model, in tokens before those of the line. By default a
+    model that is seen to reason gets 4000, and others get none."""
     seeded: bool = True
     """Whether each request has the draw's seed. Some endpoints refuse that field."""
     timeout: float = Field(default=120.0, gt=0, le=3600)
