@@ -111,8 +111,8 @@ class Folder:
         such folder. No link is followed."""
         try:
             with self._folder(part) as (handle, path):
-                with os.scandir(path if handle is None else handle) as found:
-                    names = sorted(entry.name for entry in found)
+                with os.scandir(path if handle is None else handle) as listing:
+                    names = sorted(entry.name for entry in listing)
                 places = [_Place.of(handle, path / name) for name in names]
                 # A file may have been removed meanwhile.
                 return [entry for place in places if (entry := place.entry())]
@@ -266,10 +266,10 @@ class _Place:
 
     def entry(self) -> Entry | None:
         try:
-            found = os.stat(self.name, dir_fd=self.handle, follow_symlinks=False)
+            status = os.stat(self.name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        return Entry(self.path.name, _mode(found), found.st_size, found.st_mtime_ns)
+        return Entry(self.path.name, _mode(status), status.st_size, status.st_mtime_ns)
 
     def require_file(self, *, missing_ok: bool = True) -> None:
         entry = self.entry()
@@ -340,11 +340,11 @@ def _check_parts(path: Path, parts: list[str]) -> None:
             raise RunError(f"{path}: {part!r} is not the name of a file in a run")
 
 
-def _mode(found: os.stat_result) -> int:
+def _mode(status: os.stat_result) -> int:
     """Return the kind and permissions of a file. A junction of Windows counts as a link."""
-    if getattr(found, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1):
+    if getattr(status, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1):
         return stat.S_IFLNK
-    return found.st_mode
+    return status.st_mode
 
 
 def _refusal(path: Path, kind: int, *, folder: bool = False) -> RunError:

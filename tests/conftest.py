@@ -207,18 +207,18 @@ def url(runs: Path) -> Iterator[str]:
 def browser(runs: Path) -> Iterator[Browser]:
     from tests.support.browser import chromium
 
-    with chromium() as found:
-        yield found
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     """A browser context that keeps Streamlit's compiled code; pages share nothing else."""
-    found = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
     # One page stays, and with it the process in which those that come are opened.
-    found.new_page().goto(urljoin(url, "_stcore/health"))
-    yield found
-    found.close()
+    context.new_page().goto(urljoin(url, "_stcore/health"))
+    yield context
+    context.close()
 
 
 @pytest.fixture

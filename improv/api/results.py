@@ -180,7 +180,8 @@ class DryRun:
     def _summary(self) -> str:
         e = self.estimate
         tried = "all" if e.played == e.trials else f"scaled up from {e.played}"
-        return f"{e.trials} trials, {tried} played on paper; low / expected / high; {e.counting}."
+        trials = f"{e.trials} trials, {tried} simulated without a model"
+        return f"{trials}; low / expected / high; {e.counting}."
 
 
 def report_on_run(folder: RunFolder, by: Plan | None = None) -> Report:

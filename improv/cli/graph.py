@@ -23,63 +23,74 @@ _WIDE = 150
 _PRINTED = 12
 """Graphs whose measures are printed, at most; the files contain all."""
 
+What = Annotated[
+    str,
+    typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="The run or scene to make graphs of."),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="A file to write: .gexf, .graphml, .json, .dot, .csv, .svg or .png.",
+    ),
+]
+Of = Annotated[
+    str, typer.Option(help='The kind of graph: "talk", "branches", "exposure" or "flips".')
+]
+By = Annotated[str, typer.Option(help='One graph for each "condition" or "scene".')]
+Kinds = Annotated[
+    str, typer.Option(help="Only these kinds of edges: addresses,answers,mentions,note,cue.")
+]
+First = Annotated[
+    int, typer.Option("--from", min=0, help="The first turn; 0 is the written opening.")
+]
+Last = Annotated[int | None, typer.Option("--to", min=0, help="The last turn.")]
+Window = Annotated[int, typer.Option(min=0, help="One graph for each span of this many turns.")]
+Guesses = Annotated[
+    bool,
+    typer.Option("--guesses/--no-guesses", help="Guess addressees from the order of turns."),
+]
+Each = Annotated[
+    bool, typer.Option("--each", help="One edge for each line, not one for each pair.")
+]
+OnlyScene = Annotated[str, typer.Option(help="Only this scene, by its name.")]
+OnlyCondition = Annotated[str, typer.Option(help="Only this condition.")]
+Against = Annotated[str, typer.Option(help="Compare --condition with this condition.")]
+Around = Annotated[
+    str, typer.Option(help='Compare the turns before and after the first "break" or "move".')
+]
+Null = Annotated[
+    bool, typer.Option("--null/--no-null", help="Compare each measure with a null model.")
+]
+RayForConditions = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        help='With --by condition: "off" measures one condition after another; "local" or the '
+        "address of a Ray cluster measures several at once.",
+    ),
+]
+
 
 @app.command("graph")
 def graph_command(
-    what: Annotated[
-        str,
-        typer.Argument(metavar="RUN[/TRIAL[~BRANCH]]", help="The run or scene to make graphs of."),
-    ] = "last",
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="A file to write: .gexf, .graphml, .json, .dot, .csv, .svg or .png.",
-        ),
-    ] = None,
-    of: Annotated[
-        str, typer.Option(help='The kind of graph: "talk", "branches", "exposure" or "flips".')
-    ] = "talk",
-    by: Annotated[str, typer.Option(help='One graph for each "condition" or "scene".')] = "",
-    kinds: Annotated[
-        str,
-        typer.Option(help="Only these kinds of edges: addresses,answers,mentions,note,cue."),
-    ] = "",
-    first: Annotated[
-        int, typer.Option("--from", min=0, help="The first turn; 0 is the written opening.")
-    ] = 1,
-    last: Annotated[int | None, typer.Option("--to", min=0, help="The last turn.")] = None,
-    window: Annotated[
-        int, typer.Option(min=0, help="One graph for each span of this many turns.")
-    ] = 0,
-    guesses: Annotated[
-        bool,
-        typer.Option(
-            "--guesses/--no-guesses",
-            help="Guess addressees from the order of turns.",
-        ),
-    ] = True,
-    each: Annotated[
-        bool, typer.Option("--each", help="One edge for each line, not one for each pair.")
-    ] = False,
-    scene: Annotated[str, typer.Option(help="Only this scene, by its name.")] = "",
-    condition: Annotated[str, typer.Option(help="Only this condition.")] = "",
-    against: Annotated[str, typer.Option(help="Compare --condition with this condition.")] = "",
-    around: Annotated[
-        str, typer.Option(help='Compare the turns before and after the first "break" or "move".')
-    ] = "",
-    null: Annotated[
-        bool, typer.Option("--null/--no-null", help="Compare each measure with a null model.")
-    ] = True,
-    ray: Annotated[
-        str,
-        typer.Option(
-            "--ray",
-            help='With --by condition: "off" measures one condition after another; "local" or the '
-            "address of a Ray cluster measures several at once.",
-        ),
-    ] = "off",
+    what: What = "last",
+    output: Output = None,
+    of: Of = "talk",
+    by: By = "",
+    kinds: Kinds = "",
+    first: First = 1,
+    last: Last = None,
+    window: Window = 0,
+    guesses: Guesses = True,
+    each: Each = False,
+    scene: OnlyScene = "",
+    condition: OnlyCondition = "",
+    against: Against = "",
+    around: Around = "",
+    null: Null = True,
+    ray: RayForConditions = "off",
     runs: Runs = "runs",
 ) -> None:
     """Make graphs of who speaks to whom, measure them, and write them to files.

@@ -30,36 +30,41 @@ from improv.study.limits import MAX_TRIALS
 if TYPE_CHECKING:
     from improv.study.design import Study
 
+StudyName = Annotated[
+    str, typer.Argument(help="A study or scene: a file, or the name of a shipped one.")
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(help='"embedded", "puppet", a GGUF file, or a model name of the endpoint.'),
+]
+BaseUrl = Annotated[str | None, typer.Option(help="The address of an OpenAI-compatible endpoint.")]
+PlayMode = Annotated[str | None, typer.Option(help='"chat" or "script".')]
+Turns = Annotated[int | None, typer.Option(min=1, help="Improvised turns of each scene.")]
+Replicates = Annotated[int | None, typer.Option(min=1, help="How often each condition is played.")]
+Planted = Annotated[str, typer.Option(help="Let puppets play this planted truth of the study.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Play only this many trials, the first ones.")
+]
+RunName = Annotated[
+    str | None, typer.Option(help="The run's id; by default made from study, date and time.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost, and play nothing.")
+]
+
 
 @app.command("run")
 def run_command(
-    study: Annotated[
-        str, typer.Argument(help="A study or scene: a file, or the name of a shipped one.")
-    ],
+    study: StudyName,
     runs: Runs = "runs",
-    model: Annotated[
-        str | None,
-        typer.Option(help='"embedded", "puppet", a GGUF file, or a model name of the endpoint.'),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="The address of an OpenAI-compatible endpoint.")
-    ] = None,
-    mode: Annotated[str | None, typer.Option(help='"chat" or "script".')] = None,
-    turns: Annotated[
-        int | None, typer.Option(min=1, help="Improvised turns of each scene.")
-    ] = None,
-    replicates: Annotated[
-        int | None, typer.Option(min=1, help="How often each condition is played.")
-    ] = None,
-    planted: Annotated[
-        str, typer.Option(help="Let puppets play this planted truth of the study.")
-    ] = "",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Play only this many trials, the first ones.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The run's id; by default made from study, date and time.")
-    ] = None,
+    model: ModelName = None,
+    base_url: BaseUrl = None,
+    mode: PlayMode = None,
+    turns: Turns = None,
+    replicates: Replicates = None,
+    planted: Planted = "",
+    limit: Limit = None,
+    name: RunName = None,
     ray: RayAt = "local",
     hosts: Hosts = None,
     stages: Stages = None,
@@ -70,9 +75,7 @@ def run_command(
     fail_on_error: FailOnError = None,
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost, and play nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Play a study or a scene, and store it as a new run."""
     with reported_errors():

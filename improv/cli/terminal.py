@@ -253,7 +253,7 @@ def print_estimate(estimated: UsageEstimate) -> None:
     out.print(shown)
     tried = "all" if estimated.played == estimated.trials else f"scaled up from {estimated.played}"
     count = f"{estimated.trials} trial{'s' if estimated.trials != 1 else ''}"
-    say(f"{count}, {tried} played on paper; low / expected / high; {estimated.counting}.")
+    say(f"{count}, {tried} simulated without a model; low / expected / high; {estimated.counting}.")
     say("No model was called, and nothing was written.")
 
 
@@ -357,7 +357,7 @@ def trials(folder: RunFolder) -> None:
 def finding(check: Finding) -> None:
     """Print one check of the doctor."""
     mark = Text("✓ " if check.good else "✗ ", style="green" if check.good else "red")
-    out.print(mark + Text(one_line(f"{check.what}: {check.found}")), soft_wrap=True)
+    out.print(mark + Text(one_line(f"{check.what}: {check.result}")), soft_wrap=True)
     if check.remedy:
         out.print(Text(f"    → {one_line(check.remedy)}"), soft_wrap=True)
 

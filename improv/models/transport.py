@@ -362,8 +362,8 @@ def _parse_reply(
         raise httpx2.DecodingError(what, request=request) from None
     if not isinstance(reply, dict):
         raise httpx2.DecodingError("answered no object", request=request)
-    found: Json = redactor.in_json(reply)
-    return found
+    redacted: Json = redactor.in_json(reply)
+    return redacted
 
 
 def _error_response(
@@ -375,14 +375,14 @@ def _error_response(
 ) -> httpx2.Response:
     """Return a response with an error status, without keys; forbid a retry if the account has no
     credit. Of its headers the client needs only what they say of retries."""
-    found = {name: redactor(headers[name]) for name in _RETRY_HEADERS if name in headers}
+    kept_headers = {name: redactor(headers[name]) for name in _RETRY_HEADERS if name in headers}
     if b"insufficient_quota" in content or (status >= 500 and refuses_form(content)):
-        found["x-should-retry"] = "false"
+        kept_headers["x-should-retry"] = "false"
     try:
         content = orjson.dumps(redactor.in_json(parse_json(content)))
     except ValueError:
         content = redactor(content[:_QUOTED].decode("utf-8", "replace")).encode()
-    return httpx2.Response(status, headers=found, content=content, request=request)
+    return httpx2.Response(status, headers=kept_headers, content=content, request=request)
 
 
 _QUOTED = 4_000

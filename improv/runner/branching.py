@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from improv.errors import RunError
-from improv.runner.launch import Result, Session, entered, number_in, play_owed
+from improv.runner.launch import Result, entered, number_in, play_owed
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.session import Setup, Watch
@@ -40,7 +40,7 @@ def branch(
     that does not fit the scene.
     """
     setup = setup or Setup()
-    with entered(folder) as (lock, journal, notices):
+    with entered(folder) as held:
         meta, study = folder.meta(), folder.study()
         row = folder.transcripts.trial(trial)
         trials, earlier = plan(study), asked_branches(meta)
@@ -66,17 +66,7 @@ def branch(
         past(source, fresh[0], transcript.turns, ())
         agreed = look_ahead(study, [source], setup, [fresh[0]])
         folder.update({"branches": [asdict(b) for b in [*earlier, *fresh]]})
-        session = Session(
-            folder=folder,
-            study=study,
-            trials=planned_trials,
-            setup=setup,
-            agreed=agreed,
-            watch=watch,
-            lock=lock,
-            journal=journal,
-            notices=tuple(notices),
-        )
+        session = held.session(study, planned_trials, setup, agreed, watch)
         result = play_owed(session, {b.id for b in fresh})
         return replace(result, fresh=tuple(fresh))
 

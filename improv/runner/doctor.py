@@ -18,11 +18,11 @@ from improv.study.model_spec import Model
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check: what was checked, whether it is good, and the remedy if not."""
+    """One check: what was checked, whether it is good, its result, and the remedy if not good."""
 
     what: str
     good: bool
-    found: str
+    result: str
     remedy: str = ""
 
 

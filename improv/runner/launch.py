@@ -64,6 +64,32 @@ class Session:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldRun:
+    """A run whose lock this process holds, and notices about what was repaired in it."""
+
+    folder: RunFolder
+    lock: RunLock
+    journal: Journaled
+    notices: list[str]
+
+    def session(
+        self, study: Study, trials: Trials, setup: Setup, agreed: Agreed, watch: Watch | None
+    ) -> Session:
+        """Return a session that plays `trials` of `study` into this run."""
+        return Session(
+            folder=self.folder,
+            study=study,
+            trials=trials,
+            setup=setup,
+            agreed=agreed,
+            watch=watch,
+            lock=self.lock,
+            journal=self.journal,
+            notices=tuple(self.notices),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The state of a run after a session.
 
@@ -127,18 +153,8 @@ def run(
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
     meta = _meta(study, trials, setup, source) | {"lengths": lengths(study, agreed)}
     folder.create(study, meta)
-    with RunLock(folder.local) as lock:
-        session = Session(
-            folder=folder,
-            study=study,
-            trials=trials,
-            setup=setup,
-            agreed=agreed,
-            watch=watch,
-            lock=lock,
-            journal=folder.journaled(),
-        )
-        result = play_owed(session)
+    with entered(folder) as held:
+        result = play_owed(held.session(study, trials, setup, agreed, watch))
     return _scored(result, study)
 
 
@@ -148,7 +164,7 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     Raises RunError if another process plays the run, or if the run has changed since it was begun.
     """
     setup = setup or Setup()
-    with entered(folder) as (lock, journal, notices):
+    with entered(folder) as held:
         meta, study = folder.meta(), folder.study()
         trials = plan(study).first(number_in(meta, "trials"))
         asked = asked_branches(meta)
@@ -159,39 +175,28 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
                 refuse_drift(folder, meta, now, trials_hash(trials), setup)
             except RunError as e:
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
-            notices += heal(folder, journal, damage)
+            held.notices.extend(heal(folder, held.journal, damage))
         idle = not owed(folder, trials, asked)
         if idle:
-            result = replace(_finish(folder, trials, Stop(), notices), idle=True)
+            result = replace(_finish(folder, trials, Stop(), held.notices), idle=True)
         else:
             refuse_drift(folder, meta, now, trials_hash(trials), setup)
             agreed = look_ahead(study, trials, setup, asked)
-            session = Session(
-                folder=folder,
-                study=study,
-                trials=trials,
-                setup=setup,
-                agreed=agreed,
-                watch=watch,
-                lock=lock,
-                journal=journal,
-                notices=tuple(notices),
-            )
-            result = play_owed(session)
+            result = play_owed(held.session(study, trials, setup, agreed, watch))
     if not (result.owed or result.stopped):
         result = replace(result, notices=(*result.notices, *restore_scores(folder)))
     return result if idle else _scored(result, study)
 
 
 @contextlib.contextmanager
-def entered(folder: RunFolder) -> Iterator[tuple[RunLock, Journaled, list[str]]]:
+def entered(folder: RunFolder) -> Iterator[HeldRun]:
     """Hold the lock of a run, and move torn and foreign files aside first. Raises RunError."""
     folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = [lock.took_over] if lock.took_over else []
         journal = folder.journaled()
         notices += tidy(folder, journal)
-        yield lock, journal, notices
+        yield HeldRun(folder=folder, lock=lock, journal=journal, notices=notices)
 
 
 def _scored(result: Result, study: Study) -> Result:

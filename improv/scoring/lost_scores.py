@@ -10,14 +10,8 @@ from collections.abc import Mapping
 
 from improv.records import Json, Score
 from improv.scoring.judges import Question, journaled_verdicts
-from improv.scoring.scorer import (
-    free_scores,
-    items_of,
-    judged_scores,
-    known_verdicts,
-    score_from_row,
-    scorer_of,
-)
+from improv.scoring.scorer import items_of, known_verdicts, score_from_row
+from improv.scoring.scores import free_scores, judged_scores, scorer_of
 from improv.storage.lock import RunLock
 from improv.storage.run_folder import RunFolder
 from improv.storage.transcripts import Played

@@ -16,42 +16,29 @@ from improv.errors import ErrorKind, RunError
 from improv.models.agreed import agreed_at
 from improv.models.budget import Budget
 from improv.models.endpoint import refuse_untrusted
-from improv.records import Json, Score, Stop, Transcript, Turn
+from improv.records import Json, Score, Stop
 from improv.scoring.judges import (
     JudgeTerms,
     Question,
     TellProgress,
     ask_judges,
     journaled_verdicts,
-    verdict_of,
-)
-from improv.scoring.measures import (
-    dispersion,
-    judge_item,
-    likelihood,
-    persona,
-    predicates,
-    probe,
-    secret,
-    stylometry,
-    trait_state,
 )
 from improv.scoring.measures.calibration import PLANTS, calibration_items
 from improv.scoring.measures.judge_item import Item
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
+from improv.scoring.scores import all_scores, scorer_of
 from improv.storage.lock import RunLock
 from improv.storage.repair import tidy
 from improv.storage.run_folder import RunFolder
 from improv.storage.transcripts import Played
-from improv.study.edit import Probe
 from improv.study.measure_spec import (
     CALIBRATED,
     FREE_SCORERS,
     JUDGED_SCORERS,
     PROBABILITY_SCORERS,
     SCORERS,
-    made_by,
     version_of,
 )
 from improv.study.model_spec import Model
@@ -119,11 +106,7 @@ def score(
     judges, budget = judges or Judges(), budget or Budget()
     folder.refuse_links()
     with RunLock(folder.local) as lock:
-        notices = [lock.took_over] if lock.took_over else []
-        notices += tidy(folder, folder.journaled())
-        notices += folder.checksums.differences()
-        if folder.tables.stems():
-            folder.tables.compact(finished=False)
+        notices = _tidied(folder, lock)
         meta = folder.meta()
         chosen = _chosen(measures, judges, meta)
         # An address that the user types is trusted.
@@ -134,33 +117,26 @@ def score(
         runs = folder.transcripts.played(folder.study(), folder.asked_branches())
         questions = _questions(runs, chosen, models, judges)
         table = folder.tables.read("verdicts").to_pylist()
-        fresh = journaled_verdicts(folder)
-        mine = {q.key for q in questions}
-        known = known_verdicts([*([] if redo else table), *fresh])
+        reusable = [] if redo else table
+        known = known_verdicts([*reusable, *journaled_verdicts(folder)])
         owed = [q for q in questions if q.key not in known]
         terms = JudgeTerms(connections, agreed, budget, tell)
         if owed:
             folder.make_parts()
         stop = ask_judges(folder, owed, terms) if owed else Stop()
         fresh = journaled_verdicts(folder)
-        known = known_verdicts([*([] if redo else table), *fresh])
-        free = [m for m in chosen if m in FREE_SCORERS and not (models and m in JUDGED_SCORERS)]
-        scores = free_scores(runs, free, folder.study().probes)
-        if models:
-            judged = [m for m in chosen if m in (*JUDGED_SCORERS, *PROBABILITY_SCORERS)]
-            scores += judged_scores(runs, judged, questions, known, next(iter(models)))
+        known = known_verdicts([*reusable, *fresh])
+        scores = all_scores(runs, chosen, folder.study().probes, questions, known, list(models))
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
             # Verdicts of a `redo` that was stopped stay in the journal, for the next call.
-            rows = _merged(table, fresh, mine, models, chosen)
-            old = [score_from_row(r) for r in folder.tables.read("scores").to_pylist()]
-            kept = [s for s in old if scorer_of(s.measure) not in chosen]
-            folder.tables.write_verdicts([*kept, *scores], rows)
+            rows = _merged(table, fresh, {q.key for q in questions}, models, chosen)
+            _write(folder, scores, rows, chosen)
             folder.update({"scored": _scored_facts(meta, chosen, models, scores)})
             cache_if_large(folder)
     wanted = {q.key for q in owed}
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
-    failed = sum(bool(known_row["error"]) for known_row in _last(asked).values())
+    failed = sum(bool(row["error"]) for row in _last(asked).values())
     return ScoringResult(
         folder=folder,
         measures=_counts(scores),
@@ -171,6 +147,25 @@ def score(
         kind=stop.kind,
         notices=tuple(notices),
     )
+
+
+def _tidied(folder: RunFolder, lock: RunLock) -> list[str]:
+    """Repair and join the tables of a run that is locked, and return notices about it."""
+    notices = [lock.took_over] if lock.took_over else []
+    notices += tidy(folder, folder.journaled())
+    notices += folder.checksums.differences()
+    if folder.tables.stems():
+        folder.tables.compact(finished=False)
+    return notices
+
+
+def _write(
+    folder: RunFolder, scores: Sequence[Score], verdicts: Sequence[Json], chosen: Sequence[str]
+) -> None:
+    """Replace the scores of the chosen measures and all verdicts; keep other measures' scores."""
+    old = [score_from_row(r) for r in folder.tables.read("scores").to_pylist()]
+    kept = [s for s in old if scorer_of(s.measure) not in chosen]
+    folder.tables.write_verdicts([*kept, *scores], verdicts)
 
 
 def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
@@ -255,122 +250,6 @@ def _judge_for(model: Model, trial: Trial) -> Model:
     return model
 
 
-def free_scores(
-    runs: Sequence[Played], chosen: Sequence[str], probes: Sequence[Probe]
-) -> list[Score]:
-    """Compute the scores that need no model."""
-    scores: list[Score] = []
-    for p in runs:
-        own = Transcript(
-            p.trial.id,
-            p.transcript.branch,
-            tuple(t for t in p.transcript.turns if t.branch == p.transcript.branch),
-        )
-        if "marker" in chosen:
-            scores += predicates.marker_scores(own, p.scene)
-        if "probe" in chosen and p.origin == "probe":
-            scores += _probed(p, probes)
-        if "secret" in chosen and p.origin != "probe":
-            scores += secret.secret_scores(p.transcript, p.scene)
-        if "stylometry" in chosen and p.origin != "probe":
-            scores += stylometry.stylometry_scores(p.transcript, p.scene)
-    return scores + (_dispersed(runs) if "dispersion" in chosen else [])
-
-
-def _probed(p: Played, probes: Sequence[Probe]) -> list[Score]:
-    return [
-        s
-        for each in probes
-        if each.name == p.row["arm"]
-        for s in probe.probe_scores(p.transcript, each.name, each.ask, each.expect, p.row["fork"])
-    ]
-
-
-def _dispersed(runs: Sequence[Played]) -> list[Score]:
-    """Score the turns that were drawn several times, and the distance of arms at their fork."""
-    draws: dict[tuple[str, str, int], list[Turn]] = {}
-    arms: dict[tuple[str, str, int, str], dict[str, list[Turn]]] = {}
-    changed: set[str] = set()
-    by_key = {(p.trial.id, p.transcript.branch): p for p in runs}
-    for p in runs:
-        own = [t for t in p.transcript.lines() if t.branch == p.transcript.branch]
-        place = (p.trial.id, p.row["parent"], p.row["fork"])
-        if p.origin == "regeneration" and own:
-            draws.setdefault(place, []).append(own[0])
-        elif p.origin == "branch" and own and ": " in p.row["arm"]:
-            wish, _, arm = p.row["arm"].partition(": ")
-            arms.setdefault((*place, wish), {}).setdefault(arm, []).append(own[0])
-            changed |= {arm} if p.row["edit"] else set()
-    scores = []
-    for (trial, parent, fork), turns in draws.items():
-        origin = by_key[trial, parent]
-        first = [t for t in origin.transcript.lines() if t.turn == fork + 1]
-        envelope = origin.scene.envelope
-        options = envelope.options if envelope else ()
-        speaker = turns[0].speaker
-        certain = origin.scene.model_of(speaker).temperature == 0
-        scores.append(
-            dispersion.turn_dispersion([*first, *turns], parent, options, certain=certain)
-        )
-    for (trial, parent, fork, _), groups in arms.items():
-        origin = by_key[trial, parent]
-        speaker = next(iter(groups.values()))[0].speaker
-        certain = origin.scene.model_of(speaker).temperature == 0
-        # The arm that changes nothing, if there is one, comes first: others are compared with it.
-        ordered = {a: groups[a] for a in sorted(groups, key=lambda a: (a in changed, a))}
-        scores += dispersion.arm_distances(trial, parent, fork, ordered, certain=certain)
-    return scores
-
-
-def judged_scores(
-    runs: Sequence[Played],
-    chosen: Sequence[str],
-    questions: Sequence[Question],
-    known: Mapping[tuple[str, str], Json],
-    first: str,
-) -> list[Score]:
-    """Return the scores of the first judge's verdicts. Plants get no score, nor do items whose
-    verdict is still owed."""
-    verdicts = {item: verdict_of(row) for (item, who), row in known.items() if who == first}
-    asked: dict[str, list[Item]] = {}
-    for q in questions:
-        if q.judge == first and q.item.truth is None:
-            asked.setdefault(scorer_of(q.item.measure), []).append(q.item)
-    scores: list[Score] = []
-    for m in chosen:
-        items = asked.get(m, [])
-        if m == "l2l":
-            scores += persona.l2l_scores(items, verdicts, first)
-        elif m == "likelihood":
-            scores += likelihood.likelihood_scores(items, verdicts, first)
-        else:
-            made = [
-                judge_item.judged_score(i, verdicts[i.id], first) for i in items if i.id in verdicts
-            ]
-            made += _silences(runs, m, first)
-            scores += made + (secret.disclosure_scores(made) if m == "secret" else [])
-    return scores
-
-
-def _silences(runs: Sequence[Played], measure: str, first: str) -> list[Score]:
-    """Return a missing score for each silence of a character whose lines are judged."""
-    scores: list[Score] = []
-    for p in runs:
-        if p.origin not in ("main", "branch"):
-            continue
-        for c in p.scene.cast:
-            silences = judge_item.own_lines(p.transcript, c.name)[1]
-            names = {
-                "state": [trait_state.state_measure(t) for t in c.traits],
-                "secret": ["secret"] if c.secret else [],
-            }.get(measure, [measure])
-            for name in names:
-                scores += judge_item.silence_scores(
-                    silences, name, version_of(measure, judged=True), first
-                )
-    return scores
-
-
 def known_verdicts(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
     """Return the verdicts that need not be asked for again: the last one of each that succeeded."""
     return {(r["item"], r["judge"]): r for r in rows if not r["error"]}
@@ -427,11 +306,6 @@ def _counts(scores: Sequence[Score]) -> dict[str, tuple[int, int, str]]:
         n, missing, _ = counts.get(s.measure, (0, 0, ""))
         counts[s.measure] = (n + 1, missing + (s.value is None), s.version)
     return dict(sorted(counts.items()))
-
-
-def scorer_of(measure: str) -> str:
-    """Return the scorer whose scores, or plants, have this name."""
-    return made_by(measure.removeprefix("calibration:"))
 
 
 def score_from_row(row: Json) -> Score:

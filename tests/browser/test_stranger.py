@@ -37,8 +37,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(runs: Path) -> Iterator[Browser]:
     """A browser for which the stranger's name leads to this machine, as its owner can make it."""
-    with chromium(f"--host-resolver-rules=MAP {NAME} 127.0.0.1") as found:
-        yield found
+    with chromium(f"--host-resolver-rules=MAP {NAME} 127.0.0.1") as browser:
+        yield browser
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -67,11 +67,11 @@ def port() -> Iterator[int]:
 
 
 ATTACK = """async (viewer) => {
-  const told = {};
+  const results = {};
   const body = JSON.stringify({page: "stagedoor"});
   const type = {"Content-Type": "text/plain"};
   const tried = async (name, work) => {
-    try { told[name] = String(await work()); } catch (e) { told[name] = "refused"; }
+    try { results[name] = String(await work()); } catch (e) { results[name] = "refused"; }
   };
   const read = async (path, how) => (await fetch(viewer + path, how)).status;
   await tried("page", () => read("stagedoor"));
@@ -90,8 +90,8 @@ ATTACK = """async (viewer) => {
       const socket = new WebSocket(viewer.replace("http", "ws") + "_stcore/stream", words);
       socket.onopen = () => good("open"); socket.onerror = bad;
     }));
-  told.stored = JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie;
-  return told;
+  results.stored = JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie;
+  return results;
 }""".replace("PREFIX", PREFIX)
 
 
@@ -104,9 +104,9 @@ def test_a_strangers_page_reads_nothing_and_starts_nothing(
     _Page.asked.clear()
     page = victim.context.new_page()
     page.goto(f"http://{host}:{port}/")
-    told: dict[str, Any] = page.evaluate(ATTACK, reader.top)
-    stored = told.pop("stored")
-    assert set(told.values()) == {"refused"}, told
+    results: dict[str, Any] = page.evaluate(ATTACK, reader.top)
+    stored = results.pop("stored")
+    assert set(results.values()) == {"refused"}, results
 
     looks_into_a_frame(page, reader.top + "stagedoor?scene=cold-pass")
     looks_into_a_window(page, reader.top + "stagedoor?scene=cold-pass")
@@ -132,11 +132,11 @@ def looks_into_a_frame(page: Page, at: str) -> None:
 
 def looks_into_a_window(page: Page, at: str) -> None:
     """The window opens, as any link does; the page that opened it no longer holds it."""
-    with page.expect_popup() as found:
+    with page.expect_popup() as popup:
         page.evaluate("(at) => { window.theirs = open(at); }", at)
-    found.value.wait_for_load_state()
+    popup.value.wait_for_load_state()
     page.wait_for_function("() => window.theirs.closed", timeout=START * 1000)
-    found.value.close()
+    popup.value.close()
 
 
 def test_a_name_that_was_made_to_lead_here_is_not_answered(reader: Reader) -> None:
@@ -146,9 +146,9 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(reader: Reader) -> No
     answer = page.goto(f"http://{NAME}:{at.port}/stagedoor?scene=cold-pass")
     assert answer is not None and answer.status == 403
     expect(page.locator("body")).to_contain_text("open the address that it printed")
-    told = page.evaluate(ATTACK, f"http://{NAME}:{at.port}/")
-    assert told.pop("stored") == "{}{}"
-    assert set(told.values()) <= {"403", "refused"}, told
+    results = page.evaluate(ATTACK, f"http://{NAME}:{at.port}/")
+    assert results.pop("stored") == "{}{}"
+    assert set(results.values()) <= {"403", "refused"}, results
     page.close()
 
 

@@ -308,11 +308,11 @@ def test_only_the_writer_makes_consoles_and_knows_the_raw_streams() -> None:
     ways = re.compile(r"\bConsole\(\w*\)|\.buffer\b|os\.write\(|sys\.__std|StreamHandler")
     own = {"improv/cli/console.py", "improv/output.py"}
     sources = [*(TOP / "improv").rglob("*.py"), *(TOP / "ui").rglob("*.py")]
-    found = {
+    writers = {
         f"{name}: {line.strip()}"
         for file in sources
         if (name := str(file.relative_to(TOP))) not in own
         for line in file.read_text(encoding="utf-8").splitlines()
         if ways.search(line)
     }
-    assert found == {"improv/storage/jsonl.py: data = data[os.write(self._file, data) :]"}
+    assert writers == {"improv/storage/jsonl.py: data = data[os.write(self._file, data) :]"}

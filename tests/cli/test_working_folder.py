@@ -26,21 +26,21 @@ def python(*words: str, cwd: Path, **variables: str) -> str:
 
 @pytest.mark.ray
 def test_no_worker_of_ray_imports_what_lies_there(kettle: Path, tmp_path: Path) -> None:
-    told = hostile_folder(tmp_path / "theirs")
+    imported = hostile_folder(tmp_path / "theirs")
     words = ("run", str(kettle), "--name", "one", "--model", "puppet")
     python("-P", "-m", "improv.cli", *words, cwd=tmp_path / "theirs")
     folder = open_run(tmp_path / "theirs" / "runs", "one")
     assert folder.meta()["status"] == "done"
     assert folder.meta()["hosts"][0]["process"] != os.getpid()
-    assert not told.exists()
+    assert not imported.exists()
 
 
 def test_python_m_imports_nothing_there_either(tmp_path: Path) -> None:
-    told = hostile_folder(tmp_path)
+    imported = hostile_folder(tmp_path)
     # Python finds the program itself there: an improv.py is taken for it.
     (tmp_path / "improv.py").unlink()
     assert "no runs in" in python("-m", "improv.cli", "list", cwd=tmp_path)
-    assert not told.exists()
+    assert not imported.exists()
 
 
 CHILDREN = """

@@ -1,4 +1,4 @@
-"""The figures of a graph."""
+"""The measures of a graph."""
 
 from __future__ import annotations
 

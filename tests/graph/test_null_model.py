@@ -1,4 +1,4 @@
-"""The null model: the figures of a graph by chance."""
+"""The null model: the measures of a graph by chance."""
 
 from __future__ import annotations
 

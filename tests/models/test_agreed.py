@@ -73,9 +73,9 @@ def test_a_word_agrees_to_what_it_says_and_no_more(
 
 @pytest.mark.parametrize("word", ["a@b", "http://me:hunter2@b/v1", "b/v1", "127.1", "b:x", "http:"])
 def test_a_word_that_cannot_be_read_is_an_error_and_is_not_quoted(word: str) -> None:
-    with pytest.raises(RunError, match="--trust or --base-url: what is said there") as told:
+    with pytest.raises(RunError, match="--trust or --base-url: what is said there") as error:
         agreed_at([word])
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_an_agreement_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ def test_a_key_is_taken_out_in_any_spelling(name: str) -> None:
     assert "[key]" in text and spelled not in text
     # At most what stands at the ends of a spelling is left of it.
     assert text == "[key]" or len(text) < len("I know [key], and you do not.") + 18
-    found = REDACTOR.in_json({"a": [1, {"b": spelled, spelled: None}], "c": f"({spelled})"})
-    assert spelled not in repr(found) and repr(found).count("[key]") == 3
+    redacted = REDACTOR.in_json({"a": [1, {"b": spelled, spelled: None}], "c": f"({spelled})"})
+    assert spelled not in repr(redacted) and repr(redacted).count("[key]") == 3
 
 
 @pytest.mark.parametrize(

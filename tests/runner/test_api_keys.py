@@ -1,4 +1,5 @@
-"""A key reaches its endpoint and nothing else. An endpoint that cannot answer is refused first."""
+"""An API key is sent to its own endpoint and is stored nowhere. A run is refused before it starts
+if its endpoint cannot answer."""
 
 from __future__ import annotations
 

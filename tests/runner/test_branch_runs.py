@@ -1,5 +1,5 @@
-"""Branches in whole runs, with a puppet behind a real server that counts its calls; and the errors
-of a request for a branch."""
+"""Branches in whole runs, with a puppet behind a real server that counts its calls, and the errors
+for a branch that is not possible."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_branches_and_their_branches_that_were_lost_are_played_in_their_order(
 
 
 def test_an_edit_is_read_as_it_is_meant(tmp_path: Path) -> None:
-    found = read_edit(
+    edit = read_edit(
         [
             "line=Ana: it boils, # yes",
             "memory.Dr. No=He said: no.",
@@ -190,9 +190,9 @@ def test_an_edit_is_read_as_it_is_meant(tmp_path: Path) -> None:
             "move=12:30",
         ]
     )
-    assert (found.line, found.move) == ("Ana: it boils, # yes", "12:30")
-    assert found.memory == {"Dr. No": "He said: no."}
-    assert found.scene == {
+    assert (edit.line, edit.move) == ("Ana: it boils, # yes", "12:30")
+    assert edit.memory == {"Dr. No": "He said: no."}
+    assert edit.scene == {
         "author": {"frame": "", "live": False},
         "cast": {"Ana": {"card": "Bo: a liar - always"}},
         "world": ["one", "two"],
@@ -206,7 +206,7 @@ def test_an_edit_is_read_as_it_is_meant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "word"),
+    ("message", "word"),
     [
         ("not a path", "=x"),
         ("not a path", "author..frame=x"),
@@ -217,18 +217,18 @@ def test_an_edit_is_read_as_it_is_meant(tmp_path: Path) -> None:
         ("1:1: linne: not a field (did you mean 'line'?)", "EDIT:linne: Boo."),
     ],
 )
-def test_an_edit_that_cannot_be_read_is_refused(tmp_path: Path, told: str, word: str) -> None:
+def test_an_edit_that_cannot_be_read_is_refused(tmp_path: Path, message: str, word: str) -> None:
     kind, _, text = word.partition(":")
     if kind == "EDIT":
         word = str(tmp_path / "edit.yaml")
         Path(word).write_text(text)
     with pytest.raises(StudyError) as e:
         read_edit([word])
-    assert told in str(e.value) or "memory.Ana" in str(e.value)
+    assert message in str(e.value) or "memory.Ana" in str(e.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "turn", "words_of_edit", "told"),
+    ("place", "turn", "words_of_edit", "message"),
     [
         ("0", 7, [], "has 6 turns; there is no turn 7"),
         ("0", 6, [], "nothing is left to play after turn 6"),
@@ -248,13 +248,13 @@ def test_an_edit_that_cannot_be_read_is_refused(tmp_path: Path, told: str, word:
     ],
 )
 def test_a_branch_that_cannot_be_is_refused_before_anything_is_asked(
-    kettle: Path, tmp_path: Path, place: str, turn: int, words_of_edit: list[str], told: str
+    kettle: Path, tmp_path: Path, place: str, turn: int, words_of_edit: list[str], message: str
 ) -> None:
     folder = run(load(kettle), runs=tmp_path / "runs", setup=OFF).folder
     before = everything(folder)
     with pytest.raises(ImprovError) as e:
         branch(folder, place, turn, edit=read_edit(words_of_edit), setup=OFF)
-    assert told in str(e.value) and e.value.exit_code == 2
+    assert message in str(e.value) and e.value.exit_code == 2
     assert everything(folder) == before and not folder.meta().get("branches")
 
 

@@ -1,4 +1,4 @@
-"""A cluster of one head and two workers on this machine plays a batch, and every node plays."""
+"""A cluster of one head and two workers on this machine plays a run, and every node takes part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lengths of a study's contexts: a placebo has the length of the text it stands for."""
+"""The lengths of a study's contexts: a placebo is as long as the text that it replaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Processes are killed, files torn, disks filled: the run is resumed and ends with the same tables.
+"""After processes are killed, files are torn and disks are full, a resumed run ends with the tables
+of an undisturbed run.
 
 benchmarks/storm.py (`make storm`) does the same for longer.
 """

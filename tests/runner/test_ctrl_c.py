@@ -1,4 +1,4 @@
-"""Ctrl-C: the first finishes what is in flight, the second stops at once."""
+"""The first Ctrl-C finishes the calls in flight; the second stops at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimate against what was really asked: calls, tokens, what a cache would hold, cost."""
+"""The estimate of a run compared with its real calls, tokens, cached tokens and cost."""
 
 from __future__ import annotations
 

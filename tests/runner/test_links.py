@@ -1,4 +1,4 @@
-"""Links in a run that came from a stranger: nothing is read or written where they lead."""
+"""Links in a run folder from a stranger: nothing is read or written at their targets."""
 
 from __future__ import annotations
 
@@ -252,4 +252,4 @@ def test_the_probe_of_the_doctor_follows_no_link(run: RunFolder, victim: Path) -
 
     Path(run.root, ".doctor").symlink_to(victim)
     finding = _writable(run.root)
-    assert not finding.good and "is a symbolic link" in finding.found and untouched(victim)
+    assert not finding.good and "is a symbolic link" in finding.result and untouched(victim)

@@ -1,7 +1,7 @@
-"""A run that an earlier version played can be read, scored, reported, and played on when asked.
+"""A run of an earlier version can be read, scored and reported, and continued on request.
 
-`tests/data/older` was played before the packages were what they are: two of its four trials are
-owed, and its journal, its run.json and its tables have the columns and names of that time.
+`tests/data/older` has the columns and names of that version in its journal, its run.json and its
+tables. Two of its four trials are not played yet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a run owes is counted without making it, and made in the order of play."""
+"""The work that a run still owes is counted without making its trials, and is made in the order of
+play."""
 
 from __future__ import annotations
 
@@ -28,15 +29,15 @@ branches: [{name: fork, at: [1], arms: {as it was: {}}, draws: 2}]
 def checked(folder: RunFolder, **more: set[str]) -> Owed:
     """Return what is owed, after its counts were compared with the work itself."""
     trials = plan(folder.study())
-    found = owed(folder, trials, asked_branches(folder.meta()), **more)
-    work = list(found)
-    assert found.size == sum(w.size for w in work) == sum(found.by_condition.values())
-    assert found.trials == len(work)
+    work_owed = owed(folder, trials, asked_branches(folder.meta()), **more)
+    work = list(work_owed)
+    assert work_owed.size == sum(w.size for w in work) == sum(work_owed.by_condition.values())
+    assert work_owed.trials == len(work)
     assert [w.trial.index for w in work] == sorted(w.trial.index for w in work)
-    assert {t.condition for t in found.cells} == {w.trial.condition for w in work}
-    for condition, count in found.by_condition.items():
+    assert {t.condition for t in work_owed.cells} == {w.trial.condition for w in work}
+    for condition, count in work_owed.by_condition.items():
         assert count == sum(w.size for w in work if w.trial.condition == condition)
-    return found
+    return work_owed
 
 
 def test_what_is_owed_shrinks_as_it_is_played(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`improv power`: puppets play a study's planted truth, and the plan's test is tried on it."""
+"""`improv power`: puppets play a study's planted truth, and the test of the plan is tried on it."""
 
 from __future__ import annotations
 

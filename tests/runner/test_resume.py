@@ -1,4 +1,4 @@
-"""Resume: what may have changed since, and who plays a run."""
+"""Resume: what may have changed since the run began, and which process plays it."""
 
 from __future__ import annotations
 

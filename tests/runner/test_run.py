@@ -1,4 +1,4 @@
-"""A run: from a study to tables, the same tables however it was hosted, and on from its journal."""
+"""A run makes the same tables on one host, on many and on Ray, and also when it is resumed."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def test_a_shard_holds_what_was_added_whole_and_in_order(study_file: Path, tmp_p
     (played.local / "shards").mkdir()
     shards.flush()
     assert not len(shards)
-    found = {
+    tables = {
         name: pq.read_table(played.local / "shards" / f"again-000000.{name}.parquet")
         for name in (*columns, "blocks")
     }
     for name in columns:
-        assert found[name].equals(whole[name]), name
-    assert sorted(found["blocks"]["id"].to_pylist()) == sorted(blocks)
+        assert tables[name].equals(whole[name]), name
+    assert sorted(tables["blocks"]["id"].to_pylist()) == sorted(blocks)
 
 
 def test_every_planned_trial_is_there_once_with_its_turns(played: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Whole runs whose endpoint fails on the way: it vanishes, comes back, refuses for good."""
+"""Whole runs whose endpoint disappears, returns, or refuses every call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Sessions and envelopes: what is written down off the record, and who wakes with it."""
+"""Scenes of several sessions, and sealed envelopes: what characters remember later, and who may
+read what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Studies, run folders and files of strangers: nothing is sent, run, followed or quoted."""
+"""Studies, run folders and files from strangers: none sends a key, runs code, follows a link or
+prints a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People who judge: what they are asked, what is kept of it, and what becomes of that."""
+"""Ratings by people: the questions, the stored answers, and their use in an analysis."""
 
 from __future__ import annotations
 

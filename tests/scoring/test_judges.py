@@ -1,4 +1,4 @@
-"""Judges: what they are shown, how their replies are read, and what they cannot know."""
+"""Judges: their prompts, how their replies are read, and what their prompts must not contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures that need no model, each on lines whose score a reader could say."""
+"""The measures that need no model, each on lines whose score is obvious to a reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`improv score`: a played run gets scores and verdicts, whatever happens in between."""
+"""`improv score` gives a played run scores and verdicts, also after interruptions and errors."""
 
 from __future__ import annotations
 
@@ -322,8 +322,8 @@ def test_an_address_that_only_the_study_names_is_not_trusted(judged: Path) -> No
     study = folder.local / "study.yaml"
     model = "model:\n      model: puppet"
     assert model in study.read_text()
-    told = study.read_text().replace(model, f"{model}\n      base_url: http://198.51.100.1/v1")
-    study.write_text(told)
+    text = study.read_text().replace(model, f"{model}\n      base_url: http://198.51.100.1/v1")
+    study.write_text(text)
     with pytest.raises(RunError, match="If you trust that"):
         score(folder, ["p2l"], Judges("puppet"))
 
@@ -409,9 +409,9 @@ def test_an_endpoint_that_scores_no_given_text_is_named(judged: Path, httpserver
 
 def test_the_command_scores(judged: Path) -> None:
     folder = play(judged, {"model": {"model": "puppet", "puppet": {"judge": {}}}})
-    told = [folder.id, "--runs", folder.root, "--measure", "p2l"]
-    done = CliRunner().invoke(app, ["score", *told, "--judge", "puppet", "--plants", "2"])
+    options = [folder.id, "--runs", folder.root, "--measure", "p2l"]
+    done = CliRunner().invoke(app, ["score", *options, "--judge", "puppet", "--plants", "2"])
     assert done.exit_code == 0, done.output
     assert "p2l-1@puppet" in done.output
     assert "verdicts were asked for, 0 failed" in done.output
-    assert CliRunner().invoke(app, ["score", *told]).exit_code == 2
+    assert CliRunner().invoke(app, ["score", *options]).exit_code == 2

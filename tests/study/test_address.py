@@ -85,9 +85,9 @@ def test_an_odd_address_is_refused_and_not_quoted(text: str, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"^(is|has|hides) ") as refused:
         read_address(text)
     assert "hunter2" not in str(refused.value) and "models" not in str(refused.value).lower()[:40]
-    with pytest.raises(StudyError, match=r"base_url: the address (is|has|hides) ") as told:
+    with pytest.raises(StudyError, match=r"base_url: the address (is|has|hides) ") as error:
         load(str(chairs(tmp_path, text or " ", 1)))
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,19 @@ def test_a_secret_in_an_address_is_stored_and_shown_nowhere(
     named = tmp_path / "named.yaml"
     named.write_text(json.dumps({"study": "s", "scenes": ["chairs.yaml"]}))
     where = ("--runs", str(tmp_path / "r"), "--ray", "off")
-    told = command("run", plain, *where, "--base-url", secret, code=2).output
-    told += command("run", plain, *where, "--trust", secret, code=2).output
+    output = command("run", plain, *where, "--base-url", secret, code=2).output
+    output += command("run", plain, *where, "--trust", secret, code=2).output
     command("run", plain, *where, "--name", "one")
     judged = ("score", "one", *where[:2], "--judge", "m")
-    told += command(*judged, "--base-url", secret, code=2).output
+    output += command(*judged, "--base-url", secret, code=2).output
     monkeypatch.setenv("IMPROV_TRUST", secret)
-    told += command("run", plain, *where, code=2).output
+    output += command("run", plain, *where, code=2).output
     monkeypatch.delenv("IMPROV_TRUST")
     monkeypatch.setenv("OPENAI_BASE_URL", secret)
-    told += command("run", str(named), *where, "--model", "m", code=2).output
-    told += command(*judged, code=2).output
-    assert told.count("a key belongs in the environment variable") == 6
-    assert "hunter2" not in told
+    output += command("run", str(named), *where, "--model", "m", code=2).output
+    output += command(*judged, code=2).output
+    assert output.count("a key belongs in the environment variable") == 6
+    assert "hunter2" not in output
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert not [file for file in files if b"hunter2" in file.read_bytes()]
 
@@ -123,9 +123,9 @@ def test_further_fields_do_not_change_what_is_asked(name: str, tmp_path: Path) -
     study = json.loads(file.read_text())
     study["set"]["model"]["extra"] = {name: [], "min_p": 0.1}
     file.write_text(json.dumps(study))
-    with pytest.raises(StudyError, match=f"extra: '{name}' is not for 'extra' to set") as told:
+    with pytest.raises(StudyError, match=f"extra: '{name}' is not for 'extra' to set") as error:
         load(str(file))
-    assert "because it decides" in str(told.value)
+    assert "because it decides" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["", "mes\u017fages", "messages ", "a b", "\u212aeep", "x\x00"])

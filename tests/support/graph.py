@@ -111,28 +111,11 @@ def planted(
         push = np.where(np.arange(1, lines + 1) >= at[:, None], more, 0.0)
     logit = likes[block[:, None], who].copy()
     logit[..., 1] += push * (who == 0)
-    logit += chance.gumbel(size=logit.shape)
-    np.put_along_axis(logit, who[..., None], -np.inf, axis=2)
-    to = logit.argmax(axis=2)
-    many = scenes * lines
-
-    def column(values: Any) -> Any:
-        return np.ascontiguousarray(np.broadcast_to(values, (scenes, lines)), np.int32).ravel()
-
-    order = np.arange(lines)
-    talked = ConversationLines(
-        scene=column(np.arange(scenes)[:, None]),
-        place=column(order),
-        turn=column(order + 1),
-        seq=column(0),
-        who=column(who + 1),
-        to=column(to + 1),
-        by=column(1),
-        words=column(7),
-        spoken=np.ones(many, dtype=bool),
-    )
+    made_marks.clear()
+    made_marks.update({f"t{i}": int(t) for i, t in enumerate(at) if t >= 0})
+    conversation_lines = _drawn_lines(chance, who, logit)
     none = np.zeros(0, np.int32)
-    made = Conversation(
+    return Conversation(
         tuple(f"t{i}" for i in range(scenes)),
         np.zeros(scenes, np.int32),
         ("ferry",),
@@ -142,13 +125,34 @@ def planted(
         tuple(f"b{i}" for i in range(blocks)),
         (Person("", "author"), *(Person("ferry", f"p{i}") for i in range(cast))),
         np.array([1, 1 + cast], np.int32),
-        talked,
+        conversation_lines,
         AuthorActs(none, none, none, none, none),
         np.zeros((0, 2), np.int32),
     )
-    made_marks.clear()
-    made_marks.update({f"t{i}": int(t) for i, t in enumerate(at) if t >= 0})
-    return made
+
+
+def _drawn_lines(
+    chance: np.random.Generator, who: np.ndarray[Any, Any], logit: np.ndarray[Any, Any]
+) -> ConversationLines:
+    """Draw whom each line (scene × line) of `who` addresses, with these logits of everybody."""
+    scenes, lines = who.shape
+
+    def column(values: Any) -> Any:
+        return np.ascontiguousarray(np.broadcast_to(values, (scenes, lines)), np.int32).ravel()
+
+    logit = logit + chance.gumbel(size=logit.shape)
+    np.put_along_axis(logit, who[..., None], -np.inf, axis=2)
+    return ConversationLines(
+        scene=column(np.arange(scenes)[:, None]),
+        place=column(np.arange(lines)),
+        turn=column(np.arange(lines) + 1),
+        seq=column(0),
+        who=column(who + 1),
+        to=column(logit.argmax(axis=2) + 1),
+        by=column(1),
+        words=column(7),
+        spoken=np.ones(scenes * lines, dtype=bool),
+    )
 
 
 made_marks: dict[str, int] = {}

@@ -24,11 +24,11 @@ SECRETS = 'OPENAI_BASE_URL = "http://stranger.example/v1"\n'
 
 def hostile_folder(folder: Path) -> Path:
     """Fill a folder; return the file that every module writes to when it is imported."""
-    told = folder / "imported.txt"
+    imported = folder / "imported.txt"
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*MODULES, "improv", "ray", "streamlit", "sitecustomize"):
-        (folder / f"{name}.py").write_text(f"open({str(told)!r}, 'a').write('{name}\\n')\n")
+        (folder / f"{name}.py").write_text(f"open({str(imported)!r}, 'a').write('{name}\\n')\n")
     (folder / ".streamlit").mkdir()
     (folder / ".streamlit" / "config.toml").write_text(SETTINGS)
     (folder / ".streamlit" / "secrets.toml").write_text(SECRETS)
-    return told
+    return imported

@@ -118,6 +118,18 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
         turn(4, "line", "Eliseo", "Only you.", aside=True, heard_by=("Rufina",)),
         turn(5, "line", "Rufina", LONG, raw=LONG, acts=(Act("move", "redemption", "Light."),)),
     ]
+    blocks, calls = _vandal_calls(trial)
+    scores = [
+        Score(trial, MAIN, 1, "Rufina", "habit:never_asks", "marker-1", 0.0, HOSTILE),
+        Score(trial, MAIN, 3, "Rufina", "habit:never_asks", "marker-1", None, ""),
+    ]
+    failure = Failure(ErrorKind.TIMEOUT, 6, "Eliseo: no answer in 120 s " + HOSTILE)
+    keep(folder, turns, calls=calls, blocks=blocks, scores=scores, failure=failure)
+    return folder
+
+
+def _vandal_calls(trial: str) -> tuple[list[Block], list[Call]]:
+    """Return blocks and calls with hostile and very long texts, and a call that failed."""
     blocks = [
         Block.of("world", "FAIR, TURNING FINER"),
         Block.of("card", HOSTILE),
@@ -151,13 +163,7 @@ def vandal_run(runs: Path, name: str = "vandal") -> RunFolder:
         call(5, ids, LONG),
         call(6, ids, "", "Eliseo", error_kind=ErrorKind.TIMEOUT, error="no answer in 120 s"),
     ]
-    scores = [
-        Score(trial, MAIN, 1, "Rufina", "habit:never_asks", "marker-1", 0.0, HOSTILE),
-        Score(trial, MAIN, 3, "Rufina", "habit:never_asks", "marker-1", None, ""),
-    ]
-    failure = Failure(ErrorKind.TIMEOUT, 6, "Eliseo: no answer in 120 s " + HOSTILE)
-    keep(folder, turns, calls=calls, blocks=blocks, scores=scores, failure=failure)
-    return folder
+    return blocks, calls
 
 
 def long_run(runs: Path, turns: int, name: str = "long") -> RunFolder:

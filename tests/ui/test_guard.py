@@ -42,12 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     """The address of a viewer that was started in a stranger's folder."""
-    told = hostile_folder(folder)
+    imported = hostile_folder(folder)
     server, printed, _ = start(folder / "runs", folder=folder, **VARIABLES)
     yield printed
     server.send_signal(signal.SIGINT)
     assert server.wait(120) == 0
-    assert not told.exists()
+    assert not imported.exists()
 
 
 def ask(

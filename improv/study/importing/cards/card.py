@@ -60,7 +60,7 @@ _V3 = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class LoreEntry:
     """One entry of a card's lorebook."""
 
     content: str
@@ -101,14 +101,14 @@ class Card:
         return [text.replace("\r\n", "\n") for text in self.data.get(field) or ()]
 
     @property
-    def lore(self) -> list[Entry]:
+    def lore(self) -> list[LoreEntry]:
         """The enabled entries of the lorebook, sorted by `insertion_order`."""
         book = self.data.get("character_book")
         rows = (book or {}).get("entries") or []
         on = [e for e in rows if e.get("enabled", True) and str(e.get("content") or "").strip()]
         on.sort(key=lambda e: _number(e.get("insertion_order")))
         return [
-            Entry(e["content"], tuple(map(str, e.get("keys") or ())), e.get("constant") is True)
+            LoreEntry(e["content"], tuple(map(str, e.get("keys") or ())), e.get("constant") is True)
             for e in on
         ]
 
