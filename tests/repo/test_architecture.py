@@ -97,6 +97,8 @@ PUBLIC = [
 
 LINES = 450
 """Lines of a file, at most."""
+FUNCTION_LINES = 60
+"""Lines of a function, at most."""
 NAMES = 22
 """Names in the `__all__` of a package, at most: a door, not a wall taken out."""
 
@@ -211,6 +213,17 @@ def test_no_file_is_long() -> None:
     assert not long
 
 
+def test_no_function_is_long() -> None:
+    long = [
+        f"{file.relative_to(TOP)}: {node.name}"
+        for file in ROOMS
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES
+    ]
+    assert not long
+
+
 def test_every_folder_of_modules_is_a_package_with_a_head() -> None:
     folders = {file.parent for file in ROOMS if file.is_relative_to(TOP / "improv")}
     for folder in sorted(folders - {TOP / "improv"}):
@@ -250,6 +263,20 @@ def test_the_page_names_files_that_are_there() -> None:
     links = re.findall(r"\]\(([^)#]+)", PAGE.read_text(encoding="utf-8"))
     gone = sorted({link for link in links if not (PAGE.parent / link).exists()})
     assert len(links) > 40 and not gone
+
+
+def test_the_page_names_functions_that_are_there() -> None:
+    named = re.findall(r"\]\(([^)#]+\.py)\),\s+`(\w+)", PAGE.read_text(encoding="utf-8"))
+    gone = [
+        f"{name} is not in {link}"
+        for link, name in named
+        if not re.search(
+            rf"^(?:async )?(?:def|class) {name}\b",
+            (PAGE.parent / link).read_text(encoding="utf-8"),
+            re.M,
+        )
+    ]
+    assert len(named) > 15 and not gone
 
 
 def test_a_trial_passes_eight_modules_on_its_way_to_the_journal() -> None:
