@@ -158,5 +158,10 @@ def read_played_scene(text: str, file: str, slug: str, condition: str) -> Scene 
 
 
 def _not_written_here(file: str, error: Exception) -> StudyError:
-    what = f"not a study file that improv wrote: {str(error).splitlines()[0]}"
+    reason = str(error).splitlines()[0]
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        reason = f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    what = f"not a study file that improv wrote: {reason}"
     return StudyError([Problem(file, 1, 1, "", what)])
