@@ -43,7 +43,7 @@ _NESTED = 2
 _CODED = re.compile(
     r"%[0-9A-Fa-f]{2}|=[0-9A-Fa-f]{2}|=\r?\n|&[#0-9A-Za-z]{1,12};?"
     r"|\\u\{[0-9A-Fa-f]{1,6}\}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}"
-    r"|\\[0-7]{2,3}|\\."
+    r"|\\[0-7]{2,3}|\\.|[\U000e0020-\U000e007e\U000e0110-\U000e016e]"
 )
 _COLOURS = re.compile(r"(?:\x1b\[|\x9b|\^\[\[)[0-?]{0,64}[ -/]{0,8}[@-~]?")
 _ESCAPED = re.compile(r"[\x1b\x9b]|\^\[\[")
@@ -64,9 +64,10 @@ _KEPT = (string.ascii_letters + string.digits).encode()
 _LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
 _DROPPED = bytes(set(range(256)) - set(_KEPT))
 _UNPRINTED = bytes({*range(32), *range(127, 256)})
-_PROBE = 8
-"""Bytes of a spelling that are looked for first, of all spellings at once."""
-_ENCODED = re.compile(r"[%\\&=]")
+_ENCODED = re.compile(r"[%\\&=\U000e0020-\U000e007e\U000e0110-\U000e016e]")
+_FIRST_TAG = "\U000e0020"
+"""The first of the invisible characters that stand for ASCII. Tag characters are 0xE0000 above it;
+of variation selectors, 0xE00F0 above it each stands for one byte."""
 _MARKED = re.compile(r"[<(\[{]")
 
 
@@ -88,8 +89,6 @@ class Redactor:
         strong = [key for key in known if _is_strong(key)]
         spellings = dict.fromkeys(spelling for key in strong for spelling in _spellings(key))
         self._spellings = tuple(spellings)
-        probes = {re.escape(spelling[:_PROBE]) for spelling in spellings}
-        self._probes = re.compile(b"|".join(sorted(probes)) if probes else rb"(?!)")
         self._words = tuple(key.encode() for key in reversed(known) if key not in strong)
         self._least = min(map(len, (*spellings, *self._words)), default=0)
 
@@ -145,7 +144,8 @@ class Redactor:
             texts.append(_ASIDES["<"].sub("", strip_reasoning(visible(text))))
         raw = [(t if t.isascii() else _plain(t)).encode("utf-8", "replace") for t in texts]
         letters = b"\0".join([line.translate(_LOWER, _DROPPED) for line in raw])
-        if self._probes.search(letters) and any(s in letters for s in self._spellings):
+        # One search for each is faster than a regular expression of all.
+        if any(map(letters.__contains__, self._spellings)):
             return True
         if not self._words:
             return False
@@ -207,8 +207,12 @@ def _spellings(key: str) -> Iterator[bytes]:
         "".join(f"u{c:04x}" for c in codes).encode(),
         "".join(map(str, codes)).encode(),
         "".join(f"{c:08b}" for c in codes).encode(),
-        base64.b32encode(raw).rstrip(b"="),
+        *_aligned(base64.b32encode, raw, 5),
+        *_aligned(base64.b32hexencode, raw, 5),
+        *_aligned(base64.a85encode, raw, 4),
+        *_aligned(base64.b85encode, raw, 4),
         *_base64(raw),
+        *(letters.translate(_UUENCODED) for letters in _base64(raw)),
         *_base64(raw[::-1]),
         *_base64(base64.b64encode(raw).rstrip(b"=")),
     ]
@@ -222,6 +226,18 @@ def _base64(raw: bytes) -> Iterator[bytes]:
         whole = base64.b64encode(b"\0" * before + raw)
         first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
         yield whole[first:last]
+
+
+def _aligned(encode: Callable[[bytes], bytes], raw: bytes, size: int) -> Iterator[bytes]:
+    """Yield what an encoding of groups of bytes makes of them, wherever in a longer text they
+    stand: of the whole groups only."""
+    for first in range(size):
+        count = (len(raw) - first) // size
+        yield encode(raw[first : first + count * size])
+
+
+_BASE64 = (string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/").encode()
+_UUENCODED = bytes.maketrans(_BASE64, b"`" + bytes(range(33, 96)))
 
 
 def _plain(text: str) -> str:
@@ -304,7 +320,10 @@ def _nothing(_: str) -> str:
 
 
 def _decoded(coded: str) -> str:
-    """Return the character that an escape of a URL, of HTML, of JSON or of mail stands for."""
+    """Return the character that an escape of a URL, of HTML, of JSON or of mail stands for, or an
+    invisible tag character or variation selector."""
+    if coded >= _FIRST_TAG:
+        return chr(ord(coded) - (0xE0000 if coded <= "\U000e007e" else 0xE00F0))
     if coded[0] == "&":
         return html.unescape(coded)
     if coded[0] in "%=":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import codecs
 import json
 from collections.abc import Callable
@@ -52,6 +53,15 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "base64 twice": lambda key: _base64(_base64(key)),
     "base64 of a URL": lambda key: base64.urlsafe_b64encode(b"k" + key.encode()).decode(),
     "base32": lambda key: base64.b32encode(key.encode()).decode(),
+    "base32 of a header": lambda key: base64.b32encode(f"key: {key}".encode()).decode(),
+    "base32 with digits first": lambda key: base64.b32hexencode(key.encode()).decode(),
+    "base85": lambda key: base64.b85encode(key.encode()).decode(),
+    "base85 of a header": lambda key: base64.b85encode(f"key: {key}".encode()).decode(),
+    "Ascii85": lambda key: base64.a85encode(key.encode()).decode(),
+    "uuencode": lambda key: binascii.b2a_uu(key.encode(), backtick=True).decode(),
+    "tag characters": lambda key: "".join(chr(0xE0000 + ord(c)) for c in key),
+    "variation selectors": lambda key: "".join(chr(0xE00F0 + ord(c)) for c in key),
+    "between variation selectors": "\U000e0150".join,
     "hex": lambda key: key.encode().hex(),
     "hex with colons": lambda key: key.encode().hex(":").upper(),
     "rot13": lambda key: codecs.encode(key, "rot13"),
