@@ -15,7 +15,10 @@ __all__ = ["app", "main"]
 
 # In the order in which `improv --help` lists their commands.
 # isort: off
-from improv.cli import run, show, analyse, graph, export, importing, new, validate  # noqa: F401
+try:
+    from improv.cli import run, show, analyse, graph, export, importing, new, validate  # noqa: F401
+except KeyboardInterrupt:  # the imports take most of the time before a command begins
+    raise SystemExit(130) from None
 
 
 def _version(wanted: bool) -> None:
@@ -37,4 +40,7 @@ def main() -> None:
     """The entry point of the `improv` command."""
     leave_working_folder()
     clean_output()  # to the end, so that a traceback is clean as well
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command could report it
+        raise SystemExit(130) from None

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import ray
 
@@ -58,7 +59,7 @@ class Scheduler:
         pool, stop = self.pool, self.stop
         with self._interrupts() as killed:
             try:
-                await pool.open()
+                await _unless_killed(pool.open(), killed)
                 while ((self._waiting and not stop) or self._playing) and not killed.is_set():
                     self._fill_hosts()
                     await self._wait(killed)
@@ -74,7 +75,9 @@ class Scheduler:
             finally:
                 for task in self._playing:
                     task.cancel()
-                await pool.close(stop, at_once=killed.is_set())
+                await _unless_killed(pool.close(stop), killed)
+                if killed.is_set():
+                    await pool.close(stop, at_once=True)
 
     def _fill_hosts(self) -> None:
         """Give waiting trials to hosts, as long as a host has a free place."""
@@ -152,6 +155,24 @@ class Scheduler:
 
         with event_loop.interrupts(interrupted):
             yield killed
+
+
+async def _unless_killed(step: Coroutine[Any, Any, None], killed: asyncio.Event) -> None:
+    """Wait for a step until it is over or `killed` is set, which cancels the step.
+
+    Hosts may wait for long: for room on a cluster when they start, for a slow disk when they close.
+    """
+    if killed.is_set():
+        step.close()
+        return
+    task, kill = asyncio.ensure_future(step), asyncio.ensure_future(killed.wait())
+    try:
+        await asyncio.wait({task, kill}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        kill.cancel()
 
 
 def _too_many_failed(progress: Progress, allowed: float | None) -> bool:

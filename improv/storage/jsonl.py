@@ -64,12 +64,16 @@ class JsonLines:
             os.fsync(self._file)
 
     def close(self, *, sync: bool = True) -> None:
-        """Close the file; with `sync`, wait first until all lines are on the disk."""
+        """Close the file; with `sync`, wait first until all lines are on the disk. The file may be
+        closed already: its number may then be another file's."""
+        if self._file < 0:
+            return
         try:
             if sync:
                 self.sync()
         finally:
-            os.close(self._file)
+            file, self._file = self._file, -1
+            os.close(file)
 
 
 def read_rows(data: bytes) -> Iterator[Json]:

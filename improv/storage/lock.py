@@ -33,6 +33,7 @@ from improv.storage.lock_holder import (
     NAMELESS_HOSTS,
     Holder,
     beat_bytes,
+    folder_number,
     holder_bytes,
     parse_holder,
     process_start,
@@ -86,7 +87,7 @@ class RunLock:
         self.lost.clear()
         self._stop.clear()
         self.took_over = ""
-        self._me = this_process(self._beat)
+        self._me = this_process(self._beat, folder_number(self.folder))
         try:
             self._file = self._home.open_in_place(_LOCK_FILE, make=True)
             _OPEN.add(self)
@@ -181,6 +182,10 @@ class RunLock:
         if state == "rebooted":
             return f"{holder}, which ended before that machine's last start", self._flocked
         if state == "alive":
+            # With the flock of this folder, that process plays another one: a copy has a new number.
+            # Without a flock, numbers are not relied on: some file servers make them up.
+            if self._flocked and holder and not holder.is_of(self._me.folder):
+                return f"{holder}, which plays the run that this is a copy of", True
             raise self._refusal(holder)
         patience = self._patience
         if patience is None:
@@ -319,6 +324,8 @@ def current_holder(folder: str | Path, *, patience: float = 0.0) -> str | None:
         if state == "unknown":
             now = _watch(home, raw, patience, min(patience / 4, 0.25))
             state, holder = ("gone" if now == raw else "alive"), parse_holder(now)
+        elif not holder.is_of(folder_number(Path(folder))):
+            return None  # the run is a copy of one that is played
     except (OSError, RunError):
         return None  # where a link has the name of the file, nobody plays
     return _plays(holder) if holder and state == "alive" else None

@@ -31,8 +31,10 @@ class Holder:
 
     `boot` is the machine's boot id, `pids` the pid namespace, and `started` the start of the
     process in ticks since the boot, which tells a reused pid apart. Each is "" if the system does
-    not give it. `created` is the holder's clock, for people to read; no code compares it. `every`
-    is the seconds between two beats, `beat` the number of beats so far.
+    not give it. `folder` is the number that the filesystem gives the run folder, which tells a copy
+    apart from the run that is played; it is "" where folders have none, and in older files.
+    `created` is the holder's clock, for people to read; no code compares it. `every` is the seconds
+    between two beats, `beat` the number of beats so far.
     """
 
     token: str
@@ -44,13 +46,27 @@ class Holder:
     created: str
     every: float
     beat: int
+    folder: str = ""
+
+    def is_of(self, folder: str) -> bool:
+        """Whether this may be the holder of a folder with this number, and not of its original."""
+        return not (self.folder and folder) or self.folder == folder
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host or 'a machine without a name'}"
 
 
-def this_process(every: float) -> Holder:
-    """Return the record of this process, which beats every `every` seconds."""
+def folder_number(folder: Path) -> str:
+    """Return the number that the filesystem gives a folder, "" if it gives none."""
+    try:
+        number = folder.stat().st_ino
+    except OSError:
+        return ""
+    return str(number) if number else ""
+
+
+def this_process(every: float, folder: str = "") -> Holder:
+    """Return the record of this process, which beats every `every` seconds in a folder."""
     pid = os.getpid()
     try:
         pids = str(Path("/proc/self/ns/pid").readlink())
@@ -70,6 +86,7 @@ def this_process(every: float) -> Holder:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         every=every,
         beat=0,
+        folder=folder,
     )
 
 
@@ -120,9 +137,9 @@ def parse_holder(raw: bytes | None) -> Holder | None:
         return None
     if not isinstance(record, dict):
         return None
-    known: dict[str, Any] = {"pids": "", "every": 0.0}
+    known: dict[str, Any] = {"pids": "", "every": 0.0, "folder": ""}
     known |= {name: record[name] for name in Holder.__slots__ if name in record}
-    texts = ("token", "host", "boot", "pids", "started", "created")
+    texts = ("token", "host", "boot", "pids", "started", "created", "folder")
     whole = (
         known.keys() == set(Holder.__slots__)
         and all(isinstance(known[name], str) for name in texts)

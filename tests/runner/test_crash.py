@@ -1,7 +1,7 @@
 """After processes are killed, files are torn and disks are full, a resumed run ends with the tables
 of an undisturbed run.
 
-benchmarks/storm.py (`make storm`) does the same for longer.
+benchmarks/storm (`make storm`) does the same for longer.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from tests.support.crash import (
     Siege,
     Stand,
     Theatre,
-    fill,
     kill_in_compaction,
-    small_disk,
     tables,
     tear,
     until,
     warm_up,
 )
+from tests.support.disk import fill, small_disk
 
 ON_STAGE = ("--stages", "4")
 ON_CLUSTER = ("--stages", "2", "--hosts", "2")

@@ -120,3 +120,14 @@ def test_ctrl_c_before_anything_is_played(begun: RunFolder) -> None:
     out, err = child.communicate(timeout=240)
     assert child.returncode == 130, (out, err)
     assert "interrupted; played scenes are kept" in err and "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc to look into")
+def test_ctrl_c_while_the_program_is_being_loaded() -> None:
+    """That takes most of the time before a command begins, and a traceback explains nothing."""
+    child = improv("list")
+    maps = Path(f"/proc/{child.pid}/maps")
+    until(lambda: "pydantic_core" in maps.read_text(), child)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=240)
+    assert child.returncode == 130 and "Traceback" not in err, (out, err)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,35 @@ def test_a_stopped_process_still_holds_its_run(start: Start) -> None:
     first.ask("take")
     os.kill(first.pid, signal.SIGSTOP)
     assert f"process {first.pid} " in second.ask("take")["refused"]
+
+
+def test_a_copy_of_a_run_that_is_played_is_free(
+    folder: Path, start: Start, tmp_path: Path
+) -> None:
+    first, second = start(2)
+    first.ask("take")
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert current_holder(folder) is not None
+    assert current_holder(copy) is None
+    with RunLock(copy) as lock:
+        assert lock.took_over == (
+            f"took over from process {first.pid} on {platform.node()}, "
+            "which plays the run that this is a copy of"
+        )
+        assert holder(copy)["pid"] == os.getpid()
+        assert f"process {first.pid} " in second.ask("take")["refused"]
+    assert holder(folder)["pid"] == first.pid
+
+
+def test_a_run_that_is_moved_or_loses_its_lock_file_is_still_held(
+    folder: Path, start: Start, tmp_path: Path
+) -> None:
+    start().ask("take")
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "lock").unlink()
+    assert current_holder(moved) is not None
+    with pytest.raises(RunError, match="plays this run since"), RunLock(moved):
+        pass
 
 
 def test_what_a_killed_process_left_is_taken_over_at_once(folder: Path, start: Start) -> None:

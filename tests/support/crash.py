@@ -15,7 +15,7 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ RAY_HASTE = {
     "RAY_health_check_failure_threshold": "4",
 }
 
-_FORKS = multiprocessing.get_context("forkserver")
+FORKS = multiprocessing.get_context("forkserver")
 
 
 def tables(folder: RunFolder) -> dict[str, pa.Table]:
@@ -76,7 +76,7 @@ def tables(folder: RunFolder) -> dict[str, pa.Table]:
 
 def warm_up() -> None:
     """Start the process that drivers are forked from, with everything imported."""
-    _FORKS.set_forkserver_preload(["improv.cli", "improv.runner.launch", "tests.support.crash"])
+    FORKS.set_forkserver_preload(["improv.cli", "improv.runner.launch", "tests.support.crash"])
     with hasty_ray():
         forkserver.ensure_running()
 
@@ -93,6 +93,10 @@ def hasty_ray() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+class Hung(AssertionError):
+    """A driver did not end within its time."""
+
+
 class Driver:
     """`improv ARGUMENTS` in a process of its own that starts at once: a fork, not an import.
 
@@ -102,7 +106,7 @@ class Driver:
     def __init__(self, arguments: list[str], out: Path, largest: int | None = None) -> None:
         self._out = out
         self._arguments = arguments
-        self._process = _FORKS.Process(target=_drive, args=(arguments, str(out), largest))
+        self._process = FORKS.Process(target=_drive, args=(arguments, str(out), largest))
         self._process.start()
 
     @property
@@ -110,8 +114,34 @@ class Driver:
         return self._process.is_alive()
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def said(self) -> str:
         return self._out.read_text(errors="replace") if self._out.exists() else ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the command begins: whether signals reach it rather than the fork."""
+        return self._has("SigCgt", signal.SIGUSR1)
+
+    def pending(self, number: int) -> bool:
+        """Whether it was sent a signal and has not looked at it yet."""
+        return self._has("ShdPnd", number)
+
+    def _has(self, field: str, number: int) -> bool:
+        with contextlib.suppress(OSError, IndexError):
+            status = Path(f"/proc/{self.pid}/status").read_text()
+            return bool(int(status.split(f"{field}:")[1].split()[0], 16) >> (number - 1) & 1)
+        return False
+
+    def send(self, number: int) -> bool:
+        """Send it a signal; return whether it was alive to get it."""
+        if self.alive:
+            os.kill(self.pid, number)
+        return self.alive
 
     def kill(self) -> bool:
         """SIGKILL it; return whether it was alive to be killed."""
@@ -120,28 +150,29 @@ class Driver:
         return self._process.exitcode == -signal.SIGKILL
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Return its exit code. Raises AssertionError with its stacks if it hangs."""
+        """Return its exit code. Raises Hung with its stacks if it does not end in time."""
         self._process.join(patience)
         if self.alive and self._process.pid is not None:
             os.kill(self._process.pid, signal.SIGUSR1)
             time.sleep(0.5)
             self.kill()
-            raise AssertionError(f"improv {' '.join(self._arguments)} hangs:\n{self.said}")
+            raise Hung(f"improv {' '.join(self._arguments)} hangs:\n{self.said}")
         assert self._process.exitcode is not None
         return self._process.exitcode
 
 
 def _drive(arguments: list[str], out: str, largest: int | None) -> None:
-    file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     if largest is not None:
         # Python ignores SIGXFSZ, so that writing fails as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    from improv.cli import app
+    from improv.cli import main
 
-    app(arguments)
+    sys.argv = ["improv", *arguments]
+    main()
 
 
 # -- what is lost ------------------------------------------------------------------------------
@@ -175,13 +206,15 @@ class Stand:
                     processes += [int(place.name)] if parent in raylets else []
         return sorted(processes)
 
-    def kill_host(self, dice: random.Random) -> bool:
+    def kill_host(self, dice: random.Random, number: int = signal.SIGKILL) -> int:
+        """Send a host a signal; return its process, 0 if there is none."""
         hosts = self.hosts()
         with contextlib.suppress(ProcessLookupError):
             if hosts:
-                os.kill(dice.choice(hosts), signal.SIGKILL)
-                return True
-        return False
+                host = dice.choice(hosts)
+                os.kill(host, number)
+                return host
+        return 0
 
     def kill_node(self, dice: random.Random, *, anew: bool = True) -> None:
         """SIGKILL the raylet of a worker node, and put another node in its place."""
@@ -204,30 +237,6 @@ class Stand:
 
     def _of(self, node: Any, part: str) -> int:
         return int(node.all_processes[part][0].process.pid)
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, size: str) -> Iterator[bool]:
-    """Mount a disk of so many bytes; return False if that is not permitted."""
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    done = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
-    try:
-        yield bool(done)
-    finally:
-        if done:
-            subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(place: Path) -> Path:
-    """Write a file until nothing more fits on the disk; return it."""
-    ballast = place / "ballast"
-    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as sink:
-        for size in (1 << 16, 1 << 12, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    sink.write(b"x" * size)
-    return ballast
 
 
 # -- a run, and what befalls it ----------------------------------------------------------------
@@ -256,10 +265,11 @@ class Tally:
 class Theatre:
     """One puppet for many sieges, and what an undisturbed run of each size gives."""
 
-    def __init__(self, home: Path, latency: float = 0.02) -> None:
+    def __init__(self, home: Path, latency: float = 0.02, *, served: bool = True) -> None:
         self.home = home
         self.server = PuppetServer(Puppet(latency=latency))
-        self.server.start()
+        if served:
+            self.server.start()
         self.tally = Tally()
         self._whole: dict[int, dict[str, pa.Table]] = {}
         self._sieges = 0
@@ -277,6 +287,18 @@ class Theatre:
         finally:
             self.server.spec = spec
 
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def asked(self) -> Counter[str]:
+        """How often each draw was answered since `forget`."""
+        return self.server.asked
+
+    def forget(self) -> None:
+        self.server.asked.clear()
+
     def study(self, replicates: int) -> Path:
         folder = self.home / "studies"
         folder.mkdir(exist_ok=True)
@@ -288,7 +310,7 @@ class Theatre:
     def whole(self, replicates: int) -> dict[str, pa.Table]:
         """Return the tables of an undisturbed run."""
         if replicates not in self._whole:
-            patch = {"model": {"model": "puppet", "base_url": self.server.url}}
+            patch = {"model": {"model": "puppet", "base_url": self.url}}
             name = f"whole-{replicates}"
             result = run(
                 load(self.study(replicates), patch),
@@ -303,7 +325,7 @@ class Theatre:
     def siege(self, replicates: int = 2, *, runs: Path | None = None) -> Siege:
         self._sieges += 1
         whole = self.whole(replicates)
-        self.server.asked.clear()
+        self.forget()
         runs = runs or self.home / "runs"
         return Siege(self, self.study(replicates), whole, runs, f"siege-{self._sieges}")
 
@@ -322,6 +344,10 @@ class Siege:
         self._out = theatre.home / f"{name}.txt"
         self._asked: dict[str, int] = {}
 
+    def named(self, name: str) -> Siege:
+        """Return the same siege of a run of another name, such as a copy."""
+        return Siege(self.theatre, self._study, self._whole, self.runs, name)
+
     @property
     def path(self) -> Path:
         return self.runs / self.name
@@ -331,12 +357,21 @@ class Siege:
         return open_run(self.runs, self.name)
 
     @property
+    def noted(self) -> int:
+        """How many calls may not be asked again."""
+        return len(self._asked)
+
+    @property
     def begun(self) -> bool:
         return (self.path / "run.json").exists()
 
     @property
     def said(self) -> str:
-        return self._out.read_text(errors="replace")
+        return self._out.read_text(errors="replace") if self._out.exists() else ""
+
+    def command(self, *arguments: str) -> Driver:
+        """Start any command of improv; what it says is in `said`."""
+        return Driver([*arguments], self._out)
 
     def drive(self, *options: str, ray: str = "off", largest: int | None = None) -> Driver:
         """Start the run, or resume it."""
@@ -345,19 +380,22 @@ class Siege:
         else:
             shutil.rmtree(self.path, ignore_errors=True)  # killed before the run was one
             what = ["run", str(self._study), "--model", "puppet", "--name", self.name]
-            what += ["--base-url", self.theatre.server.url]
+            what += ["--base-url", self.theatre.url]
         what += ["--runs", str(self.runs), "--ray", ray, *options]
         return Driver(what, self._out, largest)
 
-    def blow(self, kind: str, struck: bool = True) -> None:
+    def blow(self, kind: str, struck: object = True) -> None:
         """Note what was killed, and what may not be asked again from now on."""
-        if not struck:
-            return
-        self.theatre.tally.kills[kind] += 1
+        if struck:
+            self.theatre.tally.kills[kind] += 1
+            self.note()
+
+    def note(self) -> None:
+        """Note what the journal holds, which may not be asked again from now on."""
         if not self.begun:
             return
-        folder, asked = self.folder, self.theatre.server.asked
-        journaled = {c.draw.key for c in folder.journaled().calls() if not c.error}
+        journaled = {c.draw.key for c in self.folder.journaled().calls() if not c.error}
+        asked = self.theatre.asked
         for key in journaled - self._asked.keys():
             self._asked[key] = asked[key]
 
@@ -369,26 +407,46 @@ class Siege:
 
     def check(self) -> None:
         """Raise AssertionError if the run differs from an undisturbed one."""
-        tally, asked = self.theatre.tally, self.theatre.server.asked
-        now = tables(self.folder)
-        for name, table in self._whole.items():
-            assert now[name].equals(table), f"{self.path}: {name}\n{_differing(table, now)}"
-        meta = self.folder.meta()
-        assert (meta["status"], meta["failed"]) == ("done", 0), meta
-        again = {k: (n, asked[k]) for k, n in self._asked.items() if asked[k] != n}
-        assert not again, f"{self.path}: journaled and asked again: {again}"
-        assert not list(self.path.rglob("*.tmp")), self.path
+        faults = self.faults()
+        assert not faults, f"{self.path}: {faults}"
+        tally, asked = self.theatre.tally, self.theatre.asked
         tally.runs += 1
-        tally.trials += len(now["trials"])
+        tally.trials += len(self._whole["trials"])
         tally.journaled += len(self._asked)
         tally.in_flight += sum(n - 1 for n in asked.values() if n > 1)
 
+    def faults(self) -> Faults:
+        """Return how the run differs from an undisturbed one."""
+        faults, asked, now = Faults(), self.theatre.asked, tables(self.folder)
+        rows, wanted = (
+            Counter((r["trial"], r["branch"]) for r in t["trials"].to_pylist())
+            for t in (now, self._whole)
+        )
+        faults.lost = (wanted - rows).total()
+        faults.twice = (rows - wanted).total()
+        faults.again = sum(asked[k] != n for k, n in self._asked.items())
+        faults.more = [f"{n} differs" for n, t in self._whole.items() if not now[n].equals(t)]
+        meta = self.folder.meta()
+        if (meta["status"], meta["failed"]) != ("done", 0):
+            faults.more.append(f"run.json says {meta['status']}, {meta['failed']} failed")
+        faults.more += [f"{file.name} is left" for file in self.path.rglob("*.tmp")]
+        return faults
 
-def _differing(whole: pa.Table, now: dict[str, pa.Table]) -> str:
-    """Say which trials and branches are missing, or there twice, of a table that differs."""
-    rows = Counter((r["trial"], r["branch"]) for r in now["trials"].to_pylist())
-    twice = [key for key, n in rows.items() if n > 1]
-    return f"{len(now['trials'])} trials and branches, twice {twice}; {len(whole)} rows wanted"
+
+@dataclass
+class Faults:
+    """How a run differs from an undisturbed one.
+
+    `lost` and `twice` count trials and branches, `again` the journaled calls that were asked again.
+    """
+
+    lost: int = 0
+    twice: int = 0
+    again: int = 0
+    more: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.lost or self.twice or self.again or self.more)
 
 
 def until(happened: Callable[[], object], patience: float = 240.0, every: float = 0.005) -> bool:
