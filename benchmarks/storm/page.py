@@ -10,9 +10,9 @@ _HEAD = """\
 # The storm
 
 Written by `make storm`. Small runs are played, and something befalls each of them at a random
-moment. Then the run is resumed until it is done, and checked: every planned trial and branch is there
-once, the tables are equal to those of an undisturbed run (apart from the columns of clocks), no call
-that the journal held is asked again, nothing hangs, and nothing ends in a traceback.
+moment. Then the run is resumed until it is done, and checked: every planned trial and branch is
+there once, the tables are equal to those of an undisturbed run (apart from the columns of clocks),
+no call that the journal held is asked again, nothing hangs, and nothing ends in a traceback.
 
 """
 _KINDS = """

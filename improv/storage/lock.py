@@ -182,8 +182,8 @@ class RunLock:
         if state == "rebooted":
             return f"{holder}, which ended before that machine's last start", self._flocked
         if state == "alive":
-            # With the flock of this folder, that process plays another one: a copy has a new number.
-            # Without a flock, numbers are not relied on: some file servers make them up.
+            # We have the flock of this folder, and a copy has a new number: that process plays the
+            # original. Without a flock, numbers are not relied on: file servers may change them.
             if self._flocked and holder and not holder.is_of(self._me.folder):
                 return f"{holder}, which plays the run that this is a copy of", True
             raise self._refusal(holder)
