@@ -80,9 +80,7 @@ def test_a_stopped_process_still_holds_its_run(start: Start) -> None:
     assert f"process {first.pid} " in second.ask("take")["refused"]
 
 
-def test_a_copy_of_a_run_that_is_played_is_free(
-    folder: Path, start: Start, tmp_path: Path
-) -> None:
+def test_a_copy_of_a_run_that_is_played_is_free(folder: Path, start: Start, tmp_path: Path) -> None:
     first, second = start(2)
     first.ask("take")
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
