@@ -7,15 +7,16 @@ loop gets a thread of its own. Signals reach only the main thread, which hands t
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
+from improv import interrupts as signals
+
 Returned = TypeVar("Returned")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _handlers: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
 """The loops that run beside a notebook's loop. The last handler of each is called at a Ctrl-C."""
 
@@ -107,8 +108,12 @@ def interrupts(handler: Callable[[], None]) -> Iterator[None]:
         finally:
             _handlers[loop].remove(handler)
         return
+    if signals.watched():
+        with signals.handled_by(partial(loop.call_soon_threadsafe, handler)):
+            yield
+        return
     try:
-        for number in _SIGNALS:
+        for number in signals.SIGNALS:
             loop.add_signal_handler(number, handler)
     except (ValueError, RuntimeError, NotImplementedError):
         yield  # not the main thread: the caller of this thread handles the signals
@@ -116,5 +121,5 @@ def interrupts(handler: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number in _SIGNALS:
+        for number in signals.SIGNALS:
             loop.remove_signal_handler(number)

@@ -39,7 +39,10 @@ STAIR = (
         "the base: records, files, and what Ray and asyncio need",
     ),
     ("folder", "a local folder whose files are reached through no link"),
-    ("errors output", "all errors; what cleans the output to terminals and logs"),
+    (
+        "errors output interrupts",
+        "all errors; what cleans the output to terminals and logs; each Ctrl-C is noticed",
+    ),
     (
         "text import_path version",
         "cleaning of text; which code this is, and where it is found",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from improv import interrupts
 from improv.cli.options import app
 from improv.import_path import leave_working_folder
 from improv.output import clean_output
@@ -40,7 +41,10 @@ def main() -> None:
     """The entry point of the `improv` command."""
     leave_working_folder()
     clean_output()  # to the end, so that a traceback is clean as well
+    interrupts.watch()
     try:
         app()
     except KeyboardInterrupt:  # before a command could report it
         raise SystemExit(130) from None
+    finally:
+        interrupts.ignore()

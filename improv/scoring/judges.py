@@ -68,8 +68,8 @@ class JudgeTerms:
 def ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
     """Ask every question and journal each verdict. Return the reason if the asking was stopped.
 
-    After Ctrl-C nothing more is asked, and the calls in flight are completed. Raises OSError if the
-    journal cannot be written.
+    After Ctrl-C nothing more is asked, and the calls in flight are completed; after a second one
+    they are not. Raises OSError if the journal cannot be written.
     """
     return event_loop.run_coroutine(_ask_judges(folder, questions, terms))
 
@@ -97,6 +97,7 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
     verdicts = JsonLines(folder.journals, VERDICTS_FILE)
     left = iter(questions)
     failed = done = 0
+    workers: list[asyncio.Task[None]] = []
 
     async def work() -> None:
         nonlocal failed, done
@@ -132,14 +133,13 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
     local_only = any(q.model.embedded for q in questions)
     at_once = EMBEDDED_AT_ONCE if local_only else terms.connections
 
-    def interrupted() -> None:
-        stop.record("interrupted", ErrorKind.HALTED)
-        models.halt()
-
-    with event_loop.interrupts(interrupted):
+    with _interrupts(stop, models, workers):
         try:
-            workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
+            workers += [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
             await asyncio.gather(*workers)
+        except asyncio.CancelledError:
+            if not stop:
+                raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -155,6 +155,21 @@ async def _keep_manners(folder: RunFolder, keeper: MannersKeeper) -> None:
     with contextlib.suppress(OSError):
         if rows != folder.meta().get("manners", []):
             folder.update({"manners": rows})
+
+
+def _interrupts(
+    stop: Stop, models: Models, workers: list[asyncio.Task[None]]
+) -> contextlib.AbstractContextManager[None]:
+    """Handle Ctrl-C: the first one ends the asking, the second one ends the calls in flight."""
+
+    def interrupted() -> None:
+        if stop.kind == ErrorKind.HALTED:
+            for worker in workers:
+                worker.cancel()
+        stop.record("interrupted", ErrorKind.HALTED)
+        models.halt()
+
+    return event_loop.interrupts(interrupted)
 
 
 def judge_call(question: Question) -> Ask:

@@ -32,6 +32,7 @@ from improv.storage.lock import RunLock
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from tests.support.places import TOP
+from tests.support.run import improv, press, until
 
 Serve = Callable[..., PuppetServer]
 OFF = Setup(ray="off")
@@ -284,6 +285,29 @@ def test_whoever_is_killed_in_the_middle_pays_nothing_twice(
         if name == "verdicts":
             here, there = here.drop_columns(clocks), there.drop_columns(clocks)
         assert here == there
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to look at")
+def test_a_second_ctrl_c_does_not_wait_for_what_is_in_flight(
+    judged: Path, puppet_server: Serve
+) -> None:
+    folder = play(judged)
+    server = puppet_server(judge=GOOD, latency=0.05)
+    judge = ("--judge", "puppet", "--base-url", server.url, "--plants", "8")
+    child = improv("score", folder.id, "--runs", folder.root, *judge, "--max-connections", "3")
+    until(lambda: server.answered >= 9, child)
+    server.spec = server.spec.model_copy(update={"latency": 600.0})
+    begun = server.requests
+    until(lambda: server.requests >= begun + 3, child)
+    press(child)
+    press(child)
+    out, err = child.communicate(timeout=240)
+    assert child.returncode == 130, (out, err)
+    assert "stopped: interrupted" in err + out and "ended" not in err, (out, err)
+    assert "Traceback" not in err and "never retrieved" not in err, err
+    server.spec = server.spec.model_copy(update={"latency": 0.0})
+    score(folder, judges=Judges("puppet", base_url=server.url, plants=8))
+    assert set(server.asked.values()) == {1}
 
 
 def test_a_budget_ends_it_and_the_rest_is_owed(judged: Path, puppet_server: Serve) -> None:

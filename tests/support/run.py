@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +66,19 @@ def until(what: Callable[[], bool], child: subprocess.Popen[str], seconds: float
         time.sleep(0.01)
 
 
+def press(child: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C, and wait until the system has delivered it: it makes one signal of two that
+    wait. Needs /proc."""
+    child.send_signal(signal.SIGINT)
+    status = Path(f"/proc/{child.pid}/status")
+
+    def delivered() -> bool:
+        return not int(status.read_text().split("ShdPnd:")[1].split()[0], 16) & _SIGINT_BIT
+
+    until(delivered, child)
+
+
+_SIGINT_BIT = 1 << (signal.SIGINT - 1)
 HOSTED = [
     pytest.param(("--ray", "off"), id="off"),
     pytest.param((), id="ray", marks=pytest.mark.ray),
