@@ -74,8 +74,8 @@ KINDS: dict[str, tuple[str, int, str]] = {
         "copied",
         60,
         "The folder is copied file after file while the run is played. The copy is "
-        "listed, shown, reported and resumed, half of the time beside the run that it is of. Run "
-        "and copy must be whole.",
+        "listed, shown or reported, and resumed, half of the time beside its original. Run and "
+        "copy must be whole.",
     ),
     "host killed": ("host", 40, "On a cluster of two nodes: SIGKILL of a host."),
     "host stopped": ("host_stopped", 10, "On the cluster: SIGSTOP of a host for up to 4 s."),

@@ -77,7 +77,8 @@ class Clock:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         self.works = False
         if compiler is not None:
-            command = [compiler, "-shared", "-fPIC", "-O1", "-o", self._library, source, "-ldl"]
+            command = [compiler, "-shared", "-fPIC", "-O1", "-o"]
+            command += [str(self._library), str(source), "-ldl"]
             self.works = subprocess.run(command, capture_output=True).returncode == 0
 
     @contextlib.contextmanager

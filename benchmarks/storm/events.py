@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.storm.clock import Clock
 from benchmarks.storm.theatre import StormTheatre
@@ -15,9 +16,9 @@ from tests.support.crash import (
     Siege,
     kill_in_compaction,
     tear,
-    until,
 )
 from tests.support.disk import fill, small_disk
+from tests.support.patience import until
 
 STAGES = ("--stages", "4")
 SIZE = 3
@@ -72,10 +73,13 @@ class Events:
         return Struck([siege], events)
 
     def torn_shard(self) -> Struck:
+        """A small run has shards for a moment only, before they are joined."""
         siege, events = self.siege(), 0
+        shards = siege.path / "shards"
         for _ in range(self.times()):
             driver = siege.drive(*STAGES)
-            self.wait(driver, asked=True)
+            self._until_written(driver, shards)
+            time.sleep(self.dice.uniform(0, 0.02))
             driver.kill()
             events += self.note(siege, tear(siege.path, self.dice))
         return Struck([siege], events)
@@ -91,8 +95,7 @@ class Events:
             if held:
                 self.theatre.puppet.send(signal.SIGSTOP)
             hit = driver.send(signal.SIGINT)
-            # The system makes one signal of two that a busy process has not looked at.
-            until(lambda driver=driver: not driver.pending(signal.SIGINT))
+            self._until_delivered(driver)
             time.sleep(self.dice.choice((0.0, self.dice.uniform(0, 0.05), self.dice.random())))
             hit = driver.send(signal.SIGINT) and hit
             try:
@@ -193,7 +196,7 @@ class Events:
         return struck
 
     def copied(self) -> Struck:
-        """The copy is listed, shown and reported, and resumed beside the run or after it."""
+        """The copy is listed, shown or reported, and resumed beside the run or after it."""
         siege = self.siege()
         driver = siege.drive(*STAGES)
         until(lambda: siege.begun or not driver.alive)
@@ -202,16 +205,18 @@ class Events:
         copy = self.theatre.copy(siege)
         struck = Struck([siege, copy], self.note(siege, hit))
         copy.note()
+        siege.copies.append(copy)
         at_once = self.dice.random() < 0.5
         if at_once:
             self.ended(struck, copy.drive(*STAGES).wait())
         else:
             self.ended(struck, driver.wait())
-        runs = ("--runs", str(copy.runs))
-        for words in (("list",), ("show", copy.name), ("report", copy.name)):
-            code = copy.command(*words, *runs).wait()
-            if code:
-                struck.trouble.append(f"exit code {code} of improv {words[0]} on a copy")
+        page = str(self.theatre.home / "copy.html")
+        readers = (("list",), ("show", copy.name), ("report", copy.name, "-o", page))
+        words = self.dice.choice(readers)
+        code = copy.command(*words, "--runs", str(copy.runs)).wait()
+        if code:
+            struck.trouble.append(f"exit code {code} of improv {words[0]} on a copy")
         if at_once:
             self.ended(struck, driver.wait())
         return struck
@@ -242,6 +247,13 @@ class Events:
         share = 1.0 if phase > 0.9 else self.dice.random()
         until(lambda: puppet.answered > before + share * left * 0.99 or not driver.alive)
         time.sleep(self.dice.uniform(0, 0.3 if phase > 0.9 else 0.03))
+
+    def _until_delivered(self, driver: Driver) -> None:
+        """Wait for a Ctrl-C. The system makes one signal of two that a busy process has not got."""
+        until(lambda: not driver.pending(signal.SIGINT))
+
+    def _until_written(self, driver: Driver, folder: Path) -> None:
+        until(lambda: any(folder.glob("*.parquet")) or not driver.alive, every=0.0005)
 
     def note(self, siege: Siege, hit: bool) -> int:
         if hit:

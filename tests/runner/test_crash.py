@@ -28,10 +28,10 @@ from tests.support.crash import (
     kill_in_compaction,
     tables,
     tear,
-    until,
     warm_up,
 )
 from tests.support.disk import fill, small_disk
+from tests.support.patience import until
 
 ON_STAGE = ("--stages", "4")
 ON_CLUSTER = ("--stages", "2", "--hosts", "2")
