@@ -72,10 +72,12 @@ def press(child: subprocess.Popen[str]) -> None:
     child.send_signal(signal.SIGINT)
     status = Path(f"/proc/{child.pid}/status")
 
-    def delivered() -> bool:
-        return not int(status.read_text().split("ShdPnd:")[1].split()[0], 16) & _SIGINT_BIT
+    while child.poll() is None and _pending(status.read_text()) & _SIGINT_BIT:
+        time.sleep(0.001)
 
-    until(delivered, child)
+
+def _pending(status: str) -> int:
+    return int(status.split("ShdPnd:")[1].split()[0], 16)
 
 
 _SIGINT_BIT = 1 << (signal.SIGINT - 1)
