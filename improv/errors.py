@@ -139,6 +139,14 @@ SHARED = frozenset(
 """The kinds of failure that every further call would repeat."""
 
 
+def is_weather(kind: str) -> bool:
+    """Return whether a failure of this kind may pass: the same call may succeed another time."""
+    if kind in (ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREADABLE):
+        return True
+    status = kind.removeprefix("status ")
+    return kind.startswith("status 5") or status in ("408", "409", "425", "429")
+
+
 class EndpointError(ModelError):
     """No call to this endpoint can succeed: a refused key, an exhausted quota, no such model."""
 

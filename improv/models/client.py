@@ -192,6 +192,7 @@ class Models:
                 timeout=model.timeout,
                 connections=self._connections,
                 halted=self._halted,
+                patient=model.retries > 0,
             )
             self._clients[key] = Client(
                 wire,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -43,6 +44,8 @@ from improv.study.address import Address
 
 MAX_REPLY_BYTES = 4_000_000
 """Bytes of a whole answer. A longer one is an error, and the rest is not read."""
+MOST_LIMITED = 100
+"""429s that a call waits out, at most. Further ones use up its retries, so it ends some time."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,8 @@ class Trip:
 
     ends: list[str] = field(default_factory=list)
     waited: float = 0.0
+    limited: int = 0
+    """How many 429s were waited out."""
     first: httpx2.Response | Exception | None = None
 
     @property
@@ -105,6 +110,7 @@ class Wire(openai.DefaultAioHttpClient):
         timeout: float,
         connections: int,
         halted: asyncio.Event,
+        patient: bool = True,
     ) -> None:
         super().__init__(
             verify=trusted_certificates(),
@@ -121,6 +127,7 @@ class Wire(openai.DefaultAioHttpClient):
         self._seconds = timeout
         self._connections = connections
         self._halted = halted
+        self._patient = patient
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
@@ -178,7 +185,29 @@ class Wire(openai.DefaultAioHttpClient):
     async def _attempt(
         self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
     ) -> Json | httpx2.Response:
-        """Make one attempt; return the reply, or the response with an error status."""
+        """Make one attempt; return the reply, or the response with an error status.
+
+        A 429 says that the endpoint is well and has no room, so it is waited out here and uses up
+        none of the client's retries. A model without retries has no patience either.
+        """
+        trip = _TRIP.get()
+        while True:
+            reply = await self._try(request, answer)
+            if isinstance(reply, dict) or not self._waits_out(reply, trip):
+                return reply
+            delay = _pause(reply.headers) or _backoff(trip.limited)
+            trip.limited += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._halted.wait()
+
+    def _waits_out(self, reply: httpx2.Response, trip: Trip) -> bool:
+        limited = reply.status_code == 429 and reply.headers.get("x-should-retry") != "false"
+        return limited and self._patient and trip.limited < MOST_LIMITED
+
+    async def _try(
+        self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
+    ) -> Json | httpx2.Response:
         if not str(request.url).startswith(self._address):
             # The last door: whoever built the request, it goes where it was agreed, or nowhere.
             what = f"{public_address(str(request.url))} is not where this client may send anything"
@@ -398,6 +427,11 @@ def _pause(headers: Mapping[str, str]) -> float:
         with contextlib.suppress(ValueError):
             return min(max(float(headers.get(name, "")) * unit, 0.0), 120.0)
     return 0.0
+
+
+def _backoff(n: int) -> float:
+    """Return the seconds before the attempt after `n` 429s that ask for no wait, as the client."""
+    return min(0.5 * 2.0 ** min(n, 8), 8.0) * random.uniform(0.75, 1.0)
 
 
 def _load_kind(status: int) -> AttemptKind:

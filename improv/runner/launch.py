@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
-from improv.errors import ErrorKind, RunError, folder_unwritable
+from improv.errors import ErrorKind, RunError, folder_unwritable, is_weather
 from improv.models.agreed import Agreed
 from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
 from improv.models.endpoint import public_address, remote_address
@@ -25,7 +25,7 @@ from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
 from improv.runner.host import HostTerms
 from improv.runner.host_pool import HostPool
-from improv.runner.owed import owed
+from improv.runner.owed import failed_in_weather, owed
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.scheduler import Scheduler
@@ -34,7 +34,7 @@ from improv.scoring.lost_scores import restore_scores
 from improv.scoring.scorer import score
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable_error
-from improv.storage.repair import find_damage, heal, repair_shards, tidy
+from improv.storage.repair import find_damage, heal, owe_again, repair_shards, tidy
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_record import asked_branches
 from improv.storage.runs import RUN_ID, new_run_id, runs_filesystem
@@ -176,12 +176,15 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
             except RunError as e:
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
             held.notices.extend(heal(folder, held.journal, damage))
-        idle = not owed(folder, trials, asked)
+        weathered = failed_in_weather(folder)
+        idle = not weathered and not owed(folder, trials, asked)
         if idle:
             result = replace(_finish(folder, trials, Stop(), held.notices), idle=True)
         else:
             refuse_drift(folder, meta, now, trials_hash(trials), setup)
             agreed = look_ahead(study, trials, setup, asked)
+            if weathered:
+                owe_again(folder, weathered, held.journal)
             result = play_owed(held.session(study, trials, setup, agreed, watch))
     if not (result.owed or result.stopped):
         result = replace(result, notices=(*result.notices, *restore_scores(folder)))
@@ -287,6 +290,11 @@ def _finish(
         except OSError as e:
             stop.record(folder_unwritable(e), ErrorKind.DISK)
     ended = _count_ended(folder)
+    if ended.weather:
+        messages.append(
+            f"{ended.weather} trials and branches failed for what may pass, such as a timeout; "
+            "`improv resume` plays them again"
+        )
     changes: Json = {
         "status": "stopped" if left else "done",
         "done": ended.done,
@@ -323,21 +331,23 @@ class _Ended(NamedTuple):
     failed: int
     branches: int
     broken: int
+    weather: int
 
 
 def _count_ended(folder: RunFolder) -> _Ended:
-    """Count the trials and branches in the folder, and those that failed."""
+    """Count the trials and branches in the folder, and those that failed, in weather and in all."""
     columns = ["branch", "status", "failure_kind"]
-    done = failed = branches = broken = 0
+    done = failed = branches = broken = weather = 0
     for rows in folder.tables.read("trials", columns=columns).to_batches(10_000):
         for branch, status, kind in zip(*(rows[c].to_pylist() for c in columns), strict=True):
+            weather += status == "failed" and is_weather(kind or "")
             if branch == MAIN:
                 done += status == "done"
                 failed += status == "failed"
             else:
                 branches += 1
                 broken += status == "failed" and kind != ErrorKind.UNREACHED
-    return _Ended(done, failed, branches, broken)
+    return _Ended(done, failed, branches, broken, weather)
 
 
 def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:

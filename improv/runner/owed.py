@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from improv.errors import ErrorKind, is_weather
 from improv.records import MAIN
 from improv.runner.session import Work
 from improv.storage.run_folder import RunFolder
@@ -88,6 +89,27 @@ def owed(
         there = branches.get(index, ())
         left[index] = tuple(b for b in of_trial if b.id not in there)
     return _counted(planned, bytes(played), left, only is not None)
+
+
+def failed_in_weather(folder: RunFolder) -> list[tuple[str, str]]:
+    """Return the trials and branches that an endpoint failed in a way that may pass, and the
+    branches that were not reached for it. `resume` plays them again."""
+    columns = ["trial", "branch", "parent", "failure_kind"]
+    keys: set[tuple[str, str]] = set()
+    unreached: list[tuple[str, str, str]] = []
+    for rows in folder.tables.read("trials", columns=columns).to_batches(_ROWS):
+        for trial, branch, parent, kind in zip(
+            *(rows[c].to_pylist() for c in columns), strict=True
+        ):
+            if is_weather(kind or ""):
+                keys.add((trial, branch))
+            elif kind == ErrorKind.UNREACHED:
+                unreached.append((trial, branch, parent))
+    more = keys
+    while more:
+        more = {(t, branch) for t, branch, parent in unreached if (t, parent) in keys} - keys
+        keys |= more
+    return sorted(keys)
 
 
 def _read_played(folder: RunFolder, planned: Trials, played: bytearray) -> dict[int, set[str]]:

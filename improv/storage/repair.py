@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,9 +117,21 @@ def repair_shards(run: RunFolder) -> list[str]:
     return messages
 
 
-def _restore_journal(run: RunFolder) -> int:
-    """Write the calls in the tables back into a journal, as many as can be read; return their
-    number."""
+def owe_again(run: RunFolder, keys: Sequence[tuple[str, str]], journal: Journaled) -> None:
+    """Take trials and branches out of the tables, so that they are played again. Raises OSError.
+
+    Their calls go back into the journal first. Those that succeeded are not made again.
+    """
+    run.tables.compact(finished=False)
+    run.make_parts()
+    _restore_journal(run, {trial for trial, _ in keys})
+    run.tables.forget(keys)
+    journal.refresh()
+
+
+def _restore_journal(run: RunFolder, trials: Collection[str] | None = None) -> int:
+    """Write the calls in the tables back into a journal, all or those of some trials, as many as
+    can be read; return their number."""
     redrawn = _redrawn(run)
     journal = Journal(run.journals, f"repaired-{uuid.uuid4().hex[:12]}.jsonl")
     count = 0
@@ -130,6 +142,8 @@ def _restore_journal(run: RunFolder) -> int:
                 for row in piece.to_pylist():
                     call = call_from_row(row)
                     draw = call.draw
+                    if trials is not None and draw.trial not in trials:
+                        continue
                     branch = redrawn.get((draw.trial, draw.branch), draw.branch)
                     journal.append(replace(call, draw=replace(draw, branch=branch)), ())
                     count += 1

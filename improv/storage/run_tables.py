@@ -189,6 +189,20 @@ class RunTables:
                 if file.is_file and file.name != VERDICTS_FILE:
                     folder.remove(f"journal/{file.name}")
 
+    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remove the rows of trials and branches, so that they are owed again. Raises OSError.
+
+        No process may be playing the run. The table of trials is written last: after a kill in
+        between, the trials are still there, and are forgotten the next time. The shards must be
+        compacted.
+        """
+        gone = pa.array([_KEY_SEPARATOR.join(key) for key in keys], pa.string())
+        for name in [n for n in TRIAL_TABLES if n != "blocks"]:
+            if not self.files.exists(f"{name}.parquet"):
+                continue
+            table = self.read(name)
+            self.write(name, table.filter(pc.invert(pc.is_in(_keys(table), value_set=gone))))
+
     def write_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
         """Replace the tables of scores and verdicts, each whole or not at all. Raises OSError.
 

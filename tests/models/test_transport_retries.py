@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from improv.models.client import Models
+from improv.models.transport import MOST_LIMITED
 from improv.records import Call
 from tests.support.weather import LINE, RawServer, Send, Serve, ask, complete, http, said
 
@@ -25,18 +26,36 @@ def test_each_retry_is_recorded_with_its_reason() -> None:
         (call,) = complete(ask(server.url))
     assert (call.retries, call.retried, call.error) == (2, ("429", "500"), "")
     counts = [r.split(b"x-stainless-retry-count: ")[1][:1] for r in map(bytes.lower, server.seen)]
-    assert counts == [b"0", b"1", b"2"]
+    assert counts == [b"0", b"0", b"1"], "the 429 used up no retry"
 
 
 def test_a_call_is_tried_as_often_as_its_model_says() -> None:
     def reply(n: int, request: bytes, send: Send) -> bytes:
-        return http("{}", "429 Slow", more="retry-after-ms: 10\r\n")
+        return http("{}", "500 Oh", more="retry-after-ms: 10\r\n")
 
     for retries in (0, 3):
         with RawServer(reply) as server:
             (call,) = complete(ask(server.url, retries=retries))
         assert (len(server.seen), call.retries) == (retries + 1, retries)
-        assert call.error_kind == "status 429" and call.retried == ("429",) * retries
+        assert call.error_kind == "status 500" and call.retried == ("500",) * retries
+
+
+def test_a_429_uses_up_no_retry_and_is_not_waited_out_for_ever() -> None:
+    def reply(n: int, request: bytes, send: Send) -> bytes:
+        limited = http("{}", "429 Slow", more="retry-after-ms: 1\r\n")
+        return http(said(LINE)) if n == 40 else limited
+
+    with RawServer(reply) as server:
+        (call,) = complete(ask(server.url, retries=1))
+        assert (call.reply, call.error, call.retried) == (LINE, "", ("429",) * 40)
+
+    def full(n: int, request: bytes, send: Send) -> bytes:
+        return http("{}", "429 Slow", more="retry-after-ms: 1\r\n")
+
+    for retries, asked in ((0, 1), (1, MOST_LIMITED + 2)):
+        with RawServer(full) as server:
+            (call,) = complete(ask(server.url, retries=retries))
+            assert (call.error_kind, len(server.seen)) == ("status 429", asked)
 
 
 def test_a_wait_that_the_endpoint_asks_for_is_kept_and_is_no_wait_for_leave() -> None:
