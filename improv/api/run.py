@@ -101,6 +101,11 @@ class Run:
     def limits(self) -> Table:
         return Table(self.folder, "limits")
 
+    @property
+    def failures(self) -> Table:
+        """The earlier failures of trials and branches that were played again."""
+        return Table(self.folder, "failures")
+
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Query the run's tables by their names with DuckDB. Only the tables that the query names
         are read. Raises RunError if DuckDB is not installed, and duckdb.Error."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-NAMES = ("trials", "turns", "calls", "blocks", "scores", "verdicts", "limits")
+NAMES = ("trials", "turns", "calls", "blocks", "scores", "verdicts", "limits", "failures")
 _SHOWN_ROWS = 5
 """Number of rows that a notebook shows."""
 UNTYPESET = "tex2jax_ignore mathjax_ignore"

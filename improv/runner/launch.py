@@ -25,7 +25,7 @@ from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
 from improv.runner.host import HostTerms
 from improv.runner.host_pool import HostPool
-from improv.runner.owed import failed_in_weather, owed
+from improv.runner.owed import owed, to_play_again
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
 from improv.runner.scheduler import Scheduler
@@ -176,15 +176,15 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
             except RunError as e:
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
             held.notices.extend(heal(folder, held.journal, damage))
-        weathered = failed_in_weather(folder)
-        idle = not weathered and not owed(folder, trials, asked)
+        failed = to_play_again(folder)
+        idle = not failed and not owed(folder, trials, asked)
         if idle:
             result = replace(_finish(folder, trials, Stop(), held.notices), idle=True)
         else:
             refuse_drift(folder, meta, now, trials_hash(trials), setup)
             agreed = look_ahead(study, trials, setup, asked)
-            if weathered:
-                owe_again(folder, weathered, held.journal)
+            if failed:
+                owe_again(folder, failed, held.journal)
             result = play_owed(held.session(study, trials, setup, agreed, watch))
     if not (result.owed or result.stopped):
         result = replace(result, notices=(*result.notices, *restore_scores(folder)))

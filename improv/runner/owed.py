@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from improv.errors import ErrorKind, is_weather
-from improv.records import MAIN
+from improv.records import MAIN, Json
 from improv.runner.session import Work
 from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import SCHEMAS
 from improv.study.branch import Branch, planned_branches
 from improv.study.model_spec import Model
 from improv.study.trial import Trial, Trials, find_trials, models_of
@@ -91,25 +92,18 @@ def owed(
     return _counted(planned, bytes(played), left, only is not None)
 
 
-def failed_in_weather(folder: RunFolder) -> list[tuple[str, str]]:
-    """Return the trials and branches that an endpoint failed in a way that may pass, and the
-    branches that were not reached for it. `resume` plays them again."""
-    columns = ["trial", "branch", "parent", "failure_kind"]
-    keys: set[tuple[str, str]] = set()
-    unreached: list[tuple[str, str, str]] = []
-    for rows in folder.tables.read("trials", columns=columns).to_batches(_ROWS):
-        for trial, branch, parent, kind in zip(
-            *(rows[c].to_pylist() for c in columns), strict=True
-        ):
-            if is_weather(kind or ""):
-                keys.add((trial, branch))
-            elif kind == ErrorKind.UNREACHED:
-                unreached.append((trial, branch, parent))
-    more = keys
+def to_play_again(folder: RunFolder) -> list[Json]:
+    """Return the rows of the trials and branches that an endpoint failed in a way that may pass,
+    and of the branches that were not reached for it, with the columns of the table of failures."""
+    failed = folder.tables.failed_trials()
+    again = {(r["trial"], r["branch"]) for r in failed if is_weather(r["failure_kind"])}
+    unreached = [r for r in failed if r["failure_kind"] == ErrorKind.UNREACHED]
+    more = set(again)
     while more:
-        more = {(t, branch) for t, branch, parent in unreached if (t, parent) in keys} - keys
-        keys |= more
-    return sorted(keys)
+        more = {(r["trial"], r["branch"]) for r in unreached if (r["trial"], r["parent"]) in more}
+        again |= more
+    names = SCHEMAS["failures"].names
+    return [{n: r[n] for n in names} for r in failed if (r["trial"], r["branch"]) in again]
 
 
 def _read_played(folder: RunFolder, planned: Trials, played: bytearray) -> dict[int, set[str]]:

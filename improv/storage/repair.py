@@ -14,6 +14,7 @@ from pathlib import Path
 
 from improv.errors import ImprovError, RunError
 from improv.folder import Folder
+from improv.records import Json
 from improv.storage.journal import Journal, Journaled
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, TRIAL_TABLES, call_from_row
@@ -31,6 +32,7 @@ def tidy(run: RunFolder, journal: Journaled) -> list[str]:
     """
     folder, messages = run.local, []
     _remove_unfinished(run.files.folder)
+    run.tables.finish_owing_again()
     for file in sorted(folder.glob("*.parquet")):
         if file.stem not in TRIAL_TABLES:
             messages += _check(run, file, file.stem, [file])
@@ -117,22 +119,23 @@ def repair_shards(run: RunFolder) -> list[str]:
     return messages
 
 
-def owe_again(run: RunFolder, keys: Sequence[tuple[str, str]], journal: Journaled) -> None:
-    """Take trials and branches out of the tables, so that they are played again. Raises OSError.
+def owe_again(run: RunFolder, failed: Sequence[Json], journal: Journaled) -> None:
+    """Move rows of trials and branches to the table of failures, so that they are played again.
+    Raises OSError.
 
     Their calls go back into the journal first. Those that succeeded are not made again.
     """
     run.tables.compact(finished=False)
     run.make_parts()
-    _restore_journal(run, {trial for trial, _ in keys})
-    run.tables.forget(keys)
+    _restore_journal(run, {row["trial"] for row in failed})
+    run.tables.owe_again(failed)
     journal.refresh()
 
 
 def _restore_journal(run: RunFolder, trials: Collection[str] | None = None) -> int:
     """Write the calls in the tables back into a journal, all or those of some trials, as many as
     can be read; return their number."""
-    redrawn = _redrawn(run)
+    redrawn = _redrawn(run, planned=trials is None)
     journal = Journal(run.journals, f"repaired-{uuid.uuid4().hex[:12]}.jsonl")
     count = 0
     try:
@@ -152,13 +155,17 @@ def _restore_journal(run: RunFolder, trials: Collection[str] | None = None) -> i
     return count
 
 
-def _redrawn(run: RunFolder) -> dict[tuple[str, str], str]:
+def _redrawn(run: RunFolder, *, planned: bool) -> dict[tuple[str, str], str]:
     """Return the parent of each regeneration, whose calls count as its parent's: as the trials say,
-    or else the study and run.json."""
+    or else, with `planned`, the study and run.json."""
     parents: dict[tuple[str, str], str] = {}
     with contextlib.suppress(ImprovError):
-        study = run.study()
-        wishes = [b for trial in plan(study) for b in planned_branches(study, trial)]
+        study = run.study() if planned else None
+        wishes = (
+            [b for trial in plan(study) for b in planned_branches(study, trial)]
+            if study is not None
+            else []
+        )
         for b in [*wishes, *run.asked_branches()]:
             if b.origin == "regeneration":
                 parents[b.trial, b.id] = b.parent

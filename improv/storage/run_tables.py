@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -46,6 +47,8 @@ from improv.storage.table_rules import is_row
 _ATTEMPTS, _PAUSE = 4, 0.05
 """How often, and after how many seconds, tables are read again while their files change."""
 _KEY_SEPARATOR = "\x1f"
+_OWED_AGAIN = "journal/again.txt"
+"""The trials and branches that are being removed from the tables, a line of JSON for each."""
 
 
 @dataclass(frozen=True)
@@ -189,19 +192,42 @@ class RunTables:
                 if file.is_file and file.name != VERDICTS_FILE:
                     folder.remove(f"journal/{file.name}")
 
-    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Remove the rows of trials and branches, so that they are owed again. Raises OSError.
+    def failed_trials(self) -> list[Json]:
+        """Return the rows of failed trials and branches, with the columns of the table of failures
+        and the parent. Raises what `read` raises."""
+        columns = [*SCHEMAS["failures"].names, "parent", "status"]
+        table = self.read("trials", columns=columns)
+        rows: list[Json] = table.filter(pc.field("status") == "failed").to_pylist()
+        return rows
 
-        No process may be playing the run. The table of trials is written last: after a kill in
-        between, the trials are still there, and are forgotten the next time. The shards must be
-        compacted.
+    def owe_again(self, rows: Sequence[Json]) -> None:
+        """Move rows of failed trials and branches to the table of failures, and remove all else of
+        them, so that they are owed again. Raises OSError.
+
+        No process may be playing the run, and its shards must be compacted. The list of what goes
+        is written first, so that `finish_owing_again` can go on after a kill.
         """
-        gone = pa.array([_KEY_SEPARATOR.join(key) for key in keys], pa.string())
-        for name in [n for n in TRIAL_TABLES if n != "blocks"]:
-            if not self.files.exists(f"{name}.parquet"):
-                continue
-            table = self.read(name)
-            self.write(name, table.filter(pc.invert(pc.is_in(_keys(table), value_set=gone))))
+        there = self.read("failures").to_pylist()
+        fresh = [row for row in rows if row not in there[-len(rows) :]]
+        self.write("failures", pa.Table.from_pylist([*there, *fresh], schema=SCHEMAS["failures"]))
+        keys = [orjson.dumps([row["trial"], row["branch"]]) for row in rows]
+        self.files.write(_OWED_AGAIN, b"\n".join([*keys, b""]))
+        self.finish_owing_again()
+
+    def finish_owing_again(self) -> None:
+        """Remove from the tables what a killed process has listed. A damaged table is left for
+        `heal`, which makes all tables again. Raises OSError."""
+        if not self.files.exists(_OWED_AGAIN):
+            return
+        data = self.files.read(_OWED_AGAIN).decode("utf-8", "replace")
+        keys = [key for line in data.splitlines() if (key := _read_key(line))]
+        gone = pa.array(keys, pa.string())
+        with contextlib.suppress(RunError):
+            for name in [n for n in TRIAL_TABLES if n != "blocks"]:
+                # The parts and not `read`: after a kill, the tables contradict each other.
+                table = self._read_parts(name, ())
+                self.write(name, table.filter(pc.invert(pc.is_in(_keys(table), value_set=gone))))
+        self.files.folder.remove(_OWED_AGAIN)
 
     def write_verdicts(self, scores: Iterable[Score], verdicts: Sequence[Json]) -> None:
         """Replace the tables of scores and verdicts, each whole or not at all. Raises OSError.
@@ -330,6 +356,14 @@ class RunTables:
 
 def _keys_of(rows: Sequence[Json]) -> set[tuple[str, str]]:
     return {(row["trial"], row["branch"]) for row in rows}
+
+
+def _read_key(line: str) -> str:
+    """Return the key in a line of the list of what is owed again, "" if there is none."""
+    with contextlib.suppress(orjson.JSONDecodeError, ValueError, TypeError):
+        trial, branch = orjson.loads(line)
+        return _KEY_SEPARATOR.join((trial, branch))
+    return ""
 
 
 def _keys(part: pa.Table) -> pa.ChunkedArray:

@@ -147,6 +147,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("event", _TEXT),
         ]
     ),
+    "failures": pa.schema(
+        [
+            *_IDENTITY,
+            ("condition", _TEXT),
+            ("failure_kind", _TEXT),
+            ("failure_turn", pa.int32()),
+            ("failure", _TEXT),
+            ("turns", pa.int32()),
+            ("calls", pa.int32()),
+            ("seconds", pa.float64()),
+        ]
+    ),
 }
 """The columns of each table. Times are in seconds, `started` and `at` since the epoch.
 
@@ -161,7 +173,10 @@ the endpoint does not say.
 
 A verdict is one judge's answer about one `item`: the `prompt` with the `options` in the order
 shown, the raw `reply`, the option read from it (`answer`), and its number (`value`). `truth` is
-null except for planted lines, whose measure begins with "calibration:"."""
+null except for planted lines, whose measure begins with "calibration:".
+
+A row of `failures` is a play of a trial or branch that failed and was played again, as the table of
+trials had it."""
 
 TRIAL_TABLES = ("turns", "calls", "blocks", "scores", "trials")
 """The tables that a host writes. "trials" is last, because its rows make the others count."""
@@ -171,6 +186,7 @@ CLOCK_COLUMNS = {
     "calls": ("started", "latency", "waited", "retries", "retried", "endpoint", "cached_tokens"),
     "verdicts": ("started", "latency", "endpoint"),
     "limits": tuple(SCHEMAS["limits"].names),
+    "failures": tuple(SCHEMAS["failures"].names),
 }
 """Columns that depend on the machine and the time. All others depend only on trials and replies."""
 
@@ -182,6 +198,7 @@ SORT_COLUMNS = {
     "scores": ["trial", "branch", "turn", "measure", "character"],
     "verdicts": ["trial", "branch", "turn", "measure", "character", "judge", "item"],
     "limits": ["endpoint", "at"],
+    "failures": ["trial", "branch", "seconds"],
 }
 _DRAW_FIELDS = [f.name for f in fields(Draw)]
 NEW_COLUMNS: dict[str, Json] = {
@@ -207,6 +224,7 @@ NULLABLE: dict[str, frozenset[str]] = {
     "scores": frozenset({"turn", "value"}),
     "verdicts": _TOKENS | {"turn", "value", "truth", "cost"},
     "limits": frozenset(),
+    "failures": frozenset({"failure_turn"}),
 }
 """The columns of each table that may have nulls."""
 

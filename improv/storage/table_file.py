@@ -139,7 +139,7 @@ def damaged_table(path: str, name: str, what: str) -> RunError:
     """Return the error of a table that is damaged, with what to do about it."""
     folder, _, _ = path.partition("/shards/")
     run = (folder if folder != path else path.rpartition("/")[0]).rpartition("/")[2]
-    if name in ("calls", "verdicts", "limits") and folder == path:
+    if name in ("calls", "verdicts", "limits", "failures") and folder == path:
         remedy = "copy the file again from where the run comes from"
     else:
         remedy = f"`improv resume {run}` makes it again from the calls, and asks no model again"
