@@ -21,8 +21,8 @@ from tests.support.disk import fill, small_disk
 from tests.support.patience import until
 
 STAGES = ("--stages", "4")
-SIZE = 3
-"""Replicates of the small study, for which a run has a few dozen trials and branches."""
+SIZE = 2
+"""Replicates of the small study, for which a run has twenty trials and branches."""
 CTRL_C_SECONDS = 10.0
 """Seconds within which the second Ctrl-C ends a driver, on a machine that has other work too."""
 _YEAR = 365 * 24 * 3600
@@ -229,7 +229,7 @@ class Events:
     # -- helpers --------------------------------------------------------------------------
 
     def times(self) -> int:
-        return self.dice.choice((1, 1, 2, 3))
+        return self.dice.choice((1, 3, 4, 5))
 
     def wait(self, driver: Driver, *, asked: bool = False) -> None:
         """Wait for a random moment of the run: while it starts, at one of its calls, or at its end.

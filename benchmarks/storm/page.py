@@ -19,7 +19,7 @@ _KINDS = """
 ## What befalls the runs
 
 All moments come from the seed. Where nothing else is said, the run is played with `--ray off`. Many
-runs are struck up to three times, each time in the resume of the last.
+runs are struck up to five times, each time in the resume of the last.
 
 | kind | what is done |
 | --- | --- |

@@ -44,13 +44,20 @@ def tidy(run: RunFolder, journal: Journaled) -> list[str]:
 
 def find_damage(run: RunFolder) -> dict[str, str]:
     """Return the tables of trials that are missing, damaged or of another run: name -> what is
-    wrong. Reads them whole. The shards must be whole."""
+    wrong. Reads them whole. The shards must be whole.
+
+    A process that is killed while it joins the first shards leaves some tables unwritten. Then
+    nothing is missing, because the shards hold it.
+    """
     there = [name for name in TRIAL_TABLES if run.files.exists(f"{name}.parquet")]
     damage = {
         name: f"{run.path}/{name}.parquet: is missing"
         for name in TRIAL_TABLES
         if there and name not in there
     }
+    with contextlib.suppress(RunError, OSError):
+        if damage and run.tables.in_shards(there):
+            damage.clear()
     for name in there:
         try:
             TableFile(run.fs, f"{run.path}/{name}.parquet", name).check()

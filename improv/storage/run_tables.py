@@ -144,6 +144,19 @@ class RunTables:
         stems = {n.removesuffix(ends[0]) for n in names if n.endswith(ends[0])}
         return sorted(stem for stem in stems if all(stem + end in names for end in ends))
 
+    def in_shards(self, names: Iterable[str]) -> bool:
+        """Whether the shards hold every trial and branch that these tables of trials hold."""
+        kept: set[str] = set()
+        for stem in self.stems():
+            path = f"{self.files.path}/shards/{stem}.trials.parquet"
+            trials = TableFile(self.files.fs, path, "trials").read(["trial", "branch"])
+            kept |= set(_keys(trials).to_pylist())
+        keyed = [name for name in names if name != "blocks"]
+        return bool(kept) and all(
+            kept.issuperset(_keys(self._file(name).read(["trial", "branch"])).to_pylist())
+            for name in keyed
+        )
+
     def write(self, name: str, table: pa.Table) -> None:
         """Write a table, sorted and compressed; whole or not at all. Raises OSError."""
         table = table.sort_by([(c, "ascending") for c in SORT_COLUMNS[name]])

@@ -85,6 +85,33 @@ def test_killed_while_compacting_and_while_compacting_again(theatre: Theatre) ->
     siege.end(*ON_STAGE)
 
 
+def test_a_table_that_no_shard_was_joined_into_yet_is_not_missing(shards: Siege) -> None:
+    tables = shards.folder.tables
+    for name in TRIAL_TABLES[:2]:  # as far as the process came before it was killed
+        tables.write(name, tables.read(name))
+    shards.note()
+    shards.end(*ON_STAGE)
+    assert "missing" not in shards.said and not (shards.path / "aside").exists()
+
+
+def test_a_lost_table_is_missing_beside_shards_of_a_later_session(theatre: Theatre) -> None:
+    def in_two_sessions() -> Siege:
+        siege = theatre.siege(2)
+        assert siege.drive(*ON_STAGE, "--max-calls", "60").wait() == 4
+        driver = siege.drive(*ON_STAGE)
+        until(lambda: siege.folder.tables.stems() or not driver.alive, every=0.0005)
+        driver.kill()
+        return siege
+
+    siege = in_two_sessions()
+    while not siege.folder.tables.stems():
+        siege = in_two_sessions()  # it was quicker than we
+    siege.note()
+    (siege.path / "scores.parquet").unlink()
+    siege.end(*ON_STAGE)
+    assert "scores.parquet: is missing" in siege.said
+
+
 def test_a_torn_shard_and_foreign_files_are_set_aside(shards: Siege) -> None:
     shards.blow("torn shard", tear(shards.path, random.Random(1)))
     (shards.path / "shards" / "notes.txt").write_text("mine")
