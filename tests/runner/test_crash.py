@@ -11,7 +11,9 @@ import random
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -228,6 +230,10 @@ def _remount(place: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", str(place)], check=True)
 
 
+def _more_than(number: int, asked: Counter[str]) -> bool:
+    return asked.total() > number
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_hosts_a_node_and_the_driver_are_killed_on_a_cluster(
@@ -237,8 +243,8 @@ def test_hosts_a_node_and_the_driver_are_killed_on_a_cluster(
     asked = theatre.server.asked
     driver = siege.drive(*ON_CLUSTER, ray=stand.address)
     for _ in range(2):
-        before = asked.total()
-        assert until(lambda before=before: asked.total() > before + 15)
+        enough = asked.total() + 15
+        assert until(partial(_more_than, enough, asked))
         siege.blow("host", stand.kill_host(dice))
     siege.blow("driver on a cluster", driver.kill())
     before = asked.total()
