@@ -19,10 +19,16 @@ _RAY_TOKENS = "ray._private.authentication.authentication_token_setup"
 def start_ray(address: str) -> bool:
     """Start Ray ("local") or join the cluster at `address`; return False if Ray ran already.
 
-    Raises MachineError if Ray does not start.
+    Raises MachineError if Ray does not start, or if the address has a user or password in it.
     """
     if ray.is_initialized():
         return False
+    if "@" in address:
+        # The address is printed; so it is not quoted.
+        raise MachineError(
+            "the address of the Ray cluster has a user or a password in it, which Ray does not "
+            "read; write HOST:PORT or ray://HOST:PORT, and see Ray's documentation on tokens"
+        )
     # Ray would otherwise write over the progress on the terminal, and send usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -18,11 +18,20 @@ from improv.storage.run_folder import RunFolder
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@")
+"""The beginning of an address with `user:password@` or `:password@`."""
+
 
 def runs_filesystem(root: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
     """Return the filesystem and path of a runs folder, from a local path or a pyarrow.fs address.
-    Raises RunError if the address cannot be used."""
+    Raises RunError if the address cannot be used, or has a password in it."""
     text = os.fspath(root)
+    if _PASSWORD.match(text):
+        # The address is printed, and stands in the viewer's environment; so it is not quoted.
+        raise RunError(
+            "the address of the runs has a password in it: a password belongs in the environment, "
+            "for S3 in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     try:
         if "://" in text:
             fs, path = pafs.FileSystem.from_uri(text)

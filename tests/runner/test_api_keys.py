@@ -155,7 +155,7 @@ def test_a_key_in_any_spelling_is_found_nowhere(tmp_path: Path) -> None:
             assert spelled.encode() not in whole, what
 
 
-def test_a_key_that_is_none_is_not_quoted(
+def test_an_invalid_key_is_not_quoted(
     puppet_server: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = puppet_server()
@@ -175,7 +175,7 @@ def test_a_key_that_is_none_is_not_quoted(
         ("https://api.openai.com/v1", "no key: set OPENAI_API_KEY"),
     ],
 )
-def test_who_cannot_answer_is_found_out_before_anything_starts(
+def test_an_endpoint_that_cannot_answer_stops_the_run_before_it_starts(
     address: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("OPENAI_API_KEY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):

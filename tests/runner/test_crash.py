@@ -269,7 +269,7 @@ def test_the_head_of_the_cluster_is_killed(theatre: Theatre, stand: Stand) -> No
     siege.end(*ON_STAGE)
 
 
-def test_a_run_that_came_out_whole_stays_as_it_is(theatre: Theatre) -> None:
+def test_a_finished_run_stays_as_it_is(theatre: Theatre) -> None:
     siege = theatre.siege(1)
     siege.end(*ON_STAGE)
     before = tables(siege.folder)

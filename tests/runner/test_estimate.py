@@ -48,7 +48,7 @@ def every_row(usage: UsageEstimate) -> Iterator[UsageRow]:
 
 
 @pytest.mark.parametrize("mode", ["chat", "script"])
-def test_a_puppet_run_is_foretold_exactly(study_file: Path, tmp_path: Path, mode: str) -> None:
+def test_the_estimate_of_a_puppet_run_is_exact(study_file: Path, tmp_path: Path, mode: str) -> None:
     patch = {"model": {"model": "puppet", "mode": mode}}
     folder = run(load(study_file, patch), runs=tmp_path / "runs", setup=Setup(ray="off")).folder
     usage, real = estimated(study_file, patch), actual(folder)
@@ -59,7 +59,7 @@ def test_a_puppet_run_is_foretold_exactly(study_file: Path, tmp_path: Path, mode
     assert "words" in usage.counting
 
 
-def test_a_strangers_run_is_foretold_within_a_band(
+def test_the_estimate_of_another_models_run_is_within_a_band(
     study_file: Path, tmp_path: Path, puppet_server: Callable[..., PuppetServer]
 ) -> None:
     # Nothing tells the estimate that a puppet answers there: it counts characters and guesses.

@@ -135,7 +135,7 @@ def test_outcomes_that_are_not_paired_repeat_the_analysis_itself(
         ),
     ],
 )
-def test_what_has_no_power_is_said_before_anything_is_played(
+def test_a_contrast_without_power_is_refused_before_any_play(
     tmp_path: Path, changes: dict[str, str], planted: str, why: str
 ) -> None:
     text = STUDY

@@ -91,7 +91,7 @@ def test_everybody_wakes_with_what_the_scene_grants_and_no_more(
     relived(t, done)
 
 
-def test_with_all_of_it_remembered_nobody_writes_or_forgets(scene: Scene) -> None:
+def test_with_full_memory_nobody_writes_a_diary(scene: Scene) -> None:
     done = play(trial(scene, QUIET, WAKES), answer)
     assert {a.draw.purpose for a in done.asks} == {"line"}
     assert "Line 1." in words(done.asks[-1].prompt)
@@ -122,7 +122,7 @@ def test_what_is_remembered_may_be_changed_from_a_branch_on(scene: Scene) -> Non
     assert bare(child.stage.turns) == bare(arm.stage.turns)
 
 
-def test_a_diary_that_cannot_be_had_ends_the_scene(scene: Scene) -> None:
+def test_a_failed_diary_ends_the_scene(scene: Scene) -> None:
     stage = Stage(trial(scene, QUIET, WAKES, {"memory": "diary"}))
     asked = []
 
@@ -140,9 +140,7 @@ def test_a_diary_that_cannot_be_had_ends_the_scene(scene: Scene) -> None:
 
 @pytest.mark.parametrize("mode", ["chat", "script"])
 @pytest.mark.parametrize("kept", ["none", "own", "outside", "author"])
-def test_what_is_sealed_stands_where_it_is_kept_and_nowhere_else(
-    scene: Scene, mode: str, kept: str
-) -> None:
+def test_a_sealed_text_is_stored_only_where_it_is_kept(scene: Scene, mode: str, kept: str) -> None:
     envelope = {"of": "Bo", "ask": "What is in it?", "kept": kept, "options": ["tea", "rain water"]}
     t = trial(scene, {"envelope": envelope, "model": {"mode": mode}})
 

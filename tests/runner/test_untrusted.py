@@ -67,7 +67,7 @@ def everywhere(url: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("where", everywhere(""))
-def test_a_study_sends_nothing_to_whom_nobody_vouched_for(
+def test_a_study_sends_nothing_to_an_untrusted_address(
     where: str, stranger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, met = stranger
@@ -82,7 +82,7 @@ def test_a_study_sends_nothing_to_whom_nobody_vouched_for(
     assert not met.is_set()
 
 
-def test_whoever_is_trusted_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_address_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def reply(n: int, request: bytes, send: Send) -> bytes:
         return http(said("Here."))
 
@@ -120,7 +120,7 @@ def test_an_address_that_only_looks_known_is_refused(url: str, tmp_path: Path) -
     assert not (tmp_path / "r").exists()
 
 
-def test_an_address_of_ones_own_that_is_none_is_explained(
+def test_an_invalid_address_of_the_user_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8000")
@@ -155,7 +155,7 @@ def test_a_strangers_run_folder_sends_nothing_either(begun: RunFolder, stranger:
     assert not met.is_set()
 
 
-def test_a_condition_that_is_not_played_is_not_asked_either(stranger: Any, tmp_path: Path) -> None:
+def test_a_condition_that_is_not_played_is_checked_too(stranger: Any, tmp_path: Path) -> None:
     """Lengths of contexts are counted for every condition, whatever is played of them."""
     url, met = stranger
     factors = {"f": {"good": {}, "bad": {"model": {"model": "m", "base_url": url}}}}
@@ -165,9 +165,7 @@ def test_a_condition_that_is_not_played_is_not_asked_either(stranger: Any, tmp_p
     assert not met.is_set()
 
 
-def test_what_gets_past_the_first_door_stands_before_the_last(
-    begun: RunFolder, stranger: Any
-) -> None:
+def test_the_transport_refuses_what_the_first_check_missed(begun: RunFolder, stranger: Any) -> None:
     """A model that only a host comes to know of: nothing is sent, and the run stops with why."""
     url, met = stranger
     study = begun.study()
@@ -333,7 +331,7 @@ def test_links_in_a_strangers_folder_lead_nowhere(
         },
     ],
 )
-def test_nonsense_in_run_json_is_an_answer_or_no_matter(
+def test_nonsense_in_run_json_is_refused_or_ignored(
     changes: dict[str, Any], begun: RunFolder
 ) -> None:
     change(begun, **changes)
@@ -372,7 +370,7 @@ def test_a_file_that_is_no_scene_is_not_quoted(what: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("scene", ["/dev/zero", "/proc/self/environ", "..", "/", "/dev/stdin"])
-def test_what_is_no_file_is_no_scene(
+def test_only_a_file_is_read_as_a_scene(
     scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -381,7 +379,7 @@ def test_what_is_no_file_is_no_scene(
     assert KEY not in command("validate", str(file), code=2).output
 
 
-def test_a_model_file_that_is_none_stops_the_run_with_an_answer(tmp_path: Path) -> None:
+def test_an_invalid_model_file_stops_the_run_with_a_message(tmp_path: Path) -> None:
     fake = tmp_path / "fake.gguf"
     fake.write_text(SECRET * 100)
     file = chairs(tmp_path, None, 3)

@@ -69,14 +69,14 @@ def truly(item: Item) -> str:
         ("Zoë O’Hara-2", "human:Zoë O’Hara-2"),
     ],
 )
-def test_a_name_is_a_judge(typed: str, judge: str) -> None:
+def test_a_raters_name_is_a_judge(typed: str, judge: str) -> None:
     assert human_ratings.judge_name(typed) == judge
 
 
 @pytest.mark.parametrize(
     "typed", ["", " ", "a" * 41, "../../etc", "a/b", "a:b", "<b>", "a\u202eb\n;"]
 )
-def test_what_is_no_name_is_refused(typed: str) -> None:
+def test_an_invalid_name_is_refused(typed: str) -> None:
     with pytest.raises(RunError, match="a name has"):
         human_ratings.judge_name(typed)
 

@@ -241,7 +241,7 @@ score(open_run(runs, name), judges=Judges("puppet", base_url=url, plants=8),
 
 
 @pytest.mark.parametrize(("number", "redo"), [(signal.SIGKILL, ""), (signal.SIGINT, "redo")])
-def test_whoever_is_killed_in_the_middle_pays_nothing_twice(
+def test_a_killed_scoring_pays_for_no_verdict_twice(
     number: signal.Signals, redo: str, judged: Path, puppet_server: Serve
 ) -> None:
     folder = play(judged)
@@ -352,7 +352,7 @@ def test_an_address_that_only_the_study_names_is_not_trusted(judged: Path) -> No
         score(folder, ["p2l"], Judges("puppet"))
 
 
-def test_what_cannot_be_scored_is_said_before_anything_is_asked(judged: Path) -> None:
+def test_what_cannot_be_scored_is_refused_before_any_call(judged: Path) -> None:
     folder = play(judged)
     with pytest.raises(RunError, match="wit: not a measure; there are marker, probe"):
         score(folder, ["wit"])

@@ -68,7 +68,7 @@ def damages(data: bytes, dice: random.Random) -> Iterator[bytes]:
     "name",
     [*(f"{t}.parquet" for t in TABLES), "run.json", CHECKSUMS_FILE, "study.yaml"],
 )
-def test_whatever_is_done_to_a_file_is_no_matter_or_is_said(name: str, copy: RunFolder) -> None:
+def test_a_damaged_file_is_harmless_or_named(name: str, copy: RunFolder) -> None:
     file, dice = copy.local / name, random.Random(name)
     data, runs = file.read_bytes(), ("--runs", copy.root)
     out = str(copy.local.parent.parent / "out.jsonl")

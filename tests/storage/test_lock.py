@@ -296,9 +296,7 @@ def test_two_that_take_over_at_once_do_not_both_have_it(folder: Path, start: Sta
     assert holder(folder)["pid"] == winner.pid
 
 
-def test_who_was_given_up_learns_it_and_leaves_the_new_holder_alone(
-    folder: Path, start: Start
-) -> None:
+def test_a_holder_that_was_given_up_leaves_the_new_holder_alone(folder: Path, start: Start) -> None:
     player = start()
     player.ask("take")
     os.kill(player.pid, signal.SIGSTOP)

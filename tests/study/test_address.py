@@ -136,3 +136,17 @@ def test_the_name_of_a_further_field_is_plain(name: str, tmp_path: Path) -> None
     file.write_text(json.dumps(study))
     with pytest.raises(StudyError, match="is not the name of a field"):
         load(str(file))
+
+
+def test_an_address_of_runs_or_of_a_cluster_has_no_password(tmp_path: Path) -> None:
+    scene = str(chairs(tmp_path, None, 1))
+    output = ""
+    for runs in ("s3://key:hunter2@bucket/runs", "abfs://:hunter2@account.example/runs"):
+        for words in (("list",), ("run", scene, "--ray", "off"), ("show", "last")):
+            output += command(*words, "--runs", runs, code=2).output
+    assert output.count("a password belongs in the environment") == 6
+    for cluster in ("ray://me:hunter2@127.0.0.1:10001", "me:hunter2@127.0.0.1:6379"):
+        where = ("--runs", str(tmp_path / "r"), "--ray", cluster)
+        output += command("run", scene, *where, code=3).output
+    assert output.count("has a user or a password in it") == 2 and "hunter2" not in output
+    assert not any(b"hunter2" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
