@@ -20,7 +20,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test lint style format lock bench storm fuzz truth studies reference notebook wheel clean
+.PHONY: help setup dev demo test lint style format lock bench storm fuzz damage truth studies reference notebook wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -60,6 +60,9 @@ storm: $(DEV_READY) ## 1,000 things befall runs, nothing is lost (ARGS="--events
 
 fuzz: $(DEV_READY) ## 10,000 bent inputs of each kind, write docs/fuzz.md (ARGS="--inputs 500 --kind study")
 	@$(BIN)/python -m tools.fuzz $(ARGS)
+
+damage: $(DEV_READY) ## damage each file of a run in thirty ways, try each command (ARGS="--every 10")
+	@$(BIN)/python -m tools.damage $(ARGS)
 
 truth: $(PLAY_READY) ## plant ten truths, analyse them, write docs/truth.md (ARGS="--only 4 9")
 	@$(BIN)/python -m tools.truth $(ARGS)

@@ -79,6 +79,8 @@ def open_run(root: str | os.PathLike[str], run: str) -> RunFolder:
     matches = [r for r in runs if r.id.startswith(run) or r.id.endswith(run)]
     if len(matches) == 1:
         return matches[0]
+    if run != "last" and fs.get_file_info(folder.path).type == pafs.FileType.Directory:
+        raise RunError(f"{folder.path}/run.json: is missing; copy the run again with all its files")
     known = ", ".join(r.id for r in (matches or runs)[:5]) or "none"
     why = "means several runs" if matches else "is not a run"
     raise RunError(f"{run}: {why} in {os.fspath(root)}; there: {known}")

@@ -62,7 +62,7 @@ def test_nothing_is_written_over(desk: Path) -> None:
         ("scene", "no/where", "not a name"),
     ],
 )
-def test_what_is_no_name_is_refused(desk: Path, kind: str, name: str, message: str) -> None:
+def test_an_invalid_name_is_refused(desk: Path, kind: str, name: str, message: str) -> None:
     refused = command("new", kind, name, code=2)
     assert message in refused.output
     assert not list(desk.iterdir())

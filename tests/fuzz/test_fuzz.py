@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from improv.errors import RunError
 from tests.fuzz.bend import as_text, bend, bend_bytes, byte_bends, data_bends, encoded, forms, odd
+from tests.fuzz.damage import DAMAGE, TRIES, all_damages
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.outcome import Kind, Outcome, Words, attempt
 from tests.fuzz.pool import Pool
@@ -37,6 +38,19 @@ class Prepared(dict[str, Path]):
         folder.mkdir()
         KINDS[name].prepare(folder)
         return folder
+
+
+@pytest.fixture(scope="module")
+def prepared_damage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Words]]:
+    """The run that is damaged, and some of all cases: every second kind of damage to each file,
+    with one command or room."""
+    shared = tmp_path_factory.mktemp("damage")
+    DAMAGE.prepare(shared)
+    kinds = {(words["file"], words["how"]): words for words in all_damages(shared)}
+    some = list(kinds.values())[::2]
+    return shared, [
+        {**words, "try": TRIES[number % len(TRIES)]} for number, words in enumerate(some)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +160,19 @@ def test_anything_can_be_bent_and_written(data: Any, bends: Any, form: str) -> N
 def test_bytes_can_be_bent(data: bytes, bends: Any) -> None:
     assert bend_bytes(data, bends) == bend_bytes(data, bends)
     assert bend_bytes(data, []) == data
+
+
+# -- damage
+
+
+def test_a_damaged_file_is_no_matter_or_is_named(
+    tmp_path: Path, prepared_damage: tuple[Path, list[Words]]
+) -> None:
+    shared, cases = prepared_damage
+    files = {words["file"].rpartition(".")[2] for words in cases}
+    assert {"parquet", "json", "yaml", "jsonl"} <= files
+    assert len({words["how"] for words in cases}) == 9
+    assert {words["try"] for words in cases} == set(TRIES)
+    for number, words in enumerate(cases):
+        result = attempt(DAMAGE, words, tmp_path / str(number), shared)
+        assert not result.bad, f"{words}\n{result.outcome}: {result.where}\n{result.text}"

@@ -273,3 +273,9 @@ def test_a_journal_of_any_shape_costs_only_itself(copy: RunFolder) -> None:
     journal.write_bytes(b"\n".join(json.dumps(line).encode() for line in lines) + b"\n\xff[[\n")
     calls = list(copy.journaled().calls())
     assert [call.reply for call in calls] == ["Hi."]
+
+
+def test_a_run_without_its_run_json_is_named(copy: RunFolder) -> None:
+    (copy.local / "run.json").unlink()
+    with pytest.raises(RunError, match=r"x/run\.json: is missing; copy the run again"):
+        open_run(copy.root, "x")
