@@ -27,6 +27,7 @@ from improv.models.endpoint import (
     call_error,
     connection_dropped,
     public_address,
+    refuse_odd_proxy,
     remote_address,
     secret_for,
 )
@@ -184,6 +185,7 @@ class Models:
         if key not in self._clients:
             address = self._agreed.admit(url, "" if model.embedded else model.api_key_env)
             url = str(address)
+            refuse_odd_proxy(url)
             secret = secret_for(url, model)
             wire = Wire(
                 self._gate(url, model),

@@ -6,6 +6,7 @@ Nothing here makes a call: `transport` sends requests, and `gate` limits how man
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import socket
 import ssl
@@ -116,10 +117,47 @@ def check_endpoint(url: str, agreed: Agreed = NOTHING_AGREED) -> None:
 
 
 def has_proxy(url: str) -> bool:
-    """Return whether the environment names a proxy for this URL."""
+    """Return whether requests to this URL go through a proxy."""
+    return bool(_proxy_of(url))
+
+
+def proxy_of(url: str) -> str:
+    """Return the proxy that requests to this URL go through, so that it may be shown; "" if none.
+
+    The environment or the system names the proxy. No proxy can know what this machine serves
+    itself, so loopback never goes through one, whatever no_proxy says.
+    """
+    named = _proxy_of(url)
+    return public_address(named if "://" in named else f"http://{named}") if named else ""
+
+
+def refuse_odd_proxy(url: str) -> None:
+    """Raise EndpointError if requests to this URL would go through what is no proxy's address."""
+    named = _proxy_of(url)
+    if named and urlsplit(named if "://" in named else f"http://{named}").scheme not in _PROXIES:
+        what = f"{proxy_of(url)}, which the environment names as proxy, is none: write http://..."
+        raise EndpointError(what, kind=ErrorKind.CONNECTION)
+
+
+_PROXIES = ("http", "https", "socks5", "socks5h")
+
+
+def _proxy_of(url: str) -> str:
     parts, proxies = urlsplit(url), getproxies()
-    named = proxies.get(parts.scheme) or proxies.get("all")
-    return bool(named) and not proxy_bypass(parts.hostname or "")
+    host = parts.hostname or ""
+    named = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return "" if not named or on_loopback(host) or proxy_bypass(host) else named
+
+
+def on_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or number alone."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return ip.is_loopback or ip.is_unspecified
 
 
 @functools.cache
@@ -140,22 +178,33 @@ def trusted_certificates() -> ssl.SSLContext:
 def call_error(error: Exception, url: str, model: Model) -> ModelError:
     """Turn a client's error into improv's: EndpointError if every further call would fail too,
     ModelError if only this call failed."""
-    where = public_address(url)
+    where, proxy = public_address(url), proxy_of(url)
+    around = ""
+    if proxy:
+        where += f" (through the proxy {proxy})"
+        around = f"; if no proxy is needed there, set no_proxy={urlsplit(url).hostname}"
+        if proxy.startswith("socks"):
+            around += "; improv speaks to http and https proxies only"
     if isinstance(error.__cause__, httpx2.DecodingError):
         return ModelError(f"{where} {error.__cause__}", kind=ErrorKind.UNREADABLE)
     if what := _not_trusted(error):
         return EndpointError(f"{where}: {what}", kind=ErrorKind.CERTIFICATE)
     if connection_dropped(error):
-        return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
+        return ModelError(f"{where} broke the connection{around}", kind=ErrorKind.CONNECTION)
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         return ModelError(
-            f"{where} did not answer within {model.timeout:g} s", kind=ErrorKind.TIMEOUT
+            f"{where} did not answer within {model.timeout:g} s{around}", kind=ErrorKind.TIMEOUT
         )
     if isinstance(error, openai.APIStatusError):
         status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
         what = f"{where} answered {status}" + (f" ({code})" if code else "")
         if code == "insufficient_quota" or status == 402:
             return EndpointError(f"{what}: the account has no credit left", kind=ErrorKind.QUOTA)
+        if status == 407:
+            what += (
+                ": the proxy wants a name and a password; write http_proxy=http://NAME:PASSWORD@..."
+            )
+            return EndpointError(what, kind=ErrorKind.CONNECTION)
         if status in (401, 403):
             return EndpointError(f"{what}: check {model.api_key_env}", kind=ErrorKind.KEY)
         if status == 404:
@@ -166,7 +215,7 @@ def call_error(error: Exception, url: str, model: Model) -> ModelError:
             )
         detail = _detail(error)
         return ModelError(f"{what}{detail}", kind=ErrorKind(f"status {status}"))
-    return ModelError(f"{where} broke the connection", kind=ErrorKind.CONNECTION)
+    return ModelError(f"{where} broke the connection{around}", kind=ErrorKind.CONNECTION)
 
 
 def connection_dropped(error: BaseException | None) -> bool:

@@ -31,6 +31,7 @@ from improv.errors import EndpointError, ErrorKind, ModelError
 from improv.models.endpoint import (
     connection_dropped,
     has_proxy,
+    on_loopback,
     public_address,
     trusted_certificates,
 )
@@ -114,6 +115,7 @@ class Wire(openai.DefaultAioHttpClient):
     ) -> None:
         super().__init__(
             verify=trusted_certificates(),
+            trust_env=not on_loopback(address.host),  # for proxies, which are for other machines
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections
             ),

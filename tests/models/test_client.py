@@ -18,7 +18,6 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from improv.errors import EndpointError
-from improv.models.agreed import agreed_at
 from improv.models.client import Models
 from improv.models.endpoint import check_endpoint
 from improv.models.puppet.server import PuppetServer
@@ -160,29 +159,6 @@ def test_the_body_is_what_the_endpoint_knows() -> None:
     schema = {"type": "object"}
     structured = Ask(Draw("t", "main", 1, "author", "author"), model, CHAT, schema)
     assert request_body(structured)["response_format"]["json_schema"]["schema"] == schema
-
-
-def test_a_proxy_of_the_environment_is_passed(
-    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """First and later calls, to a host name that only the proxy can resolve."""
-    reply = {"choices": [{"message": {"content": "x"}}]}
-    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
-    monkeypatch.setenv("http_proxy", httpserver.url_for(""))
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    agreed = agreed_at(["models.invalid"])
-    check_endpoint("http://models.invalid/v1", agreed)
-    model = Model(model="m", base_url="http://models.invalid/v1")
-
-    async def one_after_another() -> list[str]:
-        models = Models(agreed=agreed)
-        errors = [(await models.complete(ask(model, turn=i))).error for i in range(3)]
-        await models.close()
-        return errors
-
-    assert asyncio.run(one_after_another()) == [""] * 3 and len(httpserver.log) == 3
-    assert {request.host for request, _ in httpserver.log} == {"models.invalid"}
 
 
 @pytest.fixture
