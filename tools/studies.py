@@ -30,7 +30,8 @@ from improv.report.material import read_material
 from improv.report.numbers import estimate_text
 from improv.runner.launch import run
 from improv.runner.session import Setup
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.study.design import with_replicates
 from improv.study.loader import load
 from improv.study.measure_spec import JUDGED_SCORERS

@@ -211,7 +211,8 @@ class Run:
         `judges` are fields of scoring.scorer.Judges: second, base_url, plants, trusted and others.
         Raises RunError.
         """
-        from improv.scoring.scorer import Judges, score
+        from improv.scoring.judge_models import Judges
+        from improv.scoring.scorer import score
 
         budget = Budget(max_calls, max_tokens, max_cost)
         who = Judges(judge, **judges)

@@ -13,6 +13,7 @@ from improv.cli.options import (
     MaxCalls,
     MaxCost,
     MaxTokens,
+    PriceOption,
     Runs,
     Trust,
     app,
@@ -46,6 +47,12 @@ def score_command(
     lines: Annotated[
         str | None, typer.Option(help="A file of planted lines, for scenes that contain none.")
     ] = None,
+    judge_max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="At most this many tokens a verdict (60).")
+    ] = None,
+    judge_temperature: Annotated[
+        float | None, typer.Option(min=0, max=5, help="The judges' temperature (0).")
+    ] = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Ask judges again, even where verdicts exist.")
     ] = False,
@@ -54,6 +61,7 @@ def score_command(
     max_calls: MaxCalls = None,
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
+    price: PriceOption = None,
     trust: Trust = None,
 ) -> None:
     """Score the lines of a played run with measures and judges.
@@ -62,11 +70,21 @@ def score_command(
     """
     with reported_errors():
         from improv.models.budget import Budget
-        from improv.scoring.scorer import Judges, score
+        from improv.scoring.judge_models import Judges
+        from improv.scoring.scorer import score
         from improv.storage.runs import open_run
 
         judges = Judges(
-            judge, second_judge, base_url, second_base_url, plants, lines, tuple(trust or ())
+            first=judge,
+            second=second_judge,
+            base_url=base_url,
+            second_base_url=second_base_url,
+            plants=plants,
+            lines=lines,
+            trusted=tuple(trust or ()),
+            max_tokens=judge_max_tokens,
+            temperature=judge_temperature,
+            price=price,
         )
         with terminal.counting("verdicts") as report_count:
             result = score(

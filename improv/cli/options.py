@@ -14,6 +14,7 @@ import typer
 from improv.cli import terminal
 from improv.cli.console import App, CleanGroup
 from improv.errors import ImprovError, RunError
+from improv.study.model_spec import Price, read_price
 
 app = App(
     name="improv",
@@ -58,6 +59,25 @@ MaxTokens = Annotated[int | None, typer.Option(min=1, help="Stop after this many
 MaxCost = Annotated[
     float | None,
     typer.Option(min=0, callback=_finite, help="Stop after this many dollars."),
+]
+
+
+def _price(words: str) -> Price:
+    try:
+        return read_price(words)
+    except ValueError as e:
+        raise typer.BadParameter(str(e)) from None
+
+
+PriceOption = Annotated[
+    Any,
+    typer.Option(
+        "--price",
+        metavar="IN,OUT",
+        parser=_price,
+        help="Dollars per million tokens of prompts and of replies, such as 2.5,10, for models "
+        "without a price in the study; a third number is the price of cached prompt tokens.",
+    ),
 ]
 FailOnError = Annotated[
     float | None,

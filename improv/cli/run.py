@@ -16,6 +16,7 @@ from improv.cli.options import (
     MaxCost,
     MaxTokens,
     MaxTrials,
+    PriceOption,
     RayAt,
     Runs,
     Stages,
@@ -72,6 +73,7 @@ def run_command(
     max_calls: MaxCalls = None,
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
+    price: PriceOption = None,
     fail_on_error: FailOnError = None,
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
@@ -88,7 +90,9 @@ def run_command(
             patch["turns"] = turns
         loaded = load(study, patch, planted, replicates=replicates, max_trials=max_trials)
         if dry_run:
-            _print_estimate(loaded, limit)
+            from improv.study.named_models import with_price
+
+            _print_estimate(with_price(loaded, price) if price else loaded, limit)
             raise typer.Exit(0)
 
         # These take seconds to import, so the study is checked first.
@@ -104,6 +108,7 @@ def run_command(
             limit=limit,
             budget=Budget(max_calls, max_tokens, max_cost),
             fail_on_error=fail_on_error,
+            price=price,
             max_trials=max_trials,
             # An address on the command line is the user's own choice, so it is trusted.
             trusted=(*(trust or ()), *([base_url] if base_url else ())),
@@ -135,6 +140,7 @@ def resume_command(
     max_calls: MaxCalls = None,
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
+    price: PriceOption = None,
     fail_on_error: FailOnError = None,
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
@@ -159,6 +165,7 @@ def resume_command(
             connections=connections,
             budget=budget,
             fail_on_error=fail_on_error,
+            price=price,
             max_trials=max_trials,
             trusted=tuple(trust or ()),
             anyway=anyway,

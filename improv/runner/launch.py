@@ -42,7 +42,8 @@ from improv.study.branch import Branch
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS
 from improv.study.model_spec import Model, Price
-from improv.study.named_models import edited_trials
+from improv.study.named_models import edited_trials, with_price
+from improv.study.snapshot import write_study
 from improv.study.trial import Trials, models_of, plan, remote, trials_hash
 from improv.study.trial_count import refuse_too_many
 
@@ -143,6 +144,7 @@ def run(
     endpoint does not answer.
     """
     setup = setup or Setup()
+    study = with_price(study, setup.price) if setup.price is not None else study
     trials = plan(study).first(setup.limit)
     refuse_too_many(trials, setup.max_trials)
     agreed = look_ahead(study, trials, setup)
@@ -176,6 +178,9 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
             except RunError as e:
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
             held.notices.extend(heal(folder, held.journal, damage))
+        if setup.price is not None:
+            study = _keep_price(folder, study, meta, setup.price)
+            meta, trials = folder.meta(), plan(study).first(number_in(meta, "trials"))
         failed = to_play_again(folder)
         idle = not failed and not owed(folder, trials, asked)
         if idle:
@@ -189,6 +194,23 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
     if not (result.owed or result.stopped):
         result = replace(result, notices=(*result.notices, *restore_scores(folder)))
     return result if idle else _scored(result, study)
+
+
+def _keep_price(folder: RunFolder, study: Study, meta: Json, price: Price) -> Study:
+    """Give a price to the models of a run whose study gives them none, and keep it in the run, so
+    that whoever reads the run knows what it cost. A price decides nothing of what is played."""
+    before = Price.model_validate(meta["price"]) if meta.get("price") else None
+    priced = with_price(study, price, instead=before)
+    if priced != study:
+        text = write_study(priced).encode()
+        try:
+            folder.checksums.write("study.yaml", text)
+            folder.files.write("journal/study.yaml", text)
+            folder.update({"price": price.model_dump(exclude_none=True)})
+        except OSError as e:
+            message = f"{folder.path}: cannot be written: {e.strerror or e}"
+            raise unwritable_error(message, e) from None
+    return priced
 
 
 @contextlib.contextmanager
@@ -381,6 +403,7 @@ def _meta(study: Study, trials: Trials, setup: Setup, source: Json | None) -> Js
         "plan_hash": study.plan.hash if study.plan is not None else "",
         "seed": study.seed,
         "source": source,
+        **({"price": setup.price.model_dump(exclude_none=True)} if setup.price else {}),
         "status": "playing",
         "created": _now(),
         "ray": setup.ray if setup.ray in ("local", "off") else "cluster",

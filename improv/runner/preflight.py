@@ -46,7 +46,8 @@ def look_ahead(
     unpriced = sorted({m.model for m in models if m.price is None})
     if setup.budget.cost is not None and unpriced:
         raise RunError(
-            f"a budget in dollars needs the price of {', '.join(unpriced)}: give its model a "
-            "'price' in the study, or set --max-tokens instead"
+            f"a budget in dollars needs the price of {', '.join(unpriced)}: say --price IN,OUT, in "
+            "dollars per million tokens, give its model a 'price' in the study, or set "
+            "--max-tokens instead"
         )
     return agreed

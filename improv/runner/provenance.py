@@ -21,7 +21,8 @@ from improv.records import Json
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
-from improv.study.model_spec import Model
+from improv.study.model_spec import Model, Price
+from improv.study.named_models import with_price
 from improv.study.snapshot import write_study
 from improv.version import code_digest
 
@@ -99,6 +100,8 @@ def _study_changes(folder: RunFolder, meta: Json, max_trials: int) -> list[str]:
                 replicates=int(replicates) if replicates else None,
                 max_trials=max_trials,
             )
+            if meta.get("price"):
+                study = with_price(study, Price.model_validate(meta["price"]))
         except (StudyError, ValueError, TypeError, AttributeError):
             return []  # the file is gone or no study any more; the folder has its own copy
         changes = _diff(now, write_study(study), "as it was begun", f"{source['file']} now")

@@ -14,6 +14,7 @@ from improv.models.budget import Budget
 from improv.records import TrialOutcome
 from improv.study.branch import Branch
 from improv.study.limits import MAX_TRIALS
+from improv.study.model_spec import Price
 from improv.study.trial import Trial
 
 LIVES = 3
@@ -29,7 +30,8 @@ class Setup:
     number of requests in flight to one endpoint, and `limit` the number of trials. `fail_on_error`
     is the share of failed trials above which a run stops. `trusted` are addresses that a study may
     send the key to. `anyway` plays on a run although its study or program has changed.
-    `max_trials` is the most trials, branches included, that a study may ask for.
+    `max_trials` is the most trials, branches included, that a study may ask for. `price` is for
+    models to which the study gives none; it is kept with the run.
     """
 
     ray: str = "local"
@@ -42,6 +44,7 @@ class Setup:
     trusted: tuple[str, ...] = ()
     anyway: bool = False
     max_trials: int = MAX_TRIALS
+    price: Price | None = None
 
 
 @dataclass

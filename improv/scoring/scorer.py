@@ -17,6 +17,7 @@ from improv.models.agreed import agreed_at
 from improv.models.budget import Budget
 from improv.models.endpoint import refuse_untrusted
 from improv.records import Json, Score, Stop
+from improv.scoring.judge_models import Judges, judge_models, with_study_judge
 from improv.scoring.judges import (
     JudgeTerms,
     Question,
@@ -24,7 +25,7 @@ from improv.scoring.judges import (
     ask_judges,
     journaled_verdicts,
 )
-from improv.scoring.measures.calibration import PLANTS, calibration_items
+from improv.scoring.measures.calibration import calibration_items
 from improv.scoring.measures.judge_item import Item
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
@@ -42,28 +43,7 @@ from improv.study.measure_spec import (
     version_of,
 )
 from improv.study.model_spec import Model
-from improv.study.trial import Trial, models_of, plan
-
-MAX_TOKENS = 60
-"""Maximum tokens of a verdict: one word in JSON."""
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The judges: the first one's verdicts become scores; a second one measures their agreement.
-
-    Each is "embedded", "puppet", a GGUF file, or a model name at its address. `plants` lines of
-    each truth are planted in each condition; `lines` is a file of planted lines for scenes that
-    ship none. `trusted` are addresses that a run's study may name.
-    """
-
-    first: str = ""
-    second: str = ""
-    base_url: str | None = None
-    second_base_url: str | None = None
-    plants: int = PLANTS
-    lines: str | None = None
-    trusted: tuple[str, ...] = ()
+from improv.study.trial import Trial
 
 
 @dataclass(kw_only=True)
@@ -107,14 +87,15 @@ def score(
     folder.refuse_links()
     with RunLock(folder.local) as lock:
         notices = _tidied(folder, lock)
-        meta = folder.meta()
+        meta, study = folder.meta(), folder.study()
+        judges = with_study_judge(judges, study, measures)
         chosen = _chosen(measures, judges, meta)
         # An address that the user types is trusted.
         typed = [u for u in (judges.base_url, judges.second_base_url) if u]
         agreed = agreed_at([*judges.trusted, *typed])
-        models = _judge_models(judges, folder, budget)
+        models = judge_models(judges, study, budget)
         refuse_untrusted(list(models.values()), agreed)
-        runs = folder.transcripts.played(folder.study(), folder.asked_branches())
+        runs = folder.transcripts.played(study, folder.asked_branches())
         questions = _questions(runs, chosen, models, judges)
         table = folder.tables.read("verdicts").to_pylist()
         reusable = [] if redo else table
@@ -126,7 +107,7 @@ def score(
         stop = ask_judges(folder, owed, terms) if owed else Stop()
         fresh = journaled_verdicts(folder)
         known = known_verdicts([*reusable, *fresh])
-        scores = all_scores(runs, chosen, folder.study().probes, questions, known, list(models))
+        scores = all_scores(runs, chosen, study.probes, questions, known, list(models))
         left = sum(q.key not in known for q in questions)
         if not (redo and left and stop):
             # Verdicts of a `redo` that was stopped stay in the journal, for the next call.
@@ -174,7 +155,7 @@ def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
         if m not in SCORERS:
             raise RunError(f"{m}: not a measure; there are {', '.join(SCORERS)}")
         if m not in FREE_SCORERS and not judges.first:
-            raise RunError(f"{m}: needs a judge; name one with --judge")
+            raise RunError(f"{m}: needs a judge; name one with --judge, or as the study's judge")
     if measures:
         return list(dict.fromkeys(measures))
     # A judge's scores of secrets are not replaced by a count of words.
@@ -182,30 +163,6 @@ def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
     by_judge = {m for m, facts in scored.items() if facts.get("judge")} if scored else set()
     free = [m for m in FREE_SCORERS if judges.first or m not in by_judge]
     return list(dict.fromkeys([*free, *(JUDGED_SCORERS if judges.first else ())]))
-
-
-def _judge_models(judges: Judges, folder: RunFolder, budget: Budget) -> dict[str, Model]:
-    """Return name → model of the judges, the first one first. Raises RunError.
-
-    A judge that plays in the run too keeps its address, key and price from there.
-    """
-    if judges.second and judges.second == judges.first:
-        raise RunError(f"{judges.second}: a second judge needs another name than the first")
-    playing = models_of(plan(folder.study()))
-    models = {}
-    named = ((judges.first, judges.base_url), (judges.second, judges.second_base_url))
-    for name, base_url in named:
-        if not name:
-            continue
-        base = next((m for m in playing if m.model == name), None) or Model(model=name)
-        change: Json = {"temperature": 0.0, "max_tokens": MAX_TOKENS, "mode": base.plays_in}
-        if base_url or judges.base_url:
-            change["base_url"] = base_url or judges.base_url
-        models[name] = Model.model_validate(base.model_dump(exclude_unset=True) | change)
-    unpriced = [name for name, m in models.items() if m.price is None]
-    if budget.cost is not None and unpriced:
-        raise RunError(f"a budget in dollars needs a price, and {', '.join(unpriced)} has none")
-    return models
 
 
 def _questions(
@@ -295,9 +252,16 @@ def _scored_facts(
             "version": versions.get(m) or version_of(m, judged=judged),
             "judge": names[0] if judged else "",
             "second_judge": names[1] if judged else "",
+            "settings": _settings(next(iter(models.values()))) if judged else {},
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     return facts
+
+
+def _settings(judge: Model) -> Json:
+    """Return how a judge was asked."""
+    names = ("temperature", "top_p", "max_tokens", "reasoning_tokens", "mode", "extra")
+    return {n: getattr(judge, n) for n in names if getattr(judge, n) not in (None, {})}
 
 
 def _counts(scores: Sequence[Score]) -> dict[str, tuple[int, int, str]]:

@@ -59,6 +59,14 @@ class _Scored(_Checked):
     at: str = ""
 
 
+class _Price(_Checked):
+    """The price that a command gave, in dollars per million tokens."""
+
+    prompt: Annotated[float, Field(ge=0)]
+    completion: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
+
+
 class _Manner(_Checked):
     """A manner that was learned of a model, and the endpoint's words that taught it."""
 
@@ -88,6 +96,7 @@ class RunRecord(_Checked):
     served: dict[str, str] = {}
     platform: str = ""
     manners: list[_Manner] = []
+    price: _Price | None = None
     lengths: list[_Length] = []
     session: _Count = 0
     hosts: list[dict[str, Any]] = []

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 from improv.study.base import WholeFile
 from improv.study.edit import Branching, Patch, Probe, Regeneration
 from improv.study.limits import MAX_REPLICATES
+from improv.study.model_spec import AnyModel, Model
 from improv.study.plan import Plan
 from improv.study.scene import Scene
 
@@ -53,6 +54,10 @@ class StudyFile(WholeFile):
     """Questions that characters are asked off the record."""
     plan: Plan | None = None
     """The analysis, settled before the first call."""
+    judge: AnyModel | None = None
+    """A model that judges the runs of this study, and how it is asked: `improv score` asks it where
+    a measure that you name needs a judge, or where `--judge` has its name. By default a verdict has
+    temperature 0 and 60 tokens."""
     planted: dict[str, Patch] = {}
     """Name → a patch that has puppets play a known truth, to see whether the plan finds it."""
 
@@ -83,6 +88,7 @@ class Study:
     branches: tuple[Branching, ...] = ()
     regenerations: tuple[Regeneration, ...] = ()
     probes: tuple[Probe, ...] = ()
+    judge: Model | None = None
     plan: Plan | None = None
 
     @property

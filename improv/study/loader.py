@@ -145,6 +145,7 @@ def _study(
         branches=tuple(written.branches),
         regenerations=tuple(written.regenerations),
         probes=tuple(written.probes),
+        judge=written.judge,
         plan=written.plan,
     )
     problems += trial_problems(plan(study), max_trials, source)

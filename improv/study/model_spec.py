@@ -6,8 +6,9 @@ models.
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -25,6 +26,21 @@ class Price(Strict):
     """For tokens of replies."""
     cached: float | None = Field(default=None, ge=0)
     """For prompt tokens that the endpoint had cached. By default the price of prompts."""
+
+
+def read_price(text: str) -> Price:
+    """Read a price as it is written on a command: IN,OUT or IN,OUT,CACHED. Raises ValueError."""
+    try:
+        numbers = [float(part.strip().removeprefix("$")) for part in text.split(",")]
+        names = ("prompt", "completion", "cached")
+        if not 2 <= len(numbers) <= 3 or not all(math.isfinite(n) for n in numbers):
+            raise ValueError
+        return Price.model_validate(dict(zip(names, numbers, strict=False)))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no price; write dollars per million tokens of prompts and of replies, "
+            "such as 2.5,10"
+        ) from None
 
 
 def _address(text: str) -> str:
@@ -75,6 +91,8 @@ def _further(fields: dict[str, Any]) -> dict[str, Any]:
 
 class Model(Strict):
     """A language model: its name, the address of its endpoint, and how it is sampled."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"reasoning_tokens"})
 
     model: str = Field(default="embedded", min_length=1, max_length=200)
     """"embedded" (SmolLM2-135M, on this machine), "puppet", the path of a GGUF file, or a name

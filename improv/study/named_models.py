@@ -7,6 +7,7 @@ another. Whoever decides who may be asked looks at all of them.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from improv.study.base import Strict
 from improv.study.branch import Branch, branched, planned_draws
 from improv.study.design import Study
-from improv.study.model_spec import Model
+from improv.study.model_spec import Model, Price
 from improv.study.trial import Trial, find_trials, one_of_each_cell
 
 
@@ -50,6 +51,37 @@ def edited_trials(study: Study, trials: Sequence[Trial], asked: Sequence[Branch]
             tried.add(kind)
             edited.append(branched(trial, b))
     return edited
+
+
+def with_price(study: Study, price: Price, *, instead: Price | None = None) -> Study:
+    """Return the study with a price for every model to which it gives none, or the price that an
+    earlier command gave, which is `instead`."""
+    priced: dict[int, Any] = {}
+    open_prices = (None, instead)
+    cells = tuple(
+        (slug, c, _priced(scene, price, open_prices, priced)) for slug, c, scene in study.cells
+    )
+    return dataclasses.replace(study, cells=cells)
+
+
+def _priced(
+    value: Any, price: Price, open_prices: tuple[Price | None, ...], done: dict[int, Any]
+) -> Any:
+    """Return a part of a scene with the price. Parts that scenes share stay shared, by `done`."""
+    if id(value) in done:
+        return done[id(value)]
+    changed = value
+    if isinstance(value, Model):
+        if value.price in open_prices and value.price != price:
+            changed = value.model_copy(update={"price": price})
+    elif isinstance(value, Strict):
+        parts = {name: _priced(held, price, open_prices, done) for name, held in value}
+        update = {name: part for name, part in parts.items() if part is not getattr(value, name)}
+        changed = value.model_copy(update=update) if update else value
+    elif isinstance(value, list | tuple) and any(isinstance(v, Strict) for v in value):
+        changed = type(value)([_priced(held, price, open_prices, done) for held in value])
+    done[id(value)] = changed
+    return changed
 
 
 def _models_in(value: Any) -> Iterator[Model]:

@@ -16,6 +16,7 @@ from improv.study.base import Strict, WholeFile
 from improv.study.design import Condition, Study
 from improv.study.edit import Branching, Probe, Regeneration
 from improv.study.limits import MAX_REPLICATES
+from improv.study.model_spec import Model
 from improv.study.plan import Plan
 from improv.study.scene import Scene
 from improv.study.yaml_source import KEPT_LIMITS, read_yaml, write_yaml
@@ -42,6 +43,7 @@ class _KeptStudy(WholeFile):
     branches: list[Branching] = []
     regenerations: list[Regeneration] = []
     probes: list[Probe] = []
+    judge: Model | None = None
     cells: list[_KeptCell]
 
 
@@ -69,6 +71,8 @@ def write_study(study: Study) -> str:
     for field in _BRANCHINGS:
         if items := getattr(study, field):
             data[field] = [i.model_dump(mode="json", exclude_defaults=True) for i in items]
+    if study.judge is not None:
+        data["judge"] = study.judge.model_dump(mode="json", exclude_unset=True)
     data["cells"] = [
         {
             "scene": slug,
@@ -125,6 +129,7 @@ def read_study(text: str, file: str) -> Study:
         branches=tuple(kept.branches),
         regenerations=tuple(kept.regenerations),
         probes=tuple(kept.probes),
+        judge=kept.judge,
     )
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from improv.models.budget import Budget
 from improv.runner.launch import run
 from improv.runner.session import Setup
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.run_folder import RunFolder
 from improv.study.loader import load
 from improv.study.yaml_source import read_yaml

@@ -11,7 +11,8 @@ from improv.models.budget import Budget
 from improv.runner.launch import resume, run
 from improv.runner.replay import replay
 from improv.runner.session import Setup
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.study.loader import load
 from tests.support.choosy import Choosy, not_taken
 from tests.support.weather import SCENE, RawServer, said

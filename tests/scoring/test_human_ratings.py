@@ -19,8 +19,9 @@ from improv.report.run_report import report
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
 from improv.scoring import human_ratings
+from improv.scoring.judge_models import Judges
 from improv.scoring.measures.judge_item import Item
-from improv.scoring.scorer import Judges, score
+from improv.scoring.scorer import score
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import RATINGS_FOLDER, rating_file_name
 from improv.study.loader import load

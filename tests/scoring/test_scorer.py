@@ -26,7 +26,8 @@ from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
 from improv.runner.launch import resume, run
 from improv.runner.session import Setup
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.journal import VERDICTS_FILE
 from improv.storage.lock import RunLock
 from improv.storage.run_folder import RunFolder
@@ -108,6 +109,7 @@ def test_a_run_is_scored_over_http_and_its_verdicts_are_kept(
         "version": "state-1@puppet",
         "judge": "puppet",
         "second_judge": "",
+        "settings": {"temperature": 0.0, "max_tokens": 60, "mode": "chat"},
         "at": "",
     }
     # Nothing of the trial is in what was sent: the server's books know items alone.
@@ -232,7 +234,8 @@ def test_a_judge_that_cannot_be_reached_for_a_while_is_asked_again(
 
 SCORING = """
 import sys
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.runs import open_run
 runs, name, url, redo = sys.argv[1:]
 score(open_run(runs, name), judges=Judges("puppet", base_url=url, plants=8),

@@ -20,7 +20,8 @@ from improv.records import Json
 from improv.report.material import read_material
 from improv.report.run_report import undecided_reasons
 from improv.runner.launch import resume
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.checksums import CHECKSUMS_FILE
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run

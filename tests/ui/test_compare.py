@@ -22,7 +22,8 @@ from improv.analysis.inference import Findings
 from improv.analysis.loader import RunAnalysis, analyse_run
 from improv.report.numbers import estimate_text as said
 from improv.scoring import human_ratings
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from tests.support.ui import address, bare_run, page, puppet_run, read, shown, vandal_run, well

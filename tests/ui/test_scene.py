@@ -13,7 +13,8 @@ from improv.records import MAIN, Act, Json, Turn
 from improv.runner.branching import branch
 from improv.runner.launch import run
 from improv.runner.session import Setup
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.runs import open_run
 from improv.storage.schemas import SCHEMAS
 from improv.study.edit import Edit

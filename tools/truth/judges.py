@@ -16,7 +16,8 @@ from improv.analysis.trajectories import absorptions
 from improv.analysis.units import Frame, outcome_units
 from improv.models.puppet.player import OPPOSITE, POLE
 from improv.records import seed_of
-from improv.scoring.scorer import Judges, score
+from improv.scoring.judge_models import Judges
+from improv.scoring.scorer import score
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from tools.truth.planting import (
