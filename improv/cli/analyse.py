@@ -21,6 +21,16 @@ from improv.cli.options import (
     reported_errors,
 )
 
+Plants = Annotated[
+    int, typer.Option(min=0, help="Planted lines for calibration, for each truth and condition.")
+]
+JudgeMaxTokens = Annotated[
+    int | None, typer.Option(min=1, max=4000, help="At most this many tokens a verdict (60).")
+]
+JudgeTemperature = Annotated[
+    float | None, typer.Option(min=0, max=5, help="The judges' temperature (0).")
+]
+
 
 @app.command("score")
 def score_command(
@@ -40,19 +50,12 @@ def score_command(
     second_base_url: Annotated[
         str | None, typer.Option(help="The second judge's address, if it differs.")
     ] = None,
-    plants: Annotated[
-        int,
-        typer.Option(min=0, help="Planted lines for calibration, for each truth and condition."),
-    ] = 60,
+    plants: Plants = 60,
     lines: Annotated[
         str | None, typer.Option(help="A file of planted lines, for scenes that contain none.")
     ] = None,
-    judge_max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="At most this many tokens a verdict (60).")
-    ] = None,
-    judge_temperature: Annotated[
-        float | None, typer.Option(min=0, max=5, help="The judges' temperature (0).")
-    ] = None,
+    judge_max_tokens: JudgeMaxTokens = None,
+    judge_temperature: JudgeTemperature = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Ask judges again, even where verdicts exist.")
     ] = False,

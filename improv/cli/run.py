@@ -30,6 +30,7 @@ from improv.study.limits import MAX_TRIALS
 
 if TYPE_CHECKING:
     from improv.study.design import Study
+    from improv.study.model_spec import Price
 
 StudyName = Annotated[
     str, typer.Argument(help="A study or scene: a file, or the name of a shipped one.")
@@ -90,9 +91,7 @@ def run_command(
             patch["turns"] = turns
         loaded = load(study, patch, planted, replicates=replicates, max_trials=max_trials)
         if dry_run:
-            from improv.study.named_models import with_price
-
-            _print_estimate(with_price(loaded, price) if price else loaded, limit)
+            _print_estimate(loaded, limit, price)
             raise typer.Exit(0)
 
         # These take seconds to import, so the study is checked first.
@@ -120,11 +119,13 @@ def run_command(
     exit_with(result)
 
 
-def _print_estimate(study: Study, limit: int | None) -> None:
+def _print_estimate(study: Study, limit: int | None, price: Price | None) -> None:
     from improv.runner.estimate import estimate
     from improv.study.branch import planned_branches
+    from improv.study.named_models import with_price
     from improv.study.trial import plan
 
+    study = with_price(study, price) if price is not None else study
     trials = plan(study).first(limit)
     terminal.print_estimate(estimate(trials, branches=lambda trial: planned_branches(study, trial)))
 

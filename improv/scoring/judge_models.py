@@ -43,6 +43,12 @@ class Judges:
     temperature: float | None = None
     price: Price | None = None
 
+    @property
+    def agreed(self) -> tuple[str, ...]:
+        """What may be asked: an address that the user types is trusted too."""
+        typed = [url for url in (self.base_url, self.second_base_url) if url]
+        return (*self.trusted, *typed)
+
 
 def with_study_judge(judges: Judges, study: Study, measures: Sequence[str]) -> Judges:
     """Return the judges, with the study's own if a measure that was asked for by name needs one and

@@ -90,9 +90,7 @@ def score(
         meta, study = folder.meta(), folder.study()
         judges = with_study_judge(judges, study, measures)
         chosen = _chosen(measures, judges, meta)
-        # An address that the user types is trusted.
-        typed = [u for u in (judges.base_url, judges.second_base_url) if u]
-        agreed = agreed_at([*judges.trusted, *typed])
+        agreed = agreed_at(judges.agreed)
         models = judge_models(judges, study, budget)
         refuse_untrusted(list(models.values()), agreed)
         runs = folder.transcripts.played(study, folder.asked_branches())
