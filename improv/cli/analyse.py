@@ -21,6 +21,15 @@ from improv.cli.options import (
     reported_errors,
 )
 
+MeasureNames = Annotated[
+    list[str] | None, typer.Option(help="Compute only this measure; repeatable.")
+]
+JudgeName = Annotated[
+    str, typer.Option(help='The judge: "embedded", "puppet", a GGUF file, or a model\'s name.')
+]
+JudgeUrl = Annotated[str | None, typer.Option(help="The address of the judge's endpoint.")]
+SecondJudge = Annotated[str, typer.Option(help="A second judge; the report shows its agreement.")]
+SecondUrl = Annotated[str | None, typer.Option(help="The second judge's address, if it differs.")]
 Plants = Annotated[
     int, typer.Option(min=0, help="Planted lines for calibration, for each truth and condition.")
 ]
@@ -35,21 +44,11 @@ JudgeTemperature = Annotated[
 @app.command("score")
 def score_command(
     run: Annotated[str, typer.Argument(help='A run\'s id, its beginning, or "last".')] = "last",
-    measure: Annotated[
-        list[str] | None, typer.Option(help="Compute only this measure; repeatable.")
-    ] = None,
-    judge: Annotated[
-        str, typer.Option(help='The judge: "embedded", "puppet", a GGUF file, or a model\'s name.')
-    ] = "",
-    base_url: Annotated[
-        str | None, typer.Option(help="The address of the judge's endpoint.")
-    ] = None,
-    second_judge: Annotated[
-        str, typer.Option(help="A second judge; the report shows its agreement.")
-    ] = "",
-    second_base_url: Annotated[
-        str | None, typer.Option(help="The second judge's address, if it differs.")
-    ] = None,
+    measure: MeasureNames = None,
+    judge: JudgeName = "",
+    base_url: JudgeUrl = None,
+    second_judge: SecondJudge = "",
+    second_base_url: SecondUrl = None,
     plants: Plants = 60,
     lines: Annotated[
         str | None, typer.Option(help="A file of planted lines, for scenes that contain none.")

@@ -87,8 +87,7 @@ def run_command(
         options = {"model": model, "base_url": base_url, "mode": mode}
         model_fields = {name: value for name, value in options.items() if value is not None}
         patch: dict[str, Any] = {"model": model_fields} if model_fields else {}
-        if turns is not None:
-            patch["turns"] = turns
+        patch |= {"turns": turns} if turns is not None else {}
         loaded = load(study, patch, planted, replicates=replicates, max_trials=max_trials)
         if dry_run:
             _print_estimate(loaded, limit, price)

@@ -6,6 +6,7 @@ mean for a plan.
 
 __all__ = [
     "human_ratings",
+    "judge_models",
     "lost_scores",
     "measures",
     "scorer",
