@@ -1,7 +1,8 @@
 """Lets things befall runs until there are `--events`, prints a table by kind, and keeps the page.
 
 The kinds of events take turns by their shares, and all moments come from `--seed`. With `--tally`
-the counts are added to those of a file, so that a long storm can be played in parts of other seeds.
+the counts are added to those of a file, so that a long storm can be played in parts of other seeds;
+`--also` adds those of other files, and `--events 0` plays nothing and writes the page.
 docs/storm.md is written if `--page` names it, and after a thousand events. Exits 1 if anything is
 wrong. It works on Linux, because it finds processes in /proc.
 """
@@ -46,11 +47,11 @@ KINDS: dict[str, tuple[str, int, str]] = {
         80,
         "SIGKILL of the puppet's server, which comes back within 2 s.",
     ),
-    "puppet stopped": ("server_stopped", 50, "SIGSTOP of the puppet's server for up to 4 s."),
+    "puppet stopped": ("server_stopped", 50, "SIGSTOP of the puppet's server for up to 2 s."),
     "driver stopped": (
         "driver_stopped",
         70,
-        "SIGSTOP of the driver for up to 4 s; another driver that tries to "
+        "SIGSTOP of the driver for up to 2 s; another driver that tries to "
         "play the run meanwhile is refused.",
     ),
     "disk full": (
@@ -78,7 +79,7 @@ KINDS: dict[str, tuple[str, int, str]] = {
         "copy must be whole.",
     ),
     "host killed": ("host", 40, "On a cluster of two nodes: SIGKILL of a host."),
-    "host stopped": ("host_stopped", 10, "On the cluster: SIGSTOP of a host for up to 4 s."),
+    "host stopped": ("host_stopped", 10, "On the cluster: SIGSTOP of a host for up to 2 s."),
     "driver on a cluster killed": ("cluster_driver", 15, "On the cluster: SIGKILL of the driver."),
     "raylet killed": (
         "raylet",
@@ -144,6 +145,7 @@ class Storm:
         traced = "Traceback" in siege.said
         count.lost += faults.lost + faults.twice
         count.again += faults.again
+        count.trials += self.tally.size - faults.lost - faults.twice
         count.traceback += traced
         count.other += bool(faults.more)
         self.tally.journaled += siege.noted
@@ -158,16 +160,31 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="begin no run after so many minutes")
     parser.add_argument("--only", choices=KINDS, nargs="*", default=list(KINDS))
     parser.add_argument("--tally", type=Path, help="a file of counts to add to")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="counts of other storms")
     parser.add_argument("--page", type=Path, help="where to write the page")
     args = parser.parse_args()
+    tally = StormTally.load(args.tally) if args.tally else StormTally()
+    if args.events:
+        play(args, tally)
+    for file in args.also:
+        tally.add(StormTally.load(file))
+    print(f"\n{tally.table()}\n\n{tally.seconds:.0f} s")
+    if args.page or tally.events >= FULL:
+        words = {kind: what for kind, (_, _, what) in KINDS.items()}
+        page.write(args.page or PAGE, tally, words)
+    return 1 if tally.wrong else 0
+
+
+def play(args: argparse.Namespace, tally: StormTally) -> None:
+    """Play a storm, and add its counts to a tally, which is saved after each run."""
     began = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="storm-"))
     clock = Clock(home)
     with clock.worn():
-        warm_up()
+        warm_up("improv.report.run_report", "aiohttp", "openai")
     theatre = StormTheatre(home, latency=0.0)
-    tally = StormTally.load(args.tally) if args.tally else StormTally()
     tally.seeds.append(args.seed)
+    tally.size = len(theatre.whole(SIZE)["trials"])
     events = RayEvents(theatre, clock, random.Random(args.seed))
     storm, before = Storm(events, tally), tally.seconds
     kinds = [k for k in args.only if clock.works or k != "clock moved"]
@@ -187,15 +204,9 @@ def main() -> int:
             tally.save(args.tally)
     events.close()
     theatre.close()
-    print(f"\n{tally.table()}\n\nseed {args.seed}, {tally.seconds:.0f} s")
     if not clock.works:
         print("There is no C compiler, so clocks were not moved.")
-    if args.page or tally.events >= FULL:
-        words = {kind: what for kind, (_, _, what) in KINDS.items()}
-        rows = len(theatre.whole(SIZE)["trials"])
-        page.write(args.page or PAGE, tally, words, rows)
     print(f"The runs are in {home}." if tally.wrong else "Nothing was wrong.")
-    return 1 if tally.wrong else 0
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ SIZE = 2
 """Replicates of the small study, for which a run has twenty trials and branches."""
 CTRL_C_SECONDS = 10.0
 """Seconds within which the second Ctrl-C ends a driver, on a machine that has other work too."""
+STOP_SECONDS = 2.0
+"""Seconds for which a process is stopped, at most."""
 _YEAR = 365 * 24 * 3600
 
 
@@ -124,29 +126,32 @@ class Events:
         return self.over(siege, driver, events)
 
     def server_stopped(self) -> Struck:
-        siege = self.siege()
+        siege, events = self.siege(), 0
         driver = siege.drive(*STAGES)
-        self.wait(driver, asked=True)
-        hit = driver.alive
-        self.theatre.puppet.send(signal.SIGSTOP)
-        time.sleep(self.dice.uniform(0.2, 4.0))
-        self.theatre.puppet.send(signal.SIGCONT)
-        return self.over(siege, driver, self.note(siege, hit))
+        for _ in range(self.times()):
+            self.wait(driver, asked=True)
+            hit = driver.alive
+            self.theatre.puppet.send(signal.SIGSTOP)
+            time.sleep(self.dice.uniform(0.2, STOP_SECONDS))
+            self.theatre.puppet.send(signal.SIGCONT)
+            events += self.note(siege, hit)
+        return self.over(siege, driver, events)
 
     def driver_stopped(self) -> Struck:
         """Sometimes another driver tries to play the run meanwhile, and must be refused."""
-        siege = self.siege()
+        siege, events, trouble = self.siege(), 0, []
         driver = siege.drive(*STAGES)
-        self.wait(driver)
-        hit = driver.send(signal.SIGSTOP)
-        trouble = []
-        if hit and siege.begun and (siege.path / "holder.json").exists():
-            code = siege.drive(*STAGES).wait()
-            if code != 2 and driver.alive:
-                trouble.append(f"exit code {code} of a second driver")
-        time.sleep(self.dice.uniform(0.2, 4.0))
-        driver.send(signal.SIGCONT)
-        struck = self.over(siege, driver, self.note(siege, hit))
+        for _ in range(self.times()):
+            self.wait(driver)
+            hit = driver.send(signal.SIGSTOP)
+            if hit and siege.begun and (siege.path / "holder.json").exists():
+                code = siege.drive(*STAGES).wait()
+                if code != 2 and driver.alive:
+                    trouble.append(f"exit code {code} of a second driver")
+            time.sleep(self.dice.uniform(0.2, STOP_SECONDS))
+            driver.send(signal.SIGCONT)
+            events += self.note(siege, hit)
+        struck = self.over(siege, driver, events)
         struck.trouble += trouble
         return struck
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from benchmarks.storm import processes
-from benchmarks.storm.events import Events, Struck
+from benchmarks.storm.events import STOP_SECONDS, Events, Struck
 from tests.support.crash import Driver, Siege, Stand
 
 CLUSTER = ("--stages", "2", "--hosts", "2")
@@ -43,7 +43,7 @@ class RayEvents(Events):
         siege, stand, driver = self._on_cluster()
         self.wait(driver, asked=True)
         host = stand.kill_host(self.dice, signal.SIGSTOP) if driver.alive else 0
-        time.sleep(self.dice.uniform(0.2, 4.0))
+        time.sleep(self.dice.uniform(0.2, STOP_SECONDS))
         if host:
             os.kill(host, signal.SIGCONT)
         return self._over_on_cluster(siege, stand, driver, self.note(siege, bool(host)))

@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-COLUMNS = ("events", "recovered", "lost", "again", "hung", "traceback", "other")
+COLUMNS = ("events", "recovered", "trials", "lost", "again", "hung", "traceback", "other")
 HEADS = (
     "events",
     "recovered",
-    "rows lost or twice",
+    "trials and branches whole",
+    "lost or twice",
     "journaled calls asked again",
     "hung",
     "traceback",
@@ -22,18 +23,24 @@ HEADS = (
 class Count:
     """The events of a kind. `recovered` are those after which the run was whole.
 
-    `lost` counts trials and branches that are missing or there twice, `again` journaled calls that
-    were asked again, and `hung`, `traceback` and `other` runs. `runs` were played to their end.
+    `trials` counts trials and branches that are there once, `lost` those that are missing or there
+    twice, `again` journaled calls that were asked again, and `hung`, `traceback` and `other` runs.
+    `runs` were played to their end.
     """
 
     events: int = 0
     recovered: int = 0
+    trials: int = 0
     lost: int = 0
     again: int = 0
     hung: int = 0
     traceback: int = 0
     other: int = 0
     runs: int = 0
+
+    def add(self, other: Count) -> None:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
     @property
     def wrong(self) -> bool:
@@ -51,6 +58,18 @@ class StormTally:
     seconds: float = 0.0
     journaled: int = 0
     """Journaled calls that were watched."""
+    size: int = 0
+    """Trials and branches of a run."""
+
+    def add(self, other: StormTally) -> None:
+        """Add the counts of another storm."""
+        for kind, count in other.counts.items():
+            self.of(kind).add(count)
+        self.wrong += other.wrong
+        self.seeds += other.seeds
+        self.seconds += other.seconds
+        self.journaled += other.journaled
+        self.size = self.size or other.size
 
     def of(self, kind: str) -> Count:
         return self.counts.setdefault(kind, Count())
@@ -62,8 +81,7 @@ class StormTally:
     def total(self) -> Count:
         total = Count()
         for count in self.counts.values():
-            for name, value in asdict(count).items():
-                setattr(total, name, getattr(total, name) + value)
+            total.add(count)
         return total
 
     def save(self, file: Path) -> None:

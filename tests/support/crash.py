@@ -75,9 +75,10 @@ def tables(folder: RunFolder) -> dict[str, pa.Table]:
 # -- drivers ---------------------------------------------------------------------------------
 
 
-def warm_up() -> None:
+def warm_up(*more: str) -> None:
     """Start the process that drivers are forked from, with everything imported."""
-    FORKS.set_forkserver_preload(["improv.cli", "improv.runner.launch", "tests.support.crash"])
+    modules = ["improv.cli", "improv.runner.launch", "tests.support.crash", *more]
+    FORKS.set_forkserver_preload(modules)
     with hasty_ray():
         forkserver.ensure_running()
 
