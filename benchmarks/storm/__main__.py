@@ -121,7 +121,7 @@ class Storm:
                 if not trouble:
                     count.recovered += struck.events
                 wrong = "; ".join(trouble)
-            except AssertionError as e:
+            except Exception as e:
                 count.events += 1
                 count.hung += isinstance(e, Hung)
                 count.other += not isinstance(e, Hung)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -105,8 +106,7 @@ class RayEvents(Events):
         return Struck([siege], self.note(siege, hit))
 
     def _on_cluster(self) -> tuple[Siege, Stand, Driver]:
-        if self._stand is None:
-            self._stand = Stand(workers=2)
+        self._stand = self._stand or _new_stand()
         siege = self.siege()
         return siege, self._stand, siege.drive(*CLUSTER, ray=self._stand.address)
 
@@ -114,3 +114,11 @@ class RayEvents(Events):
         struck = self.over(siege, driver, events)
         struck.options, struck.ray = CLUSTER, stand.address
         return struck
+
+
+def _new_stand() -> Stand:
+    """Start a cluster. On a busy machine Ray gives up a node that starts slowly, so try again."""
+    for _ in range(2):
+        with contextlib.suppress(Exception):  # Ray raises a bare one
+            return Stand(workers=2)
+    return Stand(workers=2)

@@ -50,7 +50,7 @@ branches: [{name: fork, at: [2], arms: {as it was: {}}}]
 regenerations: [{at: [3], draws: 2}]
 probes: [{name: heat, ask: "Is it hot?", of: Ana, at: [4]}]
 """
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which a driver counts as hung."""
 
 # Ray's own patience, which would make each lost part cost half a minute and more.
