@@ -118,10 +118,12 @@ def fuzz(kind: Kind, inputs: int, number: int, jobs: int) -> Tally:
         def one(words: Words) -> None:
             nonlocal shown
             pool.try_input(words)
-            if sys.stderr.isatty() and time.monotonic() - shown > 1:
+            live = sys.stderr.isatty()
+            if time.monotonic() - shown > (1 if live else 60):
                 shown = time.monotonic()
-                done = len(pool.results)
-                print(f"\r{kind.name}: {done:,} in {shown - began:.0f} s", end="", file=sys.stderr)
+                bad = sum(result.bad for _, result in pool.results)
+                line = f"{kind.name}: {len(pool.results):,} in {shown - began:.0f} s, {bad} bad"
+                print(f"\r{line}" if live else line, end="" if live else "\n", file=sys.stderr)
 
         try:
             one()

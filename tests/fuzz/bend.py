@@ -27,6 +27,9 @@ ODD_TEXTS = [
     *("http://[::1", "http://127.0.0.1:99999/v1", "file:///etc/passwd", "puppet", "embedded"),
     *("%s %d {0}", "=1+1", "a.b.c", "\u0600", "1_000", "2001-01-01", "<<", "!!python/none", "*x"),
     *("x.gguf", "Ana", "\ufeff", "&a [*a]"),
+    *("@@brackets 300@@", "@@brackets 200000@@", "@@open 100000@@", "@@maps 100000@@"),
+    *("@@aliases 12@@", "@@aliases 30@@", "@@items 60000@@", "@@items 400000@@", "@@keys 120000@@"),
+    *("@@digits 5000@@", "@@hex 5000@@", "@@exponent 400@@", "@@indents 300@@"),
 ]
 ODD_NUMBERS = [0, -1, 1, 2, 7, 13, 100, 2001, 2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63]
 ODD_NUMBERS += [-(2**63) - 1, 10**19, 10**300]
@@ -68,6 +71,7 @@ byte_bends = st.lists(
     max_size=3,
 )
 _REPEATED = re.compile(r"@([^@]{1,5})\*(\d{1,5})@")
+_GROWN = re.compile(r"[\"']?@@(\w+) (\d+)@@[\"']?")
 
 codings = st.sampled_from(["utf-8"] * 12 + ["utf-8-sig", "utf-16", "utf-32", "latin-1", "gzip"])
 
@@ -115,7 +119,9 @@ def bend_bytes(data: bytes, bends: list[Bend]) -> bytes:
 
 
 def encoded(text: str, coding: str) -> bytes:
-    """Return a text as bytes; half an emoji is written as its three bytes, and @x*9@ is nine x."""
+    """Return a text as bytes. Half an emoji is written as its three bytes, @x*9@ as nine x, and
+    "@@brackets 9@@" as a structure in place of the text, with its quotes."""
+    text = _GROWN.sub(lambda m: _grown(m[1], int(m[2])), text)[:4_000_000]
     text = _REPEATED.sub(lambda m: m[1] * int(m[2]), text)
     if coding == "gzip":
         return gzip.compress(text.encode("utf-8", "surrogatepass"))
@@ -127,6 +133,26 @@ def as_text(data: Any, form: str) -> str:
     if form == "yaml":
         return "\n".join(_yaml(data, 0)) + "\n"
     return json.dumps(data, ensure_ascii=form == "ascii", indent=1 if form == "wide" else None)
+
+
+def _grown(how: str, size: int) -> str:
+    """Return JSON or YAML that is deep, wide or long, as nobody writes it by hand."""
+    if how == "aliases":
+        steps = [f"&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, size)]
+        return "[" + ", ".join(["&a0 [lol, lol]", *steps]) + "]"
+    if how == "keys":
+        return "{" + ", ".join(f'"k{i}": 0' for i in range(size)) + "}"
+    if how == "indents":
+        return "\n" + "".join(f"{' ' * (i + 4)}a:\n" for i in range(size))
+    return {
+        "brackets": lambda: "[" * size + "]" * size,
+        "open": lambda: "[" * size,
+        "maps": lambda: '{"a":' * size + "1" + "}" * size,
+        "items": lambda: "[" + "0, " * size + "0]",
+        "digits": lambda: "9" * size,
+        "hex": lambda: "0x" + "f" * size,
+        "exponent": lambda: "1e" + "9" * size,
+    }[how]()
 
 
 forms = st.sampled_from(["json", "wide", "ascii", "yaml", "yaml"])

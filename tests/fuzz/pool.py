@@ -1,9 +1,9 @@
 """Tries inputs in child processes, so that a hang, a crash and a flood of memory are outcomes.
 
 A child has ten seconds and 2 GiB for an input. It watches its own peak; the parent watches the time
-and the memory, and kills a child that is over. Time is what the child computed or slept while the
-parent could look: seconds in which a busy machine let neither of them run do not count. A slow
-input is tried once more in a fresh child before it counts.
+and the memory, and kills a child that is over. Time is what the child computed or slept: seconds in
+which it could have run and a busy machine let it wait do not count, nor those in which the parent
+was stopped. A slow input is tried once more in a fresh child before it counts.
 """
 
 from __future__ import annotations
@@ -89,14 +89,16 @@ class Child:
         return None
 
     def _start_clock(self) -> None:
-        self._looked, self._ticks, self._used = time.monotonic(), 0.0, _cpu_seconds(self.process)
+        self._looked, self._ticks = time.monotonic(), 0.0
+        self._used, self._waited = _cpu_seconds(self.process), _waited_seconds(self.process)
 
     def _seconds(self) -> float:
         """Return the seconds that the input has taken."""
         now = time.monotonic()
         self._ticks += min(now - self._looked, _TICK)
         self._looked = now
-        return max(self._ticks, _cpu_seconds(self.process) - self._used)
+        waited = _waited_seconds(self.process) - self._waited
+        return max(self._ticks - waited, _cpu_seconds(self.process) - self._used)
 
     def rss(self) -> int:
         with contextlib.suppress(OSError, IndexError, ValueError):
@@ -218,6 +220,16 @@ def _cpu_seconds(process: BaseProcess) -> float:
         ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
         return sum(int(tick) for tick in ticks) / os.sysconf("SC_CLK_TCK")
     return 0.0
+
+
+def _waited_seconds(process: BaseProcess) -> float:
+    """Return the seconds that a process could have run and had no processor; 0.0 where the system
+    does not tell (https://docs.kernel.org/scheduler/sched-stats.html)."""
+    waited = 0
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+            waited += int(file.read_text().split()[1])
+    return waited / 1e9
 
 
 def _forget_peak() -> None:

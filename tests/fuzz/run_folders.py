@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.fuzz.outcome import Kind, Words, command
 from tests.support.export import busy_run
 from tests.support.run import chairs
 
+OUTSIDE = "outside"
 TABLES = ["trials", "turns", "calls", "blocks", "scores", "verdicts"]
 _table = st.sampled_from(TABLES)
 _file = st.one_of(
@@ -49,6 +51,14 @@ _column = st.fixed_dictionaries(
 )
 _bytes = st.fixed_dictionaries({"file": _file, "bytes": byte_bends})
 _gone = st.fixed_dictionaries({"gone": _file})
+_odd_file = st.fixed_dictionaries(
+    {
+        "file": _file,
+        "as": st.sampled_from(
+            ["folder", "pipe", "link out", "link to itself", "empty", "unreadable"]
+        ),
+    }
+)
 _swapped = st.fixed_dictionaries({"file": _file, "from": _file})
 _data = st.fixed_dictionaries(
     {
@@ -66,7 +76,8 @@ _lines = st.fixed_dictionaries(
     }
 )
 damages = st.lists(
-    st.one_of(_column, _column, _bytes, _data, _data, _lines, _gone, _swapped), max_size=3
+    st.one_of(_column, _column, _bytes, _data, _data, _lines, _gone, _odd_file, _swapped),
+    max_size=3,
 )
 COMMANDS: list[list[str]] = [
     *(["list"], ["show", "x/0"], ["show", "x/0", "--prompts", "--notes"], ["report", "x"]),
@@ -108,7 +119,11 @@ def try_folder(words: Words, place: Path, shared: Path) -> None:
     chosen = list(COMMANDS[words["command"] % len(COMMANDS)])
     if chosen[0] in ("report", "export", "graph"):
         chosen += ["-o", str(place / "out")]
-    command(*chosen, "--runs", str(runs))
+    try:
+        command(*chosen, "--runs", str(runs))
+    finally:
+        for file in (place / OUTSIDE).glob("*"):
+            assert file.read_text() == "{}", f"{file.name} was written through a link"
 
 
 def damage_run(run_folder: Path, damage: Words) -> None:
@@ -120,6 +135,8 @@ def damage_run(run_folder: Path, damage: Words) -> None:
             shutil.rmtree(file)
         else:
             file.unlink(missing_ok=True)
+    elif "as" in damage:
+        _make_odd(_existing(run_folder, damage["file"]), damage["as"], run_folder)
     elif "from" in damage:
         source = _existing(run_folder, damage["from"])
         if source.is_file():
@@ -142,6 +159,30 @@ def damage_run(run_folder: Path, damage: Words) -> None:
         _put(file, bend_bytes(old, damage["bytes"]))
 
 
+def _make_odd(file: Path, kind: str, run_folder: Path) -> None:
+    """Put something in the place of a file that is no ordinary file, or has nothing in it."""
+    if file.parent.is_file():
+        return  # An earlier damage has put a file in the place of the folder.
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file)
+    file.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)  # whoever opens it waits for a writer
+    elif kind == "link out":
+        outside = run_folder.parent.parent / OUTSIDE / file.name
+        outside.parent.mkdir(exist_ok=True)
+        outside.write_text("{}")
+        file.symlink_to(outside)
+    elif kind == "link to itself":
+        file.symlink_to(file)
+    else:
+        file.write_bytes(b"")
+        file.chmod(0o644 if kind == "empty" else 0)
+
+
 def _existing(run_folder: Path, name: str) -> Path:
     """Return a file of the run; a host's journal has a name of its own."""
     journals = sorted((run_folder / "journal").glob("*.jsonl"))
@@ -151,7 +192,9 @@ def _existing(run_folder: Path, name: str) -> Path:
 
 
 def _put(file: Path, data: bytes) -> None:
-    if not file.is_dir() and not file.parent.is_file():
+    """Write a file, where there is none or an ordinary one."""
+    ordinary = file.is_file() and not file.is_symlink()
+    if (ordinary or not os.path.lexists(file)) and not file.parent.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
 
@@ -159,18 +202,18 @@ def _put(file: Path, data: bytes) -> None:
 def _read(file: Path) -> Any:
     try:
         text = file.read_text()
-        return (
-            read_yaml(text, file.name, own=True).data
-            if file.suffix == ".yaml"
-            else json.loads(text)
-        )
+        if file.suffix == ".yaml":
+            return read_yaml(text, file.name, own=True).data
+        return json.loads(text)
     except Exception:
         return None  # An earlier damage has left nothing to read.
 
 
 def _damage_table(file: Path, damage: Words) -> None:
+    if file.is_symlink():
+        return
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(pa.BufferReader(file.read_bytes() if file.is_file() else b""))
     except Exception:
         return  # An earlier damage has left nothing to read.
     if not table.num_columns:
