@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.outcome import Kind, Outcome, Result, Words
-from tests.fuzz.pool import Pool
+from tests.fuzz.pool import Pool, prepare_apart
 
 TOP = Path(__file__).resolve().parents[1]
 EXAMPLES = TOP / "tests" / "fuzz" / "examples"
@@ -102,7 +102,7 @@ def fuzz(kind: Kind, inputs: int, number: int, jobs: int) -> Tally:
     """Try `inputs` inputs of a kind."""
     tally = Tally(kind, number)
     with tempfile.TemporaryDirectory(prefix="improv-fuzz-") as shared:
-        kind.prepare(Path(shared))
+        prepare_apart(kind, Path(shared))
         pool = Pool(_place_of(kind), Path(shared), jobs)
         began = shown = time.monotonic()
 

@@ -35,7 +35,8 @@ _TABLES = ("trials", "turns", "scores", "verdicts")
 
 def read_findings(folder: RunFolder, study: Study) -> Findings | None:
     """Return the findings of the run in its present state, None if the file has none."""
-    with contextlib.suppress(*READ_ERRORS, RunError, ValidationError, KeyError, TypeError):
+    errors = (*READ_ERRORS, RunError, ValidationError, TypeError, RecursionError)
+    with contextlib.suppress(*errors):
         # Not orjson: it knows no NaN, and an interval's end may be one.
         row = json.loads(folder.files.read_cache(FINDINGS_FILE))
         if row["state"] == run_state(folder) != "":

@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import orjson
+
 from improv.errors import EndpointError, MachineError, Problem, StudyError, first_line
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.embedded import EmbeddedServer
@@ -168,5 +170,6 @@ def _count_remotely(root: str, model: Model, secret: str, text: str) -> int:
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {secret}"},
     )
     with urllib.request.build_opener(_NoRedirects).open(request, timeout=_PATIENCE) as reply:
-        answer = json.loads(reply.read(4_000_000))
+        # orjson refuses what json reads as infinity, and what is nested too deep for it.
+        answer = orjson.loads(reply.read(4_000_000))
     return int(answer["count"]) if "count" in answer else len(answer["tokens"])

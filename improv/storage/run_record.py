@@ -16,12 +16,11 @@ from improv.errors import RunError, StudyError, first_line
 from improv.records import Json, Origin
 from improv.storage.table_rules import MOST_TURNS
 from improv.study.branch import Branch
+from improv.study.plain_data import MAX_DEPTH, deeper_than
 
 RUN_FILE = "run.json"
 LARGEST = 64 * 2**20
 """The largest size of run.json (in bytes)."""
-_DEEPEST = 40
-"""How deep lists and objects may be nested in it."""
 _LONGEST_EDIT = 2**20
 _NEW_NAMES = {"plan": "trials_hash", "analysis": "plan_hash"}
 """The old names of the hashes in run.json, and the present ones."""
@@ -137,8 +136,8 @@ def read_record(data: bytes, file: str) -> Json:
         raise RunError(f"{file}: cannot be read as JSON: {first_line(e)}{_REMEDY}") from None
     if not isinstance(meta, dict):
         raise RunError(f"{file}: holds no JSON object{_REMEDY}")
-    if _deeper_than(meta, _DEEPEST):
-        raise RunError(f"{file}: is nested more than {_DEEPEST} levels deep{_REMEDY}")
+    if deeper_than(meta, MAX_DEPTH):
+        raise RunError(f"{file}: is nested more than {MAX_DEPTH} levels deep{_REMEDY}")
     meta = _with_new_names(meta)
     try:
         RunRecord.model_validate(meta)
@@ -154,7 +153,7 @@ def asked_branches(meta: Json, file: str = RUN_FILE) -> list[Branch]:
         try:
             branch = Branch(**_BranchRow.model_validate(row).model_dump())
             for text in (branch.edit, branch.inherited):
-                if _deeper_than(orjson.loads(text), _DEEPEST):
+                if deeper_than(orjson.loads(text), MAX_DEPTH):
                     raise ValueError("its edit is nested too deep")
             _ = branch.changes
         except ValidationError as e:
@@ -175,22 +174,6 @@ def _first_problem(error: ValidationError) -> str:
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     what = problem["msg"][:1].lower() + problem["msg"][1:]
     return f"'{path}' is {shown}: {what}" if path else what
-
-
-def _deeper_than(value: Any, most: int) -> bool:
-    """Return whether lists and objects in `value` are nested deeper than `most`."""
-    layer = [value]
-    for _ in range(most + 1):
-        inner: list[Any] = []
-        for part in layer:
-            if isinstance(part, dict):
-                inner += part.values()
-            elif isinstance(part, list):
-                inner += part
-        layer = [part for part in inner if isinstance(part, dict | list)]
-        if not layer:
-            return False
-    return True
 
 
 def _with_new_names(meta: Json) -> Json:

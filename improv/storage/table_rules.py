@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from improv.records import ActKind, AddressedBy, Json, Origin, Purpose, TurnKind
 from improv.storage.schemas import NEW_COLUMNS, NULLABLE, SCHEMAS
+from improv.study.plain_data import MAX_DEPTH, deeper_than
 
 MOST_TURNS = 10_000_000
 """The largest number of a turn."""
@@ -162,11 +163,15 @@ def _word_problem(name: str, path: str, values: Any) -> str:
 
 
 def _edit_problem(edits: Iterable[Any]) -> str:
-    for edit in edits:
+    for text in edits:
+        what = "which is no JSON object"
         try:
-            if not edit or isinstance(orjson.loads(edit), dict):
-                continue
+            edit = orjson.loads(text) if text else {}
+            if isinstance(edit, dict):
+                if not deeper_than(edit):
+                    continue
+                what = f"which is nested more than {MAX_DEPTH} deep"
         except orjson.JSONDecodeError:
             pass
-        return f"column 'edit' has {str(edit)[:40]!r}, which is no JSON object"
+        return f"column 'edit' has {str(text)[:40]!r}, {what}"
     return ""

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+import orjson
+
 from improv.errors import Problem, StudyError
 from improv.records import FIRST_REGENERATION, MAIN, Call, Json, Origin, Turn, digest
 from improv.study.design import Study
@@ -151,7 +153,7 @@ _SAID = ("line", "probe")
 def keeps_turn(origin: str, edit: str) -> bool:
     """Whether a branch of that origin and edit keeps the turn after its fork, except for the
     line."""
-    return origin == "regeneration" or (origin == "branch" and "line" in json.loads(edit or "{}"))
+    return origin == "regeneration" or (origin == "branch" and "line" in orjson.loads(edit or "{}"))
 
 
 def shared(calls: Sequence[Call], fork: int, *, kept: bool) -> list[Call]:

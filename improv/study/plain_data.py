@@ -58,3 +58,19 @@ def _problems(data: Any, place: Place, depth: int) -> Iterator[tuple[Place, str]
             yield from _problems(value, (*place, i), depth + 1)
     elif problem := value_problem(data):
         yield place, problem
+
+
+def deeper_than(value: Any, most: int = MAX_DEPTH) -> bool:
+    """Return whether lists and objects in `value` are nested deeper than `most`."""
+    layer = [value]
+    for _ in range(most + 1):
+        inner: list[Any] = []
+        for part in layer:
+            if isinstance(part, dict):
+                inner += part.values()
+            elif isinstance(part, list):
+                inner += part
+        layer = [part for part in inner if isinstance(part, dict | list)]
+        if not layer:
+            return False
+    return True

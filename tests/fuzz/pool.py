@@ -29,12 +29,13 @@ from typing import Any
 
 from tests.fuzz.outcome import BYTES, SECONDS, Kind, Outcome, Result, Words, attempt
 
-_CONTEXT = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+_CONTEXT = multiprocessing.get_context("fork")
+"""A fork has imported everything already, which takes ten seconds of a processor."""
 _ADDRESSES = 16 * 2**30
 """A bound on addresses, which libraries reserve freely; the bound on memory itself is watched."""
 _FRAME = re.compile(r'File "[^"]*/(?:improv|ui)/(?:[^"]*/)?(\w+\.py)", line \d+ in (\w+)')
-_WARM = 300.0
-"""Seconds until a child has imported everything."""
+_WARM = 60.0
+"""Seconds until a child is ready."""
 _LOOK = 0.05
 """Seconds between two looks at a child."""
 _TICK = 2 * _LOOK
@@ -79,7 +80,9 @@ class Child:
                 return dataclasses.replace(self.pipe.recv(), seconds=seconds)
         except (EOFError, OSError):
             self.process.join(5)
-            return Result(Outcome.TRACEBACK, f"the process ended with {self.process.exitcode}")
+            stack = self._written_stack()
+            where = f"the process ended with {self.process.exitcode} {_deepest(stack)}"
+            return Result(Outcome.TRACEBACK, where, stack)
         if self.rss() > BYTES:
             stack = self._ask_for_stack()
             return Result(Outcome.LARGE, _deepest(stack), stack, seconds, self.rss())
@@ -111,16 +114,30 @@ class Child:
         if self.process.pid is not None and self.ready:
             os.kill(self.process.pid, signal.SIGUSR1)
         for _ in range(40):
-            with contextlib.suppress(OSError):
-                if text := self._stack.read_text():
-                    return text[-6000:]
+            if text := self._written_stack():
+                return text
             time.sleep(_LOOK)
+        return ""
+
+    def _written_stack(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._stack.read_text()[-6000:]
         return ""
 
     def end(self) -> None:
         self.process.kill()
         self.process.join(10)
         self.pipe.close()
+
+
+def prepare_apart(kind: Kind, shared: Path) -> None:
+    """Fill the folder of a kind in another process: this one keeps no threads that a fork would
+    lose."""
+    process = _CONTEXT.Process(target=kind.prepare, args=(shared,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the folder of the kind '{kind.name}' cannot be prepared")
 
 
 class Pool:
@@ -196,6 +213,7 @@ def _serve(kind_name: str, shared: Path, stack: Path, pipe: Connection) -> None:
         os.dup2(silence, handle)
     kind = find_kind(kind_name)
     with stack.open("w") as stacks:
+        faulthandler.enable(file=stacks)
         faulthandler.register(signal.SIGUSR1, file=stacks)
         pipe.send(Result(Outcome.FINE))
         while True:

@@ -96,6 +96,8 @@ def test_lengths_are_counted_by_the_endpoints_tokenizer(
         Response('{"tokens": 5}', 200),
         Response("[]", 200),
         Response('{"count": "x"}', 200),
+        Response('{"count": Infinity}', 200),
+        Response("[" * 200_000, 200),
     ],
 )
 def test_words_are_counted_where_an_endpoint_cannot_count_tokens(

@@ -108,6 +108,8 @@ def test_a_changed_byte_in_a_page_is_never_other_data(name: str, copy: RunFolder
         ("trials", "status", "odd", r"column 'status' has 'odd'; it holds done, failed"),
         ("trials", "fork", -1, "column 'fork' has -1; the least is 0"),
         ("trials", "edit", "[1]", "column 'edit' has '\\[1\\]', which is no JSON object"),
+        ("trials", "edit", '{"x":' + "9" * 5000 + "}", "which is no JSON object"),
+        ("trials", "edit", '{"x":' + "[" * 900 + "]" * 900 + "}", "nested more than 40 deep"),
         ("trials", "seconds", "long", "column 'seconds' holds string, not double"),
         ("turns", "turn", 2**31 - 1, "column 'turn' has 2147483647; the most is 10000000"),
         ("turns", "text", 7, "column 'text' holds int64, not string"),

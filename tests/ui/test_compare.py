@@ -233,6 +233,7 @@ def test_what_is_kept_is_what_was_found(
         b"[]",
         b'{"state": 1}',
         b'{"state": "%s", "findings": {}}' % before.encode(),
+        b"[" * 200_000,
     ):
         file.write_bytes(torn)
         assert cache.read_findings(folder, study) is None

@@ -174,6 +174,26 @@ def test_nothing_is_written_where_a_link_leads(tmp_path: Path) -> None:
     assert not [f for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()]
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        "[" * 200_000,
+        "[]",
+        '{"command": ["x"], "pid": Infinity, "at": 1}',
+        '{"command": ["x"], "pid": 1e300, "at": 1}',
+        '{"command": ["x"], "pid": -1, "at": 1}',
+        '{"command": ["x"], "pid": 7, "at": 1e300}',
+        '{"command": 5, "pid": 7, "at": 1}',
+    ],
+)
+def test_a_description_that_cannot_be_is_no_process(description: str, tmp_path: Path) -> None:
+    folder = processes.process_folder(str(tmp_path)).path
+    (folder / "r.json").write_text(description)
+    (folder / "r.log").write_text("here")
+    assert processes.process_state(str(tmp_path), "r") is None
+    assert not processes.interrupt(MAY, str(tmp_path), "r")
+
+
 @pytest.mark.parametrize("name", ["r.log", "r.json"])
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
 def test_a_file_of_a_process_is_no_link(name: str, kind: str, tmp_path: Path) -> None:

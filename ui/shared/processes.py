@@ -20,10 +20,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from improv import import_path
 from improv.errors import RunError
 from improv.folder import Folder
 from improv.records import Json
+from improv.storage.table_rules import LAST_TIME
 from ui.shared.permission import TOKEN, Permit
 
 if sys.platform != "win32":
@@ -110,14 +113,13 @@ def process_state(root: str, name: str) -> Started | None:
         return None
     try:
         folder = process_folder(root, make=False)
-        known = json.loads(folder.read(f"{name}.json"))
+        known, _, at = _described(folder, name)
         command = tuple(map(str, known.pop("command")))
-        at, _ = float(known.pop("at")), int(known.pop("pid"))
         with folder.open_to_read(f"{name}.log") as log:
             ended = None if _alive(folder, name) else os.fstat(log.fileno()).st_mtime
             log.seek(max(0, os.fstat(log.fileno()).st_size - 4 * _SAID))
             said = log.read().decode("utf-8", "replace")[-_SAID:]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError):
+    except (OSError, ValueError, KeyError, TypeError, RunError):
         return None
     ours = _ours.get(str(folder.path / name))
     code = ours.poll() if ours is not None else None
@@ -130,14 +132,26 @@ def interrupt(permit: Permit, root: str, name: str) -> bool:
         return False
     try:
         folder = process_folder(root, make=False)
-        known = json.loads(folder.read(f"{name}.json"))
+        _, pid, _ = _described(folder, name)
         # While the lock is held the pid cannot belong to another process.
         if not _alive(folder, name):
             return False
-        os.kill(int(known["pid"]), signal.SIGINT)
+        os.kill(pid, signal.SIGINT)
     except (OSError, ValueError, KeyError, TypeError, RunError):
         return False
     return True
+
+
+def _described(folder: Folder, name: str) -> tuple[Json, int, float]:
+    """Return the file of a process without its pid and time, the pid, and the time. The file may
+    come from anybody: raises OSError, ValueError, KeyError, TypeError or RunError."""
+    known = orjson.loads(folder.read(f"{name}.json"))
+    if not isinstance(known, dict):
+        raise ValueError("no JSON object")
+    pid, at = int(known.pop("pid")), float(known.pop("at"))
+    if not (0 < pid < 2**31 and 0 <= at <= LAST_TIME):  # 0 and below mean groups of processes
+        raise ValueError("a process that cannot be")
+    return known, pid, at
 
 
 def process_folder(root: str, *, make: bool = True) -> Folder:
