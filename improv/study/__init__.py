@@ -18,6 +18,7 @@ __all__ = [
     "model_spec",
     "named_models",
     "overrides",
+    "plain_data",
     "plan",
     "predicate",
     "puppet_spec",

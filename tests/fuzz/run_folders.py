@@ -27,7 +27,7 @@ from tests.support.export import busy_run
 from tests.support.run import chairs
 
 OUTSIDE = "outside"
-TABLES = ["trials", "turns", "calls", "blocks", "scores", "verdicts"]
+TABLES = ["trials", "turns", "calls", "blocks", "scores", "verdicts", "limits", "failures"]
 _table = st.sampled_from(TABLES)
 _file = st.one_of(
     _table.map(lambda name: f"{name}.parquet"),
