@@ -112,12 +112,21 @@ class Transcripts:
     def played(self, study: Study, requested: Sequence[Branch]) -> list[Played]:
         """Return all finished trials and branches of the run, in the order of the plan.
 
-        `requested` are the branches that users requested, besides those of the study's plan.
+        `requested` are the branches that users requested, besides those of the study's plan. Raises
+        RunError for a branch whose parent is not there.
         """
         turns: dict[tuple[str, str], list[Turn]] = {}
         for row in self.tables.read("turns").to_pylist():
             turns.setdefault((row["trial"], row["branch"]), []).append(turn_from_row(row))
         rows = {(r["trial"], r["branch"]): r for r in self.tables.read("trials").to_pylist()}
+        for (trial, branch), row in rows.items():
+            if branch != MAIN and (trial, row["parent"]) not in rows:
+                files = self.tables.files
+                raise RunError(
+                    f"{files.path}/trials.parquet: branch {branch} of trial {trial} has the parent "
+                    f"{row['parent']!r}, which the table does not have; `improv resume {files.id}` "
+                    "plays a parent that was lost; if the row is wrong, copy the table again"
+                )
         trials = plan(study).find_all((row["trial"], row["index"]) for row in rows.values())
         branches: dict[str, dict[str, Branch]] = {}
         played = []
@@ -166,9 +175,9 @@ def _all_turns(
 ) -> list[Turn]:
     """Return the turns of a branch, first those that it shares with its parents."""
     own = list(turns.get((trial, branch), ()))
-    row = rows.get((trial, branch))
-    if branch == MAIN or row is None:
+    if branch == MAIN:
         return own
+    row = rows[trial, branch]
     parent = _all_turns(rows, turns, trial, row["parent"])
     return [*(t for t in parent if t.turn <= row["fork"]), *own]
 

@@ -282,3 +282,10 @@ def test_a_run_without_its_run_json_is_named(copy: RunFolder) -> None:
     (copy.local / "run.json").unlink()
     with pytest.raises(RunError, match=r"x/run\.json: is missing; copy the run again"):
         open_run(copy.root, "x")
+
+
+def test_a_branch_whose_parent_is_not_there_is_named(copy: RunFolder) -> None:
+    parents = copy.tables.read("trials")["parent"].to_pylist()
+    rewrite(copy, "trials", "parent", pa.array([parent and "nobody" for parent in parents]))
+    with pytest.raises(RunError, match=r"x/trials\.parquet: branch .* has the parent 'nobody'"):
+        score(copy, ["dispersion"])

@@ -174,7 +174,8 @@ def _parsed(text: str, file: str) -> Any:
     except RecursionError:
         refuse_card(file, f"nested more than {MAX_JSON_DEPTH} deep")
     except ValueError as e:
-        refuse_card(file, f"not JSON: {e}")
+        odd = "a whole number of more than 4300 digits" if "int_max_str" in str(e) else e
+        refuse_card(file, f"not JSON: {odd}")
 
 
 def _no_constant(word: str) -> NoReturn:
