@@ -39,10 +39,10 @@ def main_options(
 
 def main() -> None:
     """The entry point of the `improv` command."""
-    leave_working_folder()
-    clean_output()  # to the end, so that a traceback is clean as well
-    interrupts.watch()
     try:
+        leave_working_folder()
+        clean_output()  # to the end, so that a traceback is clean as well
+        interrupts.watch()
         app()
     except KeyboardInterrupt:  # before a command could report it
         raise SystemExit(130) from None
