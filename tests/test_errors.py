@@ -21,7 +21,8 @@ from tests.support.run import whole_table
 from tests.support.ui import bare_run, keep
 
 LATE = "http://127.0.0.1:1/v1 did not answer within 120 s"
-OLD = [name for name in SCHEMAS["calls"].names if name not in ("error_kind", "estimated")]
+ADDED = ("error_kind", "estimated", "reasoning", "reasoning_tokens")
+OLD = [name for name in SCHEMAS["calls"].names if name not in ADDED]
 
 
 def failed(turn: int, kind: ErrorKind, text: str) -> Call:
@@ -67,9 +68,8 @@ def test_the_journal_of_an_old_run_is_read(tmp_path: Path) -> None:
     old = []
     for line, call in zip(path.read_bytes().splitlines(), CALLS, strict=True):
         identity, blocks, rest = orjson.loads(line)
-        assert [rest.pop(), rest.pop()] == [call.estimated, call.error_kind]
-        names = ("draw", "blocks", "error_kind", "estimated")
-        at = [f.name for f in fields(Call) if f.name not in names]
+        assert [rest.pop() for _ in ADDED] == [getattr(call, n) for n in reversed(ADDED)]
+        at = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", *ADDED)]
         rest[at.index("error")] = call.error_line
         old.append(orjson.dumps([identity, blocks, rest]) + b"\n")
     path.write_bytes(b"".join(old))

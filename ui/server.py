@@ -39,6 +39,7 @@ HOSTS = (ADDRESS, "localhost")
 """The names under which this machine is its own; no other name is answered."""
 SETTINGS = {
     "server.address": ADDRESS,
+    "server.baseUrlPath": "",  # the pages of the viewer are at the root of its own port
     "server.headless": True,  # `improv view` opens the browser, once the page answers
     "server.fileWatcherType": "none",
     "server.enableStaticServing": False,

@@ -243,6 +243,7 @@ def _usage(calls: Iterable[Call]) -> dict[str, ModelUsage]:
             output_tokens=reply,
             total_tokens=prompt + reply,
             input_tokens_cache_read=cached,
+            reasoning_tokens=call.reasoning_tokens,
         )
         usage[call.model] = usage[call.model] + tokens if call.model in usage else tokens
     return usage

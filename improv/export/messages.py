@@ -10,7 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from improv.export.selection import PlayedScene
+from improv.models.manners import ADAPTED, in_manner
 from improv.models.request import Message
 from improv.records import Block, Call, Turn
 from improv.stage import prompts
@@ -67,7 +70,18 @@ def chat_messages(
             messages.append({"role": "assistant", "content": own.reply})
         else:
             _add_user_text(messages, block.text)
-    return messages
+    return _as_sent(messages, call)
+
+
+def _as_sent(messages: list[Message], call: Call) -> list[Message]:
+    """Return messages as the manners of the call's model had them sent."""
+    try:
+        names = orjson.loads(call.params).get(ADAPTED, ())
+    except (orjson.JSONDecodeError, AttributeError):
+        return messages
+    if not isinstance(names, list) or not names:
+        return messages
+    return [*in_manner(messages, names)]
 
 
 def script_prompt(call: Call, blocks: Mapping[str, Block]) -> str:

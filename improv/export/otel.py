@@ -163,7 +163,7 @@ class _Spans:
         """Add the span of one call to a model, from its sending to its whole reply."""
         said = {
             "role": "assistant",
-            "parts": [{"type": "text", "content": call.reply}],
+            "parts": [*_reasoning(call), {"type": "text", "content": call.reply}],
             "finish_reason": call.finish_reason or "error",
         }
         operation = "chat" if call.mode == "chat" else "text_completion"
@@ -179,6 +179,7 @@ class _Spans:
             "gen_ai.usage.cache_read.input_tokens": call.cached_tokens,
             "gen_ai.input.messages": orjson.dumps(prompt).decode(),
             "gen_ai.output.messages": "" if call.error else orjson.dumps([said]).decode(),
+            "improv.reasoning_tokens": call.reasoning_tokens,
             "improv.attempt": call.draw.attempt,
             "improv.waited": call.waited,
             "improv.retries": call.retries,
@@ -255,6 +256,10 @@ def _prompt(call: Call, shown: Mapping[str, Block], said: Sequence[Any]) -> list
     return [_message(m["role"], m["content"]) for m in chat_messages(call, shown, said)]
 
 
+def _reasoning(call: Call) -> list[Json]:
+    return [{"type": "reasoning", "content": call.reasoning}] if call.reasoning else []
+
+
 def _message(role: str, text: str) -> Json:
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
@@ -272,7 +277,8 @@ def _params(call: Call) -> Json:
             stop = sent.get("stop")
             structured = sent.get("response_format") is not None
             return numbers | {
-                "gen_ai.request.max_tokens": sent.get("max_tokens"),
+                "gen_ai.request.max_tokens": sent.get("max_tokens")
+                or sent.get("max_completion_tokens"),
                 "gen_ai.request.seed": sent.get("seed"),
                 "gen_ai.request.top_k": sent.get("top_k"),
                 "gen_ai.request.stop_sequences": [stop] if isinstance(stop, str) else stop,

@@ -200,7 +200,10 @@ class Models:
                 wire,
                 self._halted,
                 api_key=secret,
-                base_url=url,
+                base_url=address.base,
+                default_query=dict([address.query.split("=", 1)]) if address.query else None,
+                # Azure's addresses with a version take a key by this name.
+                default_headers={"api-key": secret} if address.query else None,
                 timeout=httpx2.Timeout(model.timeout, connect=min(10.0, model.timeout)),
                 max_retries=model.retries,
             )

@@ -168,7 +168,7 @@ _NOT = (
     r"|implement|valid|available|enabled|known)|doesn'?t (?:support|accept|allow)|does not"
     r"|do not|no longer|unknown|unrecogni|unexpected|unable|invalid|extra|forbidden|deprecated"
     r"|must|only|cannot|can ?not|can't|fixed|remove|ignored|illegal|incompatible|wrong|refus"
-    r"|not\b)"
+    r"|not\b|\bno\b)"
 )
 
 
@@ -305,6 +305,18 @@ def adapt(body: Json, learned: Iterable[str]) -> tuple[Json, tuple[str, ...]]:
             body = other
             changed.append(manner.name)
     return body, tuple(changed)
+
+
+def in_manner(
+    messages: Sequence[dict[str, str]], names: Sequence[str]
+) -> tuple[dict[str, str], ...]:
+    """Return messages as a request had them that these manners had changed."""
+    body: Json = {"messages": tuple(messages)}
+    for manner in MANNERS:
+        if manner.name in names and "messages" in manner.fields:
+            body = manner.change(body)
+    changed: tuple[dict[str, str], ...] = body["messages"]
+    return changed
 
 
 def lesson(refusal: str, body: Json, own: Iterable[str] = ()) -> Lesson | None:

@@ -123,7 +123,7 @@ class Wire(openai.DefaultAioHttpClient):
             follow_redirects=False,
         )
         self._to_endpoint = gate
-        self._address = f"{address}/"
+        self._address = f"{address.base}/"
         self._redactor = redactor
         _LOG.addFilter(redactor)
         self._seconds = timeout

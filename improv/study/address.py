@@ -20,6 +20,7 @@ _PLACE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """A last label of this kind makes some programs read the host as an IPv4 address."""
+_VERSION = re.compile(r"api-version=[A-Za-z0-9.-]{1,40}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~:+-]+")
 
 
@@ -32,6 +33,8 @@ class Address:
     port: int
     path: str
     """"" or "/v1": no slash at the end."""
+    query: str = ""
+    """"" or "api-version=2024-10-21", which Azure's addresses have; no other query is one."""
 
     @property
     def origin(self) -> str:
@@ -43,8 +46,13 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
-    def __str__(self) -> str:
+    @property
+    def base(self) -> str:
+        """The address without its query: what stands before the path of a request."""
         return self.origin + self.path
+
+    def __str__(self) -> str:
+        return f"{self.base}?{self.query}" if self.query else self.base
 
 
 def read_address(text: str) -> Address:
@@ -54,6 +62,7 @@ def read_address(text: str) -> Address:
             f"is not an address of at most {_MOST} plain ASCII characters; write it like "
             f"{EXAMPLE}, and a name of other letters in its xn-- form"
         )
+    text, query = _without_version(text)
     for mark, what in _NEVER.items():
         if mark in text:
             raise ValueError(f"{what}; write it like {EXAMPLE}")
@@ -65,7 +74,13 @@ def read_address(text: str) -> Address:
     segments = path.split("/")[1:]
     if not all(_SEGMENT.fullmatch(s) and s.strip(".") for s in segments):
         raise ValueError("has a path with an empty or dotted part, or an odd character in it")
-    return Address(scheme, host, port or PORTS[scheme], path)
+    return Address(scheme, host, port or PORTS[scheme], path, query)
+
+
+def _without_version(text: str) -> tuple[str, str]:
+    """Return an address without its query, if that is the version of an API, and the query."""
+    address, mark, query = text.partition("?")
+    return (address, query) if mark and _VERSION.fullmatch(query) else (text, "")
 
 
 _NEVER = {

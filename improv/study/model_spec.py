@@ -55,7 +55,12 @@ def _address(text: str) -> str:
 AnyAddress = Annotated[
     str,
     AfterValidator(_address),
-    WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^https?://[^\s/@?#]+(/[^\s?#]*)?(\?api-version=[A-Za-z0-9.-]+)?$",
+        }
+    ),
 ]
 
 

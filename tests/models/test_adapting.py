@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
+from improv.models.agreed import agreed_at
+from improv.models.client import Models
 from improv.models.request import Ask, Prompt
 from improv.records import Call, Draw, Json
+from improv.study.address import read_address
 from improv.study.model_spec import Model
 from tests.support.choosy import Choosy, not_taken
 from tests.support.weather import LINE, RawServer, Send, complete, http
@@ -122,3 +126,38 @@ def test_room_shrinks_for_a_prompt_that_leaves_less() -> None:
 
     (call,) = play(Choosy(takes), reasoning_tokens=4000)
     assert call.reply == LINE and json.loads(call.params)["max_tokens"] == 200
+
+
+def test_the_version_in_an_address_is_sent_with_every_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-azure")
+    path = "/openai/deployments/odd"
+    with RawServer(Choosy(not_taken("seed"))) as raw:
+        address = raw.url.replace("/v1", f"{path}?api-version=2024-10-21")
+        agreed = agreed_at([address])
+
+        async def go() -> list[Call]:
+            models = Models(agreed=agreed)
+            calls = [await models.complete(ask(address, turn)) for turn in (1, 2)]
+            await models.close()
+            return calls
+
+        calls = asyncio.run(go())
+    assert [c.reply for c in calls] == [LINE, LINE]
+    assert {c.endpoint for c in calls} == {raw.url.replace("/v1", path)}
+    assert len(raw.seen) == 3
+    for request in raw.seen:
+        line, _, head = request.partition(b"\r\n")
+        assert line.split() == [
+            b"POST",
+            f"{path}/chat/completions?api-version=2024-10-21".encode(),
+            b"HTTP/1.1",
+        ]
+        assert b"api-key: sk-of-azure\r\n" in head
+
+
+@pytest.mark.parametrize("query", ["key=sk-1", "api-version=1&key=sk-1", "api-version=", "x"])
+def test_no_other_query_is_part_of_an_address(query: str) -> None:
+    with pytest.raises(ValueError, match="has a query"):
+        read_address(f"https://models.example/v1?{query}")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from improv.export.exporter import export
 from improv.models.budget import Budget
+from improv.records import Json
 from improv.runner.launch import resume, run
 from improv.runner.replay import replay
 from improv.runner.session import Setup
@@ -15,7 +17,7 @@ from improv.scoring.judge_models import Judges
 from improv.scoring.scorer import score
 from improv.study.loader import load
 from tests.support.choosy import Choosy, not_taken
-from tests.support.weather import SCENE, RawServer, said
+from tests.support.weather import LINE, SCENE, RawServer, said
 
 OPENED_BY_ITSELF = SCENE.replace(
     '  - {who: Ana, line: "Bo, sit down."}',
@@ -72,6 +74,31 @@ def test_a_resumed_run_begins_with_what_it_has_learned(tmp_path: Path) -> None:
         again = resume(first.folder, setup=Setup(ray="off"))
     assert (again.done, again.owed, server.refused) == (12, 0, 1)
     assert not [n for n in again.notices if "odd" in n]  # the first session has said it
+
+
+def test_an_export_has_the_messages_as_they_were_sent(tmp_path: Path) -> None:
+    def takes(body: Json) -> str:
+        return "no system role is supported" if body["messages"][0]["role"] == "system" else ""
+
+    thought = {"role": "assistant", "content": LINE, "reasoning_content": "Hm, a chair."}
+    server = Choosy(takes, reply=said("", choices=[{"message": thought, "finish_reason": "stop"}]))
+    with RawServer(server) as raw:
+        file = study(tmp_path, raw.url, 1)
+        folder = run(load(file), runs=tmp_path / "runs", setup=Setup(ray="off")).folder
+    export(folder, "otel", path=tmp_path / "traces.jsonl")
+    trace = json.loads((tmp_path / "traces.jsonl").read_text())
+    sent, replies = [], []
+    for span in trace["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        texts = {a["key"]: a["value"].get("stringValue") for a in span["attributes"]}
+        if "gen_ai.input.messages" in texts:
+            messages = json.loads(texts["gen_ai.input.messages"])
+            sent.append([(m["role"], m["parts"][0]["content"]) for m in messages])
+            replies += json.loads(texts["gen_ai.output.messages"])
+    bodies = [b["messages"] for b in server.bodies if b["messages"][0]["role"] == "user"]
+    assert sent == [[(m["role"], m["content"]) for m in messages] for messages in bodies]
+    assert all(r["parts"][0] == {"type": "reasoning", "content": "Hm, a chair."} for r in replies)
+    # What a model thought is shown to nobody.
+    assert not any("Hm" in text for messages in sent for _, text in messages)
 
 
 def test_judges_adapt_and_what_they_learn_is_kept(tmp_path: Path) -> None:

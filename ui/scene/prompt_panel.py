@@ -143,6 +143,11 @@ def _reply(call: Json, spoken: Turn | None) -> str:
         )
         if cuts:
             parts.append(f'<p class="cuts"><span class="cap">cleaned by</span> {cuts}</p>')
+    if call["reasoning"]:
+        parts.append(
+            '<details class="old"><summary>what it thought before, which nobody is shown'
+            f'</summary><pre class="raw">{clipped(call["reasoning"], _LONG)}</pre></details>'
+        )
     if spoken is not None and spoken.addressed:
         how = {"said": "an aside", "name": "named in the line", "order": "by turn order"}
         by = how.get(spoken.by, "")
@@ -252,7 +257,9 @@ def _tokens(call: Json) -> str:
     read = f"{prompt:,} read" if prompt is not None else "unknown number read"
     if cached is not None:
         read += f" ({cached:,} of them cached)"
-    return f"{read}, {reply if reply is not None else 'unknown number'} written"
+    written = f"{read}, {reply if reply is not None else 'unknown number'} written"
+    thought = call["reasoning_tokens"]
+    return written + (f" ({thought:,} of them reasoning)" if thought else "")
 
 
 def _retries(count: int) -> str:
