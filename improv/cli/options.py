@@ -85,6 +85,14 @@ FailOnError = Annotated[
         min=0, max=1, callback=_finite, help="Stop if a larger share of the trials fails."
     ),
 ]
+Batch = Annotated[
+    bool,
+    typer.Option(
+        "--batch",
+        help="Send the calls of all scenes in batches, which endpoints with OpenAI's batch API "
+        "answer within a day at half the price. Each scene advances one call a batch.",
+    ),
+]
 Trust = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,6 +9,7 @@ import typer
 from improv.cli import terminal, transcript
 from improv.cli.options import (
     Anyway,
+    Batch,
     Connections,
     FailOnError,
     Hosts,
@@ -78,6 +79,7 @@ def run_command(
     fail_on_error: FailOnError = None,
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
+    batch: Batch = False,
     dry_run: DryRun = False,
 ) -> None:
     """Play a study or a scene, and store it as a new run."""
@@ -108,6 +110,7 @@ def run_command(
             fail_on_error=fail_on_error,
             price=price,
             max_trials=max_trials,
+            batch=batch,
             # An address on the command line is the user's own choice, so it is trusted.
             trusted=(*(trust or ()), *([base_url] if base_url else ())),
         )
@@ -144,6 +147,7 @@ def resume_command(
     fail_on_error: FailOnError = None,
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
+    batch: Batch = False,
     anyway: Anyway = False,
 ) -> None:
     """Play the rest of an unfinished run, without repeating calls that its journal contains.
@@ -168,6 +172,7 @@ def resume_command(
             price=price,
             max_trials=max_trials,
             trusted=tuple(trust or ()),
+            batch=batch,
             anyway=anyway,
         )
         with terminal.progress() as watch:

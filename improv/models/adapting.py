@@ -39,12 +39,21 @@ Post = Callable[[Json], Awaitable[Json]]
 
 @dataclass(slots=True)
 class Request:
-    """The request of one call: what was sent last, and the manners that changed it."""
+    """The request of one call: what was sent last, and the manners that changed it.
+
+    `plain` is the request before any change. A call that goes `alone` is the first of its form to
+    a model; the others wait for what is learned from it.
+    """
 
     ask: Ask
     trip: Trip
     body: Json = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
+    alone: bool = False
+    plain: Json = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = self.body = self.body or request_body(self.ask)
 
 
 class Adapter:
@@ -61,15 +70,16 @@ class Adapter:
         Raises the error of the openai client for the last form.
         """
         self._known.setdefault(place, {})
-        form = _form(request_body(request.ask))
+        form = _form(request.plain)
         goes_first = False
         if (place, form) not in self._met:
             clock = time.perf_counter()
             goes_first = await self._ask_keeper(place, form)
             request.trip.waited += time.perf_counter() - clock
+        request.alone = goes_first
         answered: list[Lesson] = []
         try:
-            return await self._send(place, request, post, answered, alone=goes_first)
+            return await self._send(place, request, post, answered)
         finally:
             if goes_first or answered:
                 self._met.add((place, form))
@@ -83,19 +93,13 @@ class Adapter:
         return goes_first
 
     async def _send(
-        self,
-        place: Place,
-        request: Request,
-        post: Post,
-        answered: list[Lesson],
-        *,
-        alone: bool,
+        self, place: Place, request: Request, post: Post, answered: list[Lesson]
     ) -> Json:
         """Send the request, changed as often as its refusals say how; put what an answer has
-        confirmed into `answered`. A call that goes `alone` has nobody else to learn from."""
+        confirmed into `answered`. A call that goes alone has nobody else to learn from."""
         known, learned = self._known[place], dict[str, Lesson]()
         limit: int | None = None
-        asked_keeper = alone
+        asked_keeper = request.alone
         for changes in range(_MOST_CHANGES + 1):
             self._write(request, {*known, *learned}, limit)
             try:
@@ -106,7 +110,7 @@ class Adapter:
                 if not asked_keeper:
                     # Another host may have learned it since.
                     asked_keeper, before = True, len(known)
-                    await self._ask_keeper(place, _form(request_body(request.ask)))
+                    await self._ask_keeper(place, _form(request.plain))
                     if len(known) > before and self._differs(request, {*known, *learned}):
                         continue
                 words = _words(error)
@@ -127,28 +131,37 @@ class Adapter:
         raise AssertionError("the last change is the last one")
 
     def _write(self, request: Request, names: set[str], limit: int | None) -> None:
-        body = request_body(request.ask, reasons=ROOM in names)
-        body, adapted = adapt(body, names)
-        request.body = body if limit is None else with_limit(body, limit)
-        request.adapted = (*adapted, ROOM) if _has_room(request.ask, names) else adapted
+        request.body, request.adapted = request.plain, ()
+        if names:
+            request.body, request.adapted = _adapted(request, names)
+        if limit is not None:
+            request.body = with_limit(request.body, limit)
 
     def _differs(self, request: Request, names: set[str]) -> bool:
-        body, _ = adapt(request_body(request.ask, reasons=ROOM in names), names)
-        return body != request.body
+        return _adapted(request, names)[0] != request.body
 
     def _room(self, request: Request, response: Json) -> Lesson | None:
         """Return the lesson of a reply that reasoning has cut, unless there is room already."""
         ask = request.ask
-        if ROOM in request.adapted or not _has_room(ask, {ROOM}) or not cut_by_reasoning(response):
+        if ROOM in request.adapted or not cut_by_reasoning(response):
+            return None
+        if _with_room(request) == request.plain:
             return None
         spent = reasoning_tokens(response)
         what = "reasoning" if spent is None else f"{spent:,} tokens of reasoning"
         return Lesson(ROOM, f"{what} used up the {ask.model.max_tokens} tokens of a line")
 
 
-def _has_room(ask: Ask, names: set[str]) -> bool:
-    """Return whether room that was learned changes the limit of a call."""
-    return ROOM in names and request_body(ask, reasons=True) != request_body(ask)
+def _with_room(request: Request) -> Json:
+    return request_body(request.ask, reasons=True)
+
+
+def _adapted(request: Request, names: set[str]) -> tuple[Json, tuple[str, ...]]:
+    """Return a request changed by all manners of these names, and the names that changed it."""
+    body = _with_room(request) if ROOM in names else request.plain
+    has_room = body != request.plain
+    body, adapted = adapt(body, names)
+    return body, (*adapted, ROOM) if has_room else adapted
 
 
 def _form(body: Json) -> Form:

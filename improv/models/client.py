@@ -22,6 +22,7 @@ import orjson
 from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
 from improv.models.adapting import Adapter, Request
 from improv.models.agreed import NOTHING_AGREED, Agreed
+from improv.models.batches import Batches, BatchRecord
 from improv.models.budget import Allowance, call_spending, estimated_tokens
 from improv.models.endpoint import (
     call_error,
@@ -30,6 +31,8 @@ from improv.models.endpoint import (
     refuse_odd_proxy,
     remote_address,
     secret_for,
+    status_error,
+    trusted_certificates,
 )
 from improv.models.gate import Gate
 from improv.models.manners import ADAPTED
@@ -55,7 +58,8 @@ class Models:
     `embedded_url` returns the address at which this machine serves a model, by its name or path.
     `new_gate` makes the gate of an endpoint at the first call to it. Without `new_gate`, up to
     `connections` attempts may be in flight to each endpoint. Nothing is sent to an address that is
-    not `agreed`. `manners` keeps what is learned of each model, for all hosts of a run.
+    not `agreed`. `manners` keeps what is learned of each model, for all hosts of a run. With
+    `batches`, which records them, calls to remote endpoints are sent in batches.
     """
 
     def __init__(
@@ -65,12 +69,15 @@ class Models:
         new_gate: Callable[[str], Gate] | None = None,
         agreed: Agreed = NOTHING_AGREED,
         manners: Keeper | None = None,
+        batches: BatchRecord | None = None,
     ) -> None:
         self._adapter = Adapter(manners)
         self._embedded_url = embedded_url
         self._connections = connections
         self._new_gate = new_gate
         self._agreed = agreed
+        self._batch_record = batches
+        self._batches: dict[tuple[str, str, str, str], Batches] = {}
         self._redactor: Redactor | None = None
         self._clients: dict[tuple[str, str, float, int], Client] = {}
         self._gates: dict[str, Gate] = {}
@@ -162,15 +169,20 @@ class Models:
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
+        for batches in self._batches.values():
+            await batches.close()
+        self._batches.clear()
 
     async def _post(self, url: str, request: Request) -> Json:
         model = request.ask.model
-        client = self._client(url, model)
         path = "/chat/completions" if request.ask.prompt.mode == "chat" else "/completions"
         place = Place("embedded" if model.embedded else public_address(url), model.model)
 
         async def post(body: Json) -> Json:
-            return await client.send_json(path, orjson.dumps(body), request.trip)
+            content = orjson.dumps(body)
+            if self._batch_record is not None and not model.embedded:
+                return await self._post_in_batch(url, path, request, content)
+            return await self._client(url, model).send_json(path, content, request.trip)
 
         try:
             return await self._adapter.send(place, request, post)
@@ -179,6 +191,50 @@ class Models:
                 # Its server may have been started again at another address.
                 self._urls.pop(model.model, None)
             raise call_error(e, url, model) from None
+
+    async def _post_in_batch(self, url: str, path: str, request: Request, content: bytes) -> Json:
+        """Send a call with the next batch, and with later ones while its answer is an error that
+        another attempt may cure. Raises the errors of `Batches.send`, and openai.APIStatusError.
+
+        A call that goes alone, to learn what its model takes, is not sent in a batch: all others
+        wait for it.
+        """
+        model, key, trip = request.ask.model, request.ask.draw.key, request.trip
+        batches = self._batches_of(url, path, model)
+        if request.alone and not batches.has_sent(key, content):
+            return await self._client(url, model).send_json(path, content, trip)
+        for again in range(model.retries + 1):
+            reply = await batches.send(key, content, again=again)
+            if 200 <= reply.status < 300:
+                trip.ends.append("ok")
+                return reply.body
+            trip.ends.append(str(reply.status))
+            if not (reply.status in (408, 409, 429) or reply.status >= 500):
+                break
+        raise status_error(f"{url}{path}", reply.status, reply.body)
+
+    def _batches_of(self, url: str, path: str, model: Model) -> Batches:
+        # A batch is for one model.
+        key = (url, path, model.api_key_env, model.model)
+        if key not in self._batches:
+            assert self._batch_record is not None
+            address = str(self._agreed.admit(url, model.api_key_env))
+            client = openai.AsyncOpenAI(
+                api_key=secret_for(address, model),
+                base_url=address,
+                max_retries=model.retries,
+                http_client=openai.DefaultAioHttpClient(
+                    verify=trusted_certificates(), follow_redirects=False
+                ),
+            )
+            self._batches[key] = Batches(
+                client,
+                path,
+                record=self._batch_record,
+                redactor=self._keys_redactor(),
+                halted=self._halted,
+            )
+        return self._batches[key]
 
     def _client(self, url: str, model: Model) -> Client:
         key = (url, model.api_key_env, model.timeout, model.retries)

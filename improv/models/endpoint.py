@@ -19,6 +19,7 @@ import openai
 
 from improv.errors import EndpointError, ErrorKind, ModelError, RunError
 from improv.models.agreed import NOTHING_AGREED, Agreed
+from improv.records import Json
 from improv.study.address import PORTS, read_address
 from improv.study.model_spec import Model
 
@@ -216,6 +217,15 @@ def call_error(error: Exception, url: str, model: Model) -> ModelError:
         detail = _detail(error)
         return ModelError(f"{what}{detail}", kind=ErrorKind(f"status {status}"))
     return ModelError(f"{where} broke the connection{around}", kind=ErrorKind.CONNECTION)
+
+
+def status_error(url: str, status: int, body: Json) -> openai.APIStatusError:
+    """Return the error that the openai client would raise for an answer with an error status."""
+    response = httpx2.Response(status, json=body, request=httpx2.Request("POST", url))
+    error = body.get("error")
+    return openai.APIStatusError(
+        f"status {status}", response=response, body=error if isinstance(error, dict) else body
+    )
 
 
 def connection_dropped(error: BaseException | None) -> bool:

@@ -41,6 +41,7 @@ from improv.runner.session import Work
 from improv.scoring.measures.predicates import marker_scores
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
+from improv.storage.batch_log import BatchLog
 from improv.storage.journal import Journal, parse_calls
 from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
@@ -79,6 +80,7 @@ class HostTerms:
     limiters: dict[str, LiveLimiter] = field(default_factory=dict)
     purse: Any = None
     manners: Any = None
+    batch: bool = False
 
 
 class Host:
@@ -97,8 +99,15 @@ class Host:
         self._journal = Journal(self._folder.journals, f"{self.name}.jsonl")
         self._shards = Shards(self._folder, self.name)
         url = node_url if terms.on_ray else process_url
-        manners = keeper_of(terms.manners)
-        self._models = Models(url, terms.connections, self._new_gate, terms.agreed, manners)
+        self._batches = BatchLog(self._folder.journals, self.name) if terms.batch else None
+        self._models = Models(
+            url,
+            terms.connections,
+            self._new_gate,
+            terms.agreed,
+            keeper_of(terms.manners),
+            self._batches,
+        )
         self._allowance: Allowance | None = None
         if terms.purse is not None:
             self._allowance = Allowance(self.name, lease_of(terms.purse))
@@ -259,6 +268,8 @@ class Host:
         with contextlib.suppress(OSError):
             self._journal.close(sync=not at_once)
         await self._models.close()
+        if self._batches is not None:
+            self._batches.close()
         return trouble
 
     def _keep(

@@ -30,6 +30,9 @@ _EMBEDDED_STAGES = 2
 """Scenes at once on the embedded model. It keeps the prompts of about two scenes in its cache."""
 _REMOTE_STAGES = 128
 """Scenes at once in one host if the models are elsewhere. An endpoint is busy with hundreds."""
+_BATCH_STAGES = 1000
+"""Scenes at once in one host whose calls go in batches. All wait for the same batch, so the more
+there are, the fewer batches a run takes; a thousand take about 420 MB."""
 
 
 class HostPool:
@@ -52,7 +55,8 @@ class HostPool:
         self._setup = setup
         models = owed.models
         embedded = sorted({m.model for m in models if m.embedded})
-        self._stages = setup.stages or (_EMBEDDED_STAGES if embedded else _REMOTE_STAGES)
+        remote_stages = _BATCH_STAGES if setup.batch else _REMOTE_STAGES
+        self._stages = setup.stages or (_EMBEDDED_STAGES if embedded else remote_stages)
         self._most_hosts = math.ceil(owed.trials / self._stages)
         self._hosting = hosting(
             HostNeeds(

@@ -32,6 +32,7 @@ from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch
 from improv.scoring.lost_scores import restore_scores
 from improv.scoring.scorer import score
+from improv.storage.batch_log import count_batches
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable_error
 from improv.storage.repair import find_damage, heal, owe_again, repair_shards, tidy
@@ -171,6 +172,8 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         trials = plan(study).first(number_in(meta, "trials"))
         asked = asked_branches(meta)
         refuse_too_many(trials, setup.max_trials, asked=len(asked))
+        # What waits at the endpoint is found again only by a session that sends batches.
+        setup = replace(setup, batch=setup.batch or meta.get("batch") is True)
         now = identity(models_of(trials))
         if damage := find_damage(folder):
             try:
@@ -261,7 +264,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
     while work and not stop:
         journal.refresh()
         spent = _spent(folder, journal, models) if setup.budget else Spent()
-        terms = HostTerms(number, setup.connections, session.agreed)
+        terms = HostTerms(number, setup.connections, session.agreed, batch=setup.batch)
         pool = HostPool(folder, work, setup=setup, terms=terms, spent=spent)
         scheduler = Scheduler(
             pool,
@@ -287,6 +290,11 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
     notices += sentences([m for m in folder.meta().get("manners", []) if m not in known])
     if progress.estimated:
         notices.append(ESTIMATED)
+    if setup.batch and work and (sent := count_batches(folder.journals)):
+        notices.append(
+            f"{sent:,} {'batch was' if sent == 1 else 'batches were'} sent; what has no answer yet "
+            "goes on at the endpoint, and `improv resume` waits for it and asks for nothing twice"
+        )
     return _finish(folder, trials, stop, notices, progress.seconds)
 
 
@@ -407,6 +415,7 @@ def _meta(study: Study, trials: Trials, setup: Setup, source: Json | None) -> Js
         "status": "playing",
         "created": _now(),
         "ray": setup.ray if setup.ray in ("local", "off") else "cluster",
+        "batch": setup.batch,
         **identity(models_of(trials)),
     }
 

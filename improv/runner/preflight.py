@@ -37,6 +37,12 @@ def look_ahead(
     for name in {m.model for m in models if m.embedded}:
         weights_file(name)
     remote_models = [m for m in models if remote(m)]
+    if setup.batch and not remote_models:
+        raise RunError(
+            "--batch needs a model at an endpoint that takes OpenAI's batches; "
+            f"{', '.join(sorted({m.model for m in models}))} is played on this machine. "
+            "Leave --batch out, or name an endpoint with --base-url"
+        )
     if setup.ray in ("off", "local"):
         # The nodes of a cluster may have keys and routes that this machine does not have.
         for model in remote_models:

@@ -31,7 +31,8 @@ class Setup:
     is the share of failed trials above which a run stops. `trusted` are addresses that a study may
     send the key to. `anyway` plays on a run although its study or program has changed.
     `max_trials` is the most trials, branches included, that a study may ask for. `price` is for
-    models to which the study gives none; it is kept with the run.
+    models to which the study gives none; it is kept with the run. With `batch`, calls to remote
+    endpoints are sent in batches.
     """
 
     ray: str = "local"
@@ -45,6 +46,7 @@ class Setup:
     anyway: bool = False
     max_trials: int = MAX_TRIALS
     price: Price | None = None
+    batch: bool = False
 
 
 @dataclass

@@ -21,6 +21,7 @@ import orjson
 from improv.errors import kind_of, read_error_line
 from improv.folder import Entry, Folder
 from improv.records import Block, Call, Draw, Purpose
+from improv.storage.batch_log import BATCHES
 from improv.storage.jsonl import JsonLines, read_whole_lines
 from improv.storage.table_rules import LAST_TIME, LONGEST, MOST_TURNS
 
@@ -120,7 +121,7 @@ class Journaled:
         except (FileNotFoundError, NotADirectoryError):
             return []
         names = [entry for entry in entries if entry.name.endswith(".jsonl")]
-        return [e for e in names if not e.is_folder and e.name not in (LIMITS_FILE, VERDICTS_FILE)]
+        return [e for e in names if not e.is_folder and is_journal(e.name)]
 
     def lines_of(self, trial: str) -> list[list[bytes]]:
         """Return the lines of a trial's calls, including its branches, for `parse_calls`: one list
@@ -131,6 +132,11 @@ class Journaled:
         """Yield every call."""
         for trial in self._lines:
             yield from parse_calls(self.lines_of(trial))
+
+
+def is_journal(name: str) -> bool:
+    """Return whether a file of JSON lines in the journals' folder is a journal."""
+    return name not in (LIMITS_FILE, VERDICTS_FILE) and not name.startswith(BATCHES)
 
 
 def parse_calls(files: Iterable[Iterable[bytes]]) -> list[Call]:

@@ -90,6 +90,7 @@ class RunRecord(_Checked):
     status: str = ""
     created: str = ""
     ray: str = ""
+    batch: bool = False
     versions: dict[str, str] = {}
     program: str = ""
     served: dict[str, str] = {}

@@ -23,6 +23,7 @@ import orjson
 from aiohttp import web
 
 from improv.errors import MachineError
+from improv.models.puppet.batch_desk import BatchDesk
 from improv.models.puppet.player import ShownRequest, answer, count_tokens, read_request
 from improv.models.puppet.schema_filler import Dice
 from improv.output import clean_output
@@ -46,7 +47,8 @@ class PuppetServer:
     provider would charge for. `asked` counts the answered ones by `user` (a draw's key), and
     `failed` the others by kind ("429", "hang", "rate", ...). `peak` is the maximum number in flight
     at once. `spec` may be replaced while the server runs. At most `requests_per_second` requests
-    pass, in bursts of at most one second's worth; with None all pass.
+    pass, in bursts of at most one second's worth; with None all pass. A batch takes
+    `batch_seconds`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PuppetServer:
         port: int = 0,
         requests_per_second: float | None = None,
         late: float = _LATE_SECONDS,
+        batch_seconds: float = 0.2,
     ) -> None:
         self.spec = spec or Puppet()
         for kind in self.spec.errors:
@@ -71,6 +74,7 @@ class PuppetServer:
         self._seen: Counter[str] = Counter()
         self._cache = PrefixCache()
         self._bucket = TokenBucket(requests_per_second) if requests_per_second else None
+        self.batches = BatchDesk(self._answer_in_batch, batch_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -165,6 +169,8 @@ class PuppetServer:
                 return _json({"status": "ok"})
             case "GET", "/stats":
                 return _json(self.stats())
+            case method, path if path.startswith(("/v1/files", "/v1/batches")):
+                return await self.batches.handle(request, method, path)
         return _error(404, f"there is no {request.method} {request.path} here", "not_found")
 
     async def _complete(self, request: web.BaseRequest, needs: str) -> web.StreamResponse:
@@ -209,6 +215,26 @@ class PuppetServer:
         self.answered += 1
         self.asked[str(body.get("user") or "")] += 1
         return _json(reply)
+
+    def _answer_in_batch(self, body: Json) -> tuple[int, Json]:
+        """Answer a request of a batch: a status, and a body. Of the declared errors, those with a
+        status are made."""
+        self.requests += 1
+        key = str(body.get("user") or "")
+        try:
+            shown, reply = read_request(body), answer(body, self.spec)
+        except (ValueError, TypeError, KeyError) as error:
+            self.failed["400"] += 1
+            return 400, {"error": {"message": f"unreadable request: {error}"}}
+        self._seen[shown.key] += 1
+        kind = _error_kind(self.spec, Dice("error", shown.key, self._seen[shown.key]).roll("kind"))
+        if kind is not None and kind.isdecimal():
+            self.failed[kind] += 1
+            message, code = _MESSAGES.get(kind, ("The server had an error. Try again.", None))
+            return int(kind), {"error": {"message": message, "code": code}}
+        self.answered += 1
+        self.asked[key] += 1
+        return 200, reply
 
     async def _fail(
         self, kind: str, request: web.BaseRequest, dice: Dice
