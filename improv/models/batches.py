@@ -36,7 +36,7 @@ MAX_BYTES = 190_000_000
 MB, and a little room."""
 _QUIET = 0.5
 """Seconds without a new request after which what waits is sent."""
-_POLL = (1.0, 30.0)
+_POLL = (0.25, 30.0)
 """Seconds between two looks at a batch, at first and at most."""
 _POLL_GROWTH = 1.5
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -220,11 +220,11 @@ class Batches:
             try:
                 return await self._finished(await self._send_batch(requests))
             except _NoRoom:
-                await asyncio.sleep(self._poll[1])
                 if len(requests) > 1:
                     half = len(requests) // 2
                     answers = await self._answers_of(requests[:half])
                     return answers | await self._answers_of(requests[half:])
+                await asyncio.sleep(self._poll[1])
 
     async def _send_batch(self, requests: list[_Waiting]) -> Batch:
         content = b"".join(request.line for request in requests)

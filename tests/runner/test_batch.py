@@ -6,7 +6,6 @@ import math
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,17 +17,24 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load
 from tests.support.run import OFF, Serve, chairs, improv, until
-from tests.support.weather import RawServer, Send, http
+from tests.support.weather import RawServer, Send, http, said
 
 BATCH = replace(OFF, batch=True)
-TRIALS, CALLS = 10, 6
+TRIALS, CALLS = 10, 3
 # The first call goes alone, to learn what the model takes, so one scene is ahead of the others.
 SIZES = [TRIALS] * (CALLS - 1) + [TRIALS - 1]
 
 
-def play(folder: Path, url: str | None, **more: Any) -> Result:
-    file = chairs(folder, url, TRIALS, **more)
-    return run(load(file), runs=folder / "runs", setup=BATCH)
+def short(folder: Path, url: str | None) -> Path:
+    """Write a study of trials of three calls each."""
+    file = chairs(folder, url, TRIALS)
+    scene = folder / "chairs.yaml"
+    scene.write_text(scene.read_text().replace("turns: 6", f"turns: {CALLS}"))
+    return file
+
+
+def play(folder: Path, url: str | None) -> Result:
+    return run(load(short(folder, url)), runs=folder / "runs", setup=BATCH)
 
 
 def lines(folder: RunFolder) -> list[str]:
@@ -69,7 +75,7 @@ def test_errors_in_a_batch_are_sent_again_with_the_next(
 def test_a_request_that_is_refused_fails_its_trial_alone(
     puppet_server: Serve, tmp_path: Path
 ) -> None:
-    server = puppet_server(errors={"422": 0.1})
+    server = puppet_server(errors={"422": 0.2})
     result = play(tmp_path, server.url)
     rows = result.folder.tables.read("trials").to_pylist()
     failed = [row for row in rows if row["status"] == "failed"]
@@ -81,7 +87,7 @@ def test_a_request_that_is_refused_fails_its_trial_alone(
 def test_a_killed_run_finds_its_batch_again(puppet_server: Serve, tmp_path: Path) -> None:
     server = puppet_server()
     server.batches.seconds = math.inf
-    file = chairs(tmp_path, server.url, TRIALS)
+    file = short(tmp_path, server.url)
     words = ["run", str(file), "--runs", str(tmp_path / "runs"), "--ray", "off", "--batch"]
     child = improv(*words)
     until(lambda: server.batches.made == 1, child)
@@ -102,7 +108,7 @@ def test_a_batch_whose_id_was_not_recorded_is_found_by_its_name(
 ) -> None:
     server = puppet_server()
     server.batches.seconds = math.inf
-    file = chairs(tmp_path, server.url, TRIALS)
+    file = short(tmp_path, server.url)
     child = improv("run", str(file), "--runs", str(tmp_path / "runs"), "--ray", "off", "--batch")
     until(lambda: server.batches.made == 1, child)
     folder = open_run(tmp_path / "runs", "last")
@@ -127,7 +133,7 @@ def test_ctrl_c_leaves_the_batch_and_says_how_to_go_on(
 ) -> None:
     server = puppet_server()
     server.batches.seconds = math.inf
-    file = chairs(tmp_path, server.url, TRIALS)
+    file = short(tmp_path, server.url)
     child = improv("run", str(file), "--runs", str(tmp_path / "runs"), "--ray", "off", "--batch")
     until(lambda: server.batches.made == 1, child)
     child.send_signal(signal.SIGINT)
@@ -144,13 +150,10 @@ def test_a_batch_that_is_too_large_is_sent_in_parts(puppet_server: Serve, tmp_pa
     server = puppet_server()
     server.batches.largest = 4
     server.batches.seconds = 0.0
-    file = chairs(tmp_path, server.url, TRIALS)
-    patched = load(file, {"turns": 1})
-    result = run(patched, runs=tmp_path / "runs", setup=BATCH)
-    assert (result.done, result.failed) == (TRIALS, 0)
-    assert set(server.asked.values()) == {1} and len(server.asked) == TRIALS
-    taken = [size for size in server.batches.sizes if size <= 4]
-    assert sum(taken) == TRIALS
+    result = play(tmp_path, server.url)
+    assert (result.done, result.failed) == (TRIALS, 0) and asked_once(server)
+    sizes = [size for size in server.batches.sizes if size <= 4]
+    assert sum(sizes) == TRIALS * CALLS - 1
 
 
 def test_a_batch_that_is_refused_stops_the_run(puppet_server: Serve, tmp_path: Path) -> None:
@@ -158,6 +161,7 @@ def test_a_batch_that_is_refused_stops_the_run(puppet_server: Serve, tmp_path: P
     server.batches.refusal = "model_not_supported"
     result = play(tmp_path, server.url)
     assert (result.done, result.failed, result.owed) == (0, 0, TRIALS)
+    assert result.exit_code == 1
     assert result.kind == ErrorKind.MODEL and "model_not_supported" in result.stopped
     server.batches.refusal = ""
     assert resume(result.folder, setup=OFF).done == TRIALS and asked_once(server)
@@ -174,11 +178,14 @@ def test_a_batch_that_somebody_cancelled_is_owed(puppet_server: Serve, tmp_path:
 
 
 def test_an_endpoint_without_batches_is_told(tmp_path: Path) -> None:
-    def answer(_: int, __: bytes, ___: Send) -> bytes:
-        return http("404 Not Found", b"404 page not found")
+    def answer(_: int, request: bytes, __: Send) -> bytes:
+        if request.startswith(b"POST /v1/chat/completions "):
+            return http(said("Good evening."))
+        return http("404 page not found", status="404 Not Found", kind="text/plain")
 
     with RawServer(answer) as server:
         result = play(tmp_path, server.url)
+        assert sum(b"/chat/completions " in request for request in server.seen) == 1
     assert result.owed == TRIALS and result.kind == ErrorKind.MODEL
     assert "takes no batches (it answered 404 to a file): play without --batch" in result.stopped
 
