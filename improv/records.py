@@ -7,10 +7,14 @@ important record of this file: seeds, journal look-ups and the keys of tables ar
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
 
 from improv.errors import ErrorKind, error_line
+
+K = TypeVar("K", bound=Hashable)
 
 MAIN = "main"
 """The `branch` of a scene that is played from its first turn, not from a fork."""
@@ -30,6 +34,49 @@ Origin = Literal["main", "branch", "regeneration", "probe"]
 ActKind = Literal["note", "cue", "move", "end", "nothing", "unread"]
 Purpose = Literal["line", "author", "probe", "diary", "bible", "envelope", "judge"]
 AddressedBy = Literal["said", "name", "order", "none"]
+
+
+class ReplyFault(StrEnum):
+    """What was wrong with a reply, or with what its model was shown, though the call succeeded."""
+
+    REASONING = "reasoning"
+    """Only reasoning came, and no text after it."""
+    LENGTH = "length"
+    """The tokens were used up before any text came."""
+    REFUSAL = "refusal"
+    TOOL_CALL = "tool call"
+    FILTERED = "filtered"
+    """The endpoint's filter held the text back."""
+    EMPTY = "empty"
+    UNREAD = "unread"
+    """The author's reply holds no JSON that can be read."""
+    MARKS = "unknown marks"
+    """The text has marks of a kind that improv does not know; it may hold reasoning."""
+    PROMPT_CUT = "prompt cut"
+    """The endpoint counts no more tokens than for a shorter prompt of the same thread."""
+    OTHER_MODEL = "another model"
+    """The endpoint says that another model answered."""
+
+
+UNDELIVERED = frozenset(
+    {
+        ReplyFault.REASONING,
+        ReplyFault.LENGTH,
+        ReplyFault.REFUSAL,
+        ReplyFault.TOOL_CALL,
+        ReplyFault.FILTERED,
+        ReplyFault.EMPTY,
+        ReplyFault.UNREAD,
+    }
+)
+"""The faults of a reply that did not arrive: nothing of it was said on the stage, or done."""
+
+_FAULTS = frozenset(fault.value for fault in ReplyFault)
+
+
+def known_faults(words: Iterable[str]) -> tuple[ReplyFault, ...]:
+    """Return the faults that a record names, without those that this version does not know."""
+    return tuple(ReplyFault(word) for word in words if word in _FAULTS)
 
 
 def digest(text: str, size: int = 10) -> str:
@@ -104,6 +151,8 @@ class Call:
     failed and `error_kind` its kind; both are empty for a call that succeeded. `served` is the
     model that the endpoint names in its reply, with its fingerprint. `reasoning` is what the model
     thought before it replied, where the endpoint says it; its tokens are part of the completion's.
+    `faults` are what is wrong with a call that succeeded, and `cuts` the steps in which its reply
+    was unwrapped and read; the cuts of a line are its turn's.
     """
 
     draw: Draw
@@ -128,10 +177,41 @@ class Call:
     estimated: bool = False
     reasoning: str = ""
     reasoning_tokens: int | None = None
+    faults: tuple[ReplyFault, ...] = ()
+    cuts: tuple[str, ...] = ()
 
     @property
     def error_line(self) -> str:
         return error_line(self.error_kind, self.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How many replies were asked for, by purpose, and what was wrong with how many of them, by
+    purpose and fault. Replies to failed calls are in neither."""
+
+    asked: Mapping[str, int] = field(default_factory=dict)
+    faults: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def __add__(self, other: Delivery) -> Delivery:
+        return Delivery(_sum(self.asked, other.asked), _sum(self.faults, other.faults))
+
+    def undelivered(self, purpose: str) -> int:
+        """Return how many replies of a purpose did not arrive."""
+        return sum(n for (of, fault), n in self.faults.items() if of == purpose and fault in _GONE)
+
+    def is_short(self, purpose: str) -> bool:
+        """Return whether more replies of a purpose are missing than a run may lose."""
+        return self.undelivered(purpose) > MOST_UNDELIVERED * self.asked.get(purpose, 0)
+
+
+MOST_UNDELIVERED = 0.05
+"""The share of an arm's lines, or of its author's replies, that may be missing."""
+_GONE = frozenset(fault.value for fault in UNDELIVERED)
+
+
+def _sum(one: Mapping[K, int], other: Mapping[K, int]) -> dict[K, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +325,7 @@ class TrialOutcome:
     origin: Origin = "main"
     estimated: int = 0
     """How many of the calls have tokens that are estimated."""
+    delivery: Delivery = field(default_factory=lambda: Delivery())
 
 
 Json = dict[str, Any]

@@ -1,7 +1,8 @@
-"""Cleans untrusted text: control characters, special tokens, reasoning, prefaces and markup.
+"""Cleans untrusted text: control characters, special tokens, prefaces and markup.
 
 The text comes from a model or from a file of unknown origin. Every function is pure: text in, text
-out. improv.stage.reply decides which part of a reply is a character's line.
+out. improv.wrapping takes reasoning off; improv.stage.reply decides which part of a reply is a
+character's line.
 
 Each pattern has bounded repeats and runs on text of bounded length, or it scans the text once. So
 no reply takes more than linear time, even one that is made to be slow.
@@ -48,28 +49,6 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Return `visible(text)` on one line, with single spaces."""
     return " ".join(visible(text).split())
-
-
-_THINK = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
-_FINAL = "<|channel|>final<|message|>"
-
-
-def strip_reasoning(text: str) -> str:
-    """Remove the reasoning of a model: text between reasoning tags, the text before a closing tag
-    that has no opening one, and the text after an opening tag that has no closing one."""
-    if _FINAL in text:
-        text = text.rpartition(_FINAL)[2]
-    kept: list[str] = []
-    start, thinking = 0, False
-    for tag in _THINK.finditer(text):
-        if tag[1]:
-            kept = kept if thinking else []
-            thinking = False
-        else:
-            kept += [] if thinking else [text[start : tag.start()]]
-            thinking = True
-        start = tag.end()
-    return "".join(kept) + ("" if thinking else text[start:])
 
 
 _TURN_START = re.compile(

@@ -40,8 +40,8 @@ STAIR = (
     ),
     ("folder", "a local folder whose files are reached through no link"),
     (
-        "errors output interrupts",
-        "all errors; what cleans the output to terminals and logs; each Ctrl-C is noticed",
+        "errors output interrupts wrapping",
+        "all errors; cleaning of output; each Ctrl-C is noticed; what is around a reply",
     ),
     (
         "text import_path version",

@@ -74,6 +74,8 @@ class ReasonKind(StrEnum):
     NO_SCORES = "no scores"
     MISSING_SCORES = "missing scores"
     FAILED_UNITS = "failed units"
+    UNHEARD = "author not heard"
+    """Too many replies of an arm's author did not arrive, or could not be read."""
     JUDGE = "judge"
     """The outcome rests on a judge who cannot judge, or who was not tried on planted lines."""
 

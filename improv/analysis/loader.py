@@ -3,12 +3,19 @@ its own material."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.analysis.inference import Analysis, add_exploratory, analyse_planned
+from improv.analysis.delivery import read_delivery, unheard_sentence
+from improv.analysis.inference import (
+    Analysis,
+    Reason,
+    ReasonKind,
+    add_exploratory,
+    analyse_planned,
+)
 from improv.analysis.judge_error import JudgeErrors, measure_judges
 from improv.analysis.units import Frame, Tables, make_tables
 from improv.storage.run_folder import RunFolder
@@ -116,4 +123,9 @@ def analyse_run(
     judges = tuple(measure_judges(verdicts.to_pandas(), tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
     analysis = analyse_planned(plan, tables, seed=study.seed, planned=planned, judges=judges)
+    if any(scene.author.live for _, _, scene in study.cells) and analysis.outcome is not None:
+        arms = read_delivery(folder)
+        if unheard := unheard_sentence(arms):
+            reason = Reason(ReasonKind.UNHEARD, unheard)
+            analysis = replace(analysis, stopped=(*analysis.stopped, reason))
     return RunAnalysis(study, tables, judges, analysis)

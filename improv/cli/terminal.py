@@ -61,12 +61,15 @@ def plain_error(text: str) -> None:
 def progress() -> Iterator[Watch]:
     """Show a run's progress: one bar per condition, or a plain line every few seconds."""
     warned = said = False
+    lost: set[tuple[str, str]] = set()
 
     def stopping(standing: Standing) -> None:
         nonlocal warned, said
         if standing.estimated and not said:
             said = True
             complain("An endpoint does not count tokens; they are estimated by length.")
+        for sentence in new_losses(standing, lost):
+            complain(sentence)
         if standing.stopping and not warned:
             warned = True
             complain("Finishing the open calls; Ctrl-C again stops at once.")
@@ -106,6 +109,21 @@ def progress() -> Iterator[Watch]:
         yield draw
 
 
+def new_losses(standing: Standing, told: set[tuple[str, str]]) -> list[str]:
+    """Return a sentence for each kind of loss that a run has shown and that is not `told` yet.
+
+    The first scene is enough to say it: a run whose lines are all silence should be stopped early.
+    """
+    from improv.analysis.delivery import losses_by_fault
+
+    if not any(delivery.faults for delivery in standing.delivery.values()):
+        return []
+    losses = losses_by_fault(standing.delivery)
+    fresh = [sentence for key, sentence in losses.items() if key not in told]
+    told.update(losses)
+    return fresh
+
+
 def _standing(standing: Standing, total: int) -> str:
     left = (total - standing.over) * standing.seconds / max(standing.over, 1)
     parts = [
@@ -121,8 +139,12 @@ def _standing(standing: Standing, total: int) -> str:
 def result(outcome: Result, setup: Setup | None = None) -> None:
     """Print the counts of a run's trials, its notices, and the next commands."""
     folder = outcome.folder
-    style = "green" if not outcome.failed and not outcome.owed else "yellow"
+    good = not (outcome.failed or outcome.owed or outcome.undelivered)
+    style = "green" if good else "yellow"
     head = f"{outcome.done} trials done, {outcome.failed} failed"
+    if outcome.undelivered:
+        failed = f", {outcome.failed} failed" if outcome.failed else ""
+        head = f"{outcome.done} trials done{failed}, {outcome.undelivered}"
     head += f", {outcome.branches} branches" if outcome.branches else ""
     head += f", {outcome.owed} still owed" if outcome.owed else ""
     out.print(Text(head, style=style), Text(f"in {folder.path}"), soft_wrap=True)

@@ -86,6 +86,7 @@ COLUMN_DESCRIPTIONS = {
     "estimated": "whether the tokens are estimated, because the endpoint gives no count",
     "reasoning": "what the model thought before the reply, where the endpoint says it",
     "reasoning_tokens": "tokens of the reply that were reasoning; empty if nobody says",
+    "faults": "what is wrong with a call that succeeded, such as a reply without any text",
     "error": "message of the error; empty if there is none",
     "id": "hash of kind and text",
     "character": "the character of the line or of the state",

@@ -17,8 +17,9 @@ from improv.models.manners import ADAPTED, in_manner
 from improv.models.request import Message
 from improv.records import Block, Call, Turn
 from improv.stage import prompts
-from improv.stage.rules import WITHHELD
+from improv.stage.rules import remembered_reply
 from improv.text import one_line
+from improv.wrapping import own_words
 
 _AUTHOR = "author"
 NO_WORDS = "…"
@@ -48,7 +49,7 @@ def agent_lines(played: PlayedScene, role: str, purpose: str = "line") -> list[A
     if role == _AUTHOR:
         calls = (c for c in played.calls if (c.draw.role, c.draw.purpose) == (role, purpose))
         return [
-            AgentLine(c.draw.turn, Block.of("author", _answer(c)), c.reply or NO_WORDS)
+            AgentLine(c.draw.turn, Block.of("author", _answer(c)), own_words(c.reply) or NO_WORDS)
             for c in calls
             if not c.error
         ]
@@ -165,9 +166,10 @@ def _spoken(turn: Turn) -> Block:
 
 
 def _thread_reply(turn: Turn) -> str:
-    return NO_WORDS if WITHHELD in turn.cuts else turn.raw or turn.text or NO_WORDS
+    return remembered_reply(turn.raw or turn.text, turn.cuts) or NO_WORDS
 
 
 def _answer(call: Call) -> str:
     """Return an author's reply as its own thread records it."""
-    return (one_line(call.reply) if call.draw.purpose == "bible" else call.reply.strip())[:2000]
+    own = own_words(call.reply)
+    return (one_line(own) if call.draw.purpose == "bible" else own.strip())[:2000]

@@ -17,4 +17,5 @@ __all__ = [
     "rate_limiter",
     "redaction",
     "request",
+    "response",
 ]

@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -24,6 +24,7 @@ from improv.models.adapting import Adapter, Request
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.batches import Batches, BatchRecord
 from improv.models.budget import Allowance, call_spending, estimated_tokens
+from improv.models.delivery import PromptGauge, model_fault
 from improv.models.endpoint import (
     call_error,
     connection_dropped,
@@ -41,15 +42,17 @@ from improv.models.puppet.player import answer
 from improv.models.reasoning import reasoning_text, reasoning_tokens
 from improv.models.redaction import Redactor, known_keys
 from improv.models.request import Ask, request_body
+from improv.models.response import Reply, read_response
 from improv.models.transport import Client, Trip, Wire
 from improv.models.turnstile import Turnstile
-from improv.records import Block, Call, Draw, Json
+from improv.records import Block, Call, Draw, Json, ReplyFault
 from improv.study.model_spec import Model
 from improv.study.puppet_spec import Puppet
 
 _UNLIMITED = 1_000_000
+_NO_REPLY = Reply("", "error")
 
-ReplyReader = Callable[[Json], tuple[str, str]]
+ResponseReader = Callable[[Json], Reply]
 
 
 class Models:
@@ -87,17 +90,18 @@ class Models:
         self.halted_by: ModelError | None = None
         """The error that every further draw of a scene raises after `halt`; None before."""
 
-    async def complete(self, ask: Ask, read: ReplyReader | None = None) -> Call:
+    async def complete(self, ask: Ask, read: ResponseReader | None = None) -> Call:
         """Make the call and return it. If it fails for good, its `error` is set; nothing is raised.
 
-        `read` takes the text and the finish reason out of a response of another form than a chat
-        or completions reply. It raises ModelError if the response does not hold them.
+        `read` takes the reply out of a response of another form than a chat or completions reply.
+        It raises ModelError if the response does not hold it.
         """
         started = time.time()
         clock = time.perf_counter()
         trip = Trip()
         request = Request(ask, trip, request_body(ask))
         response: Json = {}
+        reply = _NO_REPLY
         kind, error = ErrorKind.NONE, ""
         endpoint = "puppet"
         try:
@@ -110,14 +114,15 @@ class Models:
                 url = await self.address(ask.model)
                 endpoint = public_address(url)
                 response = await self._post(url, request)
-            reply, finish = (read or _reply)(response)
-            reply = _cut_at_stop(reply, request)
+            reply = (read or read_response)(response)
+            if (text := _cut_at_stop(reply.text, request)) != reply.text:
+                reply = replace(reply, text=text)
         except ModelError as e:
-            reply, finish, kind, error = "", "error", e.kind, str(e)
+            kind, error = e.kind, str(e)
         except MachineError as e:
             # This machine cannot serve the model, so no other call to it can succeed either.
-            reply, finish, kind, error = "", "error", ErrorKind.MODEL, str(e)
-        usage = _Usage.of(response, ask, reply)
+            kind, error = ErrorKind.MODEL, str(e)
+        usage = _Usage.of(response, ask, reply.text)
         return Call(
             draw=ask.draw,
             model=ask.model.model,
@@ -125,8 +130,8 @@ class Models:
             mode=ask.prompt.mode,
             params=_params(request),
             blocks=ask.prompt.blocks,
-            reply=reply,
-            finish_reason=finish,
+            reply=reply.text,
+            finish_reason=reply.finish,
             prompt_tokens=usage.prompt,
             completion_tokens=usage.completion,
             cached_tokens=usage.cached,
@@ -141,6 +146,8 @@ class Models:
             estimated=usage.estimated,
             reasoning=reasoning_text(response),
             reasoning_tokens=reasoning_tokens(response),
+            faults=(*reply.faults, *model_fault(ask, response)),
+            cuts=reply.cuts,
         )
 
     async def address(self, model: Model) -> str:
@@ -309,6 +316,7 @@ class SceneClient:
         self._record = record
         self._before_new_call = before_new_call
         self._allowance = allowance
+        self._gauge = PromptGauge()
         self.calls: list[Call] = []
         """The calls of the scene in order, recorded and new."""
 
@@ -325,6 +333,8 @@ class SceneClient:
                 "that this version of improv makes",
                 kind=ErrorKind.CHANGED,
             )
+        else:
+            self._gauge.is_cut(ask, call)
         self.calls.append(call)
         if call.error:
             raise ModelError(f"{ask.draw.role}: {call.error}", kind=call.error_kind)
@@ -337,6 +347,8 @@ class SceneClient:
         if models.halted_by is not None:
             raise models.halted_by
         call = await models.complete(ask)
+        if self._gauge.is_cut(ask, call):
+            call = replace(call, faults=(*call.faults, ReplyFault.PROMPT_CUT))
         if allowance is not None:
             if call.error:
                 allowance.give_back()
@@ -354,22 +366,6 @@ class SceneClient:
             raise error from None
         await models.turnstile.go_through()
         return call
-
-
-def _reply(response: Json) -> tuple[str, str]:
-    """Return the text and the finish reason of a chat or completions response. Raises ModelError
-    if it has no text."""
-    try:
-        choice = response["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-    except (KeyError, IndexError, TypeError):
-        what = "the reply has no choices" + (
-            f": {str(response['error'])[:200]}" if "error" in response else ""
-        )
-        raise ModelError(what, kind=ErrorKind.UNREADABLE) from None
-    if text is not None and not isinstance(text, str):
-        raise ModelError("the reply's text is not text", kind=ErrorKind.UNREADABLE)
-    return text or "", str(choice.get("finish_reason") or "")
 
 
 _MAX_COUNT = 2**31 - 1

@@ -19,6 +19,7 @@ import openai
 
 from improv.errors import EndpointError, ErrorKind, ModelError, RunError
 from improv.models.agreed import NOTHING_AGREED, Agreed
+from improv.models.error_body import endpoint_words, lacks_path, model_remedy, path_remedy
 from improv.records import Json
 from improv.study.address import PORTS, read_address
 from improv.study.model_spec import Model
@@ -187,7 +188,10 @@ def call_error(error: Exception, url: str, model: Model) -> ModelError:
         if proxy.startswith("socks"):
             around += "; improv speaks to http and https proxies only"
     if isinstance(error.__cause__, httpx2.DecodingError):
-        return ModelError(f"{where} {error.__cause__}", kind=ErrorKind.UNREADABLE)
+        what = f"{where} {error.__cause__}"
+        if "text/html" in what and not urlsplit(url).path:
+            what += f": {path_remedy(public_address(url), 'a call of a model')}"
+        return ModelError(what, kind=ErrorKind.UNREADABLE)
     if what := _not_trusted(error):
         return EndpointError(f"{where}: {what}", kind=ErrorKind.CERTIFICATE)
     if connection_dropped(error):
@@ -197,25 +201,7 @@ def call_error(error: Exception, url: str, model: Model) -> ModelError:
             f"{where} did not answer within {model.timeout:g} s{around}", kind=ErrorKind.TIMEOUT
         )
     if isinstance(error, openai.APIStatusError):
-        status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
-        what = f"{where} answered {status}" + (f" ({code})" if code else "")
-        if code == "insufficient_quota" or status == 402:
-            return EndpointError(f"{what}: the account has no credit left", kind=ErrorKind.QUOTA)
-        if status == 407:
-            what += (
-                ": the proxy wants a name and a password; write http_proxy=http://NAME:PASSWORD@..."
-            )
-            return EndpointError(what, kind=ErrorKind.CONNECTION)
-        if status in (401, 403):
-            return EndpointError(f"{what}: check {model.api_key_env}", kind=ErrorKind.KEY)
-        if status == 404:
-            return EndpointError(f"{what}: is '{model.model}' served there?", kind=ErrorKind.MODEL)
-        if 300 <= status < 400:
-            what += (
-                ", a redirection, which improv does not follow: set the address that it leads to"
-            )
-        detail = _detail(error)
-        return ModelError(f"{what}{detail}", kind=ErrorKind(f"status {status}"))
+        return _status_error(error, where, url, model)
     return ModelError(f"{where} broke the connection{around}", kind=ErrorKind.CONNECTION)
 
 
@@ -226,6 +212,33 @@ def status_error(url: str, status: int, body: Json) -> openai.APIStatusError:
     return openai.APIStatusError(
         f"status {status}", response=response, body=error if isinstance(error, dict) else body
     )
+
+
+def _status_error(error: openai.APIStatusError, where: str, url: str, model: Model) -> ModelError:
+    """Return the error of a status, with the endpoint's own words and what to do about it."""
+    status, code = error.status_code, str(getattr(error, "code", "") or "")[:60]
+    content = error.response.content
+    words = endpoint_words(content)
+    what = f"{where} answered {status}" + (f" ({code})" if code else "")
+    said = f"{what}: {words}" if words else what
+    if code == "insufficient_quota" or status == 402:
+        return EndpointError(f"{said}: the account has no credit left", kind=ErrorKind.QUOTA)
+    if status == 407:
+        said += ": the proxy wants a name and a password; write http_proxy=http://NAME:PASSWORD@..."
+        return EndpointError(said, kind=ErrorKind.CONNECTION)
+    if status in (401, 403):
+        return EndpointError(f"{said}: check {model.api_key_env}", kind=ErrorKind.KEY)
+    if status in (404, 405, 501):
+        asked = urlsplit(str(error.request.url)).path.removeprefix(urlsplit(url).path.rstrip("/"))
+        remedy = (
+            path_remedy(public_address(url), asked)
+            if lacks_path(status, content)
+            else model_remedy(url, model.model, words)
+        )
+        return EndpointError(f"{said}: {remedy}", kind=ErrorKind.MODEL)
+    if 300 <= status < 400:
+        said += ", a redirection, which improv does not follow: set the address that it leads to"
+    return ModelError(said, kind=ErrorKind(f"status {status}"))
 
 
 def connection_dropped(error: BaseException | None) -> bool:
@@ -254,9 +267,3 @@ def _not_trusted(error: BaseException | None) -> str:
             )
         error = error.__cause__
     return ""
-
-
-def _detail(error: openai.APIStatusError) -> str:
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return f": {str(message)[:300]}" if message else ""

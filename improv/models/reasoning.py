@@ -1,7 +1,7 @@
 """What a model thought before it answered: the text and the tokens of it in a response. Pure.
 
 Servers part reasoning from the reply in fields of several names, or leave it in the reply between
-marks. The reply itself is read in `client`. Reasoning is recorded with a call, and is in nobody's
+marks. The reply itself is read in `response`. Reasoning is recorded with a call, and is in nobody's
 prompt.
 """
 
@@ -10,12 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 from improv.records import Json
-from improv.text import strip_reasoning
+from improv.wrapping import strip_reasoning
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
 _DETAILS = ("reasoning_details", "thinking_blocks")
 _PART_TEXT = ("thinking", "reasoning", "text", "summary", "content")
-_PARTS = ("thinking", "reasoning", "reasoning.text", "reasoning.summary", "redacted_thinking")
+REASONING_PARTS = (
+    "thinking",
+    "reasoning",
+    "reasoning.text",
+    "reasoning.summary",
+    "redacted_thinking",
+)
+"""The types of the parts of a content that are reasoning."""
 _LONGEST = 400_000
 """Characters of reasoning that are kept."""
 
@@ -34,7 +41,7 @@ def reasoning_text(response: Json) -> str:
             return text[:_LONGEST]
     content = message.get("content")
     if isinstance(content, list):
-        parts = [p for p in content if isinstance(p, dict) and p.get("type") in _PARTS]
+        parts = [p for p in content if isinstance(p, dict) and p.get("type") in REASONING_PARTS]
         return _text_of(parts)[:_LONGEST]
     return ""
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 from improv.models.agreed import KEY_NAME, Agreed
-from improv.text import ESCAPES, strip_reasoning, visible
+from improv.text import ESCAPES, visible
+from improv.wrapping import strip_reasoning
 
 MARK = "[key]"
 _PLACEHOLDER_LENGTH = 5

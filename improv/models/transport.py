@@ -407,7 +407,8 @@ def _error_response(
     """Return a response with an error status, without keys; forbid a retry if the account has no
     credit. Of its headers the client needs only what they say of retries."""
     kept_headers = {name: redactor(headers[name]) for name in _RETRY_HEADERS if name in headers}
-    if b"insufficient_quota" in content or (status >= 500 and refuses_form(content)):
+    hopeless = status == 501 or (status >= 500 and refuses_form(content))
+    if b"insufficient_quota" in content or hopeless:
         kept_headers["x-should-retry"] = "false"
     try:
         content = orjson.dumps(redactor.in_json(parse_json(content)))

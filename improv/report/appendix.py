@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from improv.analysis.delivery import delivery_rows, loss_sentences, short_arms
 from improv.analysis.exposure import Exposure, shown_kinds
 from improv.models.budget import BYTES_PER_TOKEN
-from improv.records import Json
+from improv.records import MOST_UNDELIVERED, Delivery, Json
 from improv.report import charts
 from improv.report.charts import ChartLine, thin_points
 from improv.report.material import Material
@@ -27,6 +28,23 @@ def add_missing(page: Page, trials: Sequence[Json]) -> None:
         ["condition", "why", "trials", "of"],
         [(c, kind, n, totals[c]) for (c, kind), n in sorted(counts.items())],
     )
+
+
+def add_delivery(page: Page, arms: Mapping[str, Delivery]) -> None:
+    """Add what was asked for and did not arrive, though no call failed."""
+    page.head("What was not delivered")
+    counted = delivery_rows(arms)
+    if not counted:
+        page.say("Every reply arrived and could be read; no endpoint cut a prompt that was seen.")
+        return
+    names = ["condition", "what", "what was wrong", "of them", "asked for"]
+    page.table(names, counted)
+    page.listed(loss_sentences(arms))
+    if short := short_arms(arms):
+        page.note(
+            f"More than {MOST_UNDELIVERED:.0%} of the lines, or of the author's replies, are "
+            f"missing in: {', '.join(short)}."
+        )
 
 
 def add_exposure(page: Page, exposure: Exposure) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from improv.analysis.delivery import read_delivery
 from improv.analysis.exposure import Exposure
 from improv.analysis.exposure_scan import read_exposure
 from improv.analysis.inference import Analysis
@@ -13,7 +14,7 @@ from improv.analysis.loader import analyse_run
 from improv.graph.build import condition_graphs
 from improv.graph.figure import MeasuredGraph
 from improv.models.budget import token_cost
-from improv.records import Json
+from improv.records import Delivery, Json
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 from improv.study.model_spec import Price
@@ -57,6 +58,8 @@ class Material:
     lengths: Sequence[Json] = ()
     talk: Sequence[MeasuredGraph] = ()
     differences: Sequence[str] = ()
+    delivery: Mapping[str, Delivery] = field(default_factory=dict)
+    """What did not arrive, by condition."""
 
     @property
     def embedded(self) -> bool:
@@ -86,6 +89,7 @@ def read_material(folder: RunFolder, plan: Plan | None = None) -> Material:
         lengths=_rows(meta.get("lengths")),
         talk=condition_graphs(folder),
         differences=folder.checksums.differences(),
+        delivery=read_delivery(folder),
     )
 
 

@@ -14,6 +14,7 @@ from improv.analysis.inference import Analysis, Arm
 from improv.analysis.stats.contrast import Contrast
 from improv.report.appendix import (
     add_cost,
+    add_delivery,
     add_endpoints,
     add_exposure,
     add_missing,
@@ -51,6 +52,7 @@ def report(material: Material) -> Page:
     add_exploratory_contrasts(page, material.analysis, hidden=material.analysis.mute)
     add_networks(page, material)
     add_missing(page, material.trials)
+    add_delivery(page, material.delivery)
     add_exposure(page, material.exposure)
     add_cost(page, material)
     add_endpoints(page, material.calls, material.limits)

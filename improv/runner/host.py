@@ -21,6 +21,7 @@ from typing import Any
 import ray
 
 from improv import event_loop
+from improv.analysis.delivery import delivery_of
 from improv.errors import (
     SHARED,
     EndpointError,
@@ -35,10 +36,19 @@ from improv.models.budget import Allowance
 from improv.models.client import Models, SceneClient
 from improv.models.gate import Gate, LiveLimiter, SendReport, keep_reporting, report_to_actor
 from improv.output import clean_output
-from improv.records import MAIN, Call, Draw, Failure, Transcript, TrialOutcome
+from improv.records import (
+    MAIN,
+    UNDELIVERED,
+    Call,
+    Draw,
+    Failure,
+    Transcript,
+    TrialOutcome,
+)
 from improv.runner.actors import keeper_of, lease_of, node_url, process_url
 from improv.runner.session import Work
 from improv.scoring.measures.predicates import marker_scores
+from improv.stage.author import Readings
 from improv.stage.branch_stage import create_stage
 from improv.stage.stage import Stage
 from improv.storage.batch_log import BatchLog
@@ -224,7 +234,7 @@ class Host:
             except Exception:
                 # A fault of improv in one scene must not end the thousand other scenes.
                 failure = Failure(ErrorKind.INTERNAL, stage.turn, traceback.format_exc(limit=-3))
-        calls = client.calls
+        calls = _as_read(client.calls, stage.readings)
         if failure is None or failure.kind not in STOPS_THE_RUN:
             self._keep(stage, calls, failure, before, time.perf_counter() - began)
         transcript, own = Transcript(trial.id, stage.branch, tuple(stage.turns)), stage.own_turns
@@ -243,6 +253,7 @@ class Host:
                 failure=failure,
                 origin=before.branch.origin if before is not None else "main",
                 estimated=sum(c.estimated for c in calls),
+                delivery=delivery_of(calls),
             ),
         )
 
@@ -327,6 +338,21 @@ class Host:
             reporting = keep_reporting(gate, live.report, self.name)
         self._tasks.append(asyncio.create_task(reporting))
         return gate
+
+
+def _as_read(calls: list[Call], readings: Readings) -> list[Call]:
+    """Return calls with what was found wrong when their replies were read, and how these were."""
+    if not readings:
+        return calls
+    marked = []
+    for call in calls:
+        faults, cuts = readings.get(call.draw, ((), ()))
+        if faults or cuts:
+            # Why nothing came is more than that it cannot be read.
+            faults = () if UNDELIVERED.intersection(call.faults) else faults
+            call = replace(call, faults=(*call.faults, *faults), cuts=(*call.cuts, *cuts))
+        marked.append(call)
+    return marked
 
 
 class _JournaledCalls:

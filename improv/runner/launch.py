@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
+from improv.analysis.delivery import headline, loss_sentences, read_delivery
 from improv.errors import ErrorKind, RunError, folder_unwritable, is_weather
 from improv.models.agreed import Agreed
 from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
@@ -113,12 +114,14 @@ class Result:
     """Whether nothing was owed when the session began."""
     broken: int = 0
     """How many branches failed."""
+    undelivered: str = ""
+    """What the run lost of its lines or of its author's replies, if it is more than it may lose."""
 
     @property
     def exit_code(self) -> int:
         if self.kind in _EXITS:
             return _EXITS[self.kind]
-        return 1 if self.failed or self.owed or self.broken else 0
+        return 1 if self.failed or self.owed or self.broken or self.undelivered else 0
 
 
 ESTIMATED = (
@@ -325,18 +328,20 @@ def _finish(
             f"{ended.weather} trials and branches failed for what may pass, such as a timeout; "
             "`improv resume` plays them again"
         )
+    arms = {} if stop.at_once else read_delivery(folder)
+    messages += loss_sentences(arms)
     changes: Json = {
         "status": "stopped" if left else "done",
         "done": ended.done,
         "failed": ended.failed,
         "grown": ended.branches,
         "stopped": stop.reason,
+        "undelivered": headline(arms),
+        "delivery": loss_sentences(arms),
         "ended": _now(),
     }
     if seconds is not None:
-        before = meta.get("seconds")
-        before = before if isinstance(before, int | float) else 0.0
-        changes["seconds"] = round(seconds + before, 3)
+        changes["seconds"] = round(seconds + _seconds_in(meta), 3)
     try:
         folder.update(changes)
     except OSError as e:
@@ -353,7 +358,13 @@ def _finish(
         branches=ended.branches,
         notices=tuple(messages),
         broken=ended.broken,
+        undelivered=headline(arms),
     )
+
+
+def _seconds_in(meta: Json) -> float:
+    before = meta.get("seconds")
+    return before if isinstance(before, int | float) else 0.0
 
 
 class _Ended(NamedTuple):

@@ -26,7 +26,14 @@ from improv.study.named_models import with_price
 from improv.study.snapshot import write_study
 from improv.version import code_digest
 
-PLAYING = ("improv.records", "improv.text", "improv.study", "improv.models", "improv.stage")
+PLAYING = (
+    "improv.records",
+    "improv.text",
+    "improv.wrapping",
+    "improv.study",
+    "improv.models",
+    "improv.stage",
+)
 """The code that decides how a scene is played. Other code may play another scene."""
 _DIFF_LINES = 30
 """Lines of a difference that a message shows."""

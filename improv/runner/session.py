@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from improv.errors import ErrorKind
 from improv.models.budget import Budget
-from improv.records import TrialOutcome
+from improv.records import Delivery, TrialOutcome
 from improv.study.branch import Branch
 from improv.study.limits import MAX_TRIALS
 from improv.study.model_spec import Price
@@ -64,6 +64,8 @@ class Progress:
     tokens: int = 0
     estimated: int = 0
     """Calls whose tokens are estimated, because their endpoint does not count them."""
+    delivery: dict[str, Delivery] = field(default_factory=dict)
+    """What did not arrive, by condition."""
     stopping: bool = False
     """Whether the user interrupted the session."""
     began: float = field(default_factory=time.monotonic)
@@ -77,6 +79,8 @@ class Progress:
         self.calls += outcome.calls
         self.tokens += outcome.completion_tokens
         self.estimated += outcome.estimated
+        before = self.delivery.get(outcome.condition, Delivery())
+        self.delivery[outcome.condition] = before + outcome.delivery
 
     @property
     def over(self) -> int:

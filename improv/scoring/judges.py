@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import orjson
+
 from improv import event_loop
 from improv.errors import SHARED, ErrorKind, ModelError
 from improv.models.agreed import NOTHING_AGREED, Agreed
@@ -21,19 +23,25 @@ from improv.models.embedded import embedded_server
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
 from improv.models.manners_keeper import MannersKeeper
 from improv.models.request import Ask, Prompt
-from improv.records import Call, Draw, Json, Stop
+from improv.models.response import Reply
+from improv.records import UNDELIVERED, Call, Draw, Json, Stop
 from improv.scoring.measures import judge_item, likelihood
 from improv.scoring.measures.judge_item import Item, Verdict
 from improv.storage.journal import VERDICTS_FILE
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_folder import RunFolder
+from improv.storage.schemas import NEW_COLUMNS
 from improv.storage.table_rules import is_row
 from improv.study.model_spec import Model
+from improv.text import one_line
 
 STOPS = SHARED | {ErrorKind.HALTED, ErrorKind.UNSCORED}
 """Failures that end a scoring."""
 HOPELESS = 20
-"""A scoring ends after this many failures in a row."""
+"""A scoring ends after this many failures in a row, or unread verdicts from its beginning."""
+FEWEST_UNREAD = 5
+"""So many verdicts, if none of them can be read, are told as a failure when all are there."""
+_QUOTED = 200
 EMBEDDED_AT_ONCE = 4
 SYNC_EVERY = 64
 
@@ -80,7 +88,8 @@ def journaled_verdicts(folder: RunFolder) -> list[Json]:
         data = folder.journals.read(VERDICTS_FILE)
     except FileNotFoundError:
         return []
-    return [row for row in read_rows(data) if is_row("verdicts", row)]
+    rows = (NEW_COLUMNS["verdicts"] | row for row in read_rows(data))
+    return [row for row in rows if is_row("verdicts", row)]
 
 
 def verdict_of(row: Json) -> Verdict:
@@ -96,11 +105,11 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
     allowance = Allowance("judges", purse.lease) if terms.budget else None
     verdicts = JsonLines(folder.journals, VERDICTS_FILE)
     left = iter(questions)
-    failed = done = 0
+    done, prospect = 0, _Prospect()
     workers: list[asyncio.Task[None]] = []
 
     async def work() -> None:
-        nonlocal failed, done
+        nonlocal done
         for question in left:
             if stop:
                 return
@@ -119,13 +128,12 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
             if call.error_kind in STOPS:
                 stop.record(call.error, call.error_kind)
                 return
-            verdicts.append(_row(question, call))
+            row = _row(question, call)
+            verdicts.append(row)
             done += 1
             if done % SYNC_EVERY == 0:
                 verdicts.sync()
-            failed = failed + 1 if call.error else 0
-            if failed >= HOPELESS:
-                why = f"{failed} verdicts in a row failed, the last: {call.error}"
+            if why := prospect.count(row, last=done == len(questions)):
                 stop.record(why, ErrorKind.HOPELESS)
             if terms.tell is not None:
                 terms.tell(done, len(questions))
@@ -147,6 +155,34 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
             await models.close()
             await _keep_manners(folder, keeper)
     return stop
+
+
+@dataclass
+class _Prospect:
+    """Whether a scoring has a prospect: it has none if verdicts fail, or if none can be read."""
+
+    failed: int = 0
+    """How many failed, the last ones in a row."""
+    unread: int = 0
+    """How many had no answer, while no verdict had one."""
+    readable: bool = False
+
+    def count(self, row: Json, *, last: bool) -> str:
+        """Count a verdict; return why the scoring should end, "" if it should go on."""
+        self.failed = self.failed + 1 if row["error"] else 0
+        if self.failed >= HOPELESS:
+            return f"{self.failed} verdicts in a row failed, the last: {row['error']}"
+        self.readable = self.readable or bool(row["answer"]) or row["value"] is not None
+        self.unread += not (self.readable or row["error"])
+        if self.readable or self.unread < (FEWEST_UNREAD if last else HOPELESS):
+            return ""
+        reply, option = one_line(row["reply"])[:_QUOTED], (row["options"] or [""])[0]
+        wanted = orjson.dumps({"answer": option}).decode()
+        return (
+            f"none of the {self.unread} verdicts names one of its options; the last reply: "
+            f"{reply!r}. A judge answers with JSON such as {wanted}: "
+            "take a model that can; --redo asks again"
+        )
 
 
 async def _keep_manners(folder: RunFolder, keeper: MannersKeeper) -> None:
@@ -188,7 +224,7 @@ def judge_call(question: Question) -> Ask:
     return Ask(draw, model, Prompt("chat", (), messages=(message,)), schema)
 
 
-def _reader(item: Item) -> Callable[[Json], tuple[str, str]] | None:
+def _reader(item: Item) -> Callable[[Json], Reply] | None:
     line = item.given
     return None if line is None else lambda response: likelihood.logprob_of(response, line)
 
@@ -198,6 +234,8 @@ def _row(question: Question, call: Call) -> Json:
     item = question.item
     if call.error:
         verdict = Verdict("", "", None, call.error_line)
+    elif gone := UNDELIVERED.intersection(call.faults):
+        verdict = Verdict(call.reply, "", None, f"no verdict came: {min(gone)}")
     elif item.given is not None:
         verdict = likelihood.read_logprob(call.reply)
     else:
@@ -225,6 +263,7 @@ def _row(question: Question, call: Call) -> Json:
         "cost": call_cost(call, question.model.price),
         "started": call.started,
         "latency": call.latency,
+        "cuts": [*call.cuts, *verdict.cuts],
     }
 
 

@@ -5,6 +5,7 @@ here. The host of a stage makes the draws.
 """
 
 __all__ = [
+    "author",
     "branch_stage",
     "prompts",
     "reply",

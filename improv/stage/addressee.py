@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from improv.records import AddressedBy
+from improv.stage.names import LETTER, MARKS, UNSPACED, Cast, fold, owners, short_forms, spellings
 
-_Cast = tuple[tuple[str, tuple[str, ...]], ...]
 _NOBODY: tuple[str, AddressedBy] = ("", "none")
 
 
@@ -126,16 +126,17 @@ _BEFORE = re.compile(
     r"(?:^|[\W_])(?:oh|o|hey|ah|hi|hello|dear|my dear|poor|good|sweet|thank you|thanks|sorry|"
     r"please|bye|goodbye|good (?:night|morning|evening|day)|goodnight|welcome|come on|cheers|bravo|"
     r"well done|damn you|and you|but you|you|yes|no|now|well|so|look|listen|wait|stop|psst|"
+    r"يا|ऐ|अरे|ओ|喂|嘿|哎|คุณ|"
     r"down|up|out|here|there|going|back|again|away|tonight|doing|wrong|much|mean|saying)$",
     re.IGNORECASE,
 )
-_STARTS = re.compile(r"(?:^|[.!?…;:—–\"“”»)*\n。！？¿¡-])\s*$")
-_STOPS = re.compile(r"\s*(?:[,.!?…;:—–\"”»，。！？、]|-|$)")
+_STARTS = re.compile(r"(?:^|[.!?…;:—–\"“”»)*\n。！？：；」』）「『（《¿¡؟؛।॥-])\s*$")
+_STOPS = re.compile(r"\s*(?:[,.!?…;:—–\"”»，。！？、：；」』）～،؛؟।॥]|-|$)")
 _RELATIVE = re.compile(
     r",\s(?:who|whom|whose|which|too|also|at least|of course|then|for one|like|meanwhile|"
     r"(?:the|an?|our|his|her|their)\s[^,.!?]{1,40},\s[a-z]|and\s(?:the|his|her|my|our)\s)"
 )
-_BETWEEN = re.compile(r"\s*(?:,|,?\s*(?:and|or|&)|、|和)\s*(?:you,?\s*)?$")
+_BETWEEN = re.compile(r"\s*(?:[,،]|,?\s*(?:and|or|&)|、|和)\s*(?:you,?\s*)?$")
 _SUBJECT = re.compile(
     r"\s(?:will|can|should|must|has|is|knows?|goes|stays?|takes?|holds?|gets?|comes?|leads?|first"
     r"|next|and I|could|would|had|did|does|was)\b"
@@ -152,7 +153,7 @@ class _Known:
 
     def said(self, text: str) -> list[str]:
         """Return whom parentheses name: "(to Bo)", "(turning to Bo, low)", "(glares at Bo)"."""
-        return [self.owner[m[1].casefold()] for m in self.toward.finditer(text)]
+        return [self.owner[fold(m[1])] for m in self.toward.finditer(text)]
 
     def calls(self, text: str) -> tuple[int, list[str], list[str]]:
         """Return the position of the last call by name, whom it calls (all of "Bo and Cy"), and
@@ -163,7 +164,7 @@ class _Known:
         if '"' in text or "“" in text:
             text = _QUOTED.sub(lambda m: " " * len(m[0]), text)  # what others said calls nobody
         for m in self.name.finditer(text):
-            who = self.owner[m[0].casefold()]
+            who = self.owner[fold(m[0])]
             start, before = m.start(), called
             joint = _BETWEEN.match(text[end:start]) if end >= 0 else None
             called = _is_called(text, start, m.end(), joint[0] if joint else "", before)
@@ -187,13 +188,13 @@ def _is_called(text: str, start: int, end: int, joint: str, before_called: bool)
         return False
     if joint and before_called:
         return True
-    if joint.strip() not in ("", ",") or _RELATIVE.match(after):
+    if joint.strip() not in ("", ",", "،") or _RELATIVE.match(after):
         return False
     if _STARTS.search(before):
         return True
     if _AND.match(after):
         return False
-    return before.endswith((",", "，", "、")) or _BEFORE.search(before) is not None
+    return before.endswith((",", "，", "、", "،")) or _BEFORE.search(before) is not None
 
 
 _AND = re.compile(r",? (?:and|&) [^\Wa-z](?:\w|[.'’-]){0,30}(?:[,!.]|$)")
@@ -208,41 +209,34 @@ def _is_subject(text: str, start: int, end: int) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _known(cast: _Cast, speaker: str) -> _Known:
-    owner: dict[str, str] = {}
-    own = {f.casefold() for name, aliases in cast if name == speaker for f in (name, *aliases)}
+def _known(cast: Cast, speaker: str) -> _Known:
+    own = {fold(f) for name, aliases in cast if name == speaker for f in (name, *aliases)}
+    owner = {f: who for f, who in owners(cast).items() if who != speaker and f not in own}
+    written: set[str] = set()
     for name, aliases in cast:
-        if name != speaker:
-            for form in (name, *aliases):
-                owner.setdefault(form.casefold(), name)
-    for name, _ in cast:
-        words = name.split()
-        # "Dr. Okafor" is also Okafor, and "The Porter" Porter, unless somebody else is too.
-        if len(words) > 1 and name != speaker and len(words[-1]) > 2:
-            last = words[-1].casefold()
-            taken = sum(n.split()[-1].casefold() == last for n, _ in cast) > 1 or last in own
-            if not taken:
-                owner.setdefault(last, name)
-    forms = set()
-    for name, aliases in cast:
-        titles = [*aliases, *([name, name.split()[-1]] if name.startswith("The ") else [])]
-        forms |= {name, name.split()[-1], *titles, *(t.lower() for t in titles)}
-    forms = {f for f in forms if f.casefold() in owner}
-    forms |= {f.upper() for f in forms} | {f[0].upper() + f[1:] for f in forms if " " in f}
-    longest = sorted(forms, key=len, reverse=True)
+        written |= {name, *aliases, *short_forms(name)}
+        # "the porter" is called without a capital, and so is an alias.
+        roles = [*aliases, *([name, name.split()[-1]] if name.startswith("The ") else [])]
+        written |= {role.lower() for role in roles}
+    forms = {f for f in written if fold(f) in owner}
+    forms |= {f[0].upper() + f[1:] for f in forms if " " in f}
+    longest = spellings(forms)
     either = "|".join(map(re.escape, longest)) or r"(?!)"
     # Scripts without spaces between words (李明你来) have no boundary to look for.
     spaced = "|".join(re.escape(f) for f in longest if not _UNSPACED.search(f)) or r"(?!)"
     packed = "|".join(re.escape(f) for f in longest if _UNSPACED.search(f)) or r"(?!)"
     return _Known(
         owner,
-        re.compile(rf"(?<!\w)(?:{spaced})(?!\w|['’](?:s|d|ll|ve)\b|['’] \w)|{packed}"),
+        re.compile(
+            rf"(?<![{LETTER}])(?:{spaced})(?![{LETTER}]|['’](?:s|d|ll|ve)\b|['’] \w)"
+            rf"|(?:{packed})(?![{MARKS}])"
+        ),
         re.compile(
             r"\((?:[^()]{0,60}?(?<!next )(?<!close )\b)?(?:to|towards?|(?:look|glanc|glar|star|smil"
-            rf"|nod|wink|wav|shout|yell)\w{{0,4}} at)\s+(?:the\s+)?({either})(?!\w|['’]s)",
+            rf"|nod|wink|wav|shout|yell)\w{{0,4}} at)\s+(?:the\s+)?({either})(?![{LETTER}]|['’]s)",
             re.IGNORECASE,
         ),
     )
 
 
-_UNSPACED = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")

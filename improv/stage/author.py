@@ -14,18 +14,19 @@ from typing import Any
 import mesa
 
 from improv.models.request import Ask, Drawer
-from improv.records import Act, Block, Draw, Json, Turn
+from improv.records import Act, Block, Draw, Json, ReplyFault, Turn
 from improv.stage import prompts
+from improv.stage.names import Cast, owners
 from improv.study import author_spec
 from improv.study.predicate import satisfies
 from improv.study.scene import Scene, breakable
 from improv.text import one_line
+from improv.wrapping import Fields, own_words, read_fields
 
-_MAX_NOTE = 160
 _MIN_TOKENS = 200
-_NOBODY = "nobody"
-_ANYBODY = "anybody"
-_NONE = "none"
+
+Readings = dict[Draw, tuple[tuple[ReplyFault, ...], tuple[str, ...]]]
+"""For each draw whose reply was not simply read: what was wrong, and the steps of reading it."""
 
 
 class Author(mesa.Agent):  # type: ignore[misc]
@@ -44,7 +45,8 @@ class Author(mesa.Agent):  # type: ignore[misc]
             update={"max_tokens": max(model.max_tokens, _MIN_TOKENS)}
         )
         self.turns = whole.turns
-        self.names = [c.name for c in whole.cast]
+        self.cast: Cast = tuple((c.name, tuple(c.aliases)) for c in whole.cast)
+        self.readings: Readings = {}
         self.moves_made: set[str] = set()
         self.mode = self.model_spec.plays_in
         self.thread = prompts.Thread.begin(self.mode, prompts.author_head(whole), blocks)
@@ -52,8 +54,9 @@ class Author(mesa.Agent):  # type: ignore[misc]
             self.thread.show(prompts.author_answer(self._called, "script", self._as_reply(sample)))
 
     def _add_answer(self, reply: str) -> None:
-        answer = prompts.author_answer(self._called, self.mode, reply.strip()[:2000])
-        self.thread.said(answer, reply)
+        own = own_words(reply)
+        answer = prompts.author_answer(self._called, self.mode, own.strip()[:2000])
+        self.thread.said(answer, own)
 
     def due(self, turn: int) -> bool:
         """Whether the author acts before `turn` (its first chance is the first turn)."""
@@ -62,7 +65,11 @@ class Author(mesa.Agent):  # type: ignore[misc]
     def _as_reply(self, sample: author_spec.NoteSample) -> str:
         """Return a sample note as the JSON reply that would give it."""
         fields: Json = {"note_to": sample.to, "note": sample.note}
-        idle = {"cue": ("next", _ANYBODY), "move": ("move", _NONE), "end": ("end", False)}
+        idle = {
+            "cue": ("next", prompts.ANYBODY),
+            "move": ("move", prompts.NO_MOVE),
+            "end": ("end", False),
+        }
         fields |= dict(idle[p] for p in self.powers(1) if p in idle)
         return json.dumps(fields, ensure_ascii=False)
 
@@ -75,10 +82,14 @@ class Author(mesa.Agent):  # type: ignore[misc]
         self.thread.show(prompts.author_question(turn, self.turns))
         self._add_answer(reply)
 
-    def read(self, turn: int, reply: str) -> tuple[Act, ...]:
+    def read(self, identity: Draw, reply: str) -> tuple[Act, ...]:
         """Read from its reply what the author does before a turn."""
-        may = self.powers(turn)
-        acts = read_acts(reply, may, self.names, self.settings.moves, self.moves_made)
+        may, moves = self.powers(identity.turn), self.settings.moves
+        fields = read_fields_of(reply, may, self.cast, tuple(moves)) if may else Fields({})
+        acts = _acts(fields, reply, moves, self.moves_made)
+        unread = (ReplyFault.UNREAD,) if acts[0].kind == "unread" else ()
+        if unread or fields.steps:
+            self.readings[identity] = (unread, fields.steps)
         self.moves_made.update(a.to for a in acts if a.kind == "move")
         return acts
 
@@ -91,9 +102,9 @@ class Author(mesa.Agent):  # type: ignore[misc]
         else:
             prompt = self.thread.ask(question)
         may = self.powers(identity.turn)
-        schema = reply_schema(may, self.names, tuple(self.settings.moves))
+        schema = reply_schema(may, [name for name, _ in self.cast], tuple(self.settings.moves))
         call = await draw(Ask(identity, self.model_spec, prompt, schema))
-        acts = self.read(identity.turn, call.reply)
+        acts = self.read(identity, call.reply)
         self._add_answer(call.reply)
         return acts
 
@@ -133,12 +144,12 @@ def reply_schema(
     """Return the JSON Schema of the author's reply: flat, so that a small model can fill it."""
     fields: dict[str, Any] = {}
     if "note" in powers:
-        fields["note_to"] = {"type": "string", "enum": [*names, _NOBODY]}
-        fields["note"] = {"type": "string", "maxLength": _MAX_NOTE}
+        fields["note_to"] = {"type": "string", "enum": [*names, prompts.NOBODY]}
+        fields["note"] = {"type": "string", "maxLength": prompts.MAX_NOTE}
     if "cue" in powers:
-        fields["next"] = {"type": "string", "enum": [*names, _ANYBODY]}
+        fields["next"] = {"type": "string", "enum": [*names, prompts.ANYBODY]}
     if "move" in powers:
-        fields["move"] = {"type": "string", "enum": [*moves, _NONE]}
+        fields["move"] = {"type": "string", "enum": [*moves, prompts.NO_MOVE]}
     if "end" in powers:
         fields["end"] = {"type": "boolean"}
     return {
@@ -149,72 +160,59 @@ def reply_schema(
     }
 
 
+_NO_CHOICE = ("", "none", "no one", "no-one", "noone", "null", "n/a", "nothing", "nobody", "anyone")
+"""What models write where they choose nobody or nothing."""
+
+
+def read_fields_of(
+    reply: str, powers: Sequence[author_spec.Power], cast: Cast, moves: Sequence[str]
+) -> Fields:
+    """Read the fields of the author's reply: its JSON, with names as people write them."""
+    schema = reply_schema(powers, [name for name, _ in cast], moves)
+    called = owners(cast)
+    others = {
+        "note_to": dict.fromkeys(_NO_CHOICE, prompts.NOBODY) | called,
+        "next": dict.fromkeys(_NO_CHOICE, prompts.ANYBODY) | called,
+        "move": dict.fromkeys(_NO_CHOICE, prompts.NO_MOVE),
+    }
+    return read_fields(reply, schema, others)
+
+
 def read_acts(
     reply: str,
     powers: Sequence[author_spec.Power],
-    names: Sequence[str],
+    cast: Cast,
     moves: Mapping[str, str],
     moves_made: set[str],
 ) -> tuple[Act, ...]:
-    """Read from its reply what the author does; one `unread` act if the reply cannot be read.
+    """Read from its reply what the author does; one `unread` act if the reply cannot be read."""
+    if not powers:
+        return (Act("nothing"),)
+    fields = read_fields_of(reply, powers, cast, tuple(moves))
+    return _acts(fields, reply, moves, moves_made)
 
-    A reply is read whole or not at all: half an instruction is worse than none.
+
+def _acts(
+    fields: Fields, reply: str, moves: Mapping[str, str], moves_made: set[str]
+) -> tuple[Act, ...]:
+    """Return the acts of the fields of a reply.
+
+    A reply is read whole or not at all: half an instruction is worse than none. A field that it
+    leaves out asks for nothing, but a note must say to whom.
     """
-    fields = _object(reply)
-    if fields is None:
+    values = fields.values
+    text = one_line(values.get("note", ""))[: prompts.MAX_NOTE].strip() if values else ""
+    if values is None or (text and "note_to" not in values):
         return (Act("unread", text=one_line(reply)[:500]),)
     acts: list[Act] = []
-    try:
-        if "note" in powers:
-            to, text = (
-                _string(fields, "note_to"),
-                one_line(_string(fields, "note"))[:_MAX_NOTE].strip(),
-            )
-            _one_of(to, [*names, _NOBODY])
-            if to != _NOBODY and text:
-                acts.append(Act("note", to, text))
-        if "cue" in powers:
-            cued = _string(fields, "next")
-            _one_of(cued, [*names, _ANYBODY])
-            if cued != _ANYBODY:
-                acts.append(Act("cue", cued))
-        if "move" in powers:
-            move = _string(fields, "move")
-            _one_of(move, [*moves, _NONE])
-            if move != _NONE and move not in moves_made:
-                acts.append(Act("move", move, moves[move]))
-        if "end" in powers:
-            end = fields.get("end", False)
-            if not isinstance(end, bool):
-                raise ValueError
-            if end:
-                acts.append(Act("end"))
-    except ValueError:
-        return (Act("unread", text=one_line(reply)[:500]),)
+    to, cued = values.get("note_to", prompts.NOBODY), values.get("next", prompts.ANYBODY)
+    move = values.get("move", prompts.NO_MOVE)
+    if to != prompts.NOBODY and text:
+        acts.append(Act("note", to, text))
+    if cued != prompts.ANYBODY:
+        acts.append(Act("cue", cued))
+    if move != prompts.NO_MOVE and move not in moves_made:
+        acts.append(Act("move", move, moves[move]))
+    if values.get("end"):
+        acts.append(Act("end"))
     return tuple(acts) or (Act("nothing"),)
-
-
-_JSON = json.JSONDecoder()
-
-
-def _object(reply: str) -> Json | None:
-    start = reply.find("{")
-    if start < 0:
-        return None
-    try:
-        value, _ = _JSON.raw_decode(reply, start)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _string(fields: Json, name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise ValueError
-    return value
-
-
-def _one_of(value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError

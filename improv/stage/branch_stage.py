@@ -16,7 +16,8 @@ from improv.stage.author import allowed_powers, planned_move, read_acts
 from improv.stage.character import Character
 from improv.stage.memory import starts_session
 from improv.stage.reply import clean
-from improv.stage.stage import Stage, remembered_reply
+from improv.stage.rules import remembered_reply
+from improv.stage.stage import Stage
 from improv.study.branch import Past, last_branch_turn
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.trial import Trial
@@ -135,7 +136,7 @@ class BranchStage(Stage):
             return ()
         moves_made = {a.to for t in self.turns for a in t.acts if a.kind == "move"}
         may = allowed_powers(before.author, self.turn - 1, before.turns)
-        return read_acts(reply, may, list(self.by_name), before.author.moves, moves_made)
+        return read_acts(reply, may, self.names, before.author.moves, moves_made)
 
     def _repeat_memory(self, row: Turn) -> None:
         own = row if self.turn <= self._fork else replace(row, branch=self.branch)
@@ -214,7 +215,7 @@ class BranchStage(Stage):
         )
         question = prompts.probe_question(character.name, past.branch.ask)
         call = await character.answer(question, draw, identity)
-        line = clean(call.reply, character.name, list(self.by_name))
+        line = clean(call.reply, character.name, list(self.by_name), self.aliases)
         self.turns.append(
             Turn(
                 trial=self.trial.id,

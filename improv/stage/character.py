@@ -5,7 +5,7 @@ It asks its model for a line when it is cued. The stage decides when it speaks a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import mesa
 
@@ -58,17 +58,23 @@ class Character(mesa.Agent):  # type: ignore[misc]
             self.thread.show(prompts.memory_block(self.name, memory))
 
     async def speak(
-        self, draw: Drawer, identity: Draw, rules: Rules, cast: Sequence[str]
+        self,
+        draw: Drawer,
+        identity: Draw,
+        rules: Rules,
+        cast: Sequence[str],
+        aliases: Mapping[str, Sequence[str]],
     ) -> tuple[Call, CleanLine]:
         """Draw this character's next line, and draw it again if one of `rules` refuses it.
 
-        `cast` is every name of the scene, with which the reply is cleaned. Raises ModelError.
+        `cast` is every name of the scene, and `aliases` their further names, with which the reply
+        is cleaned. Raises ModelError.
         """
         prompt = self._line_prompt(self.thread)
 
         async def draw_once(attempt: Draw) -> tuple[Call, CleanLine]:
             call = await draw(Ask(attempt, self.model_spec, prompt))
-            return call, clean(call.reply, self.name, cast)
+            return call, clean(call.reply, self.name, cast, aliases)
 
         return await draw_until_allowed(rules, identity, draw_once)
 

@@ -15,6 +15,7 @@ from improv.stage import prompts
 from improv.stage.character import MIN_DIARY_TOKENS
 from improv.study import scene
 from improv.text import one_line
+from improv.wrapping import own_words
 
 _AUTHOR = "author"
 
@@ -85,5 +86,6 @@ class Keeper:
     def recall(self, reply: str) -> None:
         """Add a question that was asked, and its answer, to the thread."""
         self.thread.show(prompts.bible_question())
-        answer = prompts.author_answer(self._called, self._mode, one_line(reply)[:2000])
-        self.thread.said(answer, reply)
+        own = own_words(reply)
+        answer = prompts.author_answer(self._called, self._mode, one_line(own)[:2000])
+        self.thread.said(answer, own)

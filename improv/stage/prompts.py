@@ -18,6 +18,11 @@ from improv.records import Block, BlockKind
 from improv.study.author_spec import AuthorSpec
 from improv.study.scene import CharacterSpec, Envelope, Scene
 
+NOBODY, ANYBODY, NO_MOVE = "nobody", "anybody", "none"
+"""What the author answers where it whispers to nobody, cues nobody, or makes no move."""
+MAX_NOTE = 160
+"""Characters of a note."""
+
 
 @dataclass(slots=True)
 class Thread:
@@ -207,7 +212,20 @@ def author_head(scene: Scene) -> list[Block]:
     }
     may = "; ".join(powers[p] for p in author.may)
     brief += f"\n\nBefore some turns you are asked what you do. You may {may}."
+    # In words too, because many an endpoint takes a schema and does nothing with it.
+    listed = "\n".join(_AUTHOR_FIELDS[p] for p in author.may)
+    brief += f"\n\nAnswer with one JSON object and nothing else. Its fields:\n{listed}"
     return [*_known_to_author(scene), Block.of("author", brief)]
+
+
+_AUTHOR_FIELDS = {
+    "note": f'- "note_to": the name of the one character who gets a note, or "{NOBODY}"\n'
+    f'- "note": the note itself, at most {MAX_NOTE} characters, or ""',
+    "cue": f'- "next": the name of the character who speaks next, or "{ANYBODY}"',
+    "move": f'- "move": the name of the move, or "{NO_MOVE}"',
+    "end": '- "end": true if the scene ends now, else false; asked for in the second half only',
+}
+"""What the author is told of the fields of its reply, for each of its powers."""
 
 
 def keeper_head(scene: Scene) -> list[Block]:

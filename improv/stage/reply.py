@@ -8,24 +8,29 @@ becomes a silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import lru_cache
 
+from improv.stage.names import LETTER, Cast, fold, owners, short_forms, spellings
 from improv.text import (
     REPLY_LIMIT,
     directions_in_parentheses,
     strip_asterisks,
     strip_markdown,
     strip_preface,
-    strip_reasoning,
     strip_special_tokens,
     visible,
 )
+from improv.wrapping import has_unknown_marks, strip_reasoning
 
 MAX_LINE = 2000
 """Maximum characters of a line. A longer one is cut after the last sentence that fits."""
+
+
+UNKNOWN_MARKS = "unknown marks"
+"""The cut that changes nothing: marks are left in the line that no rule knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +46,34 @@ class CleanLine:
     aside_to: str = ""
 
 
-def clean(raw: str, speaker: str, cast: Sequence[str]) -> CleanLine:
-    """Return the line that `speaker` says in `raw`. To clean its text again changes nothing."""
+def clean(
+    raw: str, speaker: str, cast: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None
+) -> CleanLine:
+    """Return the line that `speaker` says in `raw`. To clean its text again changes nothing.
+
+    `aliases` are further names of the cast.
+    """
     text = raw.strip()
     if len(text) <= MAX_LINE and _PLAIN.fullmatch(text) and not _SUSPECT.search(text):
         return CleanLine(text)
-    names = _names(speaker, tuple(cast))
+    further = aliases or {}
+    names = _names(speaker, tuple((name, tuple(further.get(name, ()))) for name in cast))
     result = _Result()
     # One rule can uncover text for another. Every pass that changes anything makes the text
     # shorter or plainer, so this ends.
     while (cleaned := _pass(text, names, result)) != text:
         text = cleaned
+    if has_unknown_marks(text):
+        result.cuts[UNKNOWN_MARKS] = None
     return CleanLine(text, tuple(result.cuts), result.aside, result.aside_to)
 
 
 # The characters of a plain line. Most replies are plain lines, and no rule applies to them.
 _PLAIN = re.compile(r"[^\W_](?:[^\W_]|[,.!?'’…—–-]| (?! ))*")
-_SUSPECT = re.compile(r"\b(?:AI|language model|[Ss]cene|THE END|FADE|CURTAIN|[Aa]side)\b")
+_SUSPECT = re.compile(
+    r"\b(?:AI|language model|[Ss]cene|THE END|FADE|CURTAIN|[Aa]side)\b|assistant ?final"
+    r"|^analysis[A-Z]"
+)
 
 
 @dataclass(slots=True)
@@ -96,33 +112,34 @@ _HOW = r"(?:[\s*_]{0,4}[(\[](?P<how>[^()\[\]\n]{0,200})[)\]])?"
 _COLON = r"[\]*_”\"\s]{0,8}[:：][*_]{0,4}\s{0,8}"
 
 
-def _forms(name: str) -> list[str]:
-    """Return the forms that a model writes for `name`: in full, without its first word (a title or
-    an article), or the last word alone."""
-    words = name.split()
-    short = [" ".join(words[1:]), words[-1]] if len(words) > 1 else []
-    return [name, *(s for s in short if len(s) > 2)]
-
-
 @lru_cache(maxsize=4096)
-def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
-    others = {f.casefold(): n for n in cast if n != speaker for f in reversed(_forms(n))}
-    others = {f: n for f, n in others.items() if f != speaker.casefold()}
-    mine = [f for f in _forms(speaker) if f.casefold() not in others]
+def _names(speaker: str, cast: Cast) -> _Names:
+    exact = {fold(f) for name, aliases in cast if name != speaker for f in (name, *aliases)}
+    aliases = next((aliases for name, aliases in cast if name == speaker), ())
+    # A short form that others have too is still the speaker's own cue, because nobody else is due.
+    mine = [
+        f
+        for f in dict.fromkeys((speaker, *aliases, *short_forms(speaker)))
+        if f == speaker or fold(f) not in exact
+    ]
+    own_forms = {fold(f) for f in mine}
+    forms = (f for n, more in cast if n != speaker for f in (n, *more, *short_forms(n)))
+    written = [form for form in forms if fold(form) not in own_forms]
+    owner = owners(cast)
+    others = {form: owner[form] for form in map(fold, written) if form in owner}
 
     def either(forms: Sequence[str]) -> str:
-        longest = sorted({*forms, *(f.upper() for f in forms)}, key=len, reverse=True)
-        return "|".join(re.escape(f) for f in longest) or r"(?!)"
+        return "|".join(re.escape(f) for f in spellings(forms)) or r"(?!)"
 
-    me, they = either(mine), either(list(others))
-    exact = either([n for n in cast if n != speaker] + mine)
-    they_caps = "|".join(re.escape(f.upper()) for f in others if f.upper() != f.lower()) or r"(?!)"
-    shouted = either([n.upper() for n in cast if n.upper() not in (n, n.lower())])
+    me, they = either(mine), either(written)
+    inlined = either([*written, *mine])
+    they_caps = "|".join(re.escape(f.upper()) for f in written if f.upper() != f.lower()) or r"(?!)"
+    shouted = either([n.upper() for n, _ in cast if n.upper() not in (n, n.lower())])
     i = re.IGNORECASE
     own_cue = rf"{_DECO}(?:{me}){_HOW}{_COLON}"
     return _Names(
         speaker,
-        frozenset(f.casefold() for f in mine),
+        frozenset(own_forms),
         others,
         # NAME:, NAME (smiling), NAME, "...
         own=re.compile(
@@ -142,8 +159,9 @@ def _names(speaker: str, cast: tuple[str, ...]) -> _Names:
             rf"|(?i:(?:{they}){_HOW2}{_COLON})(?!\s*[a-zß-öø-ÿ]))"
         ),
         inline=re.compile(
-            rf"(?<=[.!?…\"”')\]*_])\s{{0,4}}(?<!\w)[*_\[]{{0,3}}(?:{exact}){_HOW}[\]*_]{{0,3}}"
-            rf"[:：](?=\s{{0,8}}[^\sa-z])|(?<=\s)[*_\[]{{0,3}}(?:{shouted}){_HOW2}[\]*_]{{0,3}}[:：]"
+            rf"(?<=[.!?…\"”'’)\]*_。！？؟।」』])\s{{0,4}}(?<![{LETTER}])[*_\[]{{0,3}}(?:{inlined}){_HOW}"
+            rf"[\]*_]{{0,3}}[:：](?=\s{{0,8}}[^\sa-z])"
+            rf"|(?<=\s)[*_\[]{{0,3}}(?:{shouted}){_HOW2}[\]*_]{{0,3}}[:：]"
         ),
         echo=re.compile(rf"\((?:{me}|{they}), (?:your|his|her|their|the) [^()\n]{{0,30}}\)", i),
         mine=re.compile(
@@ -189,6 +207,12 @@ _INVENTED = re.compile(
     r"\s{0,2}(?:[:：]|,\s(?:who|whose|an?|the|his|her|\d))|(?:The )?[A-Z][A-Z'’.-]{3,60} \("
     r"|[A-Z]: "
 )
+# Where the speaker's line has a cue, so has the line of somebody who is not in the cast.
+_LABEL_OF = re.compile(
+    rf"[\s>#*_\[“\"]{{0,12}}[^\W\d_a-z][{LETTER}.'’-]{{0,30}}"
+    rf"(?: [^\W\d_a-z][{LETTER}.'’-]{{0,30}}){{0,3}}(?: ?\([^()\n]{{0,80}}\))?[*_\]]{{0,3}}\s?[:：]"
+    r"[*_]{0,3}\s{0,8}(?=[^\sa-z])"
+)
 _ROLES = re.compile(r"(?:user|human|system|assistant|narrator|director|author|audience) ?:", re.I)
 _MARKER = re.compile(
     r"\s{0,9}[\[(*]{1,3}(?:the )?(?:end of (?:the )?scene|end scene|scene ends?|the end|curtain"
@@ -208,14 +232,16 @@ def _own_line(text: str, names: _Names, result: _Result) -> str:
     lines, script = _from_own_cue(lines, names, result)
     if script and not lines:
         return ""
-    if len(lines) > 1 and lines[0].strip().casefold() in names.forms and lines[1].strip():
+    if len(lines) > 1 and fold(lines[0].strip()) in names.forms and lines[1].strip():
         lines = lines[1:]  # a screenplay: the name stands alone above the line
         result.cuts["cue"] = None
-    lines[0] = _uncued(lines[0], names, result)
+    head = lines[0]
+    lines[0] = _uncued(head, names, result)
+    labelled = lines[0] != head
     kept: list[str] = []
     spoke = False
     for i, line in enumerate(lines):
-        if i and _ends_before(line, names, spoke):
+        if i and (_ends_before(line, names, spoke) or (labelled and _LABEL_OF.match(line))):
             result.cuts["others"] = None
             break
         if not line.strip():
@@ -332,7 +358,7 @@ _HUSHED = re.compile(
     r"under \w{1,8} breath|in an? (?:low|hushed) (?:voice|tone))\b",
     re.I,
 )
-_TO = re.compile(r"\b(?:to|in|into)\s+((?:\w|[.'’ -]){1,60})", re.I)
+_TO = re.compile(rf"\b(?:to|in|into)\s+([{LETTER}.'’ -]{{1,60}})", re.I)
 
 
 def _private(how: str, names: _Names) -> str | None:
@@ -346,7 +372,7 @@ def _private(how: str, names: _Names) -> str | None:
     for m in _TO.finditer(how):
         words = re.split(r"['’]s?\b|\band\b", m[1])[0].split()
         ends = range(len(words), 0, -1)
-        spans = [" ".join(words[a:b]).casefold() for a in range(min(2, len(words))) for b in ends]
+        spans = [fold(" ".join(words[a:b])) for a in range(min(2, len(words))) for b in ends]
         to = to or next((names.others[s] for s in spans if s in names.others), "")
     if _ASIDE.search(how) or _ALONE.search(how):
         return to

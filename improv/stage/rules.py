@@ -15,6 +15,7 @@ from improv.records import Call, Draw, seed_of
 from improv.stage.reply import CleanLine
 from improv.study.predicate import satisfies
 from improv.study.scene import EVERYBODY, Rule, Scene
+from improv.wrapping import own_words
 
 Rules = tuple[tuple[str, Rule], ...]
 """Rules by name, in the order of the scene."""
@@ -71,3 +72,11 @@ def _refuses(name: str, rule: Rule, line: CleanLine, draw: Draw) -> bool:
 
 def _with_redraws(line: CleanLine, times: int) -> CleanLine:
     return replace(line, cuts=(*line.cuts, f"redrawn {times}")) if times else line
+
+
+def remembered_reply(reply: str, cuts: tuple[str, ...]) -> str:
+    """Return the reply as its speaker remembers it: without its reasoning, and empty if the line
+    was withheld."""
+    if WITHHELD in cuts:
+        return ""
+    return own_words(reply) if "reasoning" in cuts else reply

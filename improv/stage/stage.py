@@ -22,22 +22,24 @@ from improv.records import (
     Call,
     Draw,
     Purpose,
+    ReplyFault,
     Turn,
     TurnKind,
     seed_of,
 )
 from improv.stage import prompts
 from improv.stage.addressee import find_addressee
-from improv.stage.author import Author, author_hears, planned_move
+from improv.stage.author import Author, Readings, author_hears, planned_move
 from improv.stage.character import Character
 from improv.stage.memory import Memory, starts_session
-from improv.stage.reply import MAX_LINE, CleanLine, clean
-from improv.stage.rules import WITHHELD, binding_rules
+from improv.stage.reply import MAX_LINE, UNKNOWN_MARKS, CleanLine, clean
+from improv.stage.rules import binding_rules, remembered_reply
 from improv.stage.turn_order import ORDERS
 from improv.study.predicate import first_named
 from improv.study.scene import Scene
 from improv.study.trial import Trial
 from improv.text import one_line
+from improv.wrapping import plain_words
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -65,13 +67,16 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self.cast = [Character(self, self.scene, c, self.blocks) for c in self.scene.cast]
         self.by_name = {c.name: c for c in self.cast}
         self.author: Author | None = None
+        self.readings: Readings = {}
         if self.scene.author.live:
             self.author = Author(self, self.scene, self.blocks, called)
+            self.readings = self.author.readings
         # Mesa counts agents by model in a dict of the class, which would keep every stage alive.
         mesa.Agent._ids.pop(self, None)
         self._last = self.scene.turns if last is None else last
         self.running: bool = self._last > 0
-        self._names = tuple((c.spec.name, tuple(c.spec.aliases)) for c in self.cast)
+        self.aliases = {c.name: tuple(c.spec.aliases) for c in self.cast}
+        self.names = tuple(self.aliases.items())
         self._present: mesa.agent.AgentSet | None = None
         """The characters that are present. None after a change, until it is selected again."""
         self._cued = ""
@@ -195,7 +200,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         self, speaker: Character, draw: Drawer, identity: Draw
     ) -> tuple[Call, CleanLine]:
         rules = binding_rules(self.scene, speaker.name, "filter", "sham")
-        return await speaker.speak(draw, identity, rules, list(self.by_name))
+        return await speaker.speak(draw, identity, rules, list(self.by_name), self.aliases)
 
     # -- envelopes and memories ------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         holder = self.by_name[envelope.of]
         identity = Draw(self.trial.id, self.branch, 0, holder.name, "envelope")
         call = await holder.answer(prompts.envelope_question(envelope), draw, identity)
-        line = clean(call.reply, holder.name, list(self.by_name))
+        line = clean(call.reply, holder.name, list(self.by_name), self.aliases)
         answer = first_named(envelope.options, line.text)
         readers = {"own": (holder.name,), "author": ("author",)}.get(envelope.kept, ())
         # An envelope comes before the first turn, so every branch shares it.
@@ -255,9 +260,9 @@ class Stage(mesa.Model):  # type: ignore[misc]
             if isinstance(call, BaseException):
                 raise call
         for name, call in zip(entries, cast("list[Call]", calls), strict=True):
-            text = one_line(call.reply)[:MAX_LINE]
-            readers = self.memory.readers(self.scene.memory, name)
-            self._record("memory", name, text, raw=call.reply, heard_by=readers)
+            words, cuts = plain_words(call.reply)
+            text, readers = one_line(words)[:MAX_LINE], self.memory.readers(self.scene.memory, name)
+            self._record("memory", name, text, raw=call.reply, cuts=cuts, heard_by=readers)
             self.memory.add(self.turns[-1])
 
     def _wake(self, scene: Scene) -> None:
@@ -313,6 +318,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
         if line.aside:
             hearer = self.by_name.get(line.aside_to)
             aside_to = (line.aside_to,) if hearer is not None and hearer.present else ()
+        if UNKNOWN_MARKS in line.cuts:
+            self.readings[call.draw] = ((ReplyFault.MARKS,), ())
         kind: TurnKind = "line" if line.text else "silence"
         self._utter(speaker, kind, line.text, raw=call.reply, cuts=line.cuts, aside_to=aside_to)
 
@@ -338,9 +345,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
             addressee, by = (aside_to[0], "said") if aside_to else _NOBODY
         elif text:
             names = [c.name for c in present]
-            addressee, by = find_addressee(
-                text, speaker.name, self._names, self.last_speaker, names
-            )
+            addressee, by = find_addressee(text, speaker.name, self.names, self.last_speaker, names)
         block = prompts.line_block(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
@@ -443,8 +448,3 @@ async def _together(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) 
         if isinstance(result, BaseException):
             raise result
     return first, second
-
-
-def remembered_reply(reply: str, cuts: tuple[str, ...]) -> str:
-    """Return the reply as its speaker remembers it: empty if the line was withheld."""
-    return "" if WITHHELD in cuts else reply

@@ -20,13 +20,14 @@ import orjson
 
 from improv.errors import kind_of, read_error_line
 from improv.folder import Entry, Folder
-from improv.records import Block, Call, Draw, Purpose
+from improv.records import Block, Call, Draw, Purpose, known_faults
 from improv.storage.batch_log import BATCHES
 from improv.storage.jsonl import JsonLines, read_whole_lines
 from improv.storage.table_rules import LAST_TIME, LONGEST, MOST_TURNS
 
-_ADDED = ["error_kind", "estimated", "reasoning", "reasoning_tokens"]
+_ADDED = ["error_kind", "estimated", "reasoning", "reasoning_tokens", "faults", "cuts"]
 """The last fields of a call's line. Journals of old runs lack the last ones, or all."""
+_TUPLES = ("retried", "faults", "cuts")
 _CALL_FIELDS = [f.name for f in fields(Call) if f.name not in ("draw", "blocks", *_ADDED)] + _ADDED
 """The fields in the rest of a call's line, in order."""
 LIMITS_FILE = "limits.jsonl"
@@ -172,7 +173,9 @@ def _fields(rest: list[Any]) -> dict[str, Any]:
         known["error_kind"], known["error"] = read_error_line(known["error"])
     else:
         known["error_kind"] = kind_of(known["error_kind"])
-    known["retried"] = tuple(known["retried"])
+    for name in _TUPLES:
+        known[name] = tuple(known.get(name, ()))
+    known["faults"] = known_faults(known["faults"])
     return known
 
 
@@ -202,7 +205,7 @@ def _fits(name: str, value: Any) -> bool:
         return _is_count(value) or (value is None and name != "retries")
     if name == "estimated":
         return isinstance(value, bool)
-    return _is_texts(value) if name == "retried" else isinstance(value, str)
+    return _is_texts(value) if name in _TUPLES else isinstance(value, str)
 
 
 def _shared(before: tuple[str, ...], now: tuple[str, ...]) -> int:

@@ -12,7 +12,7 @@ from operator import attrgetter
 import pyarrow as pa
 
 from improv.errors import ErrorKind, kind_of, read_error_line
-from improv.records import Act, Block, Call, Draw, Failure, Json, Score, Turn
+from improv.records import Act, Block, Call, Draw, Failure, Json, Score, Turn, known_faults
 from improv.study.trial import Trial
 
 _TEXT = pa.string()
@@ -95,6 +95,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("estimated", pa.bool_()),
             ("reasoning", _TEXT),
             ("reasoning_tokens", pa.int32()),
+            ("faults", _TEXTS),
+            ("cuts", _TEXTS),
         ]
     ),
     "blocks": pa.schema([("id", _TEXT), ("kind", _TEXT), ("text", _TEXT)]),
@@ -132,6 +134,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("cost", pa.float64()),
             ("started", pa.float64()),
             ("latency", pa.float64()),
+            ("cuts", _TEXTS),
         ]
     ),
     "limits": pa.schema(
@@ -169,7 +172,8 @@ other tables hold only a branch's own rows.
 Where a call is `estimated`, the endpoint gave no count of tokens that can be true, and improv
 estimated the tokens by the length of prompt and reply. `reasoning` is what a model thought before
 its reply, and `reasoning_tokens` are those of its completion tokens that were reasoning; null where
-the endpoint does not say.
+the endpoint does not say. The `faults` of a call say what did not arrive, and its
+`cuts`, like those of a verdict, how its reply was unwrapped.
 
 A verdict is one judge's answer about one `item`: the `prompt` with the `options` in the order
 shown, the raw `reply`, the option read from it (`answer`), and its number (`value`). `truth` is
@@ -211,7 +215,10 @@ NEW_COLUMNS: dict[str, Json] = {
         "estimated": False,
         "reasoning": "",
         "reasoning_tokens": None,
+        "faults": [],
+        "cuts": [],
     },
+    "verdicts": {"cuts": []},
 }
 """The columns that tables of older versions lack, and the value that they are filled with."""
 
@@ -333,6 +340,8 @@ def call_from_row(row: Json) -> Call:
     draw = Draw(*map(row.pop, _DRAW_FIELDS))
     row["blocks"] = tuple(row["blocks"] or ())
     row["retried"] = tuple(row["retried"] or ())
+    row["faults"] = known_faults(row["faults"] or ())
+    row["cuts"] = tuple(row["cuts"] or ())
     row["error_kind"] = kind_of(row["error_kind"])
     return Call(draw=draw, **row)
 

@@ -177,7 +177,7 @@ def test_asides_and_absences_are_not_heard(scene: Scene) -> None:
         "{" * 5000,
         '{"note_to": "Ana", "note": 7, "next": "Ana"}',
         '["Ana"]',
-        '{"next": "Ana"}',
+        '{"note": "To whom?", "next": "Ana"}',
     ],
 )
 def test_nonsense_from_the_author_is_recorded_and_ignored(scene: Scene, reply: str) -> None:
@@ -257,7 +257,7 @@ def test_the_schema_is_what_the_reader_reads() -> None:
     schema = reply_schema(powers, ["Ana", "Bo"], ["dream"])
     good = '{"note_to":"Bo","note":"x","next":"Ana","move":"dream","end":false}'
     jsonschema.validate(__import__("json").loads(good), schema)
-    acts = read_acts(good, powers, ["Ana", "Bo"], {"dream": "It was."}, set())
+    acts = read_acts(good, powers, (("Ana", ()), ("Bo", ())), {"dream": "It was."}, set())
     assert [a.kind for a in acts] == ["note", "cue", "move"]
 
 

@@ -88,6 +88,8 @@ def _trials(run: run_data.ViewedRun, standing: Standing | str) -> str:
         return f'<span class="wrong">{safe(short_line(standing, 400))}</span>'
     planned = f" of {run.planned:,}" if standing.over < run.planned else ""
     failed = f'<span class="wrong">{standing.failed:,} failed</span>' if standing.failed else ""
+    lost = short_line(str(run.meta.get("undelivered") or ""), 160)
+    failed += f'<span class="wrong">{safe(lost)}</span>' if lost else ""
     noun = "branch" if standing.grown == 1 else "branches"
     grown = f'<span class="why">{standing.grown:,} {noun}</span>' if standing.grown else ""
     return f'<span class="number">{standing.over:,}{planned}</span>{failed}{grown}'

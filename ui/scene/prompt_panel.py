@@ -148,6 +148,11 @@ def _reply(call: Json, spoken: Turn | None) -> str:
             '<details class="old"><summary>what it thought before, which nobody is shown'
             f'</summary><pre class="raw">{clipped(call["reasoning"], _LONG)}</pre></details>'
         )
+    chips = "".join(f'<span class="chip">{safe(c)}</span> ' for c in call["cuts"] or ())
+    if chips:
+        parts.append(f'<p class="cuts"><span class="cap">read through</span> {chips}</p>')
+    if wrong := ", ".join(call["faults"] or ()):
+        parts.append(f'<p class="wrong">What was wrong: {safe(wrong)}</p>')
     if spoken is not None and spoken.addressed:
         how = {"said": "an aside", "name": "named in the line", "order": "by turn order"}
         by = how.get(spoken.by, "")

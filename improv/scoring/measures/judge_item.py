@@ -17,6 +17,7 @@ import orjson
 from improv.records import Json, Score, Transcript, Turn, digest, seed_of
 from improv.scoring.measures.judge_prompts import ANSWER, FIRST, GLOSSES, SCRIPT
 from improv.study.scene import CharacterSpec
+from improv.wrapping import read_fields
 
 CONTEXT_LINES = 4
 """Number of spoken lines before the judged one that a judge is shown."""
@@ -67,12 +68,14 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A judge's verdict on an item: the raw reply, the option that it names ("" for none), the
-    score of that option (None: missing), and the error if there is no reply."""
+    score of that option (None: missing), the error if there is no reply, and the steps in which it
+    was read."""
 
     reply: str
     answer: str
     value: float | None
     error: str = ""
+    cuts: tuple[str, ...] = ()
 
 
 def item(
@@ -133,15 +136,12 @@ def script_text(text: str) -> str:
 
 
 def read_answer(item: Item, reply: str) -> Verdict:
-    """Read a judge's reply strictly: it must be one JSON object whose one answer is an option."""
-    try:
-        data = orjson.loads(reply)
-    except orjson.JSONDecodeError:
-        return Verdict(reply, "", None)
-    answer = data.get("answer") if isinstance(data, dict) and len(data) == 1 else None
-    if answer not in item.options:
-        return Verdict(reply, "", None)
-    return Verdict(reply, answer, item.values[item.options.index(answer)])
+    """Read a judge's reply: it must name one option, in JSON or alone, and no other one."""
+    read = read_fields(reply, answer_schema(item.options))
+    if read.values is None:
+        return Verdict(reply, "", None, cuts=read.steps)
+    answer = read.values["answer"]
+    return Verdict(reply, answer, item.values[item.options.index(answer)], cuts=read.steps)
 
 
 def judged_score(item: Item, verdict: Verdict, judge: str) -> Score:

@@ -13,6 +13,7 @@ from itertools import groupby
 import orjson
 
 from improv.errors import ErrorKind, ModelError
+from improv.models.response import Reply
 from improv.records import Json, Score, Transcript
 from improv.scoring.measures.judge_item import (
     Item,
@@ -60,7 +61,7 @@ def likelihood_items(transcript: Transcript, scene: Scene) -> list[Item]:
     return questions
 
 
-def logprob_of(response: Json, given: str) -> tuple[str, str]:
+def logprob_of(response: Json, given: str) -> Reply:
     """Read the log-probability of `given`, with which the prompt of a completions response ends.
 
     Returns it as JSON {"logprob", "tokens"}, with the finish reason. A token that crosses the
@@ -82,7 +83,7 @@ def logprob_of(response: Json, given: str) -> tuple[str, str]:
             kind=ErrorKind.UNSCORED,
         ) from None
     reply = orjson.dumps({"logprob": total, "tokens": len(mine)}).decode()
-    return reply, str(choice.get("finish_reason") or "")
+    return Reply(reply, str(choice.get("finish_reason") or ""))
 
 
 def read_logprob(reply: str) -> Verdict:
