@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 
 from improv.models.request import Ask
-from improv.records import Call
+from improv.records import Call, Json, ReplyFault
 
 _TAG = re.compile(
     r"latest|default|\d{3,8}|preview|exp|free|nitro|floor|beta|instruct|chat|it|hf|gguf|awq|gptq"
