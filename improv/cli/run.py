@@ -86,10 +86,7 @@ def run_command(
     with reported_errors():
         from improv.study.loader import load
 
-        options = {"model": model, "base_url": base_url, "mode": mode}
-        model_fields = {name: value for name, value in options.items() if value is not None}
-        patch: dict[str, Any] = {"model": model_fields} if model_fields else {}
-        patch |= {"turns": turns} if turns is not None else {}
+        patch = _patch(turns, model=model, base_url=base_url, mode=mode)
         loaded = load(study, patch, planted, replicates=replicates, max_trials=max_trials)
         if dry_run:
             _print_estimate(loaded, limit, price)
@@ -119,6 +116,13 @@ def run_command(
             result = run(loaded, runs=runs, name=name, setup=setup, watch=watch, source=source)
         terminal.result(result, setup)
     exit_with(result)
+
+
+def _patch(turns: int | None, **options: str | None) -> dict[str, Any]:
+    """Return what the options change in every scene."""
+    model_fields = {name: value for name, value in options.items() if value is not None}
+    patch: dict[str, Any] = {"model": model_fields} if model_fields else {}
+    return patch | ({"turns": turns} if turns is not None else {})
 
 
 def _print_estimate(study: Study, limit: int | None, price: Price | None) -> None:

@@ -5,6 +5,7 @@ analysis interprets the numbers in it.
 """
 
 __all__ = [
+    "batch_log",
     "filesystem",
     "journal",
     "jsonl",
