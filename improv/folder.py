@@ -108,7 +108,7 @@ class Folder:
 
     def entries(self, part: str = "") -> list[Entry]:
         """Return what is in this folder or a part of it, sorted by name; nothing if there is no
-        such folder. No link is followed."""
+        such folder. No link is followed. Raises RunError if there is a file in its place."""
         try:
             with self._folder(part) as (handle, path):
                 with os.scandir(path if handle is None else handle) as listing:
@@ -118,6 +118,8 @@ class Folder:
                 return [entry for place in places if (entry := place.entry())]
         except FileNotFoundError:
             return []
+        except NotADirectoryError as e:
+            raise _refusal(Path(e.filename), stat.S_IFREG, folder=True) from None
 
     def open_to_read(self, name: str) -> IO[bytes]:
         """Open a file for reading, without a buffer."""

@@ -48,7 +48,10 @@ def branch(
         refuse_too_many(planned_trials, setup.max_trials, asked=len(earlier) + draws)
         source = trials.find(row["trial"], row["index"])
         if source is None:
-            raise RunError(f"{folder.id}: its study has no trial {row['trial']} any more")
+            raise RunError(
+                f"{folder.path}/study.yaml: has no trial {row['trial']} any more; the file has "
+                "changed since the trial was played, so copy it again"
+            )
         if row["status"] == "failed" and row["turns"] < turn:
             raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
         refuse_drift(folder, meta, identity(models_of([source])), None, setup)

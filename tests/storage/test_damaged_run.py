@@ -289,3 +289,25 @@ def test_a_branch_whose_parent_is_not_there_is_named(copy: RunFolder) -> None:
     rewrite(copy, "trials", "parent", pa.array([parent and "nobody" for parent in parents]))
     with pytest.raises(RunError, match=r"x/trials\.parquet: branch .* has the parent 'nobody'"):
         score(copy, ["dispersion"])
+
+
+@pytest.mark.parametrize("part", ["shards", "journal", "ratings"])
+def test_a_file_in_place_of_a_folder_is_named(part: str, copy: RunFolder) -> None:
+    shutil.rmtree(copy.local / part, ignore_errors=True)
+    (copy.local / part).write_text("not a folder")
+    said = ""
+    for words in (
+        ["show", "x/0"],
+        ["report", "x"],
+        ["score", "x"],
+        ["resume", "x", "--ray", "off"],
+    ):
+        said += command(*words, "--runs", copy.root, code=None).output
+    assert part != "shards" or said.count("x/shards: is a file, where a folder should be") == 4
+
+
+def test_a_study_that_lost_a_trial_is_named(copy: RunFolder) -> None:
+    file = copy.local / "study.yaml"
+    file.write_text(file.read_text().replace("seed: 0", "seed: 1", 1))
+    said = command("branch", "x/0@2", "--ray", "off", "--runs", copy.root, code=None)
+    assert said.exit_code == 2 and "study.yaml" in "".join(said.output.split())
