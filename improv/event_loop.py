@@ -29,9 +29,35 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Returned]) -> Returned:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
+        return _run_watched(coroutine) if signals.watched() else asyncio.run(coroutine)
     with ThreadPoolExecutor(1, "improv") as threads:
         return _run_beside(coroutine, threads)
+
+
+def _run_watched(coroutine: Coroutine[Any, Any, Returned]) -> Returned:
+    """Run a coroutine, which a Ctrl-C cancels. In asyncio itself no KeyboardInterrupt is raised: it
+    leaves loops that are half made, and coroutines that nobody awaits."""
+    interrupted = False
+
+    async def cancellable() -> Returned:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def cancel() -> None:
+            nonlocal interrupted
+            interrupted = True
+            task.cancel()
+
+        with signals.handled_by(partial(loop.call_soon_threadsafe, cancel)):
+            return await coroutine
+
+    with signals.held():
+        try:
+            return asyncio.run(cancellable())
+        except asyncio.CancelledError:
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
 
 
 def _run_beside(coroutine: Coroutine[Any, Any, Returned], threads: ThreadPoolExecutor) -> Returned:

@@ -31,6 +31,8 @@ class _Watch:
         self._written.setblocking(False)
         self._lock = threading.Lock()
         self._count = 0
+        self.missed = 0
+        """Signals for which there was no handler."""
         self._handlers: list[Callable[[], object]] = []
         signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._run, name="improv-interrupts", daemon=True).start()
@@ -44,6 +46,7 @@ class _Watch:
     def _notice(self) -> None:
         with self._lock:
             self._count += 1
+            self.missed += not self._handlers
             for handler in self._handlers[-1:]:
                 handler()
             second = self._count == 2
@@ -73,6 +76,7 @@ def watch() -> None:
     global _watch
     if _watch is None and threading.current_thread() is threading.main_thread():
         _watch = _Watch()
+        signal.signal(signal.SIGINT, _Once())
 
 
 def watched() -> bool:
@@ -94,10 +98,36 @@ def handled_by(handler: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if effect is None else effect)
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Raise no KeyboardInterrupt in this block, but at its end if no handler was called."""
+    assert _watch is not None
+    missed, before = _watch.missed, signal.signal(signal.SIGINT, _nothing)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if _watch.missed > missed:
+        raise KeyboardInterrupt
+
+
 def ignore() -> None:
     """Let a Ctrl-C print no traceback while the program ends. The second one still ends it."""
     if watched():
         signal.signal(signal.SIGINT, _nothing)
+
+
+class _Once:
+    """Raises KeyboardInterrupt at the first Ctrl-C only. Another one would be raised in the middle
+    of what the first one makes the program clean up."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def __call__(self, *_: object) -> None:
+        if not self._raised:
+            self._raised = True
+            raise KeyboardInterrupt
 
 
 def _nothing(*_: object) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from improv import interrupts
-from improv.cli.options import app
 from improv.import_path import leave_working_folder
 from improv.output import clean_output
 from improv.version import __version__
@@ -17,6 +16,7 @@ __all__ = ["app", "main"]
 # In the order in which `improv --help` lists their commands.
 # isort: off
 try:
+    from improv.cli.options import app
     from improv.cli import run, show, analyse, graph, export, importing, new, validate  # noqa: F401
 except KeyboardInterrupt:  # the imports take most of the time before a command begins
     raise SystemExit(130) from None
@@ -40,11 +40,12 @@ def main_options(
 def main() -> None:
     """The entry point of the `improv` command."""
     try:
-        leave_working_folder()
-        clean_output()  # to the end, so that a traceback is clean as well
-        interrupts.watch()
-        app()
-    except KeyboardInterrupt:  # before a command could report it
+        try:
+            leave_working_folder()
+            clean_output()  # to the end, so that a traceback is clean as well
+            interrupts.watch()
+            app()
+        finally:
+            interrupts.ignore()
+    except KeyboardInterrupt:  # before a command could report it, or at its end
         raise SystemExit(130) from None
-    finally:
-        interrupts.ignore()
