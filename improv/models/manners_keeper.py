@@ -44,7 +44,17 @@ class Keeper(Protocol):
 
 @dataclass(slots=True)
 class _Meeting:
+    """The first call of its form, until it is over."""
+
     over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def end(self) -> None:
+        """Wait until the call is over, for LONGEST_WAIT at most."""
+        try:
+            async with asyncio.timeout(LONGEST_WAIT):
+                await self.over.wait()
+        except TimeoutError:
+            self.over.set()  # nobody else waits as long again
 
 
 class MannersKeeper:
@@ -56,6 +66,7 @@ class MannersKeeper:
     def __init__(self, rows: Iterable[Json] = ()) -> None:
         self._lessons: dict[Place, dict[str, Lesson]] = {}
         self._meetings: dict[tuple[Place, Form], _Meeting] = {}
+        self._latest: dict[Place, _Meeting] = {}
         for row in rows:
             place = Place(row["endpoint"], row["model"])
             if known(row["manner"]):
@@ -68,16 +79,14 @@ class MannersKeeper:
         Whoever goes first says with `met` that the call is over. The others return when it is over,
         or after LONGEST_WAIT.
         """
-        meeting = self._meetings.get((place, form))
-        if meeting is None:
-            self._meetings[place, form] = _Meeting()
-            return True, self._of(place)
-        if not meeting.over.is_set():
-            try:
-                async with asyncio.timeout(LONGEST_WAIT):
-                    await meeting.over.wait()
-            except TimeoutError:
-                meeting.over.set()  # nobody else waits as long again
+        while (meeting := self._meetings.get((place, form))) is None:
+            # What the first call of another form learns is mostly about this form too.
+            before = self._latest.get(place)
+            if before is None or before.over.is_set():
+                self._latest[place] = self._meetings[place, form] = _Meeting()
+                return True, self._of(place)
+            await before.end()
+        await meeting.end()
         return False, self._of(place)
 
     async def met(self, place: Place, form: Form, lessons: tuple[Lesson, ...]) -> None:
