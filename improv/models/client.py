@@ -26,7 +26,6 @@ from improv.models.batches import Batches, BatchRecord
 from improv.models.budget import Allowance, call_spending, estimated_tokens
 from improv.models.delivery import PromptGauge, model_fault
 from improv.models.endpoint import (
-    call_error,
     connection_dropped,
     public_address,
     refuse_odd_proxy,
@@ -35,6 +34,7 @@ from improv.models.endpoint import (
     status_error,
     trusted_certificates,
 )
+from improv.models.final_error import final_error
 from improv.models.gate import Gate
 from improv.models.manners import ADAPTED
 from improv.models.manners_keeper import Keeper, Place
@@ -62,7 +62,8 @@ class Models:
     `new_gate` makes the gate of an endpoint at the first call to it. Without `new_gate`, up to
     `connections` attempts may be in flight to each endpoint. Nothing is sent to an address that is
     not `agreed`. `manners` keeps what is learned of each model, for all hosts of a run. With
-    `batches`, which records them, calls to remote endpoints are sent in batches.
+    `batches`, which records them, calls to remote endpoints are sent in batches. `answered_before`
+    says whether an endpoint has answered a call of an earlier session.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Models:
         agreed: Agreed = NOTHING_AGREED,
         manners: Keeper | None = None,
         batches: BatchRecord | None = None,
+        answered_before: Callable[[str], bool] | None = None,
     ) -> None:
         self._adapter = Adapter(manners)
         self._embedded_url = embedded_url
@@ -81,6 +83,7 @@ class Models:
         self._agreed = agreed
         self._batch_record = batches
         self._batches: dict[tuple[str, str, str, str], Batches] = {}
+        self._answered_before = answered_before
         self._redactor: Redactor | None = None
         self._clients: dict[tuple[str, str, float, int], Client] = {}
         self._gates: dict[str, Gate] = {}
@@ -197,7 +200,8 @@ class Models:
             if model.embedded and connection_dropped(e):
                 # Its server may have been started again at another address.
                 self._urls.pop(model.model, None)
-            raise call_error(e, url, model) from None
+            answered = self._gate(url, model).standing.answered
+            raise await final_error(e, url, model, answered, self._answered_before) from None
 
     async def _post_in_batch(self, url: str, path: str, request: Request, content: bytes) -> Json:
         """Send a call with the next batch, and with later ones while its answer is an error that

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from improv.models.rate_limiter import AttemptKind, Limiter, LimiterEvent, Tally
+from improv.models.standing import Standing
 from improv.records import digest
 
 _REPORT_INTERVAL = 0.25
@@ -41,6 +42,7 @@ class Gate:
     def __init__(self, allowed: int = 0) -> None:
         self.allowed = allowed
         self.in_flight = 0
+        self.standing = Standing()
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
         self._counts: collections.Counter[AttemptKind] = collections.Counter()
         self._ended = 0

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,12 +39,20 @@ from improv.models.gate import Gate
 from improv.models.manners import refuses_form
 from improv.models.rate_limiter import AttemptKind
 from improv.models.redaction import Redactor
+from improv.models.refusal import (
+    LONGEST_WAIT,
+    STOPS,
+    asked_wait,
+    error_bytes,
+    error_inside,
+    lacks_choice,
+    why_stop,
+)
+from improv.models.reply_body import read_body, read_plainly
 from improv.models.reply_json import parse_json
 from improv.records import Json
 from improv.study.address import Address
 
-MAX_REPLY_BYTES = 4_000_000
-"""Bytes of a whole answer. A longer one is an error, and the rest is not read."""
 MOST_LIMITED = 100
 """429s that a call waits out, at most. Further ones use up its retries, so it ends some time."""
 
@@ -147,7 +155,7 @@ class Wire(openai.DefaultAioHttpClient):
 
         async def answer() -> Answer:
             response = await super(Wire, self).send(request, stream=True, **options)
-            return response.status_code, response.headers, await _read(response)
+            return response.status_code, response.headers, await read_body(response)
 
         reply = await self._attempt(request, answer)
         if isinstance(reply, httpx2.Response):
@@ -174,7 +182,7 @@ class Wire(openai.DefaultAioHttpClient):
                 allow_redirects=False,
                 timeout=template.timeout,
             )
-            return response.status, response.headers, await _read_plainly(response)
+            return response.status, response.headers, await read_plainly(response)
 
         return await self._attempt(template.request, answer)
 
@@ -190,14 +198,22 @@ class Wire(openai.DefaultAioHttpClient):
         """Make one attempt; return the reply, or the response with an error status.
 
         A 429 says that the endpoint is well and has no room, so it is waited out here and uses up
-        none of the client's retries. A model without retries has no patience either.
+        none of the client's retries. A model without retries has no patience either. If no wait
+        helps, the response says so in the header STOPS.
         """
-        trip = _TRIP.get()
+        trip, standing = _TRIP.get(), self._to_endpoint.standing
         while True:
             reply = await self._try(request, answer)
-            if isinstance(reply, dict) or not self._waits_out(reply, trip):
+            if isinstance(reply, dict) or reply.status_code != 429:
                 return reply
-            delay = _pause(reply.headers) or _backoff(trip.limited)
+            asked = asked_wait(reply.headers, reply.content, time.time())
+            refused_for = standing.refused_for(time.monotonic())
+            if why := why_stop(asked, reply.content, refused_for):
+                reply.headers[STOPS] = why
+                reply.headers["x-should-retry"] = "false"
+            if not self._waits_out(reply, trip):
+                return reply
+            delay = asked or _backoff(trip.limited)
             trip.limited += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -221,16 +237,19 @@ class Wire(openai.DefaultAioHttpClient):
             self._check_halted(trip)
             end, pause = "connection", 0.0
             kind: AttemptKind = "error"
+            number = gate.standing.begin(time.monotonic())
             try:
                 async with asyncio.timeout(self._seconds):
                     status, headers, content = await answer()
-                end, kind = str(status), _load_kind(status)
-                pause = _pause(headers) if kind == "limited" else 0.0
-                if not 200 <= status < 300:
-                    return _error_response(status, headers, content, request, self._redactor)
-                end = "unreadable"
-                reply = _parse_reply(headers, content, request, self._redactor)
-                end, kind = "ok", "ok"
+                reply = self._read_answer(status, headers, content, request)
+                if isinstance(reply, httpx2.Response):
+                    end, kind = str(reply.status_code), _load_kind(reply.status_code)
+                    if kind == "limited":
+                        asked = asked_wait(reply.headers, reply.content, time.time())
+                        pause = min(asked or 0.0, LONGEST_WAIT)
+                else:
+                    end, kind = "ok", "ok"
+                    gate.standing.answered.set()
                 return reply
             except (TimeoutError, aiohttp.ClientConnectionError, httpx2.TimeoutException) as e:
                 end = "connection" if connection_dropped(e) else "timeout"
@@ -255,7 +274,28 @@ class Wire(openai.DefaultAioHttpClient):
                 raise
             finally:
                 trip.ends.append(end)
+                gate.standing.end(number, kind, time.monotonic())
                 gate.note(kind, pause)
+
+    def _read_answer(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        content: bytes,
+        request: httpx2.Request,
+    ) -> Json | httpx2.Response:
+        """Return the reply of an answer, or a response with the status of its error. Raises
+        httpx2.DecodingError if it holds neither a reply nor an error."""
+        if 200 <= status < 300:
+            reply = _parse_reply(headers, content, request, self._redactor)
+            inside = error_inside(reply)
+            if inside is None:
+                if lacks_choice(reply):
+                    raise httpx2.DecodingError("answered a reply without a choice", request=request)
+                return reply
+            # The endpoint had sent its status before something behind it failed.
+            status, content = inside, error_bytes(reply)
+        return _error_response(status, headers, content, request, self._redactor)
 
     def _check_halted(self, trip: Trip) -> None:
         if self._halted.is_set():
@@ -325,59 +365,6 @@ _RETRIES = "x-stainless-retry-count"
 _HEADERS = {"content-type": "application/json"}
 
 
-class _Chunks(httpx2.AsyncByteStream):
-    """A body that aiohttp receives, as a stream that httpx2 can decompress."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.content.iter_chunked(_CHUNK):
-            yield chunk
-
-    async def aclose(self) -> None:
-        self._response.release()
-
-
-_CHUNK = 16 * 1024
-"""Bytes decompressed at once: a few compressed bytes may expand a thousand times."""
-
-
-async def _read(response: httpx2.Response) -> bytes:
-    """Return the body of a response. Raises ModelError if it is larger than the limit."""
-    try:
-        # Not by httpx2's iterators, which cost more than all other work on a reply.
-        plain = "content-encoding" not in response.headers
-        body = response.stream if plain else response.aiter_bytes()
-        assert isinstance(body, AsyncIterable)
-        return await _gathered(body)
-    finally:
-        await response.aclose()
-
-
-async def _read_plainly(response: aiohttp.ClientResponse) -> bytes:
-    """Return a body as `_read` does, but without httpx2 if the body is not compressed."""
-    if "content-encoding" in response.headers:
-        stream = _Chunks(response)
-        return await _read(httpx2.Response(200, headers=response.raw_headers, stream=stream))
-    try:
-        return await _gathered(response.content.iter_any())
-    finally:
-        response.release()
-
-
-async def _gathered(body: AsyncIterable[bytes]) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in body:
-        size += len(chunk)
-        if size > MAX_REPLY_BYTES:
-            what = f"a reply of more than {MAX_REPLY_BYTES // 1_000_000} MB"
-            raise ModelError(what, kind=ErrorKind.ENDLESS)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _parse_reply(
     headers: Mapping[str, str], content: bytes, request: httpx2.Request, redactor: Redactor
 ) -> Json:
@@ -422,14 +409,6 @@ _QUOTED = 4_000
 _RETRY_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 _LOG = logging.getLogger("httpx2")
 """Where httpx2 writes the reason of every status, as the endpoint says it."""
-
-
-def _pause(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a 429 asks us to wait, 0 if it names none or a date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with contextlib.suppress(ValueError):
-            return min(max(float(headers.get(name, "")) * unit, 0.0), 120.0)
-    return 0.0
 
 
 def _backoff(n: int) -> float:

@@ -117,6 +117,7 @@ class Host:
             terms.agreed,
             keeper_of(terms.manners),
             self._batches,
+            self._folder.has_answered,
         )
         self._allowance: Allowance | None = None
         if terms.purse is not None:

@@ -195,6 +195,19 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as e:
             raise RunError(f"{self.path}/study.yaml: cannot be read: {e}") from None
 
+    def has_answered(self, endpoint: str) -> bool:
+        """Return whether the run holds a call that an endpoint has answered. What cannot be read
+        does not count."""
+        with contextlib.suppress(RunError, OSError):
+            table = self.tables.read("calls", columns=["endpoint", "error_kind", "error"])
+            rows = zip(table["endpoint"].to_pylist(), table["error"].to_pylist(), strict=True)
+            if any(where == endpoint and not error for where, error in rows):
+                return True
+        with contextlib.suppress(RunError, OSError):
+            calls = self.journaled().calls()
+            return any(call.endpoint == endpoint and not call.error for call in calls)
+        return False
+
     def journaled(self) -> Journaled:
         """Return the journals, read to their ends. Raises OSError."""
         return Journaled(self.journals).refresh()

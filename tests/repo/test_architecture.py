@@ -33,7 +33,7 @@ from tools.architecture import (
 # Which places may import a package that is not Python's own. A place is a package of improv, a
 # module of one, or "ui"; "*" is any.
 DOORS = {
-    "aiohttp": "models.transport models.puppet.server models.puppet.batch_desk",
+    "aiohttp": "models.transport models.reply_body models.puppet.server models.puppet.batch_desk",
     "altair": "ui",
     "duckdb": "api",
     "httpx2": "models",

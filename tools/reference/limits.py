@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from improv.models.transport import MAX_REPLY_BYTES
+from improv.models.reply_body import MAX_REPLY_BYTES
 from improv.stage.reply import MAX_LINE
 from improv.storage import journal, run_record, table_file
 from improv.study import limits, plain_data
