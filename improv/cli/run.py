@@ -152,11 +152,20 @@ def resume_command(
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
     batch: Batch = False,
+    failed: Annotated[
+        bool,
+        typer.Option(
+            "--failed",
+            help="Play all failed trials again. Without it, only those whose failure may pass, "
+            "such as a timeout.",
+        ),
+    ] = False,
     anyway: Anyway = False,
 ) -> None:
     """Play the rest of an unfinished run, without repeating calls that its journal contains.
 
-    Budgets count the spending of all sessions of the run.
+    Budgets count the spending of all sessions of the run. The first failure of a trial that is
+    played again stays on record.
     """
     with reported_errors():
         from improv.models.budget import Budget
@@ -178,6 +187,7 @@ def resume_command(
             trusted=tuple(trust or ()),
             batch=batch,
             anyway=anyway,
+            failed=failed,
         )
         with terminal.progress() as watch:
             result = resume(folder, setup=setup, watch=watch)

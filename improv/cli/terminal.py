@@ -153,11 +153,18 @@ def result(outcome: Result, setup: Setup | None = None) -> None:
     if outcome.stopped:
         complain(f"stopped: {outcome.stopped}")
     elif outcome.idle:
-        say("Nothing to play: all planned trials are done.")
+        say(
+            "Nothing to play: nothing is owed."
+            if outcome.failed or outcome.broken
+            else "Nothing to play: all planned trials are done."
+        )
     if outcome.owed:
         say(f"go on with:  improv resume {folder.id}{_at(folder)}{_again(outcome, setup)}")
     if outcome.failed:
         say(f"see why:     improv show {folder.id}{_at(folder)}")
+    if (outcome.failed or outcome.broken) and not outcome.owed:
+        again = _again(outcome, setup)
+        say(f"play again:  improv resume {folder.id} --failed{_at(folder)}{again}")
     if outcome.done or outcome.failed:
         say(f"read it:     improv show {folder.id}/0 --notes{_at(folder)}")
     say(f"replay it:   improv view {folder.id}{_at(folder)}")

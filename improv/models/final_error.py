@@ -65,9 +65,12 @@ async def _has_answered(
 ) -> bool:
     """Return whether an endpoint has answered any call of the run. The first calls of a session are
     waited for."""
-    if not answered.is_set() and answered_before is not None:
-        if await asyncio.to_thread(answered_before, public_address(url)):
-            answered.set()
+    if answered.is_set():
+        return True
+    if answered_before is not None and await asyncio.to_thread(
+        answered_before, public_address(url)
+    ):
+        answered.set()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_ANSWER):
             await answered.wait()

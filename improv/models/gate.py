@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
-from improv.models.rate_limiter import AttemptKind, Limiter, LimiterEvent, Tally
+from improv.models.rate_limiter import Limiter, LimiterEvent
 from improv.models.standing import Standing
+from improv.models.tally import AttemptKind, Tally
 from improv.records import digest
 
 _REPORT_INTERVAL = 0.25
@@ -46,6 +47,7 @@ class Gate:
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
         self._counts: collections.Counter[AttemptKind] = collections.Counter()
         self._ended = 0
+        self._seconds = self._patience = 0.0
         self._was_empty = True
         self._resting = 0
         self._event = asyncio.Event()
@@ -84,25 +86,48 @@ class Gate:
         self.allowed = n
         self._admit()
 
-    def note(self, kind: AttemptKind, pause: float = 0.0) -> None:
+    def note(
+        self,
+        kind: AttemptKind,
+        pause: float = 0.0,
+        *,
+        seconds: float = 0.0,
+        patience: float = 0.0,
+    ) -> None:
         """Note the result of an attempt, and for a 429 its Retry-After in seconds.
 
+        `seconds` is how long a reply took, and `patience` the time limit of the attempt.
         An allowance of one cannot fall further. An endpoint that takes less than one attempt at a
         time would refuse every waiting call in turn, so there one Retry-After holds all attempts.
         """
         self._counts[kind] += 1
         self._ended += 1
+        self._seconds += seconds
+        self._patience = min(patience, self._patience or patience) or self._patience
         if kind == "limited" and pause > 0 and self.allowed <= 1:
             self._resting += 1
             asyncio.get_running_loop().call_later(pause, self._rested)
-        if kind == "limited" or (self._queue and self._ended >= self.allowed):
+        if kind == "timeout":
+            # Nobody takes its place before the limiter has spoken: the server may still be busy
+            # with a request that it does not know to be given up.
+            self.allowed = max(1, self.allowed - 1)
+        if kind in ("limited", "timeout") or (self._queue and self._ended >= self.allowed):
             self._event.set()
 
     def take_tally(self) -> Tally:
         """Return the counts noted since the last call of this method, and start again from 0."""
         counts = self._counts
-        tally = Tally(counts["ok"], counts["limited"], counts["error"])
+        timeouts = counts["timeout"]
+        tally = Tally(
+            counts["ok"],
+            counts["limited"],
+            counts["error"] + timeouts,
+            timeouts,
+            self._seconds,
+            self._patience,
+        )
         counts.clear()
+        self._seconds = self._patience = 0.0
         self._ended = 0
         self._was_empty = not self._queue
         self._event.clear()
@@ -111,8 +136,9 @@ class Gate:
     async def wait_for_event(self, timeout: float) -> None:
         """Wait until there is something to report, for at most `timeout` seconds.
 
-        Three events are reported: a 429; the first attempt that has to wait; and, while attempts
-        wait, as many ended attempts as are allowed, because the limiter may then close a window.
+        Three events are reported: a 429 or a timeout; the first attempt that has to wait; and,
+        while attempts wait, as many ended attempts as are allowed, because the limiter may then
+        close a window.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):

@@ -1,9 +1,9 @@
 """The rate limiter: how many requests may be in flight to one endpoint at once.
 
 Hosts report how their attempts ended (reply, 429 or error), and the limiter returns how many
-attempts each host may have in flight. The limit depends on these counts alone, never on latency,
-because a slow endpoint is not a full one. Pure: no clock, no I/O. The gate that attempts pass, and
-the actor that serves a whole cluster, are in `gate`.
+attempts each host may have in flight. A slow endpoint is not a full one, so latency alone decides
+nothing; `pace` says where more in flight gives no more replies. Pure: no clock, no I/O. The gate
+that attempts pass, and the actor that serves a whole cluster, are in `gate`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from improv.models.pace import Pace
+from improv.models.tally import Tally
 
 _START_LIMIT = 8
 """The first limit, and the minimum replies in a window that may double the limit."""
@@ -49,24 +52,6 @@ _HOST_TIMEOUT = 10.0
 _TURN_SECONDS = 2.0
 """Seconds that a host keeps its slot if there are fewer slots than hosts. Passing the slot on takes
 up to one report interval, so it is not passed on after every attempt."""
-AttemptKind = Literal["ok", "limited", "error"]
-"""How an attempt ended: a reply, a 429, or an error (5xx, timeout, unreadable reply)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts of attempts that ended: `ok` replies, `limited` by a 429, other `errors`."""
-
-    ok: int = 0
-    limited: int = 0
-    errors: int = 0
-
-    @property
-    def ended(self) -> int:
-        return self.ok + self.limited + self.errors
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.ok + other.ok, self.limited + other.limited, self.errors + other.errors)
 
 
 _EventKind = Literal["start", "grow", "hold", "cut", "restore", "late"]
@@ -128,13 +113,15 @@ class Limiter:
     The limit changes at the end of a window of replies. A window holds about one reply for each
     slot, so the limit changes about once per latency:
 
-    - Slow start: the limit starts at 8. A clean window in which all slots were wanted doubles
-      it.
+    - Slow start: the limit starts at 8. A clean window in which all slots were wanted doubles it.
     - Cut: a window with refusals (429) cuts the limit to the share that was not refused, which is
       what a rate cap takes. Replies to requests sent before the cut decide nothing, so that one
       burst of refusals cuts once.
     - Growth: after a cut the limit grows by a constant step per clean window; more slowly near a
       level that was cut twice; and by doubling again well above the last cut.
+    - Pace: while it doubles, the limit stops where throughput stops growing, and goes down to what
+      the endpoint does at once. It does not grow to where replies would come too late, and it is
+      halved if most attempts time out.
     - Hold: a window with more errors than usual leaves the limit as it is. The usual share is
       learned, because otherwise an endpoint that always fails a tenth could never grow.
     - Restore: if a cut does not end the refusals, deeper cuts follow. If the share of refusals at a
@@ -165,6 +152,8 @@ class Limiter:
         self._background_age = 0
         self._usual_errors = 0.0
         self._judged = 0
+        self._pace = Pace()
+        self._pace.begin(self.limit)
 
     def report(self, host: str, tally: Tally, in_flight: int, waiting: int, now: float) -> int:
         """Take a host's counts since its last report; return how many it may have in flight.
@@ -186,7 +175,12 @@ class Limiter:
         self._peak = max(self._peak, sum(h.demand for h in self._hosts.values()))
         behind = reporting.behind
         self._count(reporting, tally)
-        if event := self._decide():
+        limit = self.limit
+        demand = sum(h.demand for h in self._hosts.values())
+        self._pace.note(tally, now, full=demand >= limit)
+        if event := self._decide(now):
+            if self.limit != limit:
+                self._pace.begin(max(self.limit, sum(h.in_flight for h in self._hosts.values())))
             # A 429 comes back sooner than a reply. With a constant background of 429s, the first
             # results after a large step up therefore hold too many of them.
             leap = event == "restore" or (event == "grow" and self._slow and self._background > 0)
@@ -220,9 +214,11 @@ class Limiter:
         else:
             self._window += tally
 
-    def _decide(self) -> _EventKind | None:
+    def _decide(self, now: float) -> _EventKind | None:
         """Change the limit if the window is full; return the event, None if it is not full."""
         window, limit = self._window, self.limit
+        if self._runs_out_of_time(now):
+            return "cut"
         size = max(limit, _START_LIMIT if self._slow and not self._background else _MIN_WINDOW)
         if window.ended < size:
             return None
@@ -260,7 +256,12 @@ class Limiter:
         if self._peak < limit:
             return "hold"
         self._good = limit
-        if troubled or limit == self.most:
+        if troubled:
+            return "hold"
+        if self._slow:
+            self.limit = self._pace.advise(limit, min(self.most, 2 * limit), now)
+            return "grow" if self.limit > limit else "cut" if self.limit < limit else "hold"
+        if limit == self.most:
             return "hold"
         self._clean += window.ended
         near = self._exact and limit + self._step >= 0.9 * self._ceiling
@@ -272,6 +273,28 @@ class Limiter:
         self.limit = min(self.most, 2 * limit if self._slow else limit + self._step)
         return "grow"
 
+    def _runs_out_of_time(self, now: float) -> bool:
+        """Cut the limit if attempts time out because there are too many; return whether it is cut.
+
+        If half of a window times out, the limit is halved at least; if fewer do, it is cut to what
+        the endpoint answers in time, so a few replies that never come cut nothing.
+        """
+        window, limit = self._window, self.limit
+        if limit == 1 or window.timeouts < 2:
+            return False
+        in_time = self._pace.most_in_time(now)
+        if 2 * window.timeouts >= window.ended >= limit // 2:
+            limit = min(limit // 2, limit if in_time is None else in_time)
+        elif in_time is not None and window.ended >= limit:
+            limit = min(limit, in_time)
+        if limit == self.limit:
+            return False
+        self.limit = max(1, limit)
+        self._good = self._clean = 0
+        self._slow, self._trial = True, None
+        self._pace.forget()
+        return True
+
     def _refused(self, window: Tally) -> _EventKind:
         """Cut the limit, or restore it if the cuts do not reduce the refusals."""
         # If the limit was not reached, the endpoint refused a smaller load.
@@ -280,6 +303,7 @@ class Limiter:
             self._trial = _Trial(self.limit, max(1, min(2, load - 1), load // _DEEPEST_CUT))
             self._step = max(1, self.limit // _GROWTH_DIVISOR)
         self._slow = False
+        self._pace.forget()
         self._trial.levels.append((self.limit, window))
         share = window.limited / window.ended
         if self.limit <= self._trial.bottom and share <= _MAX_TOLERATED:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Literal
+
+from improv.models.tally import AttemptKind
 
 _SERVED = 5.0
 """Seconds after which an attempt in flight counts as being served: refusals come sooner."""
-
-Ending = Literal["ok", "limited", "error"]
 
 
 class Standing:
@@ -28,7 +27,7 @@ class Standing:
         self._in_flight[number] = now
         return number
 
-    def end(self, number: int, ending: Ending, now: float) -> None:
+    def end(self, number: int, ending: AttemptKind, now: float) -> None:
         """Note how an attempt ended: with a reply, a 429, or an error."""
         del self._in_flight[number]
         if ending == "ok":

@@ -37,7 +37,6 @@ from improv.models.endpoint import (
 )
 from improv.models.gate import Gate
 from improv.models.manners import refuses_form
-from improv.models.rate_limiter import AttemptKind
 from improv.models.redaction import Redactor
 from improv.models.refusal import (
     LONGEST_WAIT,
@@ -50,6 +49,7 @@ from improv.models.refusal import (
 )
 from improv.models.reply_body import read_body, read_plainly
 from improv.models.reply_json import parse_json
+from improv.models.tally import AttemptKind
 from improv.records import Json
 from improv.study.address import Address
 
@@ -237,7 +237,8 @@ class Wire(openai.DefaultAioHttpClient):
             self._check_halted(trip)
             end, pause = "connection", 0.0
             kind: AttemptKind = "error"
-            number = gate.standing.begin(time.monotonic())
+            began = time.monotonic()
+            number = gate.standing.begin(began)
             try:
                 async with asyncio.timeout(self._seconds):
                     status, headers, content = await answer()
@@ -253,6 +254,7 @@ class Wire(openai.DefaultAioHttpClient):
                 return reply
             except (TimeoutError, aiohttp.ClientConnectionError, httpx2.TimeoutException) as e:
                 end = "connection" if connection_dropped(e) else "timeout"
+                kind = "timeout" if end == "timeout" else "error"
                 if isinstance(e, httpx2.TimeoutException):
                     raise
                 if isinstance(e, aiohttp.ClientConnectionError):
@@ -274,8 +276,10 @@ class Wire(openai.DefaultAioHttpClient):
                 raise
             finally:
                 trip.ends.append(end)
-                gate.standing.end(number, kind, time.monotonic())
-                gate.note(kind, pause)
+                ended = time.monotonic()
+                gate.standing.end(number, kind, ended)
+                seconds = ended - began if kind == "ok" else 0.0
+                gate.note(kind, pause, seconds=seconds, patience=self._seconds)
 
     def _read_answer(
         self,

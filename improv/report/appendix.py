@@ -16,17 +16,39 @@ from improv.report.material import Material
 from improv.report.page import Page
 
 
-def add_missing(page: Page, trials: Sequence[Json]) -> None:
+def add_missing(page: Page, trials: Sequence[Json], failures: Sequence[Json]) -> None:
+    """Say which trials failed, and which were played again after they had failed."""
     failed = [t for t in trials if t["status"] == "failed"]
     page.head("What is missing")
     if not failed:
-        page.say("No trial failed.")
+        page.say("No trial failed." if not failures else "No trial failed in the end.")
+        _add_played_again(page, trials, failures)
         return
     counts = Counter((t["condition"], t["failure_kind"]) for t in failed)
     totals = Counter(t["condition"] for t in trials)
     page.table(
         ["condition", "why", "trials", "of"],
         [(c, kind, n, totals[c]) for (c, kind), n in sorted(counts.items())],
+    )
+    _add_played_again(page, trials, failures)
+
+
+def _add_played_again(page: Page, trials: Sequence[Json], failures: Sequence[Json]) -> None:
+    """Say which plays failed before they were played again: what failed first may differ from the
+    rest, so a reader should know."""
+    if not failures:
+        return
+    done = {(t["trial"], t["branch"]) for t in trials if t["status"] == "done"}
+    plays = Counter((f["condition"], f["failure_kind"]) for f in failures)
+    whole = {(f["trial"], f["branch"]): (f["condition"], f["failure_kind"]) for f in failures}
+    finished = Counter(why for key, why in whole.items() if key in done)
+    page.say(
+        f"{len(whole):,} trials and branches failed at first and were played again from the call "
+        f"that failed; {sum(finished.values()):,} of them are done now."
+    )
+    page.table(
+        ["condition", "why at first", "failures", "done since"],
+        [(c, kind, n, finished[c, kind]) for (c, kind), n in sorted(plays.items())],
     )
 
 

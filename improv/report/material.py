@@ -41,7 +41,8 @@ class Material:
     `calls` rows need endpoint, model, latency, error, retried and the token counts. `costs` maps
     a model to its dollars so far, None if it has no price. `lengths` are the rows that
     context_lengths.lengths made before the first call. `talk` has a graph of who speaks to whom for
-    each condition. `differences` say which files are not as improv wrote them.
+    each condition. `failures` are the earlier failures of trials that were played again.
+    `differences` say which files are not as improv wrote them.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Material:
     differences: Sequence[str] = ()
     delivery: Mapping[str, Delivery] = field(default_factory=dict)
     """What did not arrive, by condition."""
+    failures: Sequence[Json] = ()
 
     @property
     def embedded(self) -> bool:
@@ -90,6 +92,7 @@ def read_material(folder: RunFolder, plan: Plan | None = None) -> Material:
         talk=condition_graphs(folder),
         differences=folder.checksums.differences(),
         delivery=read_delivery(folder),
+        failures=folder.tables.read("failures").to_pylist(),
     )
 
 

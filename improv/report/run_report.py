@@ -51,7 +51,7 @@ def report(material: Material) -> Page:
     add_trajectories(page, material.analysis, hidden=material.analysis.mute)
     add_exploratory_contrasts(page, material.analysis, hidden=material.analysis.mute)
     add_networks(page, material)
-    add_missing(page, material.trials)
+    add_missing(page, material.trials, material.failures)
     add_delivery(page, material.delivery)
     add_exposure(page, material.exposure)
     add_cost(page, material)

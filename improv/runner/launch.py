@@ -187,7 +187,7 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         if setup.price is not None:
             study = _keep_price(folder, study, meta, setup.price)
             meta, trials = folder.meta(), plan(study).first(number_in(meta, "trials"))
-        failed = to_play_again(folder)
+        failed = to_play_again(folder, every=setup.failed)
         idle = not failed and not owed(folder, trials, asked)
         if idle:
             result = replace(_finish(folder, trials, Stop(), held.notices), idle=True)
@@ -196,6 +196,10 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
             agreed = look_ahead(study, trials, setup, asked)
             if failed:
                 owe_again(folder, failed, held.journal)
+                held.notices.append(
+                    f"{len(failed)} trials and branches that had failed are played again; their "
+                    "first failures stay in the table of failures"
+                )
             result = play_owed(held.session(study, trials, setup, agreed, watch))
     if not (result.owed or result.stopped):
         result = replace(result, notices=(*result.notices, *restore_scores(folder)))

@@ -92,12 +92,19 @@ def owed(
     return _counted(planned, bytes(played), left, only is not None)
 
 
-def to_play_again(folder: RunFolder) -> list[Json]:
-    """Return the rows of the trials and branches that an endpoint failed in a way that may pass,
-    and of the branches that were not reached for it, with the columns of the table of failures."""
+def to_play_again(folder: RunFolder, *, every: bool = False) -> list[Json]:
+    """Return the rows of the failed trials and branches that are played again, with the columns of
+    the table of failures: those that an endpoint failed in a way that may pass, or `every` one.
+
+    A branch that was not reached is one of them only if its parent is.
+    """
     failed = folder.tables.failed_trials()
-    again = {(r["trial"], r["branch"]) for r in failed if is_weather(r["failure_kind"])}
     unreached = [r for r in failed if r["failure_kind"] == ErrorKind.UNREACHED]
+    again = {
+        (r["trial"], r["branch"])
+        for r in failed
+        if r["failure_kind"] != ErrorKind.UNREACHED and (every or is_weather(r["failure_kind"]))
+    }
     more = set(again)
     while more:
         more = {(r["trial"], r["branch"]) for r in unreached if (r["trial"], r["parent"]) in more}

@@ -30,9 +30,10 @@ class Setup:
     number of requests in flight to one endpoint, and `limit` the number of trials. `fail_on_error`
     is the share of failed trials above which a run stops. `trusted` are addresses that a study may
     send the key to. `anyway` plays on a run although its study or program has changed.
-    `max_trials` is the most trials, branches included, that a study may ask for. `price` is for
-    models to which the study gives none; it is kept with the run. With `batch`, calls to remote
-    endpoints are sent in batches.
+    `max_trials` is the most trials, branches included, that a study may ask for. `failed` plays all
+    failed trials again, not only those whose failure may pass. `price` is for models to which the
+    study gives none; it is kept with the run. With `batch`, calls to remote endpoints are sent in
+    batches.
     """
 
     ray: str = "local"
@@ -47,6 +48,7 @@ class Setup:
     max_trials: int = MAX_TRIALS
     price: Price | None = None
     batch: bool = False
+    failed: bool = False
 
 
 @dataclass

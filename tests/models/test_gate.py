@@ -17,7 +17,8 @@ from improv.models.gate import (
     limiter_actor,
     report_to_actor,
 )
-from improv.models.rate_limiter import Limiter, Tally
+from improv.models.rate_limiter import Limiter
+from improv.models.tally import Tally
 from tests.support.limiter import Endpoint, at_once, turn_over
 
 

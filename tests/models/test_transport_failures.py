@@ -93,7 +93,8 @@ WEATHER: dict[str, tuple[Callable[[threading.Event, Send], bytes], str, str]] = 
         "429",
     ),
     "never ends": (endless, "endless", ""),
-    "has no choices": (always(http('{"error": {"message": "busy"}}')), "unreadable", ""),
+    "fails in a 200": (always(http('{"error": {"message": "busy"}}')), "status 502", "502"),
+    "has no choices": (always(http('{"choices": []}')), "unreadable", "unreadable"),
     "says a number": (always(http('{"choices": [{"text": 5}]}')), "unreadable", ""),
     "does not like the request": (always(http("{}", "400 Bad")), "status 400", ""),
     "points elsewhere": (
@@ -225,7 +226,8 @@ def test_errors_say_the_address_and_what_was_wrong_with_it(storm: dict[str, Any]
     assert "text/html that is not JSON: '<!doctype html>" in why("shows a page")
     assert "a reply of more than 4 MB" in why("never ends")
     assert "307, a redirection, which improv does not follow" in why("points elsewhere")
-    assert "no choices: busy" in why("has no choices")
+    assert "answered 502: busy" in why("fails in a 200")
+    assert "a reply without a choice" in why("has no choices")
 
 
 @pytest.fixture(scope="module")

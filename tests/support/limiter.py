@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
-from improv.models.rate_limiter import AttemptKind, LimiterEvent
+from improv.models.rate_limiter import LimiterEvent
+from improv.models.tally import AttemptKind
 
 T = TypeVar("T")
 
