@@ -162,6 +162,7 @@ def main() -> int:
     parser.add_argument("--tally", type=Path, help="a file of counts to add to")
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="counts of other storms")
     parser.add_argument("--page", type=Path, help="where to write the page")
+    parser.add_argument("--note", default="", help="a sentence for the page")
     args = parser.parse_args()
     tally = StormTally.load(args.tally) if args.tally else StormTally()
     if args.events:
@@ -171,7 +172,7 @@ def main() -> int:
     print(f"\n{tally.table()}\n\n{tally.seconds:.0f} s")
     if args.page or tally.events >= FULL:
         words = {kind: what for kind, (_, _, what) in KINDS.items()}
-        page.write(args.page or PAGE, tally, words)
+        page.write(args.page or PAGE, tally, words, args.note)
     return 1 if tally.wrong else 0
 
 

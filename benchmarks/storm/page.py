@@ -38,7 +38,7 @@ is forked from a process that has imported everything, so that its time is spent
 """
 
 
-def write(file: Path, tally: StormTally, kinds: dict[str, str]) -> None:
+def write(file: Path, tally: StormTally, kinds: dict[str, str], note: str = "") -> None:
     """Write the page. `kinds` says in words what each kind does."""
     seeds = ", ".join(map(str, sorted(set(tally.seeds))))
     total = tally.total()
@@ -48,5 +48,8 @@ def write(file: Path, tally: StormTally, kinds: dict[str, str]) -> None:
     )
     wrong = "\n".join(f"- {line.splitlines()[0]}" for line in tally.wrong)
     said += f"What was wrong:\n\n{wrong}\n" if wrong else "Nothing was wrong.\n"
+    unplayed = [kind for kind in kinds if kind not in tally.counts]
+    said += f"\nNot played this time: {', '.join(unplayed)}.\n" if unplayed else ""
+    said += f"\n{note}\n" if note else ""
     rows = "".join(f"| {kind} | {what} |\n" for kind, what in kinds.items() if kind in tally.counts)
     file.write_text(_HEAD + tally.table() + "\n" + said + _KINDS % (rows, tally.size))
