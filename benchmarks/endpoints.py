@@ -219,6 +219,8 @@ def serving(manner: Manner) -> Iterator[tuple[str, Zoo]]:
             status, what = manner(body, zoo)
             with zoo.lock:
                 zoo.at_once -= 1
+            if isinstance(what, dict) and what.get("usage"):
+                what["usage"]["prompt_tokens"] = len(str(body["messages"])) // 4
             data = (what if isinstance(what, str) else json.dumps(what)).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
