@@ -33,15 +33,17 @@ _HEAD = """\
 # What strangers' files come to
 
 `make fuzz` makes inputs of each kind, valid ones first, which it then bends: it changes values,
-names, bytes, columns, encodings, framings. Each input is tried in a process of its own that has ten
-seconds and 2 GiB. *Fine* is an input that improv takes, *told* one that it refuses in a sentence.
-The last three columns have to be 0. An input that failed once is kept in `tests/fuzz/examples`, and
+names, bytes, columns, encodings and framings, makes structures deep, wide and long, and puts
+folders, pipes and links in the place of files. An input is tried in a child process that has ten
+seconds and 2 GiB; seconds in which it waits for a processor do not count. *Fine* is an input that
+improv takes, *told* one that it refuses in a sentence. The columns *traceback*, *over 10 s* and
+*over 2 GiB* have to be 0. An input that failed once is kept in `tests/fuzz/examples`, and
 `make test` tries it again, with a few new inputs of every kind.
 
 """
 _END = """
-A row is from the last `make fuzz` of its kind. `make fuzz ARGS="--inputs 10000 --kind study"` makes
-one anew; `--seed 7` makes other inputs.
+A row is from the last `make fuzz` of its kind, of as many inputs as its column says.
+`make fuzz ARGS="--kind study"` tries 10,000; `--inputs 500` tries fewer, `--seed 7` others.
 """
 
 
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {way}\n    {keep(name, way, example)}\n{result.text[-1500:]}", flush=True)
             failed = True
         if not chosen.no_page:
-            write_page(name, tally)
+            write_page({name: tally.row})
     return int(failed)
 
 
@@ -152,12 +154,12 @@ def keep(name: str, way: str, words: Words) -> str:
     return str(file.relative_to(TOP))
 
 
-def write_page(name: str, tally: Tally) -> None:
-    """Write the row of one kind; those of the others stay as they are."""
+def write_page(new: dict[str, list[str]]) -> None:
+    """Write the rows of some kinds; those of the others stay as they are."""
     page = PAGE.read_text() if PAGE.exists() else ""
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines()}
-    rows[name] = "| " + " | ".join([name, *tally.row]) + " |"
-    head = ["kind", "", "inputs", *Outcome, "slowest", "most memory"]
+    rows |= {name: "| " + " | ".join([name, *row]) + " |" for name, row in new.items()}
+    head = ["kind", "what", "inputs", *Outcome, "slowest", "most memory"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     lines += [rows[kind] for kind in KINDS if kind in rows]
     PAGE.write_text(_HEAD + "\n".join(lines) + "\n" + _END)

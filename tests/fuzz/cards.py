@@ -87,6 +87,7 @@ cards = st.fixed_dictionaries(
         "container": st.sampled_from(["json", "json", "png", "png", "charx", "charx", "yaml"]),
         "chunk": st.sampled_from(["tEXt", "zTXt", "iTXt", "iTXt packed"]),
         "keyword": st.sampled_from(["chara", "ccv3", "Chara", "other"]),
+        "packed": byte_bends | st.just([]),
         "base64": st.sampled_from([True, True, True, False]),
         "packing": st.sampled_from([0, 8, 8, 12, 14, 9, 93]),
         "member": st.sampled_from(["card.json", "card.json", "CARD.JSON", "../card.json", "x/"]),
@@ -116,12 +117,12 @@ def _png(text: bytes, words: Words) -> bytes:
     keyword = words["keyword"].encode() + b"\0"
     kind = words["chunk"][:4].encode()
     if words["chunk"] == "zTXt":
-        body = b"\0" + zlib.compress(body)
+        body = b"\0" + bend_bytes(zlib.compress(body), words["packed"])
     elif kind == b"iTXt":
-        packed = words["chunk"].endswith("packed")
-        body = (
-            (b"\1\0" if packed else b"\0\0") + b"\0\0" + (zlib.compress(body) if packed else body)
-        )
+        head = b"\0\0"
+        if words["chunk"].endswith("packed"):
+            head, body = b"\1\0", bend_bytes(zlib.compress(body), words["packed"])
+        body = head + b"\0\0" + body
     parts = [_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0), True)]
     parts += [_chunk(kind, keyword + body, words["checksum"])] * (1 + words["twice"])
     parts += [_chunk(b"IDAT", zlib.compress(b"\0\0"), True), _chunk(b"IEND", b"", True)]
