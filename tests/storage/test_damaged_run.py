@@ -298,7 +298,7 @@ def test_a_file_in_place_of_a_folder_is_named(part: str, copy: RunFolder) -> Non
     said = ""
     for words in (
         ["show", "x/0"],
-        ["report", "x"],
+        ["report", "x", "-o", str(copy.local.parent / "x.html")],
         ["score", "x"],
         ["resume", "x", "--ray", "off"],
     ):
