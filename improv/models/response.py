@@ -6,6 +6,7 @@ is inside of the text, improv.wrapping takes off; what was thought, `reasoning` 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +59,14 @@ _KEPT_APART = frozenset(
 """The fields of a message that may stand in place of its content."""
 
 
+_MAY_BE_SILENT = re.compile(r"[<◁【⟨〈]|[\[({]/")
+
+
 def _is_silent(text: str) -> bool:
-    """Return whether nothing is in a text but reasoning. Most replies are neither short nor marked,
-    so nothing is searched in them."""
+    """Return whether nothing is in a text but reasoning."""
+    bare = text.startswith(("analysis", "assistant"))
+    if text[:1].isalnum() and not bare and not _MAY_BE_SILENT.search(text):
+        return False  # nearly every reply
     return not text or text.isspace() or not strip_reasoning(text).strip()
 
 

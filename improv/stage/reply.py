@@ -54,7 +54,9 @@ def clean(
     `aliases` are further names of the cast.
     """
     text = raw.strip()
-    if len(text) <= MAX_LINE and _PLAIN.fullmatch(text) and not _SUSPECT.search(text):
+    channels = text.startswith(_CHANNELS) or "assistantfinal" in text
+    plain = len(text) <= MAX_LINE and not channels and _PLAIN.fullmatch(text)
+    if plain and not _SUSPECT.search(text):
         return CleanLine(text)
     further = aliases or {}
     names = _names(speaker, tuple((name, tuple(further.get(name, ()))) for name in cast))
@@ -70,10 +72,9 @@ def clean(
 
 # The characters of a plain line. Most replies are plain lines, and no rule applies to them.
 _PLAIN = re.compile(r"[^\W_](?:[^\W_]|[,.!?'’…—–-]| (?! ))*")
-_SUSPECT = re.compile(
-    r"\b(?:AI|language model|[Ss]cene|THE END|FADE|CURTAIN|[Aa]side)\b|assistant ?final"
-    r"|^analysis[A-Z]"
-)
+_SUSPECT = re.compile(r"\b(?:AI|language model|[Ss]cene|THE END|FADE|CURTAIN|[Aa]side)\b")
+# Reasoning whose marks were lost; to look for a text is cheaper than for a pattern.
+_CHANNELS = ("analysis", "assistant")
 
 
 @dataclass(slots=True)

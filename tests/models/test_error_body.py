@@ -50,7 +50,7 @@ def test_plain_text_and_pages_have_words_too() -> None:
     ("status", "body", "words"),
     [
         ("400 Bad Request", {"error": "no such template"}, "answered 400: no such template"),
-        ("422 Unprocessable", {"detail": "no seed"}, "answered 422: no seed"),
+        ("422 Unprocessable", {"detail": "no such day"}, "answered 422: no such day"),
         ("401 Unauthorized", {"error": "bad token"}, "bad token: check OPENAI_API_KEY"),
         ("403 Forbidden", {"detail": "not in your plan"}, "not in your plan: check OPENAI_API_KEY"),
         (
