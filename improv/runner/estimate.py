@@ -400,15 +400,15 @@ class _Player:
             if self.level == "low":
                 nothing = {"note": "", "end": True}
                 # The last option is always the one that does nothing.
-                fields[name] = {"const": options[-1] if options else nothing[name]}
+                fields[name] = {"enum": [options[-1] if options else nothing[name]]}
             elif name == "end":
-                fields[name] = {"const": False}
+                fields[name] = {"enum": [False]}
             elif name in ("note_to", "move") and self.level == "high":
                 fields[name] = {"enum": options[:-1]}
         if "note" in fields and self.level == "expected":
             fields["note"] = {"enum": [s.note for s in self.scene.author.samples] or NOTES}
         elif "note" in fields and self.level == "high":
-            longest = {n: max(f.get("enum", ["false"]), key=len) for n, f in fields.items()}
+            longest = {n: max(map(str, f.get("enum", [False])), key=len) for n, f in fields.items()}
             frame = math.ceil(tokens_in(str(longest), puppet))
-            fields["note"] = {"const": filler(most - frame, puppet)}
+            fields["note"] = {"enum": [filler(most - frame, puppet)]}
         return {**schema, "properties": fields}

@@ -19,7 +19,7 @@ from improv.output import logger
 from improv.records import Json, seed_of
 from improv.storage.jsonl import JsonLines, read_rows
 from improv.storage.run_files import READ_ERRORS, RunFiles
-from improv.storage.schemas import SCHEMAS
+from improv.storage.schemas import NEW_COLUMNS, SCHEMAS
 from improv.storage.table_rules import is_row
 
 RATINGS_FOLDER, HUMAN_PREFIX = "ratings", "human:"
@@ -70,7 +70,7 @@ class Ratings:
             replaced = [h and (i, j) in last for h, i, j in zip(judges, items, names, strict=True)]
             verdicts = verdicts.filter(pa.array([not r for r in replaced]))
         rows = [
-            r
+            NEW_COLUMNS["verdicts"] | r
             for r in last.values()
             if not r.get("retracted") and (trial is None or r["trial"] == trial)
         ]
@@ -79,6 +79,9 @@ class Ratings:
 
     def _files(self) -> list[pafs.FileInfo]:
         """Return the raters' files, sorted by name."""
+        if self.files.exists(RATINGS_FOLDER):
+            _log.warning("%s/%s: skipped: is a file, no folder", self.files.path, RATINGS_FOLDER)
+            return []
         try:
             files = self.files.list(RATINGS_FOLDER)
         except READ_ERRORS as e:
@@ -101,4 +104,4 @@ def _is_rating(row: Json) -> bool:
         return False
     if row.get("retracted"):
         return True
-    return is_row("verdicts", row)
+    return is_row("verdicts", NEW_COLUMNS["verdicts"] | row)

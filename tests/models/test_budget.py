@@ -334,7 +334,7 @@ def test_dollars_without_a_price_are_refused_before_anything_is_made(
 ) -> None:
     server = puppet_server()
     file = chairs(tmp_path, server.url)
-    with pytest.raises(RunError, match="needs the price of puppet: give its model a 'price'"):
+    with pytest.raises(RunError, match="needs the price of puppet: say --price IN,OUT"):
         run(load(file), runs=tmp_path / "r", setup=Setup(ray="off", budget=Budget(cost=1.0)))
     runs = ("--runs", str(tmp_path / "r"), "--ray", "off")
     result = command("run", str(file), *runs, "--max-cost", "1", code=2)

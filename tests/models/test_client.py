@@ -138,7 +138,6 @@ def test_keys_reach_the_endpoint_and_nothing_else(
         {"choices": []},
         {"choices": [{"message": {}}]},
         {"choices": [{"text": 3}]},
-        {"error": {"message": "overloaded"}},
         [],
         "text",
     ],
@@ -147,6 +146,13 @@ def test_a_reply_of_another_shape_is_unreadable(httpserver: HTTPServer, reply: o
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
     (call,) = complete(ask(Model(model="m", base_url=httpserver.url_for("/v1"), retries=0)))
     assert call.error_kind == "unreadable", call
+
+
+def test_an_error_in_place_of_a_reply_counts_as_one_with_a_status(httpserver: HTTPServer) -> None:
+    error = {"error": {"message": "overloaded"}}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(error)
+    (call,) = complete(ask(Model(model="m", base_url=httpserver.url_for("/v1"), retries=0)))
+    assert call.error_kind == "status 503" and "overloaded" in call.error
 
 
 def test_the_body_is_what_the_endpoint_knows() -> None:

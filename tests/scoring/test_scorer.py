@@ -196,19 +196,27 @@ def test_calibration_finds_each_arms_own_sensitivity_and_specificity(judged: Pat
 
 
 def test_unreadable_verdicts_and_silences_are_missing(judged: Path) -> None:
-    spec = {"judge": {"unreadable": 1.0}, "mute": 0.2}
+    spec = {"judge": {"unreadable": 0.5}, "mute": 0.2}
     folder = play(judged, {"model": {"model": "puppet", "puppet": spec}})
     scoring = score(folder, judges=Judges("puppet", plants=3))
     silent = sum(t["kind"] == "silence" for t in folder.tables.read("turns").to_pylist())
     assert silent > 0
-    for measure in ("state:honest/deceitful", "p2l", "attribution", "secret", "l2l"):
+    measures = ("state:honest/deceitful", "p2l", "attribution", "secret", "l2l")
+    for measure in measures:
         n, missing, _ = scoring.measures[measure]
-        assert n > 0 and missing == n, measure
-    assert {s["value"] for s in scores(folder, "secret:turn")} == {None}
-    lines = [t for t in folder.tables.read("turns").to_pylist() if t["kind"] in ("line", "silence")]
-    assert scoring.measures["p2l"][0] == len(lines)  # the silent turns too
-    plants = [r for r in verdicts(folder) if r["truth"] is not None]
-    assert plants and all(r["value"] is None for r in plants)
+        assert n > 0 and missing > 0, measure
+    rows = verdicts(folder)
+    unread = [r for r in rows if not r["answer"]]
+    assert unread and all(r["value"] is None for r in unread)
+    plants = [r for r in rows if r["truth"] is not None]
+    assert {r["value"] is None for r in plants} == {True, False}
+
+
+def test_a_scoring_in_which_nothing_can_be_read_stops_and_shows_a_reply(judged: Path) -> None:
+    folder = play(judged, {"model": {"model": "puppet", "puppet": {"judge": {"unreadable": 1.0}}}})
+    scoring = score(folder, judges=Judges("puppet", plants=3))
+    assert scoring.exit_code == 1 and scoring.owed > 0
+    assert all(r["value"] is None for r in verdicts(folder))
 
 
 def test_a_judge_that_cannot_be_reached_for_a_while_is_asked_again(
@@ -325,7 +333,7 @@ def test_a_budget_ends_it_and_the_rest_is_owed(judged: Path, puppet_server: Serv
     again = score(folder, judges=judges)
     assert again.asked == scoring.owed
     assert set(server.asked.values()) == {1}
-    with pytest.raises(RunError, match="needs a price"):
+    with pytest.raises(RunError, match="needs the price of puppet: say --price"):
         score(folder, judges=judges, budget=Budget(cost=1.0))
 
 

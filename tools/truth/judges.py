@@ -37,16 +37,21 @@ STATE = {"of": "broken", "measure": "state"}
 
 
 class Bench:
-    """Has each run judged after it was played, and keeps the verdicts on planted lines."""
+    """Has each run judged after it was played, and keeps the verdicts on planted lines.
 
-    def __init__(self, plants: int) -> None:
+    `mute` says that the judge is to leave some verdicts out.
+    """
+
+    def __init__(self, plants: int, *, mute: bool = False) -> None:
         self._judges = Judges("puppet", plants=plants)
+        self._mute = mute
         self.each: list[Frame] = []
 
     def __call__(self, folder: RunFolder) -> None:
         done = score(folder, ["state"], self._judges)
-        if done.owed or done.failed:
-            raise RuntimeError(f"{done.owed + done.failed} verdicts are missing")
+        missing = done.owed + (0 if self._mute else done.failed)
+        if missing:
+            raise RuntimeError(f"{missing} verdicts are missing")
         rows = folder.tables.read("verdicts").to_pandas()
         self.each.append(rows[rows["measure"].str.startswith("calibration:")])
 
@@ -229,7 +234,7 @@ def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
     def make(one: int, replicates: int) -> Any:
         return study("unread", one, {"judge": {}}, turns, replicates, arms, plan)
 
-    bench = Bench(plants=60)
+    bench = Bench(plants=60, mute=True)
     played = pool(make, scenes, seed, root, bench)
     tables = played.tables
     judges = measure_judges(bench.verdicts, tables.trials, seed=seed)
