@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow.compute as pc
 
+from improv.errors import RunError
 from improv.records import MOST_UNDELIVERED, Call, Delivery, ReplyFault
 from improv.storage.run_folder import RunFolder
 
@@ -77,6 +78,15 @@ def read_delivery(folder: RunFolder) -> dict[str, Delivery]:
             faults = Counter((row["purpose"], fault) for fault in row["faults"])
             _add(arms, conditions[row["trial"]], Delivery({}, faults))
     return arms
+
+
+def read_delivery_if_whole(folder: RunFolder) -> dict[str, Delivery]:
+    """Return the delivery of each condition; nothing if a table that it needs is lost or damaged,
+    of which a run is told when it is healed."""
+    try:
+        return read_delivery(folder)
+    except RunError:
+        return {}
 
 
 def _add(arms: dict[str, Delivery], condition: str, more: Delivery) -> None:

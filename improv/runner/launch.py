@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from improv import event_loop
 from improv.analysis.cache import cache_if_large
-from improv.analysis.delivery import Delivery, headline, loss_sentences, read_delivery
+from improv.analysis.delivery import headline, loss_sentences, read_delivery_if_whole
 from improv.errors import ErrorKind, RunError, folder_unwritable, is_weather
 from improv.models.agreed import Agreed
 from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
@@ -332,9 +332,7 @@ def _finish(
             f"{ended.weather} trials and branches failed for what may pass, such as a timeout; "
             "`improv resume` plays them again"
         )
-    arms: dict[str, Delivery] = {}
-    with contextlib.suppress(RunError):  # A run whose calls are lost was told of it when healed.
-        arms = {} if stop.at_once else read_delivery(folder)
+    arms = {} if stop.at_once else read_delivery_if_whole(folder)
     messages += loss_sentences(arms)
     changes: Json = {
         "status": "stopped" if left else "done",
