@@ -39,6 +39,10 @@ _QUIET = 0.5
 _POLL = (0.25, 30.0)
 """Seconds between two looks at a batch, at first and at most."""
 _POLL_GROWTH = 1.5
+_WEATHER = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
+"""Errors of a look at a batch that another look may not meet. The batch itself goes on."""
+_LONGEST_BATCH = 36 * 3600.0
+"""Seconds after which a batch is given up. The endpoint ends one after a day."""
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 _FULL = frozenset({"token_limit_exceeded", "rate_limit_exceeded"})
 """Codes of a refusal that only says that too much waits at the endpoint already."""
@@ -251,11 +255,16 @@ class Batches:
 
     async def _finished(self, batch: Batch) -> dict[str, Answer]:
         """Wait until a batch is over and return its answers. Raises ModelError if it failed."""
-        pause = self._poll[0]
+        pause, now = self._poll[0], asyncio.get_running_loop().time
+        end = now() + _LONGEST_BATCH
         while batch.status not in _OVER:
             await asyncio.sleep(pause)
             pause = min(pause * _POLL_GROWTH, self._poll[1])
-            batch = await self._client.batches.retrieve(batch.id)
+            try:
+                batch = await self._client.batches.retrieve(batch.id)
+            except _WEATHER:
+                if now() > end:
+                    raise
         if batch.status == "failed":
             raise self._refusal(batch)
         answers: dict[str, Answer] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import uuid
 from typing import Any
 
 import ray
@@ -48,67 +48,88 @@ def node_model(node: str, model: str) -> Any:
     ).remote(model)
 
 
-def purse_actor(*arguments: Any) -> Any:
-    """Return a new actor that keeps the purse of a run.
+class RunActor:
+    """An actor of a run, which hosts know by its name.
+
+    A handle of the actor among a host's arguments would make Ray keep them in its object store,
+    where they can be lost, and a host whose process died is not started again without them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._handle: Any = None
+
+    def __reduce__(self) -> Any:
+        return RunActor, (self.name,)
+
+    @property
+    def handle(self) -> Any:
+        """The actor. Raises ValueError if it is gone."""
+        if self._handle is None:
+            self._handle = ray.get_actor(self.name, namespace=_NAMESPACE)
+        return self._handle
+
+
+_NAMESPACE = "improv"
+"""Our own namespace, because a host may be started by another job than the actor."""
+_GONE = (ray.exceptions.RayError, ValueError)
+
+
+def start_run_actor(keeper: type, *arguments: Any) -> tuple[RunActor, Any]:
+    """Start an actor that keeps something for all hosts of a run. Return it and its handle, with
+    which it ends.
 
     It is on the driver's node, so that a lost worker node does not take it along.
     """
-    actor: Any = ray.remote(PurseKeeper)
+    actor: Any = ray.remote(keeper)
     here = ray.get_runtime_context().get_node_id()
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
-    return actor.options(num_cpus=0, scheduling_strategy=affinity).remote(*arguments)
+    name = f"improv-{keeper.__name__}-{uuid.uuid4().hex}"
+    handle = actor.options(
+        name=name, namespace=_NAMESPACE, num_cpus=0, scheduling_strategy=affinity
+    ).remote(*arguments)
+    return RunActor(name), handle
 
 
-def lease_of(purse: Any) -> Any:
+def lease_of(purse: PurseKeeper | RunActor) -> Any:
     """Return the coroutine function `lease` of a purse in this process or of a purse actor."""
     if isinstance(purse, PurseKeeper):
         return purse.lease
 
     async def lease(*arguments: Any) -> Any:
         try:
-            return await purse.lease.remote(*arguments)
-        except ray.exceptions.RayError:
+            return await purse.handle.lease.remote(*arguments)
+        except _GONE:
             why = "the actor that keeps the budget has died"
             raise EndpointError(why, kind=ErrorKind.BUDGET) from None
 
     return lease
 
 
-def manners_actor(rows: Sequence[Json]) -> Any:
-    """Return a new actor that keeps the manners of models for all hosts of a run. It is on the
-    driver's node, like the purse."""
-    actor: Any = ray.remote(MannersKeeper)
-    here = ray.get_runtime_context().get_node_id()
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
-    return actor.options(num_cpus=0, scheduling_strategy=affinity).remote(rows)
-
-
-def keeper_of(manners: Any) -> Keeper | None:
+def keeper_of(manners: MannersKeeper | RunActor | None) -> Keeper | None:
     """Return the keeper of manners: one in this process, or one that calls an actor."""
-    if manners is None or isinstance(manners, MannersKeeper):
-        return manners
-    return _RayKeeper(manners)
+    return _RayKeeper(manners) if isinstance(manners, RunActor) else manners
 
 
 class _RayKeeper:
     """Calls the keeper's actor. Without the actor, a host learns alone."""
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: RunActor) -> None:
         self._actor = actor
 
     async def meet(self, place: Place, form: Form) -> tuple[bool, tuple[Lesson, ...]]:
-        with contextlib.suppress(ray.exceptions.RayError):
-            goes_first, lessons = await self._actor.meet.remote(place, form)
+        with contextlib.suppress(*_GONE):
+            goes_first, lessons = await self._actor.handle.meet.remote(place, form)
             return bool(goes_first), tuple(lessons)
         return True, ()
 
     async def met(self, place: Place, form: Form, lessons: tuple[Lesson, ...]) -> None:
-        with contextlib.suppress(ray.exceptions.RayError):
-            await self._actor.met.remote(place, form, lessons)
+        with contextlib.suppress(*_GONE):
+            await self._actor.handle.met.remote(place, form, lessons)
 
     async def rows(self) -> list[Json]:
-        with contextlib.suppress(ray.exceptions.RayError):
-            return list(await self._actor.rows.remote())
+        with contextlib.suppress(*_GONE):
+            return list(await self._actor.handle.rows.remote())
         return []
 
 

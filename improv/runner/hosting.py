@@ -19,7 +19,7 @@ from improv.models.manners_keeper import MannersKeeper
 from improv.models.rate_limiter import LimiterEvent
 from improv.ray_cluster import start_ray
 from improv.records import Json, TrialOutcome
-from improv.runner.actors import keeper_of, manners_actor, node_model, purse_actor
+from improv.runner.actors import RunActor, keeper_of, node_model, start_run_actor
 from improv.runner.host import Host, HostTerms
 from improv.runner.session import Setup, Work
 from improv.storage.run_folder import RunFolder
@@ -157,8 +157,9 @@ class RayHosting:
         self._needs = needs
         self._terms = needs.terms
         self._started_ray = False
-        self._purse: Any = None
-        self._manners: Any = None
+        self._manners: RunActor | None = None
+        self._handles: list[Any] = []
+        """The actors that this run has started for its hosts."""
         self._limiters: dict[str, Any] = {}
         self._served: dict[Any, Any] = {}
         """The models' servers by node and model. They end when this process drops them."""
@@ -166,12 +167,18 @@ class RayHosting:
     def start(self) -> None:
         needs, setup = self._needs, self._needs.setup
         self._started_ray = start_ray(setup.ray)
+        purse = None
         if setup.budget:
-            self._purse = purse_actor(setup.budget, needs.spent)
-        self._manners = manners_actor(needs.manners)
-        self._terms = replace(needs.terms, on_ray=True, purse=self._purse, manners=self._manners)
+            purse = self._start_actor(PurseKeeper, setup.budget, needs.spent)
+        self._manners = self._start_actor(MannersKeeper, needs.manners)
+        self._terms = replace(needs.terms, on_ray=True, purse=purse, manners=self._manners)
         for endpoint in needs.endpoints:
             self._limiters[endpoint] = limiter_actor(endpoint, setup.connections)
+
+    def _start_actor(self, keeper: type, *arguments: Any) -> RunActor:
+        actor, handle = start_run_actor(keeper, *arguments)
+        self._handles.append(handle)
+        return actor
 
     def default_count(self, most: int) -> int:
         if self._needs.setup.ray == "local":
@@ -200,9 +207,8 @@ class RayHosting:
         return [] if keeper is None else await keeper.rows()
 
     def end(self) -> None:
-        for actor in (*self._served.values(), self._purse, self._manners):
-            if actor is not None:
-                _kill(actor)
+        for actor in (*self._served.values(), *self._handles):
+            _kill(actor)
         if self._started_ray:
             ray.shutdown()
 

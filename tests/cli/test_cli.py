@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_a_scene_goes_from_the_command_through_ray_to_parquet_terminal_and_page(
     done = improv("run", str(kettle), "--name", "one", cwd=tmp_path)
     assert "1 trials done, 0 failed" in done.stdout
     assert "1/1 trials · 0 failed" in done.stderr
+    # Neither Ray nor anything else below improv writes between the lines of progress.
+    assert all("trials · " in line for line in re.split(r"[\r\n]+", done.stderr) if line.strip())
     folder = open_run(tmp_path / "runs", "one")
     assert folder.meta()["hosts"][0]["process"] != os.getpid()
     lines = [

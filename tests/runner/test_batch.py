@@ -84,19 +84,23 @@ def test_a_request_that_is_refused_fails_its_trial_alone(
     assert server.failed["422"] == len(failed)
 
 
-def test_a_killed_run_finds_its_batch_again(puppet_server: Serve, tmp_path: Path) -> None:
-    server = puppet_server()
+def killed(folder: Path, server: PuppetServer) -> RunFolder:
+    """Play a run that is killed while its first batch is waited for."""
     server.batches.seconds = math.inf
-    file = short(tmp_path, server.url)
-    words = ["run", str(file), "--runs", str(tmp_path / "runs"), "--ray", "off", "--batch"]
-    child = improv(*words)
+    words = ("run", str(short(folder, server.url)), "--runs", str(folder / "runs"))
+    child = improv(*words, "--ray", "off", "--batch")
     until(lambda: server.batches.made == 1, child)
-    folder = open_run(tmp_path / "runs", "last")
-    until(lambda: any(b'"id"' in log.read_bytes() for log in logs(folder)), child)
+    run_folder = open_run(folder / "runs", "last")
+    until(lambda: any(b'"id"' in log.read_bytes() for log in logs(run_folder)), child)
     child.send_signal(signal.SIGKILL)
     child.communicate()
-
     server.batches.seconds = 0.0
+    return run_folder
+
+
+def test_a_killed_run_finds_its_batch_again(puppet_server: Serve, tmp_path: Path) -> None:
+    server = puppet_server()
+    folder = killed(tmp_path, server)
     result = resume(folder, setup=OFF)  # run.json says that the run is played in batches
     assert (result.done, result.failed, result.owed) == (TRIALS, 0, 0)
     assert asked_once(server) and server.batches.sizes == SIZES
@@ -107,14 +111,7 @@ def test_a_batch_whose_id_was_not_recorded_is_found_by_its_name(
     puppet_server: Serve, tmp_path: Path
 ) -> None:
     server = puppet_server()
-    server.batches.seconds = math.inf
-    file = short(tmp_path, server.url)
-    child = improv("run", str(file), "--runs", str(tmp_path / "runs"), "--ray", "off", "--batch")
-    until(lambda: server.batches.made == 1, child)
-    folder = open_run(tmp_path / "runs", "last")
-    until(lambda: any(b'"id"' in log.read_bytes() for log in logs(folder)), child)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
+    folder = killed(tmp_path, server)
     (log,) = logs(folder)
     # The process might have died between the answer and the line; a torn line is as good as none.
     kept = log.read_bytes()
@@ -122,8 +119,6 @@ def test_a_batch_whose_id_was_not_recorded_is_found_by_its_name(
     # The endpoint has more than a page of other batches, made since.
     for number in range(250):
         server.batches.add_foreign(str(number))
-
-    server.batches.seconds = 0.0
     result = resume(folder, setup=OFF)
     assert (result.done, result.owed) == (TRIALS, 0) and asked_once(server)
 
@@ -144,6 +139,16 @@ def test_ctrl_c_leaves_the_batch_and_says_how_to_go_on(
     assert count_batches(folder.journals) == 1
     server.batches.seconds = 0.0
     assert resume(folder, setup=OFF).done == TRIALS and asked_once(server)
+
+
+def test_an_outage_while_a_batch_is_waited_for_costs_nothing(
+    puppet_server: Serve, tmp_path: Path
+) -> None:
+    server = puppet_server()
+    server.batches.outage = 8  # more than one look's own retries
+    result = play(tmp_path, server.url)
+    assert (result.done, result.failed, result.owed) == (TRIALS, 0, 0)
+    assert server.batches.outage == 0 and asked_once(server) and server.batches.sizes == SIZES
 
 
 def test_a_batch_that_is_too_large_is_sent_in_parts(puppet_server: Serve, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ class BatchDesk:
         self.refusal = ""
         self.largest: int | None = None
         self.cancelled = False
+        self.outage = 0
+        """How many of the next looks at a batch are answered with status 503."""
         self.sizes: list[int] = []
         """How many requests each batch had."""
         self._files: dict[str, bytes] = {}
@@ -71,6 +73,9 @@ class BatchDesk:
                 return self._make(orjson.loads(await request.read()))
             case "GET", ["batches"]:
                 return self._list(request)
+            case "GET", ["batches", _] if self.outage > 0:
+                self.outage -= 1
+                return _json({"error": {"message": "unavailable"}}, 503)
             case "GET", ["batches", id] if id in self._batches:
                 return _json(self._shown(self._batches[id]))
             case "POST", ["batches", id, "cancel"] if id in self._batches:
