@@ -23,10 +23,17 @@ import orjson
 from openai.types import Batch
 
 from improv.errors import EndpointError, ErrorKind, ModelError
-from improv.models.endpoint import public_address
+from improv.models.endpoint import (
+    client_options,
+    on_loopback,
+    public_address,
+    trusted_certificates,
+)
 from improv.models.redaction import Redactor
 from improv.models.reply_json import parse_json
 from improv.records import Json
+from improv.study.address import Address
+from improv.study.model_spec import Model
 
 T = TypeVar("T")
 
@@ -351,6 +358,17 @@ class Batches:
             if (found.metadata or {}).get(_NAME) == batch.name:
                 return found
         return None
+
+
+def batch_client(address: Address, model: Model) -> openai.AsyncOpenAI:
+    """Return a client for the files and batches of a model. The address was agreed to. Raises
+    EndpointError as `client_options` does."""
+    http = openai.DefaultAioHttpClient(
+        verify=trusted_certificates(),
+        follow_redirects=False,
+        trust_env=not on_loopback(address.host),  # for proxies, which are for other machines
+    )
+    return openai.AsyncOpenAI(http_client=http, **client_options(address, model))
 
 
 def _request_id(key: str, body: bytes, again: int) -> str:

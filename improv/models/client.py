@@ -22,17 +22,15 @@ import orjson
 from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
 from improv.models.adapting import Adapter, Request
 from improv.models.agreed import NOTHING_AGREED, Agreed
-from improv.models.batches import Batches, BatchRecord
+from improv.models.batches import Batches, BatchRecord, batch_client
 from improv.models.budget import Allowance, call_spending, estimated_tokens
 from improv.models.delivery import PromptGauge, model_fault
 from improv.models.endpoint import (
+    client_options,
     connection_dropped,
     public_address,
-    refuse_odd_proxy,
     remote_address,
-    secret_for,
     status_error,
-    trusted_certificates,
 )
 from improv.models.final_error import final_error
 from improv.models.gate import Gate
@@ -229,17 +227,8 @@ class Models:
         key = (url, path, model.api_key_env, model.model)
         if key not in self._batches:
             assert self._batch_record is not None
-            address = str(self._agreed.admit(url, model.api_key_env))
-            client = openai.AsyncOpenAI(
-                api_key=secret_for(address, model),
-                base_url=address,
-                max_retries=model.retries,
-                http_client=openai.DefaultAioHttpClient(
-                    verify=trusted_certificates(), follow_redirects=False
-                ),
-            )
             self._batches[key] = Batches(
-                client,
+                batch_client(self._agreed.admit(url, model.api_key_env), model),
                 path,
                 record=self._batch_record,
                 redactor=self._keys_redactor(),
@@ -252,8 +241,7 @@ class Models:
         if key not in self._clients:
             address = self._agreed.admit(url, "" if model.embedded else model.api_key_env)
             url = str(address)
-            refuse_odd_proxy(url)
-            secret = secret_for(url, model)
+            options = client_options(address, model)
             wire = Wire(
                 self._gate(url, model),
                 self._keys_redactor(),
@@ -266,13 +254,8 @@ class Models:
             self._clients[key] = Client(
                 wire,
                 self._halted,
-                api_key=secret,
-                base_url=address.base,
-                default_query=dict([address.query.split("=", 1)]) if address.query else None,
-                # Azure's addresses with a version take a key by this name.
-                default_headers={"api-key": secret} if address.query else None,
                 timeout=httpx2.Timeout(model.timeout, connect=min(10.0, model.timeout)),
-                max_retries=model.retries,
+                **options,
             )
         return self._clients[key]
 

@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -21,7 +22,7 @@ from improv.errors import EndpointError, ErrorKind, ModelError, RunError
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.error_body import endpoint_words, lacks_path, model_remedy, path_remedy
 from improv.records import Json
-from improv.study.address import PORTS, read_address
+from improv.study.address import PORTS, Address, read_address
 from improv.study.model_spec import Model
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
@@ -50,6 +51,22 @@ def secret_for(url: str, model: Model) -> str:
         what = f"no key: set {model.api_key_env}, or play the embedded model"
         raise EndpointError(what, kind=ErrorKind.KEY)
     return secret or "none"  # The openai client insists on a key; local servers ignore it.
+
+
+def client_options(address: Address, model: Model) -> dict[str, Any]:
+    """Return what an openai client is made with to reach a model at an address. Raises
+    EndpointError if there is no key for it, or if the environment names a proxy that is none."""
+    url = str(address)
+    refuse_odd_proxy(url)
+    secret = secret_for(url, model)
+    return {
+        "api_key": secret,
+        "base_url": address.base,
+        "default_query": dict([address.query.split("=", 1)]) if address.query else None,
+        # Azure's addresses with a version take a key by this name.
+        "default_headers": {"api-key": secret} if address.query else None,
+        "max_retries": model.retries,
+    }
 
 
 @functools.lru_cache(maxsize=256)

@@ -195,6 +195,17 @@ def test_an_endpoint_without_batches_is_told(tmp_path: Path) -> None:
     assert "takes no batches (it answered 404 to a file): play without --batch" in result.stopped
 
 
+def test_batches_on_this_machine_go_through_no_proxy(
+    puppet_server: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    server = puppet_server()
+    assert play(tmp_path, server.url).done == TRIALS
+    assert server.batches.sizes == SIZES
+
+
 def test_what_is_played_here_goes_in_no_batch(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--batch needs a model at an endpoint"):
         play(tmp_path, None)

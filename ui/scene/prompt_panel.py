@@ -13,7 +13,7 @@ import orjson
 import streamlit as st
 
 from improv.errors import error_line
-from improv.records import Block, Draw, Json, Turn
+from improv.records import Block, Draw, Json, ReplyFault, Turn, known_faults
 from ui.shared import address, run_data, score_words, transcript
 from ui.shared.html import PIECE, clipped, cut, inert, pieces, safe
 
@@ -120,6 +120,21 @@ def _common(these: Sequence[str], those: Sequence[str]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(these), len(those)))
 
 
+_FAULTS = {
+    ReplyFault.REASONING: "Only reasoning came, and no word after it.",
+    ReplyFault.LENGTH: "The tokens were used up before any word came.",
+    ReplyFault.REFUSAL: "The model refused.",
+    ReplyFault.TOOL_CALL: "A call of a tool came in place of words.",
+    ReplyFault.FILTERED: "The endpoint’s filter held the reply back.",
+    ReplyFault.EMPTY: "The reply was empty, and the endpoint gives no reason.",
+    ReplyFault.UNREAD: "It holds no JSON that can be read, so the author did nothing.",
+    ReplyFault.MARKS: "It has marks that improv does not know; it may hold reasoning.",
+    ReplyFault.PROMPT_CUT: "Its prompt may have been cut: the endpoint counts no more tokens "
+    "for it than for a shorter one.",
+    ReplyFault.OTHER_MODEL: "The endpoint says that another model answered.",
+}
+
+
 def _reply(call: Json, spoken: Turn | None) -> str:
     raw = call["reply"]
     parts = ["<section><h3>The reply</h3>"]
@@ -151,8 +166,8 @@ def _reply(call: Json, spoken: Turn | None) -> str:
     chips = "".join(f'<span class="chip">{safe(c)}</span> ' for c in call["cuts"] or ())
     if chips:
         parts.append(f'<p class="cuts"><span class="cap">read through</span> {chips}</p>')
-    if wrong := ", ".join(call["faults"] or ()):
-        parts.append(f'<p class="wrong">What was wrong: {safe(wrong)}</p>')
+    faults = known_faults(call["faults"] or ())
+    parts += [f'<p class="wrong">{_FAULTS[fault]}</p>' for fault in faults]
     if spoken is not None and spoken.addressed:
         how = {"said": "an aside", "name": "named in the line", "order": "by turn order"}
         by = how.get(spoken.by, "")

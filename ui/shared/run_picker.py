@@ -87,7 +87,7 @@ def about(run: run_data.ViewedRun, rows: Rows) -> None:
             f"{len(rows):,} of {run.planned:,}" if len(rows) < run.planned else f"{len(rows):,}",
         ),
         ("Failed", f"{failed:,}"),
-        ("Not delivered", str(run.meta.get("undelivered") or "")),
+        ("Not delivered", str(run.meta.get("undelivered") or "").replace(" not delivered", "")),
         ("Begun", str(run.meta.get("created", "")).replace("T", " ").removesuffix("Z")),
     ]
     shown = "".join(
