@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from improv.analysis.stats.calibration import (
@@ -192,8 +193,13 @@ def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
     judges = sorted(rows["judge"].unique())
     if len(judges) < 2:
         return Estimate.unknown("one judge alone", unit="scenes")
-    place = ["trial", "branch", "turn", "character", "measure", "item"]
-    wide = rows.pivot_table(index=place, columns="judge", values="value", dropna=False)
-    wide = wide.reindex(columns=judges)
-    ratings = [[None if math.isnan(v) else float(v) for v in wide[j]] for j in judges]
-    return agreement(ratings, seed=seed, scenes=wide.index.get_level_values("trial").tolist())
+    # Grouped, never spread over the product of all trials, turns and items: a run of 120 scenes
+    # would make 150 million rows, nearly all of them of nothing.
+    row, items = pd.factorize(rows["item"])
+    column = pd.Categorical(rows["judge"], judges).codes
+    ratings = np.full((len(judges), len(items)), np.nan)
+    # If a judge rated one item twice, the last verdict stands.
+    ratings[column, row] = rows["value"].to_numpy(dtype=float)
+    scene = np.empty(len(items), dtype=object)
+    scene[row] = rows["trial"].to_numpy(dtype=object)
+    return agreement(ratings.tolist(), seed=seed, scenes=scene.tolist())

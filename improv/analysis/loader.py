@@ -37,7 +37,7 @@ _TRIALS = [
 ]
 _SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
 _TEXTS = ["trial", "branch", "character", "measure", "version"]
-_VERDICTS = [
+VERDICT_COLUMNS = [
     "trial",
     "branch",
     "turn",
@@ -119,7 +119,7 @@ def analyse_run(
     study = study or folder.study()
     plan = plan or study.plan
     tables = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
-    verdicts = folder.tables.read("verdicts", columns=_VERDICTS)
+    verdicts = folder.tables.read("verdicts", columns=VERDICT_COLUMNS)
     judges = tuple(measure_judges(verdicts.to_pandas(), tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
     analysis = analyse_planned(plan, tables, seed=study.seed, planned=planned, judges=judges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -218,3 +219,36 @@ def test_branches_are_judged_by_their_trials_calibration() -> None:
     analysis = analyse(asked, tables, judges=judges)
     assert analysis.findings[0].estimate.value == pytest.approx(0.4 / 0.8)
     assert not analysis.mute
+
+
+def test_the_agreement_of_two_judges_takes_memory_for_their_verdicts_alone() -> None:
+    """Two judges of 1,200 lines in 120 scenes: a table of all trials times all lines has 14 million
+    rows, and one of 2,400 scenes does not fit into a machine."""
+    names = [f"x{k}" for k in range(120)]
+    chance = np.random.default_rng(0)
+    first = chance.integers(0, 2, 1200)
+    apart = chance.random(1200) < 0.1
+    place = {
+        "trial": np.repeat(names, 10),
+        "branch": MAIN,
+        "turn": np.tile(np.arange(10.0), 120),
+        "character": "Ana",
+        "measure": STATE,
+        "item": [f"line {i}" for i in range(1200)],
+        "truth": NAN,
+        "error": "",
+    }
+    played = [
+        pd.DataFrame(place | {"judge": name, "value": values.astype(float)})
+        for name, values in (("j", first), ("k", np.where(apart, 1 - first, first)))
+    ]
+    plants = [verdicts(names[:1], 0.95, 0.95, judge=name) for name in ("j", "k")]
+    tables = scored([1] * 120, [])
+    tracemalloc.start()
+    judges = measure_judges(pd.concat([*plants, *played]), tables.trials, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 2**20
+    alpha = 1 - apart.mean() / 0.5  # two equal shares: half of all pairs differ by chance
+    assert [j.agreement.value for j in judges] == [pytest.approx(alpha, abs=0.01)] * 2
+    assert {j.agreement.n for j in judges} == {120}
