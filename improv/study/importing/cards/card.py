@@ -1,6 +1,6 @@
-"""Character cards of versions 1, 2 and 3: the fields of a card and their checks. Pure.
+"""Character cards of versions 1, 2 and 3: what a card has, and what makes it unreadable. Pure.
 
-The reader accepts the deviations that programs in use write; its errors name the broken field.
+Only its JSON, its name and its description can: field_kinds reads what the other fields have.
 container reads a card from the bytes of a file.
 
 V1 and V2: https://github.com/malfoyslastname/character-card-spec-v2.
@@ -11,52 +11,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from improv.errors import Problem, StudyError
 from improv.records import Json
+from improv.study.importing.cards.field_kinds import (
+    V1_FIELDS,
+    V2_FIELDS,
+    V3_FIELDS,
+    kind_of,
+    number_of,
+    read_fields,
+)
 
 MAX_TEXT = 8_000_000
 """Characters of a card's JSON. Pictures in it are base64 and may take megabytes."""
 MAX_JSON_DEPTH = 32
 """Levels that a card's JSON may have; a scene's file, which may contain it, may have 40."""
-
-_TEXTS = (
-    "description",
-    "personality",
-    "scenario",
-    "first_mes",
-    "mes_example",
-    "nickname",
-    "creator",
-    "creator_notes",
-    "system_prompt",
-    "post_history_instructions",
-    "character_version",
-)
-_LISTS = ("alternate_greetings", "group_only_greetings", "tags")
-_V1 = ("name", "description", "personality", "scenario", "first_mes", "mes_example")
-_V2 = (
-    "creator_notes",
-    "system_prompt",
-    "post_history_instructions",
-    "alternate_greetings",
-    "character_book",
-    "tags",
-    "creator",
-    "character_version",
-    "extensions",
-)
-_V3 = (
-    "assets",
-    "nickname",
-    "creator_notes_multilingual",
-    "source",
-    "group_only_greetings",
-    "creation_date",
-    "modification_date",
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +47,8 @@ class Card:
     `file` is the name of its file in messages. `whole` is its JSON, unchanged, so that the card can
     be written again. `container` is the kind of its file, and `assets` counts the pictures and
     sounds beside it, which are not read. `newer` is its spec if that is newer than V3. `repaired`
-    counts the texts in which half a character was replaced.
+    counts the texts in which half a character was replaced. `odd` are notes on values that are not
+    of the kind that the specification has.
     """
 
     file: str
@@ -85,42 +58,46 @@ class Card:
     assets: int = 0
     newer: str = ""
     repaired: int = 0
+    fields: Json = field(default_factory=dict)
+    odd: tuple[str, ...] = ()
 
     @property
     def data(self) -> Json:
-        """The fields of the character, which V2 and V3 have in `data`."""
+        """The fields of the character as they are written; V2 and V3 have them in `data`."""
         return fields_of(self.whole)
 
     def text(self, field: str) -> str:
         """Return a field's text, empty where it has none, with \\n at the ends of lines."""
-        value = self.data.get(field)
-        return value.replace("\r\n", "\n") if isinstance(value, str) else ""
+        return (self.fields.get(field) or "").replace("\r\n", "\n")
 
     def texts(self, field: str) -> list[str]:
         """Return the texts of a field that is a list, with \\n at the ends of lines."""
-        return [text.replace("\r\n", "\n") for text in self.data.get(field) or ()]
+        return [text.replace("\r\n", "\n") for text in self.fields.get(field) or ()]
 
     @property
     def lore(self) -> list[LoreEntry]:
         """The enabled entries of the lorebook, sorted by `insertion_order`."""
-        book = self.data.get("character_book")
-        rows = (book or {}).get("entries") or []
-        on = [e for e in rows if e.get("enabled", True) and str(e.get("content") or "").strip()]
-        on.sort(key=lambda e: _number(e.get("insertion_order")))
+        rows = (self.fields.get("character_book") or {}).get("entries") or []
+        on = [e for e in rows if e["enabled"] and str(e.get("content") or "").strip()]
+        on.sort(key=lambda e: number_of(e.get("insertion_order")))
         return [
-            LoreEntry(e["content"], tuple(map(str, e.get("keys") or ())), e.get("constant") is True)
+            LoreEntry(e["content"], tuple(e.get("keys") or ()), e.get("constant") is True)
             for e in on
         ]
 
     @property
     def unknown(self) -> list[str]:
         """The names of fields that are in no specification, and of all fields in `extensions`."""
-        known = {*_V1, *(_V2 if self.version > 1 else ()), *(_V3 if self.version > 2 else ())}
+        known = {
+            *V1_FIELDS,
+            *(V2_FIELDS if self.version > 1 else ()),
+            *(V3_FIELDS if self.version > 2 else ()),
+        }
         here = "data." if self.version > 1 else ""
         names = [f"{here}{name}" for name in self.data if name not in known]
         if self.version > 1:
             # SillyTavern writes the fields of version 1 beside `data` too.
-            beside = {"spec", "spec_version", "data", *_V1}
+            beside = {"spec", "spec_version", "data", *V1_FIELDS}
             names += [name for name in self.whole if name not in beside]
             extensions = self.data.get("extensions")
             if isinstance(extensions, dict):
@@ -141,14 +118,19 @@ def read_card(text: str, file: str, container: str = "JSON", assets: int = 0) ->
     encode them.
     """
     repaired = 0
-    whole = _parsed(text, file)
+    constants: set[str] = set()
+    whole = _parsed(text, file, constants)
     if not isinstance(whole, dict):
-        refuse_card(file, f"contains {_kind(whole)}; a character card is an object")
+        refuse_card(file, f"contains {kind_of(whole)}; a character card is an object")
     _check_depth(whole, file)
     if r"\ud" in text.lower():
         whole, repaired = _repaired(whole)
-    version, newer = _version(whole, file)
-    card = Card(file, version, whole, container, assets, newer, repaired)
+    version, newer, odd = _version(whole, file)
+    fields, notes = read_fields(fields_of(whole), "data." if version > 1 else "", version)
+    odd += [*notes, *(f"{word} is no number in JSON; it is read as null" for word in constants)]
+    card = Card(
+        file, version, whole, container, assets, newer, repaired, fields=fields, odd=tuple(odd)
+    )
     problems = list(_problems(card))
     if problems:
         raise StudyError([Problem(file, 1, 1, path, what) for path, what in problems])
@@ -160,7 +142,8 @@ def refuse_card(file: str, what: str, line: int = 1, column: int = 1) -> NoRetur
     raise StudyError([Problem(file, line, column, "", what)])
 
 
-def _parsed(text: str, file: str) -> Any:
+def _parsed(text: str, file: str, constants: set[str]) -> Any:
+    """Parse the JSON; `constants` gets the words (NaN) that programs write and JSON has not."""
     if len(text) > MAX_TEXT:
         what = f"{len(text) / 1e6:.1f} MB of text; a card may have {MAX_TEXT // 1_000_000} MB"
         refuse_card(file, what)
@@ -168,18 +151,14 @@ def _parsed(text: str, file: str) -> Any:
         refuse_card(file, "is empty; a character card is a JSON object")
     try:
         # Not orjson: it reads an integer above 64 bits as a float.
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=constants.add)
     except json.JSONDecodeError as e:
         refuse_card(file, f"not JSON: {e.msg[0].lower()}{e.msg[1:]}", e.lineno, e.colno)
     except RecursionError:
         refuse_card(file, f"nested more than {MAX_JSON_DEPTH} deep")
     except ValueError as e:
-        odd = "a whole number of more than 4300 digits" if "int_max_str" in str(e) else e
-        refuse_card(file, f"not JSON: {odd}")
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a number in JSON")
+        long = "a whole number of more than 4300 digits"
+        refuse_card(file, f"not JSON: {long if 'int_max_str' in str(e) else e}")
 
 
 def _check_depth(whole: Any, file: str) -> None:
@@ -214,24 +193,30 @@ def _versioned(whole: Json) -> bool:
     return "spec" in whole or "name" not in whole
 
 
-def _version(whole: Json, file: str) -> tuple[int, str]:
-    """Return the version of a card, and its spec if that is newer than V3."""
-    spec, data = whole.get("spec"), whole.get("data")
+def _version(whole: Json, file: str) -> tuple[int, str, list[str]]:
+    """Return the version of a card, its spec if that is newer than V3, and what is odd about it."""
+    spec, data, stated = whole.get("spec"), whole.get("data"), whole.get("spec_version")
     if isinstance(spec, str) and spec.startswith("lorebook"):
         refuse_card(file, "a lorebook without a character; a card has a character")
     if "spec" in whole and not isinstance(data, dict):
-        refuse_card(
-            file, f"spec is {_kind(spec)}, but there is no 'data' object with the character"
-        )
+        what = f"spec is {kind_of(spec)}, but there is no 'data' object with the character"
+        if not isinstance(whole.get("name"), str) or not _has_a_field(whole):
+            refuse_card(file, what)
+        return 1, "", [f"{what}; the fields beside spec are read"]
     if not isinstance(data, dict) or not _versioned(whole):
-        return 1, ""
+        return 1, "", []
     if spec in (None, "chara_card_v2"):
-        return 2, ""
-    newer = str(spec)[:40] if spec != "chara_card_v3" else ""
-    stated = whole.get("spec_version")
-    if not newer and isinstance(stated, str) and _number(stated) > 3:
-        newer = f"chara_card_v3, {stated[:20]}"
-    return 3, newer
+        return 2, "", []
+    if not isinstance(spec, str) or not spec.strip():
+        return (3 if number_of(stated) >= 3 else 2), "", [f"spec is {kind_of(spec)}, not a text"]
+    newer = spec[:40] if spec != "chara_card_v3" else ""
+    if not newer and number_of(stated) > 3:
+        newer = f"chara_card_v3, {str(stated)[:20]}"
+    return 3, newer, []
+
+
+def _has_a_field(data: Json) -> bool:
+    return any(data.get(name) is not None for name in V1_FIELDS[1:])
 
 
 def _problems(card: Card) -> Iterator[tuple[str, str]]:
@@ -241,68 +226,11 @@ def _problems(card: Card) -> Iterator[tuple[str, str]]:
         hint = "; 'char_name' is of an older format" if "char_name" in data else ""
         yield f"{here}name", f"missing: a character card has at least a name{hint}"
     elif not isinstance(name, str):
-        yield f"{here}name", f"must be text, not {_kind(name)}"
+        yield f"{here}name", f"must be text, not {kind_of(name)}"
     elif not name.strip():
         yield f"{here}name", "empty: a character card has at least a name"
-    elif card.version == 1 and not any(isinstance(data.get(f), str) for f in _V1[1:]):
+    elif card.version == 1 and not _has_a_field(data):
         # JSON files of other kinds have a `name` too.
         yield "", "has none of a card's fields (description, personality, first_mes, …)"
-    for field in _TEXTS:
-        if data.get(field) is not None and not isinstance(data[field], str):
-            yield f"{here}{field}", f"must be text, not {_kind(data[field])}"
-    for field in _LISTS:
-        yield from _list_problems(data.get(field), f"{here}{field}")
-    if not isinstance(data.get("extensions") or {}, dict):
-        yield f"{here}extensions", f"must be an object, not {_kind(data['extensions'])}"
-    yield from _book_problems(data.get("character_book"), f"{here}character_book")
-
-
-def _list_problems(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if value is None:
-        return
-    if not isinstance(value, list):
-        yield path, f"must be a list of texts, not {_kind(value)}"
-        return
-    for i, item in enumerate(value):
-        if not isinstance(item, str):
-            yield f"{path}.{i}", f"must be text, not {_kind(item)}"
-
-
-def _book_problems(book: Any, path: str) -> Iterator[tuple[str, str]]:
-    if book is None:
-        return
-    entries = book.get("entries") if isinstance(book, dict) else None
-    if not isinstance(book, dict) or not isinstance(entries, list | None):
-        yield path, "must be an object with a list of 'entries'"
-        return
-    for i, entry in enumerate(entries or ()):
-        if not isinstance(entry, dict):
-            yield f"{path}.entries.{i}", f"must be an object, not {_kind(entry)}"
-        elif not isinstance(entry.get("content"), str | None):
-            yield f"{path}.entries.{i}.content", f"must be text, not {_kind(entry['content'])}"
-        elif not isinstance(entry.get("keys"), list | None):
-            yield f"{path}.entries.{i}.keys", f"must be a list, not {_kind(entry['keys'])}"
-
-
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-    return number if number == number else 0.0
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return f"'{value[:40]}'"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+    if not isinstance(data.get("description"), str | None):
+        yield f"{here}description", f"must be text, not {kind_of(data['description'])}"

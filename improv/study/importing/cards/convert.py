@@ -13,11 +13,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from improv.errors import Problem, StudyError
 from improv.records import Json
 from improv.study.importing.cards.card import Card, fields_of
+from improv.study.importing.cards.field_kinds import turn_off, written_entries
 from improv.study.importing.cards.macros import Filling
 from improv.study.importing.names import DEFAULT_ROLE, stage_name
+from improv.study.scene import CharacterSpec
 from improv.text import directions_in_parentheses, strip_asterisks, visible
 
 LONGEST_CARD = 20_000
@@ -103,7 +107,7 @@ def card_to_entry(card: Card, user: str, *, name: str = "", scenario: bool = Tru
     entry: Json = {"name": name, "role": DEFAULT_ROLE, "card": whole}
     if samples:
         entry["samples"] = samples
-    entry |= _own(card)
+    entry |= _own(card, account)
     greetings = [
         _cut(_line(visible(fill.fill(greeting[:_LOOKED_AT], f"greeting {i}"))), _LONGEST_GREETING)
         for i, greeting in enumerate(
@@ -277,9 +281,9 @@ def _without_lore(text: str, whole: Json, card: Card, fill: Filling) -> str:
             text = text.replace(said, "", 1)
         else:
             gone.add(entry.content)
-    for row in (fields_of(whole).get("character_book") or {}).get("entries") or []:
-        if row.get("constant") is True and row.get("content") in gone:
-            row["enabled"] = False
+    for row in written_entries(fields_of(whole)):
+        if row.get("constant") and row.get("content") in gone:
+            turn_off(row)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
@@ -292,9 +296,18 @@ def _own_of(data: Json) -> Json:
     return own if isinstance(own, dict) else {}
 
 
-def _own(card: Card) -> Json:
-    own = _own_of(card.data)
-    return {name: own[name] for name in _OWN_FIELDS if own.get(name)}
+def _own(card: Card, account: Account) -> Json:
+    """Return the fields that only improv has, without those that no character can have."""
+    own = {}
+    for name, value in _own_of(card.data).items():
+        if name not in _OWN_FIELDS or not value:
+            continue
+        try:
+            CharacterSpec.model_validate({"name": "Ana", "role": DEFAULT_ROLE, name: value})
+            own[name] = value
+        except ValidationError:
+            account.notes.append(f"extensions.{_OWN}.{name} is not usable; it is left out")
+    return {name: own[name] for name in _OWN_FIELDS if name in own}
 
 
 # -- the account
@@ -345,6 +358,7 @@ def _fill_account(
         note(f"not replaced: {', '.join(sorted(fill.left)[:8])}")
     if card.assets or card.data.get("assets"):
         note("its pictures and sounds are not imported")
+    account.notes += [f"not as the specification says: {visible(what)}" for what in card.odd]
     if card.repaired:
         note(f"half a character was replaced in {_counted(card.repaired, 'text')}")
     used = {f"data.extensions.{name}" for name in (_OWN, "depth_prompt")}
