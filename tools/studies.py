@@ -26,6 +26,8 @@ from pathlib import Path
 
 import yaml
 
+from improv.analysis.decision import Decision, DoubtKind
+from improv.report.doubts import all_doubts, decisions
 from improv.report.material import read_material
 from improv.report.numbers import estimate_text
 from improv.runner.launch import run
@@ -107,15 +109,13 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
             faults += [f"{n} verdicts failed" for n in [scored.failed + scored.owed] if n]
         material = read_material(result.folder)
     analysis = material.analysis
-    faults += [reason.sentence for reason in analysis.stopped]
-    if not material.exposure.clean:
-        faults.append(f"{LEAK}: {material.exposure.leaked} leaks")
-    if not analysis.planned:
-        faults.append("the plan is not the one that the run was begun with")
-    rows = [
-        _contrast(name, planted, c.name, estimate_text(c.estimate), c.adjusted, c.rejected)
-        for c in analysis.findings
+    faults += [
+        f"{LEAK}: {material.exposure.leaked} leaks"
+        if doubt.kind is DoubtKind.LEAK
+        else f"{doubt.contrast}: {doubt.sentence}".removeprefix(": ")
+        for doubt in all_doubts(material)
     ]
+    rows = [_contrast(name, planted, decision) for decision in decisions(material)]
     rows += [
         Row("control", f"{c.name}: {c.what}", estimate_text(c.estimate), math.nan, c.held, True)
         for c in analysis.checks
@@ -134,10 +134,11 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     )
 
 
-def _contrast(study: str, planted: str, name: str, estimate: str, p: float, found: bool) -> Row:
-    why = EXCEPTIONS.get((study, planted, name), "")
-    decided = None if math.isnan(p) else found
-    return Row("contrast", name, estimate, p, decided, planted != NOTHING and not why, why)
+def _contrast(study: str, planted: str, decision: Decision) -> Row:
+    c = decision.contrast
+    why = EXCEPTIONS.get((study, planted, c.name), "")
+    estimate, wanted = estimate_text(c.estimate), planted != NOTHING and not why
+    return Row("contrast", c.name, estimate, c.adjusted, decision.decided, wanted, why)
 
 
 def faults_of(all_played: Sequence[Played]) -> list[str]:

@@ -7,6 +7,7 @@ scores; the package report puts the results into words.
 __all__ = [
     "cache",
     "compare",
+    "decision",
     "delivery",
     "exposure",
     "exposure_scan",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from improv.analysis.compare import compare_sides, mean_outcome, phrasing_contrasts
 from improv.analysis.controls import ControlResult, check_controls
+from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.judge_error import JudgeErrors, corrected_rates, is_trusted, judge_of
 from improv.analysis.stats.chain import Absorption
 from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
@@ -68,36 +68,12 @@ class Arm:
         return self.missing / self.lines if self.lines else 0.0
 
 
-class ReasonKind(StrEnum):
-    """Kinds of reasons why nothing is decided."""
-
-    NO_SCORES = "no scores"
-    MISSING_SCORES = "missing scores"
-    FAILED_UNITS = "failed units"
-    UNHEARD = "author not heard"
-    """Too many replies of an arm's author did not arrive, or could not be read."""
-    JUDGE = "judge"
-    """The outcome rests on a judge who cannot judge, or who was not tried on planted lines."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why nothing is decided: the kind for programs, the sentence for people.
-
-    `cell` is the arm that the reason is about, "" for all arms.
-    """
-
-    kind: ReasonKind
-    sentence: str
-    cell: str = ""
-
-
 @dataclass(frozen=True)
 class Analysis:
     """Everything that a report says about the outcome of a run.
 
-    `planned` says whether the plan has the hash that the run recorded. `stopped` lists the reasons
-    why the analysis decides nothing.
+    `planned` says whether the plan has the hash that the run recorded. `doubts` lists what its
+    tables have against a decision; `Material.doubts` has those that are known outside them.
     """
 
     plan: Plan | None
@@ -115,7 +91,7 @@ class Analysis:
     hazards: tuple[Hazard, ...] = ()
     """How the risk of breaking at a turn differs from that of `reference`, cell by cell."""
     reference: str = ""
-    stopped: tuple[Reason, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     compared: tuple[str, ...] = ()
     """The cells that the planned contrasts compare, in their order."""
     corrected: Mapping[str, Estimate] = field(default_factory=dict)
@@ -126,7 +102,7 @@ class Analysis:
     @property
     def mute(self) -> bool:
         """Whether the outcome's judge cannot judge, so that no rate means anything."""
-        return any(reason.kind is ReasonKind.JUDGE for reason in self.stopped)
+        return any(reason.kind is DoubtKind.JUDGE for reason in self.doubts)
 
 
 @dataclass(frozen=True)
@@ -165,11 +141,11 @@ def analyse_planned(
     """Do the planned part of `analyse`: arms, findings, controls, and the reasons to stop."""
     outcome = plan.outcome if plan is not None else _default(tables)
     if outcome is None:
-        nothing = Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
-        return Analysis(plan, None, False, stopped=(nothing,))
+        nothing = Doubt(DoubtKind.NO_SCORES, "there are no scores to analyse")
+        return Analysis(plan, None, False, doubts=(nothing,))
     replicates = outcome_units(outcome, tables, arms=plan is not None and plan.of_arms)
     judge, unfit = _judge(outcome, tables, judges)
-    refused = tuple(Reason(ReasonKind.JUDGE, sentence) for sentence in unfit)
+    refused = tuple(Doubt(DoubtKind.JUDGE, sentence) for sentence in unfit)
     right = judge if outcome.of == "broken" and not outcome.less else None
     arms = tuple(_arm(name, part, seed) for name, part in units_by_cell(replicates))
     limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
@@ -182,7 +158,7 @@ def analyse_planned(
         checks=tuple(check_controls(plan, outcome, replicates, tables, seed, judges))
         if plan
         else (),
-        stopped=(*refused, *_stopped(arms, limit)),
+        doubts=(*refused, *_arm_doubts(arms, limit)),
         compared=tuple(_compared(plan, replicates)) if plan else (),
         corrected=_corrected(replicates, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",
@@ -288,10 +264,10 @@ def _arm(name: str, part: Frame, seed: int) -> Arm:
     )
 
 
-def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
+def _arm_doubts(arms: Sequence[Arm], limit: float) -> Iterator[Doubt]:
     if arms and not any(arm.lines for arm in arms):
         why = "there are no scores of what the plan reads: `improv score` makes them"
-        yield Reason(ReasonKind.NO_SCORES, why)
+        yield Doubt(DoubtKind.NO_SCORES, why)
         return
     for arm in arms:
         if arm.missing_share > limit:
@@ -299,13 +275,13 @@ def _stopped(arms: Sequence[Arm], limit: float) -> Iterator[Reason]:
                 f"{arm.cell}: {arm.missing} of {arm.lines} scores are missing "
                 f"({arm.missing_share:.1%}); more than {limit:.0%} decides nothing"
             )
-            yield Reason(ReasonKind.MISSING_SCORES, why, arm.cell)
+            yield Doubt(DoubtKind.MISSING_SCORES, why, cell=arm.cell)
         elif arm.units and arm.failed / arm.units > limit:
             why = (
                 f"{arm.cell}: {arm.failed} of {arm.units} units failed; more than {limit:.0%} "
                 "decides nothing"
             )
-            yield Reason(ReasonKind.FAILED_UNITS, why, arm.cell)
+            yield Doubt(DoubtKind.FAILED_UNITS, why, cell=arm.cell)
 
 
 # -- planned -----------------------------------------------------------------------------------

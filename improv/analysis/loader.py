@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.delivery import read_delivery, unheard_sentence
 from improv.analysis.inference import (
     Analysis,
-    Reason,
-    ReasonKind,
     add_exploratory,
     analyse_planned,
 )
@@ -126,6 +125,6 @@ def analyse_run(
     if any(scene.author.live for _, _, scene in study.cells) and analysis.outcome is not None:
         arms = read_delivery(folder)
         if unheard := unheard_sentence(arms):
-            reason = Reason(ReasonKind.UNHEARD, unheard)
-            analysis = replace(analysis, stopped=(*analysis.stopped, reason))
+            reason = Doubt(DoubtKind.UNHEARD, unheard)
+            analysis = replace(analysis, doubts=(*analysis.doubts, reason))
     return RunAnalysis(study, tables, judges, analysis)

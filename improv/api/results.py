@@ -19,10 +19,11 @@ from improv.graph.null_model import NullComparison
 from improv.records import Json
 from improv.report import sections
 from improv.report.comparison import comparison_page
+from improv.report.doubts import decisions, sentences
 from improv.report.material import Material, read_material
 from improv.report.numbers import estimate_text
 from improv.report.page import Page
-from improv.report.run_report import is_decisive, report, sentences
+from improv.report.run_report import report
 from improv.runner.estimate import UsageEstimate, usage_table
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
@@ -68,7 +69,8 @@ class Report:
     def contrasts(self) -> list[Json]:
         """The planned contrasts, one row each, for `pandas.DataFrame`: the estimate with its
         interval, p before and after Holm's correction, the number and unit of replication, and
-        `decided` (None if the run decides nothing). Empty if no judge can judge the outcome."""
+        `decided` (None if the contrast is not decided), with the verdict in words and the sentences
+        of its `doubts`. Empty if no judge can judge the outcome."""
         return [row for material in self.materials for row in _contrasts(material)]
 
     @property
@@ -197,8 +199,8 @@ def report_on_runs(folders: Sequence[RunFolder]) -> Report:
 
 
 def _contrasts(material: Material) -> Iterator[Json]:
-    certain = is_decisive(material)
-    for c in () if material.analysis.mute else material.analysis.findings:
+    for decision in decisions(material):
+        c = decision.contrast
         yield {
             "run": material.run,
             "contrast": c.name,
@@ -209,7 +211,9 @@ def _contrasts(material: Material) -> Iterator[Json]:
             "holm": c.adjusted,
             "n": c.estimate.n,
             "unit": c.estimate.unit,
-            "decided": c.rejected if certain else None,
+            "decided": decision.decided,
+            "verdict": decision.verdict.value,
+            "doubts": [doubt.sentence for doubt in decision.doubts],
             "shown": estimate_text(c.estimate),
         }
 

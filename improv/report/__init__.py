@@ -6,6 +6,7 @@
 __all__ = [
     "appendix",
     "comparison",
+    "doubts",
     "material",
     "numbers",
     "page",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from improv.report import charts
 from improv.report.appendix import exposure_summary
 from improv.report.charts import ForestRow
+from improv.report.doubts import decisions, undecided_reasons
 from improv.report.material import Material
 from improv.report.numbers import contrast_units, estimate_text, number
 from improv.report.page import Page
@@ -55,10 +56,9 @@ def _add_runs(page: Page, several: Sequence[Material]) -> None:
     rows: list[tuple[object, ...]] = []
     for m in several:
         done = sum(t["origin"] == "main" and t["status"] == "done" for t in m.trials)
-        undecided = [reason.sentence for reason in m.analysis.stopped]
-        if not m.exposure.clean:
-            undecided.append("A leak decides nothing.")
-        state = " ".join(undecided) or ("planned" if m.analysis.planned else "exploratory")
+        state = " ".join(undecided_reasons(m)) or (
+            "planned" if m.analysis.planned else "exploratory"
+        )
         seen = exposure_summary(m.exposure)
         models = ", ".join(m.meta.get("models", []))
         rows.append((m.run, m.meta.get("study", ""), models, done, state, seen))
@@ -69,21 +69,27 @@ def _add_contrast(page: Page, several: Sequence[Material], name: str) -> None:
     """Add the findings of one contrast, run by run, as a table and a chart."""
     page.head(name)
     findings = [
-        (m.run, c)
+        (m.run, decision)
         for m in several
-        if not m.analysis.mute
-        for c in m.analysis.findings
-        if c.name == name
+        for decision in decisions(m)
+        if decision.contrast.name == name
     ]
     page.table(
-        ["run", "estimate [interval]", "p", "p (Holm)", "units"],
+        ["run", "estimate [interval]", "p", "p (Holm)", "units", "verdict"],
         [
-            (run, estimate_text(c.estimate), number(c.p), number(c.adjusted), contrast_units(c))
-            for run, c in findings
+            (
+                run,
+                estimate_text(decision.contrast.estimate),
+                number(decision.contrast.p),
+                number(decision.contrast.adjusted),
+                contrast_units(decision.contrast),
+                decision.sentence,
+            )
+            for run, decision in findings
         ],
     )
     marks = [
-        ForestRow(run, c.estimate.value, c.estimate.low, c.estimate.high, estimate_text(c.estimate))
-        for run, c in findings
+        ForestRow(run, estimate.value, estimate.low, estimate.high, estimate_text(estimate))
+        for run, estimate in ((run, decision.contrast.estimate) for run, decision in findings)
     ]
     page.chart(charts.forest_chart(name, name, "difference, with its interval", marks), name)

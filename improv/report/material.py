@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from improv.analysis.decision import Doubt
 from improv.analysis.delivery import read_delivery
 from improv.analysis.exposure import Exposure
 from improv.analysis.exposure_scan import read_exposure
@@ -62,6 +63,8 @@ class Material:
     delivery: Mapping[str, Delivery] = field(default_factory=dict)
     """What did not arrive, by condition."""
     failures: Sequence[Json] = ()
+    doubts: Sequence[Doubt] = ()
+    """Doubts about the planned contrasts that the run's tables do not show."""
 
     @property
     def embedded(self) -> bool:

@@ -7,11 +7,10 @@ No rates are printed of a judge that cannot judge.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from improv.analysis.decision import DoubtKind
 from improv.analysis.inference import Analysis, Arm
-from improv.analysis.stats.contrast import Contrast
 from improv.report.appendix import (
     add_cost,
     add_delivery,
@@ -19,10 +18,10 @@ from improv.report.appendix import (
     add_exposure,
     add_missing,
     add_reproduction,
-    exposure_summary,
 )
+from improv.report.doubts import all_doubts, decisions, plan_notice, sentences, undecided_reasons
 from improv.report.material import Material
-from improv.report.numbers import contrast_units, estimate_text, p_text, unit_count
+from improv.report.numbers import estimate_text, unit_count
 from improv.report.page import Page
 from improv.report.sections import (
     add_contrasts,
@@ -65,11 +64,8 @@ def report(material: Material) -> Page:
 
 def played_by(material: Material) -> str:
     """Return a notice about the models that played, "" if they need none."""
-    if material.embedded:
-        return (
-            "Played by an embedded model of 135M parameters: a demonstration that the program "
-            "works, and evidence of nothing else. The results below decide nothing."
-        )
+    if demonstrations := [d for d in all_doubts(material) if d.kind is DoubtKind.DEMONSTRATION]:
+        return demonstrations[0].sentence
     if material.meta.get("models") == [_PUPPET]:
         return (
             "Played by puppets, fake models of a declared process: what is found here was planted."
@@ -84,86 +80,26 @@ def result_heading(analysis: Analysis) -> str:
     return "Planned result" if analysis.planned else "Result (exploratory)"
 
 
-def plan_notice(analysis: Analysis) -> str:
-    """Return a notice that the plan came late or that there is none, "" if it was stored before
-    the first call."""
-    if analysis.plan is None:
-        return (
-            "This study has no plan: nothing was fixed beforehand, so nothing is decided. The "
-            "results below are exploratory."
-        )
-    if not analysis.planned:
-        return (
-            "The plan that made this page is not the one whose hash was stored with the run before "
-            "its first call. What it finds is exploratory."
-        )
-    return ""
-
-
-def undecided_reasons(material: Material) -> list[str]:
-    """Return the reasons why nothing is decided, except the model that played and a late plan."""
-    changed = [f"Nothing is decided: {difference}." for difference in material.differences]
-    if material.analysis.plan is None:
-        return [*changed, *(reason.sentence for reason in material.analysis.stopped)]
-    reasons = [f"Nothing is decided. {reason.sentence}" for reason in material.analysis.stopped]
-    if not material.exposure.clean:
-        summary = exposure_summary(material.exposure)
-        reasons.insert(
-            0,
-            f"Nothing is decided: the exposure check found {summary}; no arm may see another's "
-            "text, and every block that was shown must be known (see below).",
-        )
-    return [*changed, *reasons]
-
-
-def is_decisive(material: Material) -> bool:
-    """Whether the results decide the planned contrasts."""
-    return material.analysis.planned and not material.embedded and not undecided_reasons(material)
-
-
-def sentences(material: Material, *, undecided: bool = False) -> list[str]:
-    """Return a sentence for each planned contrast: its estimate, and whether it is decided. Empty
-    if no judge can judge the outcome. `undecided` leaves every contrast undecided, for a reason
-    that is not in `material`."""
-    analysis = material.analysis
-    if analysis.plan is None or analysis.mute:
-        return []
-    open_question = undecided or not is_decisive(material)
-    return [_sentence(c, analysis.plan, undecided=open_question) for c in analysis.findings]
-
-
 def _result(page: Page, material: Material) -> None:
     analysis = material.analysis
     page.head(result_heading(analysis))
     if analysis.plan is None:
-        page.say(plan_notice(analysis))
+        page.say(plan_notice(material))
         for why in undecided_reasons(material):
             page.note(why)
         return
-    if notice := plan_notice(analysis):
+    if notice := plan_notice(material):
         page.note(notice)
     page.say(f"Hypothesis: {analysis.plan.hypothesis}")
     for why in undecided_reasons(material):
         page.note(why)
     if not analysis.mute:
         page.listed(sentences(material))
-        add_contrasts(page, analysis.findings, "difference, with its interval", "Holm")
+        contrasts = [decision.contrast for decision in decisions(material)]
+        add_contrasts(page, contrasts, "difference, with its interval", "Holm")
         short = shortfall(analysis.plan, analysis.arms)
         if short:
             page.say(short)
-
-
-def _sentence(c: Contrast, plan: Plan, *, undecided: bool) -> str:
-    if math.isnan(c.estimate.value):
-        return f"{c.name}: unknown ({c.estimate.why or 'no data'})."
-    p_values = f"{p_text(c.p)}, {p_text(c.adjusted, 'Holm')}"
-    sentence = f"{c.name}: {estimate_text(c.estimate)}, {p_values}, {contrast_units(c)}"
-    if undecided:
-        return f"{sentence}. Not decided."
-    if c.rejected:
-        direction = "more" if c.estimate.value > 0 else "less"
-        return f"{sentence}. Shown at α = {plan.alpha:g}: {direction} on the first side."
-    return f"{sentence}. Not shown at α = {plan.alpha:g}; that is no proof of sameness."
 
 
 def shortfall(plan: Plan, arms: Sequence[Arm]) -> str:

@@ -251,7 +251,7 @@ def test_a_leak_is_fatal_to_a_planned_analysis(played: RunFolder) -> None:
     assert "at α = 0.05" in clean
     show(played, "none", "Bo", frame(played))
     spoilt = page(played, "report")
-    assert "Nothing is decided: the exposure check found 1 leak" in spoilt
+    assert "Nothing is decided. The exposure check found 1 leak" in spoilt
     assert "at α = 0.05" not in spoilt and "Not decided." in spoilt
     assert FRAME in spoilt.split("Who saw what")[1], "what leaked is shown"
     assert "1 leak" in page(played, "compare")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from improv.analysis.inference import Reason, ReasonKind, analyse
+from improv.analysis.decision import Doubt, DoubtKind
+from improv.analysis.inference import analyse
 from improv.analysis.units import Tables
 from improv.study.plan import ARM
 from tests.support.table import (
@@ -217,16 +218,16 @@ def test_flat_over_depth(slope: float, wanted: bool) -> None:
 
 def test_an_arm_with_too_much_missing_stops_everything() -> None:
     tables = crossed({"x1": [0.1] * 5, "y1": [0.4] * 5})
-    assert analyse(plan(X_Y), tables).stopped == ()
+    assert analyse(plan(X_Y), tables).doubts == ()
     of_x = tables.scores["trial"].str.startswith("x") & (tables.scores["turn"] == 10)
     gaps = Tables(tables.trials, tables.scores.copy(), tables.marks)
     gaps.scores.loc[of_x, "value"] = NAN
-    (why,) = analyse(plan(X_Y), gaps).stopped
-    assert (why.kind, why.cell) == (ReasonKind.MISSING_SCORES, "x · 1")
+    (why,) = analyse(plan(X_Y), gaps).doubts
+    assert (why.kind, why.cell) == (DoubtKind.MISSING_SCORES, "x · 1")
     assert why.sentence.startswith(
         "x · 1: 5 of 50 scores are missing (10.0%); more than 5% decides nothing"
     )
-    assert analyse(plan(X_Y, exclude={"missing_above": 0.1}), gaps).stopped == ()
+    assert analyse(plan(X_Y, exclude={"missing_above": 0.1}), gaps).doubts == ()
 
 
 def test_an_arm_with_too_many_failures_stops_everything() -> None:
@@ -234,7 +235,7 @@ def test_an_arm_with_too_many_failures_stops_everything() -> None:
     tables.trials.loc[tables.trials["trial"] == "y1-2", "status"] = "failed"
     analysis = analyse(plan(X_Y), tables)
     why = "y · 1: 1 of 5 units failed; more than 5% decides nothing"
-    assert analysis.stopped == (Reason(ReasonKind.FAILED_UNITS, why, "y · 1"),)
+    assert analysis.doubts == (Doubt(DoubtKind.FAILED_UNITS, why, cell="y · 1"),)
     assert [(a.failed, a.without) for a in analysis.arms] == [(0, 0), (1, 1)]
 
 
@@ -247,8 +248,8 @@ def test_no_name_of_an_arm_hides_its_numbers(name: str) -> None:
         for r in said(t["trial"], [1] * 9 + [NAN if t["condition"] == name else 1])
     ]
     analysis = analyse(None, made(played, rows))
-    assert [why.kind for why in analysis.stopped] == [ReasonKind.MISSING_SCORES]
-    assert name in analysis.stopped[0].sentence and not analysis.mute
+    assert [why.kind for why in analysis.doubts] == [DoubtKind.MISSING_SCORES]
+    assert name in analysis.doubts[0].sentence and not analysis.mute
 
 
 @pytest.mark.parametrize("rows", [[], trials(1, "x", "y")], ids=["no trials", "no scores"])
@@ -264,13 +265,13 @@ def test_nothing_at_all_is_no_crash(of: str, rows: list[dict[str, Any]]) -> None
     assert [c.held for c in analysis.checks] == [None] * 4
     (contrast,) = analysis.findings
     assert math.isnan(contrast.estimate.value) and not contrast.rejected and contrast.estimate.why
-    assert bool(analysis.stopped) == bool(rows)
+    assert bool(analysis.doubts) == bool(rows)
 
 
 def test_nothing_at_all_has_no_phrasings_and_no_exploration() -> None:
     empty = made([])
-    (why,) = analyse(None, empty).stopped
-    assert why == Reason(ReasonKind.NO_SCORES, "there are no scores to analyse")
+    (why,) = analyse(None, empty).doubts
+    assert why == Doubt(DoubtKind.NO_SCORES, "there are no scores to analyse")
     icc = [{"name": "i", "icc": {"where": {}, "within": 0.1}}]
     analysis = analyse(plan(outcome={"of": "phrasing", "factor": "words"}, controls=icc), empty)
     assert [c.held for c in analysis.checks] == [None] and len(analysis.findings) == 2
@@ -286,7 +287,7 @@ def test_scores_beyond_shares_make_no_curve() -> None:
     ]
     asked = plan(X_Y, outcome={"of": "mean", "measure": "likelihood"})
     analysis = analyse(asked, made(played, rows))
-    assert analysis.drift == () and analysis.stopped == () and not analysis.mute
+    assert analysis.drift == () and analysis.doubts == () and not analysis.mute
     assert analysis.findings[0].estimate.value == 0 and analysis.arms[
         0
     ].value.value == pytest.approx(1 / 3)

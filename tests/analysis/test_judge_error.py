@@ -122,7 +122,7 @@ def test_a_judge_that_did_not_show_that_it_can_judge_decides_nothing(
     parts: list[pd.DataFrame], why: str
 ) -> None:
     analysis = on_state(FEW, of_few(*parts) if parts else [])
-    assert analysis.mute and analysis.stopped[0].sentence.startswith(why)
+    assert analysis.mute and analysis.doubts[0].sentence.startswith(why)
     assert analysis.judge == "" and analysis.corrected == {}
     assert [c.held for c in analysis.checks] == [None]
     assert math.isnan(analysis.checks[0].estimate.value)
@@ -193,7 +193,7 @@ def test_corrected_shares_are_the_true_ones() -> None:
     (contrast,) = analysis.findings
     assert contrast.estimate.value == pytest.approx(2 / 7, abs=0.001) and contrast.rejected
     assert contrast.estimate.low < 2 / 7 < contrast.estimate.high
-    assert analysis.judge == "j" and not analysis.mute and not analysis.stopped
+    assert analysis.judge == "j" and not analysis.mute and not analysis.doubts
     assert [name for name, _ in analysis.absorptions] == ["x", "y"]
     (_, grid), _ = analysis.absorptions
     errors = [(a.sensitivity, a.specificity) for a in grid]

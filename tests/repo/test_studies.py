@@ -70,7 +70,7 @@ def test_a_small_study_plays_and_is_reported_without_a_leak(name: str, tmp_path:
     assert (result.failed, result.owed, result.broken) == (0, 0, 0)
     material = read_material(result.folder)
     assert material.exposure.clean and material.exposure.prompts
-    assert material.analysis.planned and not material.analysis.stopped
+    assert material.analysis.planned and not material.analysis.doubts
     assert [c.name for c in material.analysis.findings] == [c.name for c in study.plan.contrasts]
     assert all(c.estimate.n for c in material.analysis.findings)
     assert len(material.analysis.checks) == len(study.plan.controls)

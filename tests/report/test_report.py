@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.exposure import Leak
-from improv.analysis.inference import Reason, ReasonKind
 from improv.analysis.stats.interval import Estimate
 from improv.models.puppet.server import PuppetServer
 from improv.report.charts import ChartLine, line_chart, thin_points
@@ -113,7 +113,7 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
     leak = Leak(
         "sloppy", "t", "main", "character:Ana", "context", "careful", "a page that was not theirs"
     )
-    missing = Reason(ReasonKind.MISSING_SCORES, "A third is missing.", "sloppy")
+    missing = Doubt(DoubtKind.MISSING_SCORES, "A third is missing.", cell="sloppy")
     undecided = {
         "a demonstration": replace(sloppy, meta=sloppy.meta | {"models": ["embedded"]}),
         "What it finds is exploratory": replace(
@@ -121,7 +121,7 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
         ),
         "found 1 leak;": replace(sloppy, exposure=replace(sloppy.exposure, leaked=1, leaks=[leak])),
         "Nothing is decided. A third": replace(
-            sloppy, analysis=replace(sloppy.analysis, stopped=(missing,))
+            sloppy, analysis=replace(sloppy.analysis, doubts=(missing,))
         ),
     }
     for said, material in undecided.items():
@@ -138,7 +138,10 @@ def test_runs_of_one_plan_stand_side_by_side_and_others_are_exploratory(
     rows = re.findall(r"^\| (\S+) \| \S+ \\\[", twice.split("## sloppy against none")[1], re.M)
     assert rows[1:3] == [sloppy.run, "again"]
     leaky = replace(sloppy, exposure=replace(sloppy.exposure, leaked=1))
-    assert "A leak decides nothing" in comparison_page([sloppy, leaky]).as_markdown()
+    assert (
+        "Nothing is decided. The exposure check found 1 leak"
+        in comparison_page([sloppy, leaky]).as_markdown()
+    )
     assert "no plan in common" in comparison_page([sloppy, read_material(played)]).as_markdown()
 
 

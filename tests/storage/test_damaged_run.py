@@ -17,8 +17,8 @@ import pytest
 from improv.errors import ImprovError, RunError
 from improv.export.exporter import export
 from improv.records import Json
+from improv.report.doubts import undecided_reasons
 from improv.report.material import read_material
-from improv.report.run_report import undecided_reasons
 from improv.runner.launch import resume
 from improv.scoring.judge_models import Judges
 from improv.scoring.scorer import score

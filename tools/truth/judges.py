@@ -195,7 +195,7 @@ def unreadable(seed: int, root: Path, *, scenes: int, judged_scenes: int) -> lis
     tables = read_tables(folder)
     analysis = analyse(mute_study.plan, tables, seed=seed)
     share = {arm.cell: arm.missing_share for arm in analysis.arms}
-    stopped = [arm for arm in arms if any(why.cell == arm for why in analysis.stopped)]
+    stopped = [arm for arm in arms if any(why.cell == arm for why in analysis.doubts)]
     rows = folder.tables.read("turns", columns=["trial", "turn", "kind", "text"]).to_pandas()
     rows = rows.merge(tables.scores, on=["trial", "turn"])
     silent = rows["kind"] == "silence"
@@ -240,7 +240,7 @@ def _unread_verdicts(seed: int, root: Path, scenes: int) -> list[Figure]:
     judges = measure_judges(bench.verdicts, tables.trials, seed=seed)
     analysis = analyse(Plan.model_validate(plan), tables, seed=seed, judges=judges)
     share = {arm.cell: arm.missing_share for arm in analysis.arms}
-    stopped = any(why.cell == "mute" for why in analysis.stopped)
+    stopped = any(why.cell == "mute" for why in analysis.doubts)
     able = judges[0].arms["mute"][1].able
     error = (0.12 * 0.88 / (scenes * turns)) ** 0.5
     return [

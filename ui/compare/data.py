@@ -18,6 +18,7 @@ import streamlit as st
 
 from improv.analysis import cache
 from improv.analysis.cache import MANY_SCORES
+from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.exposure import Exposure
 from improv.analysis.exposure_scan import cached_exposure
 from improv.analysis.inference import Analysis, Findings, explored_means
@@ -135,7 +136,15 @@ def material(run: run_data.ViewedRun, findings: Findings, exposed: Exposure | No
         analysis=findings.analysis,
         exposure=exposed or UNCHECKED,
         judges=findings.judges,
+        doubts=() if exposed is not None else (_unchecked(run),),
     )
+
+
+def _unchecked(run: run_data.ViewedRun) -> Doubt:
+    if run.playing:
+        return Doubt(DoubtKind.UNCHECKED, "The run is still being played.")
+    why = "The prompts are being checked for texts that reached another arm."
+    return Doubt(DoubtKind.UNCHECKED, why)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

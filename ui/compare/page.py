@@ -35,9 +35,9 @@ def _run(run: run_data.ViewedRun, rows: Rows) -> None:
     stage, wing = st.columns([11, 7], gap="large") if opened else (st.container(), None)
     if wing is not None:
         with wing, st.container(key="behind"):
-            scene_panel.scenes_panel(run, material, checked=checked)
+            scene_panel.scenes_panel(run, material)
     with stage, st.container(key="compare"):
-        view.planned_result(run, material, checked=checked)
+        view.planned_result(run, material)
         view.conditions(run, findings.analysis)
         with st.spinner("Analysing turn by turn"):
             whole = compare_data.whole(run)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from improv.records import MAIN
-from improv.report import run_report
+from improv.report import doubts
 from improv.report.material import Material
 from improv.report.numbers import number
 from ui.compare import data as compare_data
@@ -34,7 +34,7 @@ def chosen_name(material: Material) -> str:
     return address.get("condition") if address.get("condition") in cells else ""
 
 
-def scenes_panel(run: run_data.ViewedRun, material: Material, *, checked: bool) -> None:
+def scenes_panel(run: run_data.ViewedRun, material: Material) -> None:
     """Draw the scenes behind the contrast or the condition that the address names."""
     name = chosen_name(material)
     with st.container(horizontal=True, vertical_alignment="center", key="behind-head"):
@@ -42,19 +42,14 @@ def scenes_panel(run: run_data.ViewedRun, material: Material, *, checked: bool) 
         st.button("Close", key="close", shortcut="Esc", type="tertiary", on_click=_close)
     st.html(f'<p class="cap">{safe(short_line(name, 160))}</p>')
     if address.get("contrast"):
-        _contrast(run, material, name, checked=checked)
+        _contrast(run, material, name)
     else:
         _condition(run, material, name)
 
 
-def _contrast(run: run_data.ViewedRun, material: Material, name: str, *, checked: bool) -> None:
-    said = dict(
-        zip(
-            (c.name for c in material.analysis.findings),
-            run_report.sentences(material, undecided=not checked),
-            strict=False,
-        )
-    )
+def _contrast(run: run_data.ViewedRun, material: Material, name: str) -> None:
+    names = (decision.contrast.name for decision in doubts.decisions(material))
+    said = dict(zip(names, doubts.sentences(material), strict=True))
     if name in said:
         st.html(f'<p class="as-found">{safe(said[name].removeprefix(f"{name}: "))}</p>')
     pairs, apart = compare_data.sides(run, name)

@@ -16,12 +16,13 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from improv.analysis.decision import Decision
 from improv.analysis.exposure import Exposure
 from improv.analysis.inference import Analysis
 from improv.analysis.stats.contrast import Contrast
 from improv.graph.figure import distinguishing_names
 from improv.records import digest
-from improv.report import appendix, run_report, sections
+from improv.report import appendix, doubts, run_report, sections
 from improv.report.material import Material
 from improv.report.numbers import estimate_text, number, p_text, unit_count
 from improv.report.page import Page
@@ -120,24 +121,22 @@ def note(text: str) -> None:
 # --- the planned result
 
 
-def planned_result(run: run_data.ViewedRun, material: Material, *, checked: bool) -> None:
+def planned_result(run: run_data.ViewedRun, material: Material) -> None:
     """Draw the planned result: the hypothesis, each contrast, and whether it is decided."""
     analysis = material.analysis
     st.html(f'<h2 class="side-title">{safe(run_report.result_heading(analysis))}</h2>')
-    if warning := run_report.plan_notice(analysis):
+    if warning := doubts.plan_notice(material):
         note(warning)
     if analysis.plan is not None:
         st.html(f'<p class="hypothesis">{safe(analysis.plan.hypothesis)}</p>')
-    for why in run_report.undecided_reasons(material):
+    for why in doubts.undecided_reasons(material):
         note(why)
-    if not checked and analysis.plan is not None:
-        note(_unchecked(run))
-    said = run_report.sentences(material, undecided=not checked)
-    if said:
-        full = [_decided(s) for s in said]
+    decisions = doubts.decisions(material)
+    if decisions:
+        said = doubts.sentences(material)
         rows = [
-            IntervalRow(c.name, c.estimate, _said(c, sentence), done)
-            for c, sentence, done in zip(analysis.findings, said, full, strict=True)
+            IntervalRow(d.contrast.name, d.contrast.estimate, _said(d), d.decided is True)
+            for d in decisions
         ]
         _intervals(
             run,
@@ -154,28 +153,15 @@ def planned_result(run: run_data.ViewedRun, material: Material, *, checked: bool
         ):
             st.html(f'<p class="quiet">{safe(short)}</p>')
         with st.expander("The contrasts as a table"):
-            st.dataframe(_contrasts(analysis.findings, said), hide_index=True)
+            st.dataframe(_contrasts([d.contrast for d in decisions], said), hide_index=True)
 
 
-def _unchecked(run: run_data.ViewedRun) -> str:
-    if run.playing:
-        return "Nothing is decided: the run is still being played."
-    return (
-        "Nothing is decided yet: the prompts are being checked for texts that reached another arm."
-    )
-
-
-def _decided(sentence: str) -> bool:
-    return ". Shown at " in sentence
-
-
-def _said(c: Contrast, sentence: str) -> str:
+def _said(decision: Decision) -> str:
+    c = decision.contrast
     if math.isnan(c.estimate.value):
-        return sentence
-    verdict = sentence.rpartition(". ")[2] if ". Shown" not in sentence else "Shown"
-    verdict = "Not shown" if ". Not shown" in sentence else verdict.rstrip(".")
-    estimate = f"{estimate_text(c.estimate)}, {p_text(c.adjusted, 'Holm')}"
-    return f"{verdict}: {estimate}, {unit_count(c.estimate)}"
+        return f"{c.name}: {decision.sentence}"
+    holm = f", {p_text(c.adjusted, 'Holm')}" if decision.shows_p else ""
+    return f"{decision.verdict}: {estimate_text(c.estimate)}{holm}, {unit_count(c.estimate)}"
 
 
 def _contrasts(contrasts: Sequence[Contrast], said: Sequence[str] = ()) -> pd.DataFrame:

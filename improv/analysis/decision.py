@@ -1,0 +1,126 @@
+"""What a planned contrast comes to: shown, not shown, or not decided. Pure.
+
+This is the only place that decides. The report, the comparison of runs, the notebook and the viewer
+read a `Decision`; none of them looks at a p of its own. Whatever speaks against a decision is a
+`Doubt`: to add one, give it a kind, and put it where it is known, into `Analysis.doubts` (from the
+tables) or into `Material.doubts` (from the run's folder).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from improv.analysis.stats.contrast import Contrast
+
+
+class DoubtKind(StrEnum):
+    """Kinds of reasons why nothing is decided. The value is the reason in a few words, as it
+    stands after "Not decided:" where a doubt is about one contrast."""
+
+    NO_PLAN = "no plan"
+    LATE_PLAN = "late plan"
+    DEMONSTRATION = "a demonstration"
+    NO_SCORES = "no scores"
+    MISSING_SCORES = "missing scores"
+    FAILED_UNITS = "failed units"
+    UNHEARD = "author not heard"
+    """Too many replies of an arm's author did not arrive, or could not be read."""
+    JUDGE = "judge"
+    """The outcome rests on a judge who cannot judge, or who was not tried on planted lines."""
+    CHANGED_FILES = "changed files"
+    LEAK = "a leak"
+    UNCHECKED = "not checked yet"
+    """Something that can speak against a decision is still being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason why nothing is decided: the kind for programs, the sentence for people.
+
+    `contrast` is the name of the planned contrast that the doubt is about, "" for all. `cell` is
+    the arm that it is about, "" for none in particular. `short` replaces the kind's few words.
+    """
+
+    kind: DoubtKind
+    sentence: str
+    contrast: str = ""
+    cell: str = ""
+    short: str = ""
+
+    @property
+    def words(self) -> str:
+        """The reason in a few words."""
+        return self.short or self.kind.value
+
+    def is_about(self, contrast: str) -> bool:
+        return self.contrast in ("", contrast)
+
+
+class Verdict(StrEnum):
+    """What a planned contrast comes to."""
+
+    SHOWN = "Shown"
+    NOT_SHOWN = "Not shown"
+    NOT_DECIDED = "Not decided"
+
+
+HIDING_P: frozenset[DoubtKind] = frozenset()
+"""Kinds of doubts under which a contrast has no p to show: somebody would read it all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one planned contrast comes to, and the doubts that leave it undecided."""
+
+    contrast: Contrast
+    verdict: Verdict
+    alpha: float
+    doubts: tuple[Doubt, ...] = ()
+
+    @property
+    def shows_p(self) -> bool:
+        return not any(doubt.kind in HIDING_P for doubt in self.doubts)
+
+    @property
+    def decided(self) -> bool | None:
+        """Whether the contrast is shown, None if that is not decided."""
+        return None if self.verdict is Verdict.NOT_DECIDED else self.verdict is Verdict.SHOWN
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in a sentence. Doubts about all contrasts are said once, not here."""
+        if math.isnan(self.contrast.estimate.value):
+            return f"unknown ({self.contrast.estimate.why or 'no data'})."
+        if self.verdict is Verdict.NOT_DECIDED:
+            own = list(dict.fromkeys(doubt.words for doubt in self.doubts if doubt.contrast))
+            return f"{self.verdict}: {'; '.join(own)}." if own else f"{self.verdict}."
+        alpha = f"at α = {self.alpha:g}"
+        if self.verdict is Verdict.SHOWN:
+            direction = "more" if self.contrast.estimate.value > 0 else "less"
+            return f"{self.verdict} {alpha}: {direction} on the first side."
+        return f"{self.verdict} {alpha}; that is no proof of sameness."
+
+
+def decide(
+    contrasts: Sequence[Contrast], doubts: Sequence[Doubt], alpha: float
+) -> tuple[Decision, ...]:
+    """Decide planned contrasts, whose p are corrected over all of them. A contrast is decided if
+    no doubt is about it: then its corrected p says whether it is shown."""
+    return tuple(_decide(c, doubts, alpha) for c in contrasts)
+
+
+def general(doubts: Sequence[Doubt]) -> Iterator[Doubt]:
+    """Yield the doubts that are about all contrasts."""
+    return (doubt for doubt in doubts if not doubt.contrast)
+
+
+def _decide(c: Contrast, doubts: Sequence[Doubt], alpha: float) -> Decision:
+    own = tuple(doubt for doubt in doubts if doubt.is_about(c.name))
+    if any(doubt.kind in HIDING_P for doubt in own):
+        c = replace(c, p=math.nan, adjusted=math.nan, rejected=False)
+    if own or math.isnan(c.estimate.value):
+        return Decision(c, Verdict.NOT_DECIDED, alpha, own)
+    return Decision(c, Verdict.SHOWN if c.rejected else Verdict.NOT_SHOWN, alpha)
