@@ -20,7 +20,7 @@ def validate_command(
     max_trials: MaxTrials = MAX_TRIALS,
 ) -> None:
     """Check scene and study files; print all problems, and exit with code 2 if there are any."""
-    from improv.study.loader import load, named_cards
+    from improv.study.loader import load, named_cards, sources
     from improv.study.trial import plan
 
     problem_count = 0
@@ -34,6 +34,8 @@ def validate_command(
             count = len(plan(study))
             terminal.say(f"{file}: good ({count} trial{'s' if count != 1 else ''})")
             print_accounts(named_cards(file), brief=True)
+            for note in (note for source in sources(file) for note in source.notes):
+                terminal.plain_error(f"{note.file}:{note.line}:{note.column}: note: {note.what}")
     if problem_count:
         terminal.plain_error(f"{problem_count} problem{'s' if problem_count != 1 else ''} found")
         raise typer.Exit(2)

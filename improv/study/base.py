@@ -30,7 +30,8 @@ class Strict(BaseModel):
 
 
 Text = Annotated[str, Field(max_length=20_000)]
-Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\W\d_](?:[\w .'’-]*[\w.])?$")]
+NAME_PATTERN = r"^[^\W\d_](?:[\w .'’-]*[\w.])?$"
+Name = Annotated[str, Field(min_length=1, max_length=40, pattern=NAME_PATTERN)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -96,16 +96,23 @@ def named_cards(path: str | Path) -> list[Account]:
 
     Raises StudyError.
     """
+    return [
+        account
+        for source in sources(path)
+        if "study" not in source.data
+        for account in read_cast_cards(source.data, Path(source.file).parent, source.problem)[1]
+    ]
+
+
+def sources(path: str | Path) -> list[Source]:
+    """Read a scene's file, or a study's and those of its scenes. Raises StudyError."""
     source = read_source(path)
-    folder = Path(source.file).parent
     names = source.data.get("scenes") if "study" in source.data else None
-    if not isinstance(names, list):
-        return read_cast_cards(source.data, folder, source.problem)[1]
-    accounts = []
-    for name in names:
-        beside = folder / str(name)
-        accounts += named_cards(beside if beside.is_file() else name)
-    return accounts
+    found = [source]
+    for name in names if isinstance(names, list) else ():
+        beside = Path(source.file).parent / str(name)
+        found += sources(beside if beside.is_file() else name)
+    return found
 
 
 def _study(

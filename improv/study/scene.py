@@ -178,6 +178,9 @@ class Opening(Strict):
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
+        if self.who is not None and self.line is None and self.direction is None:
+            what = "'line' is empty; a line that begins with # stands in quotation marks"
+            raise ValueError(what)
         spoken = self.who is not None and self.line is not None
         if spoken == (self.direction is not None):
             raise ValueError("give either 'who' and 'line', or 'direction'")

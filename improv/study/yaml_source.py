@@ -17,6 +17,7 @@ import yaml
 
 from improv.errors import Problem, StudyError
 from improv.study.plain_data import MAX_DEPTH, value_problem
+from improv.study.yaml_advice import Advice, LostMarks, advice
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ class Source:
     """A file's data, and the place of each value in the file.
 
     `places` maps the path of a value to its (line, column). `keys` maps the path of a mapping's
-    entry to the (line, column) of its key. Both count from 1.
+    entry to the (line, column) of its key. Both count from 1. `notes` has comments that may have
+    been meant as a part of a text.
     """
 
     file: str
     data: Any
     places: dict[DataPath, tuple[int, int]] = field(default_factory=dict)
     keys: dict[DataPath, tuple[int, int]] = field(default_factory=dict)
+    notes: list[Problem] = field(default_factory=list)
 
     def problem(self, path: DataPath, what: str, *, at_key: bool = False) -> Problem:
         """Return a problem at the place of `path`, or of its nearest parent that is in the file."""
@@ -91,17 +94,13 @@ def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
         what = f"{size / 1e6:.1f} MB is too large: {kind} may have {limits.bytes // 1000} kB"
         raise _error(file, 1, 1, what)
     try:
-        broken = _count_nodes(text, file, limits)
+        broken = _count_nodes(text, file, limits, lost := LostMarks(text))
         # libyaml is ten times as fast, but PyYAML's own parser says better what is wrong.
         node = yaml.compose(text, Loader=_Loader if broken else _FastLoader)
         if broken:
             raise broken
     except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        what = e.problem or "cannot be read as YAML"
-        if "'\\t'" in what:
-            what = "a tab indents this line; YAML allows only spaces there"
-        raise _error(file, *_place(mark), what) from None
+        raise StudyError(_problems(file, advice(text, e, _first_error))) from None
     except yaml.reader.ReaderError as e:
         line = text.count("\n", 0, e.position) + 1
         what = f"a character that YAML does not allow (#x{_code(e):04x})"
@@ -114,16 +113,18 @@ def read_yaml(text: str, file: str, *, own: bool = False) -> Source:
         raise _error(file, 1, 1, "the file is empty; a scene needs at least a title and a cast")
     walk = _Walk(file)
     data = walk.value(node, (), 0)
+    if not own:
+        walk.problems += _problems(file, lost.advice())
     if walk.problems:
         raise StudyError(walk.problems)
-    return Source(file, data, walk.places, walk.keys)
+    return Source(file, data, walk.places, walk.keys, _problems(file, lost.comments))
 
 
-def _count_nodes(text: str, file: str, limits: Limits) -> yaml.YAMLError | None:
+def _count_nodes(text: str, file: str, limits: Limits, lost: LostMarks) -> yaml.YAMLError | None:
     """Count the nodes of a text event by event; return the error that ends the events early.
 
     Raises StudyError at the first event that is beyond a limit. Nothing is built: the memory that
-    is used is that of the open collections.
+    is used is that of the open collections. `lost` sees every event.
     """
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and nodes counted before it
     sizes: dict[str, int] = {}
@@ -140,6 +141,7 @@ def _count_nodes(text: str, file: str, limits: Limits) -> yaml.YAMLError | None:
             if isinstance(event, yaml.CollectionStartEvent):
                 open_nodes.append((event.anchor, total))
             total += 1
+            lost.see(event)
             if isinstance(event, yaml.AliasEvent):
                 total += sizes.get(event.anchor or "", 1) - 1
             elif isinstance(event, yaml.ScalarEvent):
@@ -159,6 +161,14 @@ def _count_nodes(text: str, file: str, limits: Limits) -> yaml.YAMLError | None:
                 what = f"nested more than {MAX_DEPTH} deep"
                 raise _error(file, *_place(event.start_mark), what)
     except yaml.YAMLError as e:
+        return e
+    return None
+
+
+def _first_error(text: str) -> yaml.MarkedYAMLError | None:
+    try:
+        yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as e:
         return e
     return None
 
@@ -230,9 +240,8 @@ class _Walk:
     def _refuse_tag(self, node: yaml.Node, path: DataPath) -> None:
         tag = node.tag or ""
         if tag.startswith("!") or (tag.startswith("tag:yaml.org") and not tag.endswith(_TAGS)):
-            self._wrong(
-                _place(node.start_mark), path, f"unknown tag {tag}; a scene or study needs no tags"
-            )
+            what = f"unknown tag {tag[:40]}; a text that begins with ! stands in quotation marks"
+            self._wrong(_place(node.start_mark), path, what)
 
     def _wrong(self, place: tuple[int, int], path: DataPath, what: str) -> None:
         self.problems.append(Problem(self.file, *place, ".".join(map(str, path)), what))
@@ -297,6 +306,10 @@ def _place(mark: Any) -> tuple[int, int]:
 def _code(error: yaml.reader.ReaderError) -> int:
     c = error.character
     return c if isinstance(c, int) else ord(c)
+
+
+def _problems(file: str, rows: list[Advice]) -> list[Problem]:
+    return [Problem(file, line, column, "", what) for line, column, what in rows]
 
 
 def _error(file: str, line: int, column: int, what: str) -> StudyError:
