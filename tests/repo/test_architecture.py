@@ -57,7 +57,7 @@ DOORS = {
     "typer": "cli",
     "uvicorn": "ui",
     "xllamacpp": "models.embedded",
-    "yaml": "study.yaml_source",
+    "yaml": "study.yaml_source study.yaml_advice",
 }
 
 # What takes a second and more to import, and so waits until it is needed.
