@@ -8,16 +8,27 @@ from typing import Any
 
 import orjson
 
+from improv.study.plain_data import MAX_DEPTH, deeper_than
+
 _HALF = re.compile("[\ud800-\udfff]")
 _INT64_DIGITS = 18
 
 
 def parse_json(content: bytes) -> Any:
-    """Return the value in a body; half an emoji in its text becomes U+FFFD. Raises ValueError.
+    """Return the value in a body; half an emoji in its text becomes U+FFFD. Raises ValueError where
+    it is no JSON or is nested more than MAX_DEPTH deep, which no endpoint means and which could not
+    be written again.
 
     An endpoint that cuts a reply after so many tokens may cut between the two halves of an emoji.
     What is left is still a reply, but orjson refuses it, as JSON should not hold it.
     """
+    value = _value(content)
+    if content.count(b"[") + content.count(b"{") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    return value
+
+
+def _value(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as e:

@@ -259,7 +259,7 @@ class Scene(WholeFile):
     """How things stand when the scene begins. Everybody sees it."""
     phrasings: list[Text] = Field(default=[], max_length=200)
     """Other wordings of the premise, for studies that ask whether the wording matters."""
-    phrasing: int | None = Field(default=None, ge=0)
+    phrasing: int | None = Field(default=None, ge=0, strict=True)
     """The number of the entry of `phrasings` (the first is 0) that replaces the premise when improv
     reads the scene. improv then sets this field to null."""
     place: str = Field(default="", max_length=300)
