@@ -19,6 +19,7 @@ from improv.records import MAIN
 from improv.study.measure_spec import DERIVED, find_measure
 from improv.study.plan import ARM, FactorLevels, Outcome, fits
 from improv.study.scene import EVERYBODY
+from improv.study.trial import PlannedBlock
 
 KEY = ["trial", "branch"]
 
@@ -38,6 +39,8 @@ class Tables:
     trials: Frame
     scores: Frame
     marks: Frame
+    blocks: tuple[PlannedBlock, ...] = ()
+    """The blocks that the study plans, in the order of play; none if nobody says them."""
 
     _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -109,7 +112,11 @@ def _coded(column: Any) -> tuple[RowNumbers, list[Any]]:
 
 
 def make_tables(
-    trials: Frame, scores: Frame, turns: Frame, conditions: Sequence[str] = ()
+    trials: Frame,
+    scores: Frame,
+    turns: Frame,
+    conditions: Sequence[str] = (),
+    blocks: Sequence[PlannedBlock] = (),
 ) -> Tables:
     """Return a run's tables in the form that an analysis reads.
 
@@ -129,7 +136,7 @@ def make_tables(
     trials["arm"] = trials["arm"].fillna("")
     moved = [any(a["kind"] == "move" for a in acts) for acts in turns["acts"]]
     marks = turns.loc[moved, [*KEY, "turn"]].groupby(KEY, as_index=False)["turn"].min()
-    return Tables(trials, scores, marks)
+    return Tables(trials, scores, marks, tuple(blocks))
 
 
 def scores_of(scores: Frame, measure: str) -> Frame:

@@ -7,6 +7,7 @@ analysis interprets the numbers in it.
 __all__ = [
     "batch_log",
     "filesystem",
+    "history",
     "journal",
     "jsonl",
     "lock",

@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 import orjson
 import pyarrow as pa
 
+from improv.storage.history import mutex
 from improv.storage.run_files import RunFiles
 
 CHECKSUMS_FILE = "checksums.json"
@@ -48,12 +49,20 @@ class Checksums:
         with self.files.open_for_writing(name) as sink:
             hashing = _Hashing(sink)
             yield hashing
+            self._keep(name, hashing.digest)
+
+    def _keep(self, name: str, digest: str) -> None:
+        with mutex(self.files):
             known, _ = self._read()
-            digest = hashing.digest
             known[name] = [digest, *[old for old in known.get(name, []) if old != digest][:1]]
             content = {"algorithm": "blake2b-160", "files": dict(sorted(known.items()))}
             data = orjson.dumps(content, option=orjson.OPT_INDENT_2)
             self.files.write(CHECKSUMS_FILE, data)
+
+    def newest(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the newest digest of each of these files that has one."""
+        known, _ = self._read()
+        return {name: known[name][0] for name in names if known.get(name)}
 
     def differences(self) -> list[str]:
         """Return a sentence for each file that is not as improv wrote it. Reads all of them."""

@@ -11,6 +11,8 @@
       verdicts.parquet      the judges' verdicts, from journal/verdicts.jsonl after a scoring
       ratings/<rater>.jsonl people's ratings: verdicts of judges named "human:NAME"
       checksums.json        a checksum of each table, of study.yaml and of run.json
+      history.jsonl         what was done with the run: plan, sessions, looks, scorings, branches
+      redone.jsonl          verdicts that were asked for again; no analysis decides by them
       exposure.json         the cached exposure ledger of a large run
       findings.json         the cached findings of its analysis
       aside/                torn and foreign files
@@ -26,6 +28,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow.fs as pafs
@@ -34,6 +37,7 @@ from improv.errors import RunError
 from improv.folder import Folder
 from improv.records import Json
 from improv.storage.checksums import Checksums
+from improv.storage.history import History, Past, mutex
 from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
 from improv.storage.lock import unwritable_error
@@ -81,6 +85,11 @@ class RunFolder:
         return Checksums(self.files)
 
     @property
+    def history(self) -> Past:
+        """What was done with the run, and what is wrong with the file that says it."""
+        return History(self.files).read(self.meta().get("history"))
+
+    @property
     def local(self) -> Path:
         """The folder as a local path. Raises RunError if it is not on a local filesystem."""
         return self.files.local
@@ -92,8 +101,9 @@ class RunFolder:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def create(self, study: Study, meta: Json) -> None:
-        """Make the folder with its study and run.json. Raises RunError if that is impossible or
+    def create(self, study: Study, meta: Json, begun: Json | None = None) -> None:
+        """Make the folder with its study, run.json, and a history whose first entry has the details
+        `begun`. Raises RunError if that is impossible or
         there is a run already, MachineError if the disk is full."""
         folder = self.files.folder
         text = write_study(study).encode()
@@ -110,6 +120,8 @@ class RunFolder:
             self.make_parts()
             self.checksums.write("study.yaml", text)
             self.files.write("journal/study.yaml", text)
+            if begun is not None:
+                meta = meta | {"history": History(self.files).begin(**begun)}
             self.update(meta)
         except OSError as e:
             shutil.rmtree(folder.path, ignore_errors=True)  # half a run would keep the name
@@ -125,8 +137,17 @@ class RunFolder:
 
     def update(self, changes: Json) -> None:
         """Set keys of run.json; the file changes whole or not at all. Raises OSError."""
-        meta = (self.meta() if self.exists() else {}) | changes
-        self.checksums.write(RUN_FILE, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+        with mutex(self.files):
+            meta = (self.meta() if self.exists() else {}) | changes
+            self.checksums.write(RUN_FILE, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+
+    def record(self, what: str, **details: Any) -> None:
+        """Append an entry to the run's history, and say so in run.json. A run of an older version
+        has no history, and gets none. Raises OSError and RunError."""
+        history = History(self.files)
+        if history.is_kept():
+            with mutex(self.files):
+                self.update({"history": history.append(what, **details)})
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
         """Append rows to the history of the endpoints' limits. Raises OSError."""

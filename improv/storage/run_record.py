@@ -75,6 +75,13 @@ class _Manner(_Checked):
     because: str = ""
 
 
+class _Head(_Checked):
+    """How many entries the run's history has, and the hash of the last one."""
+
+    entries: _Count = 0
+    hash: str = ""
+
+
 class RunRecord(_Checked):
     """The keys of run.json. A run that is being made has the first ones only."""
 
@@ -108,6 +115,9 @@ class RunRecord(_Checked):
     seconds: Annotated[float, Field(ge=0, le=1e12)] = 0.0
     branches: list[dict[str, Any]] = []
     scored: dict[str, _Scored] = {}
+    history: _Head | None = None
+    until_decided: bool = False
+    cells: list[str] = []
 
 
 class _BranchRow(BaseModel):

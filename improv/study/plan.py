@@ -191,6 +191,18 @@ class Exclusions(Strict):
     """No decision is made about an arm whose share of unreadable lines is larger than this."""
 
 
+class LooksSpec(Strict):
+    """When the results may be looked at, and decide, before all blocks are there. α is spent over
+    the looks (Lan and DeMets, like O'Brien and Fleming), so that looking is free."""
+
+    every: int = Field(default=1, ge=1, le=MAX_REPLICATES)
+    """The number of blocks between two looks. The last look is at all planned blocks."""
+
+    def blocks(self, planned: int) -> list[int]:
+        """Return how many blocks are there at each look."""
+        return [*range(self.every, planned, self.every), planned]
+
+
 class Plan(Strict):
     """The analysis, settled before the first call."""
 
@@ -208,6 +220,9 @@ class Plan(Strict):
     """How many blocks are played."""
     exclude: Exclusions = Exclusions()
     """Which data are excluded, and when no decision is made."""
+    looks: LooksSpec | None = None
+    """The looks at which the study may be decided early. Without this, nothing is decided before
+    all planned blocks are there."""
     stop: str = Field(default="when all blocks are played", max_length=300)
     """When the study ends, in words."""
 
@@ -220,6 +235,12 @@ class Plan(Strict):
             raise ValueError("the outcome 'phrasing' is tested by itself, without contrasts")
         if self.outcome.of != "phrasing" and any(c.icc for c in self.controls):
             raise ValueError("a control 'icc' goes with the outcome 'phrasing'")
+        if self.looks is not None and not self.contrasts:
+            raise ValueError("'looks' goes with contrasts, and this plan has none")
+        if self.looks is not None and self.looks.every > self.blocks:
+            raise ValueError(
+                f"'looks' are every {self.looks.every} blocks, and {self.blocks} blocks are planned"
+            )
         alone = self.outcome.of == "time" or self.outcome.unit == "scene"
         sides = [c.plus for c in self.contrasts]
         sides += [c.equivalence.plus for c in self.controls if c.equivalence is not None]
@@ -233,6 +254,8 @@ class Plan(Strict):
     def hash(self) -> str:
         """A digest of the plan's content; the layout of its YAML has no part in it."""
         data = self.model_dump(mode="json", by_alias=True)
+        if self.looks is None:
+            del data["looks"]  # as it was before plans had looks, so that old hashes stay true
         return digest(json.dumps(data, sort_keys=True, ensure_ascii=False), size=16)
 
     @property

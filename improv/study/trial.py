@@ -47,6 +47,16 @@ class Trial:
     replicate: int
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedBlock:
+    """A block as it is planned: its name, the conditions that play in it, and the place after its
+    last trial in the order of play."""
+
+    name: str
+    conditions: frozenset[str]
+    end: int
+
+
 class Trials(Sequence[Trial]):
     """The trials of a study in the order of play, or the first of them. Made by `plan`.
 
@@ -109,6 +119,24 @@ class Trials(Sequence[Trial]):
         cells = (cell for cell, _ in firsts._cells())
         pairs = zip(firsts, cells, strict=True)
         return [(trial, whole + (id(cell) in more)) for trial, cell in pairs]
+
+    def blocks(self) -> Iterator[PlannedBlock]:
+        """Yield every block of which all trials are here, in the order of play."""
+        end = 0
+        parts = [(cells[0].slug, cells) for cells in self._scenes]
+        conditions = [frozenset(cell.condition.name for cell in cells) for _, cells in parts]
+        for replicate in range(self.study.replicates):
+            for (slug, cells), names in zip(parts, conditions, strict=True):
+                end += len(cells)
+                if end > self._length:
+                    return
+                yield PlannedBlock(f"{slug}/{replicate}", names, end)
+
+    def cell_hashes(self) -> list[str]:
+        """Return a hash of each cell, sorted: of what is played in it, and of nothing else. Studies
+        of other names or seeds that play the same have the same ones."""
+        cells = {cell.fingerprint for cell, _ in self.one_of_each_cell()._cells()}
+        return sorted(digest(f"{TRIAL_VERSION} {cell}", size=_ID_BYTES) for cell in cells)
 
     def find(self, trial: str, index: object = None) -> Trial | None:
         """Return the trial with that id, None if there is none; `index` as in `find_all`."""

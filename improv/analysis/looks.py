@@ -1,0 +1,194 @@
+"""How much of a plan is there, and what may be decided by now. Pure.
+
+Without `looks` in its plan, a study decides nothing before all planned blocks are there. With them,
+its contrasts are tested at each planned look, on the first blocks in the order of play, by the
+alpha spending of `stats.sequential`. Blocks count as they are planned: one that is missing, for
+whatever reason, ends what can be looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from improv.analysis.stats.contrast import Contrast, complete, holm
+from improv.analysis.stats.interval import Floats
+from improv.analysis.stats.sequential import Looks, normal_boundary, repeated
+from improv.analysis.units import (
+    Frame,
+    Tables,
+    by_cell,
+    cell_weights,
+    matching_units,
+    outcome_units,
+)
+from improv.records import MAIN, seed_of
+from improv.study.plan import ContrastSpec, Outcome, Plan
+from improv.study.trial import PlannedBlock
+
+SPENDING = "Lan–DeMets"
+"""The correction that a sequential p has before Holm's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many of the planned blocks are there.
+
+    `there` counts whole blocks, and `first` those before the first gap in the order of play.
+    `looks` are the planned looks that were reached (in blocks); without `looks` in the plan, the
+    only look is at all blocks. `planned_looks` has all of them.
+    """
+
+    planned: int
+    there: int
+    first: int
+    looks: tuple[int, ...]
+    planned_looks: tuple[int, ...]
+    sequential: bool
+
+    @property
+    def is_whole(self) -> bool:
+        return self.first >= self.planned
+
+    @property
+    def look(self) -> int:
+        """The blocks of the last look that was reached, 0 before the first."""
+        return self.looks[-1] if self.looks else 0
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        return tuple(n / self.planned for n in self.looks)
+
+
+def standing(plan: Plan, tables: Tables) -> Standing:
+    """Return how much of a plan is there."""
+    order = _order(tables)[: plan.blocks]
+    played = _played(tables)
+    whole = [block.conditions <= played.get(block.name, frozenset()) for block in order]
+    first = next((i for i, is_there in enumerate(whole) if not is_there), len(whole))
+    planned = plan.looks.blocks(plan.blocks) if plan.looks is not None else [plan.blocks]
+    return Standing(
+        planned=plan.blocks,
+        there=sum(whole),
+        first=first,
+        looks=tuple(n for n in planned if n <= first),
+        planned_looks=tuple(planned),
+        sequential=plan.looks is not None,
+    )
+
+
+def at_look(tables: Tables, blocks: int) -> Tables:
+    """Return the tables of the first planned blocks alone."""
+    names = {block.name for block in _order(tables)[:blocks]}
+    trials = tables.trials[tables.trials["block"].isin(names)].reset_index(drop=True)
+    return Tables(trials, tables.scores, tables.marks, tables.blocks)
+
+
+def spend(
+    plan: Plan,
+    outcome: Outcome,
+    tables: Tables,
+    findings: Sequence[Contrast],
+    reached: Standing,
+    seed: int,
+) -> list[Contrast]:
+    """Return planned contrasts, as found at the last look, with the p and the intervals of a plan
+    that has looks: both hold whenever somebody looks and stops."""
+    units = outcome_units(outcome, tables, arms=plan.of_arms)
+    order = [block.name for block in _order(tables)[: reached.look]]
+    spent = []
+    for spec, found in zip(plan.contrasts, findings, strict=True):
+        if math.isnan(found.p):
+            spent.append(found)
+            continue
+        parts = list(_differences(spec, outcome, units, order, reached.looks))
+        looks = Looks.of(parts, reached.shares, seed=seed_of("looks", seed, spec.name))
+        paired = outcome.unit == "block" and outcome.of != "time"
+        spent.append(
+            replace(
+                found,
+                p=looks.p,
+                estimate=repeated(
+                    found.estimate, reached.shares, units=found.blocks if paired else 0
+                ),
+            )
+        )
+    return holm(spent, plan.alpha)
+
+
+def control_alpha(plan: Plan, reached: Standing) -> float:
+    """Return the level of each one-sided test of a control's sameness at the last look, so that
+    all looks together keep the plan's α."""
+    critical = normal_boundary(tuple(round(s, 9) for s in reached.shares), round(2 * plan.alpha, 9))
+    return float(stats.norm.sf(critical[-1])) if math.isfinite(critical[-1]) else 1e-12
+
+
+def _differences(
+    spec: ContrastSpec,
+    outcome: Outcome,
+    units: Frame,
+    order: Sequence[str],
+    looks: Sequence[int],
+) -> Iterator[Floats]:
+    """Yield for each look the number of each block whose sign is as likely as the other, if the
+    conditions do not matter. A block without one has 0."""
+    if outcome.unit == "block" and outcome.of != "time":
+        values = by_cell(units)
+        weights = cell_weights(units, spec.plus, spec.minus)
+        table, dropped = complete(values, weights)
+        names = sorted({b for cell in weights for b in values.get(cell, {})} - set(dropped))
+        sums = table @ np.array([w for w in weights.values() if w])
+        known = dict(zip(names, sums.tolist(), strict=True))
+        whole = np.array([known.get(block, 0.0) for block in order])
+        yield from (whole[:n] for n in looks)
+        return
+    place = {block: i for i, block in enumerate(order)}
+    sides = []
+    for where, sign in ((spec.plus[0], 1.0), (spec.minus[0], -1.0)):
+        part = matching_units(units, where)
+        part = part[part["value"].notna() & part["block"].isin(place)]
+        numbers = part[["value", "event"]].to_numpy(dtype=float)
+        at = part["block"].map(place).to_numpy(dtype=np.int64)
+        sides.append(np.column_stack([at, numbers, np.full(len(part), sign)]))
+    at, value, event, sign = np.concatenate(sides).T
+    for n in looks:
+        seen = at < n
+        residual = _residuals(outcome, value[seen], event[seen])
+        weights = residual * sign[seen]
+        yield np.bincount(at[seen].astype(np.int64), weights, minlength=n).astype(np.float64)
+
+
+def _residuals(outcome: Outcome, value: Floats, event: Floats) -> Floats:
+    """Return what each scene adds to the comparison of two sides: its distance from the mean of
+    both, or, of times, what it adds to the log-rank statistic."""
+    if outcome.of != "time":
+        return value - value.mean() if len(value) else value
+    turns = np.unique(value)
+    at_risk = np.array([(value >= t).sum() for t in turns], dtype=float)
+    ended = np.array([event[value == t].sum() for t in turns])
+    hazard = np.cumsum(ended / at_risk) if len(turns) else turns
+    # The sign is that of a later time, as in the estimate.
+    return hazard[np.searchsorted(turns, value)] - event if len(turns) else event
+
+
+def _played(tables: Tables) -> dict[str, frozenset[str]]:
+    """Return the conditions of each block that were played to an end, or failed."""
+    main = tables.trials[tables.trials["branch"] == MAIN]
+    grouped = main.groupby("block", sort=False)["condition"]
+    return {str(block): frozenset(names) for block, names in grouped}
+
+
+def _order(tables: Tables) -> Sequence[PlannedBlock]:
+    """Return the planned blocks in the order of play. Where nobody says them, those that are there
+    count, each with the conditions of the fullest block."""
+    if tables.blocks:
+        return tables.blocks
+    main = tables.trials[tables.trials["branch"] == MAIN]
+    played = _played(tables)
+    fullest = max(played.values(), key=len, default=frozenset())
+    names = main.sort_values("index")["block"] if "index" in main else main["block"]
+    return [PlannedBlock(str(name), fullest, 0) for name in names.unique()]
