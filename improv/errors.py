@@ -100,6 +100,8 @@ class ErrorKind(StrEnum):
     """More trials failed than `fail_on_error` allows."""
     HOPELESS = "hopeless"
     """Too many verdicts fail one after the other."""
+    DECIDED = "decided"
+    """All planned contrasts are decided, and the session was to play until then."""
     # A kind that another version of improv wrote and this one does not know.
     UNKNOWN = "unknown"
 

@@ -32,6 +32,11 @@ class DoubtKind(StrEnum):
     """The outcome rests on a judge who cannot judge, or who was not tried on planted lines."""
     CHANGED_FILES = "changed files"
     LEAK = "a leak"
+    PARTIAL = "blocks are missing"
+    """Planned blocks are not there, and no planned look allows a decision without them."""
+    MORE_LOOKS = "more looks are planned"
+    HISTORY = "the run's history"
+    """What was done with the run is not what its history says, or leaves no planned result."""
     UNCHECKED = "not checked yet"
     """Something that can speak against a decision is still being read."""
 
@@ -67,7 +72,7 @@ class Verdict(StrEnum):
     NOT_DECIDED = "Not decided"
 
 
-HIDING_P: frozenset[DoubtKind] = frozenset()
+HIDING_P: frozenset[DoubtKind] = frozenset({DoubtKind.PARTIAL})
 """Kinds of doubts under which a contrast has no p to show: somebody would read it all the same."""
 
 

@@ -14,6 +14,14 @@ from improv.analysis.compare import compare_sides, mean_outcome, phrasing_contra
 from improv.analysis.controls import ControlResult, check_controls
 from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.judge_error import JudgeErrors, corrected_rates, is_trusted, judge_of
+from improv.analysis.looks import (
+    Standing,
+    at_look,
+    look_doubts,
+    spend,
+    standing,
+    with_spent_alpha,
+)
 from improv.analysis.stats.chain import Absorption
 from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.analysis.stats.interval import Estimate
@@ -92,6 +100,8 @@ class Analysis:
     """How the risk of breaking at a turn differs from that of `reference`, cell by cell."""
     reference: str = ""
     doubts: tuple[Doubt, ...] = ()
+    standing: Standing | None = None
+    """How many of the planned blocks are there, if there is a plan."""
     compared: tuple[str, ...] = ()
     """The cells that the planned contrasts compare, in their order."""
     corrected: Mapping[str, Estimate] = field(default_factory=dict)
@@ -149,16 +159,27 @@ def analyse_planned(
     right = judge if outcome.of == "broken" and not outcome.less else None
     arms = tuple(_arm(name, part, seed) for name, part in units_by_cell(replicates))
     limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
+    reached = standing(plan, tables, judged=right is not None) if plan is not None else None
+    findings: list[Contrast] = []
+    checks: list[ControlResult] = []
+    if plan is not None and reached is not None:
+        if reached.decides_by_looks:
+            tables = at_look(tables, reached.look)
+            replicates = outcome_units(outcome, tables, arms=plan.of_arms)
+        findings = _findings(plan, outcome, replicates, tables, seed, right)
+        if reached.decides_by_looks:
+            findings = spend(plan, outcome, tables, findings, reached, seed)
+        tested = with_spent_alpha(plan, reached)
+        checks = list(check_controls(tested, outcome, replicates, tables, seed, judges))
     return Analysis(
         plan=plan,
         outcome=outcome,
         planned=planned and plan is not None,
         arms=arms,
-        findings=tuple(_findings(plan, outcome, replicates, tables, seed, right)) if plan else (),
-        checks=tuple(check_controls(plan, outcome, replicates, tables, seed, judges))
-        if plan
-        else (),
-        doubts=(*refused, *_arm_doubts(arms, limit)),
+        findings=tuple(findings),
+        checks=tuple(checks),
+        doubts=(*refused, *_arm_doubts(arms, limit), *look_doubts(reached, findings)),
+        standing=reached,
         compared=tuple(_compared(plan, replicates)) if plan else (),
         corrected=_corrected(replicates, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",

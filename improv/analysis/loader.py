@@ -3,6 +3,7 @@ its own material."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
 from improv.study.plan import Plan
+from improv.study.trial import plan as plan_trials
 
 _TRIALS = [
     "trial",
@@ -50,10 +52,13 @@ VERDICT_COLUMNS = [
 ]
 
 
-def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = True) -> Tables:
+def read_tables(
+    folder: RunFolder, study: Study | None = None, *, moves: bool = True, blocks: int = 0
+) -> Tables:
     """Return the tables that an analysis needs. Raises RunError.
 
-    `moves` reads the authors' moves too, which only the outcome "recovered" needs.
+    `blocks` is the number of planned blocks whose order is wanted too. `moves` reads the authors'
+    moves too, which only the outcome "recovered" needs.
     """
     study = study or folder.study()
     turns = _moves(folder) if moves else SCHEMAS["turns"].empty_table()
@@ -63,6 +68,7 @@ def read_tables(folder: RunFolder, study: Study | None = None, *, moves: bool = 
         folder.tables.read_coded("scores", _SCORES, _TEXTS).to_pandas(split_blocks=True),
         turns.to_pandas(),
         [c.name for c in study.conditions],
+        list(itertools.islice(plan_trials(study).blocks(), blocks)),
     )
 
 
@@ -117,7 +123,12 @@ def analyse_run(
     does not fit the run."""
     study = study or folder.study()
     plan = plan or study.plan
-    tables = read_tables(folder, study, moves=plan is not None and plan.outcome.of == "recovered")
+    tables = read_tables(
+        folder,
+        study,
+        moves=plan is not None and plan.outcome.of == "recovered",
+        blocks=plan.blocks if plan is not None else 0,
+    )
     verdicts = folder.tables.read("verdicts", columns=VERDICT_COLUMNS)
     judges = tuple(measure_judges(verdicts.to_pandas(), tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")

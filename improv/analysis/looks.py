@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.stats.contrast import Contrast, complete, holm
 from improv.analysis.stats.interval import Floats
 from improv.analysis.stats.sequential import Looks, normal_boundary, repeated
@@ -30,8 +31,8 @@ from improv.records import MAIN, seed_of
 from improv.study.plan import ContrastSpec, Outcome, Plan
 from improv.study.trial import PlannedBlock
 
-SPENDING = "Lan–DeMets"
-"""The correction that a sequential p has before Holm's."""
+_TOO_EARLY = 1e-12
+"""The level of a test at a look that spends no α."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ class Standing:
         return self.first >= self.planned
 
     @property
+    def decides_by_looks(self) -> bool:
+        """Whether a look was reached that the plan declares."""
+        return self.sequential and bool(self.looks)
+
+    @property
+    def sentence(self) -> str:
+        """What the study's looks are, and which one this is; "" for a plan without looks."""
+        if not self.decides_by_looks:
+            return ""
+        return (
+            f"Look {len(self.looks)} of {len(self.planned_looks)} planned ones, at {self.look:,} "
+            f"of {self.planned:,} planned blocks. The p are those of alpha spending (Lan and "
+            "DeMets, like O'Brien and Fleming), and the intervals are repeated confidence "
+            "intervals: both hold whichever look ends the study. The estimates themselves are, on "
+            "average, somewhat too far from zero if a study ends early."
+        )
+
+    @property
     def look(self) -> int:
         """The blocks of the last look that was reached, 0 before the first."""
         return self.looks[-1] if self.looks else 0
@@ -64,20 +83,24 @@ class Standing:
         return tuple(n / self.planned for n in self.looks)
 
 
-def standing(plan: Plan, tables: Tables) -> Standing:
-    """Return how much of a plan is there."""
+def standing(plan: Plan, tables: Tables, *, judged: bool = False) -> Standing:
+    """Return how much of a plan is there. Rates that are corrected for a judge's errors have no
+    looks: verdicts come when all is played."""
     order = _order(tables)[: plan.blocks]
     played = _played(tables)
     whole = [block.conditions <= played.get(block.name, frozenset()) for block in order]
     first = next((i for i, is_there in enumerate(whole) if not is_there), len(whole))
-    planned = plan.looks.blocks(plan.blocks) if plan.looks is not None else [plan.blocks]
+    sequential = plan.looks is not None and not judged
+    planned = [plan.blocks]
+    if plan.looks is not None and not judged:
+        planned = plan.looks.blocks(plan.blocks)
     return Standing(
         planned=plan.blocks,
         there=sum(whole),
         first=first,
         looks=tuple(n for n in planned if n <= first),
         planned_looks=tuple(planned),
-        sequential=plan.looks is not None,
+        sequential=sequential,
     )
 
 
@@ -120,11 +143,40 @@ def spend(
     return holm(spent, plan.alpha)
 
 
-def control_alpha(plan: Plan, reached: Standing) -> float:
-    """Return the level of each one-sided test of a control's sameness at the last look, so that
-    all looks together keep the plan's α."""
-    critical = normal_boundary(tuple(round(s, 9) for s in reached.shares), round(2 * plan.alpha, 9))
-    return float(stats.norm.sf(critical[-1])) if math.isfinite(critical[-1]) else 1e-12
+def with_spent_alpha(plan: Plan, reached: Standing) -> Plan:
+    """Return the plan for its controls at the last look: with the level of each one-sided test of
+    sameness at which all looks together keep the plan's α."""
+    if not reached.decides_by_looks:
+        return plan
+    shares = tuple(round(share, 9) for share in reached.shares)
+    critical = normal_boundary(shares, round(2 * plan.alpha, 9))[-1]
+    alpha = float(stats.norm.sf(critical)) if math.isfinite(critical) else _TOO_EARLY
+    return plan.model_copy(update={"alpha": alpha})
+
+
+def look_doubts(reached: Standing | None, findings: Sequence[Contrast]) -> Iterator[Doubt]:
+    """Yield what the blocks that are missing have against a decision."""
+    if reached is None or reached.is_whole or not findings:
+        return
+    gone = ""
+    if reached.there > reached.first:
+        gone = f", and only the first {reached.first:,} of them without a gap"
+    if not reached.decides_by_looks:
+        first = f" The first planned look is at {reached.planned_looks[0]:,} blocks."
+        yield Doubt(
+            DoubtKind.PARTIAL,
+            f"{reached.there:,} of {reached.planned:,} planned blocks are there{gone}; a part of a "
+            f"study decides nothing, and no p is given.{first if reached.sequential else ''}",
+        )
+        return
+    for c in findings:
+        if not c.rejected:
+            yield Doubt(
+                DoubtKind.MORE_LOOKS,
+                f"{reached.look:,} of {reached.planned:,} planned blocks were looked at{gone}, and "
+                "at this look it is open.",
+                contrast=c.name,
+            )
 
 
 def _differences(

@@ -51,6 +51,13 @@ Limit = Annotated[
 RunName = Annotated[
     str | None, typer.Option(help="The run's id; by default made from study, date and time.")
 ]
+UntilDecided = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="Look at the results at each look of the plan, and stop when all is decided.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost, and play nothing.")
 ]
@@ -80,6 +87,7 @@ def run_command(
     max_trials: MaxTrials = MAX_TRIALS,
     trust: Trust = None,
     batch: Batch = False,
+    until_decided: UntilDecided = False,
     dry_run: DryRun = False,
 ) -> None:
     """Play a study or a scene, and store it as a new run."""
@@ -108,6 +116,7 @@ def run_command(
             price=price,
             max_trials=max_trials,
             batch=batch,
+            until_decided=until_decided,
             # An address on the command line is the user's own choice, so it is trusted.
             trusted=(*(trust or ()), *([base_url] if base_url else ())),
         )
@@ -160,6 +169,13 @@ def resume_command(
             "such as a timeout.",
         ),
     ] = False,
+    until_decided: UntilDecided = False,
+    to_the_end: Annotated[
+        bool,
+        typer.Option(
+            "--to-the-end", help="Play all blocks of a run that was to play until decided."
+        ),
+    ] = False,
     anyway: Anyway = False,
 ) -> None:
     """Play the rest of an unfinished run, without repeating calls that its journal contains.
@@ -188,6 +204,8 @@ def resume_command(
             batch=batch,
             anyway=anyway,
             failed=failed,
+            until_decided=until_decided,
+            to_the_end=to_the_end,
         )
         with terminal.progress() as watch:
             result = resume(folder, setup=setup, watch=watch)

@@ -61,10 +61,14 @@ def plain_error(text: str) -> None:
 def progress() -> Iterator[Watch]:
     """Show a run's progress: one bar per condition, or a plain line every few seconds."""
     warned = said = False
+    look = ""
     lost: set[tuple[str, str]] = set()
 
     def stopping(standing: Standing) -> None:
-        nonlocal warned, said
+        nonlocal warned, said, look
+        if standing.look != look:
+            look = standing.look
+            complain(look)
         if standing.estimated and not said:
             said = True
             complain("An endpoint does not count tokens; they are estimated by length.")

@@ -12,6 +12,7 @@ from improv.errors import RunError
 from improv.runner.launch import Result, entered, number_in, play_owed
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
+from improv.runner.run_history import record
 from improv.runner.session import Setup, Watch
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_record import asked_branches
@@ -54,7 +55,7 @@ def branch(
             )
         if row["status"] == "failed" and row["turns"] < turn:
             raise RunError(f"{trial}: failed at turn {row['failure_turn']}: {row['failure']}")
-        refuse_drift(folder, meta, identity(models_of([source])), None, setup)
+        changes = refuse_drift(folder, meta, identity(models_of([source])), None, setup)
         if again and edit is not None and not edit.empty:
             raise RunError("a regeneration changes nothing; edit a branch instead")
         siblings = [*planned_branches(study, source), *(b for b in earlier if b.trial == source.id)]
@@ -69,6 +70,8 @@ def branch(
         past(source, fresh[0], transcript.turns, ())
         agreed = look_ahead(study, [source], setup, [fresh[0]])
         folder.update({"branches": [asdict(b) for b in [*earlier, *fresh]]})
+        details = {"changes": changes} if changes else {}
+        record(folder, "branched", trial=source.id, turn=turn, branches=draws, **details)
         session = held.session(study, planned_trials, setup, agreed, watch)
         result = play_owed(session, {b.id for b in fresh})
         return replace(result, fresh=tuple(fresh))

@@ -258,6 +258,14 @@ class Host:
             ),
         )
 
+    async def flush(self) -> str:
+        """Write the finished trials that are not written yet; return why that failed, or ""."""
+        try:
+            await event_loop.in_daemon_thread(self._shards.flush)
+        except OSError as e:
+            return folder_unwritable(e)
+        return ""
+
     async def halt(self) -> None:
         """Make no further call. A scene ends when its calls in flight have come back."""
         self._models.halt(ModelError("the run was interrupted", kind=ErrorKind.HALTED))

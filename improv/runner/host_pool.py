@@ -163,6 +163,15 @@ class HostPool:
             with contextlib.suppress(ray.exceptions.RayError):
                 await self._hosts[number].halt()
 
+    async def flush(self) -> str:
+        """Have every host write the trials that it has finished; return why that failed, or ""."""
+        trouble = ""
+        for number in list(self._scenes):
+            # A host that died has lost them, and the folder says so.
+            with contextlib.suppress(ray.exceptions.RayError):
+                trouble = await self._hosts[number].flush() or trouble
+        return trouble
+
     async def keep_limits(self, *, now: bool = False) -> None:
         """Write down the history of the limiters, and what was learned of the manners of models,
         at most once a second unless `now`."""

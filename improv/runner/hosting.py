@@ -41,6 +41,9 @@ class AnyHost(Protocol):
         self, work: Work, journaled: Sequence[Sequence[bytes]]
     ) -> list[TrialOutcome]: ...
 
+    async def flush(self) -> str:
+        """Write the finished trials; return why that failed, or ""."""
+
     async def halt(self) -> None: ...
 
     async def close(self, *, at_once: bool = False) -> str:
@@ -139,6 +142,9 @@ class RayHost:
     async def play(self, work: Work, journaled: Sequence[Sequence[bytes]]) -> list[TrialOutcome]:
         outcomes: list[TrialOutcome] = await self._actor.play.remote(work, journaled)
         return outcomes
+
+    async def flush(self) -> str:
+        return str(await self._actor.flush.remote())
 
     async def halt(self) -> None:
         await self._actor.halt.remote()

@@ -7,9 +7,7 @@ the run's folder holds it; what a host reports does not count.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,8 +17,7 @@ from improv.analysis.cache import cache_if_large
 from improv.analysis.delivery import headline, loss_sentences, read_delivery_if_whole
 from improv.errors import ErrorKind, RunError, folder_unwritable, is_weather
 from improv.models.agreed import Agreed
-from improv.models.budget import BYTES_PER_TOKEN, Spent, call_spending
-from improv.models.endpoint import public_address, remote_address
+from improv.models.budget import BYTES_PER_TOKEN, Spent
 from improv.models.manners_keeper import sentences
 from improv.records import MAIN, Json, Stop
 from improv.runner.context_lengths import lengths
@@ -29,8 +26,11 @@ from improv.runner.host_pool import HostPool
 from improv.runner.owed import owed, to_play_again
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
+from improv.runner.run_history import first_entry, first_record, now, record, record_end
 from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch
+from improv.runner.spending import spent_so_far
+from improv.runner.until_decided import Frontier, frontier
 from improv.scoring.lost_scores import restore_scores
 from improv.scoring.scorer import score
 from improv.storage.batch_log import count_batches
@@ -43,10 +43,10 @@ from improv.storage.runs import RUN_ID, new_run_id, runs_filesystem
 from improv.study.branch import Branch
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS
-from improv.study.model_spec import Model, Price
+from improv.study.model_spec import Price
 from improv.study.named_models import edited_trials, with_price
 from improv.study.snapshot import write_study
-from improv.study.trial import Trials, models_of, plan, remote, trials_hash
+from improv.study.trial import Trials, models_of, plan, trials_hash
 from improv.study.trial_count import refuse_too_many
 
 
@@ -128,7 +128,7 @@ ESTIMATED = (
     "an endpoint does not count tokens: what was used, and what it costs, is estimated by length, "
     f"one token for {BYTES_PER_TOKEN} bytes"
 )
-_EXITS = {ErrorKind.BUDGET: 4, ErrorKind.HALTED: 130, ErrorKind.DISK: 3}
+_EXITS = {ErrorKind.DECIDED: 0, ErrorKind.BUDGET: 4, ErrorKind.HALTED: 130, ErrorKind.DISK: 3}
 
 
 def run(
@@ -157,10 +157,11 @@ def run(
     fs, base = runs_filesystem(runs)
     root = os.fspath(runs) if "://" in os.fspath(runs) else base
     folder = RunFolder(fs, f"{base}/{name or new_run_id(study.name)}", root)
-    meta = _meta(study, trials, setup, source) | {"lengths": lengths(study, agreed)}
-    folder.create(study, meta)
+    until = frontier(folder, study, trials) if setup.until_decided else None
+    meta = first_record(study, trials, setup, source) | {"lengths": lengths(study, agreed)}
+    folder.create(study, meta, first_entry(study, trials))
     with entered(folder) as held:
-        result = play_owed(held.session(study, trials, setup, agreed, watch))
+        result = play_owed(held.session(study, trials, setup, agreed, watch), until=until)
     return _scored(result, study)
 
 
@@ -177,12 +178,13 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         refuse_too_many(trials, setup.max_trials, asked=len(asked))
         # What waits at the endpoint is found again only by a session that sends batches.
         setup = replace(setup, batch=setup.batch or meta.get("batch") is True)
-        now = identity(models_of(trials))
+        now_here = identity(models_of(trials))
         if damage := find_damage(folder):
             try:
-                refuse_drift(folder, meta, now, trials_hash(trials), setup)
+                refuse_drift(folder, meta, now_here, trials_hash(trials), setup)
             except RunError as e:
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
+            record(folder, "repaired", damage=list(damage.values()))
             held.notices.extend(heal(folder, held.journal, damage))
         if setup.price is not None:
             study = _keep_price(folder, study, meta, setup.price)
@@ -192,18 +194,34 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         if idle:
             result = replace(_finish(folder, trials, Stop(), held.notices), idle=True)
         else:
-            refuse_drift(folder, meta, now, trials_hash(trials), setup)
+            changes = refuse_drift(folder, meta, now_here, trials_hash(trials), setup)
+            until = _frontier_again(folder, study, trials, meta, setup)
             agreed = look_ahead(study, trials, setup, asked)
+            if changes:
+                record(folder, "changed", changes=changes)
             if failed:
+                record(folder, "failed again", trials=len(failed))
                 owe_again(folder, failed, held.journal)
                 held.notices.append(
                     f"{len(failed)} trials and branches that had failed are played again; their "
                     "first failures stay in the table of failures"
                 )
-            result = play_owed(held.session(study, trials, setup, agreed, watch))
+            result = play_owed(held.session(study, trials, setup, agreed, watch), until=until)
     if not (result.owed or result.stopped):
         result = replace(result, notices=(*result.notices, *restore_scores(folder)))
     return result if idle else _scored(result, study)
+
+
+def _frontier_again(
+    folder: RunFolder, study: Study, trials: Trials, meta: Json, setup: Setup
+) -> Frontier | None:
+    """Return the frontier of a resumed run: such a run was to play until all is decided, or is
+    now."""
+    before = meta.get("until_decided") is True and not setup.to_the_end
+    if not (setup.until_decided or before):
+        return None
+    folder.update({"until_decided": True})
+    return frontier(folder, study, trials)
 
 
 def _keep_price(folder: RunFolder, study: Study, meta: Json, price: Price) -> Study:
@@ -242,16 +260,20 @@ def _scored(result: Result, study: Study) -> Result:
     measures = (
         [m for m in study.plan.measures() if m in FREE_SCORERS] if study.plan is not None else []
     )
-    if not measures or result.owed or result.stopped:
+    unfinished = result.owed or result.stopped
+    if not measures or (unfinished and result.kind is not ErrorKind.DECIDED):
         return result
     scored = score(result.folder, measures)
     return replace(result, notices=(*result.notices, *scored.notices))
 
 
-def play_owed(session: Session, only: set[str] | None = None) -> Result:
+def play_owed(
+    session: Session, only: set[str] | None = None, *, until: Frontier | None = None
+) -> Result:
     """Play what the run owes until nothing is owed or something stops the session.
 
-    With `only`, play no trials and only the branches with these ids.
+    With `only`, play no trials and only the branches with these ids. With `until`, stop when all
+    planned contrasts are decided.
     """
     folder, study, trials = session.folder, session.study, session.trials
     setup, journal = session.setup, session.journal
@@ -266,11 +288,12 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
     stop, futile, notices = Stop(), 0, list(session.notices)
     asked = asked_branches(meta)
     work = owed(folder, trials, asked, only)
+    record(folder, "played", session=number, owed=work.size)
     progress = Progress(dict(work.by_condition))
     models = models_of(edited_trials(study, trials, asked)) if setup.budget else []
     while work and not stop:
         journal.refresh()
-        spent = _spent(folder, journal, models) if setup.budget else Spent()
+        spent = spent_so_far(folder, journal, models) if setup.budget else Spent()
         terms = HostTerms(number, setup.connections, session.agreed, batch=setup.batch)
         pool = HostPool(folder, work, setup=setup, terms=terms, spent=spent)
         scheduler = Scheduler(
@@ -282,6 +305,7 @@ def play_owed(session: Session, only: set[str] | None = None) -> Result:
             progress=progress,
             watch=session.watch,
             fail_on_error=setup.fail_on_error,
+            frontier=until,
         )
         event_loop.run_coroutine(scheduler.run())
         # A host may have died after it reported a trial and before it wrote it: the folder counts.
@@ -342,7 +366,7 @@ def _finish(
         "stopped": stop.reason,
         "undelivered": headline(arms),
         "delivery": loss_sentences(arms),
-        "ended": _now(),
+        "ended": now(),
     }
     if seconds is not None:
         changes["seconds"] = round(seconds + _seconds_in(meta), 3)
@@ -350,6 +374,15 @@ def _finish(
         folder.update(changes)
     except OSError as e:
         messages.append(f"run.json could not be written: {e.strerror or e}")
+    record_end(
+        folder,
+        "ended",
+        session=number_in(meta, "session", 0),
+        done=ended.done,
+        failed=ended.failed,
+        owed=left.size,
+        stopped=stop.reason,
+    )
     if not left:
         cache_if_large(folder)
     return Result(
@@ -395,53 +428,9 @@ def _count_ended(folder: RunFolder) -> _Ended:
     return _Ended(done, failed, branches, broken, weather)
 
 
-def _spent(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:
-    """Return the calls, tokens and dollars that all sessions of the run have spent so far."""
-    prices: dict[tuple[str, str], Price | None] = {}
-    for model in models:
-        prices[model.model, ""] = model.price
-        if remote(model):
-            prices[model.model, public_address(remote_address(model))] = model.price
-    counted = {}
-    for call in itertools.chain(folder.transcripts.all_calls(), journal.calls()):
-        # The time is part of the key, because another host may repeat a dead host's call.
-        # The branch is not, because a regeneration's differs between table and journal.
-        counted[call.draw.trial, call.draw.role, call.started] = call
-    total = Spent()
-    for call in counted.values():
-        if not call.error:
-            price = prices.get((call.model, call.endpoint), prices.get((call.model, "")))
-            total += call_spending(call, price)
-    return total
-
-
-def _meta(study: Study, trials: Trials, setup: Setup, source: Json | None) -> Json:
-    return {
-        "study": study.name,
-        "scenes": study.scenes,
-        "conditions": [c.name for c in study.conditions],
-        "models": sorted({m.model for m in models_of(trials)}),
-        "trials": len(trials),
-        "trials_hash": trials_hash(trials),
-        "plan_hash": study.plan.hash if study.plan is not None else "",
-        "seed": study.seed,
-        "source": source,
-        **({"price": setup.price.model_dump(exclude_none=True)} if setup.price else {}),
-        "status": "playing",
-        "created": _now(),
-        "ray": setup.ray if setup.ray in ("local", "off") else "cluster",
-        "batch": setup.batch,
-        **identity(models_of(trials)),
-    }
-
-
 def number_in(meta: Json, name: str, default: int | None = None) -> int:
     """Return a whole number of run.json. Raises RunError if the value is no whole number."""
     value = meta.get(name, default)
     if not isinstance(value, int):
         raise RunError(f"run.json: '{name}' is not a number")
     return value
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -66,8 +66,9 @@ def program() -> str:
 
 def refuse_drift(
     folder: RunFolder, meta: Json, now: Json, trials_hash: str | None, setup: Setup
-) -> None:
-    """Raise RunError with the differences if the run has changed since it was begun."""
+) -> list[str]:
+    """Raise RunError with the differences if the run has changed since it was begun. Return them
+    if the setup goes on anyway."""
     changes = _study_changes(folder, meta, setup.max_trials)
     then = _texts(meta, "versions").get("improv-theatre")
     here = now["versions"].get("improv-theatre")
@@ -90,6 +91,7 @@ def refuse_drift(
             f"`improv replay {folder.id}` says that its scenes still come out the same, go on with "
             "--anyway."
         )
+    return changes
 
 
 def _study_changes(folder: RunFolder, meta: Json, max_trials: int) -> list[str]:

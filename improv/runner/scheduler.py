@@ -13,11 +13,12 @@ from typing import Any
 import ray
 
 from improv import event_loop
-from improv.errors import SHARED, ErrorKind, first_line, folder_unwritable
+from improv.errors import SHARED, ErrorKind, ImprovError, first_line, folder_unwritable
 from improv.records import Stop, TrialOutcome
 from improv.runner.host import STOPS_THE_RUN
 from improv.runner.host_pool import HostPool
 from improv.runner.session import LIVES, Progress, Watch, Work
+from improv.runner.until_decided import Frontier
 from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock
 
@@ -29,7 +30,8 @@ _ENOUGH_TRIALS = 20
 class Scheduler:
     """Plays `work` on the hosts of `pool`. What stopped it is recorded in `stop`.
 
-    `fail_on_error` is the share of failed trials above which the session stops.
+    `fail_on_error` is the share of failed trials above which the session stops. With a `frontier`,
+    nothing beyond it is played before a look at the results has moved it.
     """
 
     pool: HostPool
@@ -41,6 +43,7 @@ class Scheduler:
     progress: Progress
     watch: Watch | None = None
     fail_on_error: float | None = None
+    frontier: Frontier | None = None
     _unplayed: Iterator[Work] = field(init=False)
     _waiting: list[Work] = field(init=False, default_factory=list)
     """Work that is given out next: it lost its host, or it is the next that is unplayed."""
@@ -62,6 +65,9 @@ class Scheduler:
                 await _unless_killed(pool.open(), killed)
                 while ((self._waiting and not stop) or self._playing) and not killed.is_set():
                     self._fill_hosts()
+                    if self._at_frontier():
+                        await _unless_killed(self._look(), killed)
+                        continue
                     await self._wait(killed)
                     pool.check_started(stop)
                     if self.lock.lost.is_set():
@@ -81,12 +87,44 @@ class Scheduler:
 
     def _fill_hosts(self) -> None:
         """Give waiting trials to hosts, as long as a host has a free place."""
-        while self._waiting and not self.stop and (place := self.pool.take_place()) is not None:
+        while (
+            not self.stop
+            and (next_work := self._next()) is not None
+            and (place := self.pool.take_place()) is not None
+        ):
             number, host = place
-            work = self._waiting.pop()
+            work = self._waiting.pop(next_work)
             self._look_for_work()
             journaled = self.journal.lines_of(work.trial.id)
             self._playing[asyncio.ensure_future(host.play(work, journaled))] = (work, number)
+
+    def _next(self) -> int | None:
+        """Return the place in `_waiting` of what is played next, None if nothing may be."""
+        for i in reversed(range(len(self._waiting))):
+            if self.frontier is None or self._waiting[i].trial.index < self.frontier.end:
+                return i
+        return None
+
+    def _at_frontier(self) -> bool:
+        """Whether all that waits is played only after another look."""
+        return bool(self._waiting) and not self._playing and not self.stop and self._next() is None
+
+    async def _look(self) -> None:
+        """Have the hosts write what they hold, and look at the results."""
+        assert self.frontier is not None
+        if trouble := await self.pool.flush():
+            self.stop.record(trouble, ErrorKind.DISK)
+            return
+        try:
+            reason = await event_loop.in_daemon_thread(self.frontier.look)
+        except ImprovError as e:
+            self.stop.record(f"the results cannot be looked at: {e}", ErrorKind.INTERNAL)
+            return
+        self.progress.look = self.frontier.said
+        if self.watch is not None:
+            self.watch(self.progress)
+        if reason:
+            self.stop.record(reason, ErrorKind.DECIDED)
 
     def _look_for_work(self) -> None:
         """Have something waiting as long as anything is unplayed. A million trials are not held."""

@@ -33,7 +33,8 @@ class Setup:
     `max_trials` is the most trials, branches included, that a study may ask for. `failed` plays all
     failed trials again, not only those whose failure may pass. `price` is for models to which the
     study gives none; it is kept with the run. With `batch`, calls to remote endpoints are sent in
-    batches.
+    batches. `until_decided` plays up to each look of the plan and stops when all is decided;
+    `to_the_end` resumes such a run and plays all of it.
     """
 
     ray: str = "local"
@@ -49,6 +50,8 @@ class Setup:
     price: Price | None = None
     batch: bool = False
     failed: bool = False
+    until_decided: bool = False
+    to_the_end: bool = False
 
 
 @dataclass
@@ -70,6 +73,8 @@ class Progress:
     """What did not arrive, by condition."""
     stopping: bool = False
     """Whether the user interrupted the session."""
+    look: str = ""
+    """What the last look at the results said, in a session that plays until all is decided."""
     began: float = field(default_factory=time.monotonic)
 
     def count(self, outcome: TrialOutcome) -> None:

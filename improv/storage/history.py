@@ -3,9 +3,9 @@
 A reader of a report must know how often somebody looked, scored or started again before he saw what
 is printed. So each of our commands appends an entry. An entry has its number and the hash of the
 entry before it; leaving one out or changing one breaks the chain. run.json has the number of
-entries and the last hash, so that a history that ends too early shows too. Nothing here is secret: whoever
-makes all files again, with their hashes, is not seen. For that there is `improv plan`, whose output
-is kept elsewhere.
+entries and the last hash, so that a history that ends too early shows too. Nothing here is secret:
+whoever makes all files again, with their hashes, is not seen. For that there is `improv plan`,
+whose output is kept elsewhere.
 
 This module also has the mutex under which run.json and checksums.json are changed, because somebody
 may look at a run while another process plays it.
@@ -39,6 +39,8 @@ _LARGEST = 64 * 2**20
 _HASH_BYTES = 16
 _START = ""
 """What the first entry has as the hash of the entry before it."""
+OPENING = ("begun", "played", "scoring", "restoring")
+"""Entries after which tables are written: another entry follows, unless the process is killed."""
 _OWN = ("number", "at", "what", "before", "hash")
 
 

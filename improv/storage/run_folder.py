@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from improv.errors import RunError
 from improv.folder import Folder
 from improv.records import Json
 from improv.storage.checksums import Checksums
-from improv.storage.history import History, Past, mutex
+from improv.storage.history import OPENING, History, Past, mutex
 from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
 from improv.storage.lock import unwritable_error
@@ -50,6 +50,9 @@ from improv.study.branch import Branch
 from improv.study.design import Study
 from improv.study.scene import Scene
 from improv.study.snapshot import read_played_scene, read_question, read_study, write_study
+
+_WITNESSED = ("trials.parquet", "scores.parquet", "verdicts.parquet")
+"""The tables that results rest on. The history has their checksums."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,20 @@ class RunFolder:
     @property
     def history(self) -> Past:
         """What was done with the run, and what is wrong with the file that says it."""
-        return History(self.files).read(self.meta().get("history"))
+        past = History(self.files).read(self.meta().get("history"))
+        last = past.entries[-1].what if past.entries else ""
+        kept = next(
+            (e.details["tables"] for e in reversed(past.entries) if "tables" in e.details), {}
+        )
+        if last in OPENING or not isinstance(kept, dict):
+            return past
+        now = self.checksums.newest(kept)
+        problems = [
+            f"{self.id}/{name}: was written after the last entry of the run's history"
+            for name, hash_ in kept.items()
+            if now.get(name) != hash_
+        ]
+        return replace(past, problems=(*past.problems, *problems))
 
     @property
     def local(self) -> Path:
@@ -103,8 +119,8 @@ class RunFolder:
 
     def create(self, study: Study, meta: Json, begun: Json | None = None) -> None:
         """Make the folder with its study, run.json, and a history whose first entry has the details
-        `begun`. Raises RunError if that is impossible or
-        there is a run already, MachineError if the disk is full."""
+        `begun` (no history without). Raises RunError if that is impossible or there is a run
+        already, MachineError if the disk is full."""
         folder = self.files.folder
         text = write_study(study).encode()
         try:
@@ -148,6 +164,11 @@ class RunFolder:
         if history.is_kept():
             with mutex(self.files):
                 self.update({"history": history.append(what, **details)})
+
+    def record_end(self, what: str, **details: Any) -> None:
+        """Append an entry with the checksums of the tables, which nothing writes until another
+        entry says so. Raises OSError and RunError."""
+        self.record(what, **details, tables=self.checksums.newest(_WITNESSED))
 
     def keep_limits(self, rows: Sequence[Json]) -> None:
         """Append rows to the history of the endpoints' limits. Raises OSError."""

@@ -1,12 +1,13 @@
 """Tests that may be looked at while a study is played: alpha spending for differences of blocks.
 
 A plan that declares its looks may be tested after each of them. α is spent over the looks as Lan
-and DeMets (1983) do it, with their function like O'Brien and Fleming's: little is spent early, so the
-last look keeps nearly all of the power. The null distribution is that of `permutation.sign_flip`:
-if conditions do not matter, each block's difference could as well have had the other sign. A path
-is what all looks would have seen under one pattern of signs. The observed path and the random ones are
-exchangeable, and the critical values are taken from all of them, so at most the spent share of α
-can cross, for any number of blocks and any distribution (no normal approximation).
+and DeMets (1983) do it, with their function like O'Brien and Fleming's: little is spent early, so
+the last look keeps nearly all of the power. The null distribution is that of
+`permutation.sign_flip`: if conditions do not matter, each block's difference could as well have had
+the other sign. A path is what all looks would have seen under one pattern of signs. The observed
+path and the random ones are exchangeable, and the critical values are taken from all of them, so at
+most the spent share of α can cross, for any number of blocks and any distribution (no normal
+approximation).
 
 Intervals are repeated confidence intervals (Jennison and Turnbull 1989): one of them covers the
 truth at every look at once, so also at the look that ends a study. Their critical values are those
