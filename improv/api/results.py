@@ -188,13 +188,13 @@ class DryRun:
 
 def report_on_run(folder: RunFolder, by: Plan | None = None) -> Report:
     """Return the report on a run, by its own plan or by `by`. Raises RunError."""
-    material = read_material(folder, by)
+    material = read_material(folder, by, by="notebook")
     return Report(report(material), (material,))
 
 
 def report_on_runs(folders: Sequence[RunFolder]) -> Report:
     """Return the report that compares several runs. Raises RunError."""
-    materials = tuple(read_material(folder) for folder in folders)
+    materials = tuple(read_material(folder, by="notebook") for folder in folders)
     return Report(comparison_page(materials), materials)
 
 

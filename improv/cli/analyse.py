@@ -156,7 +156,7 @@ def compare_command(
 
         folders = [open_run(runs, run) for run in runs_of]
         files.check_writable(output)
-        materials = [read_material(folder) for folder in folders]
+        materials = [read_material(folder, by="compare") for folder in folders]
         for difference in (d for material in materials for d in material.differences):
             terminal.complain(difference)
         page = comparison_page(materials)

@@ -12,11 +12,15 @@ from improv.analysis.exposure_scan import read_exposure
 from improv.analysis.inference import Analysis
 from improv.analysis.judge_error import JudgeErrors
 from improv.analysis.loader import analyse_run
+from improv.analysis.look_record import record_look
 from improv.graph.build import condition_graphs
 from improv.graph.figure import MeasuredGraph
 from improv.models.budget import token_cost
 from improv.records import Delivery, Json
+from improv.report.history import history_doubts, history_notes
+from improv.storage.history import NO_HISTORY, Past
 from improv.storage.run_folder import RunFolder
+from improv.storage.twins import find_twins
 from improv.study.design import Study
 from improv.study.model_spec import Price
 from improv.study.plan import Plan
@@ -65,20 +69,27 @@ class Material:
     failures: Sequence[Json] = ()
     doubts: Sequence[Doubt] = ()
     """Doubts about the planned contrasts that the run's tables do not show."""
+    past: Past = NO_HISTORY
+    """What was done with the run."""
+    notes: Sequence[str] = ()
+    """Sentences on the run's history and on other runs of the same trials."""
 
     @property
     def embedded(self) -> bool:
         return _EMBEDDED in self.meta.get("models", [])
 
 
-def read_material(folder: RunFolder, plan: Plan | None = None) -> Material:
+def read_material(folder: RunFolder, plan: Plan | None = None, *, by: str = "report") -> Material:
     """Analyse a run by its study's own plan or by another; return the material of its report.
 
-    Raises RunError, and ValueError if the plan does not fit the run.
+    This is a look at the results, and the run's history says `by` what it was taken. Raises
+    RunError, and ValueError if the plan does not fit the run.
     """
     analysed = analyse_run(folder, plan)
-    study, meta = analysed.study, folder.meta()
+    study = analysed.study
+    record_look(folder, analysed.analysis, by)
     calls = folder.tables.read("calls", columns=_CALL_COLUMNS).to_pylist()
+    meta, past = folder.meta(), folder.history
     return Material(
         run=folder.id,
         meta=meta,
@@ -96,6 +107,9 @@ def read_material(folder: RunFolder, plan: Plan | None = None) -> Material:
         differences=folder.checksums.differences(),
         delivery=read_delivery(folder),
         failures=folder.tables.read("failures").to_pylist(),
+        doubts=tuple(history_doubts(past, meta, analysed.analysis.plan)),
+        past=past,
+        notes=history_notes(past, meta, find_twins(folder)),
     )
 
 

@@ -7,8 +7,6 @@ No rates are printed of a judge that cannot judge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from improv.analysis.decision import DoubtKind
 from improv.analysis.inference import Analysis, Arm
 from improv.report.appendix import (
@@ -20,6 +18,7 @@ from improv.report.appendix import (
     add_reproduction,
 )
 from improv.report.doubts import all_doubts, decisions, plan_notice, sentences, undecided_reasons
+from improv.report.history import add_history
 from improv.report.material import Material
 from improv.report.numbers import estimate_text, unit_count
 from improv.report.page import Page
@@ -55,6 +54,7 @@ def report(material: Material) -> Page:
     add_exposure(page, material.exposure)
     add_cost(page, material)
     add_endpoints(page, material.calls, material.limits)
+    add_history(page, material.past)
     add_reproduction(page, material)
     return page
 
@@ -93,24 +93,19 @@ def _result(page: Page, material: Material) -> None:
     page.say(f"Hypothesis: {analysis.plan.hypothesis}")
     for why in undecided_reasons(material):
         page.note(why)
+    for note in material.notes:
+        page.note(note)
     if not analysis.mute:
         page.listed(sentences(material))
         contrasts = [decision.contrast for decision in decisions(material)]
         add_contrasts(page, contrasts, "difference, with its interval", "Holm")
-        short = shortfall(analysis.plan, analysis.arms)
-        if short:
-            page.say(short)
+        if looked := looks_text(analysis):
+            page.say(looked)
 
 
-def shortfall(plan: Plan, arms: Sequence[Arm]) -> str:
-    """Return a sentence on planned blocks that were not played, "" if all were."""
-    most = max((arm.blocks for arm in arms), default=0)
-    if most >= plan.blocks:
-        return ""
-    return (
-        f"{plan.blocks} blocks were planned and {most} played: intervals are wider than "
-        "planned, and effects of the size that the plan was made for may be missed."
-    )
+def looks_text(analysis: Analysis) -> str:
+    """Return what the plan's looks are and which one this is, "" if it has none."""
+    return analysis.standing.sentence if analysis.standing is not None else ""
 
 
 def _plan(page: Page, material: Material) -> None:
@@ -137,10 +132,18 @@ def _plan(page: Page, material: Material) -> None:
             ("α, over all of them (Holm)", f"{plan.alpha:g}"),
             ("blocks", plan.blocks),
             ("stops", plan.stop),
+            ("looks", looks_planned(plan)),
             ("decides nothing above", f"{plan.exclude.missing_above:.0%} missing in an arm"),
             *hashes,
         ],
     )
+
+
+def looks_planned(plan: Plan) -> str:
+    """Return when the plan allows a decision."""
+    if plan.looks is None:
+        return "one, when all blocks are there"
+    return f"every {plan.looks.every} blocks, with α spent over them (Lan–DeMets)"
 
 
 OUTCOME_NAMES = {

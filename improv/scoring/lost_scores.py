@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from improv.records import Json, Score
 from improv.scoring.judges import Question, journaled_verdicts
-from improv.scoring.scorer import items_of, known_verdicts, score_from_row
+from improv.scoring.redone import known_verdicts
+from improv.scoring.scorer import items_of, score_from_row
 from improv.scoring.scores import free_scores, judged_scores, scorer_of
 from improv.storage.lock import RunLock
 from improv.storage.run_folder import RunFolder
@@ -42,8 +43,10 @@ def restore_scores(folder: RunFolder) -> list[str]:
         if not scores:
             return []
         kept = [score_from_row(r) for r in folder.tables.read("scores").to_pylist()]
+        names = ", ".join(sorted({scorer_of(s.measure) for s in scores}))
+        folder.record("restoring", measures=names)
         folder.tables.write_scores([*kept, *scores])
-    names = ", ".join(sorted({scorer_of(s.measure) for s in scores}))
+        folder.record_end("restored", measures=names)
     return [f"{folder.id}: {len(scores):,} scores ({names}) are made again; no judge was asked"]
 
 

@@ -2,13 +2,15 @@
 
 Measures that need no model are cheap and are computed anew each time. Verdicts cost money: a
 verdict that the run holds, of the same version and the same prompt, is asked for again only on
-request (`redo`).
+request (`redo`). The first verdict on a line is the one that counts: whoever could replace it could
+ask until the verdicts fit. What a redo brings is kept beside it, to show how steady the judge is.
+Only of a judge that has given no readable verdict at all, a redo is a new beginning.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from improv.analysis.cache import cache_if_large
@@ -29,6 +31,7 @@ from improv.scoring.measures.calibration import calibration_items
 from improv.scoring.measures.judge_item import Item
 from improv.scoring.measures.questions import QUESTIONS
 from improv.scoring.planted_lines import planted_lines
+from improv.scoring.redone import first_verdicts, keep_redone, known_verdicts
 from improv.scoring.scores import all_scores, scorer_of
 from improv.storage.lock import RunLock
 from improv.storage.repair import tidy
@@ -95,27 +98,31 @@ def score(
         refuse_untrusted(list(models.values()), agreed)
         runs = folder.transcripts.played(study, folder.asked_branches())
         questions = _questions(runs, chosen, models, judges)
-        table = folder.tables.read("verdicts").to_pylist()
-        reusable = [] if redo else table
-        known = known_verdicts([*reusable, *journaled_verdicts(folder)])
-        owed = [q for q in questions if q.key not in known]
+        table = _begun_again(folder.tables.read("verdicts").to_pylist(), models, redo)
+        answered = known_verdicts([*([] if redo else table), *journaled_verdicts(folder)])
+        owed = [q for q in questions if q.key not in answered]
+        details = _details(chosen, models, judges, redo)
+        folder.record("scoring", **details)
         terms = JudgeTerms(connections, agreed, budget, tell)
         if owed:
             folder.make_parts()
         stop = ask_judges(folder, owed, terms) if owed else Stop()
         fresh = journaled_verdicts(folder)
-        known = known_verdicts([*reusable, *fresh])
+        answered = known_verdicts([*([] if redo else table), *fresh])
+        known = known_verdicts([*table, *fresh])
         scores = all_scores(runs, chosen, study.probes, questions, known, list(models))
-        left = sum(q.key not in known for q in questions)
+        left = sum(q.key not in answered for q in questions)
         if not (redo and left and stop):
             # Verdicts of a `redo` that was stopped stay in the journal, for the next call.
+            details |= keep_redone(folder, table, fresh)
             rows = _merged(table, fresh, {q.key for q in questions}, models, chosen)
             _write(folder, scores, rows, chosen)
             folder.update({"scored": _scored_facts(meta, chosen, models, scores)})
+            folder.record_end("scored", **details)
             cache_if_large(folder)
     wanted = {q.key for q in owed}
     asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
-    failed = sum(bool(row["error"]) for row in _last(asked).values())
+    failed = sum(bool(row["error"]) for row in first_verdicts(asked).values())
     return ScoringResult(
         folder=folder,
         measures=_counts(scores),
@@ -134,6 +141,7 @@ def _tidied(folder: RunFolder, lock: RunLock) -> list[str]:
     notices += tidy(folder, folder.journaled())
     notices += folder.checksums.differences()
     if folder.tables.stems():
+        folder.record("joining tables")
         folder.tables.compact(finished=False)
     return notices
 
@@ -205,19 +213,26 @@ def _judge_for(model: Model, trial: Trial) -> Model:
     return model
 
 
-def known_verdicts(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
-    """Return the verdicts that need not be asked for again: the last one of each that succeeded."""
-    return {(r["item"], r["judge"]): r for r in rows if not r["error"]}
+def _begun_again(table: Sequence[Json], models: Mapping[str, Model], redo: bool) -> list[Json]:
+    """Return the verdicts of the table, without those of judges of a redo that have given no
+    readable one: with them a redo begins."""
+    if not redo:
+        return list(table)
+    able = {row["judge"] for row in table if row["value"] is not None}
+    return [row for row in table if row["judge"] not in models or row["judge"] in able]
 
 
-def _last(rows: Iterable[Json]) -> dict[tuple[str, str], Json]:
-    """Return the last verdict of each judge on each item. A failed one never replaces a success."""
-    last: dict[tuple[str, str], Json] = {}
-    for row in rows:
-        key = (row["item"], row["judge"])
-        if key not in last or not row["error"] or last[key]["error"]:
-            last[key] = row
-    return last
+def _details(
+    chosen: Sequence[str], models: Mapping[str, Model], judges: Judges, redo: bool
+) -> Json:
+    """Return what a run's history says about a scoring."""
+    judged = [m for m in chosen if m in JUDGED_SCORERS or m in PROBABILITY_SCORERS]
+    details: Json = {"measures": list(chosen), "judges": list(models), "redo": redo}
+    if models:
+        settings = {name: _settings(model) for name, model in models.items()}
+        details |= {"judged": judged, "settings": settings, "plants": judges.plants}
+        details |= {"lines": judges.lines} if judges.lines else {}
+    return details
 
 
 def _merged(
@@ -229,10 +244,10 @@ def _merged(
 ) -> list[Json]:
     """Return the verdicts to keep. For the measures and judges of this scoring, verdicts on items
     that are no longer asked are dropped: they are of an earlier version or of other plants."""
-    last = _last([*table, *fresh])
+    first = first_verdicts([*table, *fresh])
     return [
         row
-        for key, row in last.items()
+        for key, row in first.items()
         if key in asked or row["judge"] not in models or scorer_of(row["measure"]) not in chosen
     ]
 

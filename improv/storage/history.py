@@ -39,8 +39,9 @@ _LARGEST = 64 * 2**20
 _HASH_BYTES = 16
 _START = ""
 """What the first entry has as the hash of the entry before it."""
-OPENING = ("begun", "played", "scoring", "restoring")
-"""Entries after which tables are written: another entry follows, unless the process is killed."""
+CLOSING = ("ended", "scored", "restored")
+"""Entries with the checksums of the tables. Nothing writes tables after one of them before there is
+another entry, so that a killed process leaves no false alarm."""
 _OWN = ("number", "at", "what", "before", "hash")
 
 
@@ -69,6 +70,9 @@ class Past:
     def of(self, *what: str) -> list[Entry]:
         """Return the entries of some kinds, in their order."""
         return [entry for entry in self.entries if entry.what in what]
+
+
+NO_HISTORY = Past(kept=False)
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class History:
         except (OSError, RunError) as e:
             missing = isinstance(e, FileNotFoundError)
             if missing and said is None:
-                return Past(kept=False)
+                return NO_HISTORY
             what = f"is missing, and run.json says that it has {count} entries" if missing else e
             return Past(kept=True, problems=(f"{name}: {what}",))
         entries, problems = _checked(data, name)

@@ -37,7 +37,7 @@ from improv.errors import RunError
 from improv.folder import Folder
 from improv.records import Json
 from improv.storage.checksums import Checksums
-from improv.storage.history import OPENING, History, Past, mutex
+from improv.storage.history import CLOSING, History, Past, mutex
 from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
 from improv.storage.lock import unwritable_error
@@ -91,11 +91,9 @@ class RunFolder:
     def history(self) -> Past:
         """What was done with the run, and what is wrong with the file that says it."""
         past = History(self.files).read(self.meta().get("history"))
-        last = past.entries[-1].what if past.entries else ""
-        kept = next(
-            (e.details["tables"] for e in reversed(past.entries) if "tables" in e.details), {}
-        )
-        if last in OPENING or not isinstance(kept, dict):
+        done = [entry for entry in past.entries if entry.what != "looked"]
+        kept: Any = done[-1].details.get("tables") if done and done[-1].what in CLOSING else None
+        if not isinstance(kept, dict):
             return past
         now = self.checksums.newest(kept)
         problems = [

@@ -23,6 +23,7 @@ from improv.analysis.exposure import Exposure
 from improv.analysis.exposure_scan import cached_exposure
 from improv.analysis.inference import Analysis, Findings, explored_means
 from improv.analysis.loader import RunAnalysis, analyse_run
+from improv.analysis.look_record import record_look_once
 from improv.analysis.units import (
     Frame,
     by_cell,
@@ -34,8 +35,10 @@ from improv.analysis.units import (
 )
 from improv.errors import ImprovError
 from improv.records import MAIN, Json
+from improv.report.history import history_doubts, history_notes
 from improv.report.material import Material
 from improv.storage.runs import open_run
+from improv.storage.twins import find_twins
 from improv.study.design import Study
 from improv.study.plan import ContrastSpec as Planned
 from improv.study.plan import Outcome
@@ -123,8 +126,12 @@ def run_exposure(run: run_data.ViewedRun, *, begin: bool) -> Exposure | None:
 
 
 def material(run: run_data.ViewedRun, findings: Findings, exposed: Exposure | None) -> Material:
-    """Return the part of a report's material that its decisions and warnings need."""
+    """Return the part of a report's material that its decisions and warnings need. To read it is a
+    look at the results, which the run's history says."""
     study = run_data.study(run)
+    folder = open_run(run_data.root(), run.id)
+    record_look_once(folder, findings.analysis, "viewer")
+    meta, past = folder.meta(), folder.history
     return Material(
         run=run.id,
         meta=run.meta,
@@ -136,7 +143,12 @@ def material(run: run_data.ViewedRun, findings: Findings, exposed: Exposure | No
         analysis=findings.analysis,
         exposure=exposed or UNCHECKED,
         judges=findings.judges,
-        doubts=() if exposed is not None else (_unchecked(run),),
+        doubts=(
+            *(() if exposed is not None else (_unchecked(run),)),
+            *history_doubts(past, meta, findings.analysis.plan),
+        ),
+        past=past,
+        notes=history_notes(past, meta, find_twins(folder)),
     )
 
 

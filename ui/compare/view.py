@@ -131,6 +131,8 @@ def planned_result(run: run_data.ViewedRun, material: Material) -> None:
         st.html(f'<p class="hypothesis">{safe(analysis.plan.hypothesis)}</p>')
     for why in doubts.undecided_reasons(material):
         note(why)
+    for sentence in material.notes:
+        note(sentence)
     decisions = doubts.decisions(material)
     if decisions:
         said = doubts.sentences(material)
@@ -146,12 +148,8 @@ def planned_result(run: run_data.ViewedRun, material: Material) -> None:
             zero=True,
             alt="Planned contrasts with their intervals. " + " ".join(said),
         )
-        if (
-            short := run_report.shortfall(analysis.plan, analysis.arms)
-            if analysis.plan is not None
-            else ""
-        ):
-            st.html(f'<p class="quiet">{safe(short)}</p>')
+        if looked := run_report.looks_text(analysis):
+            st.html(f'<p class="quiet">{safe(looked)}</p>')
         with st.expander("The contrasts as a table"):
             st.dataframe(_contrasts([d.contrast for d in decisions], said), hide_index=True)
 
