@@ -17,7 +17,7 @@ __all__ = ["app", "main"]
 # isort: off
 try:
     from improv.cli.options import app
-    from improv.cli import run, show, analyse, graph, export, importing, new, validate  # noqa: F401
+    from improv.cli import run, plan, show, analyse, graph, export, importing, new, validate  # noqa: F401
 except KeyboardInterrupt:  # the imports take most of the time before a command begins
     raise SystemExit(130) from None
 

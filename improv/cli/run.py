@@ -94,7 +94,7 @@ def run_command(
     with reported_errors():
         from improv.study.loader import load
 
-        patch = _patch(turns, model=model, base_url=base_url, mode=mode)
+        patch = patched(turns, model=model, base_url=base_url, mode=mode)
         loaded = load(study, patch, planted, replicates=replicates, max_trials=max_trials)
         if dry_run:
             _print_estimate(loaded, limit, price)
@@ -127,7 +127,7 @@ def run_command(
     exit_with(result)
 
 
-def _patch(turns: int | None, **options: str | None) -> dict[str, Any]:
+def patched(turns: int | None, **options: str | None) -> dict[str, Any]:
     """Return what the options change in every scene."""
     model_fields = {name: value for name, value in options.items() if value is not None}
     patch: dict[str, Any] = {"model": model_fields} if model_fields else {}

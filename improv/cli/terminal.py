@@ -209,12 +209,18 @@ def power(contrasts: Sequence[Rehearsed], planted: str, pool: int, repetitions: 
     for contrast in contrasts:
         cells = [
             f"{p.power.value:.2f} [{p.power.low:.2f}, {p.power.high:.2f}]"
+            + (f" after {p.played:.0f}" if p.played == p.played else "")
             if p.power.value == p.power.value
             else p.power.why
             for p in contrast.sizes
         ]
         table.add_row(Text(contrast.name), *cells)
     out.print(table)
+    if any(p.played == p.played for contrast in contrasts for p in contrast.sizes):
+        say(
+            "After: the mean number of blocks at the look of the plan that decides the contrast, "
+            "or all of them."
+        )
     say(
         f"Each cell is the share of {repetitions:,} studies that find the contrast. Studies are "
         f"drawn from about {pool} blocks that puppets played ('{planted}'). Brackets: Monte-Carlo "

@@ -70,9 +70,11 @@ def powers(
     """Return the power of each planned contrast at each size, in blocks.
 
     A contrast counts as detected if its p is at most α divided by the number of contrasts, the
-    first step of Holm's method. So the power is a lower bound if several contrasts are true.
-    Paired contrasts use a fast form of the test; for others the whole analysis is repeated, a tenth
-    as often. Raises RunError for a study without a plan, or with a plan without contrasts.
+    first step of Holm's method. If the plan declares looks, a study ends at the look that decides
+    the contrast, and the mean number of blocks is given too. So the power is a lower bound if
+    several contrasts are true. Paired contrasts use a fast form of the test; for others the whole
+    analysis is repeated, a tenth as often. Raises RunError for a study without a plan, or with a
+    plan without contrasts.
     """
     settled = _plan_with_contrasts(study)
     units = outcome_units(settled.outcome, tables, arms=settled.of_arms)
@@ -89,6 +91,7 @@ def powers(
                 seed=seed_of(seed, contrast.name),
                 repetitions=repetitions,
                 alpha=alpha,
+                every=settled.looks.every if settled.looks is not None else 0,
             )
         else:
             several = []
