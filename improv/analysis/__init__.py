@@ -1,7 +1,7 @@
 """Scores become units of replication, and units become estimates with intervals.
 
-Only `loader`, `exposure_scan` and `cache` read or write files. The package scoring makes the
-scores; the package report puts the results into words.
+Only `loader`, `exposure_scan`, `cache` and `look_record` read or write files. The package scoring
+makes the scores; the package report puts the results into words.
 """
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "inference",
     "judge_error",
     "loader",
+    "look_record",
     "stats",
     "trajectories",
     "units",

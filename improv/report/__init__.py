@@ -7,6 +7,7 @@ __all__ = [
     "appendix",
     "comparison",
     "doubts",
+    "history",
     "material",
     "numbers",
     "page",

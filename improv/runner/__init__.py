@@ -10,6 +10,8 @@ __all__ = [
     "estimate",
     "launch",
     "power",
+    "registration",
     "replay",
+    "run_history",
     "session",
 ]

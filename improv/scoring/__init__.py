@@ -10,4 +10,5 @@ __all__ = [
     "lost_scores",
     "measures",
     "scorer",
+    "scores",
 ]

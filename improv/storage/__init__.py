@@ -22,4 +22,5 @@ __all__ = [
     "shards",
     "table_rules",
     "transcripts",
+    "twins",
 ]
