@@ -4,8 +4,10 @@ its own material."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,9 +20,11 @@ from improv.analysis.inference import (
 )
 from improv.analysis.judge_error import JudgeErrors, measure_judges
 from improv.analysis.units import Frame, Tables, make_tables
+from improv.records import Score
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
+from improv.study.measure_spec import made_by
 from improv.study.plan import Plan
 from improv.study.trial import plan as plan_trials
 
@@ -70,6 +74,16 @@ def read_tables(
         [c.name for c in study.conditions],
         list(itertools.islice(plan_trials(study).blocks(), blocks)),
     )
+
+
+def with_scores(tables: Tables, scores: Sequence[Score], scorers: Sequence[str]) -> Tables:
+    """Return the tables with these scores instead of those that the scorers made before."""
+    there = tables.scores
+    kept = there[[made_by(m) not in scorers for m in there["measure"]]]
+    rows = [tuple(getattr(score, name) for name in _SCORES) for score in scores]
+    added = pd.DataFrame(rows, columns=_SCORES)
+    parts = [part.astype(dict.fromkeys(_TEXTS, object)) for part in (kept, added)]
+    return replace(tables, scores=pd.concat(parts, ignore_index=True), _kept={})
 
 
 def _with_levels(trials: pa.Table) -> Frame:

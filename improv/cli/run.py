@@ -58,6 +58,10 @@ UntilDecided = Annotated[
         help="Look at the results at each look of the plan, and stop when all is decided.",
     ),
 ]
+ToTheEnd = Annotated[
+    bool,
+    typer.Option("--to-the-end", help="Play all blocks of a run that was to play until decided."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost, and play nothing.")
 ]
@@ -99,7 +103,6 @@ def run_command(
         if dry_run:
             _print_estimate(loaded, limit, price)
             raise typer.Exit(0)
-
         # These take seconds to import, so the study is checked first.
         from improv.models.budget import Budget
         from improv.runner.launch import run
@@ -170,12 +173,7 @@ def resume_command(
         ),
     ] = False,
     until_decided: UntilDecided = False,
-    to_the_end: Annotated[
-        bool,
-        typer.Option(
-            "--to-the-end", help="Play all blocks of a run that was to play until decided."
-        ),
-    ] = False,
+    to_the_end: ToTheEnd = False,
     anyway: Anyway = False,
 ) -> None:
     """Play the rest of an unfinished run, without repeating calls that its journal contains.

@@ -26,7 +26,7 @@ from improv.runner.host_pool import HostPool
 from improv.runner.owed import owed, to_play_again
 from improv.runner.preflight import look_ahead
 from improv.runner.provenance import identity, refuse_drift
-from improv.runner.run_history import first_entry, first_record, now, record, record_end
+from improv.runner.run_history import first_entry, first_record, now, record, record_session_end
 from improv.runner.scheduler import Scheduler
 from improv.runner.session import LIVES, Progress, Setup, Watch
 from improv.runner.spending import spent_so_far
@@ -351,11 +351,7 @@ def _finish(
         except OSError as e:
             stop.record(folder_unwritable(e), ErrorKind.DISK)
     ended = _count_ended(folder)
-    if ended.weather:
-        messages.append(
-            f"{ended.weather} trials and branches failed for what may pass, such as a timeout; "
-            "`improv resume` plays them again"
-        )
+    messages += ended.notices
     arms = {} if stop.at_once else read_delivery_if_whole(folder)
     messages += loss_sentences(arms)
     changes: Json = {
@@ -374,15 +370,7 @@ def _finish(
         folder.update(changes)
     except OSError as e:
         messages.append(f"run.json could not be written: {e.strerror or e}")
-    record_end(
-        folder,
-        "ended",
-        session=number_in(meta, "session", 0),
-        done=ended.done,
-        failed=ended.failed,
-        owed=left.size,
-        stopped=stop.reason,
-    )
+    record_session_end(folder, changes, left.size)
     if not left:
         cache_if_large(folder)
     return Result(
@@ -410,6 +398,15 @@ class _Ended(NamedTuple):
     branches: int
     broken: int
     weather: int
+
+    @property
+    def notices(self) -> list[str]:
+        if not self.weather:
+            return []
+        return [
+            f"{self.weather} trials and branches failed for what may pass, such as a timeout; "
+            "`improv resume` plays them again"
+        ]
 
 
 def _count_ended(folder: RunFolder) -> _Ended:

@@ -60,10 +60,18 @@ def record(folder: RunFolder, what: str, **details: Any) -> None:
         folder.record(what, **details)
 
 
-def record_end(folder: RunFolder, what: str, **details: Any) -> None:
-    """Append an entry with the checksums of the tables, as `record` does."""
+def record_session_end(folder: RunFolder, changes: Json, owed: int) -> None:
+    """Append that a session ended, with the checksums of the tables. `changes` are those of
+    run.json."""
     with contextlib.suppress(OSError, RunError):
-        folder.record_end(what, **details)
+        folder.record_end(
+            "ended",
+            session=folder.meta().get("session", 0),
+            done=changes["done"],
+            failed=changes["failed"],
+            owed=owed,
+            stopped=changes["stopped"],
+        )
 
 
 def now() -> str:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-
-import pandas as pd
+from dataclasses import dataclass, field
 
 from improv.analysis.decision import Decision, decide
 from improv.analysis.inference import Analysis, analyse_planned
-from improv.analysis.loader import read_tables
+from improv.analysis.loader import read_tables, with_scores
 from improv.analysis.stats.sequential import first_look
 from improv.analysis.units import Tables
 from improv.errors import RunError
 from improv.runner.run_history import record
-from improv.scoring.scores import free_scores, scorer_of
+from improv.scoring.scores import free_scores
 from improv.storage.run_folder import RunFolder
 from improv.study.design import Study
 from improv.study.measure_spec import FREE_SCORERS, made_by
@@ -130,17 +128,7 @@ def _with_free_scores(folder: RunFolder, study: Study, tables: Tables) -> Tables
     if not missing:
         return tables
     runs = folder.transcripts.played(study, folder.asked_branches())
-    scores = pd.DataFrame(
-        [
-            (s.trial, s.branch, s.turn, s.character, s.measure, s.version, s.value)
-            for s in free_scores(runs, missing, study.probes)
-        ],
-        columns=["trial", "branch", "turn", "character", "measure", "version", "value"],
-    )
-    there = tables.scores
-    kept = there[[scorer_of(m) not in missing for m in there["measure"]]]
-    whole = pd.concat([kept.astype(scores.dtypes.to_dict()), scores], ignore_index=True)
-    return replace(tables, scores=whole, _kept={})
+    return with_scores(tables, free_scores(runs, missing, study.probes), missing)
 
 
 def _sentence(

@@ -99,16 +99,16 @@ def score(
         runs = folder.transcripts.played(study, folder.asked_branches())
         questions = _questions(runs, chosen, models, judges)
         table = _begun_again(folder.tables.read("verdicts").to_pylist(), models, redo)
-        answered = known_verdicts([*([] if redo else table), *journaled_verdicts(folder)])
+        given = [] if redo else table
+        answered = known_verdicts([*given, *journaled_verdicts(folder)])
         owed = [q for q in questions if q.key not in answered]
-        details = _details(chosen, models, judges, redo)
-        folder.record("scoring", **details)
-        terms = JudgeTerms(connections, agreed, budget, tell)
+        folder.record("scoring", **(details := _details(chosen, models, judges, redo)))
+        stop = Stop()
         if owed:
             folder.make_parts()
-        stop = ask_judges(folder, owed, terms) if owed else Stop()
+            stop = ask_judges(folder, owed, JudgeTerms(connections, agreed, budget, tell))
         fresh = journaled_verdicts(folder)
-        answered = known_verdicts([*([] if redo else table), *fresh])
+        answered = known_verdicts([*given, *fresh])
         known = known_verdicts([*table, *fresh])
         scores = all_scores(runs, chosen, study.probes, questions, known, list(models))
         left = sum(q.key not in answered for q in questions)
@@ -117,11 +117,8 @@ def score(
             details |= keep_redone(folder, table, fresh)
             rows = _merged(table, fresh, {q.key for q in questions}, models, chosen)
             _write(folder, scores, rows, chosen)
-            folder.update({"scored": _scored_facts(meta, chosen, models, scores)})
-            folder.record_end("scored", **details)
-            cache_if_large(folder)
-    wanted = {q.key for q in owed}
-    asked = [r for r in fresh if (r["item"], r["judge"]) in wanted]
+            _close(folder, _scored_facts(meta, chosen, models, scores), details)
+    asked = _of_questions(fresh, owed)
     failed = sum(bool(row["error"]) for row in first_verdicts(asked).values())
     return ScoringResult(
         folder=folder,
@@ -153,6 +150,13 @@ def _write(
     old = [score_from_row(r) for r in folder.tables.read("scores").to_pylist()]
     kept = [s for s in old if scorer_of(s.measure) not in chosen]
     folder.tables.write_verdicts([*kept, *scores], verdicts)
+
+
+def _close(folder: RunFolder, facts: Json, details: Json) -> None:
+    """Say in run.json and in the history what was scored."""
+    folder.update({"scored": facts})
+    folder.record_end("scored", **details)
+    cache_if_large(folder)
 
 
 def _chosen(measures: Sequence[str], judges: Judges, meta: Json) -> list[str]:
@@ -211,6 +215,11 @@ def _judge_for(model: Model, trial: Trial) -> Model:
     if model.in_process and trial.scene.model.in_process:
         return model.model_copy(update={"puppet": trial.scene.model.puppet})
     return model
+
+
+def _of_questions(rows: Sequence[Json], questions: Sequence[Question]) -> list[Json]:
+    wanted = {q.key for q in questions}
+    return [row for row in rows if (row["item"], row["judge"]) in wanted]
 
 
 def _begun_again(table: Sequence[Json], models: Mapping[str, Model], redo: bool) -> list[Json]:
