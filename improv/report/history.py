@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from improv.analysis.decision import Doubt, DoubtKind
 from improv.records import Json
 from improv.report.page import Page
-from improv.storage.history import Entry, Past
+from improv.storage.history import FOUND_CHANGED, Entry, Past
 from improv.storage.twins import Twin
 from improv.study.measure_spec import made_by
 from improv.study.plan import Plan
@@ -28,6 +28,13 @@ def history_doubts(past: Past, meta: Json, plan: Plan | None) -> Iterator[Doubt]
         if planned is not None and planned != meta.get(name, ""):
             why = f"run.json has another {name} than the run had when it was begun."
             yield Doubt(DoubtKind.HISTORY, why, short="another plan than at the beginning")
+    for entry in past.of(FOUND_CHANGED):
+        names = ", ".join(map(str, entry.details.get("files") or []))
+        why = (
+            f"Before {entry.at}, something else than improv had changed or removed {names} (entry "
+            f"{entry.number} of the history)."
+        )
+        yield Doubt(DoubtKind.HISTORY, why, short="its files were changed")
     if any(_study_changed(entry) for entry in past.of("changed", "branched")):
         why = (
             "The study was changed while it was played, and the run was played on (--anyway): it "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from improv.analysis.inference import Analysis
 from improv.analysis.judge_error import JudgeErrors
 from improv.analysis.loader import analyse_run
 from improv.analysis.look_record import record_look
+from improv.errors import RunError
 from improv.graph.build import condition_graphs
 from improv.graph.figure import MeasuredGraph
 from improv.models.budget import token_cost
@@ -87,6 +89,10 @@ def read_material(folder: RunFolder, plan: Plan | None = None, *, by: str = "rep
     """
     analysed = analyse_run(folder, plan)
     study = analysed.study
+    differences = folder.checksums.differences()
+    if differences:
+        with contextlib.suppress(OSError, RunError):
+            folder.note_changes()
     record_look(folder, analysed.analysis, by)
     calls = folder.tables.read("calls", columns=_CALL_COLUMNS).to_pylist()
     meta, past = folder.meta(), folder.history
@@ -104,7 +110,7 @@ def read_material(folder: RunFolder, plan: Plan | None = None, *, by: str = "rep
         costs=_costs(study, calls),
         lengths=_rows(meta.get("lengths")),
         talk=condition_graphs(folder),
-        differences=folder.checksums.differences(),
+        differences=differences,
         delivery=read_delivery(folder),
         failures=folder.tables.read("failures").to_pylist(),
         doubts=tuple(history_doubts(past, meta, analysed.analysis.plan)),

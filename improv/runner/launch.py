@@ -186,6 +186,8 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
                 raise RunError("\n".join([*damage.values(), str(e)])) from None
             record(folder, "repaired", damage=list(damage.values()))
             held.notices.extend(heal(folder, held.journal, damage))
+        with contextlib.suppress(OSError, RunError):
+            folder.note_changes([f"{name}.parquet" for name in damage])
         if setup.price is not None:
             study = _keep_price(folder, study, meta, setup.price)
             meta, trials = folder.meta(), plan(study).first(number_in(meta, "trials"))

@@ -136,7 +136,9 @@ def _tidied(folder: RunFolder, lock: RunLock) -> list[str]:
     """Repair and join the tables of a run that is locked, and return notices about it."""
     notices = [lock.took_over] if lock.took_over else []
     notices += tidy(folder, folder.journaled())
-    notices += folder.checksums.differences()
+    notices += (differences := folder.checksums.differences())
+    if differences:
+        folder.note_changes()
     if folder.tables.stems():
         folder.record("joining tables")
         folder.tables.compact(finished=False)

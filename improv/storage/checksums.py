@@ -66,15 +66,25 @@ class Checksums:
 
     def differences(self) -> list[str]:
         """Return a sentence for each file that is not as improv wrote it. Reads all of them."""
-        known, problem = self._read()
+        _, problem = self._read()
         sentences = [problem] if problem else []
-        for name in sorted(known):
-            # The file may have been replaced since its digest was read.
-            if not self._same(name, known[name]) and not self._same(name, self._read()[0][name]):
-                there = self.files.exists(name)
-                what = "is not as improv wrote it (another checksum)" if there else "is missing"
-                sentences.append(f"{self.files.id}/{name}: {what}")
+        for name in self.changed():
+            there = self.files.exists(name)
+            what = "is not as improv wrote it (another checksum)" if there else "is missing"
+            sentences.append(f"{self.files.id}/{name}: {what}")
         return sentences
+
+    def changed(self, names: Iterable[str] | None = None) -> list[str]:
+        """Return the files that are not as improv wrote them: of `names`, or of all. Reads them."""
+        known, _ = self._read()
+        wanted = known if names is None else known.keys() & set(names)
+        # The file may have been replaced since its digest was read.
+        return [
+            name
+            for name in sorted(wanted)
+            if not self._same(name, known[name])
+            and not self._same(name, self._read()[0].get(name, []))
+        ]
 
     def _same(self, name: str, digests: list[str]) -> bool:
         try:

@@ -42,7 +42,10 @@ _START = ""
 CLOSING = ("ended", "scored", "restored")
 """Entries with the checksums of the tables. Nothing writes tables after one of them before there is
 another entry, so that a killed process leaves no false alarm."""
+FOUND_CHANGED = "found changed"
+"""The kind of entry that names files which somebody else has written."""
 _OWN = ("number", "at", "what", "before", "hash")
+_OWN_KEYS = {"number", "hash"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,30 @@ class History:
     def begin(self, **details: Any) -> Json:
         """Begin the history of a new run with its first entry; return what run.json says of it."""
         self.files.folder.create(HISTORY_FILE, b"")
-        return self._append("begun", details)
+        return self.append("begun", None, **details)
 
-    def append(self, what: str, **details: Any) -> Json:
-        """Append an entry; return what run.json has to say of the history. Raises OSError and
-        RunError. The caller holds the mutex, and writes run.json."""
-        return self._append(what, details)
+    def append(self, what: str, said: object, /, **details: Any) -> Json:
+        """Append an entry; return what run.json has to say of the history, which now is `said`.
+        Raises OSError and RunError. The caller holds the mutex, and writes run.json.
+
+        If the file is not the one that run.json says, the new entry follows the one that is
+        missing. So its chain is broken for good, and nobody mends it by going on.
+        """
+        count, head = _said(said)
+        rows = {row["number"]: row["hash"] for row in _rows(self._data()) if set(row) >= _OWN_KEYS}
+        number = max((n for n in rows if isinstance(n, int)), default=0)
+        whole = not count or rows.get(count) == head
+        entry: Json = {
+            **details,
+            "number": max(number, count) + 1,
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "what": what,
+            "before": str(rows.get(number, _START)) if whole else head,
+        }
+        entry["hash"] = _hash(entry)
+        with JsonLines(self.files.folder, HISTORY_FILE) as lines:
+            lines.append(entry)
+        return {"entries": entry["number"], "hash": entry["hash"]}
 
     def is_kept(self) -> bool:
         with contextlib.suppress(OSError, RunError):
@@ -122,20 +143,6 @@ class History:
         if size > _LARGEST:
             raise RunError(f"has more than {_LARGEST:,} bytes")
         return self.files.read(HISTORY_FILE)
-
-    def _append(self, what: str, details: Json) -> Json:
-        last = _last(self._data())
-        entry: Json = {
-            **details,
-            "number": int(last["number"]) + 1 if last else 1,
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "what": what,
-            "before": str(last["hash"]) if last else _START,
-        }
-        entry["hash"] = _hash(entry)
-        with JsonLines(self.files.folder, HISTORY_FILE) as lines:
-            lines.append(entry)
-        return {"entries": entry["number"], "hash": entry["hash"]}
 
 
 @contextlib.contextmanager
@@ -211,14 +218,6 @@ def _rows(data: bytes) -> Iterator[Json]:
             row = orjson.loads(line)
             if isinstance(row, dict):
                 yield row
-
-
-def _last(data: bytes) -> Json | None:
-    rows = (row for row in _rows(data[-(2**20) :]) if {"number", "hash"} <= set(row))
-    last = None
-    for row in rows:
-        last = row
-    return last
 
 
 def _hash(entry: Json) -> str:

@@ -37,7 +37,7 @@ from improv.errors import RunError
 from improv.folder import Folder
 from improv.records import Json
 from improv.storage.checksums import Checksums
-from improv.storage.history import CLOSING, History, Past, mutex
+from improv.storage.history import CLOSING, FOUND_CHANGED, History, Past, mutex
 from improv.storage.journal import LIMITS_FILE, Journaled
 from improv.storage.jsonl import JsonLines
 from improv.storage.lock import unwritable_error
@@ -159,9 +159,22 @@ class RunFolder:
         """Append an entry to the run's history, and say so in run.json. A run of an older version
         has no history, and gets none. Raises OSError and RunError."""
         history = History(self.files)
-        if history.is_kept():
-            with mutex(self.files):
-                self.update({"history": history.append(what, **details)})
+        if not history.is_kept():
+            return
+        with mutex(self.files):
+            said = self.meta().get("history")
+            if self.checksums.changed([RUN_FILE]):
+                # To write run.json makes its checksum right again.
+                said = history.append(FOUND_CHANGED, said, files=[RUN_FILE])
+            self.update({"history": history.append(what, said, **details)})
+
+    def note_changes(self, besides: Sequence[str] = ()) -> None:
+        """Append to the history which files are not as improv wrote them, `besides` those that are
+        being repaired: what is written next may make their checksums right. Raises OSError."""
+        files = [name for name in self.checksums.changed() if name not in besides]
+        noted = self.history.of(FOUND_CHANGED)
+        if files and not (noted and noted[-1].details.get("files") == files):
+            self.record(FOUND_CHANGED, files=files)
 
     def record_end(self, what: str, **details: Any) -> None:
         """Append an entry with the checksums of the tables, which nothing writes until another

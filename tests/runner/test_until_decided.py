@@ -117,7 +117,7 @@ def test_an_outcome_that_a_judge_scores_is_refused(tmp_path: Path) -> None:
 
 def test_a_measure_that_hosts_do_not_score_is_looked_at_too(tmp_path: Path) -> None:
     study = STUDY.replace("{measure: sign}", "{of: collision, measure: dispersion}").replace(
-        "planted:", "regenerations: [{at: 2, draws: 4}]\nplanted:"
+        "planted:", "regenerations: [{at: [2], draws: 4}]\nplanted:"
     )
     loaded = kettles(tmp_path, study)
     result = run(loaded, runs=tmp_path / "runs", name="a", setup=UNTIL)

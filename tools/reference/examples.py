@@ -216,5 +216,8 @@ margin: 0.01
     "Exclusions": """
 missing_above: 0.02
 """,
+    "LooksSpec": """
+every: 12
+""",
 }
 """Class name → YAML."""
