@@ -1,15 +1,14 @@
-"""The exposure ledger: from the blocks of each call, a proof that no arm saw another arm's text.
+"""The exposure ledger: from the blocks of each call, whether an arm saw another arm's text.
 
 Every call lists the blocks of its prompt. The scene alone determines what a role may see before
 the scene begins (its head), so the id of a block shows whether it belongs to another arm or to
-another role's head. Blocks that were made during play (lines, notes, memories) are searched for
-sentences that only another arm's author has. Pure: records and rows in, a verdict out.
+another role's head. All other blocks (lines, notes, memories, events) are compared word by word
+with the texts that only another arm has. Pure: records and rows in, a verdict out.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,28 +16,42 @@ from improv.errors import StudyError
 from improv.models.request import Mode
 from improv.records import MAIN, Block, BlockKind, Json
 from improv.stage import prompts as stage_prompts
+from improv.study.arm_texts import ArmWords, GramOwners, SceneArm, arm_texts, own_quotations
 from improv.study.design import Study
 from improv.study.edit import Edit
 from improv.study.overrides import changed
+from improv.study.quotations import (
+    MIN_WORDS,
+    Gram,
+    Grams,
+    Quotation,
+    halves,
+    quotations,
+    wholes,
+    words,
+)
 from improv.study.scene import Scene
 
 _AUTHOR = "author"
-TELLING = 30
-"""Minimum characters of a sentence that identifies an arm; shorter ones anybody might say."""
+OTHERS_LEAST = 8
+"""Words of a run that identifies an arm by its cards, premise or events. Cards and premises of two
+arms are often alike, so that a shorter run is what any character of the scene might say."""
 NAMED_LEAKS = 20
 """Maximum leaks that are named; all are counted."""
+PLAN = "the study itself"
+"""Stands for the trial of a leak that the study's own texts make, in every trial of an arm."""
 
 _MODES: tuple[Mode, ...] = ("chat", "script")
-_SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
-SceneArm = tuple[str, str]
-"""A scene's slug and a condition."""
 BranchRows = Mapping[tuple[str, str], Json]
 """(trial, branch) → its row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A block that a role saw although it belongs to `owner`, another arm or another role."""
+    """A block that a role saw although it belongs to `owner`, another arm or another role.
+
+    `quoted` has the words of another arm that it quotes, "" if the whole block is the other's.
+    """
 
     condition: str
     trial: str
@@ -47,6 +60,7 @@ class Leak:
     kind: str
     owner: str
     text: str
+    quoted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +69,9 @@ class Exposure:
 
     `prompts` counts the roles of scenes and branches, each with all that it was ever shown.
     `seen` maps (condition, kind of block) to the distinct blocks of that kind that it was shown.
-    `unknown` counts blocks that are listed by a call and are not in the table of blocks.
+    `unknown` counts blocks that are listed by a call and are not in the table of blocks. `chance`
+    counts blocks with a run of words that another arm's author has too, but too short to tell;
+    `doubts` names some of them, each run of words once an arm.
     """
 
     prompts: int
@@ -64,6 +80,8 @@ class Exposure:
     leaks: tuple[Leak, ...]
     leaked: int
     unknown: int
+    doubts: tuple[Leak, ...] = ()
+    chance: int = 0
 
     @property
     def clean(self) -> bool:
@@ -74,45 +92,94 @@ class ExposureRules:
     """What each arm of a study may be shown.
 
     `own` maps (scene, condition, role) to the ids of its head, and `whose` each id of any head to
-    who has it. A block that is neither in `whose` nor `quoted` can be no leak.
+    who has it. A block that is neither in `whose` nor `quotes` can be no leak.
     """
 
     def __init__(self, study: Study) -> None:
         arms = {(slug, condition.name): scene for slug, condition, scene in study.cells}
         self.own, self.whose = _heads(arms)
-        self._words = _sentences(arms)
+        self._arms = arms
+        self._written: dict[SceneArm, frozenset[Gram]] = {}
+        arm_words = ArmWords(arms)
+        self._authors, self._others = arm_words.authors, arm_words.others
+        self._whole = {g for g in (*self._authors.arms, *self._others.arms) if len(g) == MIN_WORDS}
+        self._halves = {g for g in (*self._authors.arms, *self._others.arms) if len(g) > MIN_WORDS}
         self._edited = _Edited(arms)
+        self._by_study = own_quotations(arms)
 
     @property
-    def sentences(self) -> list[str]:
-        """The sentences that only some arms of a scene hold."""
-        return list(self._words)
+    def by_study(self) -> list[Leak]:
+        """The leaks that are in the study's own texts; a study that has one is refused now."""
+        return [
+            Leak(q.condition, PLAN, MAIN, "everybody", q.place, q.owner, str(q), str(q.quotation))
+            for q in self._by_study
+        ]
 
-    def quoted(self, blocks: Iterable[Block]) -> dict[str, list[str]]:
-        """Return the ids of those blocks that hold such a sentence, with all that they hold."""
-        held = {}
-        for block in blocks:
-            text = _flat(block.text)
-            if len(text) >= TELLING and (sentences := [s for s in self._words if s in text]):
-                held[block.id] = sentences
-        return held
+    def quotes(self, text: str) -> bool:
+        """Whether a text has words that only some arms of a scene have."""
+        run = words(text)
+        return not (self._whole.isdisjoint(wholes(run)) and self._halves.isdisjoint(halves(run)))
 
-    def leak(
-        self, places: BranchRows, row: Json, role: str, block: Block, quoted: Sequence[str]
-    ) -> Leak | None:
-        """Return the leak that it is to have shown a block to a role of a trial or branch."""
+    def leak(self, places: BranchRows, row: Json, role: str, block: Block) -> Leak | None:
+        """Return the leak that it is to have shown a block to a role of a trial or branch, or that
+        it may be: a leak whose `quoted` may be chance has no owner."""
         arm, id = (row["scene"], row["condition"]), block.id
         if id in self.own.get((*arm, role), ()):
             return None
-        owner = ""
-        if id in self.whose:
-            owner = self.whose[id]
-        elif alien := self._edited.alien(places, row, quoted, self._words):
-            owner = _named(set.intersection(*(self._words[s] for s in alien)))
-        if not owner or id in self._edited.heads(places, row, role):
+        owner, quoted = self.whose.get(id, ""), ""
+        if not owner:
+            shown = self._quoted(places, row, words(block.text))
+            if shown is None:
+                return None
+            owner, quoted = shown
+        if id in self._edited.heads(places, row, role):
             return None
-        what = _flat(block.text)[:120]
-        return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what)
+        what = " ".join(block.text.split())[:120]
+        return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what, quoted)
+
+    def _quoted(self, places: BranchRows, row: Json, run: Sequence[str]) -> tuple[str, str] | None:
+        """Return whose words a text quotes, "" if it may be chance, and the words."""
+        arm = (row["scene"], row["condition"])
+        doubt = None
+        for owners, least in ((self._authors, MIN_WORDS), (self._others, OTHERS_LEAST)):
+            alien = self._alien(owners, places, row, run)
+            if not alien:
+                continue
+            names = owners.names_unknown_to(arm) if owners is self._authors else ()
+            best: Quotation = quotations(run, alien, alien, names, least)[0]
+            if best.telling:
+                there = [owners.arms[g] for g in {*wholes(best.run), *halves(best.run)} & alien]
+                return _named(frozenset.intersection(*there) or there[0]), str(best)
+            if owners is self._authors:
+                doubt = "", str(best)
+        return doubt
+
+    def _alien(
+        self, owners: GramOwners, places: BranchRows, row: Json, run: Sequence[str]
+    ) -> set[Gram]:
+        """Return the runs of words that neither the row's own arm has nor an edit brought in."""
+        arm = (row["scene"], row["condition"])
+        alien = {
+            gram
+            for gram in {*wholes(run), *halves(run)}
+            if arm not in owners.arms.get(gram, (arm,))
+        }
+        if alien:
+            alien -= self._head_grams(arm)
+            for text in self._edited.texts(places, row):
+                grams = Grams.of(text)
+                alien -= grams.whole | grams.halves
+        return alien
+
+    def _head_grams(self, arm: SceneArm) -> frozenset[Gram]:
+        """Return the runs of words that improv itself writes into an arm's prompts."""
+        if arm not in self._written:
+            scene = self._arms.get(arm)
+            roles = [*(c.name for c in scene.cast), _AUTHOR] if scene is not None else []
+            texts = {b.text for role in roles for b in _head(self._arms[arm], role)}
+            grams = [g for text in texts for g in (Grams.of(text).whole, Grams.of(text).halves)]
+            self._written[arm] = frozenset[Gram]().union(*grams) & (self._whole | self._halves)
+        return self._written[arm]
 
 
 def shown_kinds(exposure: Exposure) -> list[str]:
@@ -141,20 +208,9 @@ class _Edited:
             ids |= self._heads[key]
         return ids
 
-    def alien(
-        self,
-        places: BranchRows,
-        row: Json,
-        there: Iterable[str],
-        words: Mapping[str, set[SceneArm]],
-    ) -> list[str]:
-        """Return those sentences that neither the row's own arm holds nor an edit brought in."""
-        arm = (row["scene"], row["condition"])
-        foreign = [s for s in there if arm not in words[s]]
-        if foreign:
-            texts = [t for edit in self._edits(places, row) for t in self._changed(*edit)[1]]
-            foreign = [s for s in foreign if not any(s in text for text in texts)]
-        return foreign
+    def texts(self, places: BranchRows, row: Json) -> list[str]:
+        """Return every text that the edits of a branch and of its parents bring in."""
+        return [text for edit in self._edits(places, row) for text in self._changed(*edit)[1]]
 
     def _edits(self, places: BranchRows, row: Json | None) -> Iterator[tuple[SceneArm, str]]:
         while row is not None and row["branch"] != MAIN:
@@ -171,7 +227,7 @@ class _Edited:
                 read = Edit.model_validate_json(edit)
                 texts = list(_texts(read.model_dump(mode="json")))
                 made = changed(self._arms[arm], read)
-                texts += map(_flat, _told(made))
+                texts += arm_texts(made).values()
             except (StudyError, ValueError):
                 pass  # an edit that fits no scene any more allows nothing but its own words
             self._made[arm, edit] = made, tuple(texts)
@@ -181,16 +237,10 @@ class _Edited:
 def _texts(value: object) -> Iterator[str]:
     """Yield every text inside an edit."""
     if isinstance(value, str):
-        yield _flat(value)
+        yield value
     elif isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part)
-
-
-def _told(scene: Scene) -> list[str]:
-    """Return the texts that tell the arms of a study apart."""
-    author = scene.author
-    return [author.frame, author.brief, author.bible, *(c.secret for c in scene.cast)]
 
 
 def _head(scene: Scene, role: str) -> list[Block]:
@@ -216,26 +266,6 @@ def _heads(
             for id in ids:
                 whose.setdefault(id, f"{role} of {slug}, {condition}")
     return own, whose
-
-
-def _sentences(arms: Mapping[SceneArm, Scene]) -> dict[str, set[SceneArm]]:
-    """Return the sentences that only some arms of a scene hold, with the arms that hold them."""
-    holders: dict[str, set[SceneArm]] = defaultdict(set)
-    for arm, scene in arms.items():
-        for text in _told(scene):
-            for sentence in _SENTENCE.findall(_flat(text)):
-                if len(sentence.strip()) >= TELLING:
-                    holders[sentence.strip()].add(arm)
-    every = Counter(slug for slug, _ in arms)
-
-    def tells(held: set[SceneArm]) -> bool:
-        return any(n < every[slug] for slug, n in Counter(slug for slug, _ in held).items())
-
-    return {sentence: held for sentence, held in holders.items() if tells(held)}
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _named(arms: Iterable[SceneArm]) -> str:

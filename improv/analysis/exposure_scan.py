@@ -8,10 +8,9 @@ none. `ExposureRules` checks the others one by one.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple
 from typing import Any
 
@@ -21,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from improv.analysis.exposure import NAMED_LEAKS, TELLING, Exposure, ExposureRules, Leak
+from improv.analysis.exposure import NAMED_LEAKS, Exposure, ExposureRules, Leak
 from improv.records import Block, Json, digest
 from improv.storage.run_files import READ_ERRORS
 from improv.storage.run_folder import RunFolder
@@ -31,16 +30,10 @@ _BRANCH_COLUMNS = ["trial", "branch", "origin", "scene", "condition", "parent", 
 _CALL_COLUMNS = ["trial", "branch", "role", "blocks"]
 _CODED_COLUMNS = ["trial", "branch", "role", "blocks.list.element"]
 _FILE = "exposure.json"
-_VERSION = 1
+_VERSION = 2
 """Rises when the same tables would give another result."""
 _WORTH = 2.0
 """A result that took more seconds than this is kept in a file."""
-_BEGINNING = 5
-"""Words of a telling sentence by which a block is found that may hold it."""
-_ODD = (
-    r"[\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
-)
-"""Spaces that Python knows and a quick search does not; a text with one is looked at."""
 _MIXED = np.uint64(0x9E3779B97F4A7C15)
 
 _Numbers = npt.NDArray[np.int64]
@@ -107,9 +100,11 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
         kept = orjson.loads(folder.files.read_cache(_FILE))
         if before and kept["of"] == before:
             seen = {(condition, kind): n for condition, kind, n in kept["seen"]}
-            leaks = tuple(Leak(*leak) for leak in kept["leaks"])
+            leaks, doubts = (
+                tuple(Leak(*leak) for leak in kept[name]) for name in ("leaks", "doubts")
+            )
             counts = (kept["prompts"], kept["blocks"], seen, leaks, kept["leaked"], kept["unknown"])
-            return Exposure(*counts)
+            return Exposure(*counts, doubts, kept["chance"])
     began = time.monotonic()
     exposure = read_exposure(folder, study)
     if before == _state(folder) and time.monotonic() - began > worth:
@@ -123,6 +118,8 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
             "leaks": leaks_rows,
             "leaked": exposure.leaked,
             "unknown": exposure.unknown,
+            "doubts": [list(astuple(leak)) for leak in exposure.doubts],
+            "chance": exposure.chance,
         }
         folder.files.write_cache(_FILE, orjson.dumps(row))
     return exposure
@@ -150,20 +147,27 @@ def _judged(
     blocks: int,
 ) -> Exposure:
     """Check the doubtful blocks one by one."""
-    leaks: list[Leak] = []
-    leaked = unknown = 0
+    leaks, doubts = watch.by_study[:NAMED_LEAKS], list[Leak]()
+    leaked, unknown, chance = len(watch.by_study), 0, 0
     for (trial, branch, role), ids in odd.items():
         for id in sorted(ids):
             block = known.looked_at.get(id)
             if block is None:
                 unknown += 1
                 continue
-            quoted = known.quoted.get(id, ())
-            leak = watch.leak(places, places[trial, branch], role, block, quoted)
-            if leak is not None:
+            leak = watch.leak(places, places[trial, branch], role, block)
+            if leak is None:
+                continue
+            if leak.owner:
                 leaked += 1
                 leaks += [leak] if len(leaks) < NAMED_LEAKS else []
-    return Exposure(len(keys), blocks, seen, tuple(leaks), leaked, unknown)
+            else:
+                chance += 1
+                named = any(
+                    (d.condition, d.quoted) == (leak.condition, leak.quoted) for d in doubts
+                )
+                doubts += [leak] if len(doubts) < NAMED_LEAKS and not named else []
+    return Exposure(len(keys), blocks, seen, (*leaks,), leaked, unknown, (*doubts,), chance)
 
 
 class _Blocks:
@@ -176,17 +180,14 @@ class _Blocks:
         ids: list[pa.Array] = []
         kinds: list[pa.Array] = []
         self.looked_at: dict[str, Block] = {}
-        begins = _beginnings(watch.sentences)
         heads = pa.array(list(watch.whose), pa.string())
         for part in folder.tables.read_batches("blocks", ["id", "kind", "text"]):
             ids += part["id"].chunks
             kinds += part["kind"].chunks
-            matters = pc.is_in(part["id"], value_set=heads)
-            for pattern in begins:
-                matters = pc.or_(matters, pc.match_substring_regex(part["text"], pattern))
-            for row in part.filter(matters).to_pylist():
+            in_heads = pc.is_in(part["id"], value_set=heads).to_numpy()
+            quotes = [watch.quotes(text) for text in part["text"].to_pylist()]
+            for row in part.filter(pa.array(in_heads | np.array(quotes, dtype=bool))).to_pylist():
                 self.looked_at[row["id"]] = Block(**row)
-        self.quoted = watch.quoted(self.looked_at.values())
         names, first = np.unique(_bytes(pa.chunked_array(ids, pa.string())), return_index=True)
         # Numbers are found in a tenth of the time of texts.
         mixed = _mixed(names)
@@ -202,7 +203,7 @@ class _Blocks:
             )
         self.kinds: list[str] = kind.dictionary.to_pylist()
         self.kind = kind.indices.to_numpy()[first].astype(np.int64)
-        matter = [id for id in self.looked_at if id in watch.whose or id in self.quoted]
+        matter = list(self.looked_at)
         self.doubtful = np.zeros(len(names) + 1, dtype=bool)  # the last is for what is not known
         self.doubtful[self.at(pa.array(matter, pa.string()))] = True
 
@@ -312,10 +313,3 @@ def _counts(
         if n
     }
     return dict(sorted(counts.items()))
-
-
-def _beginnings(sentences: Sequence[str]) -> list[str]:
-    """Return patterns of which every block matches one that holds one of the sentences."""
-    begins = {tuple(s.split()[:_BEGINNING]) for s in sentences if len(s) >= TELLING}
-    whole = "|".join(r"\s+".join(map(re.escape, words)) for words in sorted(begins))
-    return [whole, _ODD] if whole else []

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from improv.analysis.delivery import delivery_rows, loss_sentences, short_arms
-from improv.analysis.exposure import Exposure, shown_kinds
+from improv.analysis.exposure import OTHERS_LEAST, Exposure, shown_kinds
 from improv.models.budget import BYTES_PER_TOKEN
 from improv.records import MOST_UNDELIVERED, Delivery, Json
 from improv.report import charts
 from improv.report.charts import ChartLine, thin_points
 from improv.report.material import Material
 from improv.report.page import Page
+from improv.study.quotations import HALF, MIN_LETTERS, MIN_WORDS
 
 
 def add_missing(page: Page, trials: Sequence[Json], failures: Sequence[Json]) -> None:
@@ -82,16 +83,42 @@ def add_exposure(page: Page, exposure: Exposure) -> None:
         ["condition", *kinds],
         [(c, *(exposure.seen.get((c, kind), 0) for kind in kinds)) for c in conditions],
     )
+    page.say(
+        "Looked for: whole blocks of another arm or of another role's head; and in every other "
+        f"block a run of {MIN_WORDS} or more words with {MIN_LETTERS} or more letters, or with a "
+        "name, that the author's texts or a secret of another arm have and no text of the own arm "
+        f"has; and a run of {OTHERS_LEAST} or more words of another arm's cards, premise or "
+        "events. Case, punctuation, marks on letters and line breaks do not count, and one word "
+        f"in {2 * HALF + 1} may be exchanged, left out or put in. Every block of every prompt of "
+        "the scenes was looked at. A judge is shown the lines and the cards of its own scene."
+    )
+    page.say(
+        "Cannot be seen: a paraphrase, a translation, and fewer words than that. What was made up "
+        "in the scenes of another arm is not compared, as no scene is shown another scene."
+    )
     if exposure.clean:
-        page.say("No arm was shown a text that only another arm may see.")
-        return
+        page.say("No arm was shown words of this kind that only another arm may see.")
     if exposure.unknown:
         page.note(f"{exposure.unknown} blocks are listed by calls but are in no table.")
     if exposure.leaked:
-        page.note(f"{exposure.leaked} blocks belong to another arm or another role:")
+        page.note(
+            f"{exposure.leaked} times a role was shown what belongs to another arm or another role:"
+        )
+        names = ["condition", "trial", "who saw it", "kind", "whose it is", "quoted words", "text"]
+        leaks = exposure.leaks
         page.table(
-            ["condition", "trial", "who saw it", "kind", "whose it is", "text"],
-            [(k.condition, k.trial, k.role, k.kind, k.owner, k.text) for k in exposure.leaks],
+            names,
+            [(k.condition, k.trial, k.role, k.kind, k.owner, k.quoted, k.text) for k in leaks],
+        )
+    if exposure.chance:
+        page.say(
+            f"{exposure.chance} times a role was shown {MIN_WORDS} or more words of another arm's "
+            "author or secret that are too short to tell from chance. They decide nothing; read "
+            "some of them:"
+        )
+        page.table(
+            ["condition", "trial", "who saw it", "kind", "shared words", "text"],
+            [(k.condition, k.trial, k.role, k.kind, k.quoted, k.text) for k in exposure.doubts],
         )
 
 

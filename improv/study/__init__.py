@@ -6,6 +6,7 @@ study into trials and branches. It plays no scene, calls no model and touches no
 
 __all__ = [
     "address",
+    "arm_texts",
     "author_spec",
     "branch",
     "design",
@@ -22,6 +23,7 @@ __all__ = [
     "plan",
     "predicate",
     "puppet_spec",
+    "quotations",
     "scene",
     "snapshot",
     "trial",

@@ -27,7 +27,13 @@ from improv.study.scene import Scene
 from improv.study.scene_parts import SceneParts
 from improv.study.trial import plan
 from improv.study.trial_count import file_problems, refuse_too_many, trial_problems
-from improv.study.validation import block_problems, branching_problems, level_problem, plan_problems
+from improv.study.validation import (
+    block_problems,
+    branching_problems,
+    level_problem,
+    plan_problems,
+    quotation_problems,
+)
 from improv.study.yaml_source import DataPath, Source, read_yaml
 
 Cell = tuple[str, Condition, Scene]
@@ -160,6 +166,7 @@ def _study(
     problems += branching_problems(written, source, scenes)
     problems += block_problems(written, source)
     problems += plan_problems(written, source, conditions, scenes)
+    problems += quotation_problems(written, source, cells)
     if problems:
         raise StudyError(problems)
     return study

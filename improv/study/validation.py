@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from improv.errors import Problem
+from improv.study.arm_texts import own_quotations
 from improv.study.base import did_you_mean
 from improv.study.design import Condition, StudyFile
 from improv.study.edit import Branching, Edit
@@ -159,3 +160,23 @@ def _arm_problems(
                 what = f"nothing is left to play after turn {turn} of {made.turns}"
                 return [source.problem((*place, "scene", "turns"), what)]
     return []
+
+
+def quotation_problems(
+    written: StudyFile, source: Source, cells: Sequence[tuple[str, Condition, Scene]]
+) -> list[Problem]:
+    """Find texts of a condition that quote the author of another condition, each text once."""
+    levels = {condition.name: condition.levels for _, condition, _ in cells}
+    problems: dict[tuple[DataPath, str], Problem] = {}
+    for q in own_quotations({(slug, c.name): scene for slug, c, scene in cells}):
+        place: DataPath = ("factors",)
+        for factor, level in levels[q.condition]:
+            if q.field in written.factors[factor][level]:
+                place = ("factors", factor, level, q.field)
+        what = (
+            f"{q}. So '{q.condition}' would be shown what only '{q.owner}' may see, and the two "
+            f"could not be compared. Take these words out of the {q.place} of '{q.condition}', or "
+            "give both conditions this text"
+        )
+        problems.setdefault((place, q.place), source.problem(place, what))
+    return [*problems.values()]

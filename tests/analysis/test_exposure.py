@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,9 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
-from improv.analysis.exposure import Exposure, shown_kinds
+from improv.analysis.exposure import PLAN, Exposure, ExposureRules, shown_kinds
 from improv.analysis.exposure_scan import _FILE, cached_exposure, read_exposure
+from improv.errors import StudyError
 from improv.records import Block, BlockKind
 from improv.runner.branching import branch
 from improv.runner.launch import run
@@ -24,6 +28,7 @@ from improv.storage.run_folder import RunFolder
 from improv.storage.runs import open_run
 from improv.study.loader import load
 from improv.study.overrides import read_edit
+from improv.study.scene import EventSpec
 from tests.conftest import KETTLE
 from tests.support.weather import command
 
@@ -172,7 +177,8 @@ def test_a_text_in_the_wrong_prompt_is_found(
     [
         ("framed", "Bo", f"The author says: {FRAME}"),  # its own
         ("none", "Bo", SHARED),  # every arm's author holds it
-        ("none", "Bo", "Nobody ever turns their coat."),  # what anybody might say
+        ("none", "Bo", "Nobody ever turns."),  # three words, as anybody might say
+        ("none", "Bo", "Every line that I ever wrote was longer than this play."),  # no run
         ("none", "Bo", "A letter of more than thirty characters that no author has written."),
     ],
 )
@@ -210,12 +216,157 @@ def test_all_leaks_are_counted_and_some_are_named(played: RunFolder) -> None:
     assert len(exposure.leaks) == 20
 
 
-def test_a_study_that_gives_an_arms_text_to_another_is_caught(tmp_path: Path) -> None:
-    # Somebody quotes the author of one arm in the direction of another.
-    spoilt = STUDY.replace("none: {}", f"none: {{events: [{{turn: 2, direction: {FRAME}}}]}}")
-    exposure = checked(play(tmp_path, spoilt))
+KINDS: tuple[BlockKind, ...] = ("transcript", "note", "memory", "author", "world", "card")
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        (FRAME.lower(), "in the plays of ines okafor nobody ever turns their coat"),
+        (FRAME.replace(" coat.", "."), "in the plays of ines okafor nobody ever turns their"),
+        (
+            FRAME.replace("nobody", "no one"),  # two words for one
+            "in the plays of ines okafor",
+        ),
+        (
+            FRAME.replace("plays", "dramas").replace("coat", "cloak"),
+            "of ines okafor nobody ever turns their",
+        ),
+        ("He said “in the plays – of Ines”!", "in the plays of ines"),
+        ("ÌN THE PLÁYS OF ÍNES!", "in the plays of ines"),
+        (f"I say: {FRAME[:20]}\n\n{FRAME[20:]}", FRAME[:-1].lower()),
+        ("Nobody ever turns their coat?", "nobody ever turns their coat"),
+    ],
+)
+def test_words_that_were_changed_a_little_are_found(once: Path, text: str, quoted: str) -> None:
+    rules = ExposureRules(load(once / "arms.yaml"))
+    row = {"scene": "kettle", "condition": "none", "trial": "t", "branch": "main"}
+    for kind in KINDS:
+        block = Block.of(kind, f"BO: {text} Well.")
+        assert rules.quotes(block.text)
+        leak = rules.leak({}, row, "Bo", block)
+        assert leak is not None and (leak.owner, leak.kind) == ("framed", kind)
+        assert quoted in leak.quoted
+        assert rules.leak({}, {**row, "condition": "framed"}, "Bo", block) is None
+
+
+def test_what_is_too_short_to_tell_is_named_and_decides_nothing(played: RunFolder) -> None:
+    show(played, "none", "Bo", said(played, "transcript", "BO: To be short and dry I say no."))
+    exposure = checked(played)
+    assert exposure.clean and exposure.chance == 1
+    assert [d.quoted for d in exposure.doubts] == ["to be short and dry"]
+    clean = page(played, "report")
+    assert "1 times a role was shown 4 or more words" in clean and "to be short and dry" in clean
+    assert "Cannot be seen: a paraphrase" in clean and "at α = 0.05" in clean
+
+
+class Parrot:
+    """Answers every question with somebody else's words: lines, notes, diaries, sealed answers."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        server.expect_request("/v1/chat/completions").respond_with_handler(self.answer)
+        self.url = server.url_for("/v1")
+
+    def answer(self, request: Request) -> Response:
+        asked = json.dumps(request.get_json()["messages"][-1])
+        words = f"They say that {FRAME[0].lower()}{FRAME[1:]}"
+        if "Answer in JSON" in asked:
+            words = json.dumps({"note_to": "Bo", "note": FRAME})
+        elif "your line" in asked and "Ana" in asked:
+            words = f"(aside) {FRAME}"
+        message = {"role": "assistant", "content": words}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        body = {"id": "p", "object": "chat.completion", "created": 1, "model": "parrot"}
+        return Response(json.dumps(body | {"choices": [choice]}), mimetype="application/json")
+
+
+def test_a_model_that_repeats_another_arms_words_is_found_in_every_kind_of_block(
+    tmp_path: Path, httpserver: HTTPServer
+) -> None:
+    parrot = Parrot(httpserver)
+    study = STUDY.replace(
+        "  turns: 4\n",
+        "  turns: 4\n  memory: diary\n  events: [{turn: 3, wake: true}]\n"
+        "  envelope: {of: Bo, ask: What do you hide?, kept: own}\n"
+        f"  model: {{model: parrot, base_url: '{parrot.url}'}}\n",
+    )
+    exposure = checked(play(tmp_path, study))
+    assert {leak.condition for leak in exposure.leaks} <= {"none", "live"}
+    assert {leak.owner for leak in exposure.leaks} == {"framed"}
+    kinds = {(leak.kind, leak.text.split(":")[0]) for leak in exposure.leaks}
+    assert {kind for kind, _ in kinds} == {"transcript", "memory", "note", "author"}
+    memories = [leak.text for leak in exposure.leaks if leak.kind == "memory"]
+    assert any("sealed" in text for text in memories) and any("remembers" in t for t in memories)
+    assert exposure.leaked > len(exposure.leaks) == 20
+
+
+@pytest.mark.parametrize(
+    ("patch", "place"),
+    [
+        (f"premise: 'Ana waits. {FRAME}'", "premise"),
+        (f"events: [{{turn: 2, direction: '(Aside) {FRAME}'}}]", "event of turn 2, direction"),
+        (f"events: [{{turn: 2, audience: '{FRAME.upper()}'}}]", "event of turn 2, audience"),
+        (f"world: ['{FRAME}']", "world"),
+        (f"cast: {{Bo: {{card: '{FRAME[:-6]}.'}}}}", "card of Bo"),
+        (f"cast: {{Bo: {{goal: 'Knows that {FRAME[9:]}'}}}}", "goal of Bo"),
+        (f"opening: [{{who: Bo, line: '“{FRAME}”'}}]", "opening, number 1"),
+        (f"beats: [{{turn: 1, text: '{FRAME.replace('nobody', 'somebody')}'}}]", "beat of turn 1"),
+        (f"rules: {{r: {{marker: never_asks, says: '{FRAME}'}}}}", "rule 'r'"),
+    ],
+)
+def test_a_study_whose_arm_quotes_another_arms_author_is_refused(
+    tmp_path: Path, patch: str, place: str
+) -> None:
+    (tmp_path / "kettle.yaml").write_text(KETTLE)
+    (tmp_path / "arms.yaml").write_text(STUDY.replace("none: {}", f"none: {{{patch}}}"))
+    with pytest.raises(StudyError) as caught:
+        load(tmp_path / "arms.yaml")
+    (problem,) = caught.value.problems
+    assert problem.path.startswith("factors.author.none.")
+    assert f"the {place} of the condition 'none' quotes the author.frame of 'framed'" in str(
+        problem
+    )
+    assert "of ines okafor" in str(problem) and "Take these words out" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        # The author's text quotes the premise of everybody, or of some level of a crossed factor.
+        "author: {none: {}, framed: {author: {frame: Ana and Bo wait for a kettle.}}}",
+        f"author: {{none: {{}}, framed: {{author: {{frame: '{FRAME}'}}}}}}\n"
+        f"  told: {{no: {{}}, 'yes': {{premise: 'Ana waits. {FRAME}'}}}}",
+        # Two arms whose authors have one text in two fields: who reads it is what differs.
+        f"author: {{live: {{author: {{brief: '{FRAME}'}}}}, "
+        f"none: {{author: {{frame: '{FRAME}'}}}}}}",
+    ],
+)
+def test_what_some_arm_has_beside_the_authors_text_is_not_refused(
+    tmp_path: Path, factors: str
+) -> None:
+    (tmp_path / "kettle.yaml").write_text(KETTLE)
+    before, _, after = STUDY.partition("factors:")
+    study = f"{before}factors:\n  {factors}\nreplicates: 2\n"
+    (tmp_path / "arms.yaml").write_text(study)
+    assert after and load(tmp_path / "arms.yaml").cells
+
+
+def test_a_run_of_a_study_that_was_not_refused_when_it_was_played_is_told(tmp_path: Path) -> None:
+    # The study is made in Python, as an older version of improv would have read it.
+    (tmp_path / "kettle.yaml").write_text(KETTLE)
+    (tmp_path / "arms.yaml").write_text(STUDY)
+    study = load(tmp_path / "arms.yaml")
+    event = EventSpec(turn=2, direction=FRAME)
+    cells = tuple(
+        (slug, c, scene.model_copy(update={"events": [event]}) if c.name == "none" else scene)
+        for slug, c, scene in study.cells
+    )
+    spoilt = dataclasses.replace(study, cells=cells)
+    folder = run(spoilt, runs=tmp_path / "runs", name="arms", setup=OFF).folder
+    exposure = checked(folder)
     assert {(leak.condition, leak.owner) for leak in exposure.leaks} == {("none", "framed")}
-    assert {leak.role for leak in exposure.leaks} == {"Ana", "Bo"}
+    assert [leak.trial for leak in exposure.leaks] == [PLAN]
+    assert "direction of the condition 'none' quotes the author.frame" in page(folder, "report")
 
 
 def test_an_edit_may_bring_a_text_into_its_branch_and_its_branches_branches(
@@ -246,7 +397,7 @@ def page(folder: RunFolder, name: str, *more: str) -> str:
 
 def test_a_leak_is_fatal_to_a_planned_analysis(played: RunFolder) -> None:
     clean = page(played, "report")
-    assert "No arm was shown a text that only another arm may see." in clean
+    assert "No arm was shown words of this kind that only another arm may see." in clean
     assert "Nothing is decided" not in clean and "framed against none:" in clean
     assert "at α = 0.05" in clean
     show(played, "none", "Bo", frame(played))
