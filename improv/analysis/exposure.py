@@ -16,32 +16,20 @@ from improv.errors import StudyError
 from improv.models.request import Mode
 from improv.records import MAIN, Block, BlockKind, Json
 from improv.stage import prompts as stage_prompts
-from improv.study.arm_texts import ArmWords, GramOwners, SceneArm, arm_texts, own_quotations
 from improv.study.design import Study
 from improv.study.edit import Edit
 from improv.study.overrides import changed
-from improv.study.quotations import (
-    MIN_WORDS,
-    Gram,
-    Grams,
-    Quotation,
-    halves,
-    quotations,
-    wholes,
-    words,
-)
 from improv.study.scene import Scene
 
 _AUTHOR = "author"
-OTHERS_LEAST = 8
-"""Words of a run that identifies an arm by its cards, premise or events. Cards and premises of two
-arms are often alike, so that a shorter run is what any character of the scene might say."""
 NAMED_LEAKS = 20
 """Maximum leaks that are named; all are counted."""
 PLAN = "the study itself"
 """Stands for the trial of a leak that the study's own texts make, in every trial of an arm."""
 
 _MODES: tuple[Mode, ...] = ("chat", "script")
+SceneArm = tuple[str, str]
+"""A scene's slug and a condition."""
 BranchRows = Mapping[tuple[str, str], Json]
 """(trial, branch) → its row."""
 
@@ -82,6 +70,8 @@ class Exposure:
     unknown: int
     doubts: tuple[Leak, ...] = ()
     chance: int = 0
+    looked_for: str = ""
+    """What counts as words of another arm, in words."""
 
     @property
     def clean(self) -> bool:
@@ -99,26 +89,18 @@ class ExposureRules:
         arms = {(slug, condition.name): scene for slug, condition, scene in study.cells}
         self.own, self.whose = _heads(arms)
         self._arms = arms
-        self._written: dict[SceneArm, frozenset[Gram]] = {}
-        arm_words = ArmWords(arms)
-        self._authors, self._others = arm_words.authors, arm_words.others
-        self._whole = {g for g in (*self._authors.arms, *self._others.arms) if len(g) == MIN_WORDS}
-        self._halves = {g for g in (*self._authors.arms, *self._others.arms) if len(g) > MIN_WORDS}
+        self._words = study.arm_words()
+        self.rule = study.quotation_rule
         self._edited = _Edited(arms)
-        self._by_study = own_quotations(arms)
-
-    @property
-    def by_study(self) -> list[Leak]:
-        """The leaks that are in the study's own texts; a study that has one is refused now."""
-        return [
+        self.by_study = [
             Leak(q.condition, PLAN, MAIN, "everybody", q.place, q.owner, str(q), str(q.quotation))
-            for q in self._by_study
+            for q in self._words.own_quotations()
         ]
+        """The leaks that are in the study's own texts; a study that has one is refused now."""
 
     def quotes(self, text: str) -> bool:
         """Whether a text has words that only some arms of a scene have."""
-        run = words(text)
-        return not (self._whole.isdisjoint(wholes(run)) and self._halves.isdisjoint(halves(run)))
+        return self._words.quotes(text)
 
     def leak(self, places: BranchRows, row: Json, role: str, block: Block) -> Leak | None:
         """Return the leak that it is to have shown a block to a role of a trial or branch, or that
@@ -126,60 +108,27 @@ class ExposureRules:
         arm, id = (row["scene"], row["condition"]), block.id
         if id in self.own.get((*arm, role), ()):
             return None
-        owner, quoted = self.whose.get(id, ""), ""
+        owner, words = self.whose.get(id, ""), ""
         if not owner:
-            shown = self._quoted(places, row, words(block.text))
-            if shown is None:
+            quoted = self._words.quoted(
+                arm, block.text, lambda: [*self._heads(arm), *self._edited.texts(places, row)]
+            )
+            if quoted is None:
                 return None
-            owner, quoted = shown
+            owner = _named(quoted[0]) if quoted[1].telling else ""
+            words = str(quoted[1])
         if id in self._edited.heads(places, row, role):
             return None
         what = " ".join(block.text.split())[:120]
-        return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what, quoted)
+        return Leak(arm[1], row["trial"], row["branch"], role, block.kind, owner, what, words)
 
-    def _quoted(self, places: BranchRows, row: Json, run: Sequence[str]) -> tuple[str, str] | None:
-        """Return whose words a text quotes, "" if it may be chance, and the words."""
-        arm = (row["scene"], row["condition"])
-        doubt = None
-        for owners, least in ((self._authors, MIN_WORDS), (self._others, OTHERS_LEAST)):
-            alien = self._alien(owners, places, row, run)
-            if not alien:
-                continue
-            names = owners.names_unknown_to(arm) if owners is self._authors else ()
-            best: Quotation = quotations(run, alien, alien, names, least)[0]
-            if best.telling:
-                there = [owners.arms[g] for g in {*wholes(best.run), *halves(best.run)} & alien]
-                return _named(frozenset.intersection(*there) or there[0]), str(best)
-            if owners is self._authors:
-                doubt = "", str(best)
-        return doubt
-
-    def _alien(
-        self, owners: GramOwners, places: BranchRows, row: Json, run: Sequence[str]
-    ) -> set[Gram]:
-        """Return the runs of words that neither the row's own arm has nor an edit brought in."""
-        arm = (row["scene"], row["condition"])
-        alien = {
-            gram
-            for gram in {*wholes(run), *halves(run)}
-            if arm not in owners.arms.get(gram, (arm,))
-        }
-        if alien:
-            alien -= self._head_grams(arm)
-            for text in self._edited.texts(places, row):
-                grams = Grams.of(text)
-                alien -= grams.whole | grams.halves
-        return alien
-
-    def _head_grams(self, arm: SceneArm) -> frozenset[Gram]:
-        """Return the runs of words that improv itself writes into an arm's prompts."""
-        if arm not in self._written:
-            scene = self._arms.get(arm)
-            roles = [*(c.name for c in scene.cast), _AUTHOR] if scene is not None else []
-            texts = {b.text for role in roles for b in _head(self._arms[arm], role)}
-            grams = [g for text in texts for g in (Grams.of(text).whole, Grams.of(text).halves)]
-            self._written[arm] = frozenset[Gram]().union(*grams) & (self._whole | self._halves)
-        return self._written[arm]
+    def _heads(self, arm: SceneArm) -> set[str]:
+        """Return all that improv itself writes into the prompts of an arm."""
+        scene = self._arms.get(arm)
+        if scene is None:
+            return set()
+        roles = [*(c.name for c in scene.cast), _AUTHOR]
+        return {b.text for role in roles for b in _head(scene, role)}
 
 
 def shown_kinds(exposure: Exposure) -> list[str]:
@@ -227,7 +176,8 @@ class _Edited:
                 read = Edit.model_validate_json(edit)
                 texts = list(_texts(read.model_dump(mode="json")))
                 made = changed(self._arms[arm], read)
-                texts += arm_texts(made).values()
+                texts += [b.text for c in made.cast for b in _head(made, c.name)]
+                texts += [b.text for b in _head(made, _AUTHOR)]
             except (StudyError, ValueError):
                 pass  # an edit that fits no scene any more allows nothing but its own words
             self._made[arm, edit] = made, tuple(texts)

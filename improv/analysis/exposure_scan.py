@@ -104,7 +104,7 @@ def cached_exposure(folder: RunFolder, study: Study, *, worth: float = _WORTH) -
                 tuple(Leak(*leak) for leak in kept[name]) for name in ("leaks", "doubts")
             )
             counts = (kept["prompts"], kept["blocks"], seen, leaks, kept["leaked"], kept["unknown"])
-            return Exposure(*counts, doubts, kept["chance"])
+            return Exposure(*counts, doubts, kept["chance"], study.quotation_rule)
     began = time.monotonic()
     exposure = read_exposure(folder, study)
     if before == _state(folder) and time.monotonic() - began > worth:
@@ -167,7 +167,8 @@ def _judged(
                     (d.condition, d.quoted) == (leak.condition, leak.quoted) for d in doubts
                 )
                 doubts += [leak] if len(doubts) < NAMED_LEAKS and not named else []
-    return Exposure(len(keys), blocks, seen, (*leaks,), leaked, unknown, (*doubts,), chance)
+    counts = (len(keys), blocks, seen, (*leaks,), leaked, unknown, (*doubts,), chance)
+    return Exposure(*counts, watch.rule)
 
 
 class _Blocks:

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from improv.analysis.delivery import delivery_rows, loss_sentences, short_arms
-from improv.analysis.exposure import OTHERS_LEAST, Exposure, shown_kinds
+from improv.analysis.exposure import Exposure, shown_kinds
 from improv.models.budget import BYTES_PER_TOKEN
 from improv.records import MOST_UNDELIVERED, Delivery, Json
 from improv.report import charts
 from improv.report.charts import ChartLine, thin_points
 from improv.report.material import Material
 from improv.report.page import Page
-from improv.study.quotations import HALF, MIN_LETTERS, MIN_WORDS
 
 
 def add_missing(page: Page, trials: Sequence[Json], failures: Sequence[Json]) -> None:
@@ -71,6 +70,7 @@ def add_delivery(page: Page, arms: Mapping[str, Delivery]) -> None:
 
 
 def add_exposure(page: Page, exposure: Exposure) -> None:
+    """Say who saw what, what was looked for, and what leaked."""
     page.head("Who saw what")
     kinds = shown_kinds(exposure)
     conditions = list(dict.fromkeys(condition for condition, _ in exposure.seen))
@@ -85,12 +85,9 @@ def add_exposure(page: Page, exposure: Exposure) -> None:
     )
     page.say(
         "Looked for: whole blocks of another arm or of another role's head; and in every other "
-        f"block a run of {MIN_WORDS} or more words with {MIN_LETTERS} or more letters, or with a "
-        "name, that the author's texts or a secret of another arm have and no text of the own arm "
-        f"has; and a run of {OTHERS_LEAST} or more words of another arm's cards, premise or "
-        "events. Case, punctuation, marks on letters and line breaks do not count, and one word "
-        f"in {2 * HALF + 1} may be exchanged, left out or put in. Every block of every prompt of "
-        "the scenes was looked at. A judge is shown the lines and the cards of its own scene."
+        f"block {exposure.looked_for}. Every block of every prompt of the scenes was looked at. A "
+        "judge is shown the traits, cards or secrets and the lines of its own scene, and no "
+        "author's text."
     )
     page.say(
         "Cannot be seen: a paraphrase, a translation, and fewer words than that. What was made up "
@@ -112,9 +109,8 @@ def add_exposure(page: Page, exposure: Exposure) -> None:
         )
     if exposure.chance:
         page.say(
-            f"{exposure.chance} times a role was shown {MIN_WORDS} or more words of another arm's "
-            "author or secret that are too short to tell from chance. They decide nothing; read "
-            "some of them:"
+            f"{exposure.chance} times a role was shown words of another arm's author or secret "
+            "that are too few to tell from chance. They decide nothing; read some of them:"
         )
         page.table(
             ["condition", "trial", "who saw it", "kind", "shared words", "text"],

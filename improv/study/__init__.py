@@ -6,7 +6,6 @@ study into trials and branches. It plays no scene, calls no model and touches no
 
 __all__ = [
     "address",
-    "arm_texts",
     "author_spec",
     "branch",
     "design",
@@ -23,7 +22,6 @@ __all__ = [
     "plan",
     "predicate",
     "puppet_spec",
-    "quotations",
     "scene",
     "snapshot",
     "trial",

@@ -8,15 +8,36 @@ arm quotes them in a text of its own is refused before it is played.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from improv.study.quotations import Gram, Grams, Quotation, quotations, words
+from improv.study.quotations import (
+    HALF,
+    MIN_LETTERS,
+    MIN_WORDS,
+    Gram,
+    Grams,
+    Quotation,
+    halves,
+    quotations,
+    wholes,
+    words,
+)
 from improv.study.scene import Scene
 
 SceneArm = tuple[str, str]
 """A scene's slug and a condition."""
+OTHERS_LEAST = 8
+"""Words of a run that identifies an arm by its cards, premise or events. Cards and premises of two
+arms are often alike, so that a shorter run is what any character of the scene might say."""
+LOOKED_FOR = (
+    f"a run of {MIN_WORDS} or more words with {MIN_LETTERS} or more letters, or with a name, that "
+    "the author's texts or a secret of another arm have and no text of the own arm has; and a run "
+    f"of {OTHERS_LEAST} or more words of another arm's cards, premise or events. Case, "
+    "punctuation, marks on letters and line breaks do not count, and one word in "
+    f"{2 * HALF + 1} may be exchanged, left out or put in"
+)
+"""What a quotation is, in words."""
 _AUTHORS = ("author.", "secret ")
 
 
@@ -67,18 +88,48 @@ class ArmWords:
     """The runs of words of a study's arms, and which arms have each."""
 
     def __init__(self, arms: Mapping[SceneArm, Scene]) -> None:
+        self._scenes = arms
         self.texts = {arm: arm_texts(scene) for arm, scene in arms.items()}
         self._size = Counter(slug for slug, _ in arms)
+        self._authors = GramOwners(self._telling(authors=True), self.texts, self._size)
+        self._others = GramOwners(self._telling(authors=False), self.texts, self._size)
+        every = [*self._authors.arms, *self._others.arms]
+        self._wholes = {gram for gram in every if len(gram) == MIN_WORDS}
+        self._halves = {gram for gram in every if len(gram) > MIN_WORDS}
 
-    @cached_property
-    def authors(self) -> GramOwners:
-        """The author's texts and the secrets that only some arms of a scene have."""
-        return GramOwners(self._telling(authors=True), self.texts, self._size)
+    def own_quotations(self) -> list[OwnQuotation]:
+        """Return what the study's own texts quote from the authors of other arms."""
+        return own_quotations(self._scenes)
 
-    @cached_property
-    def others(self) -> GramOwners:
-        """All other texts that only some arms of a scene have."""
-        return GramOwners(self._telling(authors=False), self.texts, self._size)
+    def quotes(self, text: str) -> bool:
+        """Whether a text has words that only some arms of a scene have."""
+        run = words(text)
+        return not (self._wholes.isdisjoint(wholes(run)) and self._halves.isdisjoint(halves(run)))
+
+    def quoted(
+        self, arm: SceneArm, text: str, own: Callable[[], Iterable[str]]
+    ) -> tuple[frozenset[SceneArm], Quotation] | None:
+        """Return what a text that `arm` was shown has from other arms, and from which.
+
+        `own` returns texts beside the scene's own that the arm may be shown. A quotation that is
+        not telling is of an author's text and may be chance. Returns None for no quotation.
+        """
+        run, doubt = words(text), None
+        grams = {*wholes(run), *halves(run)}
+        for owners, least in ((self._authors, MIN_WORDS), (self._others, OTHERS_LEAST)):
+            alien = {gram for gram in grams if arm not in owners.arms.get(gram, (arm,))}
+            for known in map(Grams.of, own() if alien else ()):
+                alien -= known.whole | known.halves
+            if not alien:
+                continue
+            names = owners.names_unknown_to(arm) if owners is self._authors else ()
+            best = quotations(run, alien, alien, names, least)[0]
+            there = [owners.arms[g] for g in {*wholes(best.run), *halves(best.run)} & alien]
+            whose = frozenset.intersection(*there) or frozenset.union(*there)
+            if best.telling:
+                return whose, best
+            doubt = (whose, best) if owners is self._authors else None
+        return doubt
 
     def _telling(self, *, authors: bool) -> set[str]:
         held: dict[str, Counter[str]] = defaultdict(Counter)

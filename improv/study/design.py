@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter
 
+from improv.study.arm_texts import LOOKED_FOR, ArmWords
 from improv.study.base import WholeFile
 from improv.study.edit import Branching, Patch, Probe, Regeneration
 from improv.study.limits import MAX_REPLICATES
@@ -90,6 +91,15 @@ class Study:
     probes: tuple[Probe, ...] = ()
     judge: Model | None = None
     plan: Plan | None = None
+
+    @property
+    def quotation_rule(self) -> str:
+        """What counts as words of another arm, in words."""
+        return LOOKED_FOR
+
+    def arm_words(self) -> ArmWords:
+        """Return the words of each arm, to find those that another arm quotes."""
+        return ArmWords({(slug, c.name): scene for slug, c, scene in self.cells})
 
     @property
     def scenes(self) -> list[str]:
