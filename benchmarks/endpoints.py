@@ -7,6 +7,7 @@ answered call, and what improv says. Run: python -m benchmarks.endpoints
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from benchmarks.author_replies import NOTE, SHAPES
 from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.scoring.judge_models import Judges
@@ -45,6 +47,7 @@ turns: 4
 """
 STUDY = """\
 study: zoo
+replicates: %d
 scenes: [chairs.yaml]
 set: {model: {model: odd, base_url: "%s", temperature: 0.7, top_p: 0.9, timeout: 20}}
 factors:
@@ -52,6 +55,12 @@ factors:
     none: {author: {live: false}}
     live: {author: {live: true, may: [note], every: 1, knows: [transcript], samples: []}}
 """
+REPLICATES = {"answers one at a time": 16, "takes two in parallel": 16, "ignores schemas": 15}
+"""How often the scene is played where something learned or a share has to show; elsewhere once."""
+MOST_WASTED = 0.05
+"""Requests that an endpoint with a limit of parallel requests may refuse, of those answered."""
+LEAST_HEARD = 0.95
+"""Notes that have to get across where an endpoint ignores schemas."""
 LINE = "Then we wait for the train."
 
 
@@ -113,11 +122,28 @@ def thinks(body: Json, zoo: Zoo, mark: bool = False) -> Answer:
     return said(None if spent else words(body), finish, usage, reasoning_content="Hm, so.")
 
 
-def one_at_a_time(body: Json, zoo: Zoo) -> Answer:
-    if zoo.at_once > 1:
-        return 503, {"error": "busy"}
-    time.sleep(0.02)
-    return plain(body, zoo)
+def at_most(places: int, status: int, words: str) -> Manner:
+    """An endpoint that does so many at once, and refuses one more."""
+
+    def manner(body: Json, zoo: Zoo) -> Answer:
+        if zoo.at_once > places:
+            return status, {"error": {"message": words}}
+        time.sleep(0.02)
+        return plain(body, zoo)
+
+    return manner
+
+
+def ignores_schemas() -> Manner:
+    """An endpoint whose author writes its JSON as it likes."""
+    name = re.compile(f"{NOTE['note_to']}|rufina ortega|RUFINA")
+    shapes = itertools.cycle(name.sub("Ana", shape) for shape in SHAPES)
+    asks = '"note_to"'
+
+    def manner(body: Json, zoo: Zoo) -> Answer:
+        return said(next(shapes)) if asks in schema(body) + str(body) else plain(body, zoo)
+
+    return manner
 
 
 def at_first(answer: Answer, count: int = 2) -> Manner:
@@ -189,7 +215,15 @@ MANNERS: dict[str, Manner] = {
     "wraps JSON in a fence": lambda body, zoo: said(f"```json\n{words(body)}\n```"),
     "says its content in parts": lambda body, zoo: said([{"type": "text", "text": words(body)}]),
     "counts no tokens": lambda body, zoo: (200, plain(body, zoo)[1] | {"usage": None}),
-    "answers one at a time": one_at_a_time,
+    "answers one at a time": at_most(1, 503, "busy"),
+    "takes two in parallel": at_most(2, 429, "Max parallel request limit reached"),
+    "ignores schemas": ignores_schemas(),
+    "thinks in other marks": lambda body, zoo: said(f"[THINK]Hm, so.[/THINK]{words(body)}"),
+    "has null choices at first": at_first((200, {"choices": None})),
+    "has an error inside at first": at_first(
+        (200, {"error": {"message": "Provider returned error", "code": 502}})
+    ),
+    "ends with an error at first": at_first(said("Then we", "error")),
     "is busy at first": at_first((429, {"error": {"message": "slow down"}})),
     "fails at first": at_first((502, "<html>Bad gateway</html>")),
     "has no choices at first": at_first((200, {"choices": []})),
@@ -249,12 +283,15 @@ class Row:
     notes: tuple[int, int]
     judged: tuple[int, int]
     wasted: int
+    answered: int
     told: str
 
     @property
     def whole(self) -> bool:
-        parts = (self.played, self.notes, self.judged)
-        return all(count == of and of for count, of in parts)
+        parts = (self.played, self.judged)
+        heard = self.notes[0] >= LEAST_HEARD * self.notes[1]
+        learned = self.name not in REPLICATES or self.wasted < MOST_WASTED * self.answered
+        return heard and learned and all(count == of and of for count, of in parts)
 
     @property
     def right(self) -> bool:
@@ -263,14 +300,16 @@ class Row:
     def __str__(self) -> str:
         cells = (f"{count}/{of}" for count, of in (self.played, self.notes, self.judged))
         mark = "" if self.right else " (!)"
-        return f"| {self.name}{mark} | {' | '.join(cells)} | {self.wasted} | {self.told[:150]} |"
+        wasted = f"{self.wasted} of {self.answered + self.wasted}"
+        return f"| {self.name}{mark} | {' | '.join(cells)} | {wasted} | {self.told[:150]} |"
 
 
 def play(name: str, folder: Path) -> Row:
     """Play, and judge, through one endpoint."""
     with serving(MANNERS[name]) as (url, zoo):
         (folder / "chairs.yaml").write_text(SCENE)
-        (folder / "study.yaml").write_text(STUDY % url)
+        replicates = REPLICATES.get(name, 1)
+        (folder / "study.yaml").write_text(STUDY % (replicates, url))
         result = run(load(folder / "study.yaml"), runs=folder / "runs", setup=Setup(ray="off"))
         told = list(result.notices) + ([result.stopped] if result.stopped else [])
         tables = result.folder.tables
@@ -288,10 +327,11 @@ def play(name: str, folder: Path) -> Row:
         answered = sum(not row["error"] for row in tables.read("calls").to_pylist())
     return Row(
         name,
-        (result.done, 2),
-        (acts.count("note"), 4),
+        (result.done, 2 * replicates),
+        (acts.count("note"), 4 * replicates),
         judged,
         zoo.count - answered - verdicts,
+        answered + verdicts,
         next(iter(told), ""),
     )
 
@@ -306,6 +346,8 @@ def main() -> int:
             rows.append(play(name, Path(folder)))
         print(rows[-1], flush=True)
     wrong = [row.name for row in rows if not row.right]
+    heard, of = next(row.notes for row in rows if row.name == "ignores schemas")
+    print(f"\nnotes of an author through an endpoint that ignores schemas: {heard} of {of}")
     print(f"\n{len(rows)} endpoints, {len(rows) - len(wrong)} as they should be")
     return 1 if wrong else 0
 

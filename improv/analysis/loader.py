@@ -4,7 +4,7 @@ its own material."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -20,7 +20,8 @@ from improv.analysis.inference import (
 )
 from improv.analysis.judge_error import JudgeErrors, measure_judges
 from improv.analysis.units import Frame, Tables, make_tables
-from improv.records import Score
+from improv.errors import RunError
+from improv.records import Delivery, Score
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS
 from improv.study.design import Study
@@ -117,13 +118,15 @@ def _moves(folder: RunFolder) -> pa.Table:
 class RunAnalysis:
     """A run's study, its tables, its judges, and its planned analysis.
 
-    `analysis` has no curves and no exploration: `RunAnalysis.whole` adds them.
+    `analysis` has no curves and no exploration: `RunAnalysis.whole` adds them. `delivery` is what
+    did not arrive, by condition, if the analysis had to know it.
     """
 
     study: Study
     tables: Tables
     judges: tuple[JudgeErrors, ...]
     analysis: Analysis
+    delivery: Mapping[str, Delivery] | None = None
 
     def whole(self) -> Analysis:
         """Return the analysis with its curves over turns and its exploratory contrasts."""
@@ -147,9 +150,14 @@ def analyse_run(
     judges = tuple(measure_judges(verdicts.to_pandas(), tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
     analysis = analyse_planned(plan, tables, seed=study.seed, planned=planned, judges=judges)
+    delivery = None
     if any(scene.author.live for _, _, scene in study.cells) and analysis.outcome is not None:
-        arms = read_delivery(folder)
-        if unheard := unheard_sentence(arms):
+        try:
+            delivery = read_delivery(folder)
+            unheard = unheard_sentence(delivery)
+        except RunError as e:
+            unheard = f"Whether the author was heard is not known, because its calls are lost: {e}"
+        if unheard:
             reason = Doubt(DoubtKind.UNHEARD, unheard)
             analysis = replace(analysis, doubts=(*analysis.doubts, reason))
-    return RunAnalysis(study, tables, judges, analysis)
+    return RunAnalysis(study, tables, judges, analysis, delivery)

@@ -107,7 +107,8 @@ def progress() -> Iterator[Watch]:
                 if condition not in rows:
                     rows[condition] = bars.add_task(one_line(condition), total=planned, speed="")
                 over = standing.done.get(condition, 0) + standing.failed.get(condition, 0)
-                speed = f"{standing.tokens / standing.seconds:,.0f} tokens/s"
+                speed = batch_words(standing)
+                speed = speed or f"{standing.tokens / standing.seconds:,.0f} tokens/s"
                 bars.update(rows[condition], completed=over, speed=speed)
 
         yield draw
@@ -128,7 +129,18 @@ def new_losses(standing: Standing, told: set[tuple[str, str]]) -> list[str]:
     return fresh
 
 
+def batch_words(standing: Standing) -> str:
+    """Return in a few words how far the batches are that a run waits for, "" without one."""
+    batches, requests, answered = standing.batches
+    if not batches:
+        return ""
+    noun = "batch" if batches == 1 else "batches"
+    return f"{batches:,} {noun} at the endpoint: {answered:,} of {requests:,} requests answered"
+
+
 def _standing(standing: Standing, total: int) -> str:
+    if words := batch_words(standing):
+        return f"{standing.over}/{total} trials · {words}"
     left = (total - standing.over) * standing.seconds / max(standing.over, 1)
     parts = [
         f"{standing.over}/{total} trials",

@@ -37,7 +37,7 @@ from improv.graph.figure import MeasuredGraph, distinguishing_names, draw_graphs
 from improv.graph.file_formats import FORMATS, as_bytes
 from improv.graph.graph import Graph, build_network
 from improv.graph.null_model import compare_with_null
-from improv.graph.persons import Cast
+from improv.graph.persons import CastNames
 from improv.records import MAIN
 from improv.storage.run_folder import RunFolder
 from improv.storage.schemas import SCHEMAS, records_table
@@ -186,7 +186,7 @@ class ConditionParts:
     """
 
     conditions: tuple[tuple[str, str], ...]
-    casts: Mapping[str, Cast]
+    casts: Mapping[str, CastNames]
 
 
 def can_split(request: GraphRequest) -> bool:
@@ -272,14 +272,14 @@ def _trials(folder: RunFolder, trial: str = "", branch: str = MAIN) -> pa.Table:
     return rows.filter(pc.equal(rows["branch"], branch)).sort_by("index")
 
 
-def read_casts(folder: RunFolder) -> dict[str, Cast]:
+def read_casts(folder: RunFolder) -> dict[str, CastNames]:
     """Return slug → cast of a run's study. It is empty if the study can no longer be read; the
     people are then those who speak."""
     try:
         study = folder.study()
     except ImprovError:
         return {}
-    casts: dict[str, Cast] = {}
+    casts: dict[str, CastNames] = {}
     for slug, _, scene in study.cells:
         casts.setdefault(slug, [(c.name, tuple(c.aliases)) for c in scene.cast])
     return casts

@@ -26,7 +26,7 @@ from improv.graph.arrow_columns import (
     to_ints,
     word_counts,
 )
-from improv.graph.persons import Cast, Person, PersonCodes, find_mentions
+from improv.graph.persons import CastNames, Person, PersonCodes, find_mentions
 
 SAID, NAME, ORDER, NOBODY = range(4)
 EVIDENCE = ("said", "name", "order", "none")
@@ -208,7 +208,9 @@ class Conversation:
         return self.subset(keep)
 
 
-def read_conversation(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cast]) -> Conversation:
+def read_conversation(
+    turns: pa.Table, trials: pa.Table, casts: Mapping[str, CastNames]
+) -> Conversation:
     """Read turns into columns.
 
     `turns` has TURN_COLUMNS and `trials` has TRIAL_COLUMNS. Each row of `trials` is a scene; turns
@@ -271,8 +273,8 @@ def read_conversation(turns: pa.Table, trials: pa.Table, casts: Mapping[str, Cas
 
 
 def complete_casts(
-    turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, Cast]
-) -> dict[str, Cast]:
+    turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, CastNames]
+) -> dict[str, CastNames]:
     """Return the casts with all other speakers added, so that a part of the turns has the same
     people as the whole. `turns` yields tables with SPEAKER_COLUMNS, `trials` has TRIAL_COLUMNS."""
     slug_of = dict(zip(scene_keys(trials).to_pylist(), trials["scene"].to_pylist(), strict=True))

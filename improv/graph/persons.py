@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from improv.graph.arrow_columns import Bools, Ints, encode, to_bools
 
-Cast: TypeAlias = Sequence[tuple[str, Sequence[str]]]
+CastNames: TypeAlias = Sequence[tuple[str, Sequence[str]]]
 """Names with their aliases, in the order of the cast list."""
 
 
@@ -31,7 +31,7 @@ class PersonCodes:
     def __init__(
         self,
         turns: pa.Table,
-        casts: Mapping[str, Cast],
+        casts: Mapping[str, CastNames],
         slugs: Sequence[str],
         slug: Ints,
         scene: Ints,
@@ -70,7 +70,7 @@ def find_mentions(
     home: Ints,
     known: Ints,
     slugs: Sequence[str],
-    casts: Mapping[str, Cast],
+    casts: Mapping[str, CastNames],
     named: PersonCodes,
 ) -> Ints:
     """Find mentions: (line, person) for each person whom a line names without speaking to them.
@@ -103,11 +103,11 @@ def find_mentions(
     return np.array(sorted(mentions), dtype=np.int32).reshape(-1, 2)
 
 
-def _aliases(casts: Mapping[str, Cast], person: Person) -> Sequence[str]:
+def _aliases(casts: Mapping[str, CastNames], person: Person) -> Sequence[str]:
     return next((a for n, a in casts.get(person.slug, ()) if n == person.name), ())
 
 
-def _forms(cast: Cast) -> dict[str, str]:
+def _forms(cast: CastNames) -> dict[str, str]:
     """Return form → name, for each form that a name may have in a line."""
     forms: dict[str, str] = {}
     for name, aliases in cast:

@@ -144,6 +144,8 @@ class Batches:
         self._tasks: set[asyncio.Task[None]] = set()
         self._collector: asyncio.Task[None] | None = None
         self._earlier: dict[str, SentBatch] | None = None
+        self._open: dict[str, tuple[int, int]] = {}
+        """Batch → its requests, and how many of them the endpoint has answered."""
         self._answers: dict[str, asyncio.Task[dict[str, Answer]]] = {}
         """Of each batch of an earlier session that is waited for: its answers by request."""
 
@@ -182,6 +184,12 @@ class Batches:
     def has_sent(self, key: str, body: bytes) -> bool:
         """Return whether an earlier session sent this request."""
         return _request_id(key, body, 0) in self._requests_of_earlier()
+
+    @property
+    def standing(self) -> tuple[int, int, int]:
+        """How many batches are waited for, their requests, and how many of these are answered."""
+        counts = [*self._open.values()]
+        return len(counts), sum(n for n, _ in counts), sum(done for _, done in counts)
 
     async def close(self) -> None:
         """End every wait. What was sent goes on at the endpoint."""
@@ -262,16 +270,10 @@ class Batches:
 
     async def _finished(self, batch: Batch) -> dict[str, Answer]:
         """Wait until a batch is over and return its answers. Raises ModelError if it failed."""
-        pause, now = self._poll[0], asyncio.get_running_loop().time
-        end = now() + _LONGEST_BATCH
-        while batch.status not in _OVER:
-            await asyncio.sleep(pause)
-            pause = min(pause * _POLL_GROWTH, self._poll[1])
-            try:
-                batch = await self._client.batches.retrieve(batch.id)
-            except _WEATHER:
-                if now() > end:
-                    raise
+        try:
+            batch = await self._over(batch)
+        finally:
+            self._open.pop(batch.id, None)
         if batch.status == "failed":
             raise self._refusal(batch)
         answers: dict[str, Answer] = {}
@@ -283,6 +285,21 @@ class Batches:
             what = f"batch {batch.id} was cancelled at {self._endpoint}"
             raise ModelError(what, kind=ErrorKind.HALTED)
         return answers
+
+    async def _over(self, batch: Batch) -> Batch:
+        """Look at a batch until it is over, and return it."""
+        pause, now = self._poll[0], asyncio.get_running_loop().time
+        end = now() + _LONGEST_BATCH
+        while batch.status not in _OVER:
+            self._open[batch.id] = _counts(batch)
+            await asyncio.sleep(pause)
+            pause = min(pause * _POLL_GROWTH, self._poll[1])
+            try:
+                batch = await self._client.batches.retrieve(batch.id)
+            except _WEATHER:
+                if now() > end:
+                    raise
+        return batch
 
     async def _answers_in(self, file: str) -> AsyncIterator[tuple[str, Answer]]:
         """Yield the answers in an output file. A line that cannot be read is left out: its request
@@ -374,6 +391,13 @@ def batch_client(address: Address, model: Model) -> openai.AsyncOpenAI:
 def _request_id(key: str, body: bytes, again: int) -> str:
     """Return the name of a request in its batch. The same call of another session has the same."""
     return hashlib.blake2b(b"%s\n%d\n%s" % (key.encode(), again, body), digest_size=16).hexdigest()
+
+
+def _counts(batch: Batch) -> tuple[int, int]:
+    """Return a batch's requests, and how many are answered; 0 where the endpoint does not say."""
+    counts = batch.request_counts
+    total, *answered = (getattr(counts, name, 0) for name in ("total", "completed", "failed"))
+    return total or 0, sum(n or 0 for n in answered)
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -44,7 +44,7 @@ from improv.models.response import Reply, read_response
 from improv.models.transport import Client, Trip, Wire
 from improv.models.turnstile import Turnstile
 from improv.records import Block, Call, Draw, Json, ReplyFault
-from improv.study.model_spec import Model
+from improv.study.model_spec import Model, Price
 from improv.study.puppet_spec import Puppet
 
 _UNLIMITED = 1_000_000
@@ -173,6 +173,12 @@ class Models:
         for gate in self._gates.values():
             gate.allow(_UNLIMITED)  # waiting attempts pass the gate and see that calls are halted
 
+    @property
+    def batches_standing(self) -> tuple[int, int, int]:
+        """How many batches are waited for, their requests, and how many of these are answered."""
+        rows = [batches.standing for batches in self._batches.values()]
+        return sum(r[0] for r in rows), sum(r[1] for r in rows), sum(r[2] for r in rows)
+
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()
@@ -283,7 +289,8 @@ class SceneClient:
 
     `record` writes a new call and the blocks that no earlier call showed, before the scene uses the
     reply; it may raise OSError. `before_new_call` is awaited before each new call, so that a scene
-    that begins with recorded calls can wait there until it may call a model.
+    that begins with recorded calls can wait there until it may call a model. `price` is that of a
+    model without one, for the `allowance`.
     """
 
     def __init__(
@@ -295,6 +302,7 @@ class SceneClient:
         record: Callable[[Call, Sequence[Block]], None],
         before_new_call: Callable[[], Awaitable[None]],
         allowance: Allowance | None = None,
+        price: Price | None = None,
     ) -> None:
         self._models = models
         self._book = book
@@ -303,6 +311,7 @@ class SceneClient:
         self._record = record
         self._before_new_call = before_new_call
         self._allowance = allowance
+        self._price = price
         self._gauge = PromptGauge()
         self.calls: list[Call] = []
         """The calls of the scene in order, recorded and new."""
@@ -340,7 +349,7 @@ class SceneClient:
             if call.error:
                 allowance.give_back()
             else:
-                allowance.spend(call_spending(call, ask.model.price))
+                allowance.spend(call_spending(call, ask.model.price or self._price))
         # A book only grows, so the blocks that no earlier call showed are its last ones.
         new = len(self._book) - self._recorded_blocks
         blocks = [*itertools.islice(reversed(self._book.values()), new)][::-1]

@@ -46,11 +46,18 @@ def model_fault(ask: Ask, response: Json) -> tuple[ReplyFault, ...]:
     return () if is_same_model(model.model, served) else (ReplyFault.OTHER_MODEL,)
 
 
+_SMALLEST_CUT = 250
+"""Tokens of the smallest prompt that a server leaves of a longer one: half of a window of 512. A
+smaller number that stays the same from the first call of a scene on is no count of anything."""
+
+
 class PromptGauge:
     """The longest prompt of each thread of a scene, and the tokens that were counted for it."""
 
     def __init__(self) -> None:
         self._most: dict[tuple[str, bool], tuple[int, int]] = {}
+        self._first: int | None = None
+        self._counts = False
 
     def is_cut(self, ask: Ask, call: Call) -> bool:
         """Return whether an endpoint counts no more tokens for a prompt than for a shorter one of
@@ -62,11 +69,13 @@ class PromptGauge:
         tokens, cached = call.prompt_tokens, call.cached_tokens or 0
         # Some endpoints do not count the cached tokens among those of the prompt.
         tokens += cached if cached > tokens else 0
+        self._first = tokens if self._first is None else self._first
+        self._counts = self._counts or tokens != self._first or tokens >= _SMALLEST_CUT
         # The author writes the bible in another thread than its notes.
         thread = (ask.draw.role, ask.draw.purpose == "bible")
         most_size, most_tokens = self._most.get(thread, (0, 0))
         if size > most_size and tokens <= most_tokens:
-            return True
+            return self._counts
         if size != most_size:
             self._most[thread] = (size, tokens)
         return False

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
-from improv.models.rate_limiter import Limiter, LimiterEvent
+from improv.models.rate_limiter import START_LIMIT, Limiter, LimiterEvent
 from improv.models.standing import Standing
 from improv.models.tally import AttemptKind, Tally
 from improv.records import digest
@@ -44,10 +44,11 @@ class Gate:
         self.allowed = allowed
         self.in_flight = 0
         self.standing = Standing()
-        self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._queue: collections.deque[asyncio.Future[int]] = collections.deque()
         self._counts: collections.Counter[AttemptKind] = collections.Counter()
         self._ended = 0
         self._seconds = self._patience = 0.0
+        self._crowded = self._fits = 0
         self._was_empty = True
         self._resting = 0
         self._event = asyncio.Event()
@@ -56,16 +57,17 @@ class Gate:
     def waiting(self) -> int:
         return len(self._queue)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> int:
+        """Wait for a place; return how many attempts are in flight with this one."""
         if not self._queue and self._room:
             self.in_flight += 1
-            return
-        turn = asyncio.get_running_loop().create_future()
+            return self.in_flight
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         if self._was_empty:
             self._event.set()
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._leave()  # It was admitted and cancelled in the same pass of the loop.
@@ -93,10 +95,15 @@ class Gate:
         *,
         seconds: float = 0.0,
         patience: float = 0.0,
+        rank: int = 0,
+        crowded: bool = False,
+        served: int = 0,
     ) -> None:
         """Note the result of an attempt, and for a 429 its Retry-After in seconds.
 
-        `seconds` is how long a reply took, and `patience` the time limit of the attempt.
+        `seconds` is how long a reply took, and `patience` the time limit of the attempt. `rank` is
+        how many were in flight when it began, `crowded` whether it was refused because that were
+        too many at once, and `served` how many were certainly served together with it.
         An allowance of one cannot fall further. An endpoint that takes less than one attempt at a
         time would refuse every waiting call in turn, so there one Retry-After holds all attempts.
         """
@@ -107,7 +114,11 @@ class Gate:
         if kind == "limited" and pause > 0 and self.allowed <= 1:
             self._resting += 1
             asyncio.get_running_loop().call_later(pause, self._rested)
-        if kind == "timeout":
+        if kind == "ok":
+            self._fits = max(self._fits, served)
+        elif crowded:
+            self._crowded = min(rank, self._crowded or rank)
+        if kind == "timeout" or (crowded and rank > 1):
             # Nobody takes its place before the limiter has spoken: the server may still be busy
             # with a request that it does not know to be given up.
             self.allowed = max(1, self.allowed - 1)
@@ -125,9 +136,12 @@ class Gate:
             timeouts,
             self._seconds,
             self._patience,
+            self._crowded,
+            self._fits,
         )
         counts.clear()
         self._seconds = self._patience = 0.0
+        self._crowded = self._fits = 0
         self._ended = 0
         self._was_empty = not self._queue
         self._event.clear()
@@ -162,14 +176,16 @@ class Gate:
             turn = self._queue.popleft()
             if not turn.done():
                 self.in_flight += 1
-                turn.set_result(None)
+                turn.set_result(self.in_flight)
 
 
 class LiveLimiter:
     """A Limiter with a clock: an object in this process, or a Ray actor that all hosts call."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.time) -> None:
-        self._limiter = Limiter(most)
+    def __init__(
+        self, most: int, clock: Callable[[], float] = time.time, *, start: int = START_LIMIT
+    ) -> None:
+        self._limiter = Limiter(most, start)
         self._clock = clock
 
     async def report(self, host: str, tally: Tally, in_flight: int, waiting: int) -> int:

@@ -2,21 +2,23 @@
 
 Hosts report how their attempts ended (reply, 429 or error), and the limiter returns how many
 attempts each host may have in flight. A slow endpoint is not a full one, so latency alone decides
-nothing; `pace` says where more in flight gives no more replies. Pure: no clock, no I/O. The gate
+nothing; `pace` says where more in flight gives no more replies, and `crowding` where an endpoint
+says itself that it does no more at once. Pure: no clock, no I/O. The gate
 that attempts pass, and the actor that serves a whole cluster, are in `gate`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from improv.models.crowding import Crowding
 from improv.models.pace import Pace
+from improv.models.shares import shares
 from improv.models.tally import Tally
 
-_START_LIMIT = 8
+START_LIMIT = 8
 """The first limit, and the minimum replies in a window that may double the limit."""
 _MIN_WINDOW = 20
 """The minimum replies in any other window."""
@@ -122,6 +124,7 @@ class Limiter:
     - Pace: while it doubles, the limit stops where throughput stops growing, and goes down to what
       the endpoint does at once. It does not grow to where replies would come too late, and it is
       halved if most attempts time out.
+    - Crowding: an endpoint that says "one at a time" gets as many as it has shown to take.
     - Hold: a window with more errors than usual leaves the limit as it is. The usual share is
       learned, because otherwise an endpoint that always fails a tenth could never grow.
     - Restore: if a cut does not end the refusals, deeper cuts follow. If the share of refusals at a
@@ -129,11 +132,11 @@ class Limiter:
       that share is tolerated as background until refusals are clearly above it.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, start: int = START_LIMIT) -> None:
         if most < 1:
             raise ValueError(f"a limiter needs a limit of at least 1, not {most}")
         self.most = most
-        self.limit = min(_START_LIMIT, most)
+        self.limit = max(1, min(start, most))
         self._hosts: dict[str, _Host] = {}
         self._queue: list[str] = []
         self._moments: list[LimiterEvent] = []
@@ -152,6 +155,7 @@ class Limiter:
         self._background_age = 0
         self._usual_errors = 0.0
         self._judged = 0
+        self._crowding = Crowding()
         self._pace = Pace()
         self._pace.begin(self.limit)
 
@@ -178,6 +182,7 @@ class Limiter:
         limit = self.limit
         demand = sum(h.demand for h in self._hosts.values())
         self._pace.note(tally, now, full=demand >= limit)
+        self._crowding.note(tally, sum(h.in_flight for n, h in self._hosts.items() if n != host))
         if event := self._decide(now):
             if self.limit != limit:
                 self._pace.begin(max(self.limit, sum(h.in_flight for h in self._hosts.values())))
@@ -219,7 +224,11 @@ class Limiter:
         window, limit = self._window, self.limit
         if self._runs_out_of_time(now):
             return "cut"
-        size = max(limit, _START_LIMIT if self._slow and not self._background else _MIN_WINDOW)
+        most = min(self.most, self._crowding.most)
+        if limit > most:
+            self.limit, self._slow, self._trial = most, True, None
+            return "cut"
+        size = max(limit, START_LIMIT if self._slow and not self._background else _MIN_WINDOW)
         if window.ended < size:
             return None
         normal = (
@@ -259,9 +268,9 @@ class Limiter:
         if troubled:
             return "hold"
         if self._slow:
-            self.limit = self._pace.advise(limit, min(self.most, 2 * limit), now)
+            self.limit = self._pace.advise(limit, min(most, 2 * limit), now)
             return "grow" if self.limit > limit else "cut" if self.limit < limit else "hold"
-        if limit == self.most:
+        if limit >= most:
             return "hold"
         self._clean += window.ended
         near = self._exact and limit + self._step >= 0.9 * self._ceiling
@@ -270,7 +279,7 @@ class Limiter:
         self._clean = 0
         if limit >= _CEILING_REFUTED * self._ceiling:
             self._slow, self._ceiling, self._exact = True, 0, False
-        self.limit = min(self.most, 2 * limit if self._slow else limit + self._step)
+        self.limit = min(most, 2 * limit if self._slow else limit + self._step)
         return "grow"
 
     def _runs_out_of_time(self, now: float) -> bool:
@@ -353,7 +362,7 @@ class Limiter:
         # First a mean, to learn a steady share early; then a slow average, so that a burst of
         # errors does not become usual.
         weight = 1 / min(self._judged, 32)
-        self._usual_errors += weight * (window.errors / window.ended - self._usual_errors)
+        self._usual_errors += weight * (window.errors / max(1, window.ended) - self._usual_errors)
         self._background_age += 1
         if self._background_age >= _BACKGROUND_WINDOWS:
             self._background, self._known = 0.0, math.inf
@@ -392,46 +401,6 @@ class Limiter:
         if granted and not host.granted:
             host.since = now
         host.granted = granted
-
-
-def shares(limit: int, demand: Mapping[str, int]) -> dict[str, int]:
-    """Share `limit` slots among hosts by demand; the shares sum to `limit` if there is a host.
-
-    If more hosts want a slot than there are slots, the first in order get one each. A host without
-    demand gets one of the slots left over, or of a quarter of all, so that it can start at once.
-    """
-    busy = [h for h, wanted in demand.items() if wanted > 0]
-    idle = [h for h, wanted in demand.items() if wanted <= 0]
-    allotted = dict.fromkeys(demand, 0)
-    if limit < len(busy):
-        return allotted | dict.fromkeys(busy[:limit], 1)
-    over = limit - sum(demand[h] for h in busy)
-    spare = min(len(idle), max(over, min(limit // 4, limit - len(busy))))
-    allotted |= dict.fromkeys(idle[:spare], 1)
-    rest = limit - spare
-    if over >= spare:
-        allotted |= {h: demand[h] for h in busy}
-        everyone = busy or idle
-        extra = _split(over - spare, dict.fromkeys(everyone, 1))
-        return allotted | {h: allotted[h] + extra[h] for h in everyone}
-    weights = {h: demand[h] for h in busy}
-    while small := [h for h in weights if rest * weights[h] < sum(weights.values())]:
-        allotted |= dict.fromkeys(small, 1)
-        weights = {h: w for h, w in weights.items() if h not in small}
-        rest -= len(small)
-    return allotted | _split(rest, weights)
-
-
-def _split(seats: int, weights: Mapping[str, int]) -> dict[str, int]:
-    """Split seats in proportion to weights, by the method of the largest remainder."""
-    total = sum(weights.values())
-    if not total:
-        return dict.fromkeys(weights, 0)
-    allotted = {h: seats * w // total for h, w in weights.items()}
-    by_remainder = sorted(weights, key=lambda h: seats * weights[h] % total, reverse=True)
-    for h in by_remainder[: seats - sum(allotted.values())]:
-        allotted[h] += 1
-    return allotted
 
 
 def _deviations_above(hits: int, total: int, share: float, known_from: float = math.inf) -> float:

@@ -64,6 +64,11 @@ _DAYS = re.compile(
     re.IGNORECASE,
 )
 _MINUTES = re.compile(r"per.?(?:minute|second)|\b[RT]PM\b", re.IGNORECASE)
+_CROWD = re.compile(
+    r"concurren|parallel|simultan|in.?flight|at (?:once|a time|the same time)|\bbusy\b|\bslots?\b"
+    r"|pending.?requests|queue.{0,10}full|already (?:processing|generating|running|in use)",
+    re.IGNORECASE,
+)
 
 
 # --- an error inside of a reply
@@ -122,6 +127,11 @@ def _status_of(error: Any) -> int:
 
 def _words(content: bytes) -> str:
     return content[:_READ].decode("utf-8", "replace")
+
+
+def concerns_crowd(status: int, content: bytes) -> bool:
+    """Return whether an endpoint refused a request because it does no more at once."""
+    return status in (409, 423, 429, 503) and _CROWD.search(_words(content)) is not None
 
 
 def concerns_prompt(content: bytes) -> bool:

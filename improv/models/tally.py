@@ -14,7 +14,9 @@ class Tally:
     """Counts of attempts that ended: `ok` replies, `limited` by a 429, other `errors`.
 
     `timeouts` of the errors ran out of time. `seconds` is how long all replies took together, and
-    `patience` the shortest time limit of an attempt, 0 if there is none.
+    `patience` the shortest time limit of an attempt, 0 if there is none. `crowded` is the fewest
+    that the host had in flight when one more was refused because there were too many at once, and
+    `fits` the most that were served together with one that was answered; 0 if there is none.
     """
 
     ok: int = 0
@@ -23,6 +25,8 @@ class Tally:
     timeouts: int = 0
     seconds: float = 0.0
     patience: float = 0.0
+    crowded: int = 0
+    fits: int = 0
 
     @property
     def ended(self) -> int:
@@ -30,6 +34,7 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         limits = [limit for limit in (self.patience, other.patience) if limit]
+        crowds = [crowd for crowd in (self.crowded, other.crowded) if crowd]
         return Tally(
             self.ok + other.ok,
             self.limited + other.limited,
@@ -37,4 +42,6 @@ class Tally:
             self.timeouts + other.timeouts,
             self.seconds + other.seconds,
             min(limits, default=0.0),
+            min(crowds, default=0),
+            max(self.fits, other.fits),
         )

@@ -42,6 +42,7 @@ from improv.models.refusal import (
     LONGEST_WAIT,
     STOPS,
     asked_wait,
+    concerns_crowd,
     error_bytes,
     error_inside,
     lacks_choice,
@@ -197,14 +198,14 @@ class Wire(openai.DefaultAioHttpClient):
     ) -> Json | httpx2.Response:
         """Make one attempt; return the reply, or the response with an error status.
 
-        A 429 says that the endpoint is well and has no room, so it is waited out here and uses up
-        none of the client's retries. A model without retries has no patience either. If no wait
-        helps, the response says so in the header STOPS.
+        A 429, or a 503 that says "busy", tells that the endpoint is well and has no room, so it is
+        waited out here and uses up none of the client's retries. A model without retries has no
+        patience either. If no wait helps, the response says so in the header STOPS.
         """
         trip, standing = _TRIP.get(), self._to_endpoint.standing
         while True:
             reply = await self._try(request, answer)
-            if isinstance(reply, dict) or reply.status_code != 429:
+            if isinstance(reply, dict) or _load_kind(reply) != "limited":
                 return reply
             asked = asked_wait(reply.headers, reply.content, time.time())
             refused_for = standing.refused_for(time.monotonic())
@@ -220,8 +221,8 @@ class Wire(openai.DefaultAioHttpClient):
                     await self._halted.wait()
 
     def _waits_out(self, reply: httpx2.Response, trip: Trip) -> bool:
-        limited = reply.status_code == 429 and reply.headers.get("x-should-retry") != "false"
-        return limited and self._patient and trip.limited < MOST_LIMITED
+        hopeless = reply.headers.get("x-should-retry") == "false"
+        return not hopeless and self._patient and trip.limited < MOST_LIMITED
 
     async def _try(
         self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
@@ -232,10 +233,10 @@ class Wire(openai.DefaultAioHttpClient):
             raise EndpointError(what, kind=ErrorKind.UNTRUSTED)
         trip, gate, clock = _TRIP.get(), self._to_endpoint, time.perf_counter()
         self._check_halted(trip)
-        async with gate:
+        async with gate as rank:
             trip.waited += time.perf_counter() - clock
             self._check_halted(trip)
-            end, pause = "connection", 0.0
+            end, pause, crowded = "connection", 0.0, False
             kind: AttemptKind = "error"
             began = time.monotonic()
             number = gate.standing.begin(began)
@@ -244,8 +245,10 @@ class Wire(openai.DefaultAioHttpClient):
                     status, headers, content = await answer()
                 reply = self._read_answer(status, headers, content, request)
                 if isinstance(reply, httpx2.Response):
-                    end, kind = str(reply.status_code), _load_kind(reply.status_code)
+                    end, kind = str(reply.status_code), _load_kind(reply)
                     if kind == "limited":
+                        crowded = concerns_crowd(reply.status_code, reply.content)
+                        gate.standing.crowded |= crowded
                         asked = asked_wait(reply.headers, reply.content, time.time())
                         pause = min(asked or 0.0, LONGEST_WAIT)
                 else:
@@ -277,9 +280,17 @@ class Wire(openai.DefaultAioHttpClient):
             finally:
                 trip.ends.append(end)
                 ended = time.monotonic()
-                gate.standing.end(number, kind, ended)
+                served = gate.standing.end(number, kind, ended)
                 seconds = ended - began if kind == "ok" else 0.0
-                gate.note(kind, pause, seconds=seconds, patience=self._seconds)
+                gate.note(
+                    kind,
+                    pause,
+                    seconds=seconds,
+                    patience=self._seconds,
+                    rank=rank,
+                    crowded=crowded,
+                    served=served,
+                )
 
     def _read_answer(
         self,
@@ -420,8 +431,9 @@ def _backoff(n: int) -> float:
     return min(0.5 * 2.0 ** min(n, 8), 8.0) * random.uniform(0.75, 1.0)
 
 
-def _load_kind(status: int) -> AttemptKind:
-    """Return what a status says about the endpoint's load: "ok", "limited" or "error"."""
-    if status == 429:
+def _load_kind(reply: httpx2.Response) -> AttemptKind:
+    """Return what an error says about the endpoint's load: "ok", "limited" or "error"."""
+    status = reply.status_code
+    if status == 429 or concerns_crowd(status, reply.content):
         return "limited"
     return "error" if status >= 500 or status in (408, 409) else "ok"

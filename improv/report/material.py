@@ -14,7 +14,7 @@ from improv.analysis.inference import Analysis
 from improv.analysis.judge_error import JudgeErrors
 from improv.analysis.loader import analyse_run
 from improv.analysis.look_record import record_look
-from improv.errors import RunError
+from improv.errors import RunError, StudyError
 from improv.graph.build import condition_graphs
 from improv.graph.figure import MeasuredGraph
 from improv.models.budget import token_cost
@@ -22,10 +22,12 @@ from improv.records import Delivery, Json
 from improv.report.history import history_doubts, history_notes
 from improv.storage.history import NO_HISTORY, Past
 from improv.storage.run_folder import RunFolder
+from improv.storage.run_record import asked_branches, kept_price
 from improv.storage.twins import find_twins
 from improv.study.design import Study
-from improv.study.model_spec import Price
+from improv.study.named_models import named_models
 from improv.study.plan import Plan
+from improv.study.trial import plan as trials_of
 
 _EMBEDDED = "embedded"
 _CALL_COLUMNS = [
@@ -107,11 +109,11 @@ def read_material(folder: RunFolder, plan: Plan | None = None, *, by: str = "rep
         analysis=analysed.whole(),
         exposure=read_exposure(folder, study),
         judges=analysed.judges,
-        costs=_costs(study, calls),
+        costs=_costs(study, meta, calls),
         lengths=_rows(meta.get("lengths")),
         talk=condition_graphs(folder),
         differences=differences,
-        delivery=read_delivery(folder),
+        delivery=read_delivery(folder) if analysed.delivery is None else analysed.delivery,
         failures=folder.tables.read("failures").to_pylist(),
         doubts=tuple(history_doubts(past, meta, analysed.analysis.plan)),
         past=past,
@@ -125,12 +127,15 @@ def _rows(value: object) -> list[Json]:
     return [row for row in rows if isinstance(row, dict) and keys <= set(row)]
 
 
-def _costs(study: Study, calls: Sequence[Json]) -> dict[str, float | None]:
+def _costs(study: Study, meta: Json, calls: Sequence[Json]) -> dict[str, float | None]:
     """Return model → dollars, None if the model has no price."""
-    prices: dict[str, Price | None] = {}
-    for _, _, scene in study.cells:
-        for model in [scene.model_of("author"), *(scene.model_of(c.name) for c in scene.cast)]:
-            prices[model.model] = model.price
+    asked = asked_branches(meta)
+    try:
+        models = named_models(study, trials_of(study), asked)
+    except StudyError:
+        models = named_models(study, trials_of(study), ())
+    kept = kept_price(meta)
+    prices = {model.model: model.price or kept for model in models}
     costs: dict[str, float | None] = {}
     for call in calls:
         price = prices.get(call["model"])

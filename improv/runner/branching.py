@@ -15,7 +15,7 @@ from improv.runner.provenance import identity, refuse_drift
 from improv.runner.run_history import record
 from improv.runner.session import Setup, Watch
 from improv.storage.run_folder import RunFolder
-from improv.storage.run_record import asked_branches
+from improv.storage.run_record import asked_branches, kept_price
 from improv.study.branch import Branch, branched, grow, past, planned_branches, regenerate
 from improv.study.edit import Edit
 from improv.study.trial import models_of, plan
@@ -43,6 +43,7 @@ def branch(
     setup = setup or Setup()
     with entered(folder) as held:
         meta, study = folder.meta(), folder.study()
+        setup = replace(setup, price=setup.price or kept_price(meta))
         row = folder.transcripts.trial(trial)
         trials, earlier = plan(study), asked_branches(meta)
         planned_trials = trials.first(number_in(meta, "trials"))

@@ -58,6 +58,7 @@ from improv.storage.runs import open_run
 from improv.storage.schemas import trial_row
 from improv.storage.shards import Shards
 from improv.study.branch import Branch, Past, branched, past, shared
+from improv.study.model_spec import Price
 from improv.study.trial import Trial
 
 _FLUSH_EVERY = 1.0
@@ -80,7 +81,8 @@ class HostTerms:
 
     A host `on_ray` calls the model server of its node and the limiters of the cluster; all other
     hosts of a process share `limiters`. The host leases calls from `purse`, if there is a budget.
-    What it learns of the manners of models goes to `manners`, for all hosts of the run.
+    What it learns of the manners of models goes to `manners`, for all hosts of the run. `price` is
+    that of models to which the study gives none.
     """
 
     session: int = 0
@@ -91,6 +93,7 @@ class HostTerms:
     purse: Any = None
     manners: Any = None
     batch: bool = False
+    price: Price | None = None
 
 
 class Host:
@@ -225,6 +228,7 @@ class Host:
                 record=self._journal.append,
                 before_new_call=rehearsal.aclose,
                 allowance=self._allowance,
+                price=self._terms.price,
             )
             failure = None
             began = time.perf_counter()
@@ -269,6 +273,10 @@ class Host:
     async def halt(self) -> None:
         """Make no further call. A scene ends when its calls in flight have come back."""
         self._models.halt(ModelError("the run was interrupted", kind=ErrorKind.HALTED))
+
+    async def batches(self) -> tuple[int, int, int]:
+        """Return how many batches are waited for, their requests, and how many are answered."""
+        return self._models.batches_standing
 
     async def close(self, *, at_once: bool = False) -> str:
         """Write the finished trials that are not written yet, and close the endpoints.

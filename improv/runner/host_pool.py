@@ -172,6 +172,16 @@ class HostPool:
                 trouble = await self._hosts[number].flush() or trouble
         return trouble
 
+    async def batches(self) -> tuple[int, int, int]:
+        """Return how many batches the hosts wait for, their requests, and how many are answered."""
+        total = (0, 0, 0)
+        if self._setup.batch:
+            for number in list(self._scenes):
+                with contextlib.suppress(ray.exceptions.RayError):
+                    one = await self._hosts[number].batches()
+                    total = (total[0] + one[0], total[1] + one[1], total[2] + one[2])
+        return total
+
     async def keep_limits(self, *, now: bool = False) -> None:
         """Write down the history of the limiters, and what was learned of the manners of models,
         at most once a second unless `now`."""

@@ -46,6 +46,9 @@ class AnyHost(Protocol):
 
     async def halt(self) -> None: ...
 
+    async def batches(self) -> tuple[int, int, int]:
+        """Return how many batches are waited for, their requests, and how many are answered."""
+
     async def close(self, *, at_once: bool = False) -> str:
         """Write what the host holds, unless `at_once`, and end it; return what went wrong."""
 
@@ -148,6 +151,10 @@ class RayHost:
 
     async def halt(self) -> None:
         await self._actor.halt.remote()
+
+    async def batches(self) -> tuple[int, int, int]:
+        batches, requests, answered = await self._actor.batches.remote()
+        return batches, requests, answered
 
     async def close(self, *, at_once: bool = False) -> str:
         try:

@@ -38,7 +38,7 @@ from improv.storage.journal import Journaled
 from improv.storage.lock import RunLock, unwritable_error
 from improv.storage.repair import find_damage, heal, owe_again, repair_shards, tidy
 from improv.storage.run_folder import RunFolder
-from improv.storage.run_record import asked_branches
+from improv.storage.run_record import asked_branches, kept_price
 from improv.storage.runs import RUN_ID, new_run_id, runs_filesystem
 from improv.study.branch import Branch
 from improv.study.design import Study
@@ -191,6 +191,7 @@ def resume(folder: RunFolder, *, setup: Setup | None = None, watch: Watch | None
         if setup.price is not None:
             study = _keep_price(folder, study, meta, setup.price)
             meta, trials = folder.meta(), plan(study).first(number_in(meta, "trials"))
+        setup = replace(setup, price=kept_price(meta))
         failed = to_play_again(folder, every=setup.failed)
         idle = not failed and not owed(folder, trials, asked)
         if idle:
@@ -229,9 +230,9 @@ def _frontier_again(
 def _keep_price(folder: RunFolder, study: Study, meta: Json, price: Price) -> Study:
     """Give a price to the models of a run whose study gives them none, and keep it in the run, so
     that whoever reads the run knows what it cost. A price decides nothing of what is played."""
-    before = Price.model_validate(meta["price"]) if meta.get("price") else None
+    before = kept_price(meta)
     priced = with_price(study, price, instead=before)
-    if priced != study:
+    if priced != study or price != before:
         text = write_study(priced).encode()
         try:
             folder.checksums.write("study.yaml", text)
@@ -295,8 +296,10 @@ def play_owed(
     models = models_of(edited_trials(study, trials, asked)) if setup.budget else []
     while work and not stop:
         journal.refresh()
-        spent = spent_so_far(folder, journal, models) if setup.budget else Spent()
-        terms = HostTerms(number, setup.connections, session.agreed, batch=setup.batch)
+        spent = spent_so_far(folder, journal, models, setup.price) if setup.budget else Spent()
+        terms = HostTerms(
+            number, setup.connections, session.agreed, batch=setup.batch, price=setup.price
+        )
         pool = HostPool(folder, work, setup=setup, terms=terms, spent=spent)
         scheduler = Scheduler(
             pool,

@@ -50,7 +50,7 @@ def look_ahead(
         for url in {remote_address(m) for m in remote_models}:
             check_endpoint(url, agreed)
     unpriced = sorted({m.model for m in models if m.price is None})
-    if setup.budget.cost is not None and unpriced:
+    if setup.budget.cost is not None and unpriced and setup.price is None:
         raise RunError(
             f"a budget in dollars needs the price of {', '.join(unpriced)}: say --price IN,OUT, in "
             "dollars per million tokens, give its model a 'price' in the study, or set "

@@ -20,8 +20,9 @@ from improv.models.endpoint import public_address, remote_address
 from improv.records import Json
 from improv.runner.session import Setup
 from improv.storage.run_folder import RunFolder
+from improv.storage.run_record import kept_price
 from improv.study.loader import load
-from improv.study.model_spec import Model, Price
+from improv.study.model_spec import Model
 from improv.study.named_models import with_price
 from improv.study.snapshot import write_study
 from improv.version import code_digest
@@ -109,8 +110,8 @@ def _study_changes(folder: RunFolder, meta: Json, max_trials: int) -> list[str]:
                 replicates=int(replicates) if replicates else None,
                 max_trials=max_trials,
             )
-            if meta.get("price"):
-                study = with_price(study, Price.model_validate(meta["price"]))
+            if (price := kept_price(meta)) is not None:
+                study = with_price(study, price)
         except (StudyError, ValueError, TypeError, AttributeError):
             return []  # the file is gone or no study any more; the folder has its own copy
         changes = _diff(now, write_study(study), "as it was begun", f"{source['file']} now")

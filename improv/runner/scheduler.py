@@ -76,6 +76,7 @@ class Scheduler:
                     for task in [t for t in self._playing if t.done()]:
                         await self._take(task)
                     await pool.keep_limits()
+                    await self._look_at_batches()
             except (ray.exceptions.RayError, OSError) as e:
                 stop.record(*_lost(e))
             finally:
@@ -172,6 +173,12 @@ class Scheduler:
             await pool.halt()
         if self.watch is not None:
             self.watch(progress)
+
+    async def _look_at_batches(self) -> None:
+        """Show how far the batches are: hours may pass before a trial ends."""
+        before, self.progress.batches = self.progress.batches, await self.pool.batches()
+        if self.watch is not None and self.progress.batches != before:
+            self.watch(self.progress)
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[asyncio.Event]:

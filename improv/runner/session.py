@@ -71,6 +71,8 @@ class Progress:
     """Calls whose tokens are estimated, because their endpoint does not count them."""
     delivery: dict[str, Delivery] = field(default_factory=dict)
     """What did not arrive, by condition."""
+    batches: tuple[int, int, int] = (0, 0, 0)
+    """How many batches are waited for, their requests, and how many of these are answered."""
     stopping: bool = False
     """Whether the user interrupted the session."""
     look: str = ""

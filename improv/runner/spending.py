@@ -13,8 +13,11 @@ from improv.study.model_spec import Model, Price
 from improv.study.trial import remote
 
 
-def spent_so_far(folder: RunFolder, journal: Journaled, models: Iterable[Model]) -> Spent:
-    """Return the calls, tokens and dollars that all sessions of the run have spent so far."""
+def spent_so_far(
+    folder: RunFolder, journal: Journaled, models: Iterable[Model], otherwise: Price | None
+) -> Spent:
+    """Return the calls, tokens and dollars that all sessions of the run have spent so far. A model
+    without a price has the price `otherwise`."""
     prices: dict[tuple[str, str], Price | None] = {}
     for model in models:
         prices[model.model, ""] = model.price
@@ -29,5 +32,5 @@ def spent_so_far(folder: RunFolder, journal: Journaled, models: Iterable[Model])
     for call in counted.values():
         if not call.error:
             price = prices.get((call.model, call.endpoint), prices.get((call.model, "")))
-            total += call_spending(call, price)
+            total += call_spending(call, price or otherwise)
     return total

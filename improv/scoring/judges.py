@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 
 import orjson
 
 from improv import event_loop
-from improv.errors import SHARED, ErrorKind, ModelError
+from improv.errors import SHARED, ErrorKind, ModelError, RunError
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, call_cost, call_spending
 from improv.models.client import Models
 from improv.models.embedded import embedded_server
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
 from improv.models.manners_keeper import MannersKeeper
+from improv.models.rate_limiter import START_LIMIT
 from improv.models.request import Ask, Prompt
 from improv.models.response import Reply
 from improv.records import UNDELIVERED, Call, Draw, Json, Stop
@@ -98,7 +100,7 @@ def verdict_of(row: Json) -> Verdict:
 
 async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: JudgeTerms) -> Stop:
     stop, tasks = Stop(), list[asyncio.Task[None]]()
-    gate = partial(_gate, tasks, terms.connections)
+    gate = partial(_gate, tasks, terms.connections, _last_limits(folder))
     keeper = MannersKeeper(folder.meta().get("manners", []))
     models = Models(_served, terms.connections, gate, terms.agreed, keeper)
     purse = PurseKeeper(terms.budget, Spent())
@@ -271,8 +273,20 @@ async def _served(model: str) -> str:
     return (await asyncio.to_thread(embedded_server, model)).url
 
 
-def _gate(tasks: list[asyncio.Task[None]], most: int, endpoint: str) -> Gate:
-    """Return the gate of an endpoint, as wide as the endpoint's limiter allows."""
-    gate, live = Gate(), LiveLimiter(most)
+def _last_limits(folder: RunFolder) -> dict[str, int]:
+    """Return the last limit of each endpoint that played the run; none if they cannot be read."""
+    with contextlib.suppress(RunError):
+        rows = folder.tables.read("limits", columns=["endpoint", "at", "limit"]).to_pylist()
+        return {row["endpoint"]: row["limit"] for row in sorted(rows, key=itemgetter("at"))}
+    return {}
+
+
+def _gate(
+    tasks: list[asyncio.Task[None]], most: int, limits: Mapping[str, int], endpoint: str
+) -> Gate:
+    """Return the gate of an endpoint, as wide as the endpoint's limiter allows. It begins with the
+    limit that was found while the run was played, if that is a small one."""
+    start = min(START_LIMIT, limits.get(endpoint, START_LIMIT))
+    gate, live = Gate(), LiveLimiter(most, start=start)
     tasks.append(asyncio.create_task(keep_reporting(gate, live.report, "judges")))
     return gate

@@ -16,6 +16,7 @@ from improv.errors import RunError, StudyError, first_line
 from improv.records import Json, Origin
 from improv.storage.table_rules import MOST_TURNS
 from improv.study.branch import Branch
+from improv.study.model_spec import Price
 from improv.study.plain_data import MAX_DEPTH, deeper_than
 
 RUN_FILE = "run.json"
@@ -192,3 +193,9 @@ def _with_new_names(meta: Json) -> Json:
     renamed = {_NEW_NAMES.get(key, key): value for key, value in meta.items()}
     # If both names are there, the present one counts.
     return renamed | {key: meta[key] for key in _NEW_NAMES.values() if key in meta}
+
+
+def kept_price(meta: Json) -> Price | None:
+    """Return the price that a command gave to the models of a run without one. A model that only
+    a branch brings has it too."""
+    return Price.model_validate(meta["price"]) if meta.get("price") else None

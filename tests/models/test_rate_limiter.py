@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from improv.models.rate_limiter import Limiter, shares
+from improv.models.rate_limiter import Limiter
+from improv.models.shares import shares
 from improv.models.tally import Tally
 from tests.support.limiter import Endpoint, play
 

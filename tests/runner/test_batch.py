@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from improv.cli.terminal import batch_words
 from improv.errors import ErrorKind, RunError
+from improv.models.budget import Budget
 from improv.models.puppet.server import PuppetServer
 from improv.runner.launch import Result, resume, run
 from improv.storage.batch_log import BATCHES, count_batches
@@ -223,3 +225,29 @@ def test_a_log_from_elsewhere_leads_nowhere(puppet_server: Serve, tmp_path: Path
     )
     server.batches.refusal = ""
     assert resume(folder, setup=OFF).done == TRIALS and asked_once(server)
+
+
+def test_a_budget_leaves_a_batch_whole(puppet_server: Serve, tmp_path: Path) -> None:
+    server = puppet_server()
+    study, many = short(tmp_path, server.url), 60
+    study.write_text(study.read_text().replace(f'"replicates": {TRIALS}', f'"replicates": {many}'))
+    setup = replace(BATCH, budget=Budget(calls=1000, tokens=10_000_000))
+    result = run(load(study), runs=tmp_path / "runs", setup=setup)
+    assert (result.done, result.owed) == (many, 0)
+    assert server.batches.sizes == [many] * (CALLS - 1) + [many - 1]
+
+
+def test_how_far_the_batches_are_is_shown_while_they_are_waited_for(
+    puppet_server: Serve, tmp_path: Path
+) -> None:
+    server = puppet_server()
+    server.batches.seconds = 1.5
+    seen = []
+    study = load(short(tmp_path, server.url))
+    run(study, runs=tmp_path / "runs", setup=BATCH, watch=lambda p: seen.append(replace(p)))
+    waiting = [standing for standing in seen if standing.batches[0]]
+    assert (1, TRIALS, 0) in [standing.batches for standing in waiting]
+    assert batch_words(waiting[0]) == (
+        f"1 batch at the endpoint: 0 of {waiting[0].batches[1]} requests answered"
+    )
+    assert batch_words(seen[-1]) == ""

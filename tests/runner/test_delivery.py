@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from improv.analysis.decision import DoubtKind
 from improv.analysis.delivery import read_delivery
+from improv.analysis.loader import analyse_run
 from improv.records import Json
 from improv.storage.runs import open_run
 from tests.support.weather import RawServer, Send, command, http, said
@@ -138,6 +140,35 @@ def test_a_prompt_that_is_cut_without_a_word_is_told(tmp_path: Path) -> None:
 
     output = play(tmp_path, answers, "cold-pass", "--turns", "8")
     assert "of 8 lines had prompts that may have been cut" in output and "num_ctx" in output
+
+
+def test_a_number_that_never_changes_is_no_count_of_a_prompt(tmp_path: Path) -> None:
+    def answers(body: Json) -> str:
+        return said("It is late.", usage={"prompt_tokens": 100, "completion_tokens": 5})
+
+    output = play(tmp_path, answers, "cold-pass", "--turns", "8")
+    assert "1 trials done, 0 failed" in output and "have been cut" not in output
+
+
+def test_a_window_that_was_full_from_the_first_call_on_is_told(tmp_path: Path) -> None:
+    def answers(body: Json) -> str:
+        return said("It is late.", usage={"prompt_tokens": 512, "completion_tokens": 5})
+
+    output = play(tmp_path, answers, "cold-pass", "--turns", "8")
+    assert "lines had prompts that may have been cut" in output
+
+
+def test_an_analysis_without_the_calls_says_that_it_does_not_know_the_author_was_heard(
+    tmp_path: Path,
+) -> None:
+    play(
+        tmp_path, lambda body: counted(NOTE if "Answer in JSON" in prompt_of(body) else "Go.", body)
+    )
+    folder = open_run(tmp_path / "runs", "t")
+    assert not [d for d in analyse_run(folder).analysis.doubts if d.kind is DoubtKind.UNHEARD]
+    (folder.local / "calls.parquet").unlink()
+    (doubt,) = [d for d in analyse_run(folder).analysis.doubts if d.kind is DoubtKind.UNHEARD]
+    assert "Whether the author was heard is not known" in doubt.sentence
 
 
 def test_prompts_that_are_counted_are_not_told(tmp_path: Path) -> None:

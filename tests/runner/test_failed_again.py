@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from improv.storage.runs import open_run
+from tests.support.ui import page, read
 from tests.support.weather import RawServer, Send, command, http, said
 
 STUDY = """\
@@ -16,7 +19,9 @@ replicates: 4
 """
 
 
-def test_failed_trials_are_played_again_and_the_report_says_so(tmp_path: Path) -> None:
+def test_failed_trials_are_played_again_and_report_and_viewer_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken, answered = [True], list[bytes]()
 
     def reply(n: int, request: bytes, send: Send) -> bytes:
@@ -51,3 +56,6 @@ def test_failed_trials_are_played_again_and_the_report_says_so(tmp_path: Path) -
     file = tmp_path / "t.md"
     command("report", "t", "-o", str(file), *at, code=None)
     assert "failed at first and were played again" in file.read_text()
+    viewed = read(page(tmp_path / "r", monkeypatch, run="t", trial=failed[0]["trial"]))
+    assert "This scene had failed once before it was played again" in viewed
+    assert "this model cannot do that" in viewed

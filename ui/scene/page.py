@@ -63,6 +63,7 @@ def _scene(run: run_data.ViewedRun, rows: Rows, play: run_data.Play) -> None:
         st.html(transcript.title_page(row, play.scene, colours))
         if row["status"] == "failed":
             notices.failed(row)
+        notices.failed_before(play.failures)
         here = {"run": run.id, "trial": row["trial"], "branch": shared_address.get("branch")}
         definitions = transcript.habits(play.scene) | transcript.rules(play.scene)
         address = shared_address.address(**here)

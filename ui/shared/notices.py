@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
@@ -90,6 +91,19 @@ def failed(row: Json) -> None:
         f'<div class="notice wrong" role="note"><p><strong>This scene broke off{at}{kind}.</strong>'
         f"</p><pre>{clipped(row['failure'], 2000)}</pre></div>"
     )
+
+
+def failed_before(failures: Sequence[Json]) -> None:
+    """Say that a trial had failed before it was played again, how often and why."""
+    if failures:
+        told = "; ".join(
+            f"{row['failure_kind'] or 'unknown'}"
+            + (f" at turn {row['failure_turn']}" if row["failure_turn"] else "")
+            + f": {short_line(row['failure'], 200)}"
+            for row in failures
+        )
+        often = "once" if len(failures) == 1 else f"{len(failures)} times"
+        _note(f"This scene had failed {often} before it was played again from there ({told}).")
 
 
 def _note(text: str) -> None:

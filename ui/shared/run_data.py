@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,12 +62,13 @@ class ViewedRun:
 class Play:
     """One trial or branch to read: its row, its turns with those that it shares, and its scene
     (None where the study cannot be read). `scores` are those of the turns and of the whole
-    scene."""
+    scene. `failures` are the rows of its earlier failures, if it was played again."""
 
     row: Json
     transcript: Transcript
     scene: Scene | None
     scores: list[Json]
+    failures: list[Json] = field(default_factory=list)
 
     @property
     def last(self) -> int:
@@ -91,6 +92,11 @@ def find_run(name: str) -> ViewedRun:
 def trial_rows(run: ViewedRun) -> Rows:
     """Return the rows of the finished trials, in the order of the plan."""
     return patiently(lambda: _trials(root(), run.id, run.stamp))[0]
+
+
+def earlier_failures(run: ViewedRun) -> list[Json]:
+    """Return the failures of trials and branches that were played again."""
+    return patiently(lambda: _failures(root(), run.id, run.stamp))
 
 
 def branch_rows(run: ViewedRun, trial: str) -> list[Json]:
@@ -242,7 +248,21 @@ def _play(root: str, run: str, stamp: str, trial: str, branch: str) -> Play:
         raise RunError(f"the turns of trial {trial} are torn; improv resume {run} sets them right")
     scene = _scene(root, run, row["scene"], row["condition"])
     scores = folder.tables.read("scores", trial=trial).to_pylist()
-    return Play(row, transcript, scene, _own(scores, transcript, _probes(root, run, stamp, trial)))
+    own = _own(scores, transcript, _probes(root, run, stamp, trial))
+    failures = [
+        f for f in _failures(root, run, stamp) if (f["trial"], f["branch"]) == (trial, branch)
+    ]
+    return Play(row, transcript, scene, own, failures)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _failures(root: str, run: str, stamp: str) -> list[Json]:
+    """Return the earlier failures of what was played again; none if their table cannot be read."""
+    try:
+        rows: list[Json] = open_run(root, run).tables.read("failures").to_pylist()
+    except RunError:
+        return []
+    return rows
 
 
 def _owners(transcript: Transcript) -> dict[int, str]:

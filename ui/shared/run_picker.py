@@ -87,6 +87,7 @@ def about(run: run_data.ViewedRun, rows: Rows) -> None:
             f"{len(rows):,} of {run.planned:,}" if len(rows) < run.planned else f"{len(rows):,}",
         ),
         ("Failed", f"{failed:,}"),
+        ("Played again", f"{len(_plays_again(run)):,}"),
         ("Not delivered", str(run.meta.get("undelivered") or "").replace(" not delivered", "")),
         ("Begun", str(run.meta.get("created", "")).replace("T", " ").removesuffix("Z")),
     ]
@@ -103,6 +104,22 @@ def about(run: run_data.ViewedRun, rows: Rows) -> None:
         )
     with st.sidebar.container(key="about"):
         st.html(f'<p class="asks">{safe(asks)}</p><dl class="facts">{shown}</dl>{small}')
+        if lost := _lost(run):
+            st.html(
+                f'<details class="quiet"><summary>What did not arrive</summary>{lost}</details>'
+            )
+
+
+def _plays_again(run: run_data.ViewedRun) -> set[tuple[str, str]]:
+    """Return the trials and branches that had failed and were played again."""
+    return {(row["trial"], row["branch"]) for row in run_data.earlier_failures(run)}
+
+
+def _lost(run: run_data.ViewedRun) -> str:
+    """Return what did not arrive, by arm, as the run's own sentences in HTML."""
+    said = run.meta.get("delivery")
+    sentences = [s for s in said if isinstance(s, str)] if isinstance(said, list) else []
+    return "".join(f"<p>{safe(short_line(sentence, 600))}</p>" for sentence in sentences[:12])
 
 
 def strip(run: run_data.ViewedRun, rows: Rows, play: run_data.Play) -> None:

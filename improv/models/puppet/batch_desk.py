@@ -105,6 +105,7 @@ class BatchDesk:
     def _add(self, requests: bytes, metadata: Json) -> _Batch:
         id = f"batch_{digest(str(len(self._batches)))}"
         batch = self._batches[id] = _Batch(id, requests, time.monotonic(), metadata)
+        batch.counts = {"total": requests.count(b"\n"), "completed": 0, "failed": 0}
         return batch
 
     def _list(self, request: web.BaseRequest) -> web.Response:
