@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -208,9 +208,11 @@ class Conversation:
         return self.subset(keep)
 
 
-def read_conversation(
-    turns: pa.Table, trials: pa.Table, casts: Mapping[str, CastNames]
-) -> Conversation:
+CastsOf: TypeAlias = Mapping[str, CastNames]
+"""The slug of a scene → its cast."""
+
+
+def read_conversation(turns: pa.Table, trials: pa.Table, casts: CastsOf) -> Conversation:
     """Read turns into columns.
 
     `turns` has TURN_COLUMNS and `trials` has TRIAL_COLUMNS. Each row of `trials` is a scene; turns
@@ -273,7 +275,7 @@ def read_conversation(
 
 
 def complete_casts(
-    turns: Iterable[pa.Table], trials: pa.Table, casts: Mapping[str, CastNames]
+    turns: Iterable[pa.Table], trials: pa.Table, casts: CastsOf
 ) -> dict[str, CastNames]:
     """Return the casts with all other speakers added, so that a part of the turns has the same
     people as the whole. `turns` yields tables with SPEAKER_COLUMNS, `trials` has TRIAL_COLUMNS."""

@@ -92,18 +92,17 @@ class Gate:
         self,
         kind: AttemptKind,
         pause: float = 0.0,
-        *,
         seconds: float = 0.0,
         patience: float = 0.0,
-        rank: int = 0,
-        crowded: bool = False,
+        *,
+        crowd: int = 0,
         served: int = 0,
     ) -> None:
         """Note the result of an attempt, and for a 429 its Retry-After in seconds.
 
-        `seconds` is how long a reply took, and `patience` the time limit of the attempt. `rank` is
-        how many were in flight when it began, `crowded` whether it was refused because that were
-        too many at once, and `served` how many were certainly served together with it.
+        `seconds` is how long a reply took, and `patience` the time limit of the attempt. `crowd` is
+        how many were in flight with one that was refused because these were too many at once, and
+        `served` how many were certainly served together with it.
         An allowance of one cannot fall further. An endpoint that takes less than one attempt at a
         time would refuse every waiting call in turn, so there one Retry-After holds all attempts.
         """
@@ -116,9 +115,9 @@ class Gate:
             asyncio.get_running_loop().call_later(pause, self._rested)
         if kind == "ok":
             self._fits = max(self._fits, served)
-        elif crowded:
-            self._crowded = min(rank, self._crowded or rank)
-        if kind == "timeout" or (crowded and rank > 1):
+        elif crowd:
+            self._crowded = min(crowd, self._crowded or crowd)
+        if kind == "timeout" or crowd > 1:
             # Nobody takes its place before the limiter has spoken: the server may still be busy
             # with a request that it does not know to be given up.
             self.allowed = max(1, self.allowed - 1)

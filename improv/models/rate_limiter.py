@@ -222,12 +222,9 @@ class Limiter:
     def _decide(self, now: float) -> _EventKind | None:
         """Change the limit if the window is full; return the event, None if it is not full."""
         window, limit = self._window, self.limit
-        if self._runs_out_of_time(now):
+        if self._runs_out_of_time(now) or self._is_crowded():
             return "cut"
         most = min(self.most, self._crowding.most)
-        if limit > most:
-            self.limit, self._slow, self._trial = most, True, None
-            return "cut"
         size = max(limit, START_LIMIT if self._slow and not self._background else _MIN_WINDOW)
         if window.ended < size:
             return None
@@ -281,6 +278,13 @@ class Limiter:
             self._slow, self._ceiling, self._exact = True, 0, False
         self.limit = min(most, 2 * limit if self._slow else limit + self._step)
         return "grow"
+
+    def _is_crowded(self) -> bool:
+        """Cut the limit to what the endpoint takes at once; return whether it is cut."""
+        if self.limit <= self._crowding.most:
+            return False
+        self.limit, self._slow, self._trial = self._crowding.most, True, None
+        return True
 
     def _runs_out_of_time(self, now: float) -> bool:
         """Cut the limit if attempts time out because there are too many; return whether it is cut.

@@ -282,15 +282,8 @@ class Wire(openai.DefaultAioHttpClient):
                 ended = time.monotonic()
                 served = gate.standing.end(number, kind, ended)
                 seconds = ended - began if kind == "ok" else 0.0
-                gate.note(
-                    kind,
-                    pause,
-                    seconds=seconds,
-                    patience=self._seconds,
-                    rank=rank,
-                    crowded=crowded,
-                    served=served,
-                )
+                crowd = rank if crowded else 0
+                gate.note(kind, pause, seconds, self._seconds, crowd=crowd, served=served)
 
     def _read_answer(
         self,

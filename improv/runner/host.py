@@ -46,7 +46,7 @@ from improv.records import (
     TrialOutcome,
 )
 from improv.runner.actors import keeper_of, lease_of, node_url, process_url
-from improv.runner.session import Work
+from improv.runner.session import Setup, Work
 from improv.scoring.measures.predicates import marker_scores
 from improv.stage.author import Readings
 from improv.stage.branch_stage import create_stage
@@ -94,6 +94,11 @@ class HostTerms:
     manners: Any = None
     batch: bool = False
     price: Price | None = None
+
+    @classmethod
+    def of(cls, session: int, setup: Setup, agreed: Agreed) -> HostTerms:
+        """Return the terms that the setup of a session makes."""
+        return cls(session, setup.connections, agreed, batch=setup.batch, price=setup.price)
 
 
 class Host:

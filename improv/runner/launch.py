@@ -297,9 +297,7 @@ def play_owed(
     while work and not stop:
         journal.refresh()
         spent = spent_so_far(folder, journal, models, setup.price) if setup.budget else Spent()
-        terms = HostTerms(
-            number, setup.connections, session.agreed, batch=setup.batch, price=setup.price
-        )
+        terms = HostTerms.of(number, setup, session.agreed)
         pool = HostPool(folder, work, setup=setup, terms=terms, spent=spent)
         scheduler = Scheduler(
             pool,

@@ -40,7 +40,7 @@ def play(refuses: Refuses, *, scenes: int, turns: int, hosts: int = 1) -> tuple[
                     if refuses(in_flight + 1):
                         refused, gate.standing.crowded = refused + 1, True
                         gate.standing.end(number, "limited", loop.time())
-                        gate.note("limited", 1.0, rank=rank, crowded=True)
+                        gate.note("limited", 1.0, crowd=rank)
                     else:
                         in_flight += 1
                         if answered > scenes * turns // 2:
@@ -50,7 +50,7 @@ def play(refuses: Refuses, *, scenes: int, turns: int, hosts: int = 1) -> tuple[
                         answered, left = answered + 1, left - 1
                         await asyncio.sleep(0.01)  # on its way back
                         served = gate.standing.end(number, "ok", loop.time())
-                        gate.note("ok", seconds=0.5, patience=60.0, rank=rank, served=served)
+                        gate.note("ok", seconds=0.5, patience=60.0, served=served)
                         continue
                 await asyncio.sleep(1.0)
 
