@@ -34,9 +34,10 @@ from improv.runner.launch import run
 from improv.runner.session import Setup
 from improv.scoring.judge_models import Judges
 from improv.scoring.scorer import score
-from improv.study.design import with_replicates
+from improv.study.design import Study, with_replicates
 from improv.study.loader import load
 from improv.study.measure_spec import JUDGED_SCORERS
+from improv.study.plan import Plan
 from improv.study.trial import plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,13 @@ class Played:
     """Processor time, which does not depend on other work of the machine."""
 
 
+def _smaller(study: Study, planned: Plan, replicates: int) -> Study:
+    """Return a study of fewer replicates that plans what it plays, at one look."""
+    blocks = replicates * len(study.scenes)
+    smaller = planned.model_copy(update={"blocks": blocks, "looks": None})
+    return replace(with_replicates(study, replicates), plan=smaller)
+
+
 def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None) -> Played:
     """Play one study under one planted truth, and return the results of its plan.
 
@@ -96,8 +104,9 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     """
     began = time.process_time()
     study = replace(load(STUDIES / f"{name}.yaml", planted=planted), seed=seed)
+    assert study.plan is not None
     if replicates is not None:
-        study = with_replicates(study, replicates)
+        study = _smaller(study, study.plan, replicates)
     assert study.plan is not None
     with tempfile.TemporaryDirectory(prefix="improv-studies-") as root:
         result = run(study, runs=root, name=name, setup=Setup("off"))
@@ -164,6 +173,10 @@ def page(all_played: Sequence[Played]) -> Iterator[str]:
     yield "correction. If nothing is planted, one study in twenty still finds an effect, and one"
     yield "true control in twenty cannot be shown. A wrong result of one seed is printed in bold,"
     yield "and a wrong result of two seeds is a fault."
+    yield ""
+    yield "All blocks are played here. Most of these plans declare looks, so their p are those of"
+    yield "alpha spending at the last look, and `improv run --until-decided` ends them earlier:"
+    yield "see [planned.md](planned.md)."
     yield ""
     yield from _summary(all_played)
     wrong = faults_of(all_played)

@@ -23,7 +23,7 @@ from improv.report.doubts import decisions, sentences
 from improv.report.material import Material, read_material
 from improv.report.numbers import estimate_text
 from improv.report.page import Page
-from improv.report.run_report import report
+from improv.report.run_report import looks_text, report
 from improv.runner.estimate import UsageEstimate, usage_table
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
@@ -77,6 +77,13 @@ class Report:
     def sentences(self) -> list[str]:
         """The result of each planned contrast, in the report's sentences."""
         return [sentence for material in self.materials for sentence in sentences(material)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know of the run's history, and of its looks."""
+        looks = [looks_text(material.analysis) for material in self.materials]
+        notes = [note for material in self.materials for note in material.notes]
+        return [*notes, *(look for look in looks if look)]
 
     def survival(self) -> Picture:
         """Return the chart of the time to the first break, by condition. Raises RunError."""

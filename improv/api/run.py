@@ -69,6 +69,12 @@ class Run:
         return self.folder.meta()
 
     @property
+    def history(self) -> list[Json]:
+        """What was done with the run, a row for each entry, for `pandas.DataFrame`."""
+        past = self.folder.history
+        return [{"number": e.number, "at": e.at, "what": e.what, **e.details} for e in past.entries]
+
+    @property
     def study(self) -> Study:
         """The study as it was when the run was created. Raises StudyError."""
         return self.folder.study()

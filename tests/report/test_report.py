@@ -37,7 +37,9 @@ def page_of(folder: RunFolder) -> Page:
 def sloppy(tmp_path_factory: pytest.TempPathFactory) -> Material:
     """A shipped study, small, with a planted effect that few blocks can see."""
     whole = load("scenes/studies/sloppy-author.yaml", planted="effect")
-    study = with_replicates(whole, 3)
+    assert whole.plan is not None
+    plan = whole.plan.model_copy(update={"blocks": 21, "looks": None})
+    study = replace(with_replicates(whole, 3), plan=plan)
     result = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
     assert not result.failed
     return read_material(result.folder)
@@ -95,9 +97,7 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
         assert units == "21" and "Holm" in holm
         assert (decision == "Shown") == (contrasts[name].adjusted <= 0.05)
     assert contrasts["sloppy against careful"].rejected
-    # Fewer blocks than planned is said, and so is whose lines these are.
-    assert sloppy.analysis.plan is not None
-    assert f"{sloppy.analysis.plan.blocks} blocks were planned and 21 played" in result
+    # Whose lines these are is said.
     assert "what is found here was planted" in page
     # The risk of a first break, condition by condition, against the first one of the study.
     _, hazards = page.split(
