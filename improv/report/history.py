@@ -28,8 +28,11 @@ def history_doubts(past: Past, meta: Json, plan: Plan | None) -> Iterator[Doubt]
         if planned is not None and planned != meta.get(name, ""):
             why = f"run.json has another {name} than the run had when it was begun."
             yield Doubt(DoubtKind.HISTORY, why, short="another plan than at the beginning")
+    if meta.get("found_changed") is True and not past.of(FOUND_CHANGED):
+        why = "run.json was changed by something else than improv, and was written again since."
+        yield Doubt(DoubtKind.HISTORY, why, short="its files were changed")
     for entry in past.of(FOUND_CHANGED):
-        names = ", ".join(map(str, entry.details.get("files") or []))
+        names = ", ".join(_texts(entry, "files"))
         why = (
             f"Before {entry.at}, something else than improv had changed or removed {names} (entry "
             f"{entry.number} of the history)."
@@ -80,8 +83,8 @@ def history_notes(past: Past, meta: Json, twins: Sequence[Twin]) -> list[str]:
         times = sum(_first_judge(entry) == judge for entry in judgings)
         others = list(dict.fromkeys(_first_judge(e) for e in judgings if _first_judge(e) != judge))
         if judge and times > 1:
-            redone = sum(e.details.get("redone", 0) for e in _judgings(past, measure, "scored"))
-            differ = sum(e.details.get("differ", 0) for e in _judgings(past, measure, "scored"))
+            redone = _total(_judgings(past, measure, "scored"), "redone")
+            differ = _total(_judgings(past, measure, "scored"), "differ")
             again = (
                 f" {redone:,} verdicts were asked for again, and {differ:,} of them differ."
                 if redone
@@ -92,12 +95,11 @@ def history_notes(past: Past, meta: Json, twins: Sequence[Twin]) -> list[str]:
             )
         if judge and others:
             notes.append(f"{measure} was also scored by {', '.join(others)}.")
-    for entry in past.of("changed"):
-        lines = entry.details.get("changes") or []
-        notes.append(
-            f"The run was played on with --anyway on {entry.at} although something had changed: "
-            f"{' / '.join(str(line) for line in lines[:3])}"
-        )
+    notes += [
+        f"The run was played on with --anyway on {entry.at} although something had changed: "
+        f"{' / '.join(_texts(entry, 'changes')[:3])}"
+        for entry in past.of("changed")
+    ]
     return notes
 
 
@@ -149,17 +151,23 @@ def _details_text(entry: Entry) -> str:
 
 def _judgings(past: Past, measure: str, what: str = "scoring") -> list[Entry]:
     """Return the scorings of a measure by a judge."""
-    return [
-        e
-        for e in past.of(what)
-        if e.details.get("judges") and measure in (e.details.get("judged") or [])
-    ]
+    return [e for e in past.of(what) if _texts(e, "judges") and measure in _texts(e, "judged")]
 
 
 def _first_judge(entry: Entry) -> str:
-    return str((entry.details.get("judges") or [""])[0])
+    return next(iter(_texts(entry, "judges")), "")
 
 
 def _study_changed(entry: Entry) -> bool:
-    changes = entry.details.get("changes") or []
-    return any(str(line).startswith(("---", "plan:")) for line in changes)
+    return any(line.startswith(("---", "plan:")) for line in _texts(entry, "changes"))
+
+
+def _texts(entry: Entry, key: str) -> list[str]:
+    """Return a list of an entry, which may be anybody's."""
+    value = entry.details.get(key)
+    return [str(part)[:200] for part in value] if isinstance(value, list) else []
+
+
+def _total(entries: Sequence[Entry], key: str) -> int:
+    values = (entry.details.get(key) for entry in entries)
+    return sum(value for value in values if isinstance(value, int))

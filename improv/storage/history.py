@@ -97,15 +97,19 @@ class History:
         missing. So its chain is broken for good, and nobody mends it by going on.
         """
         count, head = _said(said)
-        rows = {row["number"]: row["hash"] for row in _rows(self._data()) if set(row) >= _OWN_KEYS}
-        number = max((n for n in rows if isinstance(n, int)), default=0)
+        rows = {
+            row["number"]: str(row["hash"])
+            for row in _rows(self._data())
+            if set(row) >= _OWN_KEYS and isinstance(row["number"], int)
+        }
+        number = max(rows, default=0)
         whole = not count or rows.get(count) == head
         entry: Json = {
             **details,
             "number": max(number, count) + 1,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "what": what,
-            "before": str(rows.get(number, _START)) if whole else head,
+            "before": rows.get(number, _START) if whole else head,
         }
         entry["hash"] = _hash(entry)
         with JsonLines(self.files.folder, HISTORY_FILE) as lines:
@@ -195,10 +199,11 @@ def _checked(data: bytes, name: str) -> tuple[list[Entry], list[str]]:
     for i, row in enumerate(_rows(data), start=1):
         try:
             details = {key: value for key, value in row.items() if key not in _OWN}
-            entry = Entry(row["number"], str(row["at"]), str(row["what"]), details, row["hash"])
+            number, at, what = int(row["number"]), str(row["at"])[:40], str(row["what"])[:40]
+            entry = Entry(number, at, what, details, str(row["hash"])[:100])
             right = row["hash"] == _hash({k: v for k, v in row.items() if k != "hash"})
             linked = row["before"] == before and row["number"] == i
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             problems.append(f"{name}: line {i} is no entry")
             continue
         if not right:

@@ -150,8 +150,11 @@ class RunFolder:
             self.files.folder.make(part)
 
     def update(self, changes: Json) -> None:
-        """Set keys of run.json; the file changes whole or not at all. Raises OSError."""
+        """Set keys of run.json; the file changes whole or not at all. If somebody else has changed
+        it, it says so from now on: its checksum becomes right. Raises OSError."""
         with mutex(self.files):
+            if self.checksums.changed([RUN_FILE]):
+                changes = changes | {"found_changed": True}
             meta = (self.meta() if self.exists() else {}) | changes
             self.checksums.write(RUN_FILE, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
 

@@ -118,6 +118,7 @@ class RunRecord(_Checked):
     scored: dict[str, _Scored] = {}
     history: _Head | None = None
     until_decided: bool = False
+    found_changed: bool = False
     cells: list[str] = []
 
 

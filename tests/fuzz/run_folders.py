@@ -34,6 +34,7 @@ _file = st.one_of(
     st.sampled_from(["run.json", "study.yaml", "checksums.json", "findings.json", "exposure.json"]),
     st.sampled_from(["journal/host.jsonl", "journal/verdicts.jsonl", "journal/study.yaml", "lock"]),
     st.sampled_from(["ratings/ana.jsonl", "holder.json", "shards/x-0.turns.parquet", "journal"]),
+    st.sampled_from(["history.jsonl", "redone.jsonl"]),
 )
 _column = st.fixed_dictionaries(
     {
@@ -70,7 +71,7 @@ _data = st.fixed_dictionaries(
 )
 _lines = st.fixed_dictionaries(
     {
-        "lines": st.sampled_from(["journal", "journal", "ratings/ana.jsonl"]),
+        "lines": st.sampled_from(["journal", "journal", "ratings/ana.jsonl", "history.jsonl"]),
         "line": st.integers(0, 300),
         "bends": data_bends,
     }

@@ -158,6 +158,18 @@ def test_a_history_that_was_bent_decides_nothing(tmp_path: Path, how: str) -> No
     assert "What was done with this run is not known" in reasons(material)
 
 
+def test_a_history_that_is_removed_with_its_trace_in_run_json_is_seen(tmp_path: Path) -> None:
+    folder = play(tmp_path, FIXED).folder
+    (folder.local / HISTORY_FILE).unlink()
+    meta = {key: value for key, value in folder.meta().items() if key != "history"}
+    (folder.local / "run.json").write_text(json.dumps(meta))
+    score(folder, ["marker"])  # writes run.json again, with its checksum
+    material = read_material(folder)
+    assert material.differences == []
+    assert verdicts(material) == ["Not decided"]
+    assert "run.json was changed by something else than improv" in reasons(material)
+
+
 def test_a_run_of_an_older_version_says_that_it_has_no_history(tmp_path: Path) -> None:
     folder = play(tmp_path, FIXED).folder
     (folder.local / HISTORY_FILE).unlink()

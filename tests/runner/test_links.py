@@ -32,6 +32,8 @@ FILES += [
     "holder.json",
     "exposure.json",
     "findings.json",
+    "history.jsonl",
+    "redone.jsonl",
     "run.json.tmp",
     "journal/study.yaml",
 ]
