@@ -128,7 +128,7 @@ def at_most(places: int, status: int, words: str) -> Manner:
     def manner(body: Json, zoo: Zoo) -> Answer:
         if zoo.at_once > places:
             return status, {"error": {"message": words}}
-        time.sleep(0.02)
+        time.sleep(0.05)
         return plain(body, zoo)
 
     return manner

@@ -9,6 +9,8 @@ as many, the refusal was about something else, and is forgotten. `rate_limiter` 
 
 from __future__ import annotations
 
+import collections
+
 from improv.models.tally import Tally
 
 _FIRST_PROBE = 64
@@ -22,8 +24,10 @@ class Crowding:
     def __init__(self) -> None:
         self._full = 0
         """The fewest in flight at which a request was refused; 0 if that is not known."""
-        self._fits = 0
-        """The most that were served at once."""
+        self._refusals = 0
+        self._served: collections.Counter[int] = collections.Counter()
+        """How often so many were seen to be served at once. Of fast replies one is sometimes
+        counted too many, because it is over before its reply is read here."""
         self._clean = 0
         self._probe_after = _FIRST_PROBE
 
@@ -35,17 +39,25 @@ class Crowding:
         return self._full - 1 + (self._clean >= self._probe_after)
 
     def note(self, tally: Tally, others: int) -> None:
-        """Take the counts of one host; `others` is how many all other hosts had in flight.
+        """Take the counts of one host; `others` is how many all other hosts may have had in flight.
 
         How many there were at once is at least what one host had, and at most that with all others.
         """
-        self._fits = max(self._fits, tally.fits)
-        if self._fits >= self._full:
-            self._full = 0
+        if tally.fits:
+            self._served[tally.fits] += 1
         crowded = tally.crowded + others if tally.crowded else 0
-        if crowded > max(1, self._fits) and crowded <= (self._full or crowded):
+        if self._fit(max(crowded, 2) if crowded else self._full or _UNLIMITED):
+            # As many or more fit, so what is refused is not one too many.
+            self._full = self._refusals = 0
+        elif crowded > 1 and crowded <= (self._full or crowded):
             if crowded == self._full and self._clean >= self._probe_after:
                 self._probe_after *= 2
             self._full, self._clean = crowded, 0
+            self._refusals += tally.limited
         else:
             self._clean += tally.ok
+
+    def _fit(self, count: int) -> bool:
+        """Return whether so many were served at once, more often than refusals speak against it."""
+        often = sum(times for served, times in self._served.items() if served >= count)
+        return often > 2 * max(1, self._refusals)

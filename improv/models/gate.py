@@ -116,6 +116,7 @@ class Gate:
         if kind == "ok":
             self._fits = max(self._fits, served)
         elif crowd:
+            crowd = max(crowd, self.in_flight)
             self._crowded = min(crowd, self._crowded or crowd)
         if kind == "timeout" or crowd > 1:
             # Nobody takes its place before the limiter has spoken: the server may still be busy

@@ -182,7 +182,7 @@ class Limiter:
         limit = self.limit
         demand = sum(h.demand for h in self._hosts.values())
         self._pace.note(tally, now, full=demand >= limit)
-        self._crowding.note(tally, sum(h.in_flight for n, h in self._hosts.items() if n != host))
+        self._crowding.note(tally, sum(h.held for n, h in self._hosts.items() if n != host))
         if event := self._decide(now):
             if self.limit != limit:
                 self._pace.begin(max(self.limit, sum(h.in_flight for h in self._hosts.values())))

@@ -11,6 +11,8 @@ from improv.models.tally import AttemptKind
 
 _SERVED = 5.0
 """Seconds after which an attempt in flight counts as being served: refusals come sooner."""
+_EDGE = 0.15
+"""The part of an attempt, at its beginning and at its end, in which it may not be at the server."""
 
 
 class Standing:
@@ -23,7 +25,7 @@ class Standing:
         self.crowded = False
         """Whether the endpoint has refused a request because there were too many at once."""
         self._answers: collections.deque[tuple[float, float]] = collections.deque(maxlen=256)
-        """When the last answered attempts began and ended."""
+        """When the last answered attempts were certainly served."""
         self._halfway: collections.deque[float] = collections.deque(maxlen=64)
         """The moments halfway through answered attempts that are not counted yet."""
         self._in_flight: dict[int, float] = {}
@@ -45,7 +47,9 @@ class Standing:
         began = self._in_flight.pop(number)
         if ending == "ok":
             self._refused_since = None
-            self._answers.append((began, now))
+            # Where one ends as another begins, both may be on their way: the edges do not count.
+            edge = _EDGE * (now - began)
+            self._answers.append((began + edge, now - edge))
             self._halfway.append((began + now) / 2)
             return self._served_at_once() if self.crowded else 0
         if ending == "limited" and self._refused_since is None:
