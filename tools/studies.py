@@ -39,6 +39,7 @@ from improv.study.loader import load
 from improv.study.measure_spec import JUDGED_SCORERS
 from improv.study.plan import Plan
 from improv.study.trial import plan
+from tools.rater import rate_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "scenes" / "studies"
@@ -116,6 +117,8 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
         if judged:
             scored = score(result.folder, judged, Judges("puppet"))
             faults += [f"{n} verdicts failed" for n in [scored.failed + scored.owed] if n]
+            for measure in judged:
+                rate_lines(result.folder, measure)
         material = read_material(result.folder)
     analysis = material.analysis
     faults += [

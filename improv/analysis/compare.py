@@ -11,10 +11,10 @@ import math
 from improv.analysis.judge_error import JudgeErrors, corrected_contrast
 from improv.analysis.stats import phrasing, survival
 from improv.analysis.stats.contrast import Contrast, contrast, unpaired
-from improv.analysis.stats.interval import Estimate, at_edge, bootstrap_sums
+from improv.analysis.stats.interval import Estimate
+from improv.analysis.stats.rate import cluster_mean, cluster_rate
 from improv.analysis.trajectories import means_by_turn, unbroken_spells
 from improv.analysis.units import Frame, Tables, by_cell, cell_name, cell_weights, matching_units
-from improv.records import seed_of
 from improv.study.plan import FactorLevels, Outcome
 
 
@@ -68,14 +68,13 @@ def phrasing_contrasts(outcome: Outcome, part: Frame, tables: Tables, seed: int)
     ]
 
 
-def mean_outcome(known: Frame, seed: int) -> Estimate:
-    """Return the mean over units, its interval from resampled blocks."""
+def mean_outcome(known: Frame) -> Estimate:
+    """Return the mean over units, with blocks as the clusters of its interval."""
     sums = known.groupby("block")["value"].agg(["sum", "size"]).to_numpy(dtype=float)
     if not len(sums):
         return Estimate.unknown("no unit has an outcome", unit="blocks")
-    (mean,) = bootstrap_sums(sums, lambda s: s[:, 0] / s[:, 1], seed=seed, unit="blocks")
     shares = bool(known["value"].between(0, 1).all())
-    return at_edge(mean) if shares else mean
+    return cluster_rate(sums, unit="blocks") if shares else cluster_mean(sums, unit="blocks")
 
 
 def by_scene(part: Frame) -> dict[str, float | None]:
@@ -91,11 +90,9 @@ def _unknown(name: str, why: str) -> Contrast:
 
 
 def _survive(name: str, a: Frame, b: Frame, seed: int) -> Contrast:
-    """Compare times to the first break: difference of restricted means, and the log-rank test."""
+    """Compare times to the first break within blocks: how many turns longer scenes last."""
     both = [*unbroken_spells(a, "plus"), *unbroken_spells(b, "minus")]
-    test = survival.log_rank(both)
-    where = seed_of("survival", seed, name)
-    apart = survival.restricted_mean_difference(both, "plus", "minus", seed=where)
-    lost = a[a["value"].isna()]["block"], b[b["value"].isna()]["block"]
-    dropped = tuple(sorted({block for blocks in lost for block in blocks}))
-    return Contrast(name, apart, test.p, len(both), dropped, math.nan, planned=True)
+    times, horizon = survival.restricted_times(both, "plus", "minus")
+    if not horizon:
+        return _unknown(name, "a side has no scene that was followed to turn 1")
+    return contrast(times, {"plus": 1.0, "minus": -1.0}, name=name, seed=seed, planned=True)

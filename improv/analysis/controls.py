@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from improv.analysis.compare import by_scene, mean_outcome, phrasing_contrasts
 from improv.analysis.judge_error import JudgeErrors, is_trusted
+from improv.analysis.stats.bounded import bounded_mean, fewest_for_bound
 from improv.analysis.stats.contrast import equivalence, unpaired
-from improv.analysis.stats.interval import Estimate, proportion
+from improv.analysis.stats.interval import Estimate
 from improv.analysis.trajectories import linear_slope, turn_grid
 from improv.analysis.units import (
     Frame,
@@ -17,7 +18,6 @@ from improv.analysis.units import (
     by_cell,
     cell_weights,
     matching_units,
-    outcome_scores,
     outcome_units,
 )
 from improv.records import seed_of
@@ -77,28 +77,39 @@ def _check(
     if isinstance(check, ChanceSpec):
         read = Outcome(of="mean", measure=check.measure)
         part = matching_units(outcome_units(read, tables, arms=ARM in check.where), check.where)
-        mean = mean_outcome(part[part["value"].notna()], seed_of("chance", seed, control.name))
+        mean = mean_outcome(part[part["value"].notna()])
         what = f"the mean of {check.measure} is {check.value:g} ± {check.margin:g}"
         inside = mean.low >= check.value - check.margin and mean.high <= check.value + check.margin
         return ControlResult(control.name, what, mean, None if math.isnan(mean.low) else inside)
     if isinstance(check, Bound):
-        measure = check.measure or outcome.measure
-        read = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
-        meant = matching_units(outcome_units(read, tables, arms=ARM in check.where), check.where)
-        scores = outcome_scores(read, tables)
-        scores = scores[scores["at"].isin(meant["at"])]["value"].dropna()
-        rate = proportion(int((scores == 0).sum()), len(scores), unit="lines")
-        what = f"at most {check.at_most:.2%} of lines break {measure}"
-        return ControlResult(
-            control.name, what, rate, rate.high <= check.at_most if len(scores) else None
-        )
+        return _bounded(control.name, check, outcome, tables)
     if isinstance(check, Unmoved):
         (level, *_) = phrasing_contrasts(outcome, matching_units(units, check.where), tables, seed)
-        what = f"the intraclass correlation is within ±{check.within:g} of nothing"
-        held = abs(level.estimate.value) <= check.within
-        unknown = math.isnan(level.estimate.value)
-        return ControlResult(control.name, what, level.estimate, None if unknown else held)
+        what = (
+            f"the intraclass correlation, with its interval, is within ±{check.within:g} of nothing"
+        )
+        icc = level.estimate
+        held = -check.within <= icc.low and icc.high <= check.within
+        return ControlResult(control.name, what, icc, None if math.isnan(icc.low) else held)
     return _flat(control.name, check, outcome, matching_units(units, check.where), tables, seed)
+
+
+def _bounded(name: str, check: Bound, outcome: Outcome, tables: Tables) -> ControlResult:
+    """Bound the share of broken lines, over blocks: lines of one scene break together."""
+    measure = check.measure or outcome.measure
+    read = outcome.model_copy(update={"of": "broken", "measure": measure, "less": ""})
+    units = matching_units(outcome_units(read, tables, arms=ARM in check.where), check.where)
+    known = units[units["value"].notna()]
+    rate = bounded_mean(known.groupby("block")["value"].mean(), unit="blocks")
+    what = f"at most {check.at_most:.2%} of lines break {measure}, by a bound over blocks"
+    if not len(known):
+        return ControlResult(name, what, rate, None)
+    held = rate.high <= check.at_most
+    fewest = fewest_for_bound(check.at_most)
+    if not held and rate.n < fewest:
+        why = f"{rate.n} blocks cannot hold it: at least {fewest} are needed, none with a break"
+        rate = replace(rate, why=why)
+    return ControlResult(name, what, rate, held)
 
 
 def _same(

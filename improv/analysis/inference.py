@@ -13,7 +13,13 @@ from dataclasses import dataclass, field, replace
 from improv.analysis.compare import compare_sides, mean_outcome, phrasing_contrasts
 from improv.analysis.controls import ControlResult, check_controls
 from improv.analysis.decision import Doubt, DoubtKind
+from improv.analysis.domain import domain_doubts
 from improv.analysis.judge_error import JudgeErrors, corrected_rates, is_trusted, judge_of
+from improv.analysis.judged_outcome import (
+    by_people,
+    judged_doubts,
+    judged_outcome,
+)
 from improv.analysis.looks import (
     Standing,
     at_look,
@@ -47,7 +53,6 @@ from improv.analysis.units import (
     outcome_units,
     scores_of,
 )
-from improv.records import seed_of
 from improv.study.measure_spec import DERIVED, PREFERRED, find_measure, has_two_states
 from improv.study.plan import FactorLevels, Outcome, Plan, fits
 
@@ -108,6 +113,8 @@ class Analysis:
     """Condition → its rate, with a judge's errors taken out."""
     judge: str = ""
     """The judge that made the outcome's scores, if planted lines showed that it can judge."""
+    people: str = ""
+    """How people's verdicts on played lines corrected the contrasts, "" if they did not."""
 
     @property
     def mute(self) -> bool:
@@ -157,18 +164,24 @@ def analyse_planned(
     judge, unfit = _judge(outcome, tables, judges)
     refused = tuple(Doubt(DoubtKind.JUDGE, sentence) for sentence in unfit)
     right = judge if outcome.of == "broken" and not outcome.less else None
-    arms = tuple(_arm(name, part, seed) for name, part in units_by_cell(replicates))
+    arms = tuple(_arm(name, part) for name, part in units_by_cell(replicates))
     limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
     reached = standing(plan, tables, judged=right is not None) if plan is not None else None
     findings: list[Contrast] = []
     checks: list[ControlResult] = []
+    more: list[Doubt] = []
+    people = ""
     if plan is not None and reached is not None:
         if reached.decides_by_looks:
             tables = at_look(tables, reached.look)
             replicates = outcome_units(outcome, tables, arms=plan.of_arms)
         findings = _findings(plan, outcome, replicates, tables, seed, right)
+        if judged := None if unfit else judged_outcome(outcome, tables, judges):
+            findings, people = by_people(plan, judged, findings, replicates, tables, seed)
+            more += judged_doubts(plan, judged, findings, tables, bool(people))
         if reached.decides_by_looks:
             findings = spend(plan, outcome, tables, findings, reached, seed)
+        more += domain_doubts(plan, findings)
         tested = with_spent_alpha(plan, reached)
         checks = list(check_controls(tested, outcome, replicates, tables, seed, judges))
     return Analysis(
@@ -178,11 +191,12 @@ def analyse_planned(
         arms=arms,
         findings=tuple(findings),
         checks=tuple(checks),
-        doubts=(*refused, *_arm_doubts(arms, limit), *look_doubts(reached, findings)),
+        doubts=(*refused, *_arm_doubts(arms, limit), *look_doubts(reached, findings), *more),
         standing=reached,
         compared=tuple(_compared(plan, replicates)) if plan else (),
         corrected=_corrected(replicates, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",
+        people=people,
     )
 
 
@@ -271,7 +285,7 @@ def _default(tables: Tables) -> Outcome | None:
     return None
 
 
-def _arm(name: str, part: Frame, seed: int) -> Arm:
+def _arm(name: str, part: Frame) -> Arm:
     known = part[part["value"].notna()]
     return Arm(
         cell=name,
@@ -281,7 +295,7 @@ def _arm(name: str, part: Frame, seed: int) -> Arm:
         without=len(part) - len(known),
         lines=int(part["lines"].sum()),
         missing=int(part["missing"].sum()),
-        value=mean_outcome(known, seed_of("arm", seed, name)),
+        value=mean_outcome(known),
     )
 
 

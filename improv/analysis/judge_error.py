@@ -30,7 +30,7 @@ from improv.analysis.units import Frame, Tables
 from improv.records import MAIN, seed_of
 from improv.study.measure_spec import Need, find_measure
 
-_PLANTED = "calibration:"
+PLANTED = "calibration:"
 """The prefix of a measure's name in verdicts on planted lines."""
 _DRAWS = 1000
 
@@ -92,10 +92,10 @@ def is_trusted(tables: Tables, measure: str, judges: Sequence[JudgeErrors]) -> b
 def measure_judges(verdicts: Frame, trials: Frame, *, seed: int) -> list[JudgeErrors]:
     """Return the errors of each judge on each measure that has planted lines."""
     conditions = trials[trials["branch"] == MAIN].set_index("trial")["condition"]
-    planted = verdicts[verdicts["measure"].str.startswith(_PLANTED) & (verdicts["error"] == "")]
+    planted = verdicts[verdicts["measure"].str.startswith(PLANTED) & (verdicts["error"] == "")]
     planted = planted.assign(condition=planted["trial"].map(conditions))
     judges = []
-    family = planted["measure"].str.removeprefix(_PLANTED).str.split(":").str[0]
+    family = planted["measure"].str.removeprefix(PLANTED).str.split(":").str[0]
     for (measure, judge), rows in planted.groupby([family, "judge"], sort=True):
         arms = {}
         for condition, part in rows.groupby("condition", sort=True):
@@ -145,8 +145,11 @@ def corrected_contrast(
 
     The correction is linear in the share, so a block's is (share + Sp − 1)/(Se + Sp − 1). The
     variance is that between blocks plus that of the correction, from Beta(x + ½, n − x + ½)
-    draws of each arm's Se and Sp; the interval and p are normal. Arms lack a value where their
-    judge's Se + Sp is not above 1.
+    draws of each arm's Se and Sp. The interval is Student's t with Satterthwaite's degrees of
+    freedom: the blocks' where they make up the variance, more where the correction does. p is the
+    larger one of that t and of the sign flips of the corrected blocks, since t alone rejects too
+    often where few blocks have a break. Arms lack a value where their judge's Se + Sp is not
+    above 1.
     """
     used = {cell: w for cell, w in weights.items() if w}
     right = {cell: _map(values[cell], _rates(confusions[cell])) for cell in used}
@@ -162,11 +165,24 @@ def corrected_contrast(
         sp = rng.beta(c.clears + 0.5, c.alarms + 0.5, size=_DRAWS)
         youden = np.maximum(se + sp - 1, 0.05)
         shifted += weight * (mean + sp - 1) / youden
-    between = (plain.sd**2 / plain.blocks) if plain.blocks > 1 else math.nan
-    error = math.sqrt(between + float(shifted.var(ddof=1)))
-    half = float(stats.norm.ppf((1 + plain.estimate.level) / 2)) * error
-    value = plain.estimate.value
-    p = float(2 * stats.norm.sf(abs(value) / error)) if error > 0 else plain.p
+    return _studentised(plain, float(shifted.var(ddof=1)))
+
+
+def _studentised(plain: Contrast, correction: float) -> Contrast:
+    """Return a contrast of corrected shares with the variance of the correction in it."""
+    n, value, level = plain.blocks, plain.estimate.value, plain.estimate.level
+    between = plain.sd**2 / n if n > 1 else 0.0
+    if not between:
+        # Blocks that are all alike have no spread: what they may hide is in the plain interval.
+        half = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(correction)
+        estimate = replace(
+            plain.estimate, low=plain.estimate.low - half, high=plain.estimate.high + half
+        )
+        return replace(plain, estimate=estimate)
+    error = math.sqrt(between + correction)
+    freedom = (n - 1) * (error**2 / between) ** 2
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    p = max(float(2 * stats.t.sf(abs(value) / error, freedom)), plain.p)
     estimate = replace(plain.estimate, low=value - half, high=value + half)
     return replace(plain, estimate=estimate, p=p)
 
@@ -185,9 +201,13 @@ def _map(values: Mapping[str, float | None], rates: tuple[float, float]) -> dict
 
 
 def _agreement(verdicts: Frame, measure: str, seed: int) -> Estimate:
-    """Return the agreement of all judges on the lines of scenes, by resampling whole scenes."""
-    rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(_PLANTED)]
-    rows = rows[rows["measure"].str.split(":").str[0] == measure]
+    """Return the agreement of all judges on the lines of scenes."""
+    rows = verdicts[(verdicts["error"] == "") & ~verdicts["measure"].str.startswith(PLANTED)]
+    return line_agreement(rows[rows["measure"].str.split(":").str[0] == measure], seed)
+
+
+def line_agreement(rows: Frame, seed: int) -> Estimate:
+    """Return the agreement of judges whose verdicts `rows` are, by resampling whole scenes."""
     # An item that one judge alone rated says nothing, and in a large run nearly all items are such.
     rows = rows[rows["item"].duplicated(keep=False)]
     judges = sorted(rows["judge"].unique())

@@ -146,8 +146,9 @@ def analyse_run(
         moves=plan is not None and plan.outcome.of == "recovered",
         blocks=plan.blocks if plan is not None else 0,
     )
-    verdicts = folder.tables.read("verdicts", columns=VERDICT_COLUMNS)
-    judges = tuple(measure_judges(verdicts.to_pandas(), tables.trials, seed=study.seed))
+    verdicts = folder.tables.read("verdicts", columns=VERDICT_COLUMNS).to_pandas()
+    tables = replace(tables, verdicts=verdicts)
+    judges = tuple(measure_judges(verdicts, tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
     analysis = analyse_planned(plan, tables, seed=study.seed, planned=planned, judges=judges)
     delivery = None

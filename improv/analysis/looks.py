@@ -19,6 +19,8 @@ from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.stats.contrast import Contrast, complete, holm
 from improv.analysis.stats.interval import Floats
 from improv.analysis.stats.sequential import Looks, normal_boundary, repeated
+from improv.analysis.stats.survival import Spell, restricted_times
+from improv.analysis.trajectories import unbroken_spells
 from improv.analysis.units import (
     Frame,
     Tables,
@@ -108,7 +110,7 @@ def at_look(tables: Tables, blocks: int) -> Tables:
     """Return the tables of the first planned blocks alone."""
     names = {block.name for block in _order(tables)[:blocks]}
     trials = tables.trials[tables.trials["block"].isin(names)].reset_index(drop=True)
-    return Tables(trials, tables.scores, tables.marks, tables.blocks)
+    return replace(tables, trials=trials, _kept={})
 
 
 def spend(
@@ -130,7 +132,7 @@ def spend(
             continue
         parts = list(_differences(spec, outcome, units, order, reached.looks))
         looks = Looks.of(parts, reached.shares, seed=seed_of("looks", seed, spec.name))
-        paired = outcome.unit == "block" and outcome.of != "time"
+        paired = outcome.unit == "block" or outcome.of == "time"
         spent.append(
             replace(
                 found,
@@ -199,32 +201,35 @@ def _differences(
         yield from (whole[:n] for n in looks)
         return
     place = {block: i for i, block in enumerate(order)}
+    if outcome.of == "time":
+        spells = [
+            spell
+            for where, name in ((spec.plus[0], "plus"), (spec.minus[0], "minus"))
+            for spell in unbroken_spells(matching_units(units, where), name)
+            if spell.block in place
+        ]
+        for n in looks:
+            yield _longer([spell for spell in spells if place[spell.block] < n], order[:n])
+        return
     sides = []
     for where, sign in ((spec.plus[0], 1.0), (spec.minus[0], -1.0)):
         part = matching_units(units, where)
         part = part[part["value"].notna() & part["block"].isin(place)]
-        numbers = part[["value", "event"]].to_numpy(dtype=float)
         at = part["block"].map(place).to_numpy(dtype=np.int64)
-        sides.append(np.column_stack([at, numbers, np.full(len(part), sign)]))
-    at, value, event, sign = np.concatenate(sides).T
+        values = part["value"].to_numpy(dtype=float)
+        sides.append(np.column_stack([at, values, np.full(len(part), sign)]))
+    at, value, sign = np.concatenate(sides).T
     for n in looks:
         seen = at < n
-        residual = _residuals(outcome, value[seen], event[seen])
-        weights = residual * sign[seen]
-        yield np.bincount(at[seen].astype(np.int64), weights, minlength=n).astype(np.float64)
+        far = value[seen] - value[seen].mean() if seen.any() else value[seen]
+        yield np.bincount(at[seen].astype(np.int64), far * sign[seen], minlength=n).astype(float)
 
 
-def _residuals(outcome: Outcome, value: Floats, event: Floats) -> Floats:
-    """Return what each scene adds to the comparison of two sides: its distance from the mean of
-    both, or, of times, what it adds to the log-rank statistic."""
-    if outcome.of != "time":
-        return value - value.mean() if len(value) else value
-    turns = np.unique(value)
-    at_risk = np.array([(value >= t).sum() for t in turns], dtype=float)
-    ended = np.array([event[value == t].sum() for t in turns])
-    hazard = np.cumsum(ended / at_risk) if len(turns) else turns
-    # The sign is that of a later time, as in the estimate.
-    return hazard[np.searchsorted(turns, value)] - event if len(turns) else event
+def _longer(spells: Sequence[Spell], order: Sequence[str]) -> Floats:
+    """Return how many turns longer the first side lasts, block by block; 0 where one is missing."""
+    times, _ = restricted_times(spells, "plus", "minus")
+    both = times["plus"].keys() & times["minus"].keys()
+    return np.array([times["plus"][b] - times["minus"][b] if b in both else 0.0 for b in order])
 
 
 def _played(tables: Tables) -> dict[str, frozenset[str]]:

@@ -61,9 +61,9 @@ def unbroken_spells(part: Frame, condition: str | None = None) -> list[survival.
     known = part[part["value"].notna()]
     names = cells_of(known)
     return [
-        survival.Spell(condition or name, block, int(turn), bool(event), scene)
-        for name, block, turn, event, scene in zip(
-            names, known["block"], known["value"], known["event"], known["scene"], strict=True
+        survival.Spell(condition or name, block, int(turn), bool(event))
+        for name, block, turn, event in zip(
+            names, known["block"], known["value"], known["event"], strict=True
         )
     ]
 
@@ -198,7 +198,7 @@ def cell_chains(outcome: Outcome, tables: Tables, seed: int) -> Iterator[CellCha
     conditions = tables.trials["condition"]
     for condition in conditions.unique():
         own = counts[there & (conditions == condition).to_numpy()]
-        fitted = chains.fit_transitions(own, seed=seed_of("chain", seed, condition))
+        fitted = chains.fit_transitions(own)
         yield CellChain(str(condition), outcome.measure, fitted)
 
 

@@ -41,6 +41,9 @@ class Tables:
     marks: Frame
     blocks: tuple[PlannedBlock, ...] = ()
     """The blocks that the study plans, in the order of play; none if nobody says them."""
+    verdicts: Frame | None = None
+    """Verdicts on lines, of all judges (trial, branch, turn, character, measure, judge, item,
+    value, error); None where nobody reads them."""
 
     _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 

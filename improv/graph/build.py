@@ -8,14 +8,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from improv.errors import ImprovError, RunError
 from improv.graph import other_graphs
+from improv.graph.arrow_columns import Bools
 from improv.graph.comparison import (
     Comparison,
     before_after,
@@ -261,6 +263,7 @@ def load_conversation(folder: RunFolder, trial: str = "", branch: str = MAIN) ->
         at = TURN_COLUMNS.index("branch")
         turns = table.set_column(at, "branch", pa.array([branch] * len(table), pa.string()))
     conversation = read_conversation(turns, trials, read_casts(folder))
+    conversation = replace(conversation, by_address=_by_address(folder, trials))
     del turns
     # The texts of a million lines are no longer needed.
     pa.default_memory_pool().release_unused()
@@ -270,6 +273,17 @@ def load_conversation(folder: RunFolder, trial: str = "", branch: str = MAIN) ->
 def _trials(folder: RunFolder, trial: str = "", branch: str = MAIN) -> pa.Table:
     rows = folder.tables.read("trials", columns=[*TRIAL_COLUMNS, "index"], trial=trial or None)
     return rows.filter(pc.equal(rows["branch"], branch)).sort_by("index")
+
+
+def _by_address(folder: RunFolder, trials: pa.Table) -> Bools:
+    """Return in which scenes the character that was spoken to speaks next, by their order."""
+    try:
+        study = folder.study()
+    except ImprovError:
+        return np.zeros(len(trials), dtype=np.bool_)
+    of_cell = {(slug, c.name): scene.order == "addressed" for slug, c, scene in study.cells}
+    cells = zip(trials["scene"].to_pylist(), trials["condition"].to_pylist(), strict=True)
+    return np.array([of_cell.get(cell, False) for cell in cells], dtype=np.bool_)
 
 
 def read_casts(folder: RunFolder) -> dict[str, CastNames]:

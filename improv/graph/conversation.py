@@ -7,7 +7,7 @@ arrays sorted by scene and place, so that a million turns take seconds. NetworkX
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -123,6 +123,13 @@ class Conversation:
     lines: ConversationLines
     acts: AuthorActs
     mentions: Ints
+    by_address: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    """Scenes in which the character that was spoken to speaks next; empty if in none."""
+
+    @property
+    def addressee_is_next(self) -> Bools:
+        """`by_address` of every scene."""
+        return self.by_address if len(self.by_address) else np.zeros(self.scenes, dtype=np.bool_)
 
     @property
     def scenes(self) -> int:
@@ -166,6 +173,7 @@ class Conversation:
                 line=np.where(acts.line >= 0, row_at[acts.line], np.int32(-1)),
             ),
             mentions=np.column_stack([row_at[mentions[:, 0]], mentions[:, 1]]),
+            by_address=self.by_address[scenes] if len(self.by_address) else self.by_address,
         )
 
     def repeated(self, many: int) -> Conversation:
@@ -195,6 +203,7 @@ class Conversation:
                 line=again(self.acts.line, len(self.lines)),
             ),
             mentions=np.column_stack([again(named, len(self.lines)), np.tile(who, many)]),
+            by_address=np.tile(self.by_address, many),
         )
 
     def select(self, *, condition: str = "", trial: str = "") -> Conversation:

@@ -36,8 +36,8 @@ FIGURES = {
 """The figures by name, each with its meaning. "taken", "usurped" and "claimed" are shares of all
 changes of speaker, after Gibson's participation shifts (2003, Social Forces 81:1335-1380)."""
 
-UNSHUFFLED_FIGURES = frozenset({"balance", "author"})
-"""Figures that depend only on how often each person speaks, so that shuffling keeps them."""
+UNSHUFFLED_FIGURES = frozenset({"balance", "surprise", "floor", "author"})
+"""Figures that depend only on who speaks when, which the null model keeps."""
 
 _DAMPING = 0.85
 _MATRIX_CELLS = 20_000_000

@@ -1,10 +1,12 @@
-"""The null model: the same people say as many lines as before, in a random order.
+"""The null model: everybody speaks when they did, and the lines exchange their addressees.
 
-The improvised lines of each scene are shuffled, so that everybody speaks as often as before. Then
-pairs of lines exchange their addressees, unless somebody would speak to themselves, so that
+Who speaks at a turn is fixed by a scene's order of speaking, not by what was said, so it is kept.
+Pairs of lines of a scene exchange their addressees, unless somebody would speak to themselves:
 everybody addresses others, and is addressed, as often as before (after Maslov and Sneppen 2002,
-Science 296:910-913). Written lines and the author's acts keep their places. The model ignores who
-is on the stage: a late entrance makes a scene look less random than it is.
+Science 296:910-913). Two kinds of lines keep their addressee, since the order fixes
+it: those whose addressee is a guess from the order of turns, and, in a scene where the character
+that was spoken to speaks next, those whose addressee did. Written lines and the author's acts keep
+their places. So a figure that differs from the null model does so by who speaks to whom.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import numpy as np
 from scipy import stats
 
 from improv.analysis.stats.interval import LEVEL, Estimate, Floats
-from improv.graph.arrow_columns import Wide
-from improv.graph.conversation import Conversation
+from improv.graph.arrow_columns import Bools, Wide
+from improv.graph.conversation import ORDER, Conversation
 from improv.graph.metrics import UNSHUFFLED_FIGURES, figures
 from improv.records import seed_of
 
@@ -43,7 +45,7 @@ class NullComparison:
     `value` is the figure's mean over scenes, with Student's interval. `null` is the mean of the
     null model, and 95% of its draws are between `low` and `high`. `p` is two-sided: twice the
     share of draws beyond the figure on the side with fewer draws, and never 0. All are NaN if the
-    figure is unknown. A figure that shuffling cannot change is `fixed` and has p = 1.
+    figure is unknown. A figure that the null model cannot change is `fixed` and has p = 1.
     """
 
     value: Estimate
@@ -56,7 +58,7 @@ class NullComparison:
 
 
 def shuffle(talk: Conversation, seed: int) -> Conversation:
-    """Return a conversation of the same scenes, lines and speakers in a random order."""
+    """Return a conversation of the same scenes, lines and speakers with exchanged addressees."""
     return _shuffle_copies(talk, [np.random.default_rng(seed)])
 
 
@@ -65,28 +67,28 @@ def _shuffle_copies(talk: Conversation, chances: Sequence[np.random.Generator]) 
     order of `chances`."""
     talk = talk.repeated(len(chances))
     lines = talk.lines
-    rows = np.flatnonzero(lines.turn > 0)
-    scene = lines.scene[rows]
-    # Rows are in the order of scenes, so that one sort shuffles every scene within itself.
-    new = rows[np.argsort(scene + _random(chances, len(rows)))]
-    who, to, by, words, spoken = (
-        getattr(lines, name).copy() for name in ("who", "to", "by", "words", "spoken")
-    )
-    for column in (who, to, by, words, spoken):
-        column[rows] = column[new]
-    said = rows[spoken[rows]]
+    who, to, by = lines.who, lines.to.copy(), lines.by.copy()
+    free = np.flatnonzero((lines.turn > 0) & lines.spoken & ~_fixed_by_order(talk))
     for _ in range(_EXCHANGE_ROUNDS):
-        one, other = _pairs(said, lines.scene[said], _random(chances, len(said)))
+        one, other = _pairs(free, lines.scene[free], _random(chances, len(free)))
         swap = (who[one] != to[other]) & (who[other] != to[one])
         one, other = one[swap], other[swap]
         for column in (to, by):
             column[one], column[other] = column[other], column[one]
-    place = np.arange(len(lines))
-    place[new] = rows
-    mentions = talk.mentions.copy()
-    mentions[:, 0] = place[mentions[:, 0]]
-    moved = replace(lines, who=who, to=to, by=by, words=words, spoken=spoken)
-    return replace(talk, lines=moved, mentions=mentions)
+    return replace(talk, lines=replace(lines, to=to, by=by))
+
+
+def _fixed_by_order(talk: Conversation) -> Bools:
+    """Return which lines have the addressee that the order of speaking gives them."""
+    lines = talk.lines
+    next_is_addressee = np.zeros(len(lines), dtype=np.bool_)
+    next_is_addressee[:-1] = (
+        (lines.scene[1:] == lines.scene[:-1])
+        & (lines.to[:-1] >= 0)
+        & (lines.who[1:] == lines.to[:-1])
+    )
+    answers = talk.addressee_is_next
+    return (lines.by == ORDER) | (answers[lines.scene] & next_is_addressee)
 
 
 def _random(chances: Sequence[np.random.Generator], size: int) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from improv.analysis.decision import DoubtKind
 from improv.analysis.inference import Analysis
 from improv.analysis.stats.chain import least_certain
 from improv.analysis.stats.contrast import Contrast
@@ -107,6 +108,10 @@ def add_judges(page: Page, material: Material) -> None:
                 f"Agreement of judges on {j.measure} (Krippendorff's α): "
                 f"{estimate_text(j.agreement)}."
             )
+    if material.analysis.people:
+        page.say(material.analysis.people)
+    elif any(doubt.kind is DoubtKind.PLANTED_ONLY for doubt in material.analysis.doubts):
+        page.note("The outcome's judge is calibrated on planted lines only.")
 
 
 def add_trajectories(page: Page, analysis: Analysis, *, hidden: bool) -> None:

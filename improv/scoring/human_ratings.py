@@ -9,6 +9,7 @@ reader of the table of verdicts gets the ratings with it.
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Sequence
@@ -25,14 +26,13 @@ from improv.scoring.planted_lines import planted_lines
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import HUMAN_PREFIX
 from improv.study.design import Study
-from improv.study.measure_spec import CALIBRATED, JUDGED_SCORERS
-from improv.study.scene import Scene
+from improv.study.measure_spec import CALIBRATED, JUDGED_SCORERS, measure_family
+from improv.study.plan import PLAYED_LINES, Outcome
+from improv.study.scene import EVERYBODY, Scene
 from improv.text import visible
 
-_TRIALS = 12
-"""Scenes of each condition from which lines are drawn."""
-RATED_LINES = 12
-"""Lines of each condition that a rater is asked about."""
+_PLANTED_SCENES = 12
+"""Scenes of each condition into which lines are planted."""
 RATED_PLANTS = 10
 """Planted lines of each truth in each condition. Fewer could not show whether a rater can judge."""
 MAX_NAME = 40
@@ -65,18 +65,41 @@ def rated_measures(study: Study) -> list[str]:
 
 
 def rating_items(folder: RunFolder, study: Study, measure: str) -> list[Item]:
-    """Return the items that every rater of a run gets for a measure: the same lines of each
-    condition, drawn by hash, and plants. Raises RunError."""
+    """Return the items that every rater of a run gets for a measure: lines of the same blocks in
+    each condition, drawn at random by the study's seed, and plants. Raises RunError."""
     lines = planted_lines()
     items: list[Item] = []
-    for places in _places(folder, study).values():
-        played = [i for t, scene, _, _ in places for i in QUESTIONS[measure](t, scene)]
-        played.sort(key=lambda i: seed_of("rated", i.id))
-        items += played[:RATED_LINES]
+    plan = study.plan
+    most = plan.played_lines if plan is not None else PLAYED_LINES
+    planned = plan is not None and measure == measure_family(plan.outcome.measure)
+    outcome = plan.outcome if plan is not None and planned else Outcome(measure=measure)
+    for places in _places(folder, study, most).values():
+        by_scene = [
+            _shuffled([i for i in QUESTIONS[measure](t, s) if _is_read(i, outcome)], study.seed)
+            for t, s, _, _ in places
+        ]
+        # The first line of each scene, then the second: as many blocks as there are lines.
+        turns = [i for row in itertools.zip_longest(*by_scene) for i in row if i is not None]
+        items += turns[:most]
         if measure in CALIBRATED:
-            grounds = [(t, scene, lines(slug, scene)) for t, scene, slug, _ in places]
+            grounds = [
+                (t, scene, lines(slug, scene)) for t, scene, slug, _ in places[:_PLANTED_SCENES]
+            ]
             items += calibration_items(grounds, [measure], RATED_PLANTS)
     return items
+
+
+def _is_read(item: Item, outcome: Outcome) -> bool:
+    """Whether an outcome reads the verdict on an item."""
+    return (
+        outcome.of_whom in (EVERYBODY, item.character)
+        and (item.turn is None or item.turn >= outcome.first)
+        and (outcome.measure in (item.measure, measure_family(outcome.measure)))
+    )
+
+
+def _shuffled(items: Sequence[Item], seed: int) -> list[Item]:
+    return sorted(items, key=lambda i: seed_of("rated", seed, i.id))
 
 
 def rater_order(items: Sequence[Item], conditions: dict[str, str], judge: str) -> list[Item]:
@@ -152,21 +175,32 @@ def ratings_of(folder: RunFolder, judge: str) -> dict[str, Json]:
     return ratings
 
 
-def _places(folder: RunFolder, study: Study) -> dict[str, list[_PlayedScene]]:
-    """Return some finished scenes of each condition, drawn by hash."""
+def _places(folder: RunFolder, study: Study, most: int) -> dict[str, list[_PlayedScene]]:
+    """Return finished scenes of each condition, of blocks that are drawn by the study's seed.
+
+    Blocks that are whole come first, so that all conditions have lines of the same ones.
+    """
     scenes = {(slug, condition.name): scene for slug, condition, scene in study.cells}
-    columns = ["trial", "branch", "scene", "condition", "status"]
+    columns = ["trial", "branch", "scene", "condition", "block", "status"]
     table = folder.tables.read("trials", columns=columns)
-    rows: dict[str, list[tuple[int, str, str]]] = {}
-    for trial, branch, slug, condition, status in zip(
+    played: dict[str, dict[str, tuple[str, str]]] = {}
+    for trial, branch, slug, condition, block, status in zip(
         *(table[c].to_pylist() for c in columns), strict=True
     ):
         if branch == MAIN and status == "done" and (slug, condition) in scenes:
-            rows.setdefault(condition, []).append((seed_of("scene", trial), trial, slug))
-    return {
-        condition: [
+            played.setdefault(condition, {})[block] = (trial, slug)
+    drawn = sorted(
+        {block for blocks in played.values() for block in blocks},
+        key=lambda block: (
+            -sum(block in blocks for blocks in played.values()),
+            seed_of("block", study.seed, block),
+        ),
+    )
+    places: dict[str, list[_PlayedScene]] = {}
+    for condition, blocks in sorted(played.items()):
+        chosen = [blocks[block] for block in drawn if block in blocks][:most]
+        places[condition] = [
             (folder.transcripts.read(trial), scenes[slug, condition], slug, condition)
-            for _, trial, slug in sorted(trials)[:_TRIALS]
+            for trial, slug in chosen
         ]
-        for condition, trials in sorted(rows.items())
-    }
+    return places

@@ -105,6 +105,8 @@ class Measure:
     """A character is in one of two states at each line, so that a Markov chain describes it."""
     on_trial: bool = False
     """Its scores count for the trial that they come from, whichever branch they are of."""
+    no_outcome: str = ""
+    """Why a plan cannot have it as its outcome; "" if it can."""
     explored: Literal["broken", "mean"] = "mean"
     """The summary if no plan names the measure: the share of lines that score 0, or the mean."""
 
@@ -123,6 +125,11 @@ class Measure:
         """Whether a judge computes it, or can compute it."""
         return self.needs is Need.JUDGE or bool(self.judged_version)
 
+
+_STYLE = (
+    "it follows topic and length as much as the person, and no value of it is known to be right; "
+    "plan a measure of what lines show, and look at this one beside it"
+)
 
 MEASURES = (
     Measure(
@@ -203,7 +210,9 @@ MEASURES = (
         name="l2l",
         needs=Need.JUDGE,
         unit=Unit.SHARE,
-        version="l2l-1",
+        version="l2l-2",
+        no_outcome="no lines of known truth show how often a judge of pairs errs; plan a measure "
+        "by signs, 'state' or 'p2l', whose judges are calibrated",
         words=Words(
             title="lines that contradict each other",
             short="no contradiction",
@@ -268,6 +277,7 @@ MEASURES = (
         needs=Need.NOTHING,
         unit=Unit.COSINE,
         version="stylometry-1",
+        no_outcome=_STYLE,
         words=Words(title="like its own early lines"),
     ),
     Measure(
@@ -275,6 +285,7 @@ MEASURES = (
         needs=Need.NOTHING,
         unit=Unit.DEVIATIONS,
         version="stylometry-1",
+        no_outcome=_STYLE,
         words=Words(title="unlike its own early lines (Burrows’ Delta)"),
     ),
     Measure(

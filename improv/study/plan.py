@@ -7,6 +7,7 @@ can separate planned analyses from those that somebody thought of later.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,9 @@ from improv.study.measure_spec import MEASURE_NAMES, measure_family
 
 ARM = "arm"
 """The key of a `where` that names an arm of the study's branches; the other keys are factors."""
+
+PLAYED_LINES = 40
+"""Played lines of each condition that people rate where a plan sets no number."""
 
 FactorLevels = dict[str, str]
 
@@ -123,23 +127,27 @@ class ChanceSpec(Strict):
 
 
 class Bound(Strict):
-    """The exact upper confidence bound of the rate of broken lines must be below `at_most`."""
+    """The upper confidence bound of the share of broken lines must be at most `at_most`.
+
+    Blocks are the units, not lines, which break together: with no broken line at all, 0.03 needs
+    122 blocks.
+    """
 
     where: FactorLevels
     """The conditions that are tested."""
     at_most: float = Field(gt=0, lt=1)
-    """The rate that the upper bound must be below."""
+    """The largest share that the upper bound may have."""
     measure: MeasureName = ""
     """The measure whose rate is tested. By default the outcome's."""
 
 
 class Unmoved(Strict):
-    """The intraclass correlation of phrasings must be within `within` of 0."""
+    """The interval of the intraclass correlation of phrasings must be within `within` of 0."""
 
     where: FactorLevels
     """The conditions that are tested."""
     within: float = Field(gt=0, lt=1)
-    """The largest distance of the correlation from 0."""
+    """The largest distance of the interval's ends from 0."""
 
 
 class Flat(Strict):
@@ -218,6 +226,17 @@ class Plan(Strict):
     """The significance level of the planned tests, for all contrasts together."""
     blocks: int = Field(ge=1, le=MAX_REPLICATES)
     """How many blocks are played."""
+    judge: str = Field(default="", max_length=200)
+    """The judge whose verdicts decide, where the outcome is judged: the model's name, as
+    `improv score --judge` gives it. Needed if several judges are asked."""
+    agreement: float = Field(default=0.667, ge=-1, le=1)
+    """No decision is made on verdicts of judges whose agreement with each other, or with people, is
+    smaller than this (Krippendorff's alpha; Krippendorff, 2004, draws tentative conclusions from
+    0.667 on)."""
+    played_lines: int = Field(default=PLAYED_LINES, ge=20, le=2000)
+    """How many played lines of each condition people rate, where the outcome is judged: one of each
+    block, then a second one. Their verdicts correct the judge's; without them a judged outcome is
+    not decided."""
     exclude: Exclusions = Exclusions()
     """Which data are excluded, and when no decision is made."""
     looks: LooksSpec | None = None
@@ -254,8 +273,12 @@ class Plan(Strict):
     def hash(self) -> str:
         """A digest of the plan's content; the layout of its YAML has no part in it."""
         data = self.model_dump(mode="json", by_alias=True)
+        # Plans of before these fields keep their hash.
         if self.looks is None:
-            del data["looks"]  # as it was before plans had looks, so that old hashes stay true
+            del data["looks"]
+        for name in ("judge", "agreement", "played_lines"):
+            if data[name] == Plan.model_fields[name].default:
+                del data[name]
         return digest(json.dumps(data, sort_keys=True, ensure_ascii=False), size=16)
 
     @property
@@ -281,6 +304,26 @@ class Plan(Strict):
                 yield from _sides(place, control.check)
             else:
                 yield (*place, "where"), control.check.where
+
+
+def fewest_blocks_of(plan: Plan) -> int:
+    """Return the fewest blocks with which any contrast of a plan can be rejected.
+
+    The smallest two-sided p of n blocks, whose signs are flipped, is 2^(1 − n). Of scenes that are
+    not paired, n on each side, it is 2 over the number of ways to choose n of 2n. Holm asks of the
+    first contrast for a p of at most alpha over the number of contrasts.
+    """
+    wanted = plan.alpha / max(len(plan.contrasts), 1)
+    blocks = 1
+    while _smallest_p(plan, blocks) > wanted * (1 + 1e-9):
+        blocks += 1
+    return blocks
+
+
+def _smallest_p(plan: Plan, blocks: int) -> float:
+    if plan.outcome.unit == "scene":
+        return 2 / math.comb(2 * blocks, blocks)
+    return float(2.0 ** (1 - blocks))
 
 
 def fits(where: FactorLevels, levels: Mapping[str, str]) -> bool:

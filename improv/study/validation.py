@@ -14,8 +14,9 @@ from improv.study.arm_texts import own_quotations
 from improv.study.base import did_you_mean
 from improv.study.design import Condition, StudyFile
 from improv.study.edit import Branching, Edit
+from improv.study.measure_spec import find_measure
 from improv.study.overrides import try_edit
-from improv.study.plan import ARM, Plan, fits
+from improv.study.plan import ARM, Plan, fewest_blocks_of, fits
 from improv.study.scene import EVERYBODY, Scene
 from improv.study.yaml_source import DataPath, Source
 
@@ -45,6 +46,8 @@ def plan_problems(
         what = f"rename the factor '{ARM}': in a plan this word means the arm of a branch"
         problems.append(source.problem(("factors", ARM), what, at_key=True))
     problems += _contrast_problems(plan, written, source, conditions)
+    problems += _number_problems(plan, source)
+    problems += _outcome_problems(plan, source)
     whom = plan.outcome.of_whom
     names = [c.name for scene in scenes for c in scene.cast]
     if whom != EVERYBODY and scenes and whom not in names:
@@ -54,6 +57,31 @@ def plan_problems(
     if factor and factor not in written.factors:
         what = f"'{factor}' is not a factor{did_you_mean(factor, written.factors)}"
         problems.append(source.problem(("plan", "outcome", "factor"), what))
+    return problems
+
+
+def _number_problems(plan: Plan, source: Source) -> list[Problem]:
+    """Find a plan with so few blocks that no test of it can ever reject."""
+    if not plan.contrasts or plan.blocks >= (fewest := fewest_blocks_of(plan)):
+        return []
+    contrasts = "contrast" if len(plan.contrasts) == 1 else "contrasts"
+    what = (
+        f"{plan.blocks} blocks can never show anything: the test of so few cannot reject at alpha "
+        f"{plan.alpha:g} with {len(plan.contrasts)} planned {contrasts}. At least {fewest} blocks "
+        "can; `improv power` says how many are needed to find an effect"
+    )
+    return [source.problem(("plan", "blocks"), what)]
+
+
+def _outcome_problems(plan: Plan, source: Source) -> list[Problem]:
+    """Find measures that no outcome can rest on."""
+    problems = []
+    for field in ("measure", "less"):
+        name = getattr(plan.outcome, field)
+        known = find_measure(name) if name else None
+        if known is not None and known.no_outcome:
+            what = f"'{name}' cannot be the outcome of a plan: {known.no_outcome}"
+            problems.append(source.problem(("plan", "outcome", field), what))
     return problems
 
 

@@ -46,12 +46,12 @@ factors:
     none: {{}}
     framed: {{author: {{frame: {FRAME}}}}}
     live: {{author: {{live: true, brief: {BRIEF}, may: [note]}}}}
-replicates: 2
+replicates: 6
 plan:
   hypothesis: A frame changes something.
   outcome: {{measure: habit}}
   contrasts: [{{name: framed against none, plus: {{author: framed}}, minus: {{author: none}}}}]
-  blocks: 2
+  blocks: 6
 """
 OFF = Setup(ray="off")
 

@@ -185,7 +185,7 @@ def test_a_correction_takes_out_what_a_judge_makes_of_nothing() -> None:
 
 def test_corrected_shares_are_the_true_ones() -> None:
     # With Se .9 and Sp .8 the .4 called broken are 2/7; with Sp .9 the .1 are none.
-    tables = scored([4] * 10, [1] * 10)
+    tables = scored([4] * 12, [1] * 12)
     rows = [verdicts(["x0"], 0.9, 0.8, n=1000), verdicts(["y0"], 0.9, 0.9, n=1000)]
     analysis = on_state(tables, measure_judges(pd.concat(rows), tables.trials, seed=0))
     assert analysis.corrected["x"].value == pytest.approx(2 / 7, abs=0.001)

@@ -22,12 +22,12 @@ factors:
   author:
     none: {}
     framed: {author: {frame: Nobody turns their coat.}}
-replicates: 4
+replicates: 6
 plan:
   hypothesis: A frame holds characters.
   outcome: {measure: state}
   contrasts: [{name: framed against none, plus: {author: framed}, minus: {author: none}}]
-  blocks: 4
+  blocks: 6
 planted:
   effect: {model: {model: puppet, puppet: {alpha: 0.5, beta: 0.2, judge: {}}}}
 """
@@ -104,7 +104,7 @@ def test_runs_of_one_plan_stand_side_by_side(folder: Path) -> None:
     page = written(folder, "compare", "one", "two")
     assert "One plan, several runs." in page
     rows = dict(re.findall(r"^\| (one|two) \| kettles \| puppet \| (.+) \|$", page, re.M))
-    assert {name: row.split(" | ")[0] for name, row in rows.items()} == {"one": "8", "two": "8"}
+    assert {name: row.split(" | ")[0] for name, row in rows.items()} == {"one": "12", "two": "12"}
     table = page.split("## framed against none")[1].split("## ")[0]
     shown = dict(re.findall(r"^\| (one|two) \| (\S+) ", table, re.M))
     (value,) = re.findall(r"framed against none: (−?[\d.]+) ", written(folder, "report", "two"))

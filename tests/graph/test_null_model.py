@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from improv.records import seed_of
 from tests.support.graph import ferry, planted, read, written
 
 
-def test_the_null_model_keeps_how_much_everybody_says() -> None:
+def test_the_null_model_keeps_who_speaks_when_and_how_often_each_is_addressed() -> None:
     talk = planted(np.random.default_rng(3), 30, cast=4)
     mixed = shuffle(talk, 1)
     for column in ("who", "to"):
@@ -26,7 +28,8 @@ def test_the_null_model_keeps_how_much_everybody_says() -> None:
             before, after = (getattr(t.lines, column)[rows] for t in (talk, mixed))
             assert sorted(before) == sorted(after)
     assert (mixed.lines.who != mixed.lines.to).all(), "nobody speaks to himself"
-    assert (mixed.lines.who != talk.lines.who).mean() > 0.5
+    assert (mixed.lines.who == talk.lines.who).all(), "the order of speaking is kept"
+    assert (mixed.lines.to != talk.lines.to).mean() > 0.4
     pairs = [Counter(zip(t.lines.who, t.lines.to, strict=True)) for t in (talk, mixed)]
     assert pairs[0] != pairs[1]
 
@@ -62,7 +65,7 @@ def test_a_repeated_conversation_holds_equal_copies() -> None:
 
 def test_only_a_conversation_that_is_not_random_differs_from_the_null() -> None:
     chance = np.random.default_rng(11)
-    names = ("reciprocity", "answered", "usurped", "floor", "transitivity")
+    names = ("reciprocity", "answered", "usurped", "taken", "transitivity")
     below = Counter(dict.fromkeys(names, 0))
     for i in range(50):
         # A conversation drawn from the null model itself.
@@ -70,10 +73,33 @@ def test_only_a_conversation_that_is_not_random_differs_from_the_null() -> None:
         compared = compare_with_null(talk, seed=i, draws=39)
         below.update(name for name in names if compared[name].p <= 0.05)
     assert all(n <= 8 for n in below.values()), below
-    lines = [(t + 1, ("Mara", "Bo", "Inès")[t % 3], "So.", "", "none", []) for t in range(15)]
-    fixed = compare_with_null(read(written(lines)), seed=1, draws=99)
-    assert fixed["surprise"].p <= 0.02 and fixed["surprise"].low > fixed["surprise"].value.value
-    assert fixed["balance"].fixed and fixed["balance"].p == 1
+
+
+NAMES = ("Mara", "Bo", "Inès")
+
+
+def test_what_the_order_of_speaking_fixes_is_no_finding() -> None:
+    """A fixed round, in which each line is to the one who spoke before, by the order alone."""
+
+    lines = [(t + 1, NAMES[t % 3], "So.", NAMES[(t - 1) % 3], "order", []) for t in range(30)]
+    compared = compare_with_null(read(written(lines)), seed=1, draws=99)
+    assert {compared[name].p for name in FIGURES if compared[name].p == compared[name].p} == {1.0}
+    assert compared["surprise"].fixed and compared["floor"].fixed and compared["balance"].fixed
+
+
+def test_an_addressee_who_speaks_next_by_the_rule_is_no_finding() -> None:
+    chance = np.random.default_rng(2)
+    who = [0]
+    for _ in range(40):
+        who.append(int(chance.choice([k for k in range(3) if k != who[-1]])))
+    lines = [
+        (t + 1, NAMES[one], "So.", NAMES[after], "said", [])
+        for t, (one, after) in enumerate(pairwise(who))
+    ]
+    free = read(written(lines))
+    ruled = replace(free, by_address=np.ones(free.scenes, dtype=np.bool_))
+    assert compare_with_null(free, seed=1, draws=99)["taken"].p <= 0.02
+    assert compare_with_null(ruled, seed=1, draws=99)["taken"].p > 0.5
 
 
 def test_a_sample_of_scenes_is_compared_with_itself() -> None:

@@ -95,7 +95,7 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
             contrasts[name].estimate.value, abs=1e-3
         )
         assert units == "21" and "Holm" in holm
-        assert (decision == "Shown") == (contrasts[name].adjusted <= 0.05)
+        assert decision != "Shown" or contrasts[name].adjusted <= 0.05
     assert contrasts["sloppy against careful"].rejected
     # Whose lines these are is said.
     assert "what is found here was planted" in page

@@ -25,6 +25,7 @@ from improv.scoring.scorer import score
 from improv.storage.run_folder import RunFolder
 from improv.storage.run_ratings import RATINGS_FOLDER, rating_file_name
 from improv.study.loader import load
+from improv.study.plan import PLAYED_LINES
 
 OFF = Setup(ray="off")
 ANN, BEN = human_ratings.judge_name("Ann"), human_ratings.judge_name("Ben")
@@ -113,7 +114,7 @@ def test_every_condition_is_asked_about_alike(folder: RunFolder) -> None:
     conditions = {r["trial"]: r["condition"] for r in table}
     kinds = Counter((conditions[i.trial], i.truth) for i in items)
     assert set(kinds.values()) <= {
-        human_ratings.RATED_LINES,
+        PLAYED_LINES,
         human_ratings.RATED_PLANTS,
         min(kinds.values()),
     }

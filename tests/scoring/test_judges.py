@@ -167,18 +167,16 @@ def test_no_line_can_close_its_brackets(scene: Scene) -> None:
     assert "{name} {0} {" in item.text
 
 
-def test_pairs_above_the_cap_are_sampled_the_same_way_each_time(scene: Scene) -> None:
+def test_all_pairs_of_a_characters_lines_are_compared(scene: Scene) -> None:
     lines = tuple(Turn("t", "main", n, 0, "line", "Ana", f"Cup {n}.") for n in range(1, 31))
     whole = Transcript("t", "main", lines)
-    items = persona.l2l_items(whole, scene, cap=40)
-    assert len(items) == 40
-    assert {orjson.loads(i.evidence)["pairs"] for i in items} == {30 * 29 // 2}
-    assert items == persona.l2l_items(whole, scene, cap=40)
-    verdicts = {i.id: Verdict("", "", float(k >= 10)) for k, i in enumerate(items)}
+    items = persona.l2l_items(whole, scene)
+    assert len({i.id for i in items}) == 30 * 29 // 2 == 435
+    verdicts = {i.id: Verdict("", "", float(k >= 87)) for k, i in enumerate(items)}
     (score,) = persona.l2l_scores(items, verdicts, "m")
-    assert score.value == pytest.approx(0.75)
+    assert score.value == pytest.approx(0.8)
     evidence = orjson.loads(score.evidence)
-    assert (evidence["pairs"], evidence["compared"], evidence["conflicts"]) == (435, 40, 10)
+    assert (evidence["pairs"], evidence["compared"], evidence["conflicts"]) == (435, 435, 87)
     unread = dict.fromkeys(verdicts, Verdict("?", "", None))
     (score,) = persona.l2l_scores(items, unread, "m")
     assert score.value is None

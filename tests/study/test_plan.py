@@ -126,7 +126,7 @@ def made(**changes: Any) -> Plan:
             "controls.0.equivalence.minus.arm",
             "'arm' is not a factor",
         ),
-        ("  blocks: 3\n", "", "", "blocks", "this field is required"),
+        ("  blocks: 10\n", "", "", "blocks", "this field is required"),
     ],
 )
 def test_a_plan_is_refused_with_the_place(
@@ -144,7 +144,7 @@ def test_a_plan_is_refused_with_the_place(
 
 
 def test_a_phrasing_plan_names_a_factor_of_the_study(study_file: Path) -> None:
-    text = PLAN[: PLAN.index("  contrasts")] + "  blocks: 3\n"
+    text = PLAN[: PLAN.index("  contrasts")] + "  blocks: 10\n"
     text = text.replace("of: broken", "of: phrasing, factor: orders")
     study_file.write_text(study_file.read_text() + text)
     (message,) = wrong(study_file, "kettles", "kettles")
@@ -205,12 +205,12 @@ def test_the_hash_is_of_the_content_and_not_of_its_layout(planned: Path) -> None
         ("The author matters.", "The author matters!"),
         ("of: broken", "of: broke"),
         ("margin: .1", "margin: .11"),
-        ("blocks: 3", "blocks: 4"),
+        ("blocks: 10", "blocks: 11"),
         ("{author: none}}", "{order: round}}"),
-        ("  blocks: 3\n", "  blocks: 3\n  alpha: .01\n"),
+        ("  blocks: 10\n", "  blocks: 10\n  alpha: .01\n"),
         ("of_whom: Ana", "of_whom: Bo"),
-        ("  blocks: 3\n", "  blocks: 3\n  exclude: {missing_above: .2}\n"),
-        ("  blocks: 3\n", "  blocks: 3\n  stop: when we like it\n"),
+        ("  blocks: 10\n", "  blocks: 10\n  exclude: {missing_above: .2}\n"),
+        ("  blocks: 10\n", "  blocks: 10\n  stop: when we like it\n"),
     ]:
         assert old in text, old
         planned.write_text(text.replace(old, new))
@@ -346,12 +346,12 @@ planted:
 def test_a_plan_comes_back_from_the_run_folder_as_it_was(planned: Path) -> None:
     planned.write_text(
         planned.read_text().replace(
-            "  blocks: 3\n",
+            "  blocks: 10\n",
             """\
     - {name: guessed, chance: {measure: "probe:x", is: .25, margin: .1}}
     - {name: kept, bound: {where: {author: live}, at_most: .01}}
     - {name: flat, flat: {margin: .01}}
-  blocks: 3
+  blocks: 10
 blocks: {topic: {soup: {place: A soup kitchen}}}
 """,
         )

@@ -32,7 +32,7 @@ plan:
     - {name: live against none, plus: {author: live}, minus: {author: none}}
   controls:
     - {name: orders, equivalence: {plus: {order: round}, minus: {order: silence}, margin: .1}}
-  blocks: 3
+  blocks: 10
 """
 
 

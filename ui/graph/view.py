@@ -369,8 +369,8 @@ def _figures(view: View) -> None:
             hide_index=True,
         )
         st.html(
-            '<p class="quiet">In the null model each character speaks, and is spoken to, as often '
-            "as here, in a random order; brackets hold 95% of its draws. These measures are "
+            '<p class="quiet">In the null model each character speaks when it did here, and is '
+            "spoken to as often, by others; brackets hold 95% of its draws. These measures are "
             "exploratory and decide nothing.</p>"
         )
 

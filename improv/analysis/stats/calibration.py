@@ -27,14 +27,15 @@ from improv.analysis.stats.interval import (
     bootstrap_sums,
     percentile_ends,
     proportion,
-    resampled_totals,
 )
+from improv.analysis.stats.rate import rate_draws
 
 _ENOUGH = 0.5
 """What Youden's J must surely pass: below it a correction more than doubles every error."""
 _UNREAD = 0.05
 """The largest share of a judge's replies that may be unreadable."""
 _TABLES = 9_999
+_MANY = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +158,11 @@ def rogan_gladen(
     """Correct the pooled rate of scenes: `called` opposite of `read` lines, one of each a scene.
 
     p = (p_obs + Sp − 1)/(Se + Sp − 1), clipped to [0, 1] (Rogan & Gladen 1978, Am J Epidemiol
-    107:71-76). The interval carries three uncertainties: the observed rate is resampled by whole
-    scenes, since lines of a scene are not independent; Se and Sp are each drawn from
-    Beta(x + ½, n − x + ½). The halves (Jeffreys) keep a judge that erred on none of its planted
-    lines from counting as one that never errs. Where no line (or every line) was called opposite,
-    resampling has nothing to vary, and the rate is drawn as if each scene were one line.
+    107:71-76). The interval carries three uncertainties: the observed rate is drawn from its
+    studentised interval over whole scenes (`rate.rate_draws`), since lines of a scene are not
+    independent; Se and Sp are each drawn from Beta(x + ½, n − x + ½). The halves (Jeffreys) keep
+    a judge that erred on none of its planted lines from counting as one that never errs. Where no
+    line (or every line) was called opposite, the rate is drawn as if each scene were one line.
 
     NaN with `why` where there is nothing to correct, or Se + Sp ≤ 1; the ends are NaN where the
     whole interval lies outside [0, 1], since the judge then erred otherwise here than on the
@@ -175,11 +176,7 @@ def rogan_gladen(
     whole = table.sum(axis=0)
     rate = float(whole[0] / whole[1])
     rng = np.random.default_rng([seed, 1])
-    if rate in (0, 1):
-        observed = rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, size=draws)
-    else:
-        totals = resampled_totals(table, draws, seed)
-        observed = totals[:, 0] / totals[:, 1]
+    observed = rate_draws(table, draws, rng)
     corrected = _corrected(rate, observed, n, confusion, rng, level)
     return replace(corrected, unit=unit)
 
@@ -211,7 +208,8 @@ def _corrected(
     # A judge that in this draw cannot judge leaves the rate undefined.
     values = np.full(draws, math.nan)
     values[judging] = (observed + sp - 1)[judging] / (se + sp - 1)[judging]
-    low, high = percentile_ends(values, n, level)
+    # The draws have the tails of t already: nothing is left to expand.
+    low, high = percentile_ends(values, n if n < 2 else _MANY, level)
     y = confusion.youden(level)
     false_alarms = confusion.alarms / confusion.pole
     value = min(max((rate - false_alarms) / y.value, 0.0), 1.0)

@@ -18,12 +18,11 @@ from scipy import optimize, special
 
 from improv.analysis.stats.interval import (
     LEVEL,
-    RESAMPLES,
     Estimate,
     Floats,
     at_edge,
-    bootstrap_sums,
 )
+from improv.analysis.stats.rate import cluster_rate, logit_interval, ratio_of
 
 OwnLines = Sequence[float | None]
 Scenes = Sequence[Sequence[OwnLines]]
@@ -60,7 +59,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A two-state chain pooled over scenes, with intervals from a bootstrap of whole scenes.
+    """A two-state chain pooled over scenes, with intervals whose units are whole scenes.
 
     `alpha` is P(pole → opposite), `beta` P(opposite → pole), `opposite_share` the stationary
     π = α/(α+β) (where a long scene would settle, which is not the share of lines in short ones)
@@ -112,30 +111,45 @@ def scene_transitions(
     return np.asarray(counts.reshape(scenes, 4), dtype=np.float64)
 
 
-def fit_transitions(
-    table: Floats, *, seed: int, draws: int = RESAMPLES, level: float = LEVEL, unit: str = "scenes"
-) -> Chain:
+def fit_transitions(table: Floats, *, level: float = LEVEL, unit: str = "scenes") -> Chain:
     """Estimate the chain of all scenes from their transitions: shape (scenes, 4).
 
-    Transitions are pooled, and scenes are resampled. A share that is 0 or 1 in every scene has the
-    bound of Clopper–Pearson with scenes as units (`interval.at_edge`). `spell` is infinite where
-    nobody returned.
+    Transitions are pooled, and scenes are the clusters of the intervals (`rate.cluster_rate`). A
+    share that is 0 or 1 in every scene has the bound of Clopper and Pearson with scenes as units.
+    `spell` is infinite where nobody returned.
     """
     whole = Counts(*table.sum(axis=0).astype(int).tolist())
-    alpha, beta, share = bootstrap_sums(
-        table, _rates, seed=seed, draws=draws, level=level, unit=unit
-    )
-    at_pole = int(np.count_nonzero(table[:, 0] + table[:, 1]))
-    at_opposite = int(np.count_nonzero(table[:, 2] + table[:, 3]))
-    alpha = at_edge(replace(alpha, n=at_pole))
-    beta = at_edge(replace(beta, n=at_opposite))
-    share = at_edge(replace(share, n=min(at_pole, at_opposite)))
+    falls = np.column_stack([table[:, 1], table[:, 0] + table[:, 1]])
+    returns = np.column_stack([table[:, 2], table[:, 2] + table[:, 3]])
+    alpha = cluster_rate(falls, trials=True, level=level, unit=unit)
+    beta = cluster_rate(returns, trials=True, level=level, unit=unit)
+    share = _opposite_share(falls, returns, level, unit)
     if not whole.n00 + whole.n01:
         alpha = replace(alpha, why="no transition from the pole was seen")
     if not whole.n10 + whole.n11:
         beta = replace(beta, why="no transition from the opposite was seen")
         share = replace(share, why=beta.why)
     return Chain(alpha, beta, share, _turned_over(beta), whole, len(table))
+
+
+def _opposite_share(falls: Floats, returns: Floats, level: float, unit: str) -> Estimate:
+    """Return π = α/(α+β), whose logit is ln α − ln β, by the delta method over scenes."""
+    alpha, beta = ratio_of(falls), ratio_of(returns)
+    n = min(alpha.clusters, beta.clusters)
+    value = alpha.value / (alpha.value + beta.value) if alpha.value + beta.value else math.nan
+    if math.isnan(value):
+        why = "cannot be computed from these data"
+        return Estimate.unknown(why, n=n, unit=unit, level=level)
+    if value in (0.0, 1.0):
+        return at_edge(Estimate(value, value, value, level, n, unit))
+    if n < 2:
+        return Estimate(
+            value, math.nan, math.nan, level, n, unit, f"no interval from so few {unit}"
+        )
+    moved = alpha.influence / alpha.value - beta.influence / beta.value
+    alone = (1 - alpha.value) / falls[:, 0].sum() + (1 - beta.value) / returns[:, 0].sum()
+    variance = max(float((moved**2).sum()) * n / (n - 1), float(alone))
+    return Estimate(value, *logit_interval(value, variance, n - 1, level), level, n, unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,16 +217,8 @@ def least_certain(results: Sequence[Absorption]) -> Absorption | None:
     return max((a for a in results if not math.isnan(a.p)), key=lambda a: a.p, default=None)
 
 
-def _rates(totals: Floats) -> Floats:
-    """Map totals n00, n01, n10, n11 of shape (r, 4) to α, β and π: shape (r, 3)."""
-    n00, n01, n10, n11 = totals.T
-    alpha = n01 / (n00 + n01)
-    beta = n10 / (n10 + n11)
-    return np.stack([alpha, beta, alpha / (alpha + beta)], axis=1)
-
-
 def _turned_over(beta: Estimate) -> Estimate:
-    """Return 1/β; a percentile interval is that of β turned over."""
+    """Return 1/β: its interval is that of β turned over."""
     value, low, high = (math.inf if x == 0 else 1 / x for x in (beta.value, beta.high, beta.low))
     return replace(beta, value=value, low=low, high=high)
 

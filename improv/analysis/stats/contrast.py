@@ -18,8 +18,11 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from statsmodels.stats.weightstats import ttost_paired
 
 from improv.analysis.stats.interval import LEVEL, Estimate, Floats
+from improv.analysis.stats.mean_test import lopsided_p, unseen_chance
 from improv.analysis.stats.permutation import PERMUTATIONS, relabel, sign_flip
 from improv.records import seed_of
+
+_NONE = (math.nan, math.nan)
 
 Values = Mapping[str, Mapping[str, float | None]]
 """condition → block → its one value; None, NaN or no entry where it is missing."""
@@ -44,6 +47,12 @@ class Contrast:
     adjusted: float = math.nan
     rejected: bool = False
     correction: str = ""
+    p_mean: float = math.nan
+    """p of the mean alone, whatever the shapes (`mean_test.lopsided_p`); NaN where `p` is that."""
+    unseen: float = math.nan
+    """The rarest event that could undo the difference, as a share of blocks; NaN for none."""
+    unseen_p: float = math.nan
+    """The chance that so many blocks miss this event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +99,21 @@ def contrast(
     lowest = sum(w for w in weights.values() if w < 0)
     highest = sum(w for w in weights.values() if w > 0)
     bounds = (lowest, highest) if _shares(table) else None
+    estimate = _mean(parts, bounds, level)
+    # Two conditions of 0 and 1 have one shape if they have one mean.
+    shapely = bool(len(parts)) and (len(_used(weights)) > 2 or not np.isin(table, (0, 1)).all())
+    unseen = unseen_chance(estimate.value, len(parts), bounds) if bounds and shapely else _NONE
     return Contrast(
         name=name,
-        estimate=_mean(parts, bounds, level),
+        estimate=estimate,
         p=float(p[0]),
         blocks=len(parts),
         dropped=dropped,
         sd=float(np.std(parts, ddof=1)) if len(parts) > 1 else math.nan,
         planned=planned,
+        p_mean=float(lopsided_p(parts[None, :])[0]) if shapely else math.nan,
+        unseen=unseen[0],
+        unseen_p=unseen[1],
     )
 
 

@@ -1,8 +1,8 @@
 """Consistency by a judge: each line with the persona, and a character's lines with each other.
 
 P2L is the mean of the lines' scores, 1 − (1/T) Σ J(persona, line); L2L is 1 − conflicting pairs
-over pairs read (Abdulhai et al. 2025, arXiv 2511.00222). The number of pairs grows as T², so it is
-kept as evidence, and above a cap the pairs are sampled by hash.
+over pairs read (Abdulhai et al. 2025, arXiv 2511.00222). All pairs are compared: a character of
+thirty lines has 435 of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import combinations
 
 import orjson
 
-from improv.records import Json, Score, Transcript, Turn, seed_of
+from improv.records import Json, Score, Transcript, Turn
 from improv.scoring.measures.judge_item import (
     Item,
     Verdict,
@@ -29,8 +29,6 @@ from improv.study.scene import CharacterSpec, Scene
 
 _VERSION = version_of("p2l")
 _L2L_VERSION = version_of("l2l")
-MAX_PAIRS = 60
-"""Maximum pairs of one character's lines that are compared."""
 _OPTIONS: dict[str, float | None] = {
     "no contradiction": 1.0,
     "contradiction": 0.0,
@@ -75,14 +73,13 @@ def p2l_item(
     )
 
 
-def l2l_items(transcript: Transcript, scene: Scene, cap: int = MAX_PAIRS) -> list[Item]:
-    """Return a question for each pair of a character's lines, a sample of them above `cap`."""
+def l2l_items(transcript: Transcript, scene: Scene) -> list[Item]:
+    """Return a question for each pair of a character's lines, in the order of play."""
     questions = []
     for c in scene.cast:
         lines = [t for t in transcript.lines(c.name) if t.kind == "line"]
         all_pairs = list(combinations(lines, 2))
-        kept = sorted(all_pairs, key=lambda p: seed_of("pair", p[0].text, p[1].text, p[1].turn))
-        for one, other in sorted(kept[:cap], key=lambda p: (p[0].turn, p[1].turn)):
+        for one, other in all_pairs:
             questions.append(
                 item(
                     _of_scene(transcript, other),

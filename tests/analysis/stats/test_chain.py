@@ -65,11 +65,11 @@ def one_each(lines: Floats) -> list[list[list[float | None]]]:
     return [[row.tolist()] for row in lines]
 
 
-def fit_chain(scenes: Scenes, *, seed: int, draws: int = 2000) -> Chain:
+def fit_chain(scenes: Scenes) -> Chain:
     """The chain of sequences whose transitions are counted one by one."""
     each = [sum((count_transitions(s) for s in scene), Counts()) for scene in scenes]
     table = np.array([(c.n00, c.n01, c.n10, c.n11) for c in each], dtype=float).reshape(-1, 4)
-    return fit_transitions(table, seed=seed, draws=draws)
+    return fit_transitions(table)
 
 
 def test_transitions_are_counted_by_hand() -> None:
@@ -87,7 +87,7 @@ def test_a_line_without_evidence_is_never_bridged(gap: float | None) -> None:
 
 def test_scenes_are_pooled_and_spells_follow() -> None:
     scenes = [[[1, 1, 0, 0, 1], [1, 1]], [[0, 0, 0, 1, 1]], [[1, None, 1]]] * 20
-    chain = fit_chain(scenes, seed=1)
+    chain = fit_chain(scenes)
     assert chain.counts == Counts(n00=60, n01=20, n10=40, n11=60)
     assert (chain.alpha.value, chain.beta.value) == (0.25, 0.4)
     assert chain.opposite_share.value == pytest.approx(0.25 / 0.65)
@@ -104,9 +104,9 @@ def test_planted_rates_are_covered_where_scenes_differ() -> None:
     rng = np.random.default_rng(11)
     covered = np.zeros(3)
     centre = []
-    for study in range(150):
+    for _ in range(150):
         scenes = one_each(play(rng, 100, 0.1, 0.3, spread=1.0))
-        chain = fit_chain(scenes, seed=study, draws=1000)
+        chain = fit_chain(scenes)
         pairs = (chain.alpha, alpha), (chain.beta, beta), (chain.spell, 1 / beta)
         covered += [e.low <= truth <= e.high for e, truth in pairs]
         centre.append((chain.alpha.value, chain.beta.value))
@@ -115,7 +115,7 @@ def test_planted_rates_are_covered_where_scenes_differ() -> None:
 
 
 def test_no_opposite_leaves_recovery_unknown_and_bounds_the_break() -> None:
-    chain = fit_chain([[[1, 1, 1]]] * 20, seed=1)
+    chain = fit_chain([[[1, 1, 1]]] * 20)
     assert chain.alpha.value == 0 and chain.alpha.high == pytest.approx(0.1684, abs=1e-4)
     for unknown in (chain.beta, chain.spell, chain.opposite_share):
         assert math.isnan(unknown.value) and math.isnan(unknown.low)
@@ -123,7 +123,7 @@ def test_no_opposite_leaves_recovery_unknown_and_bounds_the_break() -> None:
 
 
 def test_nobody_who_returns_has_an_endless_spell() -> None:
-    chain = fit_chain([[[1, 0, 0, 0]]] * 20, seed=1)
+    chain = fit_chain([[[1, 0, 0, 0]]] * 20)
     assert chain.beta.value == 0 and chain.spell.value == math.inf
     assert chain.spell.low == pytest.approx(1 / 0.1684, rel=1e-3)
     assert chain.spell.high == math.inf
@@ -131,7 +131,7 @@ def test_nobody_who_returns_has_an_endless_spell() -> None:
 
 @pytest.mark.parametrize("scenes", [[], [[]], [[[]]], [[[None, None]]]])
 def test_nothing_is_known_of_nothing(scenes: list[list[list[float | None]]]) -> None:
-    chain = fit_chain(scenes, seed=1)
+    chain = fit_chain(scenes)
     assert chain.counts == Counts()
     assert math.isnan(chain.alpha.value) and math.isnan(chain.spell.high)
     [tested] = absorption(scenes, sensitivity=[0.9], specificity=[0.95])
@@ -140,7 +140,7 @@ def test_nothing_is_known_of_nothing(scenes: list[list[list[float | None]]]) -> 
 
 
 def test_one_scene_has_rates_without_intervals() -> None:
-    chain = fit_chain([[[1, 1, 0, 1]]], seed=1)
+    chain = fit_chain([[[1, 1, 0, 1]]])
     assert chain.alpha.value == 0.5 and math.isnan(chain.alpha.low)
     assert chain.alpha.why == "no interval from so few scenes"
 
@@ -225,7 +225,7 @@ def test_a_sure_judge_leaves_the_naive_rates() -> None:
     # A marker is such a judge: of 40 lines at the opposite that others follow, 4 were left.
     scenes = [[[1, 1, 1, 0, 0, 0, 0, 0]]] * 6 + [[[1, 1, 1, 1, 0, 0, 0, 0, 1, 1]]] * 4
     [tested] = absorption(scenes, sensitivity=[1.0], specificity=[1.0])
-    assert tested.naive == pytest.approx(4 / (24 + 16)) == fit_chain(scenes, seed=1).beta.value
+    assert tested.naive == pytest.approx(4 / (24 + 16)) == fit_chain(scenes).beta.value
     assert tested.beta.value == pytest.approx(0.1, abs=1e-4)
     assert tested.at_risk == pytest.approx(40, abs=0.01)
     assert tested.p < 1e-6

@@ -12,23 +12,23 @@ from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.genmod import families
 from statsmodels.genmod.generalized_linear_model import GLM
 
+from improv.analysis.stats.contrast import Contrast, contrast
 from improv.analysis.stats.survival import (
     Spell,
     Step,
     hazard_ratios,
-    log_rank,
-    restricted_mean_difference,
+    restricted_times,
     survival_curve,
 )
 
-# Freireich et al. (1963), weeks of remission; + is censored. Log-rank 16.79.
+# Freireich et al. (1963), weeks of remission; + is censored.
 MP6 = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
 PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
 
 
-def spells(condition: str, times: str, stratum: str = "") -> list[Spell]:
+def spells(condition: str, times: str) -> list[Spell]:
     return [
-        Spell(condition, f"{condition}{i}", int(t.rstrip("+")), not t.endswith("+"), stratum)
+        Spell(condition, f"{condition}{i}", int(t.rstrip("+")), not t.endswith("+"))
         for i, t in enumerate(times.split())
     ]
 
@@ -51,7 +51,7 @@ def played(
         breaks = chance.geometric(risk, size=n)
         for i, turn in enumerate(breaks):
             slug = f"slug{i % 4}"
-            spell = Spell(condition, f"{slug}/{i}", min(int(turn), turns), turn <= turns, slug)
+            spell = Spell(condition, f"{slug}/{i}", min(int(turn), turns), turn <= turns)
             scenes.append(spell)
     return scenes
 
@@ -90,56 +90,59 @@ def test_the_curve_where_nothing_or_everything_has_broken() -> None:
     assert curves([]) == {}
 
 
-def test_the_log_rank_test_of_a_textbook() -> None:
-    test = log_rank([*spells("6-MP", MP6), *spells("placebo", PLACEBO)])
-    assert test.chi2 == pytest.approx(16.79, abs=0.005)
-    assert (test.df, test.n) == (1, 42)
-    assert test.p == pytest.approx(stats.chi2.sf(test.chi2, 1)) and test.p < 1e-4
+def means(breaks: Sequence[Spell], a: str, b: str, horizon: int | None = None) -> tuple[float, int]:
+    """How much longer scenes of `a` last on average, and the horizon."""
+    times, end = restricted_times(breaks, a, b, horizon=horizon)
+    apart = np.mean(list(times[a].values())) - np.mean(list(times[b].values()))
+    return float(apart), end
 
 
-def test_strata_take_up_what_slugs_share() -> None:
-    # In each slug the brief helps; but it was played mostly where scenes break early.
-    easy = [*spells("none", "9 9+ 9 8 9+ 9+", "easy"), *spells("brief", "9+ 9+", "easy")]
-    hard = [*spells("none", "1 2", "hard"), *spells("brief", "2 3 3 4 3 4", "hard")]
-    together = [Spell(s.condition, s.block, s.turn, s.event) for s in easy + hard]
-    apart, mixed = log_rank(easy + hard), log_rank(together)
-    assert mixed.p > 0.2 > apart.p
-
-
-def test_three_conditions_are_tested_at_once() -> None:
-    test = log_rank([*spells("a", MP6), *spells("b", PLACEBO), *spells("c", PLACEBO)])
-    assert test.df == 2 and test.p < 0.001
+def longer(breaks: Sequence[Spell], horizon: int | None = None) -> Contrast:
+    times, _ = restricted_times(breaks, "brief", "none", horizon=horizon)
+    return contrast(times, {"brief": 1, "none": -1}, name="longer", seed=1, planned=True, draws=999)
 
 
 @pytest.mark.parametrize(
     "breaks", [[], spells("a", "1 2 3"), [*spells("a", "5+ 5+"), *spells("b", "5+ 4+")]]
 )
 def test_nothing_to_test_gives_a_reason(breaks: Sequence[Spell]) -> None:
-    test = log_rank(breaks)
-    assert math.isnan(test.p) and test.why
-    assert math.isnan(restricted_mean_difference(breaks, "a", "z", seed=1).value)
+    assert restricted_times(breaks, "a", "z") == ({"a": {}, "z": {}}, 0)
     assert all(h.ratio.why and math.isnan(h.p) for h in hazard_ratios(breaks, "a"))
 
 
 def test_restricted_means_are_areas_under_curves() -> None:
     breaks = [*spells("a", "2 4+ 4+ 4+"), *spells("b", "1 2 3 4+")]
-    difference = restricted_mean_difference(breaks, "a", "b", seed=1)
-    assert difference.value == pytest.approx((1 + 1 + 0.75 + 0.75) - (1 + 0.75 + 0.5 + 0.25))
-    short = restricted_mean_difference(breaks, "a", "b", seed=1, horizon=2)
-    assert short.value == pytest.approx(0.25)
+    assert means(breaks, "a", "b") == (pytest.approx(3.5 - 2.5), 4)
+    assert means(breaks, "a", "b", horizon=2) == (pytest.approx(0.25), 2)
     # An arm that has broken altogether is known for ever; the other to its fourth turn.
     gone = [*spells("a", "4+ 4+ 4+"), *spells("b", "1 1 2")]
-    assert restricted_mean_difference(gone, "a", "b", seed=1).value == pytest.approx(4 - 4 / 3)
+    assert means(gone, "a", "b") == (pytest.approx(4 - 4 / 3), 4)
+
+
+def test_a_scene_that_was_followed_has_its_own_time() -> None:
+    breaks = [*spells("a", "2 9+ 9+ 9+"), *spells("b", "1 2 3 9+")]
+    times, _ = restricted_times(breaks, "a", "b")
+    assert list(times["a"].values()) == pytest.approx([2, 9, 9, 9])
+    assert list(times["b"].values()) == pytest.approx([1, 2, 3, 9])
+
+
+def test_pseudo_values_of_a_textbook_leave_one_scene_out() -> None:
+    """Two of three scenes were lost at turn 2 and 4: each pseudo-value by its definition."""
+    mine = spells("a", "1 2+ 3 4+ 5")
+    times, end = restricted_times([*mine, *spells("b", "5 5")], "a", "b", horizon=5)
+
+    def area(own: Sequence[Spell]) -> float:
+        steps = survival_curve(np.array([s.turn for s in own]), np.array([s.event for s in own]))
+        return sum(s.survival.value for s in steps if s.turn < end)
+
+    left_out = [5 * area(mine) - 4 * area([s for s in mine if s is not one]) for one in mine]
+    assert list(times["a"].values()) == pytest.approx(left_out)
 
 
 def test_restricted_means_of_planted_hazards_are_covered() -> None:
     planted = sum(0.9 ** (math.exp(-0.6) * t) - 0.9**t for t in range(12))
     chance = np.random.default_rng(1)
-    studies = [played(chance, 40, -0.6) for _ in range(150)]
-    differences = [
-        restricted_mean_difference(study, "brief", "none", seed=seed, draws=500)
-        for seed, study in enumerate(studies)
-    ]
+    differences = [longer(played(chance, 40, -0.6)).estimate for _ in range(150)]
     assert np.mean([f.value for f in differences]) == pytest.approx(planted, abs=0.25)
     assert np.mean([f.low <= planted <= f.high for f in differences]) > 0.89
     assert {(f.n, f.unit) for f in differences} == {(40, "blocks")}
@@ -154,10 +157,14 @@ def test_pairing_narrows_the_interval() -> None:
             Spell("none", f"b{i}", broke, True),
             Spell("brief", f"b{i}", broke + int(chance.integers(0, 3)), True),
         ]
-    apart = [Spell(s.condition, s.block + s.condition, s.turn, s.event) for s in data]
-    paired, unpaired = (
-        restricted_mean_difference(g, "brief", "none", seed=1, horizon=13) for g in (data, apart)
-    )
+    mixed = dict(zip(chance.permutation(60).tolist(), range(60), strict=True))
+    apart = [
+        Spell(s.condition, f"b{mixed[int(s.block[1:])]}", s.turn, s.event)
+        if s.condition == "none"
+        else s
+        for s in data
+    ]
+    paired, unpaired = longer(data, 13).estimate, longer(apart, 13).estimate
     assert paired.value == pytest.approx(unpaired.value)
     assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
 
@@ -165,9 +172,9 @@ def test_pairing_narrows_the_interval() -> None:
 def test_without_an_effect_the_tests_of_times_reject_one_time_in_twenty() -> None:
     chance = np.random.default_rng(3)
     studies = [played(chance, 30, 0.0) for _ in range(200)]
-    ranks = np.mean([log_rank(s).p <= 0.05 for s in studies])
+    flips = np.mean([longer(s).p <= 0.05 for s in studies])
     ratios = np.mean([hazard_ratios(s, "none")[0].p <= 0.05 for s in studies[:120]])
-    assert 0.005 <= ranks <= 0.1 and ratios <= 0.11
+    assert 0.005 <= flips <= 0.1 and ratios <= 0.11
 
 
 def test_a_planted_hazard_ratio_is_found() -> None:
