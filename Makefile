@@ -64,8 +64,9 @@ fuzz: $(DEV_READY) ## 10,000 bent inputs of each kind, write docs/fuzz.md (ARGS=
 damage: $(DEV_READY) ## damage each file of a run in thirty ways, try each command (ARGS="--every 10")
 	@$(BIN)/python -m tools.damage $(ARGS)
 
-truth: $(PLAY_READY) ## plant ten truths, analyse them, write docs/truth.md (ARGS="--only 4 9")
+truth: $(PLAY_READY) ## plant ten truths, write docs/truth.md (ARGS="--only 4 9") and docs/validity.md
 	@$(BIN)/python -m tools.truth $(ARGS)
+	@$(BIN)/python -m tools.truth.validity
 
 studies: $(PLAY_READY) ## play every study with puppets, write docs/studies.md (ARGS="waluigi --seed 3")
 	@$(BIN)/python tools/studies.py $(ARGS)

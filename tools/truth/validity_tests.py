@@ -1,37 +1,19 @@
-"""The tests and intervals of docs/validity.md, and the processes that their data are drawn from.
-
-A test's `draw` yields, for each data set, 1 if the interval covered the truth (or the test
-rejected), 0 if not, and NaN if the report would give no number.
-"""
+"""The tests and intervals of docs/validity.md: what each is of, and the band it has to be in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
-
-from improv.analysis.judge_error import corrected_contrast
-from improv.analysis.stats.bounded import bounded_mean
-from improv.analysis.stats.calibration import Confusion, rogan_gladen
-from improv.analysis.stats.chain import fit_transitions
-from improv.analysis.stats.contrast import contrast, equivalence, unpaired
-from improv.analysis.stats.interval import Estimate, Floats
-from improv.analysis.stats.phrasing import phrasing_icc
-from improv.analysis.stats.rate import cluster_rate
-from improv.analysis.stats.survival import Spell, restricted_times
+from tools.truth import validity_draws as draws
 
 SIZES = (5, 8, 10, 20, 40, 80)
-LINES = 10
 COVERAGE = (0.94, 0.96)
 LEVEL = (0.04, 0.06)
 AT_LEAST = (0.94, 1.0)
 """The band of an interval that must hold whatever the shape, and may be wide."""
 AT_MOST = (0.0, 0.06)
 """The band of a test that must not reject too often, and may reject less."""
-_DRAWS = 999
-"""Random signs of a permutation test: a report draws 5,000."""
 
 Draw = Callable[[str, int, int, int], Iterator[float]]
 
@@ -52,301 +34,6 @@ class Test:
     modules: tuple[str, ...]
 
 
-def _covers(estimate: Estimate, truth: float) -> float:
-    if np.isnan(estimate.low) or np.isnan(estimate.high):
-        return float("nan")
-    return float(estimate.low - 1e-12 <= truth <= estimate.high + 1e-12)
-
-
-# -- shares of lines --------------------------------------------------------------------------
-
-SHARES = {
-    "usual": "a fifth of the lines broken, intraclass correlation .1",
-    "missing": "as usual, and 20% of the lines unreadable",
-    "rare": "one line in twenty broken, intraclass correlation .2",
-    "two kinds": "a fifth of the lines broken, nearly all of them in some scenes (.5)",
-    "ties": "one 0 or 1 a scene, 1 in .3 of them",
-}
-_RATES = {"usual": (0.2, 0.1), "missing": (0.2, 0.1), "rare": (0.05, 0.2), "two kinds": (0.2, 0.5)}
-
-
-def _chances(chance: np.random.Generator, rate: float, alike: float, n: int) -> Floats:
-    """Return each scene's own rate, Beta with an intraclass correlation."""
-    scale = 1 / alike - 1
-    return np.asarray(chance.beta(rate * scale, (1 - rate) * scale, size=n), dtype=np.float64)
-
-
-def _shares(chance: np.random.Generator, shape: str, own: Floats) -> Floats:
-    lines = np.full(len(own), LINES)
-    if shape == "missing":
-        lines = np.maximum(chance.binomial(LINES, 0.8, size=len(own)), 1)
-    return np.asarray(chance.binomial(lines, own) / lines, dtype=np.float64)
-
-
-def _one_arm(chance: np.random.Generator, shape: str, n: int) -> tuple[Floats, float]:
-    """Return the shares of one arm, and their true mean."""
-    if shape == "ties":
-        return (chance.random(n) < 0.3).astype(float), 0.3
-    rate, alike = _RATES[shape]
-    return _shares(chance, shape, _chances(chance, rate, alike, n)), rate
-
-
-def arm_mean(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        shares, truth = _one_arm(chance, shape, n)
-        table = np.column_stack([shares, np.ones(n)])
-        yield _covers(cluster_rate(table, unit="blocks"), truth)
-
-
-def upper_bound(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        shares, truth = _one_arm(chance, shape, n)
-        yield float(bounded_mean(shares, draws=4000).high >= truth)
-
-
-# -- contrasts --------------------------------------------------------------------------------
-
-PAIRED = {
-    "usual": "two arms of a fifth; scenes of a block share their rate (.3)",
-    "missing": "as usual, and 20% of the blocks lack one arm",
-    "rare": "two arms of one line in twenty; rates shared (.2)",
-    "ties": "one 0 or 1 a scene; the chance shared (.3)",
-    "unequal spread": "equal means; one arm alike everywhere, one with scenes of two kinds (.5)",
-    "catastrophes": "equal means; one arm breaks every line of 10% of its scenes, the other a "
-    "tenth of the lines everywhere",
-}
-
-
-def _null_pair(chance: np.random.Generator, shape: str, n: int) -> tuple[Floats, Floats]:
-    """Return two arms of one mean, block by block."""
-    if shape == "catastrophes":
-        a = chance.binomial(LINES, 0.1, size=n) / LINES
-        return a, (chance.random(n) < 0.1).astype(float)
-    if shape == "unequal spread":
-        a = chance.binomial(LINES, 0.2, size=n) / LINES
-        return a, chance.binomial(LINES, _chances(chance, 0.2, 0.5, n)) / LINES
-    rate, alike = {"rare": (0.05, 0.2), "ties": (0.3, 0.3)}.get(shape, (0.2, 0.3))
-    own = _chances(chance, rate, alike, n)
-    if shape == "ties":
-        return (chance.random(n) < own).astype(float), (chance.random(n) < own).astype(float)
-    a, b = _shares(chance, "", own), _shares(chance, "", own)
-    if shape == "missing":
-        a = np.where(chance.random(n) < 0.2, np.nan, a)
-    return a, b
-
-
-def _by_block(*arms: Floats) -> dict[str, dict[str, float | None]]:
-    return {
-        name: {f"{i:04d}": float(v) for i, v in enumerate(arm)}
-        for name, arm in zip("ab", arms, strict=True)
-    }
-
-
-_AB = {"a": 1.0, "b": -1.0}
-
-
-def contrast_covers(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        values = _by_block(*_null_pair(chance, shape, n))
-        made = contrast(values, _AB, name="c", seed=0, planned=True, draws=1)
-        yield _covers(made.estimate, 0.0)
-
-
-def contrast_rejects(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        values = _by_block(*_null_pair(chance, shape, n))
-        made = contrast(values, _AB, name="c", seed=k, planned=True, draws=_DRAWS)
-        yield float(made.p <= 0.05)
-
-
-def contrast_shown(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    """As `contrast_rejects`, and no doubt of `domain.domain_doubts` is about it."""
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        values = _by_block(*_null_pair(chance, shape, n))
-        made = contrast(values, _AB, name="c", seed=k, planned=True, draws=_DRAWS)
-        doubtful = made.p_mean > 0.05 or made.unseen_p > 0.05
-        yield float(made.p <= 0.05 and not doubtful)
-
-
-def not_same(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    """Two arms that differ by the margin must not be called the same."""
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        own = _chances(chance, 0.2, 0.3 if shape == "usual" else 0.05, n) * 0.8
-        a, b = _shares(chance, "", own + 0.1), _shares(chance, "", own)
-        yield float(equivalence(_by_block(a, b), "a", "b", margin=0.1).equivalent)
-
-
-def scenes_reject(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        a, _ = _one_arm(chance, shape, n)
-        b, _ = _one_arm(chance, shape, n)
-        sides = _by_block(a, b)
-        made = unpaired(sides["a"], sides["b"], name="c", seed=k, planned=True, draws=_DRAWS)
-        yield float(made.p <= 0.05)
-
-
-# -- judges -----------------------------------------------------------------------------------
-
-JUDGES = {
-    "good judge": "Se .95, Sp .97 of 60 planted lines of each truth",
-    "fair judge": "Se .9 and Sp .92 of 60 planted lines of each truth",
-}
-_JUDGES = {"good judge": (0.95, 0.97), "fair judge": (0.9, 0.92)}
-
-
-def _judge(chance: np.random.Generator, shape: str) -> tuple[Confusion, float, float]:
-    se, sp = _JUDGES[shape]
-    hits, clears = chance.binomial(60, [se, sp]).tolist()
-    return Confusion(hits, 60 - hits, clears, 60 - clears), se, sp
-
-
-def _judged_pair(
-    chance: np.random.Generator, shape: str, n: int
-) -> tuple[dict[str, Floats], dict[str, Confusion]]:
-    own = _chances(chance, 0.2, 0.3, n)
-    called, confusions = {}, {}
-    for arm in "ab":
-        confusions[arm], se, sp = _judge(chance, shape)
-        called[arm] = chance.binomial(LINES, own * se + (1 - own) * (1 - sp)) / LINES
-    return called, confusions
-
-
-def judged_rejects(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        called, confusions = _judged_pair(chance, shape, n)
-        values = _by_block(called["a"], called["b"])
-        yield float(corrected_contrast(values, _AB, confusions, name="c", seed=k).p <= 0.05)
-
-
-def judged_covers(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        called, confusions = _judged_pair(chance, shape, n)
-        values = _by_block(called["a"], called["b"])
-        yield _covers(corrected_contrast(values, _AB, confusions, name="c", seed=k).estimate, 0.0)
-
-
-def corrected_covers(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        own = _chances(chance, 0.2, 0.1, n)
-        confusion, se, sp = _judge(chance, shape)
-        called = chance.binomial(LINES, own * se + (1 - own) * (1 - sp)).tolist()
-        rate = rogan_gladen(called, [LINES] * n, confusion, seed=k)
-        yield _covers(rate, 0.2)
-
-
-# -- chains -----------------------------------------------------------------------------------
-
-CHAINS = {
-    "usual": "α .1, β .3 at 20 lines; scenes differ (.1)",
-    "missing": "as usual, and 20% of the lines unreadable",
-    "rare": "α .03, β .3; scenes differ (.1)",
-    "alike": "α .1, β .3 in every scene",
-}
-_STEPS = {"usual": (0.1, 0.1), "missing": (0.1, 0.1), "rare": (0.03, 0.1), "alike": (0.1, 0.0)}
-
-
-def _transitions(chance: np.random.Generator, shape: str, n: int, lines: int = 20) -> Floats:
-    alpha, differ = _STEPS[shape]
-    falls, returns = (
-        _chances(chance, rate, differ, n) if differ else np.full(n, rate) for rate in (alpha, 0.3)
-    )
-    fallen = chance.random(n) < alpha
-    seen = chance.random((n, lines + 1)) >= (0.2 if shape == "missing" else 0.0)
-    counts = np.zeros((n, 4))
-    for line in range(lines):
-        after = np.where(fallen, chance.random(n) >= returns, chance.random(n) < falls)
-        kind, both = 2 * fallen + after, seen[:, line] & seen[:, line + 1]
-        counts[np.arange(n)[both], kind[both]] += 1
-        fallen = after
-    return counts
-
-
-@cache
-def _true_steps(shape: str) -> tuple[float, float]:
-    n00, n01, n10, n11 = _transitions(np.random.default_rng(0), shape, 400_000).sum(axis=0)
-    return float(n01 / (n00 + n01)), float(n10 / (n10 + n11))
-
-
-def fall_covers(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        fitted = fit_transitions(_transitions(chance, shape, n))
-        yield _covers(fitted.alpha, _true_steps(shape)[0])
-
-
-def return_covers(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        fitted = fit_transitions(_transitions(chance, shape, n))
-        yield _covers(fitted.beta, _true_steps(shape)[1])
-
-
-# -- times ------------------------------------------------------------------------------------
-
-TIMES = {
-    "usual": "a break at a turn with .1, scenes of 12 turns; blocks differ",
-    "missing": "as usual, and a fifth of the scenes lost at a random turn",
-    "rare": "a break at a turn with .02",
-}
-
-
-def _times(chance: np.random.Generator, shape: str, n: int) -> list[Spell]:
-    spells = []
-    risk = (0.02 if shape == "rare" else 0.1) * chance.uniform(0.5, 1.5, size=n)
-    for arm in "ab":
-        turns = chance.geometric(risk)
-        lost = chance.random(n) < (0.2 if shape == "missing" else 0.0)
-        ends = np.where(lost, chance.integers(1, 12, size=n), 12)
-        spells += [
-            Spell(arm, f"{i:04d}", int(min(turn, end)), bool(turn <= end))
-            for i, (turn, end) in enumerate(zip(turns, ends, strict=True))
-        ]
-    return spells
-
-
-def times_reject(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for k in range(repetitions):
-        values, _ = restricted_times(_times(chance, shape, n), "a", "b", horizon=12)
-        yield float(contrast(values, _AB, name="c", seed=k, planned=True, draws=_DRAWS).p <= 0.05)
-
-
-def times_cover(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    chance = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        values, _ = restricted_times(_times(chance, shape, n), "a", "b", horizon=12)
-        made = contrast(values, _AB, name="c", seed=0, planned=True, draws=1)
-        yield _covers(made.estimate, 0.0)
-
-
-# -- phrasings --------------------------------------------------------------------------------
-
-
-def icc_covers(shape: str, n: int, repetitions: int, seed: int) -> Iterator[float]:
-    """The intraclass correlation of eight phrasings over `n` blocks, eight turns each."""
-    chance = np.random.default_rng(seed)
-    truth = 0.0 if shape == "nothing" else 0.1
-    for k in range(repetitions):
-        phrase = chance.standard_normal((8, 1)) * np.sqrt(truth / (1 - truth))
-        scenes = chance.standard_normal((n, 8, 8)) + chance.standard_normal((n, 1, 1))
-        scenes += phrase[None]
-        values = {
-            f"{i:04d}": {str(p): dict(enumerate(row.tolist())) for p, row in enumerate(block)}
-            for i, block in enumerate(scenes)
-        }
-        yield _covers(phrasing_icc(values, seed=k, draws=1).mean, truth)
-
-
 _STATS = "improv.analysis.stats"
 _CONTRAST = (f"{_STATS}.contrast", f"{_STATS}.permutation", f"{_STATS}.mean_test")
 _JUDGED = (
@@ -355,7 +42,11 @@ _JUDGED = (
     "improv.analysis.judge_error:_studentised",
     f"{_STATS}.calibration",
 )
-_SINGLE = {"usual": SHARES["usual"], "rare": SHARES["rare"], "ties": SHARES["ties"]}
+_SINGLE = {
+    "usual": draws.SHARES["usual"],
+    "rare": draws.SHARES["rare"],
+    "ties": draws.SHARES["ties"],
+}
 
 TESTS = (
     Test(
@@ -363,8 +54,8 @@ TESTS = (
         "interval of a share",
         COVERAGE,
         "blocks",
-        SHARES,
-        arm_mean,
+        draws.SHARES,
+        draws.arm_mean,
         (f"{_STATS}.rate",),
     ),
     Test(
@@ -372,8 +63,8 @@ TESTS = (
         "interval of α",
         COVERAGE,
         "scenes",
-        CHAINS,
-        fall_covers,
+        draws.CHAINS,
+        draws.fall_covers,
         (f"{_STATS}.rate", f"{_STATS}.chain"),
     ),
     Test(
@@ -381,8 +72,8 @@ TESTS = (
         "interval of β",
         COVERAGE,
         "scenes",
-        CHAINS,
-        return_covers,
+        draws.CHAINS,
+        draws.return_covers,
         (f"{_STATS}.rate", f"{_STATS}.chain"),
     ),
     Test(
@@ -390,8 +81,8 @@ TESTS = (
         "interval of a difference within blocks",
         COVERAGE,
         "blocks",
-        PAIRED,
-        contrast_covers,
+        draws.PAIRED,
+        draws.contrast_covers,
         _CONTRAST,
     ),
     Test(
@@ -399,8 +90,8 @@ TESTS = (
         "sign flips, no difference of means",
         LEVEL,
         "blocks",
-        PAIRED,
-        contrast_rejects,
+        draws.PAIRED,
+        draws.contrast_rejects,
         _CONTRAST,
     ),
     Test(
@@ -408,8 +99,8 @@ TESTS = (
         "sign flips, and no doubt of the report",
         AT_MOST,
         "blocks",
-        PAIRED,
-        contrast_shown,
+        draws.PAIRED,
+        draws.contrast_shown,
         _CONTRAST,
     ),
     Test(
@@ -417,8 +108,8 @@ TESTS = (
         "two one-sided tests, arms that differ by the margin",
         AT_MOST,
         "blocks",
-        {"usual": PAIRED["usual"], "alike": "blocks nearly alike (.05)"},
-        not_same,
+        {"usual": draws.PAIRED["usual"], "alike": "blocks nearly alike (.05)"},
+        draws.not_same,
         _CONTRAST,
     ),
     Test(
@@ -427,7 +118,7 @@ TESTS = (
         LEVEL,
         "scenes a side",
         _SINGLE,
-        scenes_reject,
+        draws.scenes_reject,
         _CONTRAST,
     ),
     Test(
@@ -435,8 +126,8 @@ TESTS = (
         "no difference, each arm corrected",
         AT_MOST,
         "blocks",
-        JUDGES,
-        judged_rejects,
+        draws.JUDGES,
+        draws.judged_rejects,
         _JUDGED,
     ),
     Test(
@@ -444,17 +135,35 @@ TESTS = (
         "interval of a corrected difference",
         AT_LEAST,
         "blocks",
-        JUDGES,
-        judged_covers,
+        draws.JUDGES,
+        draws.judged_covers,
         _JUDGED,
+    ),
+    Test(
+        "judge corrected by people, test",
+        "no difference; one line of each rated block, of 120 blocks",
+        AT_MOST,
+        "rated blocks",
+        draws.PEOPLE,
+        draws.people_reject,
+        ("improv.analysis.played_lines",),
+    ),
+    Test(
+        "judge corrected by people, interval",
+        "interval of a difference; one line of each rated block, of 120 blocks",
+        COVERAGE,
+        "rated blocks",
+        draws.PEOPLE,
+        draws.people_cover,
+        ("improv.analysis.played_lines",),
     ),
     Test(
         "corrected rate",
         "interval of an arm's corrected rate",
         COVERAGE,
         "scenes",
-        JUDGES,
-        corrected_covers,
+        draws.JUDGES,
+        draws.corrected_covers,
         (f"{_STATS}.calibration", f"{_STATS}.rate"),
     ),
     Test(
@@ -462,8 +171,8 @@ TESTS = (
         "sign flips of restricted times, no difference",
         LEVEL,
         "blocks",
-        TIMES,
-        times_reject,
+        draws.TIMES,
+        draws.times_reject,
         (*_CONTRAST, f"{_STATS}.survival"),
     ),
     Test(
@@ -471,8 +180,8 @@ TESTS = (
         "interval of a difference of restricted means",
         COVERAGE,
         "blocks",
-        TIMES,
-        times_cover,
+        draws.TIMES,
+        draws.times_cover,
         (*_CONTRAST, f"{_STATS}.survival"),
     ),
     Test(
@@ -480,8 +189,8 @@ TESTS = (
         "upper bound of a share, 97.5%",
         AT_LEAST,
         "blocks",
-        SHARES,
-        upper_bound,
+        draws.SHARES,
+        draws.upper_bound,
         (f"{_STATS}.bounded",),
     ),
     Test(
@@ -490,7 +199,7 @@ TESTS = (
         COVERAGE,
         "blocks",
         {"nothing": "phrasing does not matter", "some": "correlation .1"},
-        icc_covers,
+        draws.icc_covers,
         (f"{_STATS}.phrasing",),
     ),
 )
