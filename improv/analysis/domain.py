@@ -15,8 +15,11 @@ from improv.study.measure_spec import find_measure
 from improv.study.plan import Plan, fewest_blocks_of
 
 
-def domain_doubts(plan: Plan, findings: Sequence[Contrast]) -> Iterator[Doubt]:
-    """Yield what speaks against deciding each finding."""
+def domain_doubts(
+    plan: Plan, findings: Sequence[Contrast], *, whole: bool = True
+) -> Iterator[Doubt]:
+    """Yield what speaks against deciding each finding. A study that is not `whole` lacks blocks for
+    that reason, which `looks` says."""
     for name in (plan.outcome.measure, plan.outcome.less):
         known = find_measure(name) if name else None
         if known is not None and known.no_outcome:
@@ -24,7 +27,7 @@ def domain_doubts(plan: Plan, findings: Sequence[Contrast]) -> Iterator[Doubt]:
             yield Doubt(DoubtKind.NO_OUTCOME, why)
     for finding in findings:
         if few := _too_few(plan, finding):
-            yield few
+            yield from [few] if whole else []
         elif finding.rejected:
             yield from _of_rejection(plan, finding)
 

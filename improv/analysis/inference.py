@@ -181,7 +181,7 @@ def analyse_planned(
             more += judged_doubts(plan, judged, findings, tables, bool(people))
         if reached.decides_by_looks:
             findings = spend(plan, outcome, tables, findings, reached, seed)
-        more += domain_doubts(plan, findings)
+        more += domain_doubts(plan, findings, whole=reached.is_whole)
         tested = with_spent_alpha(plan, reached)
         checks = list(check_controls(tested, outcome, replicates, tables, seed, judges))
     return Analysis(

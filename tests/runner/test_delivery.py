@@ -87,7 +87,7 @@ def test_an_author_that_is_not_heard_decides_nothing(tmp_path: Path) -> None:
     command("report", "t", "--runs", str(tmp_path / "runs"), "-o", str(page))
     text = page.read_text(encoding="utf-8")
     assert "Nothing is decided. The author was not heard (live: 8 of 8" in text
-    assert "What was not delivered" in text and "Not decided: too few blocks" in text
+    assert "What was not delivered" in text and "Not decided" in text
     # Nothing is owed, and the run is as it was.
     again = command("resume", "t", "--runs", str(tmp_path / "runs"), "--ray", "off", code=1)
     assert "not delivered" in again.output
