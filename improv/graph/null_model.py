@@ -69,8 +69,9 @@ def _shuffle_copies(talk: Conversation, chances: Sequence[np.random.Generator]) 
     lines = talk.lines
     who, to, by = lines.who, lines.to.copy(), lines.by.copy()
     free = np.flatnonzero((lines.turn > 0) & lines.spoken & ~_fixed_by_order(talk))
+    scene: Wide = lines.scene[free].astype(np.int64)
     for _ in range(_EXCHANGE_ROUNDS):
-        one, other = _pairs(free, lines.scene[free], _random(chances, len(free)))
+        one, other = _pairs(free, scene, _random(chances, len(free)))
         swap = (who[one] != to[other]) & (who[other] != to[one])
         one, other = one[swap], other[swap]
         for column in (to, by):
@@ -81,14 +82,12 @@ def _shuffle_copies(talk: Conversation, chances: Sequence[np.random.Generator]) 
 def _fixed_by_order(talk: Conversation) -> Bools:
     """Return which lines have the addressee that the order of speaking gives them."""
     lines = talk.lines
-    next_is_addressee = np.zeros(len(lines), dtype=np.bool_)
-    next_is_addressee[:-1] = (
-        (lines.scene[1:] == lines.scene[:-1])
-        & (lines.to[:-1] >= 0)
-        & (lines.who[1:] == lines.to[:-1])
-    )
-    answers = talk.addressee_is_next
-    return (lines.by == ORDER) | (answers[lines.scene] & next_is_addressee)
+    speaks_next = np.zeros(len(lines), dtype=np.bool_)
+    same_scene = lines.scene[1:] == lines.scene[:-1]
+    speaks_next[:-1] = same_scene & (lines.to[:-1] >= 0) & (lines.who[1:] == lines.to[:-1])
+    by_rule: Bools = talk.addressee_is_next[lines.scene] & speaks_next
+    fixed: Bools = (lines.by == ORDER) | by_rule
+    return fixed
 
 
 def _random(chances: Sequence[np.random.Generator], size: int) -> Floats:
