@@ -8,10 +8,9 @@ process that was killed looks again when the run is resumed. Every look is in th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from improv.analysis.decision import Decision, decide
+from improv.analysis.decision import decide
 from improv.analysis.inference import Analysis, analyse_planned
 from improv.analysis.loader import read_tables, with_scores
 from improv.analysis.stats.sequential import first_look
@@ -66,9 +65,11 @@ class Frontier:
         if not reached.decides_by_looks:
             return ""
         decisions = decide(analysis.findings, analysis.doubts, self.plan.alpha)
-        open_controls = [check.name for check in analysis.checks if check.held is not True]
         decided = [d.contrast.name for d in decisions if d.decided is not None]
-        self.said = _sentence(reached.look, reached.planned, decisions, open_controls)
+        self.said = (
+            f"Look at {reached.look:,} of {reached.planned:,} planned blocks: {len(decided)} of "
+            f"{len(decisions)} contrasts decided"
+        )
         record(
             self.folder,
             "looked",
@@ -78,7 +79,7 @@ class Frontier:
             p=True,
             decided=decided,
         )
-        if len(decided) < len(decisions) or open_controls or reached.is_whole:
+        if len(decided) < len(decisions) or reached.is_whole:
             return ""
         return (
             f"all planned contrasts are decided after {reached.look:,} of {reached.planned:,} "
@@ -129,16 +130,3 @@ def _with_free_scores(folder: RunFolder, study: Study, tables: Tables) -> Tables
         return tables
     runs = folder.transcripts.played(study, folder.asked_branches())
     return with_scores(tables, free_scores(runs, missing, study.probes), missing)
-
-
-def _sentence(
-    look: int, planned: int, decisions: Sequence[Decision], controls: Sequence[str]
-) -> str:
-    decided = sum(d.decided is not None for d in decisions)
-    sentence = (
-        f"Look at {look:,} of {planned:,} planned blocks: {decided} of {len(decisions)} contrasts "
-        "decided"
-    )
-    if decided == len(decisions) and controls:
-        sentence += f"; not held yet: {', '.join(controls)}"
-    return sentence

@@ -38,7 +38,7 @@ from improv.records import MAIN, Json
 from improv.report.history import history_doubts, history_notes
 from improv.report.material import Material
 from improv.storage.runs import open_run
-from improv.storage.twins import find_twins
+from improv.storage.twins import Twin, find_twins
 from improv.study.design import Study
 from improv.study.plan import ContrastSpec as Planned
 from improv.study.plan import Outcome
@@ -148,8 +148,14 @@ def material(run: run_data.ViewedRun, findings: Findings, exposed: Exposure | No
             *history_doubts(past, meta, findings.analysis.plan),
         ),
         past=past,
-        notes=history_notes(past, meta, find_twins(folder)),
+        notes=history_notes(past, meta, _twins(run_data.root(), run.id, run.stamp)),
     )
+
+
+@st.cache_resource(max_entries=4, show_spinner=False, ttl=60)
+def _twins(root: str, run: str, stamp: str) -> list[Twin]:
+    """Return the runs of the same trials; to read all runs at each click would be slow."""
+    return find_twins(open_run(root, run))
 
 
 def _unchecked(run: run_data.ViewedRun) -> Doubt:
