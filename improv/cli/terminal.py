@@ -174,7 +174,10 @@ def result(outcome: Result, setup: Setup | None = None) -> None:
             if outcome.failed or outcome.broken
             else "Nothing to play: all planned trials are done."
         )
-    if outcome.owed:
+    if outcome.kind is ErrorKind.DECIDED:
+        say(f"read it:     improv report {folder.id}{_at(folder)}")
+        say(f"play all:    improv resume {folder.id} --to-the-end{_at(folder)}")
+    elif outcome.owed:
         say(f"go on with:  improv resume {folder.id}{_at(folder)}{_again(outcome, setup)}")
     if outcome.failed:
         say(f"see why:     improv show {folder.id}{_at(folder)}")
