@@ -91,7 +91,7 @@ class Played:
     """Processor time, which does not depend on other work of the machine."""
 
 
-def _smaller(study: Study, planned: Plan, replicates: int) -> Study:
+def smaller(study: Study, planned: Plan, replicates: int) -> Study:
     """Return a study of fewer replicates that plans what it plays, at one look."""
     blocks = replicates * len(study.scenes)
     smaller = planned.model_copy(update={"blocks": blocks, "looks": None})
@@ -107,7 +107,7 @@ def rehearsed(name: str, planted: str, seed: int, replicates: int | None = None)
     study = replace(load(STUDIES / f"{name}.yaml", planted=planted), seed=seed)
     assert study.plan is not None
     if replicates is not None:
-        study = _smaller(study, study.plan, replicates)
+        study = smaller(study, study.plan, replicates)
     assert study.plan is not None
     with tempfile.TemporaryDirectory(prefix="improv-studies-") as root:
         result = run(study, runs=root, name=name, setup=Setup("off"))

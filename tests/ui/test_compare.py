@@ -82,7 +82,8 @@ def test_the_planned_result_is_the_reports(
     for contrast, row in zip(analysis.findings, tables(app)[0], strict=True):
         assert row["contrast"] == contrast.name
         assert row["estimate [interval]"] == said(contrast.estimate)
-        assert contrast.name in row["in words"] and row["in words"].count("Not decided")
+        assert contrast.name in row["in words"] and "Not decided" in row["in words"]
+    assert "6 of 300 planned blocks are there" in text
     first, arms, *_ = charts(app)
     assert [r["name"] for r in first] == [c.name for c in analysis.findings]
     drawn = [(r["value"], r["low"], r["high"]) for r in arms]
