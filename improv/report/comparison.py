@@ -31,6 +31,9 @@ def comparison_page(several: Sequence[Material]) -> Page:
     for m in several:
         if m.embedded:
             page.note(f"{m.run}: played by a model of 135M parameters, a demonstration.")
+    for m in several:
+        for note in m.notes:
+            page.note(f"{m.run}: {note}")
     for name in dict.fromkeys(c.name for m in several for c in m.analysis.findings):
         _add_contrast(page, several, name)
     page.head("Means by condition")
