@@ -11,6 +11,7 @@ __all__ = [
     "embedded",
     "endpoint",
     "gate",
+    "given_text",
     "manners",
     "manners_keeper",
     "puppet",

@@ -12,8 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import httpx2
 import openai
@@ -23,7 +22,7 @@ from improv.errors import ErrorKind, MachineError, ModelError, folder_unwritable
 from improv.models.adapting import Adapter, Request
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.batches import Batches, BatchRecord, batch_client
-from improv.models.budget import Allowance, call_spending, estimated_tokens
+from improv.models.budget import Allowance, call_spending
 from improv.models.delivery import PromptGauge, model_fault
 from improv.models.endpoint import (
     client_options,
@@ -34,6 +33,14 @@ from improv.models.endpoint import (
 )
 from improv.models.final_error import final_error
 from improv.models.gate import Gate
+from improv.models.given_scorer import (
+    EMBEDDED_SCORING,
+    PUPPET_SCORING,
+    GivenScorer,
+    Scoring,
+    Send,
+    sender,
+)
 from improv.models.manners import ADAPTED
 from improv.models.manners_keeper import Keeper, Place
 from improv.models.puppet.player import answer
@@ -43,14 +50,13 @@ from improv.models.request import Ask, request_body
 from improv.models.response import Reply, read_response
 from improv.models.transport import Client, Trip, Wire
 from improv.models.turnstile import Turnstile
+from improv.models.usage import Usage
 from improv.records import Block, Call, Draw, Json, ReplyFault
 from improv.study.model_spec import Model, Price
 from improv.study.puppet_spec import Puppet
 
 _UNLIMITED = 1_000_000
 _NO_REPLY = Reply("", "error")
-
-ResponseReader = Callable[[Json], Reply]
 
 
 class Models:
@@ -75,6 +81,7 @@ class Models:
         answered_before: Callable[[str], bool] | None = None,
     ) -> None:
         self._adapter = Adapter(manners)
+        self._scorer = GivenScorer(manners)
         self._embedded_url = embedded_url
         self._connections = connections
         self._new_gate = new_gate
@@ -91,16 +98,15 @@ class Models:
         self.halted_by: ModelError | None = None
         """The error that every further draw of a scene raises after `halt`; None before."""
 
-    async def complete(self, ask: Ask, read: ResponseReader | None = None) -> Call:
+    async def complete(self, ask: Ask) -> Call:
         """Make the call and return it. If it fails for good, its `error` is set; nothing is raised.
 
-        `read` takes the reply out of a response of another form than a chat or completions reply.
-        It raises ModelError if the response does not hold it.
+        If the ask has a given text, the reply is the log-probability of it (`given_text`).
         """
         started = time.time()
         clock = time.perf_counter()
         trip = Trip()
-        request = Request(ask, trip, request_body(ask))
+        request = Request(ask, trip, request_body(ask) if ask.given is None else _unwritten(ask))
         response: Json = {}
         reply = _NO_REPLY
         kind, error = ErrorKind.NONE, ""
@@ -110,12 +116,12 @@ class Models:
                 spec = ask.model.puppet or Puppet()
                 if spec.latency:
                     await asyncio.sleep(spec.latency)
-                response = answer(request.body, spec)
+                response = await self._answer_in_process(request, spec)
             else:
                 url = await self.address(ask.model)
                 endpoint = public_address(url)
                 response = await self._post(url, request)
-            reply = (read or read_response)(response)
+            reply = read_response(response)
             if (text := _cut_at_stop(reply.text, request)) != reply.text:
                 reply = replace(reply, text=text)
         except ModelError as e:
@@ -123,7 +129,7 @@ class Models:
         except MachineError as e:
             # This machine cannot serve the model, so no other call to it can succeed either.
             kind, error = ErrorKind.MODEL, str(e)
-        usage = _Usage.of(response, ask, reply.text)
+        usage = Usage.of(response, ask, reply.text)
         return Call(
             draw=ask.draw,
             model=ask.model.model,
@@ -190,7 +196,7 @@ class Models:
     async def _post(self, url: str, request: Request) -> Json:
         model = request.ask.model
         path = "/chat/completions" if request.ask.prompt.mode == "chat" else "/completions"
-        place = Place("embedded" if model.embedded else public_address(url), model.model)
+        place = _place(url, model)
 
         async def post(body: Json) -> Json:
             content = orjson.dumps(body)
@@ -199,13 +205,57 @@ class Models:
             return await self._client(url, model).send_json(path, content, request.trip)
 
         try:
+            if request.ask.given is not None:
+                return await self._score(
+                    request, place, sender(self._client(url, model), url, model, request.trip)
+                )
             return await self._adapter.send(place, request, post)
         except (openai.APIError, httpx2.HTTPError) as e:
-            if model.embedded and connection_dropped(e):
-                # Its server may have been started again at another address.
-                self._urls.pop(model.model, None)
-            answered = self._gate(url, model).standing.answered
-            raise await final_error(e, url, model, answered, self._answered_before) from None
+            raise await self._failure(e, url, model) from None
+
+    async def _failure(
+        self, error: openai.APIError | httpx2.HTTPError, url: str, model: Model
+    ) -> ModelError:
+        if model.embedded and connection_dropped(error):
+            # Its server may have been started again at another address.
+            self._urls.pop(model.model, None)
+        answered = self._gate(url, model).standing.answered
+        return await final_error(error, url, model, answered, self._answered_before)
+
+    async def scoring(self, model: Model) -> Scoring:
+        """Return how a model scores a given text; it is found out once. Raises ModelError of kind
+        UNSCORED if it does not, another ModelError if it cannot be asked, and MachineError."""
+        if model.in_process:
+            return PUPPET_SCORING
+        url = await self.address(model)
+        place = _place(url, model)
+        if model.embedded:
+            self._scorer.know(place, EMBEDDED_SCORING)
+        try:
+            return await self._scorer.scoring(
+                place, sender(self._client(url, model), url, model, Trip())
+            )
+        except (openai.APIError, httpx2.HTTPError) as e:
+            raise await self._failure(e, url, model) from None
+
+    async def _score(self, request: Request, place: Place, send: Send) -> Json:
+        """Return a response whose reply is the log-probability of a given text."""
+        ask = request.ask
+        assert ask.given is not None
+        scoring = await self.scoring(ask.model)
+        request.body = {**request.body, "scored": scoring.way}
+        return await self._scorer.score(place, ask.prompt.text, ask.given, send, ask.slot)
+
+    async def _answer_in_process(self, request: Request, spec: Puppet) -> Json:
+        if request.ask.given is None:
+            return answer(request.body, spec)
+
+        async def send(path: str, body: Json | None) -> Json:
+            return answer((body or {}) | {"user": request.ask.draw.key}, spec)
+
+        place = _place("puppet", request.ask.model)
+        self._scorer.know(place, PUPPET_SCORING)
+        return await self._score(request, place, send)
 
     async def _post_in_batch(self, url: str, path: str, request: Request, content: bytes) -> Json:
         """Send a call with the next batch, and with later ones while its answer is an error that
@@ -364,8 +414,13 @@ class SceneClient:
         return call
 
 
-_MAX_COUNT = 2**31 - 1
-"""The largest number that an int32 column of a table holds."""
+def _place(url: str, model: Model) -> Place:
+    return Place("embedded" if model.embedded else public_address(url), model.model)
+
+
+def _unwritten(ask: Ask) -> Json:
+    """Return the body of a call that scores a given text, before its way is known."""
+    return {"model": ask.model.model, **ask.model.extra}
 
 
 def _params(request: Request) -> str:
@@ -389,49 +444,7 @@ def _cut_at_stop(reply: str, request: Request) -> str:
     return reply
 
 
-def _count(value: Any) -> int | None:
-    counts = isinstance(value, int) and not isinstance(value, bool)
-    return value if counts and 0 <= value <= _MAX_COUNT else None
-
-
 def _served(response: Json) -> str:
     """Return the model that the response names, and its system fingerprint if there is one."""
     names = (response.get("model"), response.get("system_fingerprint"))
     return " ".join(name for name in names if isinstance(name, str))[:200]
-
-
-@dataclass(frozen=True, slots=True)
-class _Usage:
-    """The tokens of a call, as the endpoint counts them or as they are estimated."""
-
-    prompt: int | None
-    completion: int | None
-    cached: int | None
-    estimated: bool
-
-    @classmethod
-    def of(cls, response: Json, ask: Ask, reply: str) -> _Usage:
-        """Read the usage of a response. A count that is none, or 0 where there is text, is replaced
-        by an estimate; a response that never came has no usage."""
-        said = response.get("usage")
-        usage = said if isinstance(said, dict) else {}
-        prompt = _count(usage.get("prompt_tokens"))
-        completion = _count(usage.get("completion_tokens"))
-        cached = _cached(usage, response)
-        if not response:
-            return cls(prompt, completion, cached, False)
-        counted = bool(prompt) and (bool(completion) or (completion == 0 and not reply))
-        if not prompt:
-            texts = [m["content"] for m in ask.prompt.messages] or [ask.prompt.text]
-            prompt = min(estimated_tokens(texts), _MAX_COUNT)
-        if not completion:
-            completion = min(estimated_tokens([reply]), _MAX_COUNT) if reply else 0
-        return cls(prompt, completion, cached, not counted)
-
-
-def _cached(usage: Json, response: Json) -> int | None:
-    details = usage.get("prompt_tokens_details")
-    if isinstance(details, dict):
-        return _count(details.get("cached_tokens"))
-    timings = response.get("timings")
-    return _count(timings.get("cache_n")) if isinstance(timings, dict) else None

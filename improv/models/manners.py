@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from improv.models.given_text import WAY_WORDS, Way
 from improv.records import Json
 
 _LONGEST = 4000
@@ -282,12 +283,14 @@ def describe(name: str) -> str:
         return "gives room for reasoning before each line (reasoning_tokens)"
     if name.startswith(_MOST):
         return f"asks for {name}"
+    if name in WAY_WORDS:
+        return f"scores a given text {WAY_WORDS[Way(name)]}"
     return _BY_NAME[name].does if name in _BY_NAME else name
 
 
 def known(name: str) -> bool:
     """Return whether this version knows a manner of that name."""
-    return name == ROOM or name in _BY_NAME or _limit_of(name) is not None
+    return name in (ROOM, *WAY_WORDS) or name in _BY_NAME or _limit_of(name) is not None
 
 
 def adapt(body: Json, learned: Iterable[str]) -> tuple[Json, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from improv.models.given_text import WAY_WORDS
 from improv.models.manners import Lesson, describe, known
 from improv.records import Json
 
@@ -121,6 +122,8 @@ def sentences(rows: Sequence[Json]) -> list[str]:
     """Return what improv does for the models of a run, a sentence for each."""
     clauses: dict[tuple[str, str], list[str]] = {}
     for row in rows:
+        if row["manner"] in WAY_WORDS:
+            continue  # what it can do, and not what it does not take
         clauses.setdefault((row["model"], row["endpoint"]), []).append(describe(row["manner"]))
     return [
         f"{model} at {endpoint} does not take every request: improv {', and '.join(what)}"

@@ -31,12 +31,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for one draw: its identity, the model, the prompt, and the schema of the reply."""
+    """A request for one draw: its identity, the model, the prompt, and the schema of the reply.
+
+    With a `given` text, nothing is drawn: the reply is the log-probability of this text after the
+    prompt, which is a script. `slot` is the place in the memory of llama.cpp where the beginning of
+    the prompt may already be, so that it is not read again.
+    """
 
     draw: Draw
     model: Model
     prompt: Prompt
     schema: Json | None = None
+    given: str | None = None
+    slot: int | None = None
 
 
 Drawer = Callable[[Ask], Awaitable[Call]]

@@ -132,7 +132,9 @@ class Wire(openai.DefaultAioHttpClient):
             follow_redirects=False,
         )
         self._to_endpoint = gate
-        self._address = f"{address.base}/"
+        root = server_root(address.base)
+        own = () if root is None else tuple(root + route for route in SERVER_ROUTES)
+        self._addresses = (f"{address.base}/", *own)
         self._redactor = redactor
         _LOG.addFilter(redactor)
         self._seconds = timeout
@@ -227,7 +229,7 @@ class Wire(openai.DefaultAioHttpClient):
     async def _try(
         self, request: httpx2.Request, answer: Callable[[], Awaitable[Answer]]
     ) -> Json | httpx2.Response:
-        if not str(request.url).startswith(self._address):
+        if not str(request.url).startswith(self._addresses):
             # The last door: whoever built the request, it goes where it was agreed, or nowhere.
             what = f"{public_address(str(request.url))} is not where this client may send anything"
             raise EndpointError(what, kind=ErrorKind.UNTRUSTED)
@@ -349,6 +351,13 @@ class Client(openai.AsyncOpenAI):
         reply: Json = response.extensions[_REPLY]
         return reply
 
+    async def get_json(self, url: str, trip: Trip) -> Json:
+        """Get the JSON that is at an address. Raises the errors of the openai client."""
+        _TRIP.set(trip)
+        response = await self.get(url, cast_to=httpx2.Response)
+        reply: Json = response.extensions[_REPLY]
+        return reply
+
     async def _sleep_for_retry(self, **why: Any) -> None:
         """Wait before a retry as the client does, up to two minutes, or until calls are halted.
 
@@ -362,6 +371,16 @@ class Client(openai.AsyncOpenAI):
         finally:
             for task in tasks:
                 task.cancel()
+
+
+SERVER_ROUTES = ("/tokenize", "/props")
+"""Routes that llama.cpp has beside those of OpenAI's API, at the server's root."""
+
+
+def server_root(url: str) -> str | None:
+    """Return the root of a server whose API is at /v1; None if it is elsewhere."""
+    bare = url.partition("?")[0].rstrip("/")
+    return bare.removesuffix("/v1") if bare.endswith("/v1") else None
 
 
 def _describes_machine(header: str) -> bool:

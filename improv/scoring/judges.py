@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -16,18 +17,18 @@ from operator import itemgetter
 import orjson
 
 from improv import event_loop
-from improv.errors import SHARED, ErrorKind, ModelError, RunError
+from improv.errors import SHARED, ErrorKind, MachineError, ModelError, RunError
 from improv.models.agreed import NOTHING_AGREED, Agreed
 from improv.models.budget import Allowance, Budget, PurseKeeper, Spent, call_cost, call_spending
 from improv.models.client import Models
 from improv.models.embedded import embedded_server
 from improv.models.gate import Gate, LiveLimiter, keep_reporting
+from improv.models.given_text import read_scored
 from improv.models.manners_keeper import MannersKeeper
 from improv.models.rate_limiter import START_LIMIT
 from improv.models.request import Ask, Prompt
-from improv.models.response import Reply
 from improv.records import UNDELIVERED, Call, Draw, Json, Stop
-from improv.scoring.measures import judge_item, likelihood
+from improv.scoring.measures import judge_item
 from improv.scoring.measures.judge_item import Item, Verdict
 from improv.storage.journal import VERDICTS_FILE
 from improv.storage.jsonl import JsonLines, read_rows
@@ -106,47 +107,24 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
     purse = PurseKeeper(terms.budget, Spent())
     allowance = Allowance("judges", purse.lease) if terms.budget else None
     verdicts = JsonLines(folder.journals, VERDICTS_FILE)
-    left = iter(questions)
-    done, prospect = 0, _Prospect()
+    desk = _Desk(models, verdicts, stop, allowance, terms.tell, len(questions))
+    left = _threads(questions)
     workers: list[asyncio.Task[None]] = []
 
-    async def work() -> None:
-        nonlocal done
-        for question in left:
-            if stop:
-                return
-            try:
-                if allowance is not None:
-                    await allowance.take()
-            except ModelError as e:
-                stop.record(str(e), e.kind)
-                return
-            call = await models.complete(judge_call(question), _reader(question.item))
-            if allowance is not None:
-                if call.error:
-                    allowance.give_back()
-                else:
-                    allowance.spend(call_spending(call, question.model.price))
-            if call.error_kind in STOPS:
-                stop.record(call.error, call.error_kind)
-                return
-            row = _row(question, call)
-            verdicts.append(row)
-            done += 1
-            if done % SYNC_EVERY == 0:
-                verdicts.sync()
-            if why := prospect.count(row, last=done == len(questions)):
-                stop.record(why, ErrorKind.HOPELESS)
-            if terms.tell is not None:
-                terms.tell(done, len(questions))
-
-    local_only = any(q.model.embedded for q in questions)
-    at_once = EMBEDDED_AT_ONCE if local_only else terms.connections
+    async def work(slot: int) -> None:
+        for thread in left:
+            for question in thread:
+                if stop:
+                    return
+                await desk.ask(question, slot)
 
     with _interrupts(stop, models, workers):
         try:
-            workers += [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
+            at_once = await _at_once(models, questions, terms.connections)
+            workers += [asyncio.create_task(work(n)) for n in range(min(at_once, len(questions)))]
             await asyncio.gather(*workers)
+        except (ModelError, MachineError) as e:
+            stop.record(str(e), e.kind if isinstance(e, ModelError) else ErrorKind.MODEL)
         except asyncio.CancelledError:
             if not stop:
                 raise
@@ -157,6 +135,29 @@ async def _ask_judges(folder: RunFolder, questions: Sequence[Question], terms: J
             await models.close()
             await _keep_manners(folder, keeper)
     return stop
+
+
+def _threads(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """Yield the questions in their order: those of one thread and judge together, others alone."""
+    alone = itertools.count()
+
+    def thread(question: Question) -> tuple[str, str | int]:
+        return question.judge, question.item.thread or next(alone)
+
+    for _, group in itertools.groupby(questions, thread):
+        yield list(group)
+
+
+async def _at_once(models: Models, questions: Sequence[Question], most: int) -> int:
+    """Return how many questions are asked at once. Before anything else is asked, find out how
+    endpoints score given texts. Raises ModelError if one does not."""
+    if any(q.model.embedded for q in questions):
+        most = EMBEDDED_AT_ONCE
+    scorers = {q.judge: q.model for q in questions if q.item.given is not None}
+    for model in scorers.values():
+        # A thread's beginning stays in a slot of llama.cpp only if no other thread is sent there.
+        most = min(most, (await models.scoring(model)).slots or most)
+    return most
 
 
 @dataclass
@@ -187,6 +188,47 @@ class _Prospect:
         )
 
 
+@dataclass
+class _Desk:
+    """Asks one question after another for all workers, and journals the verdicts."""
+
+    models: Models
+    verdicts: JsonLines
+    stop: Stop
+    allowance: Allowance | None
+    tell: TellProgress | None
+    total: int
+    done: int = 0
+    prospect: _Prospect = field(default_factory=_Prospect)
+
+    async def ask(self, question: Question, slot: int) -> None:
+        """Ask, pay and journal; record in `stop` why nothing more can be asked."""
+        try:
+            if self.allowance is not None:
+                await self.allowance.take()
+        except ModelError as e:
+            self.stop.record(str(e), e.kind)
+            return
+        call = await self.models.complete(judge_call(question, slot))
+        if self.allowance is not None:
+            if call.error:
+                self.allowance.give_back()
+            else:
+                self.allowance.spend(call_spending(call, question.model.price))
+        if call.error_kind in STOPS:
+            self.stop.record(call.error, call.error_kind)
+            return
+        row = _row(question, call)
+        self.verdicts.append(row)
+        self.done += 1
+        if self.done % SYNC_EVERY == 0:
+            self.verdicts.sync()
+        if why := self.prospect.count(row, last=self.done == self.total):
+            self.stop.record(why, ErrorKind.HOPELESS)
+        if self.tell is not None:
+            self.tell(self.done, self.total)
+
+
 async def _keep_manners(folder: RunFolder, keeper: MannersKeeper) -> None:
     """Write what was learned of the judges into run.json. It is learned anew if that fails."""
     rows = await keeper.rows()
@@ -210,13 +252,12 @@ def _interrupts(
     return event_loop.interrupts(interrupted)
 
 
-def judge_call(question: Question) -> Ask:
+def judge_call(question: Question, slot: int | None = None) -> Ask:
     """Return the call of a question. Its identity is the item's, which names no condition."""
     item, model = question.item, question.model
     draw = Draw(item.id, "judge", 0, "judge", "judge")
     if item.given is not None:
-        scoring = model.model_copy(update={"extra": {**model.extra, **likelihood.ECHO}})
-        return Ask(draw, scoring, Prompt("script", (), text=item.text + item.given))
+        return Ask(draw, model, Prompt("script", (), text=item.text), given=item.given, slot=slot)
     schema = judge_item.answer_schema(item.options)
     if model.plays_in == "script":
         return Ask(
@@ -224,11 +265,6 @@ def judge_call(question: Question) -> Ask:
         )
     message = {"role": "user", "content": item.text}
     return Ask(draw, model, Prompt("chat", (), messages=(message,)), schema)
-
-
-def _reader(item: Item) -> Callable[[Json], Reply] | None:
-    line = item.given
-    return None if line is None else lambda response: likelihood.logprob_of(response, line)
 
 
 def _row(question: Question, call: Call) -> Json:
@@ -239,7 +275,8 @@ def _row(question: Question, call: Call) -> Json:
     elif gone := UNDELIVERED.intersection(call.faults):
         verdict = Verdict(call.reply, "", None, f"no verdict came: {min(gone)}")
     elif item.given is not None:
-        verdict = likelihood.read_logprob(call.reply)
+        scored = read_scored(call.reply)
+        verdict = Verdict(call.reply, "", None if scored is None else scored.logprob)
     else:
         verdict = judge_item.read_answer(item, call.reply)
     return {

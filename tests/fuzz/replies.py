@@ -9,16 +9,16 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import Any
 
 from hypothesis import strategies as st
 
 from improv.folder import Folder
 from improv.models.client import Models
+from improv.models.given_text import read_scored
+from improv.models.request import Ask, Prompt
 from improv.records import Call
 from improv.runner.launch import run
 from improv.runner.session import Setup
-from improv.scoring.measures.likelihood import logprob_of, read_logprob
 from improv.storage.journal import Journal, Journaled
 from improv.storage.schemas import records_table
 from improv.study.loader import load
@@ -45,8 +45,8 @@ _said = st.one_of(
     odd,
 )
 _logprobs = st.fixed_dictionaries(
-    {"text_offset": st.just([0, 6]) | odd, "token_logprobs": st.just([None, -1.5]) | odd},
-    optional={"tokens": odd, "content": odd},
+    {"tokens": st.just(["BO", ": No"]) | odd, "token_logprobs": st.just([None, -1.5]) | odd},
+    optional={"content": odd},
 )
 _choice = st.one_of(
     st.fixed_dictionaries(
@@ -186,17 +186,20 @@ def try_reply(words: Words, place: Path, shared: Path) -> None:
     if words["how"] == "scene":
         _try_scene(mouth.server.url, place)
         return
-    reader = functools.partial(logprob_of, given=" we wait.") if words["how"] == "logprob" else None
-    call = asyncio.run(_call(mouth.server.url, reader))
-    if reader is not None:
-        read_logprob(call.reply)
+    call = asyncio.run(_call(mouth.server.url, scored=words["how"] == "logprob"))
+    if words["how"] == "logprob":
+        read_scored(call.reply)
     _keep(call, place)
 
 
-async def _call(url: str, reader: Any) -> Call:
+async def _call(url: str, *, scored: bool) -> Call:
     models = Models()
+    call = ask(url, timeout=1.0, retries=0)
+    if scored:
+        prompt = Prompt("script", ("b1",), text="BO: No.\nANA: Then")
+        call = Ask(call.draw, call.model, prompt, given=" we wait.")
     try:
-        return await models.complete(ask(url, timeout=1.0, retries=0), reader)
+        return await models.complete(call)
     finally:
         await models.close()
 

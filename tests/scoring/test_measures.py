@@ -246,7 +246,8 @@ def test_names_are_masked_whole_and_in_any_case(scene: Scene) -> None:
 
 def test_a_likelihood_is_a_difference_and_missing_if_either_is(scene: Scene) -> None:
     items = likelihood.likelihood_items(whole(said(1, "Ana", "It hums.")), scene)
-    assert [i.place for i in items] == ["own", "opposite"]  # nobody else has a trait
+    # Nobody else has a trait.
+    assert [i.place for i in items] == ["own", "opposite", "an assistant"]
     for value, expected in ((-9.0, 5.0), (None, None)):
         verdicts = {i.id: Verdict("", "", -4.0 if i.place == "own" else value) for i in items}
         (score,) = likelihood.likelihood_scores(items, verdicts, "m")
@@ -255,7 +256,7 @@ def test_a_likelihood_is_a_difference_and_missing_if_either_is(scene: Scene) -> 
 
 
 def test_personas_of_a_likelihood_differ_in_nothing_but_the_trait(scene: Scene) -> None:
-    one, other = likelihood.likelihood_items(whole(said(1, "Ana", "It hums.")), scene)
+    one, other, _ = likelihood.likelihood_items(whole(said(1, "Ana", "It hums.")), scene)
     assert "Always honest, never deceitful." in one.text
     swapped = (
         one.text.replace("honest", "X").replace("deceitful", "honest").replace("X", "deceitful")

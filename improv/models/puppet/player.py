@@ -403,7 +403,7 @@ def _echoed(body: Json, spec: Puppet) -> Json:
     prompt = body.get("prompt")
     if not isinstance(prompt, str):
         raise ValueError("'echo' needs a 'prompt' that is one string")
-    start = prompt.rfind("\n") + 1
+    start = prompt.rstrip("\n").rfind("\n") + 1
     cue = _CUE.match(prompt[start:])
     end = start + (cue.end() if cue else 0)
     shown = read_request({**body, "prompt": prompt[:end]})

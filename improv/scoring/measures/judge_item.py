@@ -31,7 +31,8 @@ class Item:
 
     `values` are the scores of the options, in their order. `place` distinguishes items of one turn
     and measure, such as pairs. `truth` is known for planted lines only. If `given` is a text, the
-    item asks for no judgement but for the probability of that text after `text`.
+    item asks for no judgement but for the probability of that text after `text`. Items of one
+    `thread` follow each other, and their texts begin alike, so that they are asked in order.
     """
 
     trial: str
@@ -47,6 +48,7 @@ class Item:
     truth: float | None = None
     evidence: str = ""
     given: str | None = None
+    thread: str = ""
 
     @property
     def id(self) -> str:

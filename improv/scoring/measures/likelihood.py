@@ -1,25 +1,27 @@
 """Likelihood: how much more probable a line is under its speaker's persona than another, in nats.
 
-log P(line | own persona) − log P(line | opposite persona), and against the rest of the cast. The
-personas have one form and differ only in the speaker that they describe. The measure needs an
-endpoint that scores a given text (vLLM: completions with echo and logprobs); llama.cpp cannot.
+log P(line | own persona) − log P(line | opposite persona), and against the rest of the cast; and
+who of the cast would most likely have said the line. The personas have one form and differ only in
+the speaker that they describe. One of them is an assistant, which is no member of the cast. The
+measure needs an endpoint that scores a given text (models.given_text): the embedded model, any
+llama.cpp, or vLLM.
+
+A line is scored with its end, after the whole scene before it: the lines of one speaker under one
+persona make one document that only grows, so that an endpoint reads each part of it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 import orjson
 
-from improv.errors import ErrorKind, ModelError
-from improv.models.response import Reply
-from improv.records import Json, Score, Transcript
+from improv.models.given_text import read_scored
+from improv.records import Json, Score, Transcript, Turn
 from improv.scoring.measures.judge_item import (
     Item,
     Verdict,
     judged_version,
-    lines_before,
     own_lines,
     shown_line,
 )
@@ -27,104 +29,99 @@ from improv.study.measure_spec import version_of
 from improv.study.scene import CharacterSpec, Scene
 
 _VERSION = version_of("likelihood")
-_OWN, _OPPOSITE = "own", "opposite"
-ECHO: Json = {"echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 1.0}
-"""The fields of a completions request that has its own prompt scored."""
+OWN, OPPOSITE, ASSISTANT = "own", "opposite", "an assistant"
+_AS = "as "
+"""Before the name of another member of the cast, in the name of a persona."""
+_ASSISTANT = "Always an AI assistant, helpful and polite, never anybody else."
+_MOST_BEFORE = 12_000
+"""Characters of the scene before a line. A model of 4,096 tokens can read them."""
+_CUT = 20
+"""A scene that is longer loses so many of its first lines at once, so that texts still begin
+alike."""
 
 
 def likelihood_items(transcript: Transcript, scene: Scene) -> list[Item]:
-    """Return an item for each own line under each persona; the items of a line are adjacent."""
-    questions = []
-    for c in scene.cast:
-        personas = {_OWN: _nature(c)}
-        if c.traits:
-            personas[_OPPOSITE] = _nature(c, flipped=True)
-        personas |= {o.name: _nature(o) for o in scene.cast if o is not c and _nature(o)}
-        if not personas[_OWN]:
-            continue
-        for turn in own_lines(transcript, c.name)[0]:
-            for who, nature in personas.items():
-                questions.append(
-                    Item(
-                        trial=turn.trial,
-                        branch=turn.branch,
-                        turn=turn.turn,
-                        character=c.name,
-                        measure="likelihood",
-                        version=_VERSION,
-                        text=_document(scene, c, nature, lines_before(transcript, turn)),
-                        place=who,
-                        given=f" {shown_line(turn.text)}",
-                        evidence=orjson.dumps({"persona": who}).decode(),
-                    )
-                )
-    return questions
+    """Return an item for each own line under each persona, persona by persona."""
+    return [
+        _item(scene, c, turn, transcript, who, nature)
+        for c in scene.cast
+        for who, nature in _personas(scene, c).items()
+        for turn in own_lines(transcript, c.name)[0]
+    ]
 
 
-def logprob_of(response: Json, given: str) -> Reply:
-    """Read the log-probability of `given`, with which the prompt of a completions response ends.
+def _item(
+    scene: Scene, c: CharacterSpec, turn: Turn, transcript: Transcript, who: str, nature: str
+) -> Item:
+    return Item(
+        trial=turn.trial,
+        branch=turn.branch,
+        turn=turn.turn,
+        character=c.name,
+        measure="likelihood",
+        version=_VERSION,
+        text=_document(scene, c, nature, script_before(transcript, turn)),
+        place=who,
+        given=f" {shown_line(turn.text)}\n",
+        evidence=orjson.dumps({"persona": who}).decode(),
+        thread="/".join((turn.trial, turn.branch, c.name, who)),
+    )
 
-    Returns it as JSON {"logprob", "tokens"}, with the finish reason. A token that crosses the
-    border of the line counts as the line's. Raises ModelError if the endpoint scores no given text.
+
+def script_before(transcript: Transcript, turn: Turn) -> str:
+    """Return the lines before a turn, each as NAME: line with a line break.
+
+    Directions are left out, because the direction of an author's move would reveal the condition.
     """
-    try:
-        choice = response["choices"][0]
-        scored = choice["logprobs"]
-        text, offsets, values = choice["text"], scored["text_offset"], scored["token_logprobs"]
-        ends = [*offsets[1:], len(text)]
-        start = text.rindex(given)
-        mine = [v for v, end in zip(values, ends, strict=True) if end > start]
-        total = float(sum(mine))
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise ModelError(
-            "this endpoint does not score a given text: the measure 'likelihood' needs "
-            "/v1/completions with echo and logprobs, as vLLM has it; llama.cpp, and so the "
-            "embedded model, has not",
-            kind=ErrorKind.UNSCORED,
-        ) from None
-    reply = orjson.dumps({"logprob": total, "tokens": len(mine)}).decode()
-    return Reply(reply, str(choice.get("finish_reason") or ""))
-
-
-def read_logprob(reply: str) -> Verdict:
-    """Read a journaled log-probability."""
-    try:
-        return Verdict(reply, "", float(orjson.loads(reply)["logprob"]))
-    except (ValueError, KeyError, TypeError):
-        return Verdict(reply, "", None)
+    lines = [
+        f"{t.speaker.upper()}: {shown_line(t.text)}\n"
+        for t in transcript.turns
+        if t.kind in ("line", "written") and t.speaker and (t.turn, t.seq) < (turn.turn, turn.seq)
+    ]
+    first = 0
+    while len(lines) - first > _CUT and sum(map(len, lines[first:])) > _MOST_BEFORE:
+        first += _CUT
+    return "".join(lines[first:])
 
 
 def likelihood_scores(
     asked: Sequence[Item], verdicts: Mapping[str, Verdict], judge: str
 ) -> list[Score]:
     """Score each line that was scored under all its personas: `likelihood` against the opposite,
-    `likelihood:others` against the mean of the other members of the cast."""
+    `likelihood:others` against the mean of the other members of the cast, and
+    `likelihood:speaker`, 1 if nobody else of the cast would rather have said it."""
     scores = []
-    for _, group in groupby(asked, key=lambda a: (a.trial, a.branch, a.turn, a.character)):
-        mine = list(group)
+    for mine in by_line(asked):
         if any(a.id not in verdicts for a in mine):
             continue
         values = {a.place: verdicts[a.id].value for a in mine}
-        one, rest = mine[0], {k: v for k, v in values.items() if k not in (_OWN, _OPPOSITE)}
+        own = values[OWN]
+        rest = {
+            k.removeprefix(_AS): v for k, v in values.items() if k not in (OWN, OPPOSITE, ASSISTANT)
+        }
         known = [v for v in rest.values() if v is not None]
-        mean = sum(known) / len(known) if known and len(known) == len(rest) else None
-        evidence = {_OWN: values[_OWN], _OPPOSITE: values.get(_OPPOSITE), "others": rest}
-        for measure, against in (
-            ("likelihood", values.get(_OPPOSITE)),
-            ("likelihood:others", mean),
-        ):
-            if measure == "likelihood" and _OPPOSITE not in values:
-                continue
-            if measure == "likelihood:others" and not rest:
-                continue
-            own_value = values[_OWN]
-            value = None if own_value is None or against is None else own_value - against
+        complete = bool(known) and len(known) == len(rest) and own is not None
+        evidence: Json = {OWN: own, OPPOSITE: values.get(OPPOSITE), "others": rest}
+        evidence |= {"assistant": values[ASSISTANT], "tokens": _tokens(mine, verdicts)}
+        results: dict[str, float | None] = {}
+        if OPPOSITE in values:
+            results["likelihood"] = _minus(own, values[OPPOSITE])
+        if rest:
+            mean = sum(known) / len(known) if complete else None
+            results["likelihood:others"] = _minus(own, mean)
+            results["likelihood:speaker"] = None
+            if complete and own is not None:
+                best = max(known)
+                results["likelihood:speaker"] = 0.5 if own == best else float(own > best)
+                taken = mine[0].character if own >= best else _likeliest(rest)
+                evidence["answer"] = taken
+        for measure, value in results.items():
             scores.append(
                 Score(
-                    trial=one.trial,
-                    branch=one.branch,
-                    turn=one.turn,
-                    character=one.character,
+                    trial=mine[0].trial,
+                    branch=mine[0].branch,
+                    turn=mine[0].turn,
+                    character=mine[0].character,
                     measure=measure,
                     version=judged_version(_VERSION, judge),
                     value=value,
@@ -134,13 +131,45 @@ def likelihood_scores(
     return scores
 
 
+def by_line(asked: Sequence[Item]) -> list[list[Item]]:
+    """Return the items of each line, in the order of the lines."""
+    groups: dict[tuple[str, str, int | None, str], list[Item]] = {}
+    for item in asked:
+        groups.setdefault((item.trial, item.branch, item.turn, item.character), []).append(item)
+    return list(groups.values())
+
+
+def _likeliest(values: Mapping[str, float | None]) -> str:
+    return max((v, who) for who, v in values.items() if v is not None)[1]
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _tokens(mine: Sequence[Item], verdicts: Mapping[str, Verdict]) -> int | None:
+    """Return the number of tokens of a line, which is the same under each persona."""
+    own = next(item for item in mine if item.place == OWN)
+    scored = read_scored(verdicts[own.id].reply)
+    return None if scored is None else scored.tokens
+
+
+def _personas(scene: Scene, c: CharacterSpec) -> dict[str, str]:
+    """Return the personas under which the lines of a character are scored; none if it has no
+    traits."""
+    if not c.traits:
+        return {}
+    personas = {OWN: _nature(c), OPPOSITE: _nature(c, flipped=True), ASSISTANT: _ASSISTANT}
+    return personas | {f"{_AS}{o.name}": _nature(o) for o in scene.cast if o is not c and o.traits}
+
+
 def _nature(c: CharacterSpec, *, flipped: bool = False) -> str:
     """Return a persona in the common form: the traits of a character, or all of them reversed."""
     pairs = [(t.opposite, t.pole) if flipped else (t.pole, t.opposite) for t in c.traits]
-    return "Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "." if pairs else ""
+    return "Always " + ", ".join(f"{a}, never {b}" for a, b in pairs) + "."
 
 
-def _document(scene: Scene, c: CharacterSpec, nature: str, earlier: str) -> str:
+def _document(scene: Scene, c: CharacterSpec, nature: str, before: str) -> str:
     cast = "\n".join(f"{o.name.upper()}, {o.role}" for o in scene.cast)
     head = f"{scene.title.upper()}\n\n{cast}\n\n{c.name.upper()}: for the actor only. {nature}"
-    return f"{head}\n\n{earlier}\n{c.name.upper()}:"
+    return f"{head}\n\n{before}{c.name.upper()}:"
