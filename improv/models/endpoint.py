@@ -81,6 +81,16 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
+SERVER_ROUTES = ("/tokenize", "/props")
+"""Routes that llama.cpp has beside those of OpenAI's API, at the server's root."""
+
+
+def server_root(url: str) -> str | None:
+    """Return the root of a server whose API is at /v1; None if it is elsewhere."""
+    bare = url.partition("?")[0].rstrip("/")
+    return bare.removesuffix("/v1") if bare.endswith("/v1") else None
+
+
 def refuse_untrusted(models: Sequence[Model], agreed: Agreed) -> None:
     """Raise RunError if a model stands at an address that is none or that nobody agreed to, or
     names a variable that nobody agreed to as its key. Models without an address pass."""

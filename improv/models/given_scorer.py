@@ -17,7 +17,7 @@ import openai
 import orjson
 
 from improv.errors import ErrorKind, ModelError
-from improv.models.endpoint import public_address
+from improv.models.endpoint import SERVER_ROUTES, public_address, server_root
 from improv.models.given_text import (
     GAPS,
     UNSCORED,
@@ -38,7 +38,7 @@ from improv.models.given_text import (
 )
 from improv.models.manners import Lesson
 from improv.models.manners_keeper import Keeper, MannersKeeper, Place
-from improv.models.transport import SERVER_ROUTES, Client, Trip, server_root
+from improv.models.transport import Client, Trip
 from improv.records import Json
 from improv.study.model_spec import Model
 

@@ -29,10 +29,12 @@ import orjson
 
 from improv.errors import EndpointError, ErrorKind, ModelError
 from improv.models.endpoint import (
+    SERVER_ROUTES,
     connection_dropped,
     has_proxy,
     on_loopback,
     public_address,
+    server_root,
     trusted_certificates,
 )
 from improv.models.gate import Gate
@@ -371,16 +373,6 @@ class Client(openai.AsyncOpenAI):
         finally:
             for task in tasks:
                 task.cancel()
-
-
-SERVER_ROUTES = ("/tokenize", "/props")
-"""Routes that llama.cpp has beside those of OpenAI's API, at the server's root."""
-
-
-def server_root(url: str) -> str | None:
-    """Return the root of a server whose API is at /v1; None if it is elsewhere."""
-    bare = url.partition("?")[0].rstrip("/")
-    return bare.removesuffix("/v1") if bare.endswith("/v1") else None
 
 
 def _describes_machine(header: str) -> bool:
