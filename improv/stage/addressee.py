@@ -1,68 +1,97 @@
 """Finds the character whom a line addresses, from its words. There is no I/O here.
 
 The stage records the addressee, and an order may let that character speak next. The evidence, the
-strongest first: the line says it, "(to Bo)"; it calls somebody by name; it is about somebody; the
-order of turns. A line to everybody addresses nobody in particular.
+strongest first: the line says it, "(to Bo)"; it calls somebody by name; it is about somebody. If
+there is none of these, `addressee_guess` weighs the order of turns and the words. A line to
+everybody addresses nobody in particular.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from improv.records import AddressedBy
+from improv.stage.addressee_guess import Spoken, guess
+from improv.stage.addressee_weights import WEIGHTS
 from improv.stage.names import LETTER, MARKS, UNSPACED, Cast, fold, owners, short_forms, spellings
 
 _NOBODY: tuple[str, AddressedBy] = ("", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Outright:
+    """What a line says itself of its addressee.
+
+    `known` is the addressee and the evidence, None if the line leaves it open. `mentions` are names
+    that it has without calling them.
+    """
+
+    known: tuple[str, AddressedBy] | None
+    mentions: list[str]
+
+
+def find_outright(
+    text: str, speaker: str, cast: Sequence[tuple[str, Sequence[str]]], present: Sequence[str]
+) -> Outright:
+    """Return what `text` says of its addressee by itself.
+
+    `cast` pairs each name with its aliases, and only those `present` can be addressed.
+    """
+    others = [name for name in present if name != speaker]
+    if not others or not text:
+        return Outright(_NOBODY, [])
+    try:
+        names = _known(cast, speaker)
+    except TypeError:  # lists have no hash
+        names = _known(tuple((name, tuple(aliases)) for name, aliases in cast), speaker)
+    if "(" in text and (said := names.said(text)):
+        return Outright(_if_present(said[-1], others, "said"), [])
+    at, calls, mentions = names.calls(text)
+    words = set(_WORD.findall(text.lower()))
+    last_to_all = -1
+    if not words.isdisjoint(_MANY):
+        last_to_all = max((m.start() for m in _ALL.finditer(text)), default=-1)
+    if calls and at > last_to_all:
+        known = _if_present(calls[0], others, "name") if len(calls) == 1 else _NOBODY
+        return Outright(known, mentions)
+    if last_to_all >= 0:
+        return Outright(_NOBODY, mentions)
+    if len(mentions) == 1 and mentions[0] in others and words.isdisjoint(_YOU):
+        return Outright((mentions[0], "name"), mentions)
+    if len(others) == 1:
+        return Outright((others[0], "order"), mentions)
+    return Outright(None, mentions)
 
 
 def find_addressee(
     text: str,
     speaker: str,
     cast: Sequence[tuple[str, Sequence[str]]],
-    previous: str,
+    earlier: Sequence[Spoken],
     present: Sequence[str],
+    weights: Mapping[str, float] = WEIGHTS,
 ) -> tuple[str, AddressedBy]:
     """Return the addressee of `text` and the evidence: ("", "none") for nobody in particular.
 
-    `cast` pairs each name with its aliases, `previous` is the last speaker ("" for nobody), and
-    only those `present` can be addressed.
+    `earlier` are the lines before, the latest last. `weights` are those of the signs that count
+    where the line leaves it open.
     """
+    outright = find_outright(text, speaker, cast, present)
+    if outright.known is not None:
+        return outright.known
     others = [name for name in present if name != speaker]
-    if not others or not text:
-        return _NOBODY
-    try:
-        known = _known(cast, speaker)
-    except TypeError:  # lists have no hash
-        known = _known(tuple((name, tuple(aliases)) for name, aliases in cast), speaker)
-    if "(" in text and (said := known.said(text)):
-        return _if_present(said[-1], others, "said")
-    at, calls, mentions = known.calls(text)
-    words = set(_WORD.findall(text.lower()))
-    last_to_all = -1
-    if not words.isdisjoint(_MANY):
-        last_to_all = max((m.start() for m in _ALL.finditer(text)), default=-1)
-    if calls and at > last_to_all:
-        return _if_present(calls[0], others, "name") if len(calls) == 1 else _NOBODY
-    if last_to_all >= 0:
-        return _NOBODY
-    to_you = not words.isdisjoint(_YOU)
-    if len(mentions) == 1 and mentions[0] in others and not to_you:
-        return mentions[0], "name"
-    if len(others) == 1:
-        return others[0], "order"
-    if previous in others and (to_you or _answers(text, about_somebody=bool(mentions))):
-        return previous, "order"
-    return _NOBODY
+    addressee = guess(text, speaker, others, earlier, outright.mentions, weights)
+    return (addressee, "order") if addressee else _NOBODY
 
 
 def _if_present(name: str, others: list[str], by: AddressedBy) -> tuple[str, AddressedBy]:
     return (name, by) if name in others else _NOBODY
 
 
-# --- everybody, somebody, and answers
+# --- everybody, and somebody
 
 _WORD = re.compile(r"[^\W\d_]+")
 # A line to everybody has one of these words. To look for a word is cheaper than for a pattern.
@@ -90,33 +119,6 @@ _ALL = re.compile(
     r"|\b(?:let['’]s|shall we) (?:all|everyone|everybody)\b",
     re.IGNORECASE,
 )
-_OPENING = r"[\W_]{0,9}(?:\([^()]{0,200}\)\W{0,9})?"
-_ANSWER = re.compile(
-    _OPENING + r"(?:yes|yeah|yep|aye|no|nope|nah|maybe|perhaps|because|never|of course|certainly|"
-    r"sure|okay|ok|fine|right|true|exactly|agreed|impossible|nonsense|absolutely|indeed|really|"
-    r"thanks|thank|sorry|forgive|excuse|not|why|what|how|then|so|"
-    # and what a speaker asks the last speaker to do
-    r"tell|ask|give|take|get|go|come|put|let me|leave|stop|wait|look|listen|sit|stand|stay|hold|"
-    r"keep|bring|show|help|run|don['’]t|pour|shut|open|close|say|speak|remember|forget|try|turn|"
-    r"hide|hurry|watch|swear|promise|trust|believe|if [^,.]{1,60}, \w+ (?:the|it|him|her|them|me))"
-    r"\b(?!-)",
-    re.IGNORECASE,
-)
-_PERHAPS = re.compile(
-    _OPENING + r"(?:i (?:do|did|didn['’]t|don['’]t|am|wasn['’]t|was|have|haven['’]t|can['’]t|"
-    r"couldn['’]t|won['’]t|will|know|see|think|thought|suppose|heard|agree)|i['’](?:m|ve|ll|d)|"
-    r"nothing|nobody|neither|where|when|and|but|or|oh|ah|well|hm+|what['’]s|that['’]s|it['’]s|"
-    r"it was)\b",
-    re.IGNORECASE,
-)
-
-
-def _answers(text: str, *, about_somebody: bool) -> bool:
-    """Whether `text` reads as an answer to the last speaker. A line about somebody present may as
-    well be said to everybody."""
-    if _ANSWER.match(text):
-        return True
-    return not about_somebody and (text.count(" ") < 4 or _PERHAPS.match(text) is not None)
 
 
 # --- names

@@ -29,6 +29,7 @@ from improv.records import (
 )
 from improv.stage import prompts
 from improv.stage.addressee import find_addressee
+from improv.stage.addressee_guess import heard_lately
 from improv.stage.author import Author, Readings, author_hears, planned_move
 from improv.stage.character import Character
 from improv.stage.memory import Memory, starts_session
@@ -333,10 +334,7 @@ class Stage(mesa.Model):  # type: ignore[misc]
         cuts: tuple[str, ...] = (),
         aside_to: tuple[str, ...] | None = None,
     ) -> None:
-        """Record a line, and show it to everybody who hears it.
-
-        `aside_to` is who hears an aside, None for a line to all.
-        """
+        """Record a line, and show it to those `aside_to`, or to everybody present if it is None."""
         present = [c for c in self.cast if c.present or c is speaker]
         hearers = [c for c in present if c is not speaker]
         addressee, by = _NOBODY
@@ -345,7 +343,8 @@ class Stage(mesa.Model):  # type: ignore[misc]
             addressee, by = (aside_to[0], "said") if aside_to else _NOBODY
         elif text:
             names = [c.name for c in present]
-            addressee, by = find_addressee(text, speaker.name, self.names, self.last_speaker, names)
+            earlier = heard_lately(self.turns, speaker.name)
+            addressee, by = find_addressee(text, speaker.name, self.names, earlier, names)
         block = prompts.line_block(speaker.name, text, aside_to)
         for c in hearers:
             c.thread.show(block)
