@@ -154,6 +154,17 @@ def always(status: int, what: Any) -> Manner:
     return lambda body, zoo: (status, what)
 
 
+def reasons_in_little_context(body: Json, zoo: Zoo) -> Answer:
+    size, limit = len(str(body["messages"])) // 4, body["max_tokens"]
+    if size + limit <= 2048:
+        return thinks(body, zoo)
+    words = (
+        f"This model's maximum context length is 2048 tokens. However, you requested "
+        f"{size + limit} tokens ({size} in the messages, {limit} in the completion)."
+    )
+    return 400, {"object": "error", "message": words, "code": 400}
+
+
 def system(body: Json) -> bool:
     return any(m["role"] == "system" for m in body["messages"])
 
@@ -190,6 +201,10 @@ MANNERS: dict[str, Manner] = {
     "wants roles that alternate": refuses_where(
         out_of_turn, "Conversation roles must alternate user/assistant/user/assistant/..."
     ),
+    "wants alternating after the system": refuses_where(
+        lambda b: out_of_turn({"messages": [m for m in b["messages"] if m["role"] != "system"]}),
+        "After the (optional) system message(s), user and assistant roles should be alternating.",
+    ),
     "wants the user first": refuses_where(
         lambda b: b["messages"][0]["role"] != "user",
         "A conversation must start with a user message",
@@ -197,6 +212,10 @@ MANNERS: dict[str, Manner] = {
     "takes no response_format": refuses("response_format"),
     "takes json_object only": refuses_where(
         lambda b: "json_schema" in schema(b), "This response_format type is unavailable now"
+    ),
+    "takes json_schema or text": refuses_where(
+        lambda b: bool(b.get("response_format")),
+        "'response_format.type' must be 'json_schema' or 'text': failed to parse grammar",
     ),
     "refuses maxLength": refuses_where(
         lambda b: "maxLength" in schema(b), "Invalid schema: 'maxLength' is not permitted."
@@ -207,7 +226,12 @@ MANNERS: dict[str, Manner] = {
     "takes at most 60 tokens": refuses_where(
         lambda b: b.get("max_tokens", 0) > 60, "max_tokens is too large, it must be at most 60"
     ),
+    "caps max_tokens below its context": refuses_where(
+        lambda b: b.get("max_tokens", 0) > 64,
+        "`max_tokens` must be less than or equal to `64`, as it is less than the `context_window`",
+    ),
     "reasons in a field of its own": thinks,
+    "reasons in little context": reasons_in_little_context,
     "reasons between marks": lambda body, zoo: thinks(body, zoo, mark=True),
     "reasons, and takes no max_tokens": lambda body, zoo: (
         refuses("max_tokens")(body, zoo) if "max_tokens" in body else thinks(body, zoo)

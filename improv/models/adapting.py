@@ -32,6 +32,8 @@ _REFUSES = (400, 422, 500, 501)
 """The statuses with which servers refuse a form of request. Some raise 500 where their chat
 template fails."""
 _MOST_CHANGES = 12
+_LEFT = 0.75
+"""The part of the room for a reply that later requests ask for."""
 
 Post = Callable[[Json], Awaitable[Json]]
 """Sends a body and returns the response. Raises the errors of the openai client."""
@@ -63,6 +65,9 @@ class Adapter:
         self._keeper = keeper or MannersKeeper()
         self._known: dict[Place, dict[str, Lesson]] = {}
         self._met: set[tuple[Place, Form]] = set()
+        self._fits: dict[Place, int] = {}
+        """The tokens that a reply was seen to have room for in the context, and less: the prompts
+        of a scene grow, and not each is to be refused."""
 
     async def send(self, place: Place, request: Request, post: Post) -> Json:
         """Return the response to a request, in the first form that its model takes.
@@ -98,7 +103,8 @@ class Adapter:
         """Send the request, changed as often as its refusals say how; put what an answer has
         confirmed into `answered`. A call that goes alone has nobody else to learn from."""
         known, learned = self._known[place], dict[str, Lesson]()
-        limit: int | None = None
+        least = request.ask.model.max_tokens
+        limit = self._fits.get(place)
         asked_keeper = request.alone
         for changes in range(_MOST_CHANGES + 1):
             self._write(request, {*known, *learned}, limit)
@@ -117,9 +123,10 @@ class Adapter:
                 if new := lesson(words, request.body, request.ask.model.extra):
                     learned[new.manner] = new
                     continue
-                limit = fitting_limit(words, request.body, request.ask.model.max_tokens)
+                limit = fitting_limit(words, request.body, least)
                 if limit is None:
                     raise
+                self._fits[place] = int(_LEFT * limit)
                 continue
             if room := self._room(request, response):
                 learned[ROOM] = room
@@ -131,11 +138,10 @@ class Adapter:
         raise AssertionError("the last change is the last one")
 
     def _write(self, request: Request, names: set[str], limit: int | None) -> None:
-        request.body, request.adapted = request.plain, ()
-        if names:
-            request.body, request.adapted = _adapted(request, names)
+        # Also where nothing was learned: roles take turns in every request.
+        request.body, request.adapted = _adapted(request, names)
         if limit is not None:
-            request.body = with_limit(request.body, limit)
+            request.body = with_limit(request.body, max(limit, request.ask.model.max_tokens))
 
     def _differs(self, request: Request, names: set[str]) -> bool:
         return _adapted(request, names)[0] != request.body

@@ -168,7 +168,7 @@ _NOT = (
     r"(?:unsupported|unavailable|not (?:be )?(?:\w+ )?(?:support|permit|allow|accept|recogni"
     r"|implement|valid|available|enabled|known)|doesn'?t (?:support|accept|allow)|does not"
     r"|do not|no longer|unknown|unrecogni|unexpected|unable|invalid|extra|forbidden|deprecated"
-    r"|must|only|cannot|can ?not|can't|fixed|remove|ignored|illegal|incompatible|wrong|refus"
+    r"|must|only|fail|cannot|can ?not|can't|fixed|remove|ignored|illegal|incompatible|wrong|refus"
     r"|not\b|\bno\b)"
 )
 
@@ -272,9 +272,14 @@ _LISTED = re.compile(
 """A list of what is taken, which names fields that are not refused."""
 _SMALLER = re.compile(
     r"(?:at most|less than or equal to|maximum (?:value )?(?:is|of|for [\w` ]+ is)|up to|<=|≤"
-    r"|maximum (?:output|completion) tokens[^0-9]{0,30}) ?([0-9][0-9,]{1,8})",
+    r"|maximum (?:output|completion) tokens[^0-9]{0,30})[ `'\"]*([0-9][0-9,]{1,8})",
     re.IGNORECASE,
 )
+_CAP = re.compile(
+    r"max_(?:completion_)?tokens\W{1,4}(?:must|should) be (?:at most|less than or equal|<=|≤)",
+    re.IGNORECASE,
+)
+"""A limit of the reply's tokens, whatever else is said of the context."""
 
 
 def describe(name: str) -> str:
@@ -332,7 +337,7 @@ def lesson(refusal: str, body: Json, own: Iterable[str] = ()) -> Lesson | None:
     words = _LISTED.sub("", refusal)[:_LONGEST]
     because = " ".join(words.split())[:200]
     fields = set(body) - set(own)
-    if _CONTEXT.search(words):
+    if _CONTEXT.search(words) and not _CAP.search(words):
         return None
     if (most := _smaller_limit(words, body)) is not None and fields & _LIMITS:
         return Lesson(f"{_MOST}{most} tokens", because)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -126,6 +127,33 @@ def test_room_shrinks_for_a_prompt_that_leaves_less() -> None:
 
     (call,) = play(Choosy(takes), reasoning_tokens=4000)
     assert call.reply == LINE and json.loads(call.params)["max_tokens"] == 200
+
+
+def test_a_context_that_leaves_little_room_refuses_few_of_many_calls() -> None:
+    def takes(body: Json) -> str:
+        if body["max_tokens"] <= 1000:
+            return ""
+        return "maximum context length is 2000 tokens: 1000 in the messages, the rest is too much"
+
+    server = Choosy(takes)
+    calls = play(server, count=10, reasoning_tokens=4000)
+    assert [c.reply for c in calls] == [LINE] * 10
+    assert [b["max_tokens"] for b in server.bodies].count(4080) == 1
+
+
+def test_roles_take_turns_in_a_request_that_nobody_refused() -> None:
+    server = Choosy(not_taken())
+    messages = (
+        {"role": "system", "content": "You are Ana."},
+        {"role": "assistant", "content": "Bo, sit down."},
+        {"role": "user", "content": "BO: No."},
+    )
+    with RawServer(server) as raw:
+        one = ask(raw.url)
+        prompt = dataclasses.replace(one.prompt, messages=messages)
+        (call,) = complete(dataclasses.replace(one, prompt=prompt))
+    roles = [message["role"] for message in server.bodies[0]["messages"]]
+    assert roles == ["system", "user", "assistant", "user"] and call.reply == LINE
 
 
 def test_the_version_in_an_address_is_sent_with_every_request(
