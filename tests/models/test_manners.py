@@ -106,8 +106,8 @@ REFUSALS = [
         "at most 64 tokens",
     ),
     (
-        "`max_tokens` must be less than or equal to `64`, the maximum value for `max_tokens` is less "
-        "than the `context_window` for this model",
+        "`max_tokens` must be less than or equal to `64`, the maximum value for `max_tokens` is "
+        "less than the `context_window` for this model",
         "at most 64 tokens",
     ),
     ("failed to parse grammar for json_schema", "any JSON object"),
