@@ -18,6 +18,7 @@ from improv.scoring.measures import (
     probe,
     secret,
     stylometry,
+    superposition,
     trait_state,
 )
 from improv.scoring.measures.judge_item import Item
@@ -137,6 +138,7 @@ def judged_scores(
             scores += persona.l2l_scores(items, verdicts, first)
         elif m == "likelihood":
             scores += likelihood.likelihood_scores(items, verdicts, first)
+            scores += superposition.superposition_scores(items, verdicts, first)
         else:
             made = [
                 judge_item.judged_score(i, verdicts[i.id], first) for i in items if i.id in verdicts

@@ -12,5 +12,6 @@ __all__ = [
     "permutation",
     "phrasing",
     "power",
+    "superposition",
     "survival",
 ]

@@ -17,5 +17,6 @@ __all__ = [
     "questions",
     "secret",
     "stylometry",
+    "superposition",
     "trait_state",
 ]
