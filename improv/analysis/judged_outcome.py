@@ -57,7 +57,9 @@ def judged_outcome(
     """Return the verdicts that an outcome rests on, None if no judge made its scores."""
     name, family = judge_of(tables, outcome.measure), outcome.measure.partition(":")[0]
     known = find_measure(outcome.measure)
-    if not name or tables.verdicts is None or known is None or known.needs is Need.PROBABILITIES:
+    if not name or tables.verdicts is None or known is None:
+        return None
+    if known.known_answer or known.needs is Need.PROBABILITIES:
         return None
     rows = tables.verdicts
     measure = rows["measure"].astype(object)

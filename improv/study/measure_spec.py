@@ -105,6 +105,9 @@ class Measure:
     """A character is in one of two states at each line, so that a Markov chain describes it."""
     on_trial: bool = False
     """Its scores count for the trial that they come from, whichever branch they are of."""
+    known_answer: bool = False
+    """The right answer to its question is known for every line, so that a judge's errors are what
+    it measures."""
     no_outcome: str = ""
     """Why a plan cannot have it as its outcome; "" if it can."""
     explored: Literal["broken", "mean"] = "mean"
@@ -225,6 +228,7 @@ MEASURES = (
         needs=Need.JUDGE,
         unit=Unit.VERDICT,
         version="attribution-1",
+        known_answer=True,
         words=Words(
             title="who speaks, as a judge recognises it",
             short="recognised",

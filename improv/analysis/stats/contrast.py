@@ -137,6 +137,7 @@ def unpaired(
     n = len(first) + len(second)
     outcome = np.concatenate([first, second])
     value = first.mean() - second.mean() if len(first) and len(second) else math.nan
+    unseen, p_mean = _NONE, math.nan
     if not len(first) or not len(second):
         estimate = Estimate.unknown("a sample is empty", n=n, unit="scenes", level=level)
     elif np.isin(outcome, (0.0, 1.0)).all():
@@ -152,6 +153,10 @@ def unpaired(
         estimate = Estimate(float(value), float(low), float(high), level, n, "scenes")
     else:
         estimate = _welch(first, second, level)
+        p_mean = _welch_p(first, second)
+        if _shares(outcome[:, None]):
+            fewest = min(len(first), len(second))
+            unseen = unseen_chance(estimate.value, fewest, (-1.0, 1.0))
     spread = sum(float(np.sum((x - x.mean()) ** 2)) for x in (first, second) if len(x))
     return Contrast(
         name=name,
@@ -161,6 +166,9 @@ def unpaired(
         dropped=gone + lost,
         sd=math.sqrt(spread / (n - 2)) if n > 2 else math.nan,
         planned=planned,
+        p_mean=p_mean,
+        unseen=unseen[0],
+        unseen_p=unseen[1],
     )
 
 
@@ -258,6 +266,13 @@ def _welch(a: Floats, b: Floats, level: float) -> Estimate:
     freedom = sum(parts) ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(parts, (a, b), strict=True))
     half = float(stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(sum(parts)))
     return Estimate(value, value - half, value + half, level, n, "scenes")
+
+
+def _welch_p(a: Floats, b: Floats) -> float:
+    """Return the p of Welch's t, NaN where there is no spread."""
+    if len(a) < 2 or len(b) < 2 or _alike(a) or _alike(b):
+        return math.nan
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def _corrected(contrasts: Sequence[Contrast], alpha: float, how: str) -> list[Contrast]:
