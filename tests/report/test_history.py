@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from improv.report.doubts import decisions, undecided_reasons
+from improv.report.history import add_history, history_doubts, history_notes
 from improv.report.material import Material, read_material
+from improv.report.page import Page
 from improv.report.run_report import report
 from improv.runner.launch import resume
 from improv.runner.session import Setup
 from improv.scoring.judge_models import Judges
 from improv.scoring.scorer import score
-from improv.storage.history import HISTORY_FILE
+from improv.storage.history import HISTORY_FILE, Entry, Past
 from improv.storage.run_folder import RunFolder
 from improv.study.plan import Plan
 from tests.support.looks import LOOKS, PUPPETS, STUDY, kettles, play
@@ -129,6 +131,37 @@ def test_a_redo_is_counted_and_the_first_verdicts_stay(tmp_path: Path) -> None:
     said = " ".join(material.notes)
     assert "state was scored 3 times by puppet; first verdicts are used" in said
     assert f"{2 * len(before):,} verdicts were asked for again" in said
+
+
+def test_another_judge_than_the_first_decides_nothing(tmp_path: Path) -> None:
+    plan = kettles(tmp_path, JUDGED).plan
+    judged = {"judged": ["state"], "redo": False}
+    past = Past(
+        kept=True,
+        entries=(
+            Entry(1, "", "scoring", judged | {"judges": ["first"]}, "a"),
+            Entry(2, "", "scoring", judged | {"judges": ["second"]}, "b"),
+        ),
+    )
+    (doubt,) = history_doubts(past, {"scored": {"state": {"judge": "second"}}}, plan)
+    assert "judged first by first, and its scores are now those of second" in doubt.sentence
+    # Scored again with the first judge, which asks nothing twice, it decides again.
+    meta = {"scored": {"state": {"judge": "first"}}}
+    assert not list(history_doubts(past, meta, plan))
+    assert "state was also scored by second." in history_notes(past, meta, [])
+
+
+@pytest.mark.parametrize("odd", [None, 7, "x", [1, {}], {"a": []}])
+def test_an_entry_of_anybody_is_no_crash(odd: object) -> None:
+    names = ("judges", "judged", "files", "changes", "redone", "differ", "by", "tables", "p")
+    kinds = ("begun", "scoring", "scored", "looked", "changed", "found changed", "branched", "?")
+    entries = [Entry(i, "", kind, dict.fromkeys(names, odd), "") for i, kind in enumerate(kinds)]
+    past = Past(kept=True, entries=tuple(entries))
+    meta = {"scored": {"state": {"judge": "x"}}}
+    page = Page("A run")
+    add_history(page, past)
+    assert list(history_doubts(past, meta, None)) is not None
+    assert history_notes(past, meta, []) is not None and "found changed" in page.as_markdown()
 
 
 def test_a_study_that_was_changed_and_played_on_is_seen(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: M
     }
     for said, material in undecided.items():
         page = report(material).as_markdown()
-        assert said in page and page.count("Not decided.") == 3
+        assert said in page and len(re.findall(r"Not decided[.:]", page)) == 3
         assert "Shown at" not in page and "Not shown at" not in page
 
 
