@@ -147,7 +147,7 @@ def exposure(root: Path) -> None:
 
 
 def graphs(root: Path) -> None:
-    from improv.graph.build import condition_graphs
+    from improv.graph.condition_graphs import condition_graphs
 
     condition_graphs(_folder(root))
 

@@ -235,7 +235,7 @@ class Turn:
     from 1 and have `seq` 0; a direction before one has a `seq` of its own. `raw` is the model's
     reply before cleaning, and `cuts` names the cleaning rules that changed it. `addressed` is the
     character whom the line addresses ("" if nobody in particular), and `by` is the evidence: the
-    line says so ("said"), it names the character ("name"), or the order of turns ("order").
+    line says so ("said"), it names the character ("name"), or it is a guess ("order").
 
     Three kinds are off the record, which means that they are no lines of the scene. A `probe` is
     an answer to a question. An `envelope` (turn 0) is what a character committed to. A `memory` is

@@ -49,7 +49,7 @@ Last = Annotated[int | None, typer.Option("--to", min=0, help="The last turn.")]
 Window = Annotated[int, typer.Option(min=0, help="One graph for each span of this many turns.")]
 Guesses = Annotated[
     bool,
-    typer.Option("--guesses/--no-guesses", help="Guess addressees from the order of turns."),
+    typer.Option("--guesses/--no-guesses", help="Guess addressees that a line does not name."),
 ]
 Each = Annotated[
     bool, typer.Option("--each", help="One edge for each line, not one for each pair.")

@@ -8,6 +8,7 @@ __all__ = [
     "build",
     "centrality",
     "comparison",
+    "condition_graphs",
     "conversation",
     "drawing",
     "edges",

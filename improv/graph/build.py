@@ -101,7 +101,7 @@ def build_graphs(folder: RunFolder, request: GraphRequest) -> GraphResult:
     if request.condition:
         conversation = conversation.select(condition=_condition(conversation, request.condition))
     return GraphResult(
-        title, conversation_graphs(conversation, request, _condition_order(folder)), comparison
+        title, conversation_graphs(conversation, request, condition_order(folder)), comparison
     )
 
 
@@ -169,13 +169,6 @@ def graph_files(
         yield str(path.with_name(free + path.suffix)), as_bytes(measured.graph, form)
 
 
-def condition_graphs(folder: RunFolder) -> list[MeasuredGraph]:
-    """Return the graph of each condition of a run, with its figures. Raises RunError."""
-    return conversation_graphs(
-        load_conversation(folder), GraphRequest(by="condition"), _condition_order(folder)
-    )
-
-
 # --- condition by condition
 
 
@@ -205,7 +198,7 @@ def split_by_condition(folder: RunFolder) -> ConditionParts:
     turns = folder.tables.read_batches("turns", SPEAKER_COLUMNS)
     names = trials["condition"].unique().to_pylist()
     return ConditionParts(
-        tuple(_display_names(names, _condition_order(folder))),
+        tuple(_display_names(names, condition_order(folder))),
         complete_casts(turns, trials, read_casts(folder)),
     )
 
@@ -345,7 +338,7 @@ def check_request(request: GraphRequest) -> None:
         raise RunError(f"turns {request.first} to {request.last}: there are none")
 
 
-def _condition_order(folder: RunFolder) -> list[str]:
+def condition_order(folder: RunFolder) -> list[str]:
     names = folder.meta().get("conditions", [])
     return [str(name) for name in names] if isinstance(names, list) else []
 

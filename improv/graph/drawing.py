@@ -1,6 +1,6 @@
 """Draws graphs as SVG for print, and converts SVG to PNG. No file is read or written.
 
-The width of an arrow is its frequency, its pale part is guessed from the order of turns, and the
+The width of an arrow is its frequency, its pale part is guessed, and the
 author's acts are dashed and in ink. Each circle has its name, so that nothing depends on colour
 alone. Several graphs are side by side on one scale.
 """
@@ -348,7 +348,7 @@ def _legend(shown: Sequence[tuple[str, Graph]], note: str, width: float) -> list
         several = any(graph.graph.get("scenes", 1) > 1 for _, graph in shown)
         signs = ["Arrows: lines spoken to somebody" + (", a scene" if several else "")]
         if any(a.sure < a.weight for a in arrows):
-            signs.append("pale: guessed from the order of turns")
+            signs.append("pale: guessed")
         if any(a.kind in AUTHOR_KINDS for a in arrows):
             signs.append("dashed: the author’s notes and cues")
         if any(a.kind == "mentions" for a in arrows):

@@ -15,8 +15,7 @@ from improv.analysis.judge_error import JudgeErrors
 from improv.analysis.loader import analyse_run
 from improv.analysis.look_record import record_look
 from improv.errors import RunError, StudyError
-from improv.graph.build import condition_graphs
-from improv.graph.figure import MeasuredGraph
+from improv.graph.condition_graphs import ConditionGraphs, condition_graphs
 from improv.models.budget import token_cost
 from improv.records import Delivery, Json
 from improv.report.history import history_doubts, history_notes
@@ -66,7 +65,7 @@ class Material:
     judges: Sequence[JudgeErrors] = ()
     costs: Mapping[str, float | None] = field(default_factory=dict)
     lengths: Sequence[Json] = ()
-    talk: Sequence[MeasuredGraph] = ()
+    talk: ConditionGraphs = field(default_factory=ConditionGraphs)
     differences: Sequence[str] = ()
     delivery: Mapping[str, Delivery] = field(default_factory=dict)
     """What did not arrive, by condition."""

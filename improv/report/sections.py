@@ -259,7 +259,7 @@ def _only(curves: Sequence[Curve]) -> str:
 
 def add_networks(page: Page, material: Material) -> None:
     """Add the networks of who speaks to whom, by condition, as context; they are no outcome."""
-    talk = [measured for measured in material.talk if measured.graph.number_of_edges()]
+    talk = [measured for measured in material.talk.graphs if measured.graph.number_of_edges()]
     if not talk:
         return
     page.head("Who speaks to whom")
@@ -273,12 +273,29 @@ def add_networks(page: Page, material: Material) -> None:
         graph.draw_graphs(drawn, inks=ON_PAGE, plain=True, across=min(3, len(drawn))),
         (f"{scene}, the scene with the largest cast. " if scene else "")
         + "Lines to an addressee, per scene: the width of an arrow is their number, and its pale "
-        "part is guessed from the order of turns; dashed: the author’s notes and cues." + only,
+        "part is guessed; dashed: the author’s notes and cues." + only,
     )
     page.say(
         "Means over scenes. In brackets: the range of 95% of null models, in which everybody "
         "speaks and is addressed as often, in a random order. These figures are not planned."
     )
+    _add_figures(page, material, talk)
+    outright = material.talk.outright
+    if not outright:
+        return
+    shares = ", ".join(
+        f"{name or material.run} {number(share)}" for name, share in material.talk.shares.items()
+    )
+    page.say(
+        "In a scene of three or more, most addressees are guesses, and about one guess in four is "
+        "wrong (docs/graphs.md). Share of the lines to somebody that say or name whom they "
+        f"address: {shares}. The same figures by these lines alone; what both tables do not share "
+        "is no finding:"
+    )
+    _add_figures(page, material, outright)
+
+
+def _add_figures(page: Page, material: Material, talk: Sequence[graph.MeasuredGraph]) -> None:
     page.table(
         ["condition", *_SHOWN_FIGURES],
         [

@@ -205,3 +205,16 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(
 )
 def test_a_number_without_an_interval_says_why(why: str, text: str) -> None:
     assert estimate_text(replace(Estimate.unknown(why, unit="blocks"), value=0.5)) == text
+
+
+def test_networks_of_three_and_more_are_shown_without_guesses_too(played: RunFolder) -> None:
+    material = read_material(played)
+    page = report(material).as_markdown().split("## Who speaks to whom")[1].split("\n## ")[0]
+    assert (
+        page.count("| condition |") == 2 and "what both tables do not share is no finding" in page
+    )
+    assert material.talk.shares and all(0 <= share <= 1 for share in material.talk.shares.values())
+    assert f"{next(iter(material.talk.shares))} " in page
+    # Two need no guess.
+    alone = replace(material, talk=replace(material.talk, outright=()))
+    assert "by these lines alone" not in report(alone).as_markdown()

@@ -76,7 +76,7 @@ def choose(run: run_data.ViewedRun, rows: Rows, row: Json) -> View:
             key="net:guesses",
             on_change=_guesses,
             help="A line may be an aside to one character, or name its addressee. For any other "
-            "line the addressee is guessed from the order of turns.",
+            "line the addressee is guessed from who spoke and from the words.",
         )
     first, last = _turns(run, row, condition)
     return View(
