@@ -112,11 +112,16 @@ def alternate(messages: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
 
 def alternates(messages: Sequence[dict[str, str]]) -> bool:
     """Return whether user and assistant take turns already, the user first."""
-    roles = [m["role"] for m in messages]
-    talk = roles[1:] if roles[:1] == ["system"] else roles
-    return talk[::2].count("user") == len(talk[::2]) and talk[1::2].count("assistant") == len(
-        talk[1::2]
-    )
+    # One pass over a long thread, in every call.
+    wanted = "user"
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if role == "system" and not number:
+            continue
+        if role != wanted:
+            return False
+        wanted = "assistant" if role == "user" else "user"
+    return True
 
 
 def _alternated(body: Json) -> Json:

@@ -66,6 +66,8 @@ def read_address(text: str) -> Address:
     for mark, what in _NEVER.items():
         if mark in text:
             raise ValueError(f"{what}; write it like {EXAMPLE}")
+    if "://" not in text:
+        raise ValueError(f"has no http:// or https:// before it; write it like {EXAMPLE}")
     whole = _WHOLE.fullmatch(text)
     if whole is None:
         raise ValueError(f"is not an address; write it like {EXAMPLE}")
