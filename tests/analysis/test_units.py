@@ -150,6 +150,7 @@ def test_a_family_is_named_by_colon_or_dot_without_what_is_derived_from_it() -> 
         *DERIVED,
         "secret",
         "likelihood",
+        "superposition",
         "stylometry",
         "dispersion",
     ]
