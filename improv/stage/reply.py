@@ -230,6 +230,9 @@ def _own_line(text: str, names: _Names, result: _Result) -> str:
     lines = lines[first:]
     if not lines:
         return ""
+    if len(lines) > 1 and fold(lines[0].strip()) in names.forms and lines[1].strip():
+        lines = lines[1:]  # a screenplay: the name stands alone above the line
+        result.cuts["cue"] = None
     lines, script = _from_own_cue(lines, names, result)
     if script and not lines:
         return ""

@@ -26,6 +26,12 @@ def test_a_first_name_is_a_cue() -> None:
     assert clean("chandler: Yes.", "Chandler Voss", CLERKS).text == "Yes."
 
 
+def test_a_name_that_stands_alone_above_its_line_is_a_cue() -> None:
+    for name in ("CHANDLER VOSS", "Chandler", "CHANDLER", "**Chandler Voss**"):
+        line = clean(f"{name}\nYes, I did.\nINES QUILL\nNo.", "Chandler Voss", CLERKS)
+        assert line.text == "Yes, I did." and "cue" in line.cuts
+
+
 def test_the_line_of_somebody_who_is_not_in_the_cast_is_not_joined() -> None:
     reply = "Ines: Keep your coat on.\nOld Nurse (softly): Hush.\nInes: Why?"
     assert clean(reply, "Ines Quill", CLERKS).text == "Keep your coat on."
