@@ -41,6 +41,14 @@ class DoubtKind(StrEnum):
     TOO_FEW = "too few blocks to reject"
     SHAPES = "the arms may differ in shape alone"
     RARE_EVENT = "too few blocks to rule out a rare event"
+    MISSING_BOUNDS = "what is missing may be why"
+    """In one of the worst cases of what is missing, the contrast would not be shown."""
+    LENGTH = "goes with length"
+    """With lines of equal length, or by the word, the contrast would not be shown."""
+    SIGN_FAILS = "the sign does not tell characters apart"
+    """Lines of other characters, put in the places of a character's own, do not score worse."""
+    CONTROL = "a control failed"
+    RECORD = "not all that was played is here"
     CHANGED_FILES = "changed files"
     LEAK = "a leak"
     PARTIAL = "blocks are missing"
@@ -50,6 +58,9 @@ class DoubtKind(StrEnum):
     """What was done with the run is not what its history says, or leaves no planned result."""
     UNCHECKED = "not checked yet"
     """Something that can speak against a decision is still being read."""
+
+
+_HIDING_P = frozenset({DoubtKind.PARTIAL, DoubtKind.RECORD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,11 @@ class Doubt:
         """The reason in a few words."""
         return self.short or self.kind.value
 
+    @property
+    def hides_p(self) -> bool:
+        """Whether a contrast under this doubt has no p to show: somebody would read it."""
+        return self.kind in _HIDING_P
+
     def is_about(self, contrast: str) -> bool:
         return self.contrast in ("", contrast)
 
@@ -81,10 +97,6 @@ class Verdict(StrEnum):
     SHOWN = "Shown"
     NOT_SHOWN = "Not shown"
     NOT_DECIDED = "Not decided"
-
-
-HIDING_P: frozenset[DoubtKind] = frozenset({DoubtKind.PARTIAL})
-"""Kinds of doubts under which a contrast has no p to show: somebody would read it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,7 @@ class Decision:
 
     @property
     def shows_p(self) -> bool:
-        return not any(doubt.kind in HIDING_P for doubt in self.doubts)
+        return not any(doubt.hides_p for doubt in self.doubts)
 
     @property
     def decided(self) -> bool | None:
@@ -135,7 +147,7 @@ def general(doubts: Sequence[Doubt]) -> Iterator[Doubt]:
 
 def _decide(c: Contrast, doubts: Sequence[Doubt], alpha: float) -> Decision:
     own = tuple(doubt for doubt in doubts if doubt.is_about(c.name))
-    if any(doubt.kind in HIDING_P for doubt in own):
+    if any(doubt.hides_p for doubt in own):
         c = replace(c, p=math.nan, adjusted=math.nan, rejected=False)
     if own or math.isnan(c.estimate.value):
         return Decision(c, Verdict.NOT_DECIDED, alpha, own)

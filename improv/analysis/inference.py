@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from improv.analysis.borrowed import Borrowed
 from improv.analysis.compare import compare_sides, mean_outcome, phrasing_contrasts
 from improv.analysis.controls import ControlResult, check_controls
 from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.domain import domain_doubts
 from improv.analysis.judge_error import JudgeErrors, corrected_rates, is_trusted, judge_of
+from improv.analysis.judged_chain import judged_absorptions
 from improv.analysis.judged_outcome import (
+    JudgedOutcome,
     by_people,
     judged_doubts,
     judged_outcome,
 )
+from improv.analysis.lengths import Lengths
 from improv.analysis.looks import (
     Standing,
     at_look,
@@ -28,6 +32,9 @@ from improv.analysis.looks import (
     standing,
     with_spent_alpha,
 )
+from improv.analysis.missing import Bounds
+from improv.analysis.scrutiny import scrutinise
+from improv.analysis.speech import Speech
 from improv.analysis.stats.chain import Absorption
 from improv.analysis.stats.contrast import Contrast, benjamini_hochberg, contrast, holm
 from improv.analysis.stats.interval import Estimate
@@ -35,7 +42,6 @@ from improv.analysis.stats.survival import Hazard
 from improv.analysis.trajectories import (
     CellChain,
     Curve,
-    absorptions,
     cell_chains,
     cell_hazards,
     drift_curves,
@@ -53,7 +59,7 @@ from improv.analysis.units import (
     outcome_units,
     scores_of,
 )
-from improv.study.measure_spec import DERIVED, PREFERRED, find_measure, has_two_states
+from improv.study.measure_spec import DERIVED, PREFERRED, find_measure
 from improv.study.plan import FactorLevels, Outcome, Plan, fits
 
 _MISSING_ABOVE = 0.05
@@ -107,6 +113,12 @@ class Analysis:
     doubts: tuple[Doubt, ...] = ()
     standing: Standing | None = None
     """How many of the planned blocks are there, if there is a plan."""
+    bounds: tuple[Bounds, ...] = ()
+    """Each planned contrast in the worst cases of what is missing."""
+    lengths: Lengths = field(default_factory=Lengths)
+    """The length of lines by arm, and the planned contrasts at equal length."""
+    borrowed: Borrowed = field(default_factory=Borrowed)
+    """Signs and planned contrasts on the lines of other characters."""
     compared: tuple[str, ...] = ()
     """The cells that the planned contrasts compare, in their order."""
     corrected: Mapping[str, Estimate] = field(default_factory=dict)
@@ -137,13 +149,16 @@ def analyse(
     seed: int = 0,
     planned: bool = True,
     judges: Sequence[JudgeErrors] = (),
+    speech: Speech | None = None,
 ) -> Analysis:
     """Analyse a run by a plan, or explore it where there is none.
 
     `judges` are the errors of the run's judges. A contrast of a condition that was not played has
     no number, only a reason.
     """
-    analysis = analyse_planned(plan, tables, seed=seed, planned=planned, judges=judges)
+    analysis = analyse_planned(
+        plan, tables, seed=seed, planned=planned, judges=judges, speech=speech
+    )
     return add_exploratory(analysis, tables, seed=seed, judges=judges)
 
 
@@ -154,6 +169,7 @@ def analyse_planned(
     seed: int = 0,
     planned: bool = True,
     judges: Sequence[JudgeErrors] = (),
+    speech: Speech | None = None,
 ) -> Analysis:
     """Do the planned part of `analyse`: arms, findings, controls, and the reasons to stop."""
     outcome = plan.outcome if plan is not None else _default(tables)
@@ -167,37 +183,86 @@ def analyse_planned(
     arms = tuple(_arm(name, part) for name, part in units_by_cell(replicates))
     limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
     reached = standing(plan, tables, judged=right is not None) if plan is not None else None
-    findings: list[Contrast] = []
-    checks: list[ControlResult] = []
-    more: list[Doubt] = []
-    people = ""
+    if plan is not None and reached is not None and reached.decides_by_looks:
+        tables = at_look(tables, reached.look)
+        replicates = outcome_units(outcome, tables, arms=plan.of_arms)
+    judged = None if unfit else judged_outcome(outcome, tables, judges)
+    tested = _Tested()
+    scope = plan
     if plan is not None and reached is not None:
-        if reached.decides_by_looks:
-            tables = at_look(tables, reached.look)
-            replicates = outcome_units(outcome, tables, arms=plan.of_arms)
-        findings = _findings(plan, outcome, replicates, tables, seed, right)
-        if judged := None if unfit else judged_outcome(outcome, tables, judges):
-            findings, people = by_people(plan, judged, findings, replicates, tables, seed)
-            more += judged_doubts(plan, judged, findings, tables, bool(people))
-        if reached.decides_by_looks:
-            findings = spend(plan, outcome, tables, findings, reached, seed)
-        more += domain_doubts(plan, findings, whole=reached.is_whole)
-        tested = with_spent_alpha(plan, reached)
-        checks = list(check_controls(tested, outcome, replicates, tables, seed, judges))
+        tested = _test(plan, outcome, replicates, tables, seed, right, judged, reached)
+        scope = with_spent_alpha(plan, reached)
+        checks = check_controls(scope, outcome, replicates, tables, seed, judges)
+        tested = replace(tested, checks=tuple(checks))
+    findings = tested.findings
+    scrutiny = scrutinise(
+        scope,
+        outcome,
+        replicates,
+        tables,
+        findings,
+        tested.checks,
+        speech=speech,
+        judge=right,
+        seed=seed,
+        early=reached is not None and not reached.is_whole,
+    )
     return Analysis(
         plan=plan,
         outcome=outcome,
         planned=planned and plan is not None,
         arms=arms,
-        findings=tuple(findings),
-        checks=tuple(checks),
-        doubts=(*refused, *_arm_doubts(arms, limit), *look_doubts(reached, findings), *more),
+        findings=findings,
+        checks=tested.checks,
+        doubts=(
+            *refused,
+            *_arm_doubts(arms, limit),
+            *look_doubts(reached, findings),
+            *tested.doubts,
+            *scrutiny.doubts,
+        ),
         standing=reached,
+        bounds=scrutiny.bounds,
+        lengths=scrutiny.lengths,
+        borrowed=scrutiny.borrowed,
         compared=tuple(_compared(plan, replicates)) if plan else (),
         corrected=_corrected(replicates, right, seed) if right is not None else {},
         judge=judge.judge if judge is not None else "",
-        people=people,
+        people=tested.people,
     )
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Planned contrasts and controls, with the doubts about the tests themselves."""
+
+    findings: tuple[Contrast, ...] = ()
+    checks: tuple[ControlResult, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    people: str = ""
+
+
+def _test(
+    plan: Plan,
+    outcome: Outcome,
+    replicates: Frame,
+    tables: Tables,
+    seed: int,
+    right: JudgeErrors | None,
+    judged: JudgedOutcome | None,
+    reached: Standing,
+) -> _Tested:
+    """Test the planned contrasts, at a planned look by what it may spend."""
+    people = ""
+    doubts: list[Doubt] = []
+    findings = _findings(plan, outcome, replicates, tables, seed, right)
+    if judged:
+        findings, people = by_people(plan, judged, findings, replicates, tables, seed)
+        doubts += judged_doubts(plan, judged, findings, tables, bool(people))
+    if reached.decides_by_looks:
+        findings = spend(plan, outcome, tables, findings, reached, seed)
+    doubts += domain_doubts(plan, findings, whole=reached.is_whole)
+    return _Tested(tuple(findings), (), tuple(doubts), people)
 
 
 def add_exploratory(
@@ -219,7 +284,7 @@ def add_exploratory(
         reference=reference,
         drift=tuple(drift_curves(turns, seed)),
         slopes=tuple(drift_slopes(outcome, turns)),
-        absorptions=tuple(_absorptions(outcome, tables, judge)) if judge is not None else (),
+        absorptions=tuple(judged_absorptions(outcome, tables, judge)) if judge is not None else (),
     )
 
 
@@ -257,25 +322,6 @@ def _corrected(replicates: Frame, judge: JudgeErrors, seed: int) -> dict[str, Es
     read = known["lines"] - known["missing"]
     called = known.assign(read=read, broken=(known["value"] * read).round().astype(int))
     return corrected_rates(called, judge, seed=seed)
-
-
-def _absorptions(
-    outcome: Outcome, tables: Tables, judge: JudgeErrors
-) -> Iterator[tuple[str, tuple[Absorption, ...]]]:
-    """Test β = 0 over the confidence range of the judge's errors, the calibrated values first.
-
-    The lower bound of Sp matters as that of Se does: if Sp is taken for too high, each false alarm
-    looks like a break and a return.
-    """
-    if not has_two_states(outcome.measure):
-        return
-    whole = judge.pooled
-    se, sp = whole.sensitivity(), whole.specificity()
-    grids = [
-        list(dict.fromkeys(round(max(x, 0.5), 3) for x in ends))
-        for ends in ((se.value, se.low, se.high), (sp.value, sp.low))
-    ]
-    yield from absorptions(tables, outcome.measure, *grids)
 
 
 def _default(tables: Tables) -> Outcome | None:

@@ -11,14 +11,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from improv.analysis.borrowed import read_borrowed
 from improv.analysis.decision import Doubt, DoubtKind
 from improv.analysis.delivery import read_delivery, unheard_sentence
+from improv.analysis.design_doubts import record_doubts
 from improv.analysis.inference import (
     Analysis,
     add_exploratory,
     analyse_planned,
 )
 from improv.analysis.judge_error import JudgeErrors, measure_judges
+from improv.analysis.speech import Speech, read_speech
 from improv.analysis.units import Frame, Tables, make_tables
 from improv.errors import RunError
 from improv.records import Delivery, Score
@@ -29,6 +32,7 @@ from improv.study.measure_spec import made_by
 from improv.study.plan import Plan
 from improv.study.trial import plan as plan_trials
 
+_PUPPET = "puppet"
 _TRIALS = [
     "trial",
     "branch",
@@ -40,6 +44,7 @@ _TRIALS = [
     "block",
     "arm",
     "status",
+    "turns",
 ]
 _SCORES = ["trial", "branch", "turn", "character", "measure", "version", "value"]
 _TEXTS = ["trial", "branch", "character", "measure", "version"]
@@ -133,6 +138,15 @@ class RunAnalysis:
         return add_exploratory(self.analysis, self.tables, seed=self.study.seed, judges=self.judges)
 
 
+def speech_of_run(folder: RunFolder, study: Study, plan: Plan | None, tables: Tables) -> Speech:
+    """Return what an analysis needs of the lines of a run. Raises RunError."""
+    speech = read_speech(folder, study)
+    if plan is None or folder.meta().get("models") == [_PUPPET]:
+        return speech
+    others = read_borrowed(folder, plan.outcome, tables, speech.predicates)
+    return replace(speech, borrowed=others)
+
+
 def analyse_run(
     folder: RunFolder, plan: Plan | None = None, study: Study | None = None
 ) -> RunAnalysis:
@@ -150,7 +164,15 @@ def analyse_run(
     tables = replace(tables, verdicts=verdicts)
     judges = tuple(measure_judges(verdicts, tables.trials, seed=study.seed))
     planned = plan is not None and plan.hash == folder.meta().get("plan_hash")
-    analysis = analyse_planned(plan, tables, seed=study.seed, planned=planned, judges=judges)
+    speech = speech_of_run(folder, study, plan, tables)
+    analysis = analyse_planned(
+        plan, tables, seed=study.seed, planned=planned, judges=judges, speech=speech
+    )
+    doubts: list[Doubt] = []
+    if plan is not None:
+        blocks = len({slug for slug, _, _ in study.cells}) * study.replicates
+        meta = folder.meta()
+        doubts += record_doubts(plan, meta, tables.trials, speech.turns(), blocks)
     delivery = None
     if any(scene.author.live for _, _, scene in study.cells) and analysis.outcome is not None:
         try:
@@ -159,6 +181,6 @@ def analyse_run(
         except RunError as e:
             unheard = f"Whether the author was heard is not known, because its calls are lost: {e}"
         if unheard:
-            reason = Doubt(DoubtKind.UNHEARD, unheard)
-            analysis = replace(analysis, doubts=(*analysis.doubts, reason))
+            doubts.append(Doubt(DoubtKind.UNHEARD, unheard))
+    analysis = replace(analysis, doubts=(*analysis.doubts, *doubts))
     return RunAnalysis(study, tables, judges, analysis, delivery)

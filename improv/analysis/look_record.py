@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 
-from improv.analysis.decision import HIDING_P
 from improv.analysis.inference import Analysis
 from improv.errors import RunError
 from improv.storage.run_folder import RunFolder
@@ -17,7 +16,7 @@ def record_look(folder: RunFolder, analysis: Analysis, by: str) -> None:
     plan, standing = analysis.plan, analysis.standing
     if plan is None or standing is None:
         return
-    hidden = any(doubt.kind in HIDING_P for doubt in analysis.doubts)
+    hidden = any(doubt.hides_p for doubt in analysis.doubts)
     shown = not hidden and any(not math.isnan(c.p) for c in analysis.findings)
     with contextlib.suppress(OSError, RunError):
         folder.record(

@@ -22,6 +22,7 @@ from improv.report.history import add_history
 from improv.report.material import Material
 from improv.report.numbers import estimate_text, unit_count
 from improv.report.page import Page
+from improv.report.scrutiny import add_scrutiny
 from improv.report.sections import (
     add_contrasts,
     add_exploratory_contrasts,
@@ -45,6 +46,7 @@ def report(material: Material) -> Page:
     _plan(page, material)
     _design(page, material)
     add_controls(page, material.analysis)
+    add_scrutiny(page, material.analysis)
     add_judges(page, material)
     add_trajectories(page, material.analysis, hidden=material.analysis.mute)
     add_exploratory_contrasts(page, material.analysis, hidden=material.analysis.mute)
@@ -243,6 +245,6 @@ def add_controls(page: Page, analysis: Analysis) -> None:
     )
     if any(c.held is not True for c in checks):
         page.note(
-            "A control that is not shown to hold is a reason to doubt the result above; if its "
+            "A control that is not shown to hold withdraws the result above; if its "
             "interval is wide, the reason may only be that there are few units."
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from improv.analysis.decision import decide
 from improv.analysis.inference import Analysis, analyse_planned
-from improv.analysis.loader import read_tables, with_scores
+from improv.analysis.loader import read_tables, speech_of_run, with_scores
 from improv.analysis.stats.sequential import first_look
 from improv.analysis.units import Tables
 from improv.errors import RunError
@@ -117,7 +117,8 @@ def frontier(folder: RunFolder, study: Study, trials: Trials) -> Frontier:
 def _analyse(folder: RunFolder, study: Study) -> Analysis:
     assert study.plan is not None
     tables = _with_free_scores(folder, study, read_tables(folder, study, blocks=study.plan.blocks))
-    return analyse_planned(study.plan, tables, seed=study.seed)
+    speech = speech_of_run(folder, study, study.plan, tables)
+    return analyse_planned(study.plan, tables, seed=study.seed, speech=speech)
 
 
 def _with_free_scores(folder: RunFolder, study: Study, tables: Tables) -> Tables:
