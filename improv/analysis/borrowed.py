@@ -83,7 +83,7 @@ def read_borrowed(
     predicates: Mapping[PredicateKey, Predicate],
 ) -> Frame:
     """Return for each trial and predicate how many readable lines of others there are, and how many
-    of them would break it: at, scene, character, measure, lines, broken. Raises RunError."""
+    of them would break it: trial, scene, character, measure, lines, broken. Raises RunError."""
     family = outcome.measure.partition(":")[0]
     wanted: dict[str, list[tuple[PredicateKey, Predicate]]] = defaultdict(list)
     if family in _FAMILIES:
@@ -96,18 +96,15 @@ def read_borrowed(
         (slug, measure): _speakers(predicates, slug, measure) for slug, _, measure in predicates
     }
     mains = tables.trials[(tables.trials["branch"] == MAIN) & (tables.trials["status"] == "done")]
-    at = {
-        t: (i, scene)
-        for t, i, scene in zip(mains["trial"], mains.index, mains["scene"], strict=True)
-    }
+    scenes = dict(zip(mains["trial"], mains["scene"], strict=True))
     chosen = _chosen(mains)
-    counts: dict[tuple[int, PredicateKey], list[int]] = defaultdict(lambda: [0, 0])
+    counts: dict[tuple[str, PredicateKey], list[int]] = defaultdict(lambda: [0, 0])
     columns = ["trial", "branch", "kind", "speaker", "text"]
     for piece in folder.tables.read_batches("turns", columns) if wanted else ():
         for row in piece.to_pylist():
             if row["kind"] != "line" or row["branch"] != MAIN or row["trial"] not in chosen:
                 continue
-            place, scene = at[row["trial"]]
+            scene = scenes[row["trial"]]
             readable = None
             for key, predicate in wanted.get(scene, ()):
                 if row["speaker"] in shared[scene, key[2]]:
@@ -115,11 +112,12 @@ def read_borrowed(
                 if readable is None:
                     readable = not is_unreadable(row["text"])
                 if readable:
-                    count = counts[place, key]
+                    count = counts[row["trial"], key]
                     count[0] += 1
                     count[1] += not satisfies(predicate, row["text"])
-    rows = [(place, *key, n, broken) for (place, key), (n, broken) in counts.items()]
-    return pd.DataFrame(rows, columns=["at", "scene", "character", "measure", "lines", "broken"])
+    rows = [(trial, *key, n, broken) for (trial, key), (n, broken) in counts.items()]
+    names = ["trial", "scene", "character", "measure", "lines", "broken"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _speakers(predicates: Mapping[PredicateKey, Predicate], slug: str, measure: str) -> set[str]:
@@ -157,6 +155,11 @@ def check_borrowed(
         return Borrowed(
             reason="No other character speaks in the scenes: there is nobody to compare."
         )
+    mains = tables.trials[tables.trials["branch"] == MAIN]
+    places = dict(zip(mains["trial"], mains.index, strict=True))
+    # A planned look reads the first blocks alone.
+    borrowed = borrowed[borrowed["trial"].isin(list(places))]
+    borrowed = borrowed.assign(at=borrowed["trial"].map(places))
     scores = outcome_scores(outcome, tables)
     scores = scores[scores["value"].notna() & scores["at"].isin(borrowed["at"])]
     own = scores.assign(broken=1 - scores["value"].to_numpy(dtype=float))

@@ -38,8 +38,13 @@ def sloppy(tmp_path_factory: pytest.TempPathFactory) -> Material:
     """A shipped study, small, with a planted effect that few blocks can see."""
     whole = load("scenes/studies/sloppy-author.yaml", planted="effect")
     assert whole.plan is not None
-    plan = whole.plan.model_copy(update={"blocks": 21, "looks": None})
-    study = replace(with_replicates(whole, 3), plan=plan)
+    (control,) = whole.plan.controls
+    assert control.equivalence is not None
+    # So few blocks show that the placebo is none within a wide margin alone.
+    wide = control.equivalence.model_copy(update={"margin": 0.3})
+    controls = [control.model_copy(update={"equivalence": wide})]
+    few = {"blocks": 21, "looks": None, "controls": controls}
+    study = replace(with_replicates(whole, 3), plan=whole.plan.model_copy(update=few))
     result = run(study, runs=tmp_path_factory.mktemp("sloppy"), setup=Setup(ray="off"))
     assert not result.failed
     return read_material(result.folder)
