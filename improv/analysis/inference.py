@@ -178,7 +178,6 @@ def analyse_planned(
         return Analysis(plan, None, False, doubts=(nothing,))
     replicates = outcome_units(outcome, tables, arms=plan is not None and plan.of_arms)
     judge, unfit = _judge(outcome, tables, judges)
-    refused = tuple(Doubt(DoubtKind.JUDGE, sentence) for sentence in unfit)
     right = judge if outcome.of == "broken" and not outcome.less else None
     arms = tuple(_arm(name, part) for name, part in units_by_cell(replicates))
     limit = plan.exclude.missing_above if plan is not None else _MISSING_ABOVE
@@ -187,40 +186,36 @@ def analyse_planned(
         tables = at_look(tables, reached.look)
         replicates = outcome_units(outcome, tables, arms=plan.of_arms)
     judged = None if unfit else judged_outcome(outcome, tables, judges)
-    tested = _Tested()
-    scope = plan
+    tested, scope = _Tested(), plan
     if plan is not None and reached is not None:
-        tested = _test(plan, outcome, replicates, tables, seed, right, judged, reached)
         scope = with_spent_alpha(plan, reached)
+        tested = _test(plan, outcome, replicates, tables, seed, right, judged, reached)
         checks = check_controls(scope, outcome, replicates, tables, seed, judges)
         tested = replace(tested, checks=tuple(checks))
-    findings = tested.findings
+    early = reached is not None and not reached.is_whole
+    known = (tested.findings, tested.checks)
     scrutiny = scrutinise(
         scope,
         outcome,
         replicates,
         tables,
-        findings,
-        tested.checks,
+        *known,
         speech=speech,
         judge=right,
         seed=seed,
-        early=reached is not None and not reached.is_whole,
+        early=early,
     )
+    doubts = [Doubt(DoubtKind.JUDGE, sentence) for sentence in unfit]
+    doubts += [*_arm_doubts(arms, limit), *look_doubts(reached, tested.findings)]
+    doubts += [*tested.doubts, *scrutiny.doubts]
     return Analysis(
         plan=plan,
         outcome=outcome,
         planned=planned and plan is not None,
         arms=arms,
-        findings=findings,
+        findings=tested.findings,
         checks=tested.checks,
-        doubts=(
-            *refused,
-            *_arm_doubts(arms, limit),
-            *look_doubts(reached, findings),
-            *tested.doubts,
-            *scrutiny.doubts,
-        ),
+        doubts=tuple(doubts),
         standing=reached,
         bounds=scrutiny.bounds,
         lengths=scrutiny.lengths,
