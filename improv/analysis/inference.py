@@ -193,18 +193,8 @@ def analyse_planned(
         checks = check_controls(scope, outcome, replicates, tables, seed, judges)
         tested = replace(tested, checks=tuple(checks))
     early = reached is not None and not reached.is_whole
-    known = (tested.findings, tested.checks)
-    scrutiny = scrutinise(
-        scope,
-        outcome,
-        replicates,
-        tables,
-        *known,
-        speech=speech,
-        judge=right,
-        seed=seed,
-        early=early,
-    )
+    known = (scope, outcome, replicates, tables, tested.findings, tested.checks)
+    scrutiny = scrutinise(*known, speech=speech, judge=right, seed=seed, early=early)
     doubts = [Doubt(DoubtKind.JUDGE, sentence) for sentence in unfit]
     doubts += [*_arm_doubts(arms, limit), *look_doubts(reached, tested.findings)]
     doubts += [*tested.doubts, *scrutiny.doubts]
