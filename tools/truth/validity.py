@@ -46,12 +46,12 @@ def main() -> int:
             for test in TESTS:
                 if not args.only or test.name in args.only:
                     measure(test, size, args.repetitions, known, args.cells)
-    PAGE.write_text(page([c for c in known.values() if c.code == code_of(test_named(c.test))]))
+    PAGE.write_text(page([c for c in known.values() if c.code == code_of(find_test(c.test))]))
     print(f"{PAGE} written")
     return 0
 
 
-def test_named(name: str) -> Test:
+def find_test(name: str) -> Test:
     return next(test for test in TESTS if test.name == name)
 
 

@@ -38,6 +38,10 @@ class Cell:
         room = ROOM * self.error
         return band[0] - room <= self.value <= band[1] + room
 
+    def is_safe(self, band: tuple[float, float]) -> bool:
+        """Whether it misses its band, and on the safe side: covers more, or rejects less."""
+        return not self.held(band) and (self.value > 0.5) is (self.value > band[1])
+
 
 def page(cells: Sequence[Cell]) -> str:
     """Return the page as Markdown."""
@@ -46,13 +50,17 @@ def page(cells: Sequence[Cell]) -> str:
         "Written by `make truth` (`python -m tools.truth.validity`). Each cell is a share of data "
         "sets that were drawn from a declared process and analysed by the functions that a report "
         "calls, with its Monte-Carlo standard error in thousandths (.951 ±7 is .951 ± .007). A "
-        "cell that misses its band by more than two of these errors is **bold**. “–” is a cell in "
-        "which a report gives no number; (n) after a cell says how many data sets had one, if less "
-        "than all.",
+        "cell that misses its band by more than two of these errors is **bold** if the interval is "
+        "too short or the test rejects too often, and *slanted* if it is on the safe side: wider, "
+        "or more cautious, than promised. “–” is a cell in which a report gives no number; (n) "
+        "after a cell says how many data sets had one, if less than all. A size that is not in a "
+        "table has not been measured yet.",
         "",
-        "Outside the sizes at which a row holds, a report says so: too few blocks to reject, "
-        "arms that may differ in shape alone, and rare events that so few blocks may miss are "
-        "doubts, under which a contrast is not decided. Rows with the band “.94 or more” or “.06 "
+        "What a report does about it: a contrast is not decided with too few blocks to reject, if "
+        "its arms may differ in shape alone, or if so few blocks may have missed a rare event. The "
+        "row “a contrast that is shown” is the test with these doubts. An interval that is bold "
+        "here is printed all the same; do not read the ends of one from fewer blocks than its row "
+        "needs. Rows with the band “.94 or more” or “.06 "
         "or less” are of methods that keep their promise whatever the shape, and pay for it with "
         "wider intervals and less power.",
         "",
@@ -94,18 +102,27 @@ def _cell(cell: Cell | None, band: tuple[float, float], most: int) -> str:
     number = f"{cell.value:.3f}".removeprefix("0")
     text = f"{number} ±{1000 * cell.error:.0f}"
     text += f" ({cell.repetitions:,})" if cell.repetitions < most else ""
-    return text if cell.held(band) else f"**{text}**"
+    if cell.held(band):
+        return text
+    return f"*{text}*" if cell.is_safe(band) else f"**{text}**"
 
 
 def _domain(row: dict[int, Cell], band: tuple[float, float]) -> str:
-    """Return from which size on every cell of a row holds."""
-    held = [size for size in sorted(row) if not math.isnan(row[size].value)]
-    while held and row[held[0]].held(band) is False:
-        held.pop(0)
-    if not held or not all(row[size].held(band) for size in held):
-        good = [str(size) for size in held if row[size].held(band)]
-        return f"at {', '.join(good)}" if good else "nowhere"
-    return "everywhere" if held[0] == min(row) else f"from {held[0]} on"
+    """Return from which size on every cell of a row is in its band, and where none is unsafe."""
+    sizes = [size for size in sorted(row) if not math.isnan(row[size].value)]
+    inside = _from(sizes, [row[size].held(band) for size in sizes])
+    safe = _from(sizes, [row[size].held(band) or row[size].is_safe(band) for size in sizes])
+    return inside if inside == safe else f"{inside}; safe {safe}"
+
+
+def _from(sizes: Sequence[int], good: Sequence[bool]) -> str:
+    """Return from which size on all is good."""
+    first = len(sizes)
+    while first and good[first - 1]:
+        first -= 1
+    if first == len(sizes):
+        return "nowhere"
+    return "everywhere" if not first else f"from {sizes[first]} on"
 
 
 def _band(band: tuple[float, float]) -> str:
