@@ -1,9 +1,9 @@
 """Fits the weights by which a line's addressee is guessed, and tests them on plays held out.
 
 tests/data/plays.jsonl has scenes of plays in the public domain (texts of Standard Ebooks, without
-stage directions). A reader labelled whom each line addresses before any weight was fitted. Each
-play in turn is held out: the weights are fitted on the other plays, and guess through the scene on
-their own, as on the stage. The interval draws whole plays.
+stage directions). A reader, who was a language model, labelled whom each line addresses before any
+weight was fitted. Each play in turn is held out: the weights are fitted on the other plays, and
+guess through the scene on their own, as on the stage. The interval draws whole plays.
 
     python -m tools.addressees            fit, test, print the table
     python -m tools.addressees --write    and write improv/stage/addressee_weights.py
