@@ -74,7 +74,8 @@ def main() -> None:
     read = sum((call.prompt_tokens or 0) - (call.cached_tokens or 0) for call in alone)
     shared = len(tokens(local, SCENE))
     print(f"{len(lines)} lines, {written:,} tokens, in {seconds:.1f} s, {written / seconds:.0f}/s")
-    needed = shared + written
+    # The last token that a request draws is not evaluated.
+    read, needed = read - len(lines), shared + written
     print(
         f"evaluated {read + written:,} tokens; the beginning and the lines have {needed:,}: "
         f"{(read + written) / needed:.3f} times"
@@ -106,7 +107,7 @@ async def scored(
         if not cached:
             await models.complete(ask(" No.\n", 0, text=f"{number}. Another scene.\nANA:"))
         async with room:
-            return await models.complete(ask(line, 0 if not cached else number % at_once))
+            return await models.complete(ask(line, 0))
 
     calls = (
         await asyncio.gather(*itertools.starmap(score, enumerate(lines)))
