@@ -49,7 +49,8 @@ def record_doubts(
             "want it to find."
         )
         yield Doubt(DoubtKind.RECORD, why)
-    both = trials.merge(turns, on=["trial", "branch"], how="left")
+    # A branch shares its first turns with its parent, whose they are.
+    both = mains.merge(turns, on=["trial", "branch"], how="left")
     short = both[(both["rows"].fillna(0) < both["turns"]) & (both["status"] == "done")]
     if len(short):
         lost = int((short["turns"] - short["rows"].fillna(0)).sum())
