@@ -213,10 +213,12 @@ def main() -> int:
         root = args.folder or Path(home)
         root.mkdir(parents=True, exist_ok=True)
         names = list(STEPS)
-        if (root / "judged").exists():
-            names = names[2:]
-        else:
+        if not (root / "judged").exists():
             play(root, args.trials)
+        elif (
+            SECOND in _folder(root).tables.read("verdicts", columns=["judge"])["judge"].to_pylist()
+        ):
+            names = names[2:]
         return print_steps(names, root)
 
 
