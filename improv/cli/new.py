@@ -44,8 +44,8 @@ world:
 
 cast:
   - name: Ines
-    role: a piano tuner, 44, with a heavy case # one line of the cast list; every character sees it
-    card: >- # only the prompts of Ines contain her card
+    role: a piano tuner, 44, with a heavy case  # one line of the cast list; every character sees it
+    card: >-  # only the prompts of Ines contain her card
       Ines is polite to everybody and everything, heaters too. She says so when she is afraid.
     goal: To be on the train before anybody asks what is in the case.
     traits:
@@ -55,7 +55,7 @@ cast:
         opposite: rude
         kind: neutral
         sign: {{marker: says_any, value: [please, thank you, excuse me, sorry]}}
-    samples: # lines in her voice; small models imitate them
+    samples:  # lines in her voice; small models imitate them
       - Excuse me, would you mind the case? It is older than both of us.
       - Thank you, I have been warmer, but never by a nicer heater.
   - name: Otto
@@ -77,8 +77,8 @@ opening:
   - {{who: Otto, line: Somebody is going to make an announcement. I can smell it.}}
   - {{who: Ines, line: "Excuse me, I hoped that it was only the heater."}}
 
-turns: 8 # how many lines are improvised
-order: round-robin # or shuffled, addressed, author-cued, by-silence
+turns: 8  # how many lines are improvised
+order: round-robin  # or shuffled, addressed, author-cued, by-silence
 
 # Author-level context: a text at the beginning of every prompt. With `live: true` the author is
 # also an agent that acts while the scene plays; `may` lists what it may do.
@@ -128,7 +128,7 @@ factors:
           character contradict what the audience has seen of it.
         brief: ""
         live: false
-    placebo: # as long as the text above, and about nothing that matters
+    placebo:  # as long as the text above, and about nothing that matters
       author:
         name: Ada Quill
         frame: >-
@@ -137,18 +137,18 @@ factors:
         brief: ""
         live: false
 
-replicates: 4 # how often each condition is played; `improv power` estimates how many a plan needs
+replicates: 20  # how often each condition is played; `improv power` estimates how many a plan needs
 
 # The analysis, fixed before the first call: run.json holds its hash.
 plan:
   hypothesis: With a careful author in the frame, fewer lines break the sign of a trait.
-  outcome: {{of: broken, measure: sign}} # the share of lines that break a trait's sign
+  outcome: {{of: broken, measure: sign}}  # the share of lines that break a trait's sign
   contrasts:
     - {{name: careful against none, plus: {{author: careful}}, minus: {{author: none}}}}
   controls:
     - name: placebo is none
       equivalence: {{plus: {{author: placebo}}, minus: {{author: none}}, margin: 0.1}}
-  blocks: 4 # scenes times replicates
+  blocks: 20  # scenes times replicates
 """
 
 

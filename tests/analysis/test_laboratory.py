@@ -84,7 +84,11 @@ def test_score_makes_the_verdicts_that_a_plan_waits_for(folder: Path) -> None:
 def test_a_plan_that_is_made_later_is_exploratory_and_says_so(folder: Path) -> None:
     judged(folder, "one")
     own = written(folder, "report", "one", "--plan", str(folder / "kettles.yaml"))
-    assert own == written(folder, "report", "one") and "## Planned result" in own
+    again = written(folder, "report", "one")
+    # Each report is a look at the result, which the next one counts and lists.
+    looks = re.compile(r"looked at .*|\| \d+ \| .* \| looked \|.*\n|Hash of the last entry.*")
+    assert looks.search(own) and looks.sub("", own) == looks.sub("", again)
+    assert "## Planned result" in own
     other = written(folder, "report", "one", "--plan", str(folder / "later.yaml"))
     assert "## Result (exploratory)" in other and "Frames may well hold" in other
     assert "is not the one whose hash was stored with the run before its first call" in other

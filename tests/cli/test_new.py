@@ -35,12 +35,12 @@ def test_a_new_study_plays_a_shipped_scene_or_the_one_beside_it(desk: Path) -> N
     assert load("alone.yaml").scenes == ["night-bus"]
     command("new", "scene", "ferry")
     command("new", "study", "two authors")
-    assert "good (12 trials)" in command("validate", "two authors.yaml").output
+    assert "good (60 trials)" in command("validate", "two authors.yaml").output
     study = load("two authors.yaml")
     assert (study.name, study.scenes) == ("two authors", ["ferry"])
     assert study.plan is not None
     assert study.plan.blocks == study.replicates * len(study.scenes)
-    assert "12 trials done, 0 failed" in played("two authors.yaml")
+    assert "60 trials done, 0 failed" in played("two authors.yaml")
 
 
 def test_nothing_is_written_over(desk: Path) -> None:

@@ -42,12 +42,15 @@ class Prepared(dict[str, Path]):
 
 @pytest.fixture(scope="module")
 def prepared_damage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Words]]:
-    """The run that is damaged, and some of all cases: every second kind of damage to each file,
-    with one command or room."""
+    """The run that is damaged, and some of all cases: half of the kinds of damage to each file, the
+    other half to the next file, each with one command or room."""
     shared = tmp_path_factory.mktemp("damage")
     DAMAGE.prepare(shared)
     kinds = {(words["file"], words["how"]): words for words in all_damages(shared)}
-    some = list(kinds.values())[::2]
+    ways: dict[str, list[Words]] = {}
+    for (file, _), words in kinds.items():
+        ways.setdefault(file, []).append(words)
+    some = [words for turn, file in enumerate(ways) for words in ways[file][turn % 2 :: 2]]
     return shared, [
         {**words, "try": TRIES[number % len(TRIES)]} for number, words in enumerate(some)
     ]
