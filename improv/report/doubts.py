@@ -58,15 +58,23 @@ def decisions(material: Material) -> tuple[Decision, ...]:
 
 def undecided_reasons(material: Material) -> list[str]:
     """Return a sentence for each doubt, except those about the model that played and about the
-    plan, which have a notice of their own."""
-    prefix = "Nothing is decided. " if material.analysis.plan is not None else ""
+    plan, which have a notice of their own. A doubt that several contrasts share is said once."""
+    contrasts: dict[str, list[str]] = {}
+    for doubt in all_doubts(material):
+        if doubt.kind not in _NOTICES:
+            contrasts.setdefault(doubt.sentence, []).append(doubt.contrast)
+    everything = "Nothing is decided. " if material.analysis.plan is not None else ""
     return [
-        f"{doubt.contrast} is not decided. {doubt.sentence}"
-        if doubt.contrast
-        else f"{prefix}{doubt.sentence}"
-        for doubt in all_doubts(material)
-        if doubt.kind not in _NOTICES
+        f"{everything if '' in names else _not_decided(names)}{sentence}"
+        for sentence, names in contrasts.items()
     ]
+
+
+def _not_decided(names: list[str]) -> str:
+    *others, last = dict.fromkeys(names)
+    if not others:
+        return f"{last} is not decided. "
+    return f"{', '.join(others)} and {last} are not decided. "
 
 
 def plan_notice(material: Material) -> str:

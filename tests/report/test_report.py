@@ -17,6 +17,7 @@ from improv.analysis.stats.interval import Estimate
 from improv.models.puppet.server import PuppetServer
 from improv.report.charts import ChartLine, line_chart, thin_points
 from improv.report.comparison import comparison_page
+from improv.report.doubts import undecided_reasons
 from improv.report.material import Material, read_material
 from improv.report.numbers import estimate_text
 from improv.report.page import Page
@@ -112,6 +113,17 @@ def test_the_planned_result_stands_first_with_interval_and_decision(sloppy: Mate
     assert len(rows) == len(sloppy.analysis.arms) - 1
     hashes = re.findall(rf"\| ([^|]+) \| {sloppy.analysis.plan.hash} \|", page)
     assert hashes == ["hash of this plan", "hash stored before the first call"]
+
+
+def test_a_doubt_that_several_contrasts_share_is_said_once(sloppy: Material) -> None:
+    names = [contrast.name for contrast in sloppy.analysis.findings]
+    shared = [Doubt(DoubtKind.LENGTH, "It goes with length.", name) for name in names]
+    own = Doubt(DoubtKind.LENGTH, "It goes with turns.", names[1])
+    doubted = replace(sloppy, analysis=replace(sloppy.analysis, doubts=(*shared, own)))
+    assert undecided_reasons(doubted)[-2:] == [
+        f"{', '.join(names[:-1])} and {names[-1]} are not decided. It goes with length.",
+        f"{names[1]} is not decided. It goes with turns.",
+    ]
 
 
 def test_nothing_is_decided_by_an_embedded_model_a_late_plan_or_a_leak(sloppy: Material) -> None:
